@@ -1,0 +1,49 @@
+# make setup   .venv from pinned versions; links Detectron2 where there is one
+# make demo    phantoms -> training -> submission -> score, on two cores, no data needed
+# make test    the tests; make test-fast leaves the slow ones out
+# make lint    ruff and types
+# make bench   ours against peers, printed as ratios
+#
+# DETECTRON2=/path/to/checkout-or-wheel   which Detectron2 to use; "none" to go without
+# ENGINE=detectron2|torchvision           which engine the demo trains with (default: auto)
+# PYTHON=python3.12                       any of 3.10 to 3.13
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DETECTRON2 ?=
+ENGINE ?= auto
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-fast lint bench clean
+
+setup: $(READY)
+	@$(BIN)/python tools/link_detectron2.py "$(DETECTRON2)"
+
+$(READY): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
+	  "Python %d.%d: expected 3.10 to 3.13; try make setup PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q $$($(BIN)/python -c \
+	  'import sys; print("-c constraints.txt" if sys.version_info >= (3, 11) else "")') \
+	  -e '.[dev,detectron2]'
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/python tools/demo.py --out outputs/demo --engine $(ENGINE)
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup
+	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf outputs .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,58 @@
+"""Installs vindr_det. Never imports torch, so that metadata builds anywhere."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "vindr_det/__init__.py").read_text()).group(1)
+
+setup(
+    name="vindr_det",
+    version=VERSION,
+    description="Find and localize 14 findings on chest X-rays: a Detectron2 plugin for VinDr-CXR",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["vindr_det", "vindr_det.*"]),
+    package_data={"vindr_det": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "albumentations==2.0.8",  # the last release; its successor changed name and licence
+        "ensemble-boxes>=1.0.9",
+        "faster-coco-eval>=1.6",
+        "fvcore>=0.1.5,<0.1.6",
+        "iterative-stratification>=0.1.9",
+        "lightning>=2.5",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.9",
+        "pandas>=2.2",
+        "pycocotools>=2.0.8",
+        "pydicom>=3.0",
+        "pylibjpeg>=2.0",
+        "pylibjpeg-libjpeg>=2.3",
+        "pylibjpeg-openjpeg>=2.4",
+        "scikit-learn>=1.5",
+        "tensorboard",
+        "timm>=1.0.12",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        # What Detectron2 itself needs from the package index; Detectron2 is not on it (INSTALL.md).
+        "detectron2": [
+            "cloudpickle",
+            "hydra-core>=1.1",
+            "iopath>=0.1.7,<0.1.10",
+            "matplotlib",
+            "omegaconf>=2.1,<2.4",
+            "packaging",
+            "tabulate",
+            "termcolor>=1.1",
+            "yacs>=0.1.8",
+        ],
+        "dev": ["mypy", "pandas-stubs", "pre-commit", "pytest>=8", "pytest-timeout", "ruff"],
+    },
+)

@@ -1,0 +1,76 @@
+"""The only place that converts box formats.
+
+Shapes and names used here and everywhere else:
+    xyxy   (N, 4) ``x_min, y_min, x_max, y_max`` in pixels, the far corner exclusive
+    xywh   (N, 4) ``x_min, y_min, width, height`` in pixels; COCO's format
+    unit   xyxy divided by ``(width, height)`` of the image; what ensemble-boxes wants
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Boxes = NDArray[np.float64]
+
+
+def as_boxes(boxes: ArrayLike) -> Boxes:
+    """Anything box-like as a float64 (N, 4) array; an empty list becomes (0, 4).
+
+    Raises:
+        ValueError: the shape is not (N, 4).
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"boxes have shape {array.shape}, expected (N, 4)")
+    return array
+
+
+def xyxy_to_xywh(boxes: ArrayLike) -> Boxes:
+    """xyxy to xywh, (N, 4) to (N, 4)."""
+    xyxy = as_boxes(boxes)
+    return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
+
+
+def xywh_to_xyxy(boxes: ArrayLike) -> Boxes:
+    """xywh to xyxy, (N, 4) to (N, 4)."""
+    xywh = as_boxes(boxes)
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+
+def scale(boxes: ArrayLike, x: float, y: float) -> Boxes:
+    """Multiply xyxy boxes by one factor per axis: the two differ where an image was squeezed."""
+    return as_boxes(boxes) * np.array([x, y, x, y])
+
+
+def to_unit(boxes: ArrayLike, height: float, width: float) -> Boxes:
+    """Pixel xyxy to unit xyxy of an image of ``height`` x ``width``."""
+    return scale(boxes, 1 / width, 1 / height)
+
+
+def from_unit(boxes: ArrayLike, height: float, width: float) -> Boxes:
+    """Unit xyxy to pixel xyxy of an image of ``height`` x ``width``."""
+    return scale(boxes, width, height)
+
+
+def clip(boxes: ArrayLike, height: float, width: float) -> Boxes:
+    """Clip xyxy boxes to the image; a box wholly outside becomes empty."""
+    return np.clip(as_boxes(boxes), 0, np.array([width, height, width, height]))
+
+
+def area(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Areas (N,) of xyxy boxes in square pixels; 0 where the corners are crossed."""
+    xyxy = as_boxes(boxes)
+    sides = np.clip(xyxy[:, 2:] - xyxy[:, :2], 0, None)
+    return sides[:, 0] * sides[:, 1]
+
+
+def iou_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union (N, M) of every xyxy box of ``a`` with every one of ``b``."""
+    a, b = as_boxes(a), as_boxes(b)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.clip(high - low, 0, None)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = area(a)[:, None] + area(b)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)

@@ -1,0 +1,142 @@
+"""Reading tables and writing files so that nothing is ever half-written."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vindr_det.errors import InputError
+
+IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it into place on success.
+
+    The temporary file keeps the suffix, since writers such as ``cv2.imwrite`` read the format
+    off it. After an exception it is removed and ``path`` is left as it was.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; the result should get what the user's umask grants.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(data, indent=None, separators=(", ", ": ")) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    existing_file(path)
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index, whole or not at all."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return ``path`` as a Path, or raise an InputError that says what is missing."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return path
+
+
+def read_csv(
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """Read a CSV (also gzipped) and check that it has the named columns.
+
+    Raises:
+        InputError: the file is missing, is not a table, or lacks a column.
+    """
+    existing_file(path)
+    try:
+        frame = pd.read_csv(path, dtype=dtype)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable CSV ({error})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    require_columns(path, frame, columns)
+    return frame
+
+
+def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise an InputError that names the missing columns and those that are there."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(map(str, frame))}"
+        )
+
+
+def csv_row(position: int) -> int:
+    """The line a person sees in an editor for the frame's row ``position`` (header = line 1)."""
+    return int(position) + 2
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files directly in a folder, sorted by name.
+
+    Raises:
+        InputError: no such folder, no image in it, or two files with the same stem.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of images")
+    paths = sorted(
+        p for p in folder.iterdir()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
+    if not paths:
+        raise InputError(f"{folder}: holds no image; expected files ending in {IMAGE_SUFFIXES}")
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise InputError(
+                f"{folder}: {seen[path.stem].name} and {path.name} share the image id {path.stem}"
+            )
+        seen[path.stem] = path
+    return paths

@@ -1,0 +1,19 @@
+"""Synthetic chest X-rays in VinBigData's layout, for the demo, the tests, benchmarks and teaching.
+
+The data flows through the modules in this order::
+
+    anatomy    one person: body, lungs, heart, bones, vessels, as an attenuation map
+    findings   the 14 findings, drawn into that map where and how they occur
+    radiograph attenuation to detector values, and those to DICOM
+    readers    three of 17 readers who miss, disagree and jitter
+    dataset    the folders and tables of the competition
+
+Nothing here is a real person, and no score on phantoms says anything about real images: they
+show that the machinery works. Same seed, same bytes.
+"""
+
+from vindr_det.phantom.dataset import make_dataset
+from vindr_det.phantom.findings import Finding
+from vindr_det.phantom.radiograph import render
+
+__all__ = ["Finding", "make_dataset", "render"]

@@ -1,0 +1,36 @@
+"""One image of a data set with its size and its true boxes: what every later step starts from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from vindr_det.predictions import Predictions, PredictionSet
+
+
+@dataclass(frozen=True)
+class Record:
+    """One annotated image.
+
+    Attributes:
+        image_id: the file's stem.
+        file_name: relative to the folder of images.
+        height: of the original image, in pixels.
+        width: of the original image, in pixels.
+        truth: the true boxes (xyxy, original pixels); ``scores`` hold the share of readers that
+            agreed, 1 where that is not known. A normal image has none.
+    """
+
+    image_id: str
+    file_name: str
+    height: int
+    width: int
+    truth: Predictions = field(default_factory=Predictions)
+
+    @property
+    def normal(self) -> bool:
+        """No finding on the image."""
+        return len(self.truth) == 0
+
+
+def truth_of(records: Iterable[Record]) -> PredictionSet:
+    """image id -> true boxes; what the metrics take."""
+    return {record.image_id: record.truth for record in records}

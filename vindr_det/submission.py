@@ -1,0 +1,260 @@
+"""The competition's submission file: write, check, read.
+
+One row an image: ``image_id,PredictionString``, the string groups of six,
+``class_id score x_min y_min x_max y_max`` in original pixels; ``14 1 0 0 1 1`` says "no finding".
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vindr_det.categories import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
+from vindr_det.errors import InputError
+from vindr_det.files import existing_file, write_text
+from vindr_det.predictions import Predictions, PredictionSet
+
+HEADER = ("image_id", "PredictionString")
+NO_FINDING_STRING = "14 1 0 0 1 1"
+#: With at least so many images with boxes, boxes that never reach the images' far half are
+#: taken for boxes of a smaller copy of the images.
+_ENOUGH_IMAGES = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a submission.
+
+    Attributes:
+        row: line of the file, the header being 1; 0 for the file as a whole.
+        message: what is wrong and what was expected.
+        error: True where the file must not be used; False for a remark.
+    """
+
+    row: int
+    message: str
+    error: bool = True
+
+    def __str__(self) -> str:
+        where = f"row {self.row}: " if self.row else ""
+        return f"{'error' if self.error else 'note'}: {where}{self.message}"
+
+
+def format_predictions(predictions: Predictions) -> str:
+    """A PredictionString, best score first; no detections give ``14 1 0 0 1 1``."""
+    groups = []
+    ordered = predictions.by_score()
+    for label, score, box in zip(
+        ordered.labels.tolist(), ordered.scores.tolist(), ordered.boxes.tolist(), strict=True
+    ):
+        x0, y0, x1, y1 = (f"{value:.6g}" for value in box)
+        if float(x0) < float(x1) and float(y0) < float(y1):  # rounding can close a sliver
+            groups.append(f"{label} {score:.6g} {x0} {y0} {x1} {y1}")
+    return " ".join(groups) or NO_FINDING_STRING
+
+
+def write_submission(
+    path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None
+) -> None:
+    """Write a submission, whole or not at all.
+
+    Args:
+        path: of the CSV.
+        predictions: image id -> detections in original pixels.
+        image_ids: one row each, in this order; images without predictions get "no finding".
+            None takes the ids of ``predictions``.
+
+    Raises:
+        InputError: a prediction belongs to none of ``image_ids``, or the path cannot be written.
+    """
+    ids = list(predictions if image_ids is None else image_ids)
+    stray = set(predictions).difference(ids)
+    if stray:
+        raise InputError(f"{path}: predictions for {min(stray)}, which is none of the image ids")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    for image_id in ids:
+        writer.writerow([image_id, format_predictions(predictions.get(image_id, Predictions()))])
+    write_text(path, buffer.getvalue())
+
+
+def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> PredictionSet:
+    """Read a submission.
+
+    Args:
+        path: of the CSV.
+        sizes: as of :func:`vindr_det.annotations.read_sizes`; with it boxes must lie inside.
+
+    Raises:
+        InputError: names the first fault and how many there are.
+    """
+    parsed = parse_submission(path, sizes=sizes)
+    errors = [fault for fault in parsed.faults if fault.error]
+    if errors:
+        more = f" (and {len(errors) - 1} more faults)" if len(errors) > 1 else ""
+        raise InputError(f"{path}: {str(errors[0]).removeprefix('error: ')}{more}")
+    return parsed.predictions
+
+
+@dataclass
+class ParsedSubmission:
+    """A submission and all that is wrong with it; rows with errors are not in ``predictions``."""
+
+    predictions: dict[str, Predictions] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def parse_submission(
+    path: str | Path, sample_ids: Sequence[str] | None = None, sizes: pd.DataFrame | None = None
+) -> ParsedSubmission:
+    """Read a submission and list every fault.
+
+    Args:
+        path: of the CSV.
+        sample_ids: the ids that must have exactly one row each; None skips that check.
+        sizes: original sizes; None skips the checks that need them.
+
+    Raises:
+        InputError: the file is missing or is not text.
+    """
+    try:
+        text = existing_file(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file ({error})") from error
+    result = ParsedSubmission()
+    if text and not text.endswith("\n"):
+        result.faults.append(Fault(0, "no newline at the end of the file", error=False))
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    if not rows:
+        result.faults.append(Fault(0, f"the file is empty, expected a header {','.join(HEADER)}"))
+        return result
+    if tuple(rows[0]) != HEADER:
+        result.faults.append(
+            Fault(1, f"header {','.join(rows[0])!r}, expected {','.join(HEADER)!r}"))
+    for number, row in enumerate(rows[1:], start=2):
+        _parse_row(result, number, row, sizes)
+    if sample_ids is not None:
+        _check_ids(result, rows, sample_ids)
+    if sizes is not None:
+        _check_scale(result, sizes)
+    result.faults.sort(key=lambda fault: fault.row)
+    return result
+
+
+def _parse_row(
+    result: ParsedSubmission, number: int, row: list[str], sizes: pd.DataFrame | None
+) -> None:
+    if len(row) != 2:
+        result.faults.append(Fault(number, f"{len(row)} columns, expected 2"))
+        return
+    image_id, text = row
+    faults: list[Fault] = []
+    predictions = _parse_string(number, text, faults)
+    if image_id in result.predictions:
+        faults.append(Fault(number, f"image_id {image_id} has a second row"))
+    if sizes is not None:
+        _check_inside(number, image_id, predictions, sizes, faults)
+    result.faults += faults
+    if not any(fault.error for fault in faults):
+        result.predictions[image_id] = predictions
+
+
+def _parse_string(number: int, text: str, faults: list[Fault]) -> Predictions:
+    tokens = text.split()
+    if not tokens:
+        faults.append(Fault(number, f"empty PredictionString, expected {NO_FINDING_STRING!r}"))
+        return Predictions()
+    if len(tokens) % 6:
+        faults.append(Fault(number, f"{len(tokens)} values, expected groups of six"))
+        return Predictions()
+    groups = []
+    for start in range(0, len(tokens), 6):
+        group = tokens[start : start + 6]
+        values, problem = _parse_group(group)
+        if problem:
+            faults.append(Fault(number, f"{' '.join(group)!r}: {problem}"))
+        else:
+            groups.append(values)
+    table = np.array(groups, dtype=float).reshape(-1, 6)
+    _note_repeats(number, table, faults)
+    return Predictions(table[:, 2:], table[:, 1], table[:, 0])
+
+
+def _parse_group(group: list[str]) -> tuple[list[float], str]:
+    """Six numbers, or what is wrong with them."""
+    try:
+        values = [float(token) for token in group]
+    except ValueError:
+        return [], "not six numbers"
+    label, score, x0, y0, x1, y1 = values
+    if not all(map(math.isfinite, values)):
+        return values, "not finite"
+    if label not in range(len(CLASS_NAMES)):
+        return values, "unknown class id, expected 0..14"
+    if not 0 <= score <= 1:
+        return values, f"score {score:g}, expected 0 to 1"
+    if not (x0 < x1 and y0 < y1):
+        return values, "expected x_min < x_max and y_min < y_max"
+    if label == NO_FINDING_ID and tuple(values[2:]) != NO_FINDING_BOX:
+        return values, "class 14 has the box 0 0 1 1"
+    return values, ""
+
+
+def _note_repeats(number: int, table: np.ndarray, faults: list[Fault]) -> None:
+    boxes = table[:, [0, 2, 3, 4, 5]]
+    repeats = len(boxes) - len(np.unique(boxes, axis=0))
+    if repeats:
+        faults.append(Fault(number, f"{repeats} boxes stand twice", error=False))
+    whole = table[table[:, 0] == NO_FINDING_ID]
+    if len(whole) and len(whole) < len(table) and whole[:, 1].max() == 1:
+        faults.append(
+            Fault(number, "class 14 with score 1 beside boxes contradicts them", error=False))
+
+
+def _check_inside(
+    number: int, image_id: str, predictions: Predictions, sizes: pd.DataFrame, faults: list[Fault]
+) -> None:
+    if image_id not in sizes.index:
+        faults.append(Fault(number, f"image_id {image_id} has no size in the size table"))
+        return
+    height, width = sizes.at[image_id, "height"], sizes.at[image_id, "width"]
+    boxes = predictions.findings().boxes
+    # Half a pixel of grace: rounding to whole pixels may go up.
+    outside = (boxes < -0.5).any(axis=1) | (boxes[:, 2] > width + 0.5) | (boxes[:, 3] > height + 0.5)
+    for box in boxes[outside]:
+        faults.append(Fault(number, f"box {' '.join(f'{v:g}' for v in box)} leaves image {image_id} "
+                                    f"of width {width} and height {height}"))
+
+
+def _check_ids(result: ParsedSubmission, rows: list[list[str]], sample_ids: Sequence[str]) -> None:
+    expected = set(sample_ids)
+    found = set()
+    for number, row in enumerate(rows[1:], start=2):
+        if row:
+            found.add(row[0])
+            if row[0] not in expected:
+                result.faults.append(Fault(number, f"image_id {row[0]!r} is not in the sample"))
+    missing = [image_id for image_id in sample_ids if image_id not in found]
+    if missing:
+        result.faults.append(Fault(0, f"{len(missing)} images have no row, the first is {missing[0]}"))
+
+
+def _check_scale(result: ParsedSubmission, sizes: pd.DataFrame) -> None:
+    """Boxes of a resized copy lie inside the image, but never reach its far half."""
+    reach, largest = [], 0.0
+    for image_id, predictions in result.predictions.items():
+        boxes = predictions.findings().boxes
+        if len(boxes):
+            height, width = sizes.at[image_id, "height"], sizes.at[image_id, "width"]
+            reach.append(max(boxes[:, 2].max() / width, boxes[:, 3].max() / height))
+            largest = max(largest, float(boxes.max()))
+    if len(reach) >= _ENOUGH_IMAGES and np.median(reach) < 0.5:
+        result.faults.append(Fault(0, "boxes look unscaled: their far corners lie at "
+                                      f"{np.median(reach):.0%} of the images (median) and none is "
+                                      f"beyond {largest:g}; expected original pixels"))
