@@ -26,7 +26,7 @@ NORMAL_SHARE = 2 / 3
 _IMAGES = np.array([3067, 186, 452, 2300, 353, 386, 613, 1322, 826, 1134, 1032, 1981, 96, 1617])
 _MOST_BOXES = np.array([1, 1, 2, 1, 2, 2, 2, 2, 3, 2, 2, 2, 1, 2])
 # Small sets need some of everything, so that rare findings can be learned and measured.
-_SMALLEST_SHARE = 0.16
+_SMALLEST_SHARE = 0.22
 
 TRAIN_COLUMNS = ("image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max")
 _TRUTH_COLUMNS = tuple(name for name in TRAIN_COLUMNS if name != "rad_id")
@@ -128,7 +128,7 @@ def _film_size(rng: np.random.Generator, size: int) -> tuple[int, int]:
 def sample_labels(rng: np.random.Generator) -> list[int]:
     """The findings of one abnormal image, large ones first so that small ones stay visible."""
     share = np.maximum(_IMAGES / 4394, _SMALLEST_SHARE)
-    present = np.flatnonzero(rng.random(len(FINDINGS)) < 0.72 * share)
+    present = np.flatnonzero(rng.random(len(FINDINGS)) < 0.85 * share)
     if len(present) == 0:
         present = rng.choice(len(FINDINGS), 1, p=share / share.sum())
     labels = [int(i) for i in present for _ in range(rng.integers(1, _MOST_BOXES[i] + 1))]

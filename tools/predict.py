@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+"""Images to a checked submission.
+
+    python tools/predict.py --out submission.csv
+    python tools/predict.py --weights outputs/vindr_frcnn/model_best.pth --images DIR --out S.csv
+    python tools/predict.py --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
+
+A checkpoint carries its config, classes and engine, so --weights is enough; several are fused.
+Without --weights the best weights of --config are taken (default: the mission's), without --images
+those of its DATASETS.TEST. Boxes are in the originals' pixels: for images that were made smaller,
+--meta (or meta.csv beside them) tells the original sizes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vindr_det import cli
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "vindr_frcnn.yaml"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--out", required=True, help="submission to write")
+    parser.add_argument("--config", default=str(CONFIG), help="whose best weights and test images")
+    parser.add_argument("--weights", nargs="+", help="checkpoints; several are fused by WBF")
+    parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
+                        help="refuse weights of the other engine")
+    parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files")
+    parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
+    parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion")
+    args = parser.parse_args(argv)
+
+    from vindr_det import pipeline, submission
+    from vindr_det.errors import InputError
+
+    weights = args.weights or [pipeline.best_weights(args.config)]
+    images = args.images or pipeline.test_images(weights[0])
+    engine = None if args.engine == "auto" else args.engine
+    predictors = pipeline.load_predictors(weights, engine)
+    classifier = None
+    if args.classifier:
+        from vindr_det.classification.model import Classifier
+
+        classifier = Classifier(args.classifier)
+    result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier,
+                                     iou_thr=args.iou_thr)
+    submission.write_submission(args.out, result.predictions)
+    faults = submission.parse_submission(args.out, list(result.predictions), result.sizes).faults
+    errors = [fault for fault in faults if fault.error]
+    if errors:
+        raise InputError(f"{args.out}: {errors[0]}")
+    for image_id, reason in result.failed.items():
+        print(f"unreadable, says no finding: {image_id}: {reason}")
+    boxes = sum(len(p.findings()) for p in result.predictions.values())
+    print(f"{args.out}: {len(result.predictions)} images, {boxes} boxes, {len(result.failed)} "
+          "unreadable; checked")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,49 @@
+#!/usr/bin/env python
+"""Train a detector, with Detectron2 where it imports, else with torchvision.
+
+    python tools/train_net.py --config configs/vindr_frcnn.yaml
+    python tools/train_net.py --config configs/vindr_frcnn.yaml --num-gpus 4 SOLVER.IMS_PER_BATCH 16
+    python tools/train_net.py --config configs/vindr_frcnn.yaml --resume
+    python tools/train_net.py --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
+
+OUTPUT_DIR gets config.yaml, metrics.json (a JSON object a line), model_best.pth, model_final.pth
+and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", "--config-file", required=True, help="YAML file")
+    parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"])
+    parser.add_argument("--num-gpus", type=int, default=0, help="0 or 1: as MODEL.DEVICE says")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--eval-only", action="store_true", help="score MODEL.WEIGHTS and stop")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
+    args = parser.parse_args(argv)
+
+    from vindr_det.config import load_config, requested_engine
+    from vindr_det.detection import engine as engines
+
+    wanted = args.engine or requested_engine(args.config, args.opts)
+    name = engines.choose(wanted)
+    cfg = load_config(args.config, name, args.opts)
+    engines.check_device(cfg)
+    engine = engines.load(name)
+    if args.eval_only:
+        from vindr_det.detection.checkpoint import load_checkpoint
+
+        state = load_checkpoint(cfg.MODEL.WEIGHTS, name).state
+        for key, value in engine.evaluate(cfg, state).items():
+            print(f"{key:40} {value:.4f}")
+        return
+    engine.train(cfg, args.resume, args.num_gpus)
+    print(f"trained: {cfg.OUTPUT_DIR}/model_best.pth")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Draw true and predicted boxes on images, as PNG.
+
+    python tools/visualize.py --images DIR --annotations test_annotations.csv --predictions S.csv --out DIR
+
+Boxes are in the originals' pixels; for images that were made smaller, --meta (or meta.csv beside
+them) tells the original sizes. Abnormal images come first; predictions below --score are left out.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files")
+    parser.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
+    parser.add_argument("--predictions", help="a submission")
+    parser.add_argument("--out", required=True, help="folder for <image_id>.png")
+    parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--score", type=float, default=0.3, help="leave out predictions below")
+    parser.add_argument("--count", type=int, default=8, help="how many images")
+    args = parser.parse_args(argv)
+
+    from vindr_det import visualize
+    from vindr_det.files import list_images
+    from vindr_det.images import read_image
+    from vindr_det.pipeline import original_sizes
+    from vindr_det.scoring import read_truth
+    from vindr_det.submission import read_submission
+
+    paths = {path.stem: path for path in list_images(args.images)}
+    sizes = original_sizes(args.images, args.meta, list(paths))
+    predictions = read_submission(args.predictions) if args.predictions else {}
+    records = [record for record in read_truth(args.annotations) if record.image_id in paths]
+    records.sort(key=lambda record: (record.normal, -len(record.truth), record.image_id))
+    for record in records[: args.count]:
+        image = read_image(paths[record.image_id]).pixels
+        height, width = sizes.get(record.image_id, image.shape)
+        found = predictions.get(record.image_id)
+        shown = found[found.scores >= args.score] if found is not None else None
+        picture = visualize.overlay(image, record.truth, shown, height, width)
+        visualize.write_png(Path(args.out) / f"{record.image_id}.png", picture)
+    print(f"{min(args.count, len(records))} pictures in {args.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

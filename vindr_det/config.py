@@ -1,0 +1,224 @@
+"""One YAML schema for both engines: Detectron2's keys and the VINDR node.
+
+For Detectron2 the defaults come from its own ``get_cfg()``. For torchvision they come from
+:func:`torchvision_defaults`, which holds those of Detectron2's keys that torchvision's models can
+honour, with Detectron2's default values; a test holds the two against each other. A YAML that sets
+any other key is refused by the torchvision engine, never silently half obeyed.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from vindr_det.categories import NUM_FINDINGS
+from vindr_det.errors import InputError
+from vindr_det.files import existing_file
+
+ENGINES = ("detectron2", "torchvision")
+
+
+def vindr_node() -> dict[str, Any]:
+    """Everything that this project adds to the schema."""
+    return {
+        # auto takes Detectron2 where it imports, else torchvision.
+        "ENGINE": "auto",
+        # Folder that holds train/, test/ and annotations/; see datasets/README.md.
+        "DATA_ROOT": "datasets/vindr",
+        # Scored during training; DATASETS.TEST is what predict.py turns into a submission.
+        "VALIDATION": ("vindr_val_fold0",),
+        # Longest side in pixels that every image is brought to (area average) before anything
+        # else, in training and in prediction; 0 leaves images as they are.
+        "IMAGE_SIZE": 1024,
+        # False squeezes images into squares of IMAGE_SIZE.
+        "KEEP_ASPECT": True,
+        # Normal images in training for each abnormal one; -1 takes all.
+        "NORMAL_RATIO": -1.0,
+        # Albumentations by name: [{name: HorizontalFlip, p: 0.5}, ...]; boxes follow.
+        "AUGMENT": [],
+        # After augmentation, boxes with less of their area left than this are dropped.
+        "MIN_VISIBILITY": 0.3,
+        # model_best.pth is the checkpoint with the highest value of this metric.
+        "BEST_METRIC": "vindr/mAP40",
+    }
+
+
+def torchvision_defaults() -> CfgNode:
+    """Detectron2's keys that torchvision's models honour, at Detectron2's defaults, and VINDR."""
+    return CfgNode({
+        "VERSION": 2,
+        "OUTPUT_DIR": "./output",
+        "SEED": -1,
+        "CUDNN_BENCHMARK": False,
+        "MODEL": _model_defaults(),
+        "INPUT": {
+            "MIN_SIZE_TRAIN": (800,), "MAX_SIZE_TRAIN": 1333, "MIN_SIZE_TRAIN_SAMPLING": "choice",
+            "MIN_SIZE_TEST": 800, "MAX_SIZE_TEST": 1333, "FORMAT": "BGR",
+            "RANDOM_FLIP": "horizontal",
+        },
+        "DATASETS": {"TRAIN": (), "TEST": ()},
+        "DATALOADER": {"NUM_WORKERS": 4, "FILTER_EMPTY_ANNOTATIONS": True},
+        "SOLVER": {
+            "LR_SCHEDULER_NAME": "WarmupMultiStepLR", "MAX_ITER": 40000, "BASE_LR": 0.001,
+            "BASE_LR_END": 0.0, "MOMENTUM": 0.9, "NESTEROV": False, "WEIGHT_DECAY": 0.0001,
+            "WEIGHT_DECAY_NORM": 0.0, "GAMMA": 0.1, "STEPS": (30000,), "WARMUP_FACTOR": 0.001,
+            "WARMUP_ITERS": 1000, "WARMUP_METHOD": "linear", "CHECKPOINT_PERIOD": 5000,
+            "IMS_PER_BATCH": 16, "AMP": {"ENABLED": False},
+            "CLIP_GRADIENTS": {"ENABLED": False, "CLIP_TYPE": "value", "CLIP_VALUE": 1.0,
+                               "NORM_TYPE": 2.0},
+        },
+        "TEST": {"EVAL_PERIOD": 0, "DETECTIONS_PER_IMAGE": 100},
+        "VINDR": vindr_node(),
+    })
+
+
+def _model_defaults() -> dict[str, Any]:
+    return {
+        "DEVICE": "cuda", "META_ARCHITECTURE": "GeneralizedRCNN", "WEIGHTS": "", "MASK_ON": False,
+        "PIXEL_MEAN": [103.53, 116.28, 123.675], "PIXEL_STD": [1.0, 1.0, 1.0],
+        "BACKBONE": {"NAME": "build_resnet_backbone", "FREEZE_AT": 2},
+        "RESNETS": {"DEPTH": 50, "NORM": "FrozenBN", "OUT_FEATURES": ["res4"],
+                    "RES2_OUT_CHANNELS": 256, "STRIDE_IN_1X1": True},
+        "FPN": {"IN_FEATURES": [], "OUT_CHANNELS": 256},
+        "PROPOSAL_GENERATOR": {"NAME": "RPN"},
+        "ANCHOR_GENERATOR": {"SIZES": [[32, 64, 128, 256, 512]],
+                             "ASPECT_RATIOS": [[0.5, 1.0, 2.0]]},
+        "RPN": {
+            "IN_FEATURES": ["res4"], "IOU_THRESHOLDS": [0.3, 0.7], "BATCH_SIZE_PER_IMAGE": 256,
+            "POSITIVE_FRACTION": 0.5, "NMS_THRESH": 0.7, "PRE_NMS_TOPK_TRAIN": 12000,
+            "PRE_NMS_TOPK_TEST": 6000, "POST_NMS_TOPK_TRAIN": 2000, "POST_NMS_TOPK_TEST": 1000,
+        },
+        "ROI_HEADS": {
+            "NAME": "Res5ROIHeads", "NUM_CLASSES": 80, "IN_FEATURES": ["res4"],
+            "IOU_THRESHOLDS": [0.5], "BATCH_SIZE_PER_IMAGE": 512, "POSITIVE_FRACTION": 0.25,
+            "SCORE_THRESH_TEST": 0.05, "NMS_THRESH_TEST": 0.5,
+        },
+        "ROI_BOX_HEAD": {
+            "NAME": "", "NUM_FC": 0, "FC_DIM": 1024, "POOLER_RESOLUTION": 14,
+            "POOLER_SAMPLING_RATIO": 0, "BBOX_REG_WEIGHTS": (10.0, 10.0, 5.0, 5.0),
+        },
+        "ROI_MASK_HEAD": {
+            "NAME": "MaskRCNNConvUpsampleHead", "NUM_CONV": 0, "CONV_DIM": 256,
+            "POOLER_RESOLUTION": 14, "POOLER_SAMPLING_RATIO": 0,
+        },
+    }
+
+
+def defaults(engine: str) -> CfgNode:
+    """The schema of one engine."""
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2.config import get_vindr_cfg
+
+        return get_vindr_cfg()
+    return torchvision_defaults()
+
+
+def requested_engine(path: str | Path, overrides: Sequence[str] = ()) -> str:
+    """What a config and its overrides ask for: an engine's name or ``auto``."""
+    wanted = (_load_yaml(path).get("VINDR") or {}).get("ENGINE", "auto")
+    for key, value in _pairs(overrides):
+        wanted = value if key == "VINDR.ENGINE" else wanted
+    return str(wanted)
+
+
+def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """Read a YAML file on top of an engine's defaults, then ``KEY VALUE`` overrides.
+
+    Raises:
+        InputError: names the file, the key, the value and what was expected.
+    """
+    cfg = defaults(engine)
+    merge_yaml(cfg, path, f"{engine} engine")
+    merge_overrides(cfg, overrides, f"{engine} engine")
+    cfg.VINDR.ENGINE = engine
+    check(cfg, str(path))
+    return cfg
+
+
+def config_from_text(text: str, engine: str, source: str) -> CfgNode:
+    """The config that a checkpoint carries, as :func:`load_config` would give it."""
+    cfg = defaults(engine)
+    _merge(cfg, yaml.safe_load(text), f"{engine} engine", source)
+    return cfg
+
+
+def merge_yaml(cfg: CfgNode, path: str | Path, schema: str) -> None:
+    """Put a YAML file (with ``_BASE_``) over a config; ``schema`` names it in errors."""
+    _merge(cfg, _load_yaml(path), schema, str(path))
+
+
+def merge_overrides(cfg: CfgNode, overrides: Sequence[str], schema: str) -> None:
+    """Put ``KEY VALUE`` pairs over a config."""
+    for key, value in _pairs(overrides):
+        _override(cfg, key, value, schema)
+
+
+def check(cfg: CfgNode, source: str) -> None:
+    """Refuse values that could only fail later."""
+    expected = {
+        "MODEL.ROI_HEADS.NUM_CLASSES": (cfg.MODEL.ROI_HEADS.NUM_CLASSES, NUM_FINDINGS),
+    }
+    for key, (value, wanted) in expected.items():
+        if value != wanted:
+            raise InputError(f"{source}: {key} is {value}, expected {wanted} (the findings)")
+    positive = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
+    for key in positive:
+        section, name = key.split(".")
+        if not cfg[section][name] > 0:
+            raise InputError(f"{source}: {key} is {cfg[section][name]}, expected more than 0")
+
+
+def _load_yaml(path: str | Path) -> dict[str, Any]:
+    existing_file(path)
+    try:
+        data = CfgNode.load_yaml_with_base(str(path))
+    except (yaml.YAMLError, TypeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: its _BASE_ {error.filename} does not exist") from error
+    return data or {}
+
+
+def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if len(overrides) % 2:
+        raise InputError(f"overrides {' '.join(overrides)!r}: expected KEY VALUE pairs")
+    return zip(overrides[::2], overrides[1::2], strict=True)
+
+
+def _override(cfg: CfgNode, key: str, value: str, schema: str) -> None:
+    if key not in set(_keys(cfg)):
+        raise InputError(unknown_key("command line", key, cfg, schema))
+    try:
+        cfg.merge_from_list([key, value])
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"command line: {key} cannot be {value!r} ({error})") from error
+
+
+def _merge(cfg: CfgNode, data: dict[str, Any], schema: str, source: str) -> None:
+    known = set(_keys(cfg))
+    for key in _keys(data):
+        if key not in known:
+            raise InputError(unknown_key(source, key, cfg, schema))
+    try:
+        cfg.merge_from_other_cfg(type(cfg)(data))
+    except (ValueError, AssertionError, KeyError) as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Full names of the leaves."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def unknown_key(source: str, key: str, cfg: CfgNode, schema: str) -> str:
+    """The line that tells what is wrong with a key."""
+    near = difflib.get_close_matches(key, list(_keys(cfg)), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{source}: key {key} does not exist for the {schema}{hint}"

@@ -1,0 +1,54 @@
+"""The Detectron2 engine as :class:`vindr_det.detection.engine.Engine`."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import detectron2.utils.comm as comm
+from detectron2.engine import launch
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+from vindr_det.detection.detectron2.predictor import Detectron2Predictor
+from vindr_det.detection.detectron2.trainer import VindrTrainer
+from vindr_det.files import write_text
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+    """See :class:`vindr_det.detection.engine.Engine`."""
+    launch(_train_worker, max(num_gpus, 1), dist_url="auto", args=(cfg, resume))
+
+
+def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
+    """Metrics of VINDR.VALIDATION for given weights."""
+    _set_up(cfg)
+    trainer = VindrTrainer(cfg)
+    trainer.model.load_state_dict(state)
+    return trainer.evaluate()
+
+
+def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
+    """See :class:`vindr_det.detection.engine.Engine`."""
+    return Detectron2Predictor(cfg, state)
+
+
+def _train_worker(cfg: Any, resume: bool) -> None:
+    _set_up(cfg)
+    trainer = VindrTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+
+
+def _set_up(cfg: Any) -> None:
+    """Logging, seeds and config.yaml."""
+    rank = comm.get_rank()
+    for name in ("detectron2", "fvcore", "vindr_det"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    # Its one line a parameter would push everything else off the screen.
+    logging.getLogger("detectron2.engine.defaults").setLevel(logging.WARNING)
+    if comm.is_main_process():
+        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)

@@ -1,0 +1,44 @@
+"""The competition's metric and COCO AP as a Detectron2 evaluator."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import detectron2.utils.comm as comm
+from detectron2.evaluation import DatasetEvaluator
+
+from vindr_det.detection.detectron2.predictor import to_predictions
+from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.predictions import Predictions
+from vindr_det.records import Record
+
+
+class VindrEvaluator(DatasetEvaluator):
+    """Collects detections in original pixels and scores them against records.
+
+    Nothing is cached on disk, so changed annotations count at once.
+
+    Args:
+        records: the images to score, with their true boxes.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = list(records)
+        self.predictions: dict[str, Predictions] = {}
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.predictions = {}
+
+    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+        """Take one batch; ``inputs[i]["image_id"]`` is our string id."""
+        for given, found in zip(inputs, outputs, strict=True):
+            self.predictions[given["image_id"]] = to_predictions(found["instances"])
+
+    def evaluate(self) -> "OrderedDict[str, Any]":
+        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first."""
+        gathered = comm.gather(self.predictions)
+        if not comm.is_main_process():
+            return OrderedDict()
+        merged = {key: value for part in gathered for key, value in part.items()}
+        return OrderedDict(validation_metrics(merged, self.records))

@@ -1,0 +1,99 @@
+"""Choose the engine, and the protocol that both fulfil."""
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det.config import ENGINES
+from vindr_det.errors import InputError
+from vindr_det.predictions import Predictions
+
+log = logging.getLogger(__name__)
+
+
+class Predictor(Protocol):
+    """A trained detector."""
+
+    def __call__(self, image: NDArray[np.uint8]) -> Predictions:
+        """Detections on one (H, W) uint8 image, in that image's pixels."""
+
+
+class Engine(Protocol):
+    """What an engine module offers."""
+
+    def train(self, cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+        """Train as ``cfg`` says.
+
+        ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object a line),
+        model_best.pth and model_final.pth.
+        """
+
+    def evaluate(self, cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
+        """Metrics of VINDR.VALIDATION for given weights."""
+
+    def build_predictor(self, cfg: Any, state: Mapping[str, Any]) -> Predictor:
+        """A predictor from a config and the weights of a checkpoint."""
+
+
+def detectron2_is_here() -> bool:
+    """Whether Detectron2 can be imported; does not import it."""
+    return importlib.util.find_spec("detectron2") is not None
+
+
+def choose(requested: str) -> str:
+    """The engine to use for ``auto`` or a name; says which and why in one log line.
+
+    Raises:
+        InputError: an unknown name, or Detectron2 is asked for and not here.
+    """
+    if requested not in ("auto", *ENGINES):
+        raise InputError(f"VINDR.ENGINE {requested!r}: expected auto, {' or '.join(ENGINES)}")
+    here = detectron2_is_here()
+    if requested == "detectron2" and not here:
+        raise InputError("the engine detectron2 was asked for, but Detectron2 does not import; see "
+                         "INSTALL.md, or use --engine torchvision")
+    engine = requested if requested != "auto" else ("detectron2" if here else "torchvision")
+    reason = "as asked" if requested != "auto" else (
+        "Detectron2 imports" if here else "Detectron2 does not import")
+    log.info("engine: %s (%s)", engine, reason)
+    return engine
+
+
+def check_device(cfg: Any) -> None:
+    """Refuse MODEL.DEVICE cuda where there is no GPU, before minutes of loading."""
+    import torch
+
+    if str(cfg.MODEL.DEVICE).startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but this machine has no usable GPU; "
+                         "add MODEL.DEVICE cpu")
+
+
+def best_device() -> str:
+    """``cuda`` where a GPU is usable, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load(name: str) -> Engine:
+    """The module of an engine."""
+    if name == "detectron2":
+        from vindr_det.detection.detectron2 import engine as detectron2_engine
+
+        return detectron2_engine
+    from vindr_det.detection.torchvision import engine as torchvision_engine
+
+    return torchvision_engine
+
+
+def describe() -> str:
+    """One line for people: which engine `auto` means here."""
+    if detectron2_is_here():
+        spec = importlib.util.find_spec("detectron2")
+        where = next(iter(spec.submodule_search_locations or []), "?") if spec else "?"
+        return f"engine: detectron2 ({where})"
+    return "engine: torchvision (Detectron2 is not here; INSTALL.md says how to add it)"

@@ -1,0 +1,21 @@
+"""Validation metrics, the same for both engines."""
+
+from collections.abc import Sequence
+
+from vindr_det.metrics import coco, vindr
+from vindr_det.predictions import PredictionSet, no_finding
+from vindr_det.records import Record, truth_of
+
+
+def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
+    """``vindr/...`` and ``coco/...`` of a detector without classifier.
+
+    A detector never says "no finding" by itself; 1 - the highest box score stands in for it, so
+    that the fifteenth class counts as it does in the competition.
+    """
+    gated = {
+        image_id: found + no_finding(1 - found.scores.max(initial=0.0))
+        for image_id, found in predictions.items()
+    }
+    scores = vindr.evaluate(gated, truth_of(records)).as_metrics()
+    return scores | coco.evaluate(predictions, records)

@@ -1,0 +1,119 @@
+"""Data set names to files and records: the one table behind DATASETS and VINDR.VALIDATION.
+
+======================= ========================================== ========
+name                    annotations, below DATA_ROOT               images
+======================= ========================================== ========
+vindr_all               annotations/instances_all.json             train/
+vindr_train_fold{k}     annotations/instances_train_fold{k}.json   train/
+vindr_val_fold{k}       annotations/instances_val_fold{k}.json     train/
+vindr_test              none                                       test/
+======================= ========================================== ========
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vindr_det.coco import read_coco
+from vindr_det.errors import InputError
+from vindr_det.prepare import SETTINGS
+from vindr_det.records import Record
+
+_ANNOTATED = re.compile(r"vindr_(all|train_fold\d+|val_fold\d+)")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a data set's parts are; ``annotations`` is None for the test set."""
+
+    name: str
+    annotations: Path | None
+    images: Path
+
+
+def resolve(name: str, root: str | Path) -> Split:
+    """The files of a named data set.
+
+    Raises:
+        InputError: the name is not in the table above.
+    """
+    root = Path(root)
+    if name == "vindr_test":
+        return Split(name, None, root / "test")
+    match = _ANNOTATED.fullmatch(name)
+    if match is None:
+        raise InputError(f"data set {name!r} is unknown, expected vindr_all, vindr_train_fold<k>, "
+                         "vindr_val_fold<k> or vindr_test")
+    return Split(name, root / "annotations" / f"instances_{match[1]}.json", root / "train")
+
+
+def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
+    """Records of an annotated data set and the folder of its images.
+
+    Raises:
+        InputError: no annotations, an image is missing, or the images were prepared in another
+            way than the config will prepare those it predicts on.
+    """
+    split = resolve(name, cfg.VINDR.DATA_ROOT)
+    if split.annotations is None:
+        raise InputError(f"data set {name}: has no annotations to train or to score with")
+    records = read_coco(split.annotations)
+    if not records:
+        raise InputError(f"{split.annotations}: holds no image")
+    for record in records:
+        if not (split.images / record.file_name).is_file():
+            raise InputError(f"{split.images / record.file_name}: no such image, but "
+                             f"{split.annotations} names it")
+    _check_preparation(split.images, cfg)
+    return records, split.images
+
+
+def _check_preparation(images: Path, cfg: Any) -> None:
+    settings = images / SETTINGS
+    if not settings.is_file():
+        return
+    made = json.loads(settings.read_text(encoding="utf-8"))
+    if made.get("keep_aspect") != cfg.VINDR.KEEP_ASPECT:
+        raise InputError(f"{settings}: images were prepared with keep_aspect "
+                         f"{made.get('keep_aspect')}, but VINDR.KEEP_ASPECT is "
+                         f"{cfg.VINDR.KEEP_ASPECT}; expected the same")
+
+
+def training_records(cfg: Any) -> list[tuple[Record, Path]]:
+    """The images to train on, each with its folder: DATASETS.TRAIN less superfluous normal ones."""
+    chosen = [(record, images) for name in _named(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+              for records, images in [read_split(name, cfg)] for record in records]
+    ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
+    chosen = thin_normal(chosen, ratio, seed=max(cfg.SEED, 0))
+    if not chosen:
+        raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
+    return chosen
+
+
+def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
+    """All images of VINDR.VALIDATION, each with its folder."""
+    return [(record, images) for name in _named(cfg.VINDR.VALIDATION, "VINDR.VALIDATION")
+            for records, images in [read_split(name, cfg)] for record in records]
+
+
+def _named(names: Sequence[str], key: str) -> Sequence[str]:
+    if isinstance(names, str) or not names:
+        raise InputError(f"{key} {names!r}: expected a list of data sets such as (\"vindr_all\",)")
+    return names
+
+
+def thin_normal(
+    items: Sequence[tuple[Record, Path]], ratio: float, seed: int
+) -> list[tuple[Record, Path]]:
+    """Keep ``ratio`` normal images for each abnormal one, chosen at random; -1 keeps all."""
+    if ratio < 0:
+        return list(items)
+    normal = [i for i, (record, _) in enumerate(items) if record.normal]
+    wanted = min(len(normal), round(ratio * (len(items) - len(normal))))
+    kept = set(np.random.default_rng(seed).choice(normal, wanted, replace=False).tolist())
+    return [item for i, item in enumerate(items) if not item[0].normal or i in kept]

@@ -1,0 +1,178 @@
+"""Detectron2's keys to torchvision's Faster and Mask R-CNN."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from torchvision.models import resnet
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+
+from vindr_det.categories import NUM_FINDINGS
+from vindr_det.errors import InputError
+
+_NORMS = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d}
+
+# Keys whose value names a part that only Detectron2 can swap; torchvision has just this one.
+_ONLY = {
+    "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+    "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
+    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+    "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
+    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+    "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "SOLVER.WARMUP_METHOD": "linear",
+}
+
+
+def check(cfg: Any) -> None:
+    """Refuse what torchvision cannot honour.
+
+    Raises:
+        InputError: names the key, its value and what was expected.
+    """
+    for key, only in _ONLY.items():
+        _expect(cfg, key, (only,))
+    depths = (18, 34, 50, 101, 152)
+    _expect(cfg, "MODEL.RESNETS.DEPTH", depths)
+    _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
+    _expect(cfg, "MODEL.BACKBONE.FREEZE_AT", (0, 1, 2, 3, 4, 5))
+    _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "none"))
+    bottleneck = cfg.MODEL.RESNETS.DEPTH >= 50
+    _expect(cfg, "MODEL.RESNETS.RES2_OUT_CHANNELS", (256 if bottleneck else 64,))
+    if bottleneck:
+        # torchvision's ResNet strides in the 3x3 convolution ("v1.5").
+        _expect(cfg, "MODEL.RESNETS.STRIDE_IN_1X1", (False,))
+
+
+def _expect(cfg: Any, key: str, allowed: Sequence[Any]) -> None:
+    value = cfg
+    for part in key.split("."):
+        value = value[part]
+    value = list(value) if isinstance(value, tuple) else value
+    if value not in [list(a) if isinstance(a, tuple) else a for a in allowed]:
+        choices = " or ".join(repr(a) for a in allowed)
+        raise InputError(f"{key} is {value!r}: the torchvision engine takes {choices}; the "
+                         "detectron2 engine may take it")
+
+
+def build_model(cfg: Any) -> FasterRCNN:
+    """Faster R-CNN, or Mask R-CNN with MODEL.MASK_ON, from random weights.
+
+    Input images are (3, H, W) float, 0..255; labels are 1..14, 0 being the background.
+    """
+    check(cfg)
+    model, rpn, heads = cfg.MODEL, cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS
+    backbone = build_backbone(cfg)
+    anchors = _anchors(cfg)
+    box_head = _fc_head(cfg, backbone.out_channels)
+    options = {
+        "min_size": tuple(cfg.INPUT.MIN_SIZE_TRAIN),
+        "max_size": cfg.INPUT.MAX_SIZE_TRAIN,
+        "image_mean": list(model.PIXEL_MEAN),
+        "image_std": list(model.PIXEL_STD),
+        "rpn_anchor_generator": anchors,
+        "rpn_pre_nms_top_n_train": rpn.PRE_NMS_TOPK_TRAIN,
+        "rpn_pre_nms_top_n_test": rpn.PRE_NMS_TOPK_TEST,
+        "rpn_post_nms_top_n_train": rpn.POST_NMS_TOPK_TRAIN,
+        "rpn_post_nms_top_n_test": rpn.POST_NMS_TOPK_TEST,
+        "rpn_nms_thresh": rpn.NMS_THRESH,
+        "rpn_bg_iou_thresh": rpn.IOU_THRESHOLDS[0],
+        "rpn_fg_iou_thresh": rpn.IOU_THRESHOLDS[1],
+        "rpn_batch_size_per_image": rpn.BATCH_SIZE_PER_IMAGE,
+        "rpn_positive_fraction": rpn.POSITIVE_FRACTION,
+        "box_roi_pool": _pool(model.ROI_BOX_HEAD),
+        "box_head": box_head,
+        "box_predictor": FastRCNNPredictor(model.ROI_BOX_HEAD.FC_DIM, NUM_FINDINGS + 1),
+        "box_score_thresh": heads.SCORE_THRESH_TEST,
+        "box_nms_thresh": heads.NMS_THRESH_TEST,
+        "box_detections_per_img": cfg.TEST.DETECTIONS_PER_IMAGE,
+        "box_fg_iou_thresh": heads.IOU_THRESHOLDS[0],
+        "box_bg_iou_thresh": heads.IOU_THRESHOLDS[0],
+        "box_batch_size_per_image": heads.BATCH_SIZE_PER_IMAGE,
+        "box_positive_fraction": heads.POSITIVE_FRACTION,
+        "bbox_reg_weights": tuple(model.ROI_BOX_HEAD.BBOX_REG_WEIGHTS),
+    }
+    network = _mask_rcnn(cfg, backbone, options) if model.MASK_ON else FasterRCNN(backbone, **options)
+    _initialise_like_detectron2(network)
+    return network
+
+
+def build_backbone(cfg: Any) -> BackboneWithFPN:
+    """ResNet with a feature pyramid; the first FREEZE_AT stages are not trained."""
+    node = cfg.MODEL.RESNETS
+    body = getattr(resnet, f"resnet{node.DEPTH}")(weights=None, norm_layer=_NORMS[node.NORM])
+    stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+    for stage in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
+        for name in stage:
+            getattr(body, name).requires_grad_(False)
+    base = body.inplanes // 8
+    return BackboneWithFPN(
+        body, {f"layer{i}": str(i - 1) for i in range(1, 5)},
+        [base * 2**i for i in range(4)], cfg.MODEL.FPN.OUT_CHANNELS,
+    )
+
+
+def _initialise_like_detectron2(network: nn.Module) -> None:
+    """Box heads start small in Detectron2 (Girshick, "Fast R-CNN", section 2.3), so here too."""
+    predictor = network.roi_heads.box_predictor
+    nn.init.normal_(predictor.cls_score.weight, std=0.01)
+    nn.init.normal_(predictor.bbox_pred.weight, std=0.001)
+    nn.init.zeros_(predictor.cls_score.bias)
+    nn.init.zeros_(predictor.bbox_pred.bias)
+
+
+def _anchors(cfg: Any) -> AnchorGenerator:
+    """One list of sizes and ratios a pyramid level; a single list of ratios serves all levels."""
+    node, levels = cfg.MODEL.ANCHOR_GENERATOR, len(cfg.MODEL.RPN.IN_FEATURES)
+    sizes, ratios = list(node.SIZES), list(node.ASPECT_RATIOS)
+    ratios = ratios * levels if len(ratios) == 1 else ratios
+    if len(sizes) != levels or len(ratios) != levels:
+        raise InputError(f"MODEL.ANCHOR_GENERATOR: {len(sizes)} lists of SIZES and {len(ratios)} of "
+                         f"ASPECT_RATIOS, expected one for each of {levels} levels")
+    return AnchorGenerator(tuple(map(tuple, sizes)), tuple(map(tuple, ratios)))
+
+
+def _pool(node: Any) -> MultiScaleRoIAlign:
+    return MultiScaleRoIAlign(["0", "1", "2", "3"], node.POOLER_RESOLUTION,
+                              node.POOLER_SAMPLING_RATIO)
+
+
+def _fc_head(cfg: Any, channels: int) -> nn.Sequential:
+    node = cfg.MODEL.ROI_BOX_HEAD
+    if node.NUM_FC < 1:
+        raise InputError(f"MODEL.ROI_BOX_HEAD.NUM_FC is {node.NUM_FC}: the torchvision engine takes "
+                         "1 or more")
+    width, layers = channels * node.POOLER_RESOLUTION**2, [nn.Flatten(1)]
+    for _ in range(node.NUM_FC):
+        layers += [nn.Linear(width, node.FC_DIM), nn.ReLU(inplace=True)]
+        width = node.FC_DIM
+    return nn.Sequential(*layers)
+
+
+def _mask_rcnn(cfg: Any, backbone: nn.Module, options: dict[str, Any]) -> MaskRCNN:
+    node = cfg.MODEL.ROI_MASK_HEAD
+    return MaskRCNN(
+        backbone, **options,
+        mask_roi_pool=_pool(node),
+        mask_head=MaskRCNNHeads(backbone.out_channels, (node.CONV_DIM,) * node.NUM_CONV, 1),
+        mask_predictor=MaskRCNNPredictor(node.CONV_DIM, node.CONV_DIM, NUM_FINDINGS + 1),
+    )
+
+
+def set_sizes(network: FasterRCNN, cfg: Any, training: bool) -> None:
+    """Torchvision draws the training sizes but tests at the last of them; give it ours instead."""
+    if training:
+        sizes, longest = tuple(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN
+    else:
+        sizes, longest = (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST
+    network.transform.min_size, network.transform.max_size = sizes, longest

@@ -1,0 +1,160 @@
+"""Faster R-CNN as a LightningModule: the same solver and the same metrics as the other engine."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import lightning as L
+import torch
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+)
+from torch import Tensor, nn
+
+from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.modes import training_mode_aside
+from vindr_det.detection.torchvision.data import Batch
+from vindr_det.detection.torchvision.model import build_model, set_sizes
+from vindr_det.errors import InputError
+from vindr_det.predictions import Predictions, drop_degenerate
+from vindr_det.records import Record
+
+
+class DetectorModule(L.LightningModule):
+    """Trains and validates one detector.
+
+    Args:
+        cfg: the config.
+        records: all images of VINDR.VALIDATION, to score against.
+    """
+
+    def __init__(self, cfg: Any, records: list[Record]) -> None:
+        super().__init__()
+        self.cfg, self.records = cfg, records
+        self._record_of = {record.image_id: record for record in records}
+        self.network = build_model(cfg)
+        self.latest: dict[str, float] = {}
+        self._found: dict[str, Predictions] = {}
+        self._losses: dict[str, float] = defaultdict(float)
+        self._images = 0
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Sum of the detector's losses; non-finite ones stop the training."""
+        images, targets, image_ids = batch
+        set_sizes(self.network, self.cfg, training=True)
+        losses = self.network(images, targets)
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"loss is not finite at iteration {self.global_step} on images "
+                                     f"{', '.join(image_ids)}: {({k: float(v) for k, v in losses.items()})}")
+        values = {key: value.detach() for key, value in losses.items()}
+        self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images))
+        return total
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._found, self._losses, self._images = {}, defaultdict(float), 0
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Losses in training mode and detections in evaluation mode, on the same images."""
+        images, targets, image_ids = batch
+        set_sizes(self.network, self.cfg, training=False)
+        with training_mode_aside(self.network):
+            for key, value in self.network(images, targets).items():
+                self._losses[key] += float(value) * len(images)
+        self._images += len(images)
+        for image_id, output, image in zip(image_ids, self.network(images), images, strict=True):
+            record = self._record_of[image_id]
+            scale = torch.tensor([record.width / image.shape[2], record.height / image.shape[1]])
+            found = to_predictions(output, scale.repeat(2).double().numpy())
+            self._found[image_id] = found
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather over ranks, score, and keep the result in ``latest``."""
+        found, losses, images = self._gathered()
+        scores = validation_metrics(found, self.records)
+        mean = {f"validation_{key}": value / max(images, 1) for key, value in losses.items()}
+        total = {"validation_loss": sum(mean.values())}
+        measured = {k: v for k, v in (total | mean | scores).items() if math.isfinite(v)}
+        self.latest = measured
+
+    def _gathered(self) -> tuple[dict[str, Predictions], dict[str, float], int]:
+        part = (self._found, dict(self._losses), self._images)
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return part
+        parts: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, part)
+        keys = {key for _, losses, _ in parts for key in losses}
+        return (
+            {key: value for found, _, _ in parts for key, value in found.items()},
+            {key: sum(losses.get(key, 0.0) for _, losses, _ in parts) for key in keys},
+            sum(images for _, _, images in parts),
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """SGD and the schedule that Detectron2 builds from the same keys."""
+        solver = self.cfg.SOLVER
+        optimizer = torch.optim.SGD(
+            _parameter_groups(self.network, solver), lr=solver.BASE_LR, momentum=solver.MOMENTUM,
+            nesterov=solver.NESTEROV,
+        )
+        schedule = build_schedule(solver)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: schedule(min(step / solver.MAX_ITER, 1 - 1e-9)))
+        return {"optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _parameter_groups(network: nn.Module, solver: Any) -> list[dict[str, Any]]:
+    """Norm layers decay by WEIGHT_DECAY_NORM, all else by WEIGHT_DECAY."""
+    norms = {
+        id(parameter) for module in network.modules()
+        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm))
+        for parameter in module.parameters(recurse=False)
+    }
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) not in norms], "weight_decay": solver.WEIGHT_DECAY},
+        {"params": [p for p in trained if id(p) in norms],
+         "weight_decay": solver.WEIGHT_DECAY_NORM},
+    ]
+
+
+def build_schedule(solver: Any) -> ParamScheduler:
+    """Factor of BASE_LR over the training, 0..1 in time, by fvcore as in Detectron2."""
+    name, steps = solver.LR_SCHEDULER_NAME, [s for s in solver.STEPS if s <= solver.MAX_ITER]
+    if name == "WarmupMultiStepLR":
+        values = [solver.GAMMA**k for k in range(len(steps) + 1)]
+        main: ParamScheduler = MultiStepParamScheduler(
+            values=values, milestones=steps, num_updates=solver.MAX_ITER)
+    elif name == "WarmupCosineLR":
+        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
+    else:
+        raise InputError(f"SOLVER.LR_SCHEDULER_NAME is {name!r}: the torchvision engine takes "
+                         "WarmupMultiStepLR or WarmupCosineLR")
+    length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
+    if length <= 0:
+        return main
+    begin = solver.WARMUP_FACTOR * main(0.0)
+    end = main(min(length, 1 - 1e-9))
+    if length >= 1:
+        return LinearParamScheduler(begin, end)
+    warmup: ParamScheduler = LinearParamScheduler(begin, end)
+    if solver.WARMUP_FACTOR >= 1:
+        warmup = ConstantParamScheduler(end)
+    return CompositeParamScheduler([warmup, main], interval_scaling=["rescaled", "fixed"],
+                                   lengths=[length, 1 - length])
+
+
+def to_predictions(output: dict[str, Tensor], scale: Any = 1.0) -> Predictions:
+    """Torchvision's output on one image as Predictions; ``scale`` multiplies the boxes."""
+    return drop_degenerate(
+        output["boxes"].double().cpu().numpy() * scale,
+        output["scores"].double().cpu().numpy(),
+        output["labels"].cpu().numpy() - 1,
+    )

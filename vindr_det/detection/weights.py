@@ -1,0 +1,82 @@
+"""MODEL.WEIGHTS to a state dict: torchvision's catalogue, a URL, or a local file.
+
+``torchvision://resnet50`` starts the backbone of either engine from the same ImageNet weights.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+from vindr_det.detection.checkpoint import read_file
+from vindr_det.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_CATALOGUE = "torchvision://"
+
+
+def is_backbone(weights: str) -> bool:
+    """Whether ``weights`` names an ImageNet classifier of torchvision's catalogue."""
+    return weights.startswith(_CATALOGUE)
+
+
+def backbone_state(weights: str) -> dict[str, Any]:
+    """State dict of ``torchvision://<model>``, in torchvision's names, without the classifier.
+
+    Raises:
+        InputError: an unknown model, or its weights cannot be downloaded.
+    """
+    from torchvision.models import get_model_weights
+
+    name = weights.removeprefix(_CATALOGUE)
+    try:
+        entry = get_model_weights(name).DEFAULT
+    except ValueError as error:
+        raise InputError(f"MODEL.WEIGHTS {weights}: torchvision has no model {name!r}") from error
+    state = _download(entry.url, weights)
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+def fetch_file(weights: str) -> dict[str, Any]:
+    """The content of a local file or of a URL."""
+    if urlparse(weights).scheme in ("http", "https"):
+        return _download(weights, weights)
+    return read_file(weights)
+
+
+def _download(url: str, weights: str) -> dict[str, Any]:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    target = folder / Path(urlparse(url).path).name
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        log.info("downloading %s", url)
+        try:
+            torch.hub.download_url_to_file(url, str(target), progress=True)
+        except (URLError, OSError) as error:
+            raise InputError(
+                f"MODEL.WEIGHTS {weights}: cannot be downloaded ({error}); put the file at "
+                f"{target}, or train from random weights: MODEL.WEIGHTS '' "
+                "MODEL.RESNETS.NORM BN MODEL.BACKBONE.FREEZE_AT 0"
+            ) from error
+    return read_file(target)
+
+
+_RENAMED = (
+    (r"^(conv1|bn1)\b", r"stem.\1"),
+    (r"^layer(\d)", lambda m: f"res{int(m[1]) + 1}"),
+    (r"\bbn(\d)\b", r"conv\1.norm"),
+    (r"downsample\.0", "shortcut"),
+    (r"downsample\.1", "shortcut.norm"),
+)
+
+
+def detectron2_name(key: str) -> str:
+    """A torchvision ResNet's parameter name as Detectron2's ResNet calls it."""
+    for pattern, name in _RENAMED:
+        key = re.sub(pattern, name, key)
+    return key

@@ -1,0 +1,93 @@
+"""Images with true and predicted boxes drawn on them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det import boxes as box_ops
+from vindr_det.categories import FINDINGS
+from vindr_det.predictions import Predictions
+
+TRUE_COLOUR = (90, 220, 90)  # BGR
+PREDICTED_COLOUR = (60, 170, 255)
+_STRIP = 22
+
+
+def overlay(
+    image: NDArray[np.uint8], truth: Predictions | None, predicted: Predictions | None,
+    height: int, width: int, longest: int = 900,
+) -> NDArray[np.uint8]:
+    """Draw boxes on a copy of an image.
+
+    Args:
+        image: (H, W) uint8, any size.
+        truth: boxes in pixels of the original; None where it is not known.
+        predicted: likewise; scores stand beside the names.
+        height: of the original.
+        width: of the original.
+        longest: longest side of the picture.
+
+    Returns:
+        (H', W', 3) uint8, BGR, a legend below.
+    """
+    factor = longest / max(height, width)
+    size = (round(width * factor), round(height * factor))
+    picture = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+    for boxes, colour, below in ((truth, TRUE_COLOUR, False), (predicted, PREDICTED_COLOUR, True)):
+        if boxes is not None:
+            _draw(picture, boxes, factor, colour, below, scores=below)
+    return _with_legend(picture, truth is not None, predicted is not None)
+
+
+def side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures of different heights in one row."""
+    tallest = max(picture.shape[0] for picture in pictures)
+    padded = [np.pad(p, ((0, tallest - p.shape[0]), (0, 8), (0, 0))) for p in pictures]
+    return np.concatenate(padded, axis=1)
+
+
+def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture, whole or not at all."""
+    from vindr_det.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), picture)
+
+
+def _draw(
+    picture: NDArray[np.uint8], predictions: Predictions, factor: float,
+    colour: tuple[int, int, int], below: bool, scores: bool,
+) -> None:
+    shown = predictions.findings()
+    for box, score, label in zip(
+        box_ops.scale(shown.boxes, factor, factor), shown.scores, shown.labels, strict=True
+    ):
+        x0, y0, x1, y1 = (round(v) for v in box.tolist())
+        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2, cv2.LINE_AA)
+        text = FINDINGS[label] + (f" {score:.2f}" if scores else "")
+        _label(picture, text, (x0, y1 + 14 if below else y0 - 5), colour)
+
+
+def _label(
+    picture: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]
+) -> None:
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    (wide, high), _ = cv2.getTextSize(text, font, size, 1)
+    x = int(np.clip(at[0], 0, max(0, picture.shape[1] - wide)))
+    y = int(np.clip(at[1], high + 2, picture.shape[0] - 4))
+    cv2.rectangle(picture, (x, y - high - 2), (x + wide, y + 3), (0, 0, 0), -1)
+    cv2.putText(picture, text, (x, y), font, size, colour, 1, cv2.LINE_AA)
+
+
+def _with_legend(picture: NDArray[np.uint8], truth: bool, predicted: bool) -> NDArray[np.uint8]:
+    strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
+    x = 6
+    for shown, text, colour in ((truth, "true", TRUE_COLOUR),
+                                (predicted, "predicted", PREDICTED_COLOUR)):
+        if shown:
+            cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+            x += 18 + 10 * len(text)
+    return np.concatenate([picture, strip])
