@@ -53,6 +53,6 @@ setup(
             "termcolor>=1.1",
             "yacs>=0.1.8",
         ],
-        "dev": ["mypy", "pandas-stubs", "pre-commit", "pytest>=8", "pytest-timeout", "ruff"],
+        "dev": ["mypy", "pre-commit", "pytest>=8", "pytest-timeout", "ruff"],
     },
 )

@@ -7,7 +7,6 @@
 OUTPUT_DIR gets fold{k}.pth, oof_predictions.csv (p_abnormal of every held-out image) and metrics.json.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from vindr_det import cli
@@ -17,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file")
     parser.add_argument("--fold", default="all", help="a number, or all")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
-    args = parser.parse_args(argv)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    args = parser.parse_intermixed_args(argv)
 
     from vindr_det.errors import InputError
 

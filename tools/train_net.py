@@ -10,7 +10,6 @@ OUTPUT_DIR gets config.yaml, metrics.json (a JSON object a line), model_best.pth
 and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from vindr_det import cli
@@ -23,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-gpus", type=int, default=0, help="0 or 1: as MODEL.DEVICE says")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--eval-only", action="store_true", help="score MODEL.WEIGHTS and stop")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
-    args = parser.parse_args(argv)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    args = parser.parse_intermixed_args(argv)
 
     from vindr_det.config import load_config, requested_engine
     from vindr_det.detection import engine as engines

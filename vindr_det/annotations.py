@@ -14,7 +14,7 @@ import pandas as pd
 
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.errors import InputError
-from vindr_det.files import csv_row, read_csv, require_columns
+from vindr_det.files import csv_row, read_csv
 from vindr_det.fusion import fuse
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
@@ -91,7 +91,7 @@ def _refuse_first(path: str | Path, bad, describe, row: bool = True) -> None:
 def _check_classes(path: str | Path, frame: pd.DataFrame) -> None:
     ids = pd.to_numeric(frame["class_id"], errors="coerce")
     _refuse_first(path, ~ids.isin(range(len(CLASS_NAMES))), lambda i:
-                  f"class_id {frame['class_id'].iloc[i]!r} is unknown, expected 0..14")
+                  f"class_id {frame['class_id'].iloc[i]} is unknown, expected 0..14")
     if "class_name" in frame:
         expected = ids.astype(int).map(dict(enumerate(CLASS_NAMES)))
         _refuse_first(path, frame["class_name"] != expected, lambda i:

@@ -34,6 +34,7 @@ class Augment:
     ) -> None:
         import albumentations as A
 
+        self._empty = not transforms
         self._compose = A.Compose(
             [_build(A, spec) for spec in transforms],
             bbox_params=A.BboxParams(
@@ -57,6 +58,8 @@ class Augment:
             image (H', W'), boxes (M, 4), labels (M,), and the indices (M,) of the boxes that are
             left among the N given.
         """
+        if self._empty:
+            return image, boxes, labels, np.arange(len(boxes))
         result = self._compose(
             # Transforms written for colour refuse two dimensions.
             image=image[..., None], bboxes=boxes, labels=labels, index=np.arange(len(boxes)),

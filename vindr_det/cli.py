@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det.errors import InputError
+from vindr_det.parallel import silence_decoders
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -33,8 +34,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname).1s %(message)s", stream=sys.stderr, force=True
     )
-    for chatty in ("pydicom", "openjpeg", "libjpeg"):  # we report what they fail at ourselves
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    silence_decoders()
     name = Path(sys.argv[0]).name
     try:
         sys.exit(main(None) or 0)

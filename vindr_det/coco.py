@@ -25,7 +25,8 @@ CATEGORIES = [{"id": i, "name": name, "supercategory": "finding"} for i, name in
 
 def to_coco(records: Sequence[Record]) -> dict[str, Any]:
     """Records to a COCO "instances" dictionary; ``agreement`` is the share of agreeing readers."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, record in enumerate(records, start=1):
         images.append({"id": number, "file_name": record.file_name,
                        "height": record.height, "width": record.width})

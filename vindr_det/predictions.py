@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,5 +96,5 @@ def drop_degenerate(boxes: NDArray, scores: NDArray, labels: NDArray) -> Predict
     return Predictions(boxes[good], np.clip(scores[good], 0, 1), labels[good])
 
 
-def _first(values: NDArray, mask: NDArray) -> object:
+def _first(values: NDArray, mask: Any) -> object:
     return values[np.flatnonzero(mask)[0]].tolist()

@@ -13,9 +13,7 @@ is there and its PNG, renamed into place when whole, exists.
 
 import json
 import logging
-import os
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from tqdm import tqdm
 from vindr_det.errors import InputError
 from vindr_det.files import atomic_path, list_images, read_json, write_csv, write_json
 from vindr_det.images import read_image, resize
+from vindr_det.parallel import process_pool
 
 log = logging.getLogger(__name__)
 
@@ -104,21 +103,15 @@ def _run(
 ) -> Iterable[dict[str, Any]]:
     if not paths:
         return
-    count = min(workers or os.cpu_count() or 1, len(paths))
     work = partial(prepare_one, out=out, settings=settings)
     progress = tqdm(total=len(paths), desc="prepare", unit="image", disable=None)
     journal = (out / _JOURNAL).open("a", encoding="utf-8")
-    with ProcessPoolExecutor(count, initializer=_one_thread) as pool, progress, journal:
+    with process_pool(workers, len(paths)) as pool, progress, journal:
         for row in pool.map(work, paths, chunksize=4):
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             progress.update()
             yield row
-
-
-def _one_thread() -> None:
-    # The processes are the parallelism; OpenCV's own threads would only fight them for cores.
-    cv2.setNumThreads(1)
 
 
 def _start(out: Path, settings: Settings, rows: Iterable[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Map = NDArray[np.float32]
+Map = NDArray[np.floating]  # float32 in practice; numpy's types lose that in arithmetic
 Point = tuple[float, float]
 
 _SHIFT = 4  # OpenCV's fixed-point coordinates: 1/16 pixel

@@ -1,9 +1,7 @@
 """A folder of phantoms in the layout of the competition's download."""
 
 import hashlib
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from tqdm import tqdm
 from vindr_det.categories import FINDINGS, NO_FINDING_ID
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv
+from vindr_det.parallel import process_pool
 from vindr_det.phantom.dicom_file import sample_header, write_dicom
 from vindr_det.phantom.radiograph import render
 from vindr_det.phantom.readers import annotation_row, choose_readers, read_image
@@ -87,9 +86,8 @@ def _rng(seed: int, split: str, index: int) -> np.random.Generator:
 def _run(jobs: list[_Job], workers: int | None) -> Iterator[dict[str, Any]]:
     for job in jobs:
         Path(job.folder).mkdir(parents=True, exist_ok=True)
-    workers = workers or os.cpu_count() or 1
     progress = tqdm(total=len(jobs), desc="phantoms", unit="image", disable=None)
-    with ProcessPoolExecutor(workers) as pool, progress:
+    with process_pool(workers, len(jobs)) as pool, progress:
         for result in pool.map(_make_one, jobs, chunksize=4):
             progress.update()
             yield result
@@ -141,7 +139,7 @@ def _write_tables(out: Path, train: list[dict], test: list[dict]) -> None:
         full = [{"image_id": r["image_id"], **row} for r in results for row in r[rows]]
         frame = pd.DataFrame(full, columns=list(columns))
         edges = ["x_min", "y_min", "x_max", "y_max"]
-        return frame.astype({edge: "float64" for edge in edges})
+        return frame.astype(dict.fromkeys(edges, "float64"))
 
     def meta(results: list[dict]) -> pd.DataFrame:
         return pd.DataFrame(results, columns=["image_id", "dim0", "dim1"])

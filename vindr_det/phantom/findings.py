@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vindr_det.categories import FINDINGS
-from vindr_det.phantom.anatomy import LEFT, RIGHT, SIDES, Anatomy
+from vindr_det.phantom.anatomy import LEFT, RIGHT, Anatomy
 from vindr_det.phantom.canvas import Canvas, Map, bezier
 
 Box = tuple[float, float, float, float]
@@ -148,7 +148,7 @@ def _ild(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Box:
     patch *= canvas.lungs[side] > 0.3
     net = np.exp(-((canvas.cloud(rng, 0.016, 1) / 0.30) ** 2))
     net += np.exp(-((canvas.cloud(rng, 0.016, 1) / 0.30) ** 2))
-    canvas.att += patch * (0.03 + 0.12 * np.minimum(net, 1.2).astype(np.float32))
+    canvas.att += patch * (0.03 + 0.16 * np.minimum(net, 1.2).astype(np.float32))
     return _extent(patch, 0.5)
 
 
@@ -181,7 +181,7 @@ def _nodule(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Box:
     radius = float(np.clip(rng.lognormal(np.log(0.026), 0.35), 0.014, 0.06))
     height = radius * canvas.width / canvas.height * rng.uniform(0.85, 1.1)
     ball = canvas.blur(canvas.ball(x, y, radius, height), 0.0012)
-    canvas.att += (0.18 + 0.9 * radius) * ball
+    canvas.att += (0.26 + 0.9 * radius) * ball
     return _around(x, y, radius, height)
 
 
@@ -192,7 +192,7 @@ def _other_lesion(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Box:
         radius = rng.uniform(0.035, 0.06)
         distance = np.sqrt(canvas.ellipse(x, y, radius, radius))
         wall = np.exp(-(((distance - 0.92) * radius / 0.0035) ** 2)).astype(np.float32)
-        canvas.att += 0.17 * wall - 0.07 * (distance < 0.9)
+        canvas.att += 0.24 * wall - 0.12 * (distance < 0.9)
         return _around(x, y, radius, radius)
     callus = canvas.ball(x, y, 0.034, 0.020, 20) * (0.7 + 0.3 * canvas.cloud(rng, 0.012, 1))
     step = canvas.strokes([[(x - 0.006, y - 0.02), (x + 0.006, y + 0.02)]], 0.004, 0.0008)
@@ -242,8 +242,8 @@ def _pneumothorax(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Box:
     wall = np.stack([a.middle + side * (a.half_width(ys) + 0.02), ys], axis=1)[::-1]
     space = canvas.polygon(np.concatenate([edge, wall]), 0.001) * (canvas.lungs[side] > 0.06)
     flat = cv2.GaussianBlur(canvas.att, (0, 0), 0.010 * canvas.width)
-    canvas.att += space * (0.75 * (flat - canvas.att) - 0.12)
-    canvas.att += 0.13 * canvas.strokes([edge], 0.0035, 0.0006) * (canvas.lungs[side] > 0.2)
+    canvas.att += space * (0.85 * (flat - canvas.att) - 0.17)
+    canvas.att += 0.18 * canvas.strokes([edge], 0.0040, 0.0006) * (canvas.lungs[side] > 0.2)
     return _extent(space, 0.4)
 
 

@@ -11,6 +11,7 @@ from detectron2.structures import BoxMode
 from vindr_det.categories import FINDINGS
 from vindr_det.coco import read_coco
 from vindr_det.detection.splits import resolve
+from vindr_det.errors import InputError
 from vindr_det.records import Record
 
 
@@ -51,6 +52,8 @@ def register_datasets(root: str | Path, names: Sequence[str]) -> None:
     """
     for name in names:
         split = resolve(name, root)
+        if split.annotations is None:
+            raise InputError(f"data set {name}: has no annotations to register")
         if name in DatasetCatalog:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)

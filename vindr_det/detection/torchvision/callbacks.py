@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,9 @@ class MetricsFile(L.Callback):
         log.info("iteration %d/%d  loss %.4f  lr %.5f  %.3f s/iteration  eta %s", done,
                  trainer.max_steps, sum(self._losses) / len(self._losses), rate, mean, left)
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Write what was measured."""
-        if trainer.is_global_zero and not trainer.sanity_checking and trainer.optimizers:
-            assert isinstance(module, DetectorModule)
+        if trainer.is_global_zero:
             self.write({"iteration": trainer.global_step - 1, **module.latest})
             log.info("validation: %s", "  ".join(
                 f"{key} {value:.4f}" for key, value in module.latest.items()
@@ -75,6 +75,30 @@ class MetricsFile(L.Callback):
             file.write(json.dumps(values, sort_keys=True) + "\n")
 
 
+class Validation(L.Callback):
+    """Validate every ``period`` iterations and after the last one.
+
+    Args:
+        period: iterations; 0 validates at the end alone.
+        loader: this rank's share of the validation images.
+        listeners: called with (trainer, module) after each validation.
+    """
+
+    def __init__(
+        self, period: int, loader: Any, listeners: Sequence[Callable[[L.Trainer, Any], None]]
+    ) -> None:
+        self.period, self.loader, self.listeners = period, loader, listeners
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        """Look whether it is time."""
+        done = trainer.global_step
+        if done == trainer.max_steps or (self.period > 0 and done % self.period == 0):
+            assert isinstance(module, DetectorModule)
+            module.validate(self.loader)
+            for listener in self.listeners:
+                listener(trainer, module)
+
+
 class BestAndFinal(L.Callback):
     """model_best.pth whenever the metric improves, model_final.pth at the end, last.ckpt to resume.
 
@@ -84,11 +108,8 @@ class BestAndFinal(L.Callback):
     def __init__(self, cfg: Any) -> None:
         self.cfg, self.best = cfg, -math.inf
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Compare and save."""
-        assert isinstance(module, DetectorModule)
-        if trainer.sanity_checking or not trainer.optimizers:
-            return
         metric = self.cfg.VINDR.BEST_METRIC
         if metric not in module.latest:
             raise InputError(f"VINDR.BEST_METRIC {metric!r} is not measured; expected one of "

@@ -17,7 +17,7 @@ from torch import nn
 from vindr_det.detection.checkpoint import require_engine
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.splits import validation_records
-from vindr_det.detection.torchvision.callbacks import LAST, BestAndFinal, MetricsFile
+from vindr_det.detection.torchvision.callbacks import LAST, BestAndFinal, MetricsFile, Validation
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
 from vindr_det.detection.torchvision.model import build_model, check, set_sizes
 from vindr_det.detection.torchvision.module import DetectorModule, to_predictions
@@ -40,23 +40,24 @@ def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
     module = DetectorModule(cfg, [record for record, _ in validation_records(cfg)])
     if last is None:
         load_weights(module.network, cfg.MODEL.WEIGHTS)
-    trainer = _trainer(cfg, num_gpus)
-    start = torch.load(last, weights_only=True)["global_step"] if last else 0
-    rank, world = trainer.global_rank, trainer.world_size
-    loaders = train_loader(cfg, rank, world, start), validation_loader(cfg, rank, world)
     with _quiet():
-        trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+        trainer = _trainer(cfg, num_gpus)
+        rank, world = trainer.global_rank, trainer.world_size
+        metrics, best = MetricsFile(cfg.OUTPUT_DIR), BestAndFinal(cfg)
+        validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
+                                [metrics.on_validated, best.on_validated])
+        # BestAndFinal comes last, so that last.ckpt knows the best value so far.
+        trainer.callbacks += [metrics, validation, best]
+        start = torch.load(last, weights_only=True)["global_step"] if last else 0
+        trainer.fit(module, train_loader(cfg, rank, world, start), ckpt_path=last,
+                    weights_only=True)
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
     module = DetectorModule(cfg, [record for record, _ in validation_records(cfg)])
     module.network.load_state_dict(state)
-    trainer = L.Trainer(accelerator=_accelerator(cfg), devices=1, logger=False,
-                        enable_checkpointing=False, enable_model_summary=False)
-    with _quiet():
-        trainer.validate(module, validation_loader(cfg, 0, 1), verbose=False)
-    return module.latest
+    return module.to(cfg.MODEL.DEVICE).validate(validation_loader(cfg, 0, 1))
 
 
 def build_predictor(cfg: Any, state: Mapping[str, Any]) -> "TorchvisionPredictor":
@@ -119,19 +120,15 @@ def _trainer(cfg: Any, num_gpus: int) -> L.Trainer:
         raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
                          "engine takes 'value' or 'full_model'")
     accelerator = _accelerator(cfg)
-    period = cfg.TEST.EVAL_PERIOD
-    period = period if 0 < period <= solver.MAX_ITER else solver.MAX_ITER
     return L.Trainer(
         accelerator=accelerator, devices=max(num_gpus, 1),
         max_steps=solver.MAX_ITER, max_epochs=-1,
-        val_check_interval=period, check_val_every_n_epoch=None, num_sanity_val_steps=0,
         precision="16-mixed" if solver.AMP.ENABLED and accelerator == "gpu" else "32-true",
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
         gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",
         use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,
         benchmark=cfg.CUDNN_BENCHMARK, log_every_n_steps=20,
         logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
-        callbacks=[MetricsFile(cfg.OUTPUT_DIR), BestAndFinal(cfg)],
         enable_progress_bar=False,
     )
 
@@ -143,7 +140,8 @@ def _accelerator(cfg: Any) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Lightning's advice on workers and logging intervals is not for our users."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         yield

@@ -11,6 +11,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from vindr_det.categories import NUM_FINDINGS
 from vindr_det.errors import InputError
@@ -143,8 +144,14 @@ def _anchors(cfg: Any) -> AnchorGenerator:
 
 
 def _pool(node: Any) -> MultiScaleRoIAlign:
-    return MultiScaleRoIAlign(["0", "1", "2", "3"], node.POOLER_RESOLUTION,
+    pool = MultiScaleRoIAlign(["0", "1", "2", "3"], node.POOLER_RESOLUTION,
                               node.POOLER_SAMPLING_RATIO)
+    # Left to itself, torchvision guesses the strides from the first batch's padded size and keeps
+    # the guess; for small images it is wrong, and differs between training and a reloaded model.
+    pool.scales = [1 / stride for stride in (4, 8, 16, 32)]
+    pool.map_levels = initLevelMapper(2, 5, canonical_scale=pool.canonical_scale,
+                                      canonical_level=pool.canonical_level)
+    return pool
 
 
 def _fc_head(cfg: Any, channels: int) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -56,11 +57,23 @@ class DetectorModule(L.LightningModule):
         self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images))
         return total
 
-    def on_validation_epoch_start(self) -> None:
-        """Start counting anew."""
-        self._found, self._losses, self._images = {}, defaultdict(float), 0
+    @torch.no_grad()
+    def validate(self, loader: Iterable[Batch]) -> dict[str, float]:
+        """Losses and metrics over this rank's share of the images; ``latest`` keeps them.
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+        Not Lightning's validation loop: that one cannot be made to run after the last iteration
+        unless the period divides their number.
+        """
+        self._found, self._losses, self._images = {}, defaultdict(float), 0
+        training = self.training
+        self.eval()
+        for batch in loader:
+            self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
+        self.train(training)
+        self.latest = self._measured()
+        return self.latest
+
+    def _validate_batch(self, batch: Batch) -> None:
         """Losses in training mode and detections in evaluation mode, on the same images."""
         images, targets, image_ids = batch
         set_sizes(self.network, self.cfg, training=False)
@@ -74,14 +87,13 @@ class DetectorModule(L.LightningModule):
             found = to_predictions(output, scale.repeat(2).double().numpy())
             self._found[image_id] = found
 
-    def on_validation_epoch_end(self) -> None:
-        """Gather over ranks, score, and keep the result in ``latest``."""
+    def _measured(self) -> dict[str, float]:
+        """Gather over ranks and score; what cannot be measured is left out."""
         found, losses, images = self._gathered()
         scores = validation_metrics(found, self.records)
         mean = {f"validation_{key}": value / max(images, 1) for key, value in losses.items()}
         total = {"validation_loss": sum(mean.values())}
-        measured = {k: v for k, v in (total | mean | scores).items() if math.isfinite(v)}
-        self.latest = measured
+        return {k: v for k, v in (total | mean | scores).items() if math.isfinite(v)}
 
     def _gathered(self) -> tuple[dict[str, Predictions], dict[str, float], int]:
         part = (self._found, dict(self._losses), self._images)

@@ -1,0 +1,79 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT
+
+from vindr_det.classification.config import load_config
+from vindr_det.classification.model import Classifier, build_model
+from vindr_det.classification.train import train
+from vindr_det.errors import InputError
+from vindr_det.images import read_image
+
+DEMO = ROOT / "configs/classifier/vindr_binary_demo.yaml"
+
+
+def config(phantoms, out, *more):
+    return load_config(DEMO, [
+        "DATA.IMAGES", str(phantoms / "data/train"), "OUTPUT_DIR", str(out),
+        "DATA.ANNOTATIONS", str(phantoms / "data/annotations/instances_all.json"),
+        "DATA.FOLDS", str(phantoms / "data/annotations/folds.csv"),
+        "SOLVER.EPOCHS", "1", "INPUT.SIZE", "64", *more])
+
+
+def test_all_folds_give_every_image_one_out_of_fold_prediction(phantoms, tmp_path):
+    metrics = train(config(phantoms, tmp_path))
+    table = pd.read_csv(tmp_path / "oof_predictions.csv")
+    assert len(table) == 24 and table["image_id"].is_unique
+    assert table["p_abnormal"].between(0, 1).all()
+    assert set(metrics) == {"auc", "auc/fold0", "auc/fold1", "auc/fold2"}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    classifier = Classifier(tmp_path)
+    assert len(classifier.models) == 3
+    assert 0 <= classifier(read_image(next((phantoms / "raw/test").iterdir())).pixels) <= 1
+
+
+def test_a_saved_model_predicts_what_it_predicted(phantoms, tmp_path):
+    train(config(phantoms, tmp_path), [1])
+    classifier = Classifier(tmp_path)
+    table = pd.read_csv(tmp_path / "oof_predictions.csv")
+    for image_id, expected in zip(table["image_id"], table["p_abnormal"], strict=True):
+        image = read_image(phantoms / f"data/train/{image_id}.png").pixels
+        assert classifier(image) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("more, message", [
+    (["MODEL.NAME", "resnet18x"], "timm has no such model"),
+    (["SOLVER.EPOCH", "3"], "key SOLVER.EPOCH does not exist.*EPOCHS"),
+    (["SOLVER.EPOCHS", "0"], "SOLVER.EPOCHS 0"),
+    (["DATA.FOLDS", "nowhere.csv"], "no such file"),
+])
+def test_bad_configs(phantoms, tmp_path, more, message):
+    with pytest.raises(InputError, match=message):
+        train(config(phantoms, tmp_path, *more))
+
+
+def test_unknown_fold_and_empty_folder(phantoms, tmp_path):
+    with pytest.raises(InputError, match="--fold 9"):
+        train(config(phantoms, tmp_path), [9])
+    with pytest.raises(InputError, match=r"holds no fold\*.pth"):
+        Classifier(tmp_path)
+
+
+def test_imagenet_weights_from_a_local_file_and_without_network(phantoms, tmp_path, monkeypatch):
+    import timm
+
+    torch.manual_seed(3)
+    source = timm.create_model("resnet18", in_chans=1, num_classes=1).state_dict()
+    torch.save(source, tmp_path / "w.pth")
+    options = ["MODEL.PRETRAINED", "True", "MODEL.WEIGHTS", str(tmp_path / "w.pth")]
+    model = build_model(config(phantoms, tmp_path, *options))
+    assert torch.equal(model.state_dict()["conv1.weight"], source["conv1.weight"])
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(InputError, match="set MODEL.WEIGHTS to a local file"):
+        build_model(config(phantoms, tmp_path, "MODEL.PRETRAINED", "True"))

@@ -1,0 +1,104 @@
+"""Shared fixtures: a small phantom set, the real inputs where they are, and both engines."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+
+#: What makes the demo's config finish in seconds.
+TINY = [
+    "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "3",
+    "SOLVER.WARMUP_ITERS", "1", "SOLVER.STEPS", "(2,)", "TEST.EVAL_PERIOD", "2",
+    "SOLVER.CHECKPOINT_PERIOD", "2", "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64",
+    "INPUT.MAX_SIZE_TRAIN", "96", "INPUT.MAX_SIZE_TEST", "96", "VINDR.IMAGE_SIZE", "96",
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "40",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16", "DATALOADER.NUM_WORKERS", "0",
+]
+DEMO = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "detectron2" in item.keywords and not HAS_DETECTRON2:
+            item.add_marker(pytest.mark.skip(reason="Detectron2 does not import (INSTALL.md)"))
+
+
+def pytest_report_header():
+    where = os.environ.get("VINDR_TEST_DATA", "not set, its tests skip")
+    return [f"detectron2: {'here' if HAS_DETECTRON2 else 'not here, its tests skip'}",
+            f"VINDR_TEST_DATA: {where}"]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The real inputs; CONTRIBUTING.md says what lies there."""
+    folder = os.environ.get("VINDR_TEST_DATA")
+    if not folder:
+        pytest.skip("VINDR_TEST_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """24 training and 6 test phantoms as DICOM (raw/) and prepared (data/)."""
+    from vindr_det.convert import convert
+    from vindr_det.phantom import make_dataset
+    from vindr_det.prepare import Settings, prepare_folder
+
+    root = tmp_path_factory.mktemp("phantoms")
+    make_dataset(root / "raw", 24, 6, 192, seed=3, workers=2)
+    for split in ("train", "test"):
+        prepare_folder(root / "raw" / split, root / "data" / split, Settings(128, True), 2)
+    convert(root / "raw/train.csv", root / "raw/train_meta.csv", root / "data/annotations",
+            images=root / "data/train", folds=3)
+    return root
+
+
+@pytest.fixture(params=["torchvision", pytest.param("detectron2", marks=pytest.mark.detectron2)])
+def engine(request) -> str:
+    """Both engines, one after the other."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms, tmp_path_factory):
+    """``trained(engine)``: the output folder of a tiny training, made once."""
+    from vindr_det.config import load_config
+    from vindr_det.detection import engine as engines
+
+    made: dict[str, Path] = {}
+
+    def train(name: str) -> Path:
+        if name not in made:
+            out = tmp_path_factory.mktemp(f"trained_{name}")
+            cfg = load_config(DEMO, name, [*TINY, "OUTPUT_DIR", str(out),
+                                           "VINDR.DATA_ROOT", str(phantoms / "data")])
+            engines.load(name).train(cfg)
+            made[name] = out
+        return made[name]
+
+    return train
+
+
+@pytest.fixture
+def tool():
+    """``tool("predict.py", ...)`` runs a tool as a user does."""
+
+    def run(name: str, *args, cwd: Path | None = None) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "tools" / name), *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=280)
+
+    return run
+
+
+def one_line(result: subprocess.CompletedProcess) -> str:
+    """The last line of a refusal: exit status 2 and no traceback."""
+    assert result.returncode == 2, (result.returncode, result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    return result.stderr.strip().splitlines()[-1]

@@ -1,0 +1,127 @@
+"""What Detectron2 users take from us: mapper, hooks, evaluator, registration."""
+
+import pytest
+
+pytestmark = pytest.mark.detectron2
+
+
+@pytest.fixture
+def cfg(phantoms, tmp_path):
+    from conftest import DEMO, TINY
+
+    from vindr_det.config import load_config
+
+    return load_config(DEMO, "detectron2", [*TINY, "OUTPUT_DIR", str(tmp_path),
+                                            "VINDR.DATA_ROOT", str(phantoms / "data")])
+
+
+def test_registration_serves_detectron2s_own_loader(cfg, phantoms):
+    from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
+
+    from vindr_det.detection.detectron2 import VindrMapper, register_datasets
+
+    for _ in range(2):  # twice does no harm
+        register_datasets(phantoms / "data", ["vindr_val_fold0"])
+    loader = build_detection_test_loader(cfg, "vindr_val_fold0", mapper=VindrMapper(cfg, False))
+    assert len(loader) == len(DatasetCatalog.get("vindr_val_fold0")) == 8
+    assert MetadataCatalog.get("vindr_val_fold0").thing_classes[3] == "Cardiomegaly"
+    batch = next(iter(loader))
+    assert batch[0]["image"].shape[0] == 3 and "instances" not in batch[0]
+
+
+def test_mapper_scales_boxes_from_the_originals_pixels_to_the_images(cfg, phantoms):
+    from vindr_det.detection.detectron2 import VindrMapper, to_dicts
+    from vindr_det.detection.splits import read_split
+
+    records, images = read_split("vindr_all", cfg)
+    mapper = VindrMapper(cfg, is_train=False, keep_truth=True)
+    for given in to_dicts([(r, images) for r in records if not r.normal]):
+        mapped = mapper(given)
+        _, height, width = mapped["image"].shape
+        assert max(height, width) <= 96 and given["annotations"]
+        boxes = mapped["instances"].gt_boxes.tensor
+        for box, annotation in zip(boxes, given["annotations"], strict=True):
+            expected = [annotation["bbox"][k] * (width / given["width"], height / given["height"])[k % 2]
+                        for k in range(4)]
+            assert box.tolist() == pytest.approx(expected, abs=0.6)
+
+
+def test_evaluator_gives_one_for_the_truth(cfg):
+    import torch
+    from detectron2.structures import Boxes, Instances
+
+    from vindr_det.detection.detectron2 import VindrEvaluator
+    from vindr_det.detection.splits import read_split
+
+    records, _ = read_split("vindr_val_fold0", cfg)
+    evaluator = VindrEvaluator(records)
+    evaluator.reset()
+    for record in records:
+        found = Instances((record.height, record.width))
+        found.pred_boxes = Boxes(torch.tensor(record.truth.boxes, dtype=torch.float32).reshape(-1, 4))
+        found.scores = torch.ones(len(record.truth))
+        found.pred_classes = torch.tensor(record.truth.labels)
+        evaluator.process([{"image_id": record.image_id}], [{"instances": found}])
+    results = evaluator.evaluate()
+    assert results["vindr/mAP40"] == 1.0
+    assert results["coco/AP50"] == pytest.approx(1.0)
+
+
+def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
+    """Batch norm, random state and modes stay; the value is that of the model's losses by hand."""
+    import torch
+    from detectron2.data import build_detection_test_loader
+    from detectron2.modeling import build_model
+    from detectron2.utils.events import EventStorage
+
+    from vindr_det.detection.detectron2 import VindrMapper, to_dicts
+    from vindr_det.detection.detectron2.hooks import mean_losses
+    from vindr_det.detection.splits import validation_records
+
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    model.eval()
+    loader = build_detection_test_loader(
+        to_dicts(validation_records(cfg)), mapper=VindrMapper(cfg, False, keep_truth=True),
+        batch_size=3)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    first, second = mean_losses(model, loader), mean_losses(model, loader)
+    assert first == second and not model.training
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    torch.manual_seed(0)
+    total, images = 0.0, 0
+    with EventStorage(), torch.no_grad():
+        for batch in loader:
+            total += float(sum(model(batch).values())) * len(batch)
+            images += len(batch)
+    assert images == 8
+    assert sum(first.values()) == pytest.approx(total / images, abs=1e-5)
+
+
+def test_best_model_survives_a_resume():
+    """Detectron2's BestCheckpointer would save the first evaluation after a resume."""
+    from vindr_det.detection.detectron2 import BestModel
+
+    saved, latest = [], [({}, -1)]
+
+    def hook():
+        return BestModel("m", save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
+
+    first = hook()
+    for iteration, value in enumerate([0.3, 0.6, 0.5]):
+        latest[0] = ({"m": value}, iteration)
+        first.after_step()
+        first.after_step()  # the same evaluation seen twice counts once
+    assert saved == [0.3, 0.6]
+    second = hook()
+    second.load_state_dict(first.state_dict())
+    for iteration, value in ((7, 0.4), (8, float("nan")), (9, 0.7)):
+        latest[0] = ({"m": value}, iteration)
+        second.after_step()
+    assert saved == [0.3, 0.6, 0.7]

@@ -1,0 +1,215 @@
+"""Both engines through the same door."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO, ROOT, TINY
+
+from vindr_det.categories import FINDINGS
+from vindr_det.config import load_config
+from vindr_det.detection import engine as engines
+from vindr_det.detection.checkpoint import load_checkpoint, read_file
+from vindr_det.errors import InputError
+from vindr_det.pipeline import load_predictors, predict_folder
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_training_leaves_what_it_promises(engine, trained):
+    out = trained(engine)
+    for name in ("config.yaml", "metrics.json", "model_best.pth", "model_final.pth"):
+        assert (out / name).stat().st_size > 0, name
+    merged = {key: value for line in lines(out) for key, value in line.items()}
+    for key in ("iteration", "total_loss", "lr", "validation_loss", "vindr/mAP40", "coco/AP",
+                "coco/AP40"):
+        assert np.isfinite(merged[key]), key
+    assert merged["iteration"] == 2
+    assert list(out.glob("events.out.tfevents*"))
+
+
+def test_a_checkpoint_carries_everything(engine, trained):
+    checkpoint = load_checkpoint(trained(engine) / "model_final.pth")
+    assert checkpoint.engine == engine and checkpoint.iteration == 3
+    assert checkpoint.cfg.VINDR.IMAGE_SIZE == 96
+    assert "vindr/mAP40" in checkpoint.metrics
+    meta = read_file(trained(engine) / "model_best.pth")["vindr"]
+    assert tuple(meta["classes"]) == FINDINGS
+    assert meta["preprocessing"]["image_size"] == 96
+    assert meta["versions"]["torch"]
+
+
+def test_predictions_are_in_the_originals_pixels(engine, trained, phantoms):
+    """The same from DICOMs and from prepared PNGs, whose meta.csv knows the original sizes."""
+    predictors = load_predictors([trained(engine) / "model_final.pth"])
+    raw = predict_folder(phantoms / "raw/test", predictors)
+    small = predict_folder(phantoms / "data/test", predictors)
+    assert raw.predictions.keys() == small.predictions.keys() and len(raw.predictions) == 6
+    assert raw.sizes.sort_index().equals(small.sizes.sort_index())
+    for image_id, found in raw.predictions.items():
+        height, width = raw.sizes.loc[image_id]
+        boxes = found.findings().boxes
+        assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
+        assert (found.labels == 14).sum() == 1
+    # The network sees the same 96 pixels either way, but for the rounding of the first resize.
+    reach = [np.concatenate([p.findings().boxes for p in r.predictions.values()]).max()
+             for r in (raw, small)]
+    assert reach[0] == pytest.approx(reach[1], rel=0.05)
+
+
+def test_several_weights_are_fused(engine, trained, phantoms):
+    weights = [trained(engine) / "model_best.pth", trained(engine) / "model_final.pth"]
+    one = predict_folder(phantoms / "raw/test", load_predictors(weights[:1]))
+    two = predict_folder(phantoms / "raw/test", load_predictors(weights))
+    assert two.predictions.keys() == one.predictions.keys()
+
+
+def test_resume_goes_on_and_keeps_the_best(engine, trained, phantoms, tmp_path):
+    options = [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")]
+    engines.load(engine).train(load_config(DEMO, engine, options))
+    first = len(lines(tmp_path))
+    options += ["SOLVER.MAX_ITER", "5"]
+    engines.load(engine).train(load_config(DEMO, engine, options), resume=True)
+    after = lines(tmp_path)
+    assert len(after) > first
+    assert max(line["iteration"] for line in after) == 4
+    assert load_checkpoint(tmp_path / "model_final.pth").iteration == 5
+
+
+def test_evaluate_gives_the_metrics_of_the_checkpoint(engine, trained, phantoms, tmp_path):
+    checkpoint = load_checkpoint(trained(engine) / "model_final.pth")
+    checkpoint.cfg.OUTPUT_DIR = str(tmp_path)
+    metrics = engines.load(engine).evaluate(checkpoint.cfg, checkpoint.state)
+    assert metrics["vindr/mAP40"] == pytest.approx(checkpoint.metrics["vindr/mAP40"], abs=1e-4)
+
+
+def test_weights_of_the_other_engine_are_refused(engine, trained, phantoms, tmp_path):
+    other = "detectron2" if engine == "torchvision" else "torchvision"
+    weights = trained(engine) / "model_final.pth"
+    with pytest.raises(InputError, match=f"weights of the {engine} engine, expected {other}"):
+        load_predictors([weights], other)
+
+
+@pytest.mark.detectron2
+@pytest.mark.parametrize("first, second", [("torchvision", "detectron2"),
+                                           ("detectron2", "torchvision")])
+def test_training_from_the_other_engines_weights_is_refused(first, second, trained, phantoms, tmp_path):
+    cfg = load_config(DEMO, second, [
+        *TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"),
+        "MODEL.WEIGHTS", str(trained(first) / "model_final.pth")])
+    with pytest.raises(InputError, match=f"weights of the {first} engine, expected {second}"):
+        engines.load(second).train(cfg)
+
+
+def test_mask_rcnn_trains_on_boxes(engine, phantoms, tmp_path):
+    cfg = load_config(DEMO, engine, [
+        *TINY, "MODEL.MASK_ON", "True", "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0",
+        "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")])
+    engines.load(engine).train(cfg)
+    merged = {key: value for line in lines(tmp_path) for key, value in line.items()}
+    assert np.isfinite(merged["loss_mask"]) and np.isfinite(merged["validation_loss_mask"])
+
+
+def test_backbone_weights_of_torchvisions_catalogue_fit_both_engines(
+    engine, phantoms, tmp_path, monkeypatch
+):
+    """A file as the download leaves it; every weight of the backbone must have been taken."""
+    from torchvision.models import get_model_weights, resnet18
+
+    torch.manual_seed(5)
+    source = resnet18().state_dict()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    name = get_model_weights("resnet18").DEFAULT.url.rsplit("/", 1)[1]
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    torch.save(source, tmp_path / "hub/checkpoints" / name)
+    cfg = load_config(DEMO, engine, [
+        *TINY, "MODEL.WEIGHTS", "torchvision://resnet18", "SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD",
+        "0", "SOLVER.BASE_LR", "1e-12", "OUTPUT_DIR", str(tmp_path / "out"),
+        "VINDR.DATA_ROOT", str(phantoms / "data")])
+    engines.load(engine).train(cfg)
+    state = read_file(tmp_path / "out/model_final.pth")["model"]
+    from vindr_det.detection.weights import detectron2_name
+
+    for key, value in source.items():
+        if key.startswith("fc.") or "running" in key or "batches" in key:
+            continue
+        mine = (f"backbone.body.{key}" if engine == "torchvision"
+                else f"backbone.bottom_up.{detectron2_name(key)}")
+        assert torch.allclose(state[mine], value, atol=1e-6), mine
+
+
+def test_weights_that_cannot_be_downloaded_name_the_way_out(engine, phantoms, tmp_path, monkeypatch):
+    from urllib.error import URLError
+
+    def refuse(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    cfg = load_config(DEMO, engine, [
+        *TINY, "MODEL.WEIGHTS", "torchvision://resnet18", "OUTPUT_DIR", str(tmp_path / "out"),
+        "VINDR.DATA_ROOT", str(phantoms / "data")])
+    with pytest.raises(InputError, match="put the file at .*or train from random weights"):
+        engines.load(engine).train(cfg)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(InputError, match="not a checkpoint of tensors and plain values"):
+        load_checkpoint(tmp_path / "evil.pth")
+
+
+def test_auto_takes_detectron2_where_it_imports(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    for here, expected in ((True, "detectron2"), (False, "torchvision")):
+        monkeypatch.setattr(engines, "detectron2_is_here", lambda here=here: here)
+        assert engines.choose("auto") == expected
+        assert f"engine: {expected}" in caplog.text
+    with pytest.raises(InputError, match="does not import; see INSTALL.md"):
+        engines.choose("detectron2")
+    with pytest.raises(InputError, match="expected auto"):
+        engines.choose("tensorflow")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool):
+    """The 93 real images: losses finite and falling; then the three original DICOMs."""
+    import pandas as pd
+
+    images = data / "vinbig/images_512"
+    ids = {path.stem for path in images.iterdir()}
+    table = pd.read_csv(data / "vinbig/train.csv.gz")
+    table[table["image_id"].isin(ids)].to_csv(tmp_path / "train.csv", index=False)
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "train").symlink_to(images)
+    made = tool("convert_vindr.py", "--csv", tmp_path / "train.csv", "--meta",
+                data / "vinbig/train_meta.csv", "--out", root / "annotations", "--images", images)
+    assert made.returncode == 0, made.stderr
+    out = tmp_path / "out"
+    run = tool("train_net.py", "--config", DEMO, "--engine", engine, "SOLVER.MAX_ITER", "30",
+               "SOLVER.STEPS", "(25,)", "SOLVER.WARMUP_ITERS", "5", "SOLVER.BASE_LR", "0.01",
+               "TEST.EVAL_PERIOD", "15", "OUTPUT_DIR", out, "VINDR.DATA_ROOT", root)
+    assert run.returncode == 0, run.stderr
+    losses = [line["validation_loss"] for line in lines(out) if "validation_loss" in line]
+    assert len(losses) >= 2 and np.isfinite(losses).all() and losses[-1] < losses[0]
+    totals = [line["total_loss"] for line in lines(out) if "total_loss" in line]
+    assert np.isfinite(totals).all()
+    result = tool("predict.py", "--weights", out / "model_final.pth", "--images",
+                  data / "vinbig/dicom", "--out", tmp_path / "s.csv")
+    assert result.returncode == 0, result.stderr
+    from vindr_det.annotations import read_sizes
+    from vindr_det.submission import read_submission
+
+    sizes = read_sizes(data / "vinbig/train_meta.csv")
+    found = read_submission(tmp_path / "s.csv", sizes)
+    assert len(found) == 3 and sum(len(p.findings()) for p in found.values()) > 0
+    assert ROOT.exists()

@@ -1,0 +1,105 @@
+import pytest
+from conftest import ROOT, TINY
+
+from vindr_det.config import load_config, requested_engine, torchvision_defaults, vindr_node
+from vindr_det.errors import InputError
+
+CONFIGS = ROOT / "configs"
+DETECTORS = sorted(CONFIGS.glob("vindr_*.yaml")) + sorted(CONFIGS.glob("demo/*.yaml"))
+
+
+def leaves(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.detectron2
+def test_our_defaults_are_detectron2s():
+    from detectron2.config import get_cfg
+
+    theirs = dict(leaves(get_cfg()))
+    for key, value in leaves(torchvision_defaults()):
+        if not key.startswith("VINDR."):
+            assert key in theirs and theirs[key] == value, key
+
+
+@pytest.mark.detectron2
+def test_we_add_only_the_vindr_node():
+    from detectron2.config import get_cfg
+
+    from vindr_det.detection.detectron2 import get_vindr_cfg
+
+    assert set(get_vindr_cfg()) - set(get_cfg()) == {"VINDR"}
+    assert set(get_vindr_cfg().VINDR) == set(vindr_node())
+
+
+@pytest.mark.parametrize("path", DETECTORS, ids=lambda p: p.stem)
+def test_every_config_loads_and_builds(path, engine):
+    cfg = load_config(path, engine, [*TINY, "MODEL.WEIGHTS", ""])
+    if engine == "detectron2":
+        from detectron2.modeling import build_model
+    else:
+        from vindr_det.detection.torchvision.model import build_model
+    model = build_model(cfg)
+    assert sum(p.numel() for p in model.parameters()) > 1e6
+    header = path.read_text().split("_BASE_")[0]
+    assert f"--config {path.relative_to(ROOT)}" in header
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("classifier/*.yaml")), ids=lambda p: p.stem)
+def test_every_classifier_config_builds(path):
+    from vindr_det.classification.config import load_config as load_classifier
+    from vindr_det.classification.model import build_model
+
+    cfg = load_classifier(path, ["MODEL.PRETRAINED", "False"])
+    assert build_model(cfg).eval() is not None
+    assert f"--config {path.relative_to(ROOT)}" in path.read_text()
+
+
+@pytest.mark.parametrize("text, overrides, message", [
+    ("SOLVER: {BASE_LRR: 1}", [], "c.yaml: key SOLVER.BASE_LRR does not exist.*SOLVER.BASE_LR?"),
+    ("SOLVER: {BASE_LR: fast}", [], "c.yaml: .*BASE_LR"),
+    ("SOLVER: [", [], "c.yaml: not valid YAML"),
+    ("_BASE_: nowhere.yaml", [], "c.yaml: its _BASE_"),
+    ("", ["SOLVER.BASE_LR"], "KEY VALUE pairs"),
+    ("", ["SOLVER.NOPE", "1"], "command line: key SOLVER.NOPE"),
+    ("", ["SOLVER.MAX_ITER", "many"], "command line: SOLVER.MAX_ITER cannot be 'many'"),
+    ("", ["SOLVER.MAX_ITER", "0"], "SOLVER.MAX_ITER is 0"),
+    ("MODEL: {ROI_HEADS: {NUM_CLASSES: 80}}", [], "NUM_CLASSES is 80, expected 14"),
+])
+def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, message):
+    path = tmp_path / "c.yaml"
+    base = "" if "_BASE_" in text or "NUM_CLASSES" in text else (
+        f"_BASE_: {CONFIGS / 'Base-RCNN-FPN.yaml'}\n")
+    path.write_text(base + text)
+    with pytest.raises(InputError, match=message):
+        load_config(path, engine, overrides)
+
+
+def test_torchvision_refuses_a_detectron2_key_it_cannot_honour(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        f"_BASE_: {CONFIGS / 'Base-RCNN-FPN.yaml'}\nMODEL: {{ROI_BOX_CASCADE_HEAD: {{IOUS: [0.5]}}}}")
+    with pytest.raises(InputError, match="ROI_BOX_CASCADE_HEAD.IOUS does not exist for the torchv"):
+        load_config(tmp_path / "c.yaml", "torchvision")
+
+
+@pytest.mark.parametrize("key, value", [
+    ("MODEL.META_ARCHITECTURE", "RetinaNet"), ("MODEL.RESNETS.STRIDE_IN_1X1", "True"),
+    ("MODEL.RESNETS.NORM", "SyncBN"), ("MODEL.RESNETS.DEPTH", "51"),
+    ("INPUT.RANDOM_FLIP", "vertical"), ("MODEL.ROI_BOX_HEAD.NUM_FC", "0"),
+])
+def test_torchvision_refuses_values_it_cannot_honour(key, value):
+    from vindr_det.detection.torchvision.model import build_model
+
+    cfg = load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value])
+    with pytest.raises(InputError, match=key):
+        build_model(cfg)
+
+
+def test_the_engine_can_be_asked_for_in_the_config(tmp_path):
+    (tmp_path / "c.yaml").write_text("VINDR: {ENGINE: torchvision}")
+    assert requested_engine(tmp_path / "c.yaml") == "torchvision"
+    assert requested_engine(tmp_path / "c.yaml", ["VINDR.ENGINE", "auto"]) == "auto"

@@ -1,0 +1,119 @@
+"""The tools as a user runs them: help, exit status, one line for bad input, nothing half-written."""
+
+import time
+
+import pytest
+from conftest import ROOT, one_line
+
+TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_is_fast_and_shows_a_command(tool, name):
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        result = tool(name, "--help")
+        times.append(time.perf_counter() - began)
+        assert result.returncode == 0
+    assert min(times) < 2
+    assert f"python tools/{name}" in result.stdout
+
+
+def test_unknown_arguments_cost_one_line(tool):
+    result = tool("predict.py", "--nope")
+    assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name, args, message", [
+    ("convert_vindr.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),
+    ("make_phantoms.py", ["--out", "o", "--size", "5"], "--size 5: expected 128 to 4096"),
+    ("train_net.py", ["--config", "no.yaml"], "no.yaml: no such file"),
+    ("train_classifier.py", ["--config", "no.yaml"], "no.yaml: no such file"),
+    ("train_classifier.py", ["--config", "no.yaml", "--fold", "x"], "--fold x: expected"),
+    ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no"], "no.pth: no such file"),
+    ("evaluate.py", ["--predictions", "no.csv", "--annotations", "no.json"], "no.csv: no such file"),
+    ("check_submission.py", ["no.csv"], "no.csv: no such file"),
+    ("link_detectron2.py", ["no"], "expected a wheel or a checkout"),
+])
+def test_missing_input_is_one_line_and_leaves_nothing(tool, tmp_path, name, args, message):
+    result = tool(name, *args, cwd=tmp_path)
+    line = one_line(result)
+    assert line.startswith(f"{name}: ") and message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_from_a_checkpoint_alone(tool, trained, phantoms, tmp_path):
+    """An unreadable image is reported and says no finding; the file is whole and checked."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (phantoms / "raw/test").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "broken.dicom").write_bytes(b"nothing")
+    weights = trained("torchvision") / "model_final.pth"
+    result = tool("predict.py", "--weights", weights, "--images", images, "--out", tmp_path / "s.csv")
+    assert result.returncode == 0, result.stderr
+    assert "unreadable, says no finding: broken" in result.stdout
+    rows = (tmp_path / "s.csv").read_text().splitlines()
+    assert len(rows) == 8 and "broken,14 1 0 0 1 1" in rows
+    checked = tool("check_submission.py", tmp_path / "s.csv")
+    assert checked.returncode == 0 and "ok: 7 images" in checked.stdout
+    scored = tool("evaluate.py", "--predictions", tmp_path / "s.csv", "--annotations",
+                  phantoms / "raw/test_annotations.csv")
+    assert "broken, which the annotations lack" in one_line(scored)
+
+
+def test_predict_refuses_an_empty_folder_and_unreadable_ones(tool, trained, tmp_path):
+    weights = trained("torchvision") / "model_final.pth"
+    images = tmp_path / "images"
+    images.mkdir()
+    args = ["--weights", weights, "--images", images, "--out", tmp_path / "s.csv"]
+    assert "holds no image" in one_line(tool("predict.py", *args))
+    (images / "a.png").write_bytes(b"")
+    assert "none of its 1 images can be read" in one_line(tool("predict.py", *args))
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_predict_with_no_argument_but_out_after_a_training(tool, phantoms, tmp_path, engine):
+    """The mission's config, shrunk by overrides; then `predict.py --out submission.csv` alone."""
+    from conftest import TINY
+
+    config = ROOT / "configs/vindr_frcnn.yaml"
+    shrink = ["MODEL.WEIGHTS", "", "MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", "0",
+              "SOLVER.AMP.ENABLED", "False", "VINDR.DATA_ROOT", phantoms / "data"]
+    run = tool("train_net.py", "--config", config, "--engine", engine, *TINY, *shrink, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    result = tool("predict.py", "--out", "submission.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    checked = tool("check_submission.py", tmp_path / "submission.csv", "--sample",
+                   phantoms / "raw/sample_submission.csv", "--meta", phantoms / "raw/test_meta.csv")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_evaluate_scores_the_truth_as_perfect(tool, phantoms, tmp_path):
+    from vindr_det.records import truth_of
+    from vindr_det.scoring import read_truth
+    from vindr_det.submission import write_submission
+
+    truth = truth_of(read_truth(phantoms / "raw/test_annotations.csv"))
+    write_submission(tmp_path / "s.csv", truth)
+    result = tool("evaluate.py", "--predictions", tmp_path / "s.csv", "--annotations",
+                  phantoms / "raw/test_annotations.csv", "--chance", "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    import json
+
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["vindr/mAP40"] == 1.0 and metrics["coco/AP"] == pytest.approx(1.0)
+    assert metrics["chance/vindr/mAP40"] < 0.7
+
+
+def test_visualize_draws(tool, phantoms, tmp_path):
+    import cv2
+
+    result = tool("visualize.py", "--images", phantoms / "data/test", "--annotations",
+                  phantoms / "raw/test_annotations.csv", "--out", tmp_path, "--count", "2")
+    assert result.returncode == 0, result.stderr
+    pictures = [cv2.imread(str(path)) for path in tmp_path.glob("*.png")]
+    assert len(pictures) == 2
+    assert any((p[..., 1].astype(int) - p[..., 0] > 80).any() for p in pictures)  # green boxes
