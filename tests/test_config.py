@@ -68,6 +68,7 @@ def test_every_classifier_config_builds(path):
     ("", ["SOLVER.NOPE", "1"], "command line: key SOLVER.NOPE"),
     ("", ["SOLVER.MAX_ITER", "many"], "command line: SOLVER.MAX_ITER cannot be 'many'"),
     ("", ["SOLVER.MAX_ITER", "0"], "SOLVER.MAX_ITER is 0"),
+    ("", ["VINDR.BEST_METRIC", "mAP"], "VINDR.BEST_METRIC is 'mAP', expected one of vindr/mAP40"),
     ("MODEL: {ROI_HEADS: {NUM_CLASSES: 80}}", [], "NUM_CLASSES is 80, expected 14"),
 ])
 def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, message):

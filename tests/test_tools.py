@@ -35,6 +35,7 @@ def test_unknown_arguments_cost_one_line(tool):
     ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no"], "no.pth: no such file"),
     ("evaluate.py", ["--predictions", "no.csv", "--annotations", "no.json"], "no.csv: no such file"),
     ("check_submission.py", ["no.csv"], "no.csv: no such file"),
+    ("predict.py", ["--out", "."], ".: is a folder, expected a file to write"),
     ("link_detectron2.py", ["no"], "expected a wheel or a checkout"),
 ])
 def test_missing_input_is_one_line_and_leaves_nothing(tool, tmp_path, name, args, message):

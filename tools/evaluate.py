@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     predictions = read_submission(args.predictions)
     records = scoring.read_truth(args.annotations)
+    absent = sum(record.image_id not in predictions for record in records)
+    if absent:
+        print(f"note: {absent} of {len(records)} images have no prediction and count as empty\n")
     metrics = scoring.score(predictions, records)
     if args.chance:
         dealt = scoring.score(scoring.dealt_anew(predictions, args.seed), records)

@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det import pipeline, submission
     from vindr_det.errors import InputError
+    from vindr_det.files import require_writable
 
+    require_writable(args.out)
     weights = args.weights or [pipeline.best_weights(args.config)]
     images = args.images or pipeline.test_images(weights[0])
     engine = None if args.engine == "auto" else args.engine

@@ -7,6 +7,7 @@ and dropped where too little of them is left.
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,14 +36,15 @@ class Augment:
         import albumentations as A
 
         self._empty = not transforms
-        self._compose = A.Compose(
-            [_build(A, spec) for spec in transforms],
-            bbox_params=A.BboxParams(
-                format="pascal_voc", label_fields=["labels", "index"], clip=True,
-                filter_invalid_bboxes=True, min_visibility=min_visibility, min_area=1.0,
-            ),
-            seed=seed,
+        boxes = A.BboxParams(
+            format="pascal_voc", label_fields=["labels", "index"], clip=True,
+            filter_invalid_bboxes=True, min_visibility=min_visibility, min_area=1.0,
         )
+        with warnings.catch_warnings():
+            # A list that only changes grays is fine, though it leaves the boxes nothing to do.
+            warnings.filterwarnings("ignore", "Got processor for bboxes")
+            self._compose = A.Compose([_build(A, spec) for spec in transforms], bbox_params=boxes,
+                                      seed=seed)
 
     def __call__(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float64], labels: NDArray[np.int64]

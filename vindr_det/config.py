@@ -14,11 +14,15 @@ from typing import Any
 import yaml
 from fvcore.common.config import CfgNode
 
-from vindr_det.categories import NUM_FINDINGS
+from vindr_det.categories import CLASS_NAMES, NUM_FINDINGS
 from vindr_det.errors import InputError
 from vindr_det.files import existing_file
 
 ENGINES = ("detectron2", "torchvision")
+
+#: What validation measures, higher being better.
+METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
+           *(f"vindr/AP40/{name}" for name in CLASS_NAMES))
 
 
 def vindr_node() -> dict[str, Any]:
@@ -164,6 +168,9 @@ def check(cfg: CfgNode, source: str) -> None:
     for key, (value, wanted) in expected.items():
         if value != wanted:
             raise InputError(f"{source}: {key} is {value}, expected {wanted} (the findings)")
+    if cfg.VINDR.BEST_METRIC not in METRICS:
+        raise InputError(f"{source}: VINDR.BEST_METRIC is {cfg.VINDR.BEST_METRIC!r}, expected one of "
+                         f"{', '.join(METRICS)}")
     positive = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
     for key in positive:
         section, name = key.split(".")

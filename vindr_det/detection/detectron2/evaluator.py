@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import detectron2.utils.comm as comm
+import numpy as np
+from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import BoxMode
 
+from vindr_det import boxes as box_ops
 from vindr_det.detection.detectron2.predictor import to_predictions
 from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.predictions import Predictions
@@ -26,6 +30,11 @@ class VindrEvaluator(DatasetEvaluator):
         self.records = list(records)
         self.predictions: dict[str, Predictions] = {}
 
+    @classmethod
+    def from_catalog(cls, name: str) -> "VindrEvaluator":
+        """Score against a data set of Detectron2's catalog whose category ids are 0..13."""
+        return cls([_to_record(given) for given in DatasetCatalog.get(name)])
+
     def reset(self) -> None:
         """Forget everything."""
         self.predictions = {}
@@ -42,3 +51,10 @@ class VindrEvaluator(DatasetEvaluator):
             return OrderedDict()
         merged = {key: value for part in gathered for key, value in part.items()}
         return OrderedDict(validation_metrics(merged, self.records))
+
+
+def _to_record(given: dict[str, Any]) -> Record:
+    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in given["annotations"]]
+    labels = np.array([a["category_id"] for a in given["annotations"]], dtype=np.int64)
+    truth = Predictions(box_ops.as_boxes(boxes), np.ones(len(boxes)), labels)
+    return Record(given["image_id"], given["file_name"], given["height"], given["width"], truth)

@@ -92,10 +92,7 @@ class BestModel(HookBase):
         if iteration == self.seen or not metrics:
             return
         self.seen = iteration
-        value = metrics.get(self.metric)
-        if value is None:
-            raise KeyError(f"VINDR.BEST_METRIC {self.metric!r} is not measured; expected one of "
-                           f"{sorted(metrics)}")
+        value = metrics.get(self.metric, math.nan)  # a class without ground truth is not measured
         if value > self.best:  # False for NaN
             self.best = value
             self.save()

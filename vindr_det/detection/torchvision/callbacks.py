@@ -14,7 +14,6 @@ import torch
 
 from vindr_det.detection.checkpoint import metadata
 from vindr_det.detection.torchvision.module import DetectorModule
-from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -111,11 +110,9 @@ class BestAndFinal(L.Callback):
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Compare and save."""
         metric = self.cfg.VINDR.BEST_METRIC
-        if metric not in module.latest:
-            raise InputError(f"VINDR.BEST_METRIC {metric!r} is not measured; expected one of "
-                             f"{', '.join(sorted(module.latest))}")
-        if module.latest[metric] > self.best:
-            self.best = module.latest[metric]
+        value = module.latest.get(metric, math.nan)  # a class without ground truth is not measured
+        if value > self.best:  # False for NaN
+            self.best = value
             self._save(trainer, module, "model_best.pth")
             log.info("best model so far: %s %.4f at iteration %d", metric, self.best,
                      trainer.global_step)

@@ -21,8 +21,9 @@ from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, set_sizes
+from vindr_det.detection.torchvision.predictor import to_predictions
 from vindr_det.errors import InputError
-from vindr_det.predictions import Predictions, drop_degenerate
+from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
 
@@ -161,12 +162,3 @@ def build_schedule(solver: Any) -> ParamScheduler:
         warmup = ConstantParamScheduler(end)
     return CompositeParamScheduler([warmup, main], interval_scaling=["rescaled", "fixed"],
                                    lengths=[length, 1 - length])
-
-
-def to_predictions(output: dict[str, Tensor], scale: Any = 1.0) -> Predictions:
-    """Torchvision's output on one image as Predictions; ``scale`` multiplies the boxes."""
-    return drop_degenerate(
-        output["boxes"].double().cpu().numpy() * scale,
-        output["scores"].double().cpu().numpy(),
-        output["labels"].cpu().numpy() - 1,
-    )

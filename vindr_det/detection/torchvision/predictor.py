@@ -1,0 +1,47 @@
+"""A trained torchvision model as our predictor; does not need Lightning."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.torchvision.model import build_model, set_sizes
+from vindr_det.predictions import Predictions, drop_degenerate
+
+
+class TorchvisionPredictor:
+    """Detections on gray images of any size, in their own pixels.
+
+    Args:
+        cfg: the config the weights were trained with.
+        state: their state dict.
+    """
+
+    def __init__(self, cfg: Any, state: Mapping[str, Any]) -> None:
+        self.device = torch.device(cfg.MODEL.DEVICE)
+        self.network = build_model(cfg)
+        self.network.load_state_dict(state, strict=True)
+        self.network.eval().to(self.device)
+        set_sizes(self.network, cfg, training=False)
+        self.reader = SampleReader.from_config(cfg, is_train=False)
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> Predictions:
+        """Detections on one (H, W) uint8 image."""
+        small = self.reader.to_size(image)
+        output = self.network([torch.from_numpy(to_rgb(small)).to(self.device)])[0]
+        x, y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+        return to_predictions(output, np.array([x, y, x, y]))
+
+
+def to_predictions(output: dict[str, Tensor], scale: Any = 1.0) -> Predictions:
+    """Torchvision's output on one image as Predictions; ``scale`` multiplies the boxes."""
+    return drop_degenerate(
+        output["boxes"].double().cpu().numpy() * scale,
+        output["scores"].double().cpu().numpy(),
+        output["labels"].cpu().numpy() - 1,
+    )

@@ -1,0 +1,113 @@
+"""Training with Lightning."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from vindr_det.detection.checkpoint import require_engine
+from vindr_det.detection.splits import validation_records
+from vindr_det.detection.torchvision.callbacks import LAST, BestAndFinal, MetricsFile, Validation
+from vindr_det.detection.torchvision.data import train_loader, validation_loader
+from vindr_det.detection.torchvision.model import check
+from vindr_det.detection.torchvision.module import DetectorModule
+from vindr_det.detection.weights import backbone_state, fetch_file, is_backbone
+from vindr_det.errors import InputError
+from vindr_det.files import write_text
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+    """As :meth:`vindr_det.detection.engine.Engine.train`."""
+    check(cfg)
+    out = Path(cfg.OUTPUT_DIR)
+    last = out / LAST if resume and (out / LAST).is_file() else None
+    write_text(out / "config.yaml", cfg.dump())
+    if cfg.SEED >= 0:
+        L.seed_everything(cfg.SEED, workers=True, verbose=False)
+    module = DetectorModule(cfg, [record for record, _ in validation_records(cfg)])
+    if last is None:
+        load_weights(module.network, cfg.MODEL.WEIGHTS)
+    with _quiet():
+        trainer = _trainer(cfg, num_gpus)
+        rank, world = trainer.global_rank, trainer.world_size
+        metrics, best = MetricsFile(cfg.OUTPUT_DIR), BestAndFinal(cfg)
+        validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
+                                [metrics.on_validated, best.on_validated])
+        # BestAndFinal comes last, so that last.ckpt knows the best value so far.
+        trainer.callbacks += [metrics, validation, best]
+        start = torch.load(last, weights_only=True)["global_step"] if last else 0
+        trainer.fit(module, train_loader(cfg, rank, world, start), ckpt_path=last,
+                    weights_only=True)
+
+
+def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
+    """Metrics of VINDR.VALIDATION for given weights."""
+    module = DetectorModule(cfg, [record for record, _ in validation_records(cfg)])
+    module.network.load_state_dict(state)
+    return module.to(cfg.MODEL.DEVICE).validate(validation_loader(cfg, 0, 1))
+
+
+def load_weights(network: nn.Module, weights: str) -> None:
+    """MODEL.WEIGHTS into a fresh network; says what did not fit.
+
+    Raises:
+        InputError: the other engine's weights, or a file that cannot be had.
+    """
+    if not weights:
+        return
+    if is_backbone(weights):
+        state = {f"backbone.body.{key}": value for key, value in backbone_state(weights).items()}
+    else:
+        data = fetch_file(weights)
+        require_engine(weights, data.get("vindr") or {}, "torchvision")
+        state = data.get("model", data)
+    own = network.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise InputError(f"MODEL.WEIGHTS {weights}: none of its {len(state)} weights has a place in "
+                         "this model")
+    network.load_state_dict(fitting, strict=False)
+    log.info("%s: %d of %d weights loaded", weights, len(fitting), len(own))
+
+
+def _trainer(cfg: Any, num_gpus: int) -> L.Trainer:
+    solver = cfg.SOLVER
+    clip = solver.CLIP_GRADIENTS
+    if clip.ENABLED and clip.CLIP_TYPE not in ("value", "full_model"):
+        raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
+                         "engine takes 'value' or 'full_model'")
+    accelerator = _accelerator(cfg)
+    return L.Trainer(
+        accelerator=accelerator, devices=max(num_gpus, 1),
+        max_steps=solver.MAX_ITER, max_epochs=-1,
+        precision="16-mixed" if solver.AMP.ENABLED and accelerator == "gpu" else "32-true",
+        gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
+        gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",
+        use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,
+        benchmark=cfg.CUDNN_BENCHMARK, log_every_n_steps=20,
+        logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
+        enable_progress_bar=False,
+    )
+
+
+def _accelerator(cfg: Any) -> str:
+    return "gpu" if str(cfg.MODEL.DEVICE).startswith("cuda") else "cpu"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice on workers and logging intervals is not for our users."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        yield
