@@ -156,6 +156,32 @@ def test_weights_that_cannot_be_downloaded_name_the_way_out(engine, phantoms, tm
         engines.load(engine).train(cfg)
 
 
+@pytest.mark.parametrize("weights, message", [
+    ("nowhere.pth", "nowhere.pth: no such file"),
+    ("torchvision://resnet19", "torchvision has no model 'resnet19'"),
+])
+def test_weights_that_are_not_there(engine, phantoms, tmp_path, weights, message):
+    cfg = load_config(DEMO, engine, [
+        *TINY, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", str(tmp_path / "out"),
+        "VINDR.DATA_ROOT", str(phantoms / "data")])
+    with pytest.raises(InputError, match=message):
+        engines.load(engine).train(cfg)
+
+
+def test_training_starts_from_our_own_checkpoint(engine, trained, phantoms, tmp_path):
+    """With no learning to speak of, the weights must come out as they went in."""
+    source = trained(engine) / "model_final.pth"
+    cfg = load_config(DEMO, engine, [
+        *TINY, "MODEL.WEIGHTS", str(source), "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "1e-12",
+        "TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", str(tmp_path),
+        "VINDR.DATA_ROOT", str(phantoms / "data")])
+    engines.load(engine).train(cfg)
+    before, after = (read_file(p)["model"] for p in (source, tmp_path / "model_final.pth"))
+    for key, value in before.items():
+        if "running" not in key and "batches" not in key:
+            assert torch.allclose(after[key], value, atol=1e-6), key
+
+
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):

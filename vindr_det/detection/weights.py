@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.errors import InputError
+from vindr_det.files import existing_file
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +37,22 @@ def backbone_state(weights: str) -> dict[str, Any]:
         entry = get_model_weights(name).DEFAULT
     except ValueError as error:
         raise InputError(f"MODEL.WEIGHTS {weights}: torchvision has no model {name!r}") from error
-    state = _download(entry.url, weights)
+    state = read_file(_download(entry.url, weights))
     return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 
-def fetch_file(weights: str) -> dict[str, Any]:
-    """The content of a local file or of a URL."""
+def local_file(weights: str) -> Path:
+    """A local file, or a URL brought to one.
+
+    Raises:
+        InputError: no such file, or the URL cannot be downloaded.
+    """
     if urlparse(weights).scheme in ("http", "https"):
         return _download(weights, weights)
-    return read_file(weights)
+    return existing_file(weights)
 
 
-def _download(url: str, weights: str) -> dict[str, Any]:
+def _download(url: str, weights: str) -> Path:
     import torch
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -63,7 +68,7 @@ def _download(url: str, weights: str) -> dict[str, Any]:
                 f"{target}, or train from random weights: MODEL.WEIGHTS '' "
                 "MODEL.RESNETS.NORM BN MODEL.BACKBONE.FREEZE_AT 0"
             ) from error
-    return read_file(target)
+    return target
 
 
 _RENAMED = (

@@ -5,7 +5,9 @@ import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import detectron2.utils.comm as comm
 import torch
@@ -14,13 +16,14 @@ from detectron2.data import build_detection_test_loader, build_detection_train_l
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.evaluation import inference_on_dataset
 
-from vindr_det.detection.checkpoint import metadata, require_engine
+from vindr_det.detection.checkpoint import metadata, read_file, require_engine
 from vindr_det.detection.detectron2.datasets import to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
 from vindr_det.detection.detectron2.hooks import BestModel, ValidationLoss
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.splits import training_records, validation_records
-from vindr_det.detection.weights import backbone_state, detectron2_name, fetch_file, is_backbone
+from vindr_det.detection.weights import backbone_state, detectron2_name, is_backbone, local_file
+from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +37,23 @@ class VindrCheckpointer(DetectionCheckpointer):
         self.describe = describe
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As fvcore's, with the entry ``vindr``."""
-        super().save(name, vindr=self.describe(), **kwargs)
+        """As fvcore's, with the entry ``vindr``, and whole or not at all."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        data = {"model": self.model.state_dict(), **states, **kwargs, "vindr": self.describe()}
+        with atomic_path(Path(self.save_dir) / f"{name}.pth") as temporary:
+            torch.save(data, temporary)
+        self.tag_last_checkpoint(f"{name}.pth")
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Also takes ``torchvision://<resnet>`` for the backbone."""
-        if not is_backbone(path or ""):
+        if not path:
             return super().load(path, checkpointables)
+        if not is_backbone(path):
+            # Detectron2's own catalogue is left to its own loader.
+            where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
+            return super().load(where, checkpointables)
         state = {
             f"backbone.bottom_up.{detectron2_name(key)}": value
             for key, value in backbone_state(path).items() if not key.endswith("batches_tracked")
@@ -52,7 +65,7 @@ class VindrCheckpointer(DetectionCheckpointer):
         return {}
 
     def _torch_load(self, f: str) -> dict[str, Any]:
-        data = fetch_file(f)
+        data = read_file(f)
         require_engine(f, data.get("vindr") or {}, "detectron2")
         return data
 

@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from vindr_det.detection.checkpoint import require_engine
+from vindr_det.detection.checkpoint import read_file, require_engine
 from vindr_det.detection.splits import validation_records
 from vindr_det.detection.torchvision.callbacks import LAST, BestAndFinal, MetricsFile, Validation
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
 from vindr_det.detection.torchvision.model import check
 from vindr_det.detection.torchvision.module import DetectorModule
-from vindr_det.detection.weights import backbone_state, fetch_file, is_backbone
+from vindr_det.detection.weights import backbone_state, is_backbone, local_file
 from vindr_det.errors import InputError
 from vindr_det.files import write_text
 
@@ -67,7 +67,7 @@ def load_weights(network: nn.Module, weights: str) -> None:
     if is_backbone(weights):
         state = {f"backbone.body.{key}": value for key, value in backbone_state(weights).items()}
     else:
-        data = fetch_file(weights)
+        data = read_file(local_file(weights))
         require_engine(weights, data.get("vindr") or {}, "torchvision")
         state = data.get("model", data)
     own = network.state_dict()
