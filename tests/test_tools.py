@@ -45,6 +45,17 @@ def test_missing_input_is_one_line_and_leaves_nothing(tool, tmp_path, name, args
     assert not list(tmp_path.iterdir())
 
 
+def test_eval_only_scores_a_checkpoint(tool, trained, phantoms, tmp_path):
+    config = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
+    args = ["--config", config, "--engine", "torchvision", "--eval-only", "OUTPUT_DIR", tmp_path,
+            "VINDR.DATA_ROOT", phantoms / "data"]
+    assert "MODEL.WEIGHTS is empty" in one_line(tool("train_net.py", *args))
+    weights = trained("torchvision") / "model_final.pth"
+    result = tool("train_net.py", *args, "MODEL.WEIGHTS", weights)
+    assert result.returncode == 0, result.stderr
+    assert "vindr/mAP40" in result.stdout and "validation_loss" in result.stdout
+
+
 def test_predict_from_a_checkpoint_alone(tool, trained, phantoms, tmp_path):
     """An unreadable image is reported and says no finding; the file is whole and checked."""
     images = tmp_path / "images"

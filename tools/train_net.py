@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det.config import load_config, requested_engine
     from vindr_det.detection import engine as engines
+    from vindr_det.errors import InputError
 
     wanted = args.engine or requested_engine(args.config, args.opts)
     name = engines.choose(wanted)
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.eval_only:
         from vindr_det.detection.checkpoint import load_checkpoint
 
+        if not cfg.MODEL.WEIGHTS:
+            raise InputError("--eval-only: MODEL.WEIGHTS is empty, expected a checkpoint to score")
         state = load_checkpoint(cfg.MODEL.WEIGHTS, name).state
         for key, value in engine.evaluate(cfg, state).items():
             print(f"{key:40} {value:.4f}")

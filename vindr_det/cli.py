@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,6 +36,9 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         level=logging.INFO, format="%(levelname).1s %(message)s", stream=sys.stderr, force=True
     )
     silence_decoders()
+    # Torch tells Detectron2's and Lightning's authors what will change; users can't act on it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    warnings.filterwarnings("ignore", "torch.meshgrid")
     name = Path(sys.argv[0]).name
     try:
         sys.exit(main(None) or 0)

@@ -4,7 +4,8 @@ The data flows through the modules in this order::
 
     anatomy    one person: body, lungs, heart, bones, vessels, as an attenuation map
     findings   the 14 findings, drawn into that map where and how they occur
-    radiograph attenuation to detector values, and those to DICOM
+    radiograph attenuation to detector values
+    dicom_file those values to DICOM, with the headers of the real set
     readers    three of 17 readers who miss, disagree and jitter
     dataset    the folders and tables of the competition
 

@@ -1,4 +1,4 @@
-"""From an attenuation map to an 8 to 16-bit radiograph, and from that to a DICOM file."""
+"""From an attenuation map to a 10 to 16-bit radiograph: exposure, noise, collimation, marker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
