@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ class MetricsFile(L.Callback):
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / "metrics.json"
         self._times: deque[float] = deque(maxlen=_PERIOD)
-        self._losses: deque[float] = deque(maxlen=_PERIOD)
+        self._losses: deque[dict[str, float]] = deque(maxlen=_PERIOD)
         self._since = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -44,20 +45,20 @@ class MetricsFile(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Write every 20 iterations and at the end."""
+        """Write medians of the last 20 iterations, every 20 and at the end, as Detectron2 does."""
         self._times.append(time.perf_counter() - self._since)
-        values = trainer.callback_metrics
-        self._losses.append(float(values["total_loss"]))
+        self._losses.append({key: float(value) for key, value in trainer.callback_metrics.items()})
         done = trainer.global_step
         if not trainer.is_global_zero or (done % _PERIOD and done != trainer.max_steps):
             return
-        mean = sum(self._times) / len(self._times)
+        median = statistics.median
+        pace = median(self._times)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        losses = {k: float(v) for k, v in values.items() if k.startswith("loss_") or k == "total_loss"}
-        self.write({"iteration": done - 1, "lr": rate, "time": mean, **losses})
-        left = time.strftime("%H:%M:%S", time.gmtime(mean * (trainer.max_steps - done)))
+        losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
+        self.write({"iteration": done - 1, "lr": rate, "time": pace, **losses})
+        left = time.strftime("%H:%M:%S", time.gmtime(pace * (trainer.max_steps - done)))
         log.info("iteration %d/%d  loss %.4f  lr %.5f  %.3f s/iteration  eta %s", done,
-                 trainer.max_steps, sum(self._losses) / len(self._losses), rate, mean, left)
+                 trainer.max_steps, losses["total_loss"], rate, pace, left)
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Write what was measured."""
