@@ -34,7 +34,7 @@ def steps(out: Path, engine: str, seed: int) -> list[list[str]]:
         ["prepare_images.py", "--images", raw / "train", "--out", data / "train", *prepare],
         ["prepare_images.py", "--images", raw / "test", "--out", data / "test", *prepare],
         ["convert_vindr.py", "--csv", raw / "train.csv", "--meta", raw / "train_meta.csv",
-         "--out", data / "annotations", "--images", data / "train", "--seed", seed],
+         "--out", data / "annotations", "--images", data / "train", "--folds", 6, "--seed", seed],
         ["train_classifier.py", "--config", CONFIGS / "classifier/vindr_binary_demo.yaml",
          "--fold", 0, "OUTPUT_DIR", classifier, "DATA.IMAGES", data / "train",
          "DATA.ANNOTATIONS", data / "annotations/instances_all.json",
