@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, ROOT, TINY
+from conftest import DEMO, TINY
 
 from vindr_det.categories import FINDINGS
 from vindr_det.config import load_config
@@ -240,4 +240,3 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     sizes = read_sizes(data / "vinbig/train_meta.csv")
     found = read_submission(tmp_path / "s.csv", sizes)
     assert len(found) == 3 and sum(len(p.findings()) for p in found.values()) > 0
-    assert ROOT.exists()
