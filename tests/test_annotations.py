@@ -94,12 +94,16 @@ def test_other_classes_are_not_fused():
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path):
-    rows = [GOOD, "a,Cardiomegaly,3,R9,12,20,32,40\n", "a,Cardiomegaly,3,R10,9,21,30,41\n"]
+    """A chain: the middle box overlaps both others, which do not overlap enough; who comes first
+    takes it. Only a fixed order of readers makes that independent of the file's."""
+    rows = [f"a,Cardiomegaly,3,{reader},{x},0,{x + 100},50\n"
+            for reader, x in (("R8", 0), ("R9", 30), ("R10", 60))]
     tables = []
     for order in (rows, rows[::-1]):
-        csv, meta = write(tmp_path, "".join(order))
+        csv, meta = write(tmp_path, "".join(order), "image_id,dim0,dim1\na,100,300\n")
         sizes = read_sizes(meta)
         tables.append(to_records(read_annotations(csv, sizes), sizes)[0].truth.boxes)
+    assert len(tables[0]) == 2
     assert np.array_equal(*tables)
 
 
