@@ -53,6 +53,7 @@ setup(
             "termcolor>=1.1",
             "yacs>=0.1.8",
         ],
-        "dev": ["mypy", "pre-commit", "pytest>=8", "pytest-timeout", "ruff"],
+        "dask": ["distributed>=2024.1"],
+        "dev": ["distributed>=2024.1", "mypy", "pre-commit", "pytest>=8", "pytest-timeout", "ruff"],
     },
 )

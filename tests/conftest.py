@@ -49,12 +49,13 @@ def phantoms(tmp_path_factory) -> Path:
     """24 training and 6 test phantoms as DICOM (raw/) and prepared (data/)."""
     from vindr_det.convert import convert
     from vindr_det.phantom import make_dataset
-    from vindr_det.prepare import Settings, prepare_folder
+    from vindr_det.prepare import prepare_folder
+    from vindr_det.resize import Target
 
     root = tmp_path_factory.mktemp("phantoms")
     make_dataset(root / "raw", 24, 6, 192, seed=3, workers=2)
     for split in ("train", "test"):
-        prepare_folder(root / "raw" / split, root / "data" / split, Settings(128, True), 2)
+        prepare_folder(root / "raw" / split, root / "data" / split, Target(128, True), 2)
     convert(root / "raw/train.csv", root / "raw/train_meta.csv", root / "data/annotations",
             images=root / "data/train", folds=3)
     return root

@@ -1,13 +1,34 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT, one_line
+from crashing import crash_on_b
 
 from vindr_det.errors import InputError
 from vindr_det.images import read_image
-from vindr_det.prepare import Settings, prepare_folder
+from vindr_det.packed import PackedImages
+from vindr_det.parallel import local_runner
+from vindr_det.prepare import prepare_folder, summary
+from vindr_det.resize import Target
+
+SMALL = Target(64, True)
+
+
+def assert_same(one, other):
+    """Two folders hold the same files, byte for byte, hidden ones too."""
+    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in other.iterdir())
+    for path in one.iterdir():
+        assert (other / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_sizes_are_the_originals_and_images_the_prepared(phantoms, tmp_path):
-    table = prepare_folder(phantoms / "raw/test", tmp_path / "out", Settings(64, True), 1)
+    table = prepare_folder(phantoms / "raw/test", tmp_path / "out", SMALL, 1)
     meta = pd.read_csv(tmp_path / "out/meta.csv")
     expected = pd.read_csv(phantoms / "raw/test_meta.csv").sort_values("image_id")
     assert meta.sort_values("image_id").to_numpy().tolist() == expected.to_numpy().tolist()
@@ -22,29 +43,33 @@ def test_a_broken_file_is_one_row_and_stops_nothing(phantoms, tmp_path):
     source = next((phantoms / "raw/test").glob("*.dicom"))
     (folder / source.name).write_bytes(source.read_bytes())
     (folder / "broken.dicom").write_bytes(source.read_bytes()[:700])
-    table = prepare_folder(folder, tmp_path / "out", Settings(64, True), 2).set_index("image_id")
-    assert table.loc["broken", "status"] == "failed" and table.loc["broken", "reason"]
-    assert table.loc[source.stem, "status"] == "ok"
+    table = prepare_folder(folder, tmp_path / "out", SMALL, 2)
+    rows = table.set_index("image_id")
+    assert rows.loc["broken", "status"] == "failed" and rows.loc["broken", "reason"]
+    assert str(tmp_path) not in rows.loc["broken", "reason"]
+    assert rows.loc[source.stem, "status"] == "ok"
     assert len(pd.read_csv(tmp_path / "out/meta.csv")) == 1
+    assert summary(table).startswith("1 ok, 0 flagged, 1 failed") and "broken.dicom" in summary(table)
 
 
 def test_resume_redoes_only_what_is_missing_and_ends_the_same(phantoms, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for out in (whole, resumed):
-        prepare_folder(phantoms / "raw/test", out, Settings(64, True), 1)
-    victim, *others = sorted(resumed.glob("*.png"))
-    victim.unlink()
+        prepare_folder(phantoms / "raw/test", out, SMALL, 1)
+    gone, cut, *others = sorted(resumed.glob("*.png"))
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-5])
+    (resumed / ".partial-abc.png").write_bytes(b"half")
     kept = {path: path.stat().st_mtime_ns for path in others}
-    prepare_folder(phantoms / "raw/test", resumed, Settings(64, True), 1, resume=True)
+    prepare_folder(phantoms / "raw/test", resumed, SMALL, 1, resume=True)
     assert {path: path.stat().st_mtime_ns for path in others} == kept
-    for path in whole.iterdir():
-        assert (resumed / path.name).read_bytes() == path.read_bytes(), path.name
+    assert_same(whole, resumed)
 
 
 def test_resume_refuses_other_settings(phantoms, tmp_path):
-    prepare_folder(phantoms / "raw/test", tmp_path, Settings(64, True), 1)
+    prepare_folder(phantoms / "raw/test", tmp_path, SMALL, 1)
     with pytest.raises(InputError, match="made with"):
-        prepare_folder(phantoms / "raw/test", tmp_path, Settings(32, True), 1, resume=True)
+        prepare_folder(phantoms / "raw/test", tmp_path, Target(32, True), 1, resume=True)
 
 
 @pytest.mark.parametrize("make, message", [
@@ -53,4 +78,105 @@ def test_resume_refuses_other_settings(phantoms, tmp_path):
 ])
 def test_empty_input(tmp_path, make, message):
     with pytest.raises(InputError, match=message):
-        prepare_folder(make(tmp_path), tmp_path / "out", Settings(64, True))
+        prepare_folder(make(tmp_path), tmp_path / "out", SMALL)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_that_takes_its_process_down_costs_only_itself(workers):
+    with local_runner(workers, 6) as run:
+        result = dict(run(crash_on_b, list("abcdef")))
+    assert result == {"a": "A", "b": None, "c": "C", "d": "D", "e": "E", "f": "F"}
+
+
+def command(source, out, *more):
+    return [sys.executable, str(ROOT / "tools/prepare_images.py"), "--images", str(source), "--out",
+            str(out), "--size", "64", "--keep-aspect", *more]
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_ends_as_if_never(phantoms, tmp_path):
+    source = phantoms / "raw/train"
+    began = time.perf_counter()
+    subprocess.run(command(source, tmp_path / "whole"), check=True, capture_output=True)
+    takes = time.perf_counter() - began
+    moments, kills = random.Random(0), 0
+    while kills < 20:
+        out = tmp_path / str(kills)
+        run = subprocess.Popen(command(source, out, "--resume"), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0.3, 1) * takes)
+        run.kill()
+        if run.wait() != -signal.SIGKILL:
+            continue  # it had ended already; the folder serves the next try
+        kills += 1
+        subprocess.run(command(source, out, "--resume"), check=True, capture_output=True)
+        assert_same(tmp_path / "whole", out)
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_parent(phantoms, tmp_path):
+    run = subprocess.Popen(command(phantoms / "raw/train", tmp_path / "out"), start_new_session=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "out/qc.partial.jsonl").exists():
+        time.sleep(0.02)
+    time.sleep(0.5)
+    run.kill()
+    run.wait()
+    for _ in range(100):
+        if not subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True).stdout:
+            return
+        time.sleep(0.1)
+    pytest.fail("worker processes outlive the run")
+
+
+@pytest.mark.slow
+def test_dask_gives_the_same_files_as_one_process(phantoms, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    source = phantoms / "raw/train"
+    prepare_folder(source, tmp_path / "one", SMALL, 1)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
+                                  dashboard_address=None) as cluster:
+        subprocess.run(command(source, tmp_path / "dask", "--dask", cluster.scheduler_address),
+                       check=True, capture_output=True)
+    assert_same(tmp_path / "one", tmp_path / "dask")
+
+
+def test_strict_and_packed(tool, phantoms, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in sorted((phantoms / "raw/test").iterdir()):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "broken.dcm").write_bytes(b"nothing")
+    args = ["--images", folder, "--out", tmp_path / "out", "--size", "48", "--pack"]
+    assert tool("prepare_images.py", *args, "--workers", "1").returncode == 0
+    result = tool("prepare_images.py", *args, "--resume", "--strict")
+    assert result.returncode == 1 and "broken.dcm: not a DICOM file" in result.stdout
+    packed = PackedImages(tmp_path / "out/packed.npy")
+    assert list(packed) == pd.read_csv(tmp_path / "out/meta.csv")["image_id"].tolist()
+    for image_id, pixels in packed.items():
+        assert np.array_equal(pixels, read_image(tmp_path / f"out/{image_id}.png").pixels)
+        assert pixels.shape == (48, 48)
+
+
+@pytest.mark.parametrize("more, message", [
+    (["--pack", "--keep-aspect"], "--pack with --keep-aspect"),
+    (["--workers", "0"], "--workers 0: expected at least 1"),
+    (["--size", "8"], "--size 8: expected at least 16"),
+    (["--dask", "127.0.0.1:1"], "--dask 127.0.0.1:1: no scheduler answers"),
+    (["--dask", "nonsense"], "--dask nonsense: no scheduler answers"),
+])
+def test_refusals(tool, phantoms, tmp_path, more, message):
+    result = tool("prepare_images.py", "--images", phantoms / "raw/test", "--out",
+                  tmp_path / "out", *more)
+    assert message in one_line(result)
+    assert not list(tmp_path.glob("out/*.png"))
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "no such file"), (b"nothing", "not a packed file"),
+])
+def test_packed_refuses_other_files(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "p.npy").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        PackedImages(tmp_path / "p.npy")

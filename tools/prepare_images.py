@@ -3,8 +3,9 @@
 
     python tools/prepare_images.py --images raw/train --out datasets/vindr/train --size 1024 --keep-aspect
 
-Writes <image_id>.png, meta.csv (image_id,dim0,dim1 of the originals) and qc.csv (a row per input).
-A file that cannot be decoded is reported and never stops the others; --strict then exits 1.
+Writes <image_id>.png, meta.csv (image_id,dim0,dim1 of the originals) and qc.csv (a row per input:
+ok, flagged or failed, with the reason). A file that cannot be decoded never stops the others.
+After an interruption, the same command with --resume goes on.
 """
 
 from collections.abc import Sequence
@@ -17,21 +18,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files")
     parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--size", type=int, default=1024, help="longest side (or side) in pixels")
-    parser.add_argument("--keep-aspect", action="store_true", help="keep the ratio of the sides")
+    parser.add_argument("--keep-aspect", action="store_true",
+                        help="keep the ratio of the sides; without it images become square")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run finished")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any file failed")
+    parser.add_argument("--pack", action="store_true",
+                        help="also write packed.npy: all images, square, in one memory-mapped file")
+    parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
     args = parser.parse_args(argv)
 
-    from vindr_det.prepare import Settings, prepare_folder
+    from vindr_det import packed, parallel
+    from vindr_det.errors import InputError
+    from vindr_det.prepare import FAILED, prepare_folder, summary
+    from vindr_det.resize import Target
 
-    settings = Settings(args.size, args.keep_aspect)
-    table = prepare_folder(args.images, args.out, settings, args.workers, args.resume)
-    failed = table[table["status"] != "ok"]
-    for reason in failed["reason"]:
-        print(f"failed: {reason}")
-    print(f"{len(table) - len(failed)} images prepared, {len(failed)} failed; see {args.out}/qc.csv")
-    return 1 if args.strict and len(failed) else 0
+    if args.pack and args.keep_aspect:
+        raise InputError("--pack with --keep-aspect: packed images share one size, expected one of "
+                         "the two")
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f"--workers {args.workers}: expected at least 1")
+    runner = parallel.dask_runner(args.dask) if args.dask else None
+    table = prepare_folder(args.images, args.out, Target(args.size, args.keep_aspect), args.workers,
+                           args.resume, runner)
+    good = table.loc[table["status"] != FAILED, "image_id"].tolist()
+    if args.pack and good:
+        packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")
+    print(f"{summary(table)}\n{len(good)} images in {args.out}; its qc.csv has a row for each input")
+    return 1 if args.strict and len(good) < len(table) else 0
 
 
 if __name__ == "__main__":

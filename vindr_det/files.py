@@ -13,6 +13,7 @@ import pandas as pd
 from vindr_det.errors import InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+_PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL, suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     os.close(handle)
@@ -42,6 +43,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: str | Path) -> None:
+    """Remove what a killed run was writing when it ended."""
+    for path in Path(folder).glob(f"{_PARTIAL}*"):
+        path.unlink(missing_ok=True)
 
 
 def require_writable(path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Any image file to 8-bit gray, and the one resize that training and prediction share."""
+"""Any image file to 8-bit gray."""
 
 from pathlib import Path
 
@@ -6,15 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.dicom import DecodedImage, read_dicom
+from vindr_det.decoded import DecodedImage
+from vindr_det.dicom import read_dicom
 from vindr_det.errors import InputError
 from vindr_det.files import IMAGE_SUFFIXES
+from vindr_det.resize import Target, resize
 
 _DICOM = (".dicom", ".dcm")
 
 
-def read_image(path: str | Path) -> DecodedImage:
-    """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray.
+def read_image(path: str | Path, target: Target | None = None) -> DecodedImage:
+    """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray, at the size of ``target``.
 
     Raises:
         InputError: the suffix is unknown or the file cannot be decoded.
@@ -25,49 +27,44 @@ def read_image(path: str | Path) -> DecodedImage:
         raise InputError(f"{path}: unknown image format, expected one of {IMAGE_SUFFIXES}")
     if not path.is_file():
         raise InputError(f"{path}: no such image")
-    return read_dicom(path) if suffix in _DICOM else _read_raster(path)
+    return read_dicom(path, target) if suffix in _DICOM else _read_raster(path, target)
 
 
-def _read_raster(path: Path) -> DecodedImage:
+def _read_raster(path: Path, target: Target | None) -> DecodedImage:
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if image is None:
         raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
-    bits = image.dtype.itemsize * 8
-    if image.ndim == 3:
-        code = cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-        image = cv2.cvtColor(image, code)
-    if image.dtype == np.uint16:
-        # Half of the 16-bit PNGs about hold 12 bits; the percentiles find the range in use.
-        low, high = np.percentile(image[::4, ::4], (0.5, 99.5))
-        image = np.clip((image - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
-    if image.dtype != np.uint8:
+    if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: pixels are {image.dtype}, expected 8 or 16-bit unsigned")
-    return DecodedImage(image, path.suffix[1:].upper(), bits, "MONOCHROME2", "none")
-
-
-def resize(image: NDArray[np.uint8], size: int, keep_aspect: bool) -> NDArray[np.uint8]:
-    """Bring an image to the prepared size.
-
-    With ``keep_aspect`` the longest side becomes ``size``, and a smaller image is left alone;
-    without it the result is square. Shrinking averages areas, which is what keeps fine
-    structure from aliasing.
-
-    Args:
-        image: (H, W) uint8.
-        size: pixels; 0 leaves every image alone.
-        keep_aspect: keep the ratio of the sides.
-    """
     height, width = image.shape[:2]
-    if size <= 0:
+    gray, window = _to_8_bits(_to_one_channel(image))
+    return DecodedImage(
+        pixels=gray if target is None else resize(gray, target), height=height, width=width,
+        syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
+        window=window, flags=("colour",) if _is_coloured(image) else (),
+    )
+
+
+def _to_one_channel(image: NDArray) -> NDArray:
+    if image.ndim == 2:
         return image
-    if keep_aspect:
-        factor = min(1.0, size / max(height, width))
-        target = (max(1, round(width * factor)), max(1, round(height * factor)))
-    else:
-        target = (size, size)
-    if target == (width, height):
-        return image
-    shrinks = target[0] < width or target[1] < height
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, target, interpolation=method)
+    # Some radiographs are stored with an alpha channel (four of 1,000 NIH images); it says nothing.
+    return cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_BGR2GRAY)
+
+
+def _is_coloured(image: NDArray) -> bool:
+    """Channels that differ by more than JPEG's rounding over a part of the picture."""
+    if image.ndim == 2:
+        return False
+    few = image[::8, ::8, :3].astype(np.int32)
+    return bool((np.ptp(few, axis=2) > np.iinfo(image.dtype).max * 0.06).mean() > 0.01)
+
+
+def _to_8_bits(image: NDArray) -> tuple[NDArray[np.uint8], str]:
+    if image.dtype == np.uint8:
+        return image, "none"
+    # Half of the 16-bit PNGs about hold 12 bits; the percentiles find the range in use.
+    low, high = np.percentile(image[::4, ::4], (0.5, 99.5))
+    unit = (image.astype(np.float32) - low) / max(high - low, 1.0)
+    return (np.clip(unit, 0, 1) * 255).round().astype(np.uint8), "percentile"

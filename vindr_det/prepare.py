@@ -8,13 +8,13 @@ What a run leaves in its folder::
     prepare.json     the settings, so that a resumed run cannot mix sizes
 
 While it runs, finished rows go to ``qc.partial.jsonl``; an image counts as done only when its row
-is there and its PNG, renamed into place when whole, exists.
+is there and its PNG, renamed into place when whole, is too.
 """
 
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,116 +24,150 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det.errors import InputError
-from vindr_det.files import atomic_path, list_images, read_json, write_csv, write_json
-from vindr_det.images import read_image, resize
-from vindr_det.parallel import process_pool
+from vindr_det.files import (
+    atomic_path,
+    list_images,
+    read_json,
+    remove_partial,
+    write_csv,
+    write_json,
+)
+from vindr_det.images import read_image
+from vindr_det.parallel import Runner, local_runner
+from vindr_det.resize import Target
 
 log = logging.getLogger(__name__)
 
 QC_COLUMNS = ("image_id", "file", "status", "reason", "syntax", "bits", "photometric", "window",
-              "dim0", "dim1")
+              "orientation", "view", "reduced", "dim0", "dim1")
+#: ``flagged`` images were written, but something in their file contradicts itself.
+OK, FLAGGED, FAILED = "ok", "flagged", "failed"
 _JOURNAL = "qc.partial.jsonl"
+_PNG_END = b"IEND\xaeB`\x82"
 SETTINGS = "prepare.json"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How images are brought to size; see :func:`vindr_det.images.resize`."""
-
-    size: int
-    keep_aspect: bool
-
-
 def prepare_folder(
-    images: str | Path, out: str | Path, settings: Settings, workers: int | None = None,
-    resume: bool = False,
+    images: str | Path, out: str | Path, target: Target, workers: int | None = None,
+    resume: bool = False, runner: AbstractContextManager[Runner] | None = None,
 ) -> pd.DataFrame:
     """Prepare every image of a folder; returns the QC table, one row per input.
 
     A file that cannot be decoded gets a row with ``status`` "failed" and its reason; it never
-    stops the others.
+    stops the others, not even one that crashes its decoder.
 
     Args:
         images: folder of DICOM, PNG or JPEG files.
         out: folder to create.
-        settings: the size to bring the images to.
+        target: the size to bring the images to.
         workers: processes; None takes one a core.
         resume: keep what an earlier run with the same settings finished.
+        runner: what runs the work instead of processes here; see :mod:`vindr_det.parallel`.
 
     Raises:
         InputError: no images, a bad size, or ``out`` was prepared with other settings.
     """
-    if settings.size < 16:
-        raise InputError(f"--size {settings.size}: expected at least 16 pixels")
+    if target.size < 16:
+        raise InputError(f"--size {target.size}: expected at least 16 pixels")
     paths, out = list_images(images), Path(out)
     if out.resolve() == Path(images).resolve():
         raise InputError(f"{out}: --out is the folder of the originals, expected another one")
     out.mkdir(parents=True, exist_ok=True)
-    done = _load_done(out, settings) if resume else {}
-    _start(out, settings, done.values())
+    done = _load_done(out, target) if resume else {}
+    remove_partial(out)
+    _start(out, target, done.values())
     todo = [path for path in paths if path.stem not in done]
     if done:
         log.info("%d of %d images were done already", len(paths) - len(todo), len(paths))
-    for row in _run(todo, out, settings, workers):
+    for row in _run(todo, out, target, runner or local_runner(workers, len(todo))):
         done[row["image_id"]] = row
     return _finish(out, [done[path.stem] for path in paths])
 
 
-def prepare_one(path: Path, out: Path, settings: Settings) -> dict[str, Any]:
+def prepare_one(path: Path, out: Path, target: Target) -> dict[str, Any]:
     """Prepare one file; returns its QC row."""
-    row: dict[str, Any] = dict.fromkeys(QC_COLUMNS, None)
-    row |= {"image_id": path.stem, "file": path.name, "status": "ok", "reason": ""}
+    row = _row(path, OK, "")
     try:
-        decoded = read_image(path)
-        small = resize(decoded.pixels, settings.size, settings.keep_aspect)
+        decoded = read_image(path, target)
         with atomic_path(out / f"{path.stem}.png") as temporary:
-            if not cv2.imwrite(str(temporary), small):
+            if not cv2.imwrite(str(temporary), decoded.pixels):
                 raise InputError(f"{out / path.stem}.png: cannot be written")
     except InputError as error:
-        return row | {"status": "failed", "reason": " ".join(str(error).split())}
-    height, width = decoded.pixels.shape
-    return row | {
-        "syntax": decoded.syntax, "bits": decoded.bits, "photometric": decoded.photometric,
-        "window": decoded.window, "dim0": height, "dim1": width,
-    }
+        return _row(path, FAILED, str(error))
+    if decoded.flags:
+        row |= {"status": FLAGGED, "reason": "; ".join(decoded.flags)}
+    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "reduced")
+    return row | {name: getattr(decoded, name) for name in facts} | {
+        "dim0": decoded.height, "dim1": decoded.width}
+
+
+def summary(table: pd.DataFrame) -> str:
+    """The QC table in a few lines: how many, what they were, and what went wrong."""
+    counts = table["status"].value_counts()
+    lines = [", ".join(f"{counts.get(status, 0)} {status}" for status in (OK, FLAGGED, FAILED))]
+    for column in ("syntax", "photometric", "bits"):
+        kinds = table.loc[table["status"] != FAILED, column].value_counts()
+        if len(kinds):
+            lines.append(f"{column}: " + ", ".join(f"{kind} {n}" for kind, n in kinds.items()))
+    odd = table[table["status"] != OK]
+    lines += [f"{row.status}: {row.file}: {row.reason}" for row in odd.head(20).itertuples()]
+    if len(odd) > 20:
+        lines.append(f"... and {len(odd) - 20} more in qc.csv")
+    return "\n".join(lines)
+
+
+def _row(path: Path, status: str, reason: str) -> dict[str, Any]:
+    # The reason stands beside the file's name and stays the same wherever the folder lies.
+    reason = " ".join(reason.split()).removeprefix(f"{path}: ")
+    return dict.fromkeys(QC_COLUMNS) | {
+        "image_id": path.stem, "file": path.name, "status": status, "reason": reason}
 
 
 def _run(
-    paths: list[Path], out: Path, settings: Settings, workers: int | None
+    paths: list[Path], out: Path, target: Target, runner: AbstractContextManager[Runner]
 ) -> Iterable[dict[str, Any]]:
     if not paths:
         return
-    work = partial(prepare_one, out=out, settings=settings)
+    work: Callable[[Path], dict[str, Any]] = partial(prepare_one, out=out, target=target)
     progress = tqdm(total=len(paths), desc="prepare", unit="image", disable=None)
-    journal = (out / _JOURNAL).open("a", encoding="utf-8")
-    with process_pool(workers, len(paths)) as pool, progress, journal:
-        for row in pool.map(work, paths, chunksize=4):
+    with runner as run, progress, (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+        for path, row in run(work, paths):
+            row = row or _row(path, FAILED, "its decoder crashed or did not end")
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             progress.update()
             yield row
 
 
-def _start(out: Path, settings: Settings, rows: Iterable[dict[str, Any]]) -> None:
+def _start(out: Path, target: Target, rows: Iterable[dict[str, Any]]) -> None:
     # Only rows that still count go into the journal that this run starts with.
     with atomic_path(out / _JOURNAL) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    write_json(out / SETTINGS, vars(settings))
+    write_json(out / SETTINGS, vars(target))
 
 
-def _load_done(out: Path, settings: Settings) -> dict[str, dict[str, Any]]:
+def _load_done(out: Path, target: Target) -> dict[str, dict[str, Any]]:
     """Rows of an earlier run whose image is there."""
-    if (out / SETTINGS).exists() and read_json(out / SETTINGS) != vars(settings):
+    if (out / SETTINGS).exists() and read_json(out / SETTINGS) != vars(target):
         raise InputError(f"{out / SETTINGS}: made with {read_json(out / SETTINGS)}, expected "
-                         f"{vars(settings)}; choose another --out or leave --resume away")
+                         f"{vars(target)}; choose another --out or leave --resume away")
     rows = _journal_rows(out / _JOURNAL)
     if (out / "qc.csv").exists():
-        table = pd.read_csv(out / "qc.csv", dtype={"image_id": str}, keep_default_na=False)
+        table = pd.read_csv(out / "qc.csv", dtype=str, keep_default_na=False)
         rows += table.to_dict("records")
     return {
         row["image_id"]: row for row in rows
-        if row["status"] == "ok" and (out / f"{row['image_id']}.png").is_file()
+        if row["status"] != FAILED and _is_whole(out / f"{row['image_id']}.png")
     }
+
+
+def _is_whole(png: Path) -> bool:
+    """Whether a PNG is there with its end; a machine that lost power can leave one without."""
+    if not png.is_file() or png.stat().st_size < len(_PNG_END):
+        return False
+    with png.open("rb") as file:
+        file.seek(-len(_PNG_END), 2)
+        return file.read() == _PNG_END
 
 
 def _journal_rows(path: Path) -> list[dict[str, Any]]:
@@ -148,10 +182,10 @@ def _journal_rows(path: Path) -> list[dict[str, Any]]:
 
 def _finish(out: Path, rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(QC_COLUMNS))
-    whole = ["bits", "dim0", "dim1"]
+    whole = ["bits", "reduced", "dim0", "dim1"]
     table[whole] = table[whole].apply(pd.to_numeric).astype("Int64")
     write_csv(out / "qc.csv", table)
-    good = table[table["status"] == "ok"]
+    good = table[table["status"] != FAILED]
     write_csv(out / "meta.csv", good[["image_id", "dim0", "dim1"]])
     (out / _JOURNAL).unlink(missing_ok=True)
     return table

@@ -15,7 +15,8 @@ from vindr_det.augment import Augment
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv
-from vindr_det.images import read_image, resize
+from vindr_det.images import read_image
+from vindr_det.resize import Target, resize
 
 _NO_BOXES = np.zeros((0, 4))
 _NO_LABELS = np.zeros(0, dtype=np.int64)
@@ -58,7 +59,7 @@ def to_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 def squeeze(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The square that the network sees; training and prediction share it."""
-    return resize(image, size, keep_aspect=False)
+    return resize(image, Target(size, keep_aspect=False))
 
 
 class LabelledDataset(Dataset):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vindr_det import boxes as box_ops
 from vindr_det.augment import Augment
-from vindr_det.images import read_image, resize
+from vindr_det.images import read_image
+from vindr_det.resize import Target, resize
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class SampleReader:
     """
 
     def __init__(self, image_size: int, keep_aspect: bool, augment: Augment | None = None) -> None:
-        self.image_size = image_size
-        self.keep_aspect = keep_aspect
+        self.target = Target(image_size, keep_aspect)
         self.augment = augment
 
     @classmethod
@@ -61,7 +61,7 @@ class SampleReader:
             boxes: (N, 4) xyxy in the original's pixels.
             labels: (N,).
         """
-        image = self.to_size(read_image(path).pixels)
+        image = read_image(path, self.target).pixels
         boxes = box_ops.scale(boxes, image.shape[1] / width, image.shape[0] / height)
         boxes = box_ops.clip(boxes, *image.shape)
         whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -72,7 +72,7 @@ class SampleReader:
 
     def to_size(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The resize that training and prediction share."""
-        return resize(image, self.image_size, self.keep_aspect)
+        return resize(image, self.target)
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.float32]:

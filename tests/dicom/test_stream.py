@@ -1,0 +1,42 @@
+import numpy as np
+import pydicom
+import pytest
+from dicom_samples import write
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEG2000Lossless
+
+from vindr_det.dicom.stream import StreamHeader, read_header
+
+
+def stream_of(path):
+    return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+
+
+@pytest.mark.parametrize("bits, dtype", [(12, np.uint16), (16, np.uint16), (12, np.int16)])
+def test_jpeg2000(tmp_path, bits, dtype):
+    pixels = np.tile(np.arange(100, dtype=dtype), (70, 1))
+    stream = stream_of(write(tmp_path / "a.dcm", pixels, bits=bits, syntax=JPEG2000Lossless))
+    assert read_header(stream) == StreamHeader(70, 100, 1, bits, dtype == np.int16, 5)
+
+
+@pytest.mark.parametrize("stream, expected", [
+    (b"", None),
+    (b"\xff\x4f\xff\x51", None),
+    (b"\xff\xd8\xff\xda\x00\x02", None),
+    (b"anything else", None),
+    # SOI, an application segment, a lossless frame of 12 bits, 3 rows, 5 columns, 1 channel.
+    (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc3\x00\x0b\x0c\x00\x03\x00\x05\x01\x01\x11\x00",
+     StreamHeader(3, 5, 1, 12)),
+])
+def test_other_streams(stream, expected):
+    assert read_header(stream) == expected
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("ok/RG1_J2KI.dcm", StreamHeader(1955, 1841, 1, 15, False, 5)),
+    ("ok/RG2_JLSN.dcm", StreamHeader(2140, 1760, 1, 10)),
+    ("ok/RG2_JPLY_fixed.dcm", StreamHeader(2140, 1760, 1, 12)),
+    ("ok/HTJ2K_08_RGB.dcm", StreamHeader(480, 640, 3, 8, False, 5)),
+])
+def test_real_streams(data, name, expected):
+    assert read_header(stream_of(data / "dicom_cases" / name)) == expected

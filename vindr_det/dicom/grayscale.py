@@ -1,0 +1,108 @@
+"""Stored values to 8-bit grays, as a table with one entry for each value that a pixel can hold.
+
+The steps are those of the grayscale pipeline (PS3.4 N.2): modality LUT, VOI LUT or window,
+presentation. All of them look at one pixel at a time, so a table says it all, and nothing depends
+on the image's own maximum: the same exposure gives the same picture whatever is in it. Only where
+a file brings no window the image's percentiles choose one.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+#: Without a window the image is shown between these percentiles of its pixels.
+PERCENTILES = (0.5, 99.5)
+
+Values = NDArray[np.float64]
+
+
+def value_range(dataset: Dataset) -> tuple[int, int]:
+    """Smallest and largest value that BitsStored and PixelRepresentation allow (PS3.3 C.7.6.3)."""
+    bits = int(dataset.BitsStored)
+    if int(dataset.get("PixelRepresentation", 0) or 0):
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1
+
+
+def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], str]:
+    """The gray of every value from :func:`value_range`'s smallest on, and what set it.
+
+    Args:
+        dataset: header of the image.
+        sample: a small picture of the image in stored values, for the percentiles.
+
+    Returns:
+        (2 ** BitsStored,) uint8, larger is brighter, and the name of the window.
+    """
+    low, high = value_range(dataset)
+    values = np.asarray(apply_modality_lut(np.arange(low, high + 1, dtype=np.int32), dataset),
+                        dtype=np.float64)
+    seen = np.clip(np.rint(sample), low, high).astype(np.int64) - low
+    unit, how = _shown(dataset, values)
+    if unit is None or _shows_nothing(unit[seen]):
+        bottom, top = np.percentile(values[seen], PERCENTILES)
+        unit, how = (values - bottom) / max(top - bottom, 1e-6), "percentile"
+    gray = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    return (255 - gray if is_inverted(dataset) else gray), how
+
+
+def _shows_nothing(unit: Values) -> bool:
+    """All black or all white: the window was meant for other values."""
+    darkest, brightest = np.percentile(unit, (1, 99))
+    return bool(brightest <= 0 or darkest >= 1)
+
+
+def is_inverted(dataset: Dataset) -> bool:
+    """Whether the largest value is shown black.
+
+    In MONOCHROME1 it is (PS3.3 C.7.6.3.1.2), and PresentationLUTShape INVERSE says the same again
+    (C.11.6.1.2), so both together turn the image once. The inversion comes after the window,
+    whose bounds are given in values before it.
+    """
+    shape = str(dataset.get("PresentationLUTShape", "") or "")
+    return dataset.PhotometricInterpretation == "MONOCHROME1" or shape == "INVERSE"
+
+
+def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
+    """Values to 0..1 by the file's own VOI LUT or window, None where it has none to use."""
+    if "VOILUTSequence" in dataset and len(dataset.VOILUTSequence):
+        return _voi_lut(dataset, values), "voi lut"
+    window = first_window(dataset)
+    if window is None:
+        return None, "percentile"
+    centre, width = window
+    function = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper()
+    if function == "SIGMOID":  # C.11.2.1.3.1
+        unit = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
+    elif function == "LINEAR_EXACT":  # C.11.2.1.3.2
+        unit = (values - centre) / width + 0.5
+    else:  # C.11.2.1.2.1
+        function = "LINEAR"
+        unit = (values - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5
+    return unit, f"{function.lower()} {centre:g}/{width:g}"
+
+
+def _voi_lut(dataset: Dataset, values: Values) -> Values:
+    """C.11.2.1.1: the LUT's output spans the bits that its descriptor names."""
+    shown = apply_voi_lut(np.rint(values).astype(np.int32), dataset, prefer_lut=True)
+    shown = np.asarray(shown, dtype=np.float64)
+    # Some descriptors name 16 bits for a table of 12; the bits that the table itself needs count.
+    return shown / (2.0 ** math.ceil(math.log2(max(shown.max(), 1) + 1)) - 1)
+
+
+def first_window(dataset: Dataset) -> tuple[float, float] | None:
+    """The first of the file's windows (C.11.2.1.2: any may be chosen), None without a usable one."""
+    centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None or not math.isfinite(centre + width):
+        return None
+    exact = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper() != "LINEAR"
+    return (centre, width) if width >= 1 or (exact and width > 0) else None
+
+
+def _first(value: object) -> float | None:
+    value = (value[0] if len(value) else None) if isinstance(value, MultiValue) else value
+    return None if value in (None, "") else float(value)  # type: ignore[arg-type]
