@@ -54,6 +54,6 @@ setup(
             "yacs>=0.1.8",
         ],
         "dask": ["distributed>=2024.1"],
-        "dev": ["distributed>=2024.1", "mypy", "pre-commit", "pytest>=8", "pytest-timeout", "ruff"],
+        "dev": ["distributed>=2024.1", "mypy", "pre-commit", "psutil", "pytest>=8", "pytest-timeout", "ruff"],
     },
 )
