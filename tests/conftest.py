@@ -47,7 +47,7 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """24 training and 6 test phantoms as DICOM (raw/) and prepared (data/)."""
-    from vindr_det.convert import convert
+    from vindr_det.convert import Conversion, convert
     from vindr_det.phantom import make_dataset
     from vindr_det.prepare import prepare_folder
     from vindr_det.resize import Target
@@ -57,7 +57,7 @@ def phantoms(tmp_path_factory) -> Path:
     for split in ("train", "test"):
         prepare_folder(root / "raw" / split, root / "data" / split, Target(128, True), 2)
     convert(root / "raw/train.csv", root / "raw/train_meta.csv", root / "data/annotations",
-            images=root / "data/train", folds=3)
+            Conversion(folds=3), images=root / "data/train")
     return root
 
 

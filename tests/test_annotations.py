@@ -1,14 +1,8 @@
-import time
-
 import numpy as np
-import pandas as pd
 import pytest
 
-from vindr_det.annotations import consensus, read_annotations, read_sizes, to_records
-from vindr_det.convert import convert
+from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.errors import InputError
-from vindr_det.files import read_json
-from vindr_det.predictions import Predictions
 
 COLUMNS = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
 GOOD = "a,Cardiomegaly,3,R8,10,20,30,40\n"
@@ -65,34 +59,6 @@ def test_bad_sizes(tmp_path, meta, message):
         read_sizes(path)
 
 
-def one(box, label=3):
-    return Predictions(np.array([box], float), np.ones(1), np.array([label]))
-
-
-def test_three_readers_of_one_box_agree_fully():
-    fused = consensus([one([10, 10, 30, 30]), one([12, 10, 32, 30]), one([11, 10, 31, 30])], 100, 100)
-    assert fused.boxes == pytest.approx(np.array([[11, 10, 31, 30]]), abs=0.01)
-    assert fused.scores == pytest.approx([1.0])
-
-
-def test_agreement_is_the_share_of_readers_also_when_one_draws_twice():
-    twice = one([10, 10, 30, 30]) + one([11, 10, 31, 30])
-    fused = consensus([twice, Predictions(), Predictions()], 100, 100)
-    assert fused.scores == pytest.approx([1 / 3])
-
-
-@pytest.mark.parametrize("fusion, min_readers, boxes", [
-    ("wbf", 1, 2), ("wbf", 2, 1), ("wbf", 3, 0), ("nms", 1, 2), ("none", 1, 3),
-])
-def test_fusions_count(fusion, min_readers, boxes):
-    readers = [one([10, 10, 30, 30]), one([11, 10, 31, 30]), one([60, 60, 90, 90])]
-    assert len(consensus(readers, 100, 100, fusion, 0.4, min_readers)) == boxes
-
-
-def test_other_classes_are_not_fused():
-    assert len(consensus([one([10, 10, 30, 30], 3), one([10, 10, 30, 30], 5)], 100, 100)) == 2
-
-
 def test_the_order_of_rows_does_not_matter(tmp_path):
     """A chain: the middle box overlaps both others, which do not overlap enough; who comes first
     takes it. Only a fixed order of readers makes that independent of the file's."""
@@ -107,19 +73,23 @@ def test_the_order_of_rows_does_not_matter(tmp_path):
     assert np.array_equal(*tables)
 
 
-def test_real_table_to_consensus_and_folds(data, tmp_path):
-    began = time.perf_counter()
-    convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path)
-    assert time.perf_counter() - began < 15
-    coco = read_json(tmp_path / "instances_all.json")
-    assert len(coco["images"]) == 15000
-    assert len(coco["annotations"]) == 22719
-    held_out = [image["file_name"] for fold in range(5)
-                for image in read_json(tmp_path / f"instances_val_fold{fold}.json")["images"]]
-    assert sorted(held_out) == sorted(image["file_name"] for image in coco["images"])
-    for fold in range(5):
-        train = read_json(tmp_path / f"instances_train_fold{fold}.json")["images"]
-        val = read_json(tmp_path / f"instances_val_fold{fold}.json")["images"]
-        assert not {i["file_name"] for i in train} & {i["file_name"] for i in val}
-    folds = pd.read_csv(tmp_path / "folds.csv")
-    assert folds["image_id"].is_unique and set(folds["fold"]) == set(range(5))
+@pytest.mark.parametrize("fusion, min_readers, iou_thr, message", [
+    ("soft", 1, 0.4, "--fusion soft: expected one of wbf, nms, none"),
+    ("none", 2, 0.4, "--min-readers 2 with --fusion none"),
+    ("wbf", 0, 0.4, "--min-readers 0"),
+    ("wbf", 1, 1.0, "--iou-thr 1.0"),
+])
+def test_bad_options(tmp_path, fusion, min_readers, iou_thr, message):
+    csv, meta = write(tmp_path, GOOD)
+    sizes = read_sizes(meta)
+    with pytest.raises(InputError, match=message):
+        to_records(read_annotations(csv, sizes), sizes, fusion, iou_thr, min_readers)
+
+
+def test_readers_without_boxes_count(tmp_path):
+    """One of three readers drew: a third agrees."""
+    rows = GOOD + "".join(f"a,No finding,14,{reader},,,,\n" for reader in ("R9", "R10"))
+    csv, meta = write(tmp_path, rows)
+    sizes = read_sizes(meta)
+    record = to_records(read_annotations(csv, sizes), sizes)[0]
+    assert record.truth.scores == pytest.approx([1 / 3]) and record.readers == (("R8",),)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vindr_det.categories import FINDINGS
-from vindr_det.coco import read_coco, to_coco
+from vindr_det.coco import load_coco, to_coco
 from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
@@ -13,16 +13,19 @@ from vindr_det.records import Record
 def records():
     truth = Predictions(np.array([[1.5, 2, 30, 40], [5, 5, 9, 9]]), np.array([1 / 3, 1]),
                         np.array([0, 13]))
-    return [Record("a", "a.png", 100, 50, truth), Record("b", "b.png", 80, 60)]
+    readers = (("R8",), ("R10", "R8", "R9"))
+    return [Record("a", "a.png", 100, 50, truth, readers), Record("b", "b.png", 80, 60)]
 
 
 def test_round_trip(tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(to_coco(records())))
-    back = read_coco(tmp_path / "c.json")
+    back, mended = load_coco(tmp_path / "c.json")
+    assert not mended
     assert [(r.image_id, r.height, r.width) for r in back] == [("a", 100, 50), ("b", 80, 60)]
     assert np.allclose(back[0].truth.boxes, records()[0].truth.boxes)
     assert back[0].truth.labels.tolist() == [0, 13]
     assert np.allclose(back[0].truth.scores, [1 / 3, 1], atol=1e-4)
+    assert back[0].readers == (("R8",), ("R10", "R8", "R9")) and back[1].readers == ()
     assert back[1].normal
 
 
@@ -35,15 +38,88 @@ def test_ids_suit_pycocotools():
 
 @pytest.mark.parametrize("change, message", [
     (lambda d: d.pop("images"), "not a COCO file"),
-    (lambda d: d["categories"].append({"id": 14, "name": "No finding"}), "'No finding'"),
-    (lambda d: d["annotations"][0].update(image_id=9), "image 9, which is not in the file"),
+    (lambda d: d["categories"].append({"id": 15, "name": "Fracture"}), "'Fracture'"),
     (lambda d: d["annotations"][0].update(category_id=99), "category_id 99"),
     (lambda d: d["annotations"][0].pop("bbox"), "key 'bbox' is missing"),
-    (lambda d: d["annotations"][0].update(bbox=[1, 1, 0, 5]), "a.png.*x_min < x_max"),
+    (lambda d: d["annotations"][0].update(bbox=[1, 1, 5]), "c.json.*"),
+    (lambda d: d["annotations"][0].update(bbox="x"), "c.json.*"),
+    (lambda d: d["annotations"][0].update(bbox=[1, 1, float("nan"), 5]), "a.png has a box that is"),
+    (lambda d: d["annotations"].append(7), "wrong form"),
+    (lambda d: d["images"][1].update(id=1), "1 images share their id"),
+    (lambda d: d["images"][1].update(file_name="x/a.jpg"), "image a is there twice"),
+    (lambda d: d["images"][1].update(height="tall"), "wrong form"),
 ])
 def test_faults(tmp_path, change, message):
     coco = json.loads(json.dumps(to_coco(records())))
     change(coco)
     (tmp_path / "c.json").write_text(json.dumps(coco))
     with pytest.raises(InputError, match=message):
-        read_coco(tmp_path / "c.json")
+        load_coco(tmp_path / "c.json")
+
+
+def extra(coco, **fields):
+    coco["annotations"].append(coco["annotations"][0] | {"id": 77} | fields)
+
+
+def renumber(coco):
+    for entry in coco["categories"]:
+        entry["id"] += 1
+    for entry in coco["annotations"]:
+        entry["category_id"] += 1
+
+
+def string_ids(coco):
+    for entry in coco["images"]:
+        entry["id"] = f"image {entry['id']}"
+    for entry in coco["annotations"]:
+        entry["image_id"] = f"image {entry['image_id']}"
+
+
+def class_14(coco):
+    coco["categories"].append({"id": 14, "name": "No finding"})
+    extra(coco, category_id=14, bbox=[0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda d: None, []),
+    (string_ids, []),
+    (renumber, ["category ids differ from VinDr's class ids for 14 categories, matched by name"]),
+    (class_14, ["1 annotations of the category No finding left out"]),
+    (lambda d: extra(d, image_id=9), ["1 annotations of images that are not in the file left out"]),
+    (lambda d: extra(d, bbox=[1, 1, 0, 5]), ["1 boxes without area left out"]),
+    (lambda d: d["annotations"][0].update(bbox=[1.5, 2, 28.5, 98.4]), []),
+])
+def test_other_peoples_files_are_mended(tmp_path, change, said):
+    coco = json.loads(json.dumps(to_coco(records())))
+    change(coco)
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    back, mended = load_coco(tmp_path / "c.json")
+    assert mended == said
+    assert back[0].truth.labels.tolist() == [0, 13] and len(back) == 2
+
+
+def test_a_box_over_the_edge_is_clipped(tmp_path):
+    coco = json.loads(json.dumps(to_coco(records())))
+    coco["annotations"][0]["bbox"] = [-4, 2, 30, 200]
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    back, mended = load_coco(tmp_path / "c.json")
+    assert mended == ["1 boxes that reached over the image's edge clipped"]
+    assert back[0].truth.boxes[0].tolist() == [0, 2, 26, 100]
+
+
+@pytest.mark.parametrize("name, images, boxes, said", [
+    ("aqx95_fold0_1024_instances_val", 879, 4781, []),
+    ("scusen_my_kfold_annotations_all_vinbig_val_fold1_cls", 444, 2153, [
+        "category ids differ from VinDr's class ids for 14 categories, matched by name",
+        "1153 annotations of images that are not in the file left out",
+        "25 annotations of the category No finding left out"]),
+])
+def test_real_files_of_peers(data, name, images, boxes, said):
+    records, mended = load_coco(data / f"vinbig/coco/{name}.json.gz")
+    assert (len(records), sum(len(r.truth) for r in records)) == (images, boxes)
+    assert mended == said
+
+
+def test_a_real_truncated_file_is_one_line(data):
+    with pytest.raises(InputError, match="not valid JSON"):
+        load_coco(data / "vinbig/coco/sagar_vinbigdata_valid_coco_format.json.gz")

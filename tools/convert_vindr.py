@@ -4,8 +4,9 @@
     python tools/convert_vindr.py --csv datasets/vindr/train.csv --meta datasets/vindr/train_meta.csv \\
         --out datasets/vindr/annotations --images datasets/vindr/train --folds 5
 
-Writes instances_all.json, instances_train_fold{k}.json, instances_val_fold{k}.json and folds.csv.
-Boxes are in the original images' pixels; normal images are kept, without annotations.
+Writes instances_all.json, instances_train_fold{k}.json, instances_val_fold{k}.json, folds.csv and
+instances_readers.json, which keeps every reader's own boxes. Boxes are in the original images'
+pixels; normal images are kept, without annotations.
 """
 
 from collections.abc import Sequence
@@ -19,19 +20,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--meta", required=True, help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--images", help="folder in which each image must exist")
-    parser.add_argument("--fusion", default="wbf", choices=["wbf", "nms", "none"])
+    parser.add_argument("--fusion", default="wbf", choices=["wbf", "nms", "none"],
+                        help="how readers' boxes become one; none keeps them all")
     parser.add_argument("--iou-thr", type=float, default=0.4, help="boxes that overlap more are one")
     parser.add_argument("--min-readers", type=int, default=1, help="keep boxes so many drew")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--patients", help="table of image_id,patient_id: patients share a fold")
+    parser.add_argument("--reader-groups", nargs="*", metavar="READER",
+                        help="hold out images that none of these readers read, for a second "
+                             "validation; without names: R8 R9 R10")
+    parser.add_argument("--label-sets", action="store_true",
+                        help="also training sets of boxes that at least 2, 3 readers drew")
     args = parser.parse_args(argv)
 
-    from vindr_det.convert import convert
+    from vindr_det.convert import FREQUENT_READERS, Conversion, convert
 
-    summary = convert(args.csv, args.meta, args.out, images=args.images, fusion=args.fusion,
-                      iou_thr=args.iou_thr, min_readers=args.min_readers, folds=args.folds,
-                      seed=args.seed)
-    print(summary)
+    frequent = () if args.reader_groups is None else tuple(args.reader_groups) or FREQUENT_READERS
+    how = Conversion(args.fusion, args.iou_thr, args.min_readers, args.folds, args.seed, frequent,
+                     args.label_sets)
+    print(convert(args.csv, args.meta, args.out, how, images=args.images, patients=args.patients))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,5 @@
-"""train.csv to checked readers' boxes, and those to one consensus an image.
+"""train.csv to checked readers' boxes, and those to one record an image."""
 
-The readers disagree; boxes of one class that overlap are fused into one (weighted boxes fusion,
-Solovyev et al., 2021), one list of boxes a reader, so that a fused box's score is the share of
-the readers that drew it.
-"""
-
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,14 +7,12 @@ import numpy as np
 import pandas as pd
 
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_ID
+from vindr_det.consensus import Consensus, check_options, fuse_readers
 from vindr_det.errors import InputError
 from vindr_det.files import csv_row, read_csv
-from vindr_det.fusion import fuse
-from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
 EDGES = ("x_min", "y_min", "x_max", "y_max")
-FUSIONS = ("wbf", "nms", "none")
 
 # What other people call the two columns of a size table; the order of the columns never counts.
 _HEIGHT_NAMES = ("dim0", "height", "rows", "h")
@@ -125,69 +117,29 @@ def _check_inside(path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame) ->
                   f"{height.iloc[i]}")
 
 
-def consensus(
-    readers: Sequence[Predictions], height: int, width: int, fusion: str = "wbf",
-    iou_thr: float = 0.4, min_readers: int = 1,
-) -> Predictions:
-    """One image's readers' boxes fused, class by class.
-
-    Args:
-        readers: one list of boxes a reader, all scores 1; readers without boxes count too.
-        height: of the original image.
-        width: of the original image.
-        fusion: ``wbf``, ``nms`` or ``none`` (every reader's boxes as they are).
-        iou_thr: boxes that overlap more are one.
-        min_readers: keep boxes that at least so many readers drew; wbf only.
-
-    Returns:
-        Boxes whose scores are, for ``wbf``, the share of readers that agreed; else 1.
-    """
-    if not any(len(reader) for reader in readers):
-        return Predictions()
-    if fusion == "none":
-        return sum(readers, Predictions())
-    # "box_and_model_avg" counts a reader who drew twice once, which makes the score a share.
-    fused = fuse(readers, height, width, method=fusion, iou_thr=iou_thr, skip_box_thr=0.0,
-                 conf_type="box_and_model_avg")
-    return fused[fused.scores * len(readers) > min_readers - 0.5] if fusion == "wbf" else fused
-
-
 def to_records(
     frame: pd.DataFrame, sizes: pd.DataFrame, fusion: str = "wbf", iou_thr: float = 0.4,
     min_readers: int = 1,
 ) -> list[Record]:
     """Annotations to one :class:`Record` an image, sorted by image id, files ``<image_id>.png``.
 
+    Readers are taken in the order of their names, so that the order of the rows does not matter:
+    all boxes weigh the same, and fusion takes them as they come.
+
     Raises:
-        InputError: ``fusion`` is unknown, or ``min_readers`` goes with another fusion than wbf.
+        InputError: an option is out of range; see :func:`vindr_det.consensus.fuse_readers`.
     """
-    if fusion not in FUSIONS:
-        raise InputError(f"--fusion {fusion}: expected one of {', '.join(FUSIONS)}")
-    if min_readers != 1 and fusion != "wbf":
-        raise InputError(f"--min-readers {min_readers}: only --fusion wbf counts readers")
-    readers_of = _readers_boxes(frame)
-    size_of = dict(zip(sizes.index, sizes[["height", "width"]].to_numpy().tolist(), strict=True))
-    records = []
-    for image_id in sorted(readers_of):
-        height, width = size_of[image_id]
-        truth = consensus(readers_of[image_id], height, width, fusion, iou_thr, min_readers)
-        records.append(Record(image_id, f"{image_id}.png", height, width, truth))
-    return records
-
-
-def _readers_boxes(frame: pd.DataFrame) -> dict[str, list[Predictions]]:
-    """image id -> one list of boxes a reader, readers in the order of their names.
-
-    The order matters: all scores are equal, so fusion takes the boxes as they come.
-    """
+    check_options(fusion, iou_thr, min_readers)
     ordered = frame.sort_values(["image_id", "rad_id"], kind="stable")
-    images, readers = ordered["image_id"].to_numpy(), ordered["rad_id"].to_numpy()
-    boxes, labels = ordered[list(EDGES)].to_numpy(), ordered["class_id"].to_numpy()
-    changed = (images[1:] != images[:-1]) | (readers[1:] != readers[:-1])
-    bounds = [0, *(np.flatnonzero(changed) + 1).tolist(), len(ordered)]
-    result: dict[str, list[Predictions]] = {}
-    for start, stop in pairwise(bounds):
-        drawn = slice(start, stop) if labels[start] != NO_FINDING_ID else slice(start, start)
-        one = Predictions(boxes[drawn], np.ones(len(labels[drawn])), labels[drawn])
-        result.setdefault(str(images[start]), []).append(one)
-    return result
+    images, readers = ordered["image_id"].to_numpy(str), ordered["rad_id"].to_numpy(str)
+    boxes, labels = ordered[list(EDGES)].to_numpy(float), ordered["class_id"].to_numpy()
+    size_of = dict(zip(sizes.index, sizes[["height", "width"]].to_numpy().tolist(), strict=True))
+    bounds = [0, *(np.flatnonzero(images[1:] != images[:-1]) + 1).tolist(), len(images)]
+    records = []
+    for start, stop in pairwise(bounds if len(images) else []):
+        image_id, of = str(images[start]), len(set(readers[start:stop].tolist()))
+        drawn = start + np.flatnonzero(labels[start:stop] != NO_FINDING_ID)
+        fused = fuse_readers(boxes[drawn], labels[drawn], readers[drawn].tolist(), of, fusion,
+                             iou_thr, min_readers) if len(drawn) else Consensus()
+        records.append(Record(image_id, f"{image_id}.png", *size_of[image_id], *fused))
+    return records

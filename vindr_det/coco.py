@@ -1,96 +1,161 @@
 """Records to COCO JSON and back.
 
 COCO images carry our string id as the stem of ``file_name``; their own ids are 1..N in the order
-of the sorted image ids. Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since
+of the records. Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since
 pycocotools takes id 0 for "not matched". Boxes are xywh in the original image's pixels, whatever
 the size of the file that is trained on.
+
+Files of other people are read too, and mended where the meaning is certain: ids of any kind and
+any first number, categories matched by name, a category for class 14, annotations of images that
+are not in the file, boxes that reach over the image's edge or hold nothing.
 """
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vindr_det import boxes as box_ops
-from vindr_det.categories import FINDINGS
+from vindr_det.categories import FINDINGS, NO_FINDING
 from vindr_det.errors import InputError
 from vindr_det.files import read_json
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
+log = logging.getLogger(__name__)
+
 CATEGORIES = [{"id": i, "name": name, "supercategory": "finding"} for i, name in enumerate(FINDINGS)]
 
 
 def to_coco(records: Sequence[Record]) -> dict[str, Any]:
-    """Records to a COCO "instances" dictionary; ``agreement`` is the share of agreeing readers."""
-    images: list[dict[str, Any]] = []
+    """Records to a COCO "instances" dictionary.
+
+    Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
+    box, and ``readers``, their names where they are known.
+    """
+    images = [{"id": number, "file_name": record.file_name, "height": record.height,
+               "width": record.width} for number, record in enumerate(records, start=1)]
     annotations: list[dict[str, Any]] = []
+    # All boxes at once: 22,719 conversions of a few boxes would take most of the time.
+    xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
+    xywh = np.round(box_ops.xyxy_to_xywh(xyxy), 3)
+    rows = zip(xywh.tolist(), np.round(xywh[:, 2] * xywh[:, 3], 3).tolist(), strict=True)
     for number, record in enumerate(records, start=1):
-        images.append({"id": number, "file_name": record.file_name,
-                       "height": record.height, "width": record.width})
-        xywh = np.round(box_ops.xyxy_to_xywh(record.truth.boxes), 3).tolist()
-        for box, label, share in zip(
-            xywh, record.truth.labels.tolist(), record.truth.scores.tolist(), strict=True
-        ):
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
-                "area": round(box[2] * box[3], 3), "iscrowd": 0, "agreement": round(share, 4),
-            })
-    info = {"description": "VinDr-CXR consensus boxes, original pixels"}
+        truth = record.truth
+        names = record.readers or [()] * len(truth)
+        for label, share, readers in zip(truth.labels.tolist(), truth.scores.tolist(), names, strict=True):
+            box, area = next(rows)
+            one = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
+                   "area": area, "iscrowd": 0, "agreement": round(share, 4)}
+            annotations.append(one | {"readers": readers} if readers else one)
+    info = {"description": "VinDr-CXR boxes, original pixels"}
     return {"info": info, "images": images, "annotations": annotations, "categories": CATEGORIES}
 
 
 def read_coco(path: str | Path) -> list[Record]:
-    """A COCO file with VinDr's 14 categories (matched by name) as records.
+    """:func:`load_coco`, with what was mended in the log."""
+    records, mended = load_coco(path)
+    for note in mended:
+        log.warning("%s: %s", path, note)
+    return records
+
+
+def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
+    """A COCO file with VinDr's categories as records, and what was mended in it, a line a kind.
 
     Raises:
-        InputError: not COCO, an unknown category, an annotation without image, or a bad box.
+        InputError: not COCO, an unknown or missing category, two images of one name, or numbers
+            that are none.
     """
     data = read_json(path)
     lists = ("images", "annotations", "categories")
     if not isinstance(data, dict) or any(not isinstance(data.get(k), list) for k in lists):
         raise InputError(f"{path}: not a COCO file, expected lists {', '.join(lists)}")
+    mended: Counter[str] = Counter()
     try:
-        label_of = _labels(path, data["categories"])
-        grouped = _group(path, data, label_of)
-        return [_record(path, image, grouped[image["id"]]) for image in data["images"]]
+        label_of = _labels(path, data["categories"], mended)
+        grouped = _group(path, data, label_of, mended)
+        records = [_record(path, image, grouped[image["id"]], mended) for image in data["images"]]
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
+    _refuse_same(path, records)
+    return records, [note.format(count) for note, count in mended.items() if count]
 
 
-def _labels(path: str | Path, categories: list[dict]) -> dict[Any, int]:
+class _Row(NamedTuple):
+    box: list[float]
+    share: float
+    label: int
+    readers: tuple[str, ...]
+
+
+def _labels(path: str | Path, categories: list[dict], mended: Counter[str]) -> dict[Any, int]:
+    """Category id -> class id; -1 for class 14, which is no box to find."""
+    known = {name.lower(): label for label, name in enumerate(FINDINGS)} | {NO_FINDING.lower(): -1}
     labels = {}
     for category in categories:
-        if category["name"] not in FINDINGS:
+        label = known.get(str(category["name"]).strip().lower())
+        if label is None:
             raise InputError(f"{path}: category {category['name']!r} is not one of the 14 findings")
-        labels[category["id"]] = FINDINGS.index(category["name"])
+        labels[category["id"]] = label
+        if label >= 0 and category["id"] != label:
+            mended["category ids differ from VinDr's class ids for {} categories, matched by name"] += 1
     return labels
 
 
-def _group(path: str | Path, data: dict, label_of: dict[Any, int]) -> dict[Any, list]:
+def _group(
+    path: str | Path, data: dict, label_of: dict[Any, int], mended: Counter[str]
+) -> dict[Any, list[_Row]]:
     known = {image["id"] for image in data["images"]}
-    grouped: dict[Any, list] = defaultdict(list)
+    if len(known) < len(data["images"]):
+        raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with "
+                         "another")
+    grouped: dict[Any, list[_Row]] = defaultdict(list)
     for annotation in data["annotations"]:
-        if annotation["image_id"] not in known:
-            raise InputError(f"{path}: annotation {annotation.get('id')} belongs to image "
-                             f"{annotation['image_id']}, which is not in the file")
         if annotation["category_id"] not in label_of:
             raise InputError(f"{path}: annotation {annotation.get('id')} has category_id "
                              f"{annotation['category_id']}, expected one of {list(label_of)}")
         label = label_of[annotation["category_id"]]
-        grouped[annotation["image_id"]].append(
-            (annotation["bbox"], annotation.get("agreement", 1.0), label))
+        if annotation["image_id"] not in known:
+            mended["{} annotations of images that are not in the file left out"] += 1
+        elif label < 0:
+            mended["{} annotations of the category No finding left out"] += 1
+        else:
+            grouped[annotation["image_id"]].append(_Row(
+                annotation["bbox"], float(annotation.get("agreement", 1.0)), label,
+                tuple(annotation.get("readers", ()))))
     return grouped
 
 
-def _record(path: str | Path, image: dict, rows: list) -> Record:
-    boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
+def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str]) -> Record:
+    name, height, width = str(image["file_name"]), int(image["height"]), int(image["width"])
+    raw = box_ops.xywh_to_xyxy([row.box for row in rows])
+    if not np.isfinite(raw).all():
+        raise InputError(f"{path}: image {name} has a box that is not four numbers")
+    boxes = box_ops.clip(raw, height, width)
+    # Half a pixel is what rounding leaves in files that were scaled.
+    mended["{} boxes that reached over the image's edge clipped"] += int(
+        (np.abs(boxes - raw).max(axis=1, initial=0) > 0.5).sum())
+    whole = box_ops.area(boxes) > 0
+    mended["{} boxes without area left out"] += int((~whole).sum())
+    kept = [row for row, good in zip(rows, whole, strict=True) if good]
     try:
-        truth = Predictions(box_ops.xywh_to_xyxy(list(boxes)), np.array(scores, dtype=float),
-                            np.array(labels, dtype=np.int64))
+        truth = Predictions(boxes[whole], np.array([row.share for row in kept]),
+                            np.array([row.label for row in kept], dtype=np.int64))
     except ValueError as error:
-        raise InputError(f"{path}: image {image['file_name']}: {error}") from error
-    name = image["file_name"]
-    return Record(Path(name).stem, name, int(image["height"]), int(image["width"]), truth)
+        raise InputError(f"{path}: image {name}: {error}") from error
+    readers = tuple(row.readers for row in kept)
+    return Record(Path(name).stem, name, height, width, truth, readers if any(readers) else ())
+
+
+def _refuse_same(path: str | Path, records: Sequence[Record]) -> None:
+    repeated = [name for name, n in Counter(r.image_id for r in records).items() if n > 1]
+    if repeated:
+        raise InputError(f"{path}: image {repeated[0]} is there twice")

@@ -1,57 +1,82 @@
 """The conversion of one data set from VinBigData's tables to COCO files and folds."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
-from vindr_det.files import list_images, write_csv, write_json
-from vindr_det.folds import assign_folds, label_matrix
-from vindr_det.records import Record
+from vindr_det.files import list_images, read_csv, write_csv, write_json
+from vindr_det.folds import assign_folds, label_matrix, refuse_leaks
+from vindr_det.records import Record, agreed_by
+
+#: They drew almost all boxes of VinBigData's training set, and none of the test set's.
+FREQUENT_READERS = ("R8", "R9", "R10")
+#: The fold of images that belong to none: those of rare readers.
+NO_FOLD = -1
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What to make of a table; see :func:`vindr_det.consensus.fuse_readers` for the first three.
+
+    Attributes:
+        fusion: ``wbf``, ``nms`` or ``none``.
+        iou_thr: boxes that overlap more are one.
+        min_readers: keep boxes that at least so many readers drew.
+        folds: how many.
+        seed: of the folds.
+        frequent: hold out images that none of these readers read; empty holds out none.
+        label_sets: also write the training sets of boxes that at least 2, 3, ... readers drew.
+    """
+
+    fusion: str = "wbf"
+    iou_thr: float = 0.4
+    min_readers: int = 1
+    folds: int = 5
+    seed: int = 0
+    frequent: tuple[str, ...] = ()
+    label_sets: bool = False
 
 
 def convert(
-    csv: str | Path, meta: str | Path, out: str | Path, *, images: str | Path | None = None,
-    fusion: str = "wbf", iou_thr: float = 0.4, min_readers: int = 1, folds: int = 5, seed: int = 0,
+    csv: str | Path, meta: str | Path, out: str | Path, how: Conversion | None = None, *,
+    images: str | Path | None = None, patients: str | Path | None = None,
 ) -> str:
-    """Write the COCO files and ``folds.csv`` (image_id, fold) to ``out``; returns a summary line.
+    """Write the COCO files and ``folds.csv`` (image_id, fold) to ``out``; returns a summary.
 
     Args:
         csv: VinBigData's annotation table.
         meta: sizes of the originals.
         out: folder to create.
+        how: the options; None takes the defaults.
         images: folder in which every image must exist; its file names are then used.
-        fusion: see :func:`vindr_det.annotations.consensus`.
-        iou_thr: likewise.
-        min_readers: likewise.
-        folds: how many.
-        seed: of the folds.
+        patients: table of image_id and patient_id; a patient's images then share a fold.
 
     Raises:
         InputError: the tables are faulty, or an image is missing.
     """
-    if not 0 < iou_thr < 1:
-        raise InputError(f"--iou-thr {iou_thr}: expected a number between 0 and 1")
+    how, out = how or Conversion(), Path(out)
     sizes = read_sizes(meta)
-    records = to_records(read_annotations(csv, sizes), sizes, fusion, iou_thr, min_readers)
+    frame = read_annotations(csv, sizes)
+    records = to_records(frame, sizes, how.fusion, how.iou_thr, how.min_readers)
+    readers = to_records(frame, sizes, "none")
     if images is not None:
-        records = _with_files(records, images)
-    fold_of = assign_folds(label_matrix(records), folds, seed)
-    out = Path(out)
+        records, readers = (_with_files(part, images) for part in (records, readers))
+    rare = _rare_images(frame, records, how)
+    groups = _patients(patients, records) if patients is not None else None
+    fold_of = _fold_of(records, rare, groups, how)
     write_json(out / "instances_all.json", to_coco(records))
-    for fold in range(folds):
-        held_out = fold_of == fold
-        for name, mask in (("train", ~held_out), ("val", held_out)):
-            part = [record for record, chosen in zip(records, mask, strict=True) if chosen]
-            write_json(out / f"instances_{name}_fold{fold}.json", to_coco(part))
+    write_json(out / "instances_readers.json", to_coco(readers))
+    _write_folds(out, records, fold_of, groups, how)
     ids = [record.image_id for record in records]
     write_csv(out / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))
-    boxes = sum(len(record.truth) for record in records)
-    normal = sum(record.normal for record in records)
-    return f"{len(records)} images ({normal} normal), {boxes} boxes, {folds} folds in {out}"
+    return _summary(frame, records, fold_of, how, out)
 
 
 def _with_files(records: list[Record], folder: str | Path) -> list[Record]:
@@ -61,3 +86,93 @@ def _with_files(records: list[Record], folder: str | Path) -> list[Record]:
         raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is "
                          f"{missing[0]}")
     return [replace(record, file_name=files[record.image_id]) for record in records]
+
+
+def _patients(path: str | Path, records: Sequence[Record]) -> list[str]:
+    table = read_csv(path, ["image_id", "patient_id"], dtype=str)
+    patient_of = dict(zip(table["image_id"], table["patient_id"], strict=True))
+    missing = [record.image_id for record in records if record.image_id not in patient_of]
+    if missing:
+        raise InputError(f"{path}: {len(missing)} images have no patient, the first is {missing[0]}")
+    return [patient_of[record.image_id] for record in records]
+
+
+def _rare_images(frame: pd.DataFrame, records: Sequence[Record], how: Conversion) -> NDArray[np.bool_]:
+    """Images that none of the frequent readers read: all abnormal ones and a share of the normal.
+
+    The normal ones are drawn so that their share is the data set's; by itself almost every normal
+    image is one of rare readers.
+    """
+    ids = np.array([record.image_id for record in records])
+    if not how.frequent:
+        return np.zeros(len(ids), dtype=bool)
+    unknown = set(how.frequent) - set(frame["rad_id"])
+    if unknown:
+        raise InputError(f"--reader-groups {min(unknown)}: no such reader, expected some of "
+                         f"{', '.join(sorted(set(frame['rad_id'])))}")
+    often = set(frame.loc[frame["rad_id"].isin(how.frequent), "image_id"])
+    rare = np.array([image_id not in often for image_id in ids])
+    normal = np.array([record.normal for record in records])
+    share = normal.mean()
+    wanted = round((rare & ~normal).sum() * share / (1 - share)) if share < 1 else 0
+    candidates = np.flatnonzero(rare & normal)
+    chosen = np.random.default_rng(how.seed).permutation(candidates)[:wanted]
+    rare &= ~normal
+    rare[chosen] = True
+    return rare
+
+
+def _fold_of(
+    records: Sequence[Record], rare: NDArray[np.bool_], groups: Sequence[str] | None, how: Conversion
+) -> NDArray[np.int64]:
+    if groups is not None:  # a patient with one held-out image is held out
+        rare = np.isin(groups, np.array(groups)[rare])
+    fold_of = np.full(len(records), NO_FOLD, np.int64)
+    patients = None if groups is None else np.array(groups)[~rare]
+    kept = [record for record, out in zip(records, rare, strict=True) if not out]
+    fold_of[~rare] = assign_folds(label_matrix(kept), how.folds, how.seed, patients)
+    return fold_of
+
+
+def _write_folds(
+    out: Path, records: Sequence[Record], fold_of: NDArray[np.int64], groups: Sequence[str] | None,
+    how: Conversion,
+) -> None:
+    who = np.array([record.image_id for record in records] if groups is None else groups)
+    what = "image" if groups is None else "patient"
+    refuse_leaks({f"fold {fold}": who[fold_of == fold] for fold in range(NO_FOLD, how.folds)}, what)
+
+    def write(name: str, mask: NDArray[np.bool_], fewest: int = 1) -> None:
+        part = [record for record, chosen in zip(records, mask, strict=True) if chosen]
+        if fewest > 1:
+            part, name = [agreed_by(record, fewest) for record in part], f"{name}_min{fewest}"
+        write_json(out / f"instances_{name}.json", to_coco(part))
+
+    most = max((len(names) for record in records for names in record.readers), default=1)
+    sets = range(max(2, how.min_readers + 1), most + 1) if how.label_sets else ()
+    for fold in range(how.folds):
+        training = (fold_of != fold) & (fold_of != NO_FOLD)
+        write(f"val_fold{fold}", fold_of == fold)
+        for fewest in (1, *sets):
+            write(f"train_fold{fold}", training, fewest)
+    for fewest in sets:
+        write("all", np.ones(len(records), dtype=bool), fewest)
+    if how.frequent:
+        write("val_rare_readers", fold_of == NO_FOLD)
+
+
+def _summary(
+    frame: pd.DataFrame, records: Sequence[Record], fold_of: NDArray[np.int64], how: Conversion, out: Path
+) -> str:
+    boxes = sum(len(record.truth) for record in records)
+    normal = sum(record.normal for record in records)
+    lines = [f"{len(records)} images ({normal} normal), {boxes} boxes, {how.folds} folds in {out}"]
+    emptied = frame.loc[frame["x_min"].notna(), "image_id"].nunique() - (len(records) - normal)
+    if emptied:
+        lines.append(f"{emptied} images lost all their boxes to --min-readers {how.min_readers} and "
+                     "count as normal")
+    if how.frequent:
+        held = [record for record, fold in zip(records, fold_of, strict=True) if fold == NO_FOLD]
+        lines.append(f"rare readers: {len(held)} images ({sum(r.normal for r in held)} normal) that "
+                     f"none of {', '.join(how.frequent)} read, held out of all folds")
+    return "\n".join(lines)

@@ -1,8 +1,10 @@
 """Reading tables and writing files so that nothing is ever half-written."""
 
+import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,16 +79,26 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON.
+    """Read JSON (also gzipped).
 
     Raises:
         InputError: the file is missing or is not JSON.
     """
     existing_file(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(_text(path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
+
+
+def _text(path: str | Path) -> str:
+    data = Path(path).read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: damaged gzip file ({error})") from error
+    return data.decode("utf-8")
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:

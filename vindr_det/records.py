@@ -1,7 +1,7 @@
 """One image of a data set with its size and its true boxes: what every later step starts from."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vindr_det.predictions import Predictions, PredictionSet
 
@@ -17,6 +17,7 @@ class Record:
         width: of the original image, in pixels.
         truth: the true boxes (xyxy, original pixels); ``scores`` hold the share of readers that
             agreed, 1 where that is not known. A normal image has none.
+        readers: the names of the readers behind each box; empty where they are not known.
     """
 
     image_id: str
@@ -24,6 +25,7 @@ class Record:
     height: int
     width: int
     truth: Predictions = field(default_factory=Predictions)
+    readers: tuple[tuple[str, ...], ...] = ()
 
     @property
     def normal(self) -> bool:
@@ -34,3 +36,10 @@ class Record:
 def truth_of(records: Iterable[Record]) -> PredictionSet:
     """image id -> true boxes; what the metrics take."""
     return {record.image_id: record.truth for record in records}
+
+
+def agreed_by(record: Record, count: int) -> Record:
+    """The record with the boxes behind which at least ``count`` readers stand."""
+    keep = [row for row, names in enumerate(record.readers) if len(names) >= count]
+    names = tuple(record.readers[row] for row in keep)
+    return replace(record, truth=record.truth[keep] if keep else Predictions(), readers=names)

@@ -1,13 +1,16 @@
 """Data set names to files and records: the one table behind DATASETS and VINDR.VALIDATION.
 
-======================= ========================================== ========
-name                    annotations, below DATA_ROOT               images
-======================= ========================================== ========
-vindr_all               annotations/instances_all.json             train/
-vindr_train_fold{k}     annotations/instances_train_fold{k}.json   train/
-vindr_val_fold{k}       annotations/instances_val_fold{k}.json     train/
-vindr_test              none                                       test/
-======================= ========================================== ========
+======================= =========================================== ========
+name                    annotations, below DATA_ROOT                images
+======================= =========================================== ========
+vindr_all               annotations/instances_all.json              train/
+vindr_train_fold{k}     annotations/instances_train_fold{k}.json    train/
+vindr_val_fold{k}       annotations/instances_val_fold{k}.json      train/
+vindr_val_rare_readers  annotations/instances_val_rare_readers.json train/
+vindr_test              none                                        test/
+======================= =========================================== ========
+
+The first two also with ``_min2``, ``_min3``: the boxes that so many readers drew.
 """
 
 import json
@@ -24,7 +27,7 @@ from vindr_det.errors import InputError
 from vindr_det.prepare import SETTINGS
 from vindr_det.records import Record
 
-_ANNOTATED = re.compile(r"vindr_(all|train_fold\d+|val_fold\d+)")
+_ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def resolve(name: str, root: str | Path) -> Split:
     match = _ANNOTATED.fullmatch(name)
     if match is None:
         raise InputError(f"data set {name!r} is unknown, expected vindr_all, vindr_train_fold<k>, "
-                         "vindr_val_fold<k> or vindr_test")
+                         "either with _min<n>, vindr_val_fold<k>, vindr_val_rare_readers or vindr_test")
     return Split(name, root / "annotations" / f"instances_{match[1]}.json", root / "train")
 
 

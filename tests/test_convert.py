@@ -1,0 +1,120 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vindr_det.coco import load_coco
+from vindr_det.convert import Conversion, convert
+from vindr_det.errors import InputError
+from vindr_det.files import read_json
+
+
+@pytest.fixture
+def tables(phantoms):
+    return phantoms / "raw/train.csv", phantoms / "raw/train_meta.csv"
+
+
+def ids(path):
+    return {image["file_name"] for image in read_json(path)["images"]}
+
+
+def test_every_readers_box_is_kept_beside_the_consensus(tables, tmp_path):
+    convert(*tables, tmp_path, Conversion(folds=2))
+    frame = pd.read_csv(tables[0])
+    coco = read_json(tmp_path / "instances_readers.json")
+    drawn = frame[frame["class_id"] != 14]
+    assert len(coco["annotations"]) == len(drawn)
+    names = pd.Series([one["readers"][0] for one in coco["annotations"]]).value_counts()
+    assert names.to_dict() == drawn["rad_id"].value_counts().to_dict()
+    assert ids(tmp_path / "instances_readers.json") == ids(tmp_path / "instances_all.json")
+
+
+def test_label_sets_hold_what_so_many_readers_drew(tables, tmp_path):
+    convert(*tables, tmp_path, Conversion(folds=2, label_sets=True))
+    everything = read_json(tmp_path / "instances_all.json")["annotations"]
+    for fewest in (2, 3):
+        kept = read_json(tmp_path / f"instances_all_min{fewest}.json")["annotations"]
+        expected = [one["bbox"] for one in everything if len(one["readers"]) >= fewest]
+        assert sorted(one["bbox"] for one in kept) == sorted(expected)
+        assert ids(tmp_path / f"instances_train_fold0_min{fewest}.json") == ids(
+            tmp_path / "instances_train_fold0.json")
+    assert 0 < len(kept) < len(everything)
+
+
+def test_a_patients_images_share_a_fold(tables, tmp_path):
+    names = sorted(pd.read_csv(tables[1])["image_id"])
+    owners = [f"p{number // 3}" for number in range(len(names))]
+    patients = pd.DataFrame({"image_id": names, "patient_id": owners})
+    patients.to_csv(tmp_path / "patients.csv", index=False)
+    convert(*tables, tmp_path / "out", Conversion(folds=3), patients=tmp_path / "patients.csv")
+    folds = pd.read_csv(tmp_path / "out/folds.csv").merge(patients)
+    assert (folds.groupby("patient_id")["fold"].nunique() == 1).all()
+    patients[1:].to_csv(tmp_path / "patients.csv", index=False)
+    with pytest.raises(InputError, match=f"1 images have no patient, the first is {names[0]}"):
+        convert(*tables, tmp_path / "none", patients=tmp_path / "patients.csv")
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_unknown_reader_is_refused(tables, tmp_path):
+    with pytest.raises(InputError, match="--reader-groups R99: no such reader"):
+        convert(*tables, tmp_path / "out", Conversion(frequent=("R99",)))
+
+
+def test_images_that_lose_all_boxes_are_counted(tmp_path):
+    rows = ["a,Cardiomegaly,3,R8,10,20,30,40", "a,No finding,14,R9,,,,", "b,No finding,14,R8,,,,",
+            "c,No finding,14,R8,,,,", "d,ILD,5,R8,1,1,9,9", "d,ILD,5,R9,1,1,9,9"]
+    header = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]))
+    (tmp_path / "m.csv").write_text("image_id,dim0,dim1\n" + "".join(f"{i},100,90\n" for i in "abcd"))
+    said = convert(tmp_path / "t.csv", tmp_path / "m.csv", tmp_path / "out",
+                   Conversion(folds=2, min_readers=2))
+    assert "4 images (3 normal), 1 boxes" in said
+    assert "1 images lost all their boxes to --min-readers 2" in said
+
+
+def test_real_table_to_consensus_and_folds(data, tmp_path):
+    began = time.perf_counter()
+    said = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path)
+    seconds = time.perf_counter() - began
+    assert seconds < 15, seconds  # 6 on an idle machine; see benchmarks
+    assert said.startswith("15000 images (10606 normal), 22719 boxes, 5 folds")
+    coco = read_json(tmp_path / "instances_all.json")
+    assert len(coco["images"]) == 15000 and len(coco["annotations"]) == 22719
+    assert len(read_json(tmp_path / "instances_readers.json")["annotations"]) == 36096
+    for fold in range(5):
+        train, val = (ids(tmp_path / f"instances_{name}_fold{fold}.json") for name in ("train", "val"))
+        assert not train & val and len(train | val) == 15000
+    folds = pd.read_csv(tmp_path / "folds.csv")
+    assert folds["image_id"].is_unique and set(folds["fold"]) == set(range(5))
+    assert_even(tmp_path, folds)
+
+
+def assert_even(folder, folds):
+    """Classes of over 300 images deviate at most 10 % from fold to fold's mean."""
+    records, mended = load_coco(folder / "instances_all.json")
+    assert not mended
+    fold_of = dict(zip(folds["image_id"], folds["fold"], strict=True))
+    counts = np.zeros((5, 15))
+    for record in records:
+        labels = np.unique(record.truth.labels) if len(record.truth) else [14]
+        counts[fold_of[record.image_id], labels] += 1
+    large = counts.sum(axis=0) > 300
+    assert large.sum() >= 12
+    assert (np.abs(counts / counts.mean(axis=0) - 1)[:, large] <= 0.10).all()
+
+
+def test_real_rare_readers(data, tmp_path):
+    said = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path,
+                   Conversion(frequent=("R8", "R9", "R10")))
+    assert "rare readers: 847 images (599 normal)" in said
+    rare = ids(tmp_path / "instances_val_rare_readers.json")
+    frame = pd.read_csv(data / "vinbig/train.csv.gz")
+    often = frame.loc[frame["rad_id"].isin(["R8", "R9", "R10"]), "image_id"] + ".png"
+    assert len(rare) == 847 and not rare & set(often)
+    names = {name for coco in read_json(tmp_path / "instances_val_rare_readers.json")["annotations"]
+             for name in coco["readers"]}
+    assert names and not names & {"R8", "R9", "R10"}
+    for fold in range(5):
+        assert not rare & ids(tmp_path / f"instances_train_fold{fold}.json")
+        assert not rare & ids(tmp_path / f"instances_val_fold{fold}.json")
