@@ -27,11 +27,9 @@ from vindr_det.records import Record
 
 log = logging.getLogger(__name__)
 
-CATEGORIES = [{"id": i, "name": name, "supercategory": "finding"} for i, name in enumerate(FINDINGS)]
 
-
-def to_coco(records: Sequence[Record]) -> dict[str, Any]:
-    """Records to a COCO "instances" dictionary.
+def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[str, Any]:
+    """Records to a COCO "instances" dictionary with the categories ``names``, ids from 0.
 
     Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
     box, and ``readers``, their names where they are known.
@@ -51,8 +49,9 @@ def to_coco(records: Sequence[Record]) -> dict[str, Any]:
             one = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
                    "area": area, "iscrowd": 0, "agreement": round(share, 4)}
             annotations.append(one | {"readers": readers} if readers else one)
-    info = {"description": "VinDr-CXR boxes, original pixels"}
-    return {"info": info, "images": images, "annotations": annotations, "categories": CATEGORIES}
+    categories = [{"id": i, "name": name, "supercategory": "finding"} for i, name in enumerate(names)]
+    return {"info": {"description": "boxes in the original images' pixels"}, "images": images,
+            "annotations": annotations, "categories": categories}
 
 
 def read_coco(path: str | Path) -> list[Record]:

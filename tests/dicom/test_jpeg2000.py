@@ -13,6 +13,7 @@ from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
 from vindr_det.resize import Target, resize
 
+
 def stream_of(path):
     return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
 

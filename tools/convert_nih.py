@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""NIH ChestX-ray14's tables to labels, folds by patient, COCO boxes and the usual lists.
+
+    python tools/convert_nih.py --labels raw/Data_Entry_2017_v2020.csv --boxes raw/BBox_List_2017.csv \\
+        --lists cadlab --lists-dir raw/lists --out datasets/nih --folds 5
+
+Writes labels.csv (image, patient, view, a 0/1 column a label, fold), instances_bbox.json, and
+train.csv, val.csv and test.csv of the lists. A patient in two parts is an error that names the
+patient; counts are checked against the published ones.
+"""
+
+from collections.abc import Sequence
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--labels", required=True, help="Data_Entry_2017*.csv (also .gz)")
+    parser.add_argument("--out", required=True, help="folder to create")
+    parser.add_argument("--boxes", help="BBox_List_2017.csv")
+    parser.add_argument("--lists", choices=["cadlab", "chexnet"],
+                        help="cadlab: normal/abnormal; chexnet: 14 labels")
+    parser.add_argument("--lists-dir", help="folder with the train, val and test lists")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+
+    from vindr_det.convert_nih import convert_nih
+
+    print(convert_nih(args.labels, args.out, boxes=args.boxes, lists=args.lists,
+                      lists_dir=args.lists_dir, folds=args.folds, seed=args.seed))
+
+
+if __name__ == "__main__":
+    cli.run(main)
