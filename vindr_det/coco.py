@@ -43,8 +43,8 @@ def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[
     rows = zip(xywh.tolist(), np.round(xywh[:, 2] * xywh[:, 3], 3).tolist(), strict=True)
     for number, record in enumerate(records, start=1):
         truth = record.truth
-        names = record.readers or [()] * len(truth)
-        for label, share, readers in zip(truth.labels.tolist(), truth.scores.tolist(), names, strict=True):
+        behind = record.readers or [()] * len(truth)
+        for label, share, readers in zip(truth.labels.tolist(), truth.scores.tolist(), behind, strict=True):
             box, area = next(rows)
             one = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
                    "area": area, "iscrowd": 0, "agreement": round(share, 4)}
