@@ -36,6 +36,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         level=logging.INFO, format="%(levelname).1s %(message)s", stream=sys.stderr, force=True
     )
     silence_decoders()
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     # Torch tells Detectron2's and Lightning's authors what will change; users can't act on it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     warnings.filterwarnings("ignore", "torch.meshgrid")

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""A VinBigData table at a glance: classes, images, readers, what they agree on, what comes together.
+
+    python tools/describe.py --csv raw/train.csv --meta raw/train_meta.csv --out outputs/overview
+
+Prints the tables and writes each as CSV, and six plots as PNG.
+"""
+
+from collections.abc import Sequence
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--csv", required=True, help="train.csv (also .gz)")
+    parser.add_argument("--meta", required=True, help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--out", required=True, help="folder to create")
+    args = parser.parse_args(argv)
+
+    from pathlib import Path
+
+    from vindr_det.annotations import read_annotations, read_sizes
+    from vindr_det.describe import as_text, describe, named_tables
+    from vindr_det.files import write_csv
+    from vindr_det.plots import plot_overview
+
+    sizes = read_sizes(args.meta)
+    overview = describe(read_annotations(args.csv, sizes), sizes)
+    for name, title, table in named_tables(overview):
+        print(f"{title}\n{as_text(table)}\n")
+        write_csv(Path(args.out) / f"{name}.csv", table.reset_index())
+    plots = plot_overview(overview, args.out)
+    print(f"{len(plots)} plots and the tables as CSV in {args.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
