@@ -141,5 +141,6 @@ def to_records(
         drawn = start + np.flatnonzero(labels[start:stop] != NO_FINDING_ID)
         fused = fuse_readers(boxes[drawn], labels[drawn], readers[drawn].tolist(), of, fusion,
                              iou_thr, min_readers) if len(drawn) else Consensus()
-        records.append(Record(image_id, f"{image_id}.png", *size_of[image_id], *fused))
+        height, width = size_of[image_id]
+        records.append(Record(image_id, f"{image_id}.png", height, width, *fused))
     return records

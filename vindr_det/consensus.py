@@ -73,8 +73,8 @@ def fuse_readers(
     if not groups:
         return Consensus()
     groups.sort(key=lambda group: -group[0])
-    shares, classes, fused, names = zip(*groups, strict=True)
-    return Consensus(Predictions(np.array(fused), np.array(shares), np.array(classes)), names)
+    shares, classes, fused, behind = zip(*groups, strict=True)
+    return Consensus(Predictions(np.array(fused), np.array(shares), np.array(classes)), behind)
 
 
 def _group(

@@ -118,7 +118,7 @@ def existing_file(path: str | Path) -> Path:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | None = None
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
 ) -> pd.DataFrame:
     """Read a CSV (also gzipped) and check that it has the named columns.
 

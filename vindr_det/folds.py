@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.errors import InputError
@@ -23,7 +23,7 @@ def label_matrix(records: Sequence[Record]) -> NDArray[np.int64]:
 
 
 def assign_folds(
-    labels: NDArray[np.int64], count: int, seed: int, groups: Sequence | None = None
+    labels: NDArray[np.int64], count: int, seed: int, groups: ArrayLike | None = None
 ) -> NDArray[np.int64]:
     """Validation fold (N,) of every row, each label spread evenly (Sechidis et al., 2011).
 
