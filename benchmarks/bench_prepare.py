@@ -83,7 +83,8 @@ def plain_path(path: Path, out: Path, size: int) -> None:
 def measure(name: str, paths: list[Path], size: int, out: Path, rounds: int = 5) -> dict:
     """Milliseconds an image and ratios."""
     target = Target(size, True)
-    jobs = {"plain": lambda p: plain_path(p, out, size), "ours": lambda p: prepare_one(p, out, target)}
+    jobs = {"plain": lambda p: plain_path(p, out, size),
+            "ours": lambda p: prepare_one((p.stem, p.name), p.parent, out, target)}
     streams = dict.fromkeys(paths)
     if pydicom.dcmread(paths[0], stop_before_pixels=True).file_meta.TransferSyntaxUID.is_encapsulated:
         streams = {path: bare_decoder(path, target) for path in paths}

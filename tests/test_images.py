@@ -12,6 +12,7 @@ from vindr_det.resize import Target
     ("a.png", b"nothing", "cannot be decoded as PNG"),
     ("a.jpg", b"", "cannot be decoded as JPG"),
     ("a.tiff", b"x", "unknown image format"),
+    ("a", b"", "unknown image format"),
 ])
 def test_bad_files(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)

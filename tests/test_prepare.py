@@ -82,6 +82,29 @@ def test_empty_input(tmp_path, make, message):
         prepare_folder(make(tmp_path), tmp_path / "out", SMALL)
 
 
+def test_an_archives_folders_and_names(phantoms, tmp_path):
+    """DICOM files without a suffix, named by a UID, in folders; what is no image is left alone."""
+    one, two, three, *_ = sorted((phantoms / "raw/test").iterdir())
+    root = tmp_path / "in"
+    for source, name in ((one, "study/IM0001"), (two, "study/more/1.2.840.10008"), (three, "a.dcm"),
+                         (three, "DICOMDIR")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(source.read_bytes())
+    (root / "notes.txt").write_text("nothing")
+    table = prepare_folder(root, tmp_path / "out", SMALL, 1, recursive=True)
+    assert dict(zip(table["image_id"], table["file"], strict=True)) == {
+        "a": "a.dcm", "IM0001": "study/IM0001", "1.2.840.10008": "study/more/1.2.840.10008"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        "a.png", "IM0001.png", "1.2.840.10008.png"}
+    assert len(prepare_folder(root, tmp_path / "flat", SMALL, 1)) == 1
+    (root / "more").mkdir()
+    (root / "more/a.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="a.dcm and more/a.png share the image id a"):
+        prepare_folder(root, tmp_path / "out", SMALL, 1, recursive=True)
+    with pytest.raises(InputError, match="--out is among the originals"):
+        prepare_folder(root / "study", root / "study/out", SMALL, 1, recursive=True)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_item_that_takes_its_process_down_costs_only_itself(workers):
     with local_runner(workers, 6) as run:

@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files")
     parser.add_argument("--out", required=True, help="folder to create")
+    parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
     parser.add_argument("--size", type=int, default=1024, help="longest side (or side) in pixels")
     parser.add_argument("--keep-aspect", action="store_true",
                         help="keep the ratio of the sides; without it images become square")
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--workers {args.workers}: expected at least 1")
     runner = parallel.dask_runner(args.dask) if args.dask else None
     table = prepare_folder(args.images, args.out, Target(args.size, args.keep_aspect), args.workers,
-                           args.resume, runner)
+                           args.resume, runner, args.recursive)
     good = table.loc[table["status"] != FAILED, "image_id"].tolist()
     if args.pack and good:
         packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.scoring import read_truth
     from vindr_det.submission import read_submission
 
-    paths = {path.stem: path for path in list_images(args.images)}
+    paths = list_images(args.images)
     sizes = original_sizes(args.images, args.meta, list(paths))
     predictions = read_submission(args.predictions) if args.predictions else {}
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]

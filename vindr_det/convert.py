@@ -80,7 +80,7 @@ def convert(
 
 
 def _with_files(records: list[Record], folder: str | Path) -> list[Record]:
-    files = {path.stem: path.name for path in list_images(folder)}
+    files = {image_id: path.name for image_id, path in list_images(folder).items()}
     missing = [record.image_id for record in records if record.image_id not in files]
     if missing:
         raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is "

@@ -150,26 +150,39 @@ def csv_row(position: int) -> int:
     return int(position) + 2
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name.
+def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
+    """The image files in a folder, sorted by name: image id -> path.
+
+    The id is the file's stem. DICOM files from an archive often have no suffix, or a UID with dots
+    for a name; they are known by their first bytes, and their id is the whole name.
+
+    Args:
+        folder: where to look.
+        recursive: look in its folders too.
 
     Raises:
-        InputError: no such folder, no image in it, or two files with the same stem.
+        InputError: no such folder, no image in it, or two files with the same id.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images")
-    paths = sorted(
-        p for p in folder.iterdir()
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-    )
-    if not paths:
-        raise InputError(f"{folder}: holds no image; expected files ending in {IMAGE_SUFFIXES}")
-    seen: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in seen:
-            raise InputError(
-                f"{folder}: {seen[path.stem].name} and {path.name} share the image id {path.stem}"
-            )
-        seen[path.stem] = path
-    return paths
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+        known = path.suffix.lower() in IMAGE_SUFFIXES
+        if path.name.startswith(".") or not path.is_file() or not (known or is_dicom(path)):
+            continue
+        image_id = path.stem if known else path.name
+        if image_id in found:
+            first, second = (p.relative_to(folder) for p in (found[image_id], path))
+            raise InputError(f"{folder}: {first} and {second} share the image id {image_id}")
+        found[image_id] = path
+    if not found:
+        raise InputError(f"{folder}: holds no image; expected DICOM files, or files ending in "
+                         f"{IMAGE_SUFFIXES}")
+    return found
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as PS3.10 7.1 has it; an archive's index (DICOMDIR) is no image."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
 from vindr_det.errors import InputError
-from vindr_det.files import IMAGE_SUFFIXES
+from vindr_det.files import IMAGE_SUFFIXES, is_dicom
 from vindr_det.resize import Target, resize
 
 _DICOM = (".dicom", ".dcm")
@@ -19,15 +19,17 @@ def read_image(path: str | Path, target: Target | None = None) -> DecodedImage:
     """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray, at the size of ``target``.
 
     Raises:
-        InputError: the suffix is unknown or the file cannot be decoded.
+        InputError: the format is unknown or the file cannot be decoded.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise InputError(f"{path}: unknown image format, expected one of {IMAGE_SUFFIXES}")
     if not path.is_file():
         raise InputError(f"{path}: no such image")
-    return read_dicom(path, target) if suffix in _DICOM else _read_raster(path, target)
+    if suffix in _DICOM or (suffix not in IMAGE_SUFFIXES and is_dicom(path)):
+        return read_dicom(path, target)
+    if suffix not in IMAGE_SUFFIXES:
+        raise InputError(f"{path}: unknown image format, expected DICOM or one of {IMAGE_SUFFIXES}")
+    return _read_raster(path, target)
 
 
 def _read_raster(path: Path, target: Target | None) -> DecodedImage:

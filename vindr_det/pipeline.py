@@ -82,10 +82,9 @@ def predict_folder(
         InputError: an empty folder, an image without a size, or no image could be read.
     """
     paths = list_images(images)
-    sizes = original_sizes(images, meta, [path.stem for path in paths])
+    sizes = original_sizes(images, meta, list(paths))
     result, p_abnormal, found, rows = FolderPredictions(), {}, {}, {}
-    for path in tqdm(paths, desc="predict", unit="image", disable=None):
-        image_id = path.stem
+    for image_id, path in tqdm(paths.items(), desc="predict", unit="image", disable=None):
         try:
             image = read_image(path).pixels
         except InputError as error:
@@ -101,9 +100,7 @@ def predict_folder(
         raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
                          f"{next(iter(result.failed.values()))}")
     gated = soft_append(found, p_abnormal) if classifier else without_classifier(found)
-    result.predictions = {
-        path.stem: gated.get(path.stem, no_finding()) for path in paths
-    }
+    result.predictions = {image_id: gated.get(image_id, no_finding()) for image_id in paths}
     result.sizes = pd.DataFrame.from_dict(rows, orient="index", columns=["height", "width"])
     return result
 

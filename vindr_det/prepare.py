@@ -50,6 +50,7 @@ SETTINGS = "prepare.json"
 def prepare_folder(
     images: str | Path, out: str | Path, target: Target, workers: int | None = None,
     resume: bool = False, runner: AbstractContextManager[Runner] | None = None,
+    recursive: bool = False,
 ) -> pd.DataFrame:
     """Prepare every image of a folder; returns the QC table, one row per input.
 
@@ -63,37 +64,42 @@ def prepare_folder(
         workers: processes; None takes one a core.
         resume: keep what an earlier run with the same settings finished.
         runner: what runs the work instead of processes here; see :mod:`vindr_det.parallel`.
+        recursive: look in the folder's folders too; all images are written to ``out`` itself.
 
     Raises:
         InputError: no images, a bad size, or ``out`` was prepared with other settings.
     """
     if target.size < 16:
         raise InputError(f"--size {target.size}: expected at least 16 pixels")
-    paths, out = list_images(images), Path(out)
-    if out.resolve() == Path(images).resolve():
-        raise InputError(f"{out}: --out is the folder of the originals, expected another one")
+    images, out = Path(images), Path(out)
+    paths = list_images(images, recursive)
+    if out.resolve() == images.resolve() or (recursive and images.resolve() in out.resolve().parents):
+        raise InputError(f"{out}: --out is among the originals, expected another folder")
     out.mkdir(parents=True, exist_ok=True)
     done = _load_done(out, target) if resume else {}
     remove_partial(out)
     _start(out, target, done.values())
-    todo = [path for path in paths if path.stem not in done]
+    todo = [(image_id, str(path.relative_to(images))) for image_id, path in paths.items()
+            if image_id not in done]
     if done:
         log.info("%d of %d images were done already", len(paths) - len(todo), len(paths))
-    for row in _run(todo, out, target, runner or local_runner(workers, len(todo))):
+    work = partial(prepare_one, images=images, out=out, target=target)
+    for row in _run(work, todo, out, runner or local_runner(workers, len(todo))):
         done[row["image_id"]] = row
-    return _finish(out, [done[path.stem] for path in paths])
+    return _finish(out, [done[image_id] for image_id in paths])
 
 
-def prepare_one(path: Path, out: Path, target: Target) -> dict[str, Any]:
-    """Prepare one file; returns its QC row."""
-    row = _row(path, OK, "")
+def prepare_one(item: tuple[str, str], images: Path, out: Path, target: Target) -> dict[str, Any]:
+    """Prepare one file, given by image id and name below ``images``; returns its QC row."""
+    row, path = _row(item, OK, ""), images / item[1]
     try:
         decoded = read_image(path, target)
-        with atomic_path(out / f"{path.stem}.png") as temporary:
+        with atomic_path(out / f"{item[0]}.png") as temporary:
             if not cv2.imwrite(str(temporary), decoded.pixels):
-                raise InputError(f"{out / path.stem}.png: cannot be written")
+                raise InputError(f"{out / item[0]}.png: cannot be written")
     except InputError as error:
-        return _row(path, FAILED, str(error))
+        # The reason stands beside the file's name and is the same wherever the folder lies.
+        return _row(item, FAILED, str(error).removeprefix(f"{path}: "))
     if decoded.flags:
         row |= {"status": FLAGGED, "reason": "; ".join(decoded.flags)}
     facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "reduced")
@@ -116,23 +122,21 @@ def summary(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _row(path: Path, status: str, reason: str) -> dict[str, Any]:
-    # The reason stands beside the file's name and stays the same wherever the folder lies.
-    reason = " ".join(reason.split()).removeprefix(f"{path}: ")
+def _row(item: tuple[str, str], status: str, reason: str) -> dict[str, Any]:
     return dict.fromkeys(QC_COLUMNS) | {
-        "image_id": path.stem, "file": path.name, "status": status, "reason": reason}
+        "image_id": item[0], "file": item[1], "status": status, "reason": " ".join(reason.split())}
 
 
 def _run(
-    paths: list[Path], out: Path, target: Target, runner: AbstractContextManager[Runner]
+    work: Callable[[tuple[str, str]], dict[str, Any]], items: list[tuple[str, str]], out: Path,
+    runner: AbstractContextManager[Runner],
 ) -> Iterable[dict[str, Any]]:
-    if not paths:
+    if not items:
         return
-    work: Callable[[Path], dict[str, Any]] = partial(prepare_one, out=out, target=target)
-    progress = tqdm(total=len(paths), desc="prepare", unit="image", disable=None)
+    progress = tqdm(total=len(items), desc="prepare", unit="image", disable=None)
     with runner as run, progress, (out / _JOURNAL).open("a", encoding="utf-8") as journal:
-        for path, row in run(work, paths):
-            row = row or _row(path, FAILED, "its decoder crashed or did not end")
+        for item, row in run(work, items):
+            row = row or _row(item, FAILED, "its decoder crashed or did not end")
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             progress.update()

@@ -122,6 +122,7 @@ def test_bits_above_those_stored_are_no_brightness(tmp_path):
 
 def test_three_real_dicoms(data):
     for path in sorted((data / "vinbig/dicom").glob("*.dicom")):
+        assert not any(read_dicom(path, Target(size, True)).flags for size in (200, 256, 512))
         image = read_dicom(path)
         assert image.photometric == "MONOCHROME1" and image.bits == 12 and not image.flags
         # Bright spine, dark air beside the neck: the polarity is right.
