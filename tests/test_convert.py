@@ -118,3 +118,18 @@ def test_real_rare_readers(data, tmp_path):
     for fold in range(5):
         assert not rare & ids(tmp_path / f"instances_train_fold{fold}.json")
         assert not rare & ids(tmp_path / f"instances_val_fold{fold}.json")
+
+
+def test_a_patient_with_an_image_of_rare_readers_is_held_out_whole(tmp_path):
+    header = "image_id,class_id,rad_id,x_min,y_min,x_max,y_max"
+    rows = [f"{name},3,{reader},10,20,30,40" for name in "abcdefgh" for reader in ("R8", "R9", "R10")]
+    rows += ["z,3,R11,10,20,30,40", "z,3,R12,10,20,30,40"]
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]))
+    (tmp_path / "m.csv").write_text("image_id,dim0,dim1\n" + "".join(f"{i},100,90\n" for i in "abcdefghz"))
+    (tmp_path / "p.csv").write_text("image_id,patient_id\n" + "".join(
+        f"{i},{'one' if i in 'az' else i}\n" for i in "abcdefghz"))
+    convert(tmp_path / "t.csv", tmp_path / "m.csv", tmp_path / "out",
+            Conversion(folds=2, frequent=("R8", "R9", "R10")), patients=tmp_path / "p.csv")
+    folds = pd.read_csv(tmp_path / "out/folds.csv").set_index("image_id")["fold"]
+    assert set(folds[folds == -1].index) == {"a", "z"}
+    assert ids(tmp_path / "out/instances_val_rare_readers.json") == {"a.png", "z.png"}
