@@ -104,3 +104,10 @@ def test_the_engine_can_be_asked_for_in_the_config(tmp_path):
     (tmp_path / "c.yaml").write_text("VINDR: {ENGINE: torchvision}")
     assert requested_engine(tmp_path / "c.yaml") == "torchvision"
     assert requested_engine(tmp_path / "c.yaml", ["VINDR.ENGINE", "auto"]) == "auto"
+
+
+def test_a_whole_number_is_a_number_too(tmp_path, engine):
+    (tmp_path / "c.yaml").write_text(
+        f"_BASE_: {CONFIGS / 'Base-RCNN-FPN.yaml'}\nVINDR: {{NORMAL_RATIO: 2, MIN_VISIBILITY: 1}}")
+    cfg = load_config(tmp_path / "c.yaml", engine, ["VINDR.NORMAL_RATIO", "-1", "SOLVER.BASE_LR", "1"])
+    assert cfg.VINDR.NORMAL_RATIO == -1.0 and cfg.SOLVER.BASE_LR == 1.0 and cfg.VINDR.MIN_VISIBILITY == 1.0

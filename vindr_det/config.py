@@ -7,6 +7,7 @@ any other key is refused by the torchvision engine, never silently half obeyed.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,26 @@ def vindr_node() -> dict[str, Any]:
         "KEEP_ASPECT": True,
         # Normal images in training for each abnormal one; -1 takes all.
         "NORMAL_RATIO": -1.0,
+        # Boxes behind which fewer readers stand are not trained on.
+        "MIN_READERS": 1,
+        # Images of findings on a smaller share of the images than this come oftener (LVIS's repeat
+        # factor); 0 shows every image once a round.
+        "REPEAT_THRESHOLD": 0.0,
         # Albumentations by name: [{name: HorizontalFlip, p: 0.5}, ...]; boxes follow.
         "AUGMENT": [],
         # After augmentation, boxes with less of their area left than this are dropped.
         "MIN_VISIBILITY": 0.3,
         # model_best.pth is the checkpoint with the highest value of this metric.
         "BEST_METRIC": "vindr/mAP40",
+        # Validations without a new best before training stops; 0 trains to the end.
+        "PATIENCE": 0,
+        # A batch is computed in so many parts, one after the other, where memory is short.
+        "ACCUMULATE": 1,
+        # The average of the weights that is validated and saved keeps so much at each step, such
+        # as 0.999; 0 validates and saves the weights themselves.
+        "EMA_DECAY": 0.0,
+        # Checkpoints to resume from that are kept.
+        "KEEP_CHECKPOINTS": 3,
     }
 
 
@@ -171,7 +186,10 @@ def check(cfg: CfgNode, source: str) -> None:
     if cfg.VINDR.BEST_METRIC not in METRICS:
         raise InputError(f"{source}: VINDR.BEST_METRIC is {cfg.VINDR.BEST_METRIC!r}, expected one of "
                          f"{', '.join(METRICS)}")
-    positive = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
+    if not 0 <= cfg.VINDR.EMA_DECAY < 1:
+        raise InputError(f"{source}: VINDR.EMA_DECAY is {cfg.VINDR.EMA_DECAY}, expected 0 to below 1")
+    positive = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
+                "VINDR.MIN_READERS", "VINDR.ACCUMULATE", "VINDR.KEEP_CHECKPOINTS")
     for key in positive:
         section, name = key.split(".")
         if not cfg[section][name] > 0:
@@ -198,6 +216,11 @@ def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _override(cfg: CfgNode, key: str, value: str, schema: str) -> None:
     if key not in set(_keys(cfg)):
         raise InputError(unknown_key("command line", key, cfg, schema))
+    node = cfg
+    for part in key.split("."):
+        node = node[part]
+    if isinstance(node, float) and re.fullmatch(r"[-+]?\d+", value):
+        value += ".0"  # a whole number is a number too
     try:
         cfg.merge_from_list([key, value])
     except (ValueError, AssertionError) as error:
@@ -209,10 +232,20 @@ def _merge(cfg: CfgNode, data: dict[str, Any], schema: str, source: str) -> None
     for key in _keys(data):
         if key not in known:
             raise InputError(unknown_key(source, key, cfg, schema))
+    _whole_to_float(cfg, data)
     try:
         cfg.merge_from_other_cfg(type(cfg)(data))
     except (ValueError, AssertionError, KeyError) as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _whole_to_float(cfg: Any, data: dict[str, Any]) -> None:
+    """YAML's 1 where the schema has 1.0; the config library would refuse it."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            _whole_to_float(cfg[key], value)
+        elif isinstance(cfg[key], float) and type(value) is int:
+            data[key] = float(value)
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -1,8 +1,20 @@
 """The one exception that means: the input is wrong, and this line says where and how."""
 
+from collections.abc import Mapping, Sequence
+
 
 class InputError(ValueError):
     """Bad input, told in one line: the file, the row or key, the value, what was expected.
 
     The tools print it without a traceback and exit 2; see ``vindr_det.cli``.
     """
+
+
+class DivergedError(InputError):
+    """A loss that is not finite: the iteration, the images, the losses, and what to try."""
+
+    def __init__(self, iteration: int, image_ids: Sequence[str], losses: Mapping[str, float]) -> None:
+        told = ", ".join(f"{key} {value:.4g}" for key, value in losses.items()) or "in the proposals"
+        super().__init__(
+            f"loss is not finite at iteration {iteration} on images {', '.join(image_ids)} ({told}); "
+            "look at these images, lower SOLVER.BASE_LR or set SOLVER.CLIP_GRADIENTS")

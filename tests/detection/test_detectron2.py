@@ -106,12 +106,13 @@ def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
 
 def test_best_model_survives_a_resume():
     """Detectron2's BestCheckpointer would save the first evaluation after a resume."""
+    from vindr_det.detection.best import Best
     from vindr_det.detection.detectron2 import BestModel
 
     saved, latest = [], [({}, -1)]
 
     def hook():
-        return BestModel("m", save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
+        return BestModel(Best("m"), save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
 
     first = hook()
     for iteration, value in enumerate([0.3, 0.6, 0.5]):

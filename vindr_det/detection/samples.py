@@ -35,22 +35,26 @@ class SampleReader:
         image_size: longest side in pixels; 0 leaves images alone.
         keep_aspect: keep the ratio of the sides.
         augment: None for validation.
+        flip: mirror half of the images: ``horizontal``, ``vertical`` or ``none``.
     """
 
-    def __init__(self, image_size: int, keep_aspect: bool, augment: Augment | None = None) -> None:
+    def __init__(
+        self, image_size: int, keep_aspect: bool, augment: Augment | None = None, flip: str = "none",
+    ) -> None:
         self.target = Target(image_size, keep_aspect)
-        self.augment = augment
+        self.augment, self.flip = augment, flip
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool) -> "SampleReader":
         """As VINDR says; only training augments."""
         node = cfg.VINDR
         augment = Augment(list(node.AUGMENT), node.MIN_VISIBILITY) if is_train else None
-        return cls(node.IMAGE_SIZE, node.KEEP_ASPECT, augment)
+        flip = cfg.INPUT.RANDOM_FLIP if is_train else "none"
+        return cls(node.IMAGE_SIZE, node.KEEP_ASPECT, augment, flip)
 
     def __call__(
         self, path: str | Path, height: int, width: int, boxes: NDArray[np.float64],
-        labels: NDArray[np.int64],
+        labels: NDArray[np.int64], seed: int | None = None,
     ) -> Sample:
         """Read one image.
 
@@ -60,6 +64,7 @@ class SampleReader:
             width: of the original.
             boxes: (N, 4) xyxy in the original's pixels.
             labels: (N,).
+            seed: of the augmentation; None draws on.
         """
         image = read_image(path, self.target).pixels
         boxes = box_ops.scale(boxes, image.shape[1] / width, image.shape[0] / height)
@@ -67,12 +72,27 @@ class SampleReader:
         whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         boxes, labels = boxes[whole], labels[whole]
         if self.augment is not None:
+            if seed is not None:
+                self.augment.reseed(seed)
             image, boxes, labels, _ = self.augment(image, boxes, labels)
+        if self.flip != "none" and np.random.default_rng(seed).random() < 0.5:
+            image, boxes = mirrored(image, boxes, vertical=self.flip == "vertical")
         return Sample(image, boxes, labels)
 
     def to_size(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The resize that training and prediction share."""
         return resize(image, self.target)
+
+
+def mirrored(
+    image: NDArray[np.uint8], boxes: NDArray[np.float64], vertical: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """An image (H, W) and its boxes (N, 4) xyxy, left and right (or top and bottom) exchanged."""
+    axis = 0 if vertical else 1
+    low, high = (1, 3) if vertical else (0, 2)
+    boxes = boxes.copy()
+    boxes[:, [low, high]] = image.shape[axis] - boxes[:, [high, low]]
+    return np.ascontiguousarray(np.flip(image, axis)), boxes
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.float32]:

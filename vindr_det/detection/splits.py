@@ -25,7 +25,7 @@ import numpy as np
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
 from vindr_det.prepare import SETTINGS
-from vindr_det.records import Record
+from vindr_det.records import Record, agreed_by
 
 _ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)")
 
@@ -91,11 +91,22 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     """The images to train on, each with its folder: DATASETS.TRAIN less superfluous normal ones."""
     chosen = [(record, images) for name in _named(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
               for records, images in [read_split(name, cfg)] for record in records]
+    if cfg.VINDR.MIN_READERS > 1:
+        agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
+        # An image on which readers disagree about everything is neither normal nor abnormal.
+        chosen = [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
     ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
     chosen = thin_normal(chosen, ratio, seed=max(cfg.SEED, 0))
     if not chosen:
         raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
     return chosen
+
+
+def _agreed(record: Record, count: int) -> Record:
+    if len(record.truth) and not record.readers:
+        raise InputError(f"VINDR.MIN_READERS is {count}, but the annotations of {record.image_id} do "
+                         "not name their readers; make them with tools/convert_vindr.py")
+    return agreed_by(record, count)
 
 
 def validation_records(cfg: Any) -> list[tuple[Record, Path]]:

@@ -1,15 +1,17 @@
 """Records as Detectron2's standard dataset dicts, and their registration."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from torch.utils.data import Dataset
 
 from vindr_det.categories import FINDINGS
 from vindr_det.coco import read_coco
+from vindr_det.detection.order import Ticket
 from vindr_det.detection.splits import resolve
 from vindr_det.errors import InputError
 from vindr_det.records import Record
@@ -35,6 +37,19 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
         }
         for record, folder in items
     ]
+
+
+class MappedImages(Dataset):
+    """Dataset dicts by ticket: mapped, with the ticket's seed."""
+
+    def __init__(self, dicts: Sequence[dict[str, Any]], mapper: Callable[[dict], dict]) -> None:
+        self.dicts, self.mapper = dicts, mapper
+
+    def __len__(self) -> int:
+        return len(self.dicts)
+
+    def __getitem__(self, ticket: Ticket) -> dict[str, Any]:
+        return self.mapper(self.dicts[ticket.row] | {"seed": ticket.seed})
 
 
 def register_datasets(root: str | Path, names: Sequence[str]) -> None:

@@ -1,17 +1,22 @@
 """Training hooks: a validation loss that means something, and a best model that survives a resume."""
 
+import json
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import detectron2.utils.comm as comm
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.events import EventStorage
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from vindr_det.detection import random_state
+from vindr_det.detection.best import Best
+from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.modes import training_mode_aside
 
 log = logging.getLogger(__name__)
@@ -27,16 +32,20 @@ class ValidationLoss(HookBase):
     Args:
         period: iterations between two measurements; 0 measures at the end alone.
         loader: a finite iterable of batches whose dicts have ``instances``.
+        averaged: returns the average of the weights to measure instead of the weights, or None.
     """
 
-    def __init__(self, period: int, loader: Any) -> None:
-        self.period, self.loader = period, loader
+    def __init__(
+        self, period: int, loader: Any, averaged: Callable[[], Averaged | None] = lambda: None
+    ) -> None:
+        self.period, self.loader, self.averaged = period, loader, averaged
 
     def after_step(self) -> None:
         """Measure every ``period`` iterations and after the last."""
         done = self.trainer.iter + 1
         if done == self.trainer.max_iter or (self.period > 0 and done % self.period == 0):
-            losses = mean_losses(self.trainer.model, self.loader)
+            with averaged_weights(unwrapped(self.trainer.model), self.averaged()):
+                losses = mean_losses(self.trainer.model, self.loader)
             self.trainer.storage.put_scalars(
                 validation_loss=sum(losses.values()), smoothing_hint=False,
                 **{f"validation_{key}": value for key, value in losses.items()},
@@ -66,42 +75,149 @@ class BestModel(HookBase):
     the best model with the first one evaluated after that.
 
     Args:
-        metric: name in the storage, higher is better.
-        save: called with the metric's value when it is a new best.
+        best: the metric and how long to wait for a better value; ends the training after that.
+        save: called when there is a new best.
         latest: returns the metrics of the last evaluation and the iteration they belong to.
     """
 
     def __init__(
-        self, metric: str, save: Callable[[], None],
+        self, best: Best, save: Callable[[], None],
         latest: Callable[[], tuple[Mapping[str, float], int]],
     ) -> None:
-        self.metric, self.save, self.latest = metric, save, latest
-        self.best = -math.inf
+        self.best, self.save, self.latest = best, save, latest
         self.seen = -1
 
     def after_step(self) -> None:
         """Look whether there was an evaluation since the last look."""
-        self._check()
-
-    def after_train(self) -> None:
-        """The last evaluation happens after the last step."""
-        self._check()
-
-    def _check(self) -> None:
         metrics, iteration = self.latest()
         if iteration == self.seen or not metrics:
             return
         self.seen = iteration
-        value = metrics.get(self.metric, math.nan)  # a class without ground truth is not measured
-        if value > self.best:  # False for NaN
-            self.best = value
+        if self.best.update(metrics):
             self.save()
-            log.info("best model so far: %s %.4f at iteration %d", self.metric, value, iteration)
+            log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value,
+                     iteration)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry."""
-        return {"best": self.best, "seen": self.seen}
+        return self.best.state_dict() | {"seen": self.seen}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from a checkpoint."""
-        self.best, self.seen = state["best"], int(state["seen"])
+        self.best.load_state_dict(state)
+        self.seen = int(state["seen"])
+
+
+class AverageWeights(HookBase):
+    """Take each step's weights into their average; ``None`` until the training begins.
+
+    Args:
+        decay: see :class:`vindr_det.detection.ema.Averaged`; 0 keeps no average.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.averaged: Averaged | None = None
+        self._resumed: Mapping[str, Any] | None = None
+
+    def before_train(self) -> None:
+        """The weights are loaded by now."""
+        if self.decay > 0:
+            self.averaged = Averaged(unwrapped(self.trainer.model), self.decay)
+            if self._resumed is not None:
+                self.averaged.load_state_dict(self._resumed)
+
+    def after_step(self) -> None:
+        """Take one step in."""
+        if self.averaged is not None:
+            self.averaged.update(unwrapped(self.trainer.model))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must carry."""
+        return {} if self.averaged is None else self.averaged.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep it until the training begins."""
+        self._resumed = state
+
+
+class MetricsLines(HookBase):
+    """Append a line to metrics.json every 20 iterations, and what was validated when it was.
+
+    Detectron2's writer looks only every 20 iterations, and a validation hides the one before.
+
+    Args:
+        path: of the file.
+        is_due: whether this iteration ended with a validation.
+    """
+
+    period = 20
+
+    def __init__(self, path: Path, is_due: Callable[[], bool]) -> None:
+        self.path, self.is_due = path, is_due
+
+    def after_step(self) -> None:
+        """Losses are medians of the last 20 iterations, all else is of this one."""
+        done, storage = self.trainer.iter + 1, self.trainer.storage
+        periodic = done % self.period == 0 or done == self.trainer.max_iter
+        if not (periodic or self.is_due()):
+            return
+        smoothed = storage.smoothing_hints()
+        values = {
+            key: value
+            for key, (value, of) in storage.latest_with_smoothing_hint(self.period).items()
+            if of == self.trainer.iter and (periodic or not smoothed[key])
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values | {"iteration": self.trainer.iter}, sort_keys=True) + "\n")
+
+
+class SaveStates(HookBase):
+    """Save a state to resume from every ``period`` iterations; keep some.
+
+    Args:
+        checkpointer: writes ``state_<iterations>.pth``.
+        period: iterations.
+        keep: how many of the latest.
+    """
+
+    def __init__(self, checkpointer: Checkpointer, period: int, keep: int) -> None:
+        self.checkpointer, self.period, self.keep = checkpointer, period, keep
+
+    def after_step(self) -> None:
+        """Look whether it is time."""
+        if (self.trainer.iter + 1) % self.period == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Save now."""
+        self.checkpointer.save(f"state_{self.trainer.iter + 1:07d}")
+        folder = Path(self.checkpointer.save_dir)
+        for old in sorted(folder.glob("state_*.pth"))[: -self.keep]:
+            old.unlink(missing_ok=True)
+
+
+class RandomState(HookBase):
+    """Put back the random numbers that a resumed training would have gone on with."""
+
+    def __init__(self) -> None:
+        self._resumed: dict[str, Any] | None = None
+
+    def before_step(self) -> None:
+        """As late as can be, so that nothing draws in between."""
+        if self._resumed is not None:
+            random_state.restore(self._resumed)
+            self._resumed = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must carry."""
+        return random_state.capture()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Keep it until the first step."""
+        self._resumed = state
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where it is wrapped for several processes."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

@@ -1,5 +1,6 @@
 """Dataset dict to model input: gray images of any format and Albumentations from the config."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ class VindrMapper:
 
     Differs in that it reads DICOM and 16-bit files as well, scales boxes from the original's
     pixels (``height``, ``width`` of the dict) to those of the file, augments with Albumentations,
-    and keeps the boxes when ``is_train`` is False and ``keep_truth`` is set.
+    and keeps the boxes when ``is_train`` is False and ``keep_truth`` is set. With a ``seed`` in the
+    dict all that is random comes from it.
 
     Returns of a call:
         image: (3, H, W) float32, 0..255, three equal channels.
@@ -27,16 +29,18 @@ class VindrMapper:
 
     @configurable
     def __init__(
-        self, *, reader: SampleReader, resize: T.Augmentation, keep_truth: bool, masks: bool,
+        self, *, reader: SampleReader, edges: tuple[Sequence[int], int, str], keep_truth: bool,
+        masks: bool,
     ) -> None:
         """
         Args:
             reader: reads and augments.
-            resize: Detectron2's resize of the shortest edge, after all else.
+            edges: shortest edges to draw from, longest edge and "choice" or "range", for
+                Detectron2's resize of the shortest edge, after all else.
             keep_truth: give ``instances``.
             masks: fill each box with a mask, for Mask R-CNN on data that has only boxes.
         """
-        self.reader, self.resize = reader, resize
+        self.reader, self.edges = reader, edges
         self.keep_truth, self.masks = keep_truth, masks
 
     @classmethod
@@ -48,10 +52,10 @@ class VindrMapper:
             edges = (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN,
                      cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
         else:
-            edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
+            edges = ((cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST, "choice")
         return {
             "reader": SampleReader.from_config(cfg, is_train),
-            "resize": T.ResizeShortestEdge(*edges),
+            "edges": edges,
             "keep_truth": is_train if keep_truth is None else keep_truth,
             "masks": cfg.MODEL.MASK_ON,
         }
@@ -62,16 +66,27 @@ class VindrMapper:
             BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations
         ], dtype=np.float64).reshape(-1, 4)
         labels = np.array([a["category_id"] for a in annotations], dtype=np.int64)
+        seed = dataset_dict.get("seed")
         sample = self.reader(dataset_dict["file_name"], dataset_dict["height"],
-                             dataset_dict["width"], boxes, labels)
+                             dataset_dict["width"], boxes, labels, seed)
         aug_input = T.AugInput(sample.image, boxes=sample.boxes)
-        self.resize(aug_input)
+        self._resize(seed)(aug_input)
         sample = Sample(aug_input.image, aug_input.boxes, sample.labels)
-        result = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        result = {k: v for k, v in dataset_dict.items() if k not in ("annotations", "seed")}
         result["image"] = torch.from_numpy(to_rgb(sample.image))
         if self.keep_truth:
             result["instances"] = self._instances(sample)
         return result
+
+    def _resize(self, seed: int | None) -> T.Augmentation:
+        """With a seed the edge is drawn from it; Detectron2 draws from numpy's global numbers."""
+        shortest, longest, sampling = self.edges
+        if seed is None:
+            return T.ResizeShortestEdge(list(shortest), longest, sampling)
+        rng = np.random.default_rng(seed)
+        edge = rng.choice(shortest) if sampling == "choice" else rng.integers(
+            shortest[0], shortest[1] + 1)
+        return T.ResizeShortestEdge(int(edge), longest)
 
     def _instances(self, sample: Sample) -> Instances:
         instances = Instances(sample.image.shape)

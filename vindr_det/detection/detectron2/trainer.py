@@ -12,15 +12,30 @@ from urllib.parse import urlparse
 import detectron2.utils.comm as comm
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.evaluation import inference_on_dataset
+from detectron2.utils.events import EventStorage, JSONWriter
+from torch.utils.data import DataLoader
 
+from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata, read_file, require_engine
-from vindr_det.detection.detectron2.datasets import to_dicts
+from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
-from vindr_det.detection.detectron2.hooks import BestModel, ValidationLoss
+from vindr_det.detection.detectron2.hooks import (
+    AverageWeights,
+    BestModel,
+    MetricsLines,
+    RandomState,
+    SaveStates,
+    ValidationLoss,
+    unwrapped,
+)
 from vindr_det.detection.detectron2.mapper import VindrMapper
+from vindr_det.detection.detectron2.step import VindrStep
+from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.detection.journal import keep_until
+from vindr_det.detection.order import batch_part, training_order
 from vindr_det.detection.splits import training_records, validation_records
 from vindr_det.detection.weights import backbone_state, detectron2_name, is_backbone, local_file
 from vindr_det.files import atomic_path
@@ -37,14 +52,21 @@ class VindrCheckpointer(DetectionCheckpointer):
         self.describe = describe
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As fvcore's, with the entry ``vindr``, and whole or not at all."""
+        """As fvcore's, with the entry ``vindr``, and whole or not at all; to resume from."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: part.state_dict() for key, part in self.checkpointables.items()}
-        data = {"model": self.model.state_dict(), **states, **kwargs, "vindr": self.describe()}
-        with atomic_path(Path(self.save_dir) / f"{name}.pth") as temporary:
-            torch.save(data, temporary)
+        self._write(name, {"model": self.model.state_dict(), **states, **kwargs})
         self.tag_last_checkpoint(f"{name}.pth")
+
+    def export(self, name: str, averaged: Averaged | None) -> None:
+        """Weights to predict with, their average where one is kept; not to resume from."""
+        if self.save_dir and self.save_to_disk:
+            self._write(name, {"model": averaged.state if averaged else self.model.state_dict()})
+
+    def _write(self, name: str, data: dict[str, Any]) -> None:
+        with atomic_path(Path(self.save_dir) / f"{name}.pth") as temporary:
+            torch.save(data | {"vindr": self.describe()}, temporary)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Also takes ``torchvision://<resnet>`` for the backbone."""
@@ -73,28 +95,75 @@ class VindrCheckpointer(DetectionCheckpointer):
 class VindrTrainer(DefaultTrainer):
     """Trains what a config with a VINDR node describes.
 
-    Beyond ``DefaultTrainer``: images from DATASETS.TRAIN without the catalogs, validation loss and
-    metrics of VINDR.VALIDATION every TEST.EVAL_PERIOD iterations, ``model_best.pth``.
+    Beyond ``DefaultTrainer``: images from DATASETS.TRAIN without the catalogs, in an order that a
+    resume goes on with; validation loss and metrics of VINDR.VALIDATION every TEST.EVAL_PERIOD
+    iterations; an average of the weights; ``model_best.pth`` and early stopping.
     """
+
+    checkpointer: VindrCheckpointer
+    _states: SaveStates
+    _trainer: Any
 
     def __init__(self, cfg: Any) -> None:
         self._validation = validation_records(cfg)
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
+        self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
+        self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
         super().__init__(cfg)
+        made = self._trainer
+        mixed = cfg.SOLVER.AMP.ENABLED and str(cfg.MODEL.DEVICE).startswith("cuda")
+        self._trainer = VindrStep(made.model, made.data_loader, made.optimizer, cfg.VINDR.ACCUMULATE,
+                                  mixed)
 
     def _metadata(self) -> dict[str, Any]:
         return metadata(self.cfg, self.iter + 1, self._latest[0])
 
     @classmethod
-    def build_train_loader(cls, cfg: Any) -> Any:
-        """Endless batches of DATASETS.TRAIN."""
-        return build_detection_train_loader(
-            to_dicts(training_records(cfg)),
-            mapper=VindrMapper(cfg, is_train=True),
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
+    def build_train_loader(cls, cfg: Any, start: int = 0) -> DataLoader:
+        """Endless batches of DATASETS.TRAIN; ``start`` iterations have been done already."""
+        items = training_records(cfg)
+        rank, world = comm.get_rank(), comm.get_world_size()
+        return DataLoader(
+            MappedImages(to_dicts(items), VindrMapper(cfg, is_train=True)),
+            batch_part(cfg, world), collate_fn=list, num_workers=cfg.DATALOADER.NUM_WORKERS,
+            sampler=training_order(cfg, [record for record, _ in items], rank, world, start),
+            # A generator of its own: the loader must not draw from what the model draws from.
+            generator=torch.Generator().manual_seed(0),
         )
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Also goes on in the order of the images, and in metrics.json."""
+        super().resume_or_load(resume)
+        if self.start_iter:
+            self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
+        if comm.is_main_process():
+            keep_until(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
+
+    def train(self) -> None:
+        """Detectron2's loop, but it ends when there is nothing more to wait for."""
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                for iteration in range(self.start_iter, self.max_iter):
+                    self.iter = iteration
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    if self._is_due() and any(comm.all_gather(self._best.exhausted)):
+                        log.info("stopping at iteration %d: no better %s in %d validations",
+                                 self.iter + 1, self._best.metric, self.cfg.VINDR.PATIENCE)
+                        break
+                if comm.is_main_process():
+                    self._states.save()
+                    self.checkpointer.export("model_final", self._average.averaged)
+                self.iter += 1  # as hooks expect of a training that came to its end
+            finally:
+                self.after_train()
+
+    def _is_due(self) -> bool:
+        """Whether this iteration ends with a validation."""
+        period, done = self.cfg.TEST.EVAL_PERIOD, self.iter + 1
+        return done == self.max_iter or (period > 0 and done % period == 0)
 
     def _validation_loader(self, keep_truth: bool) -> Any:
         workers = comm.get_world_size()
@@ -108,11 +177,16 @@ class VindrTrainer(DefaultTrainer):
     def evaluate(self) -> "OrderedDict[str, float]":
         """Metrics of VINDR.VALIDATION."""
         evaluator = VindrEvaluator([record for record, _ in self._validation])
-        results = inference_on_dataset(self.model, self._validation_loader(False), evaluator)
+        with averaged_weights(unwrapped(self.model), self._average.averaged):
+            results = inference_on_dataset(self.model, self._validation_loader(False), evaluator)
         # NaN stands for "no ground truth of this class"; JSON has no word for it.
         measured = {key: value for key, value in results.items() if math.isfinite(value)}
         self._latest = (measured, self.iter)
         return OrderedDict(measured)
+
+    def build_writers(self) -> list[Any]:
+        """Detectron2's, but for metrics.json, which :class:`MetricsLines` writes."""
+        return [one for one in super().build_writers() if not isinstance(one, JSONWriter)]
 
     def build_hooks(self) -> list[Any]:
         """Validation loss, evaluation and best model before the writers, so that all is written."""
@@ -120,20 +194,24 @@ class VindrTrainer(DefaultTrainer):
         # DefaultTrainer has made its own checkpointer just before it asks for the hooks.
         self.checkpointer = VindrCheckpointer(
             self._trainer.model, self.cfg.OUTPUT_DIR, describe=lambda: me._metadata(), trainer=me)
+        self._states = SaveStates(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD,
+                                  self.cfg.VINDR.KEEP_CHECKPOINTS)
         period = self.cfg.TEST.EVAL_PERIOD
         built: list[Any] = [
+            RandomState(),
             hooks.IterationTimer(),
             hooks.LRScheduler(),
-            ValidationLoss(period, self._validation_loader(True)),
+            self._average,
+            ValidationLoss(period, self._validation_loader(True), lambda: me._average.averaged),
             _EvalHook(period, self.evaluate),
         ]
         if comm.is_main_process():
             built += [
-                BestModel(self.cfg.VINDR.BEST_METRIC, save=lambda: me.checkpointer.save("model_best"),
-                          latest=lambda: me._latest),
-                # After BestModel, so that a checkpoint knows the best value so far.
-                hooks.PeriodicCheckpointer(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD,
-                                           max_to_keep=3),
+                BestModel(self._best, latest=lambda: me._latest,
+                          save=lambda: me.checkpointer.export("model_best", me._average.averaged)),
+                # After BestModel, so that a state knows the best value so far.
+                self._states,
+                MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", lambda: me._is_due()),
                 hooks.PeriodicWriter(self.build_writers(), period=20),
             ]
         return built

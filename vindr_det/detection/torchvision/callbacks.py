@@ -1,8 +1,7 @@
-"""metrics.json, the progress line, and the three checkpoints."""
+"""What happens after each iteration: the average, metrics.json, validation, checkpoints."""
 
 import json
 import logging
-import math
 import statistics
 import time
 from collections import deque
@@ -13,18 +12,52 @@ from typing import Any
 import lightning as L
 import torch
 
+from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata
 from vindr_det.detection.torchvision.module import DetectorModule
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: Lightning's own checkpoint, from which a training resumes.
-LAST = "last.ckpt"
 _PERIOD = 20
 
 
-class MetricsFile(L.Callback):
+class AfterStep(L.Callback):
+    """A callback that acts after each step of the optimizer; a step may take several batches."""
+
+    _done = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """A resumed training has steps behind it."""
+        self._done = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Look whether there was a step."""
+        assert isinstance(module, DetectorModule)
+        self.after_batch(trainer)
+        if trainer.global_step != self._done:
+            self._done = trainer.global_step
+            self.after_step(trainer, module, self._done)
+
+    def after_batch(self, trainer: L.Trainer) -> None:
+        """After each batch, step or not."""
+
+    def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
+        """After each step; ``done`` have been made."""
+
+
+class AverageWeights(AfterStep):
+    """Take each step's weights into their average."""
+
+    def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
+        """Take one step in."""
+        if module.averaged is not None:
+            module.averaged.update(module.network)
+
+
+class MetricsFile(AfterStep):
     """Append a JSON object a line to metrics.json, in Detectron2's format, and log a line."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -33,26 +66,21 @@ class MetricsFile(L.Callback):
         self._losses: deque[dict[str, float]] = deque(maxlen=_PERIOD)
         self._since = time.perf_counter()
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """A training from the start begins a new file; a resumed one goes on in the old."""
-        if trainer.is_global_zero and trainer.global_step == 0:
-            self.path.unlink(missing_ok=True)
-
     def on_train_batch_start(self, *_: Any) -> None:
         """Start the clock."""
         self._since = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
-    ) -> None:
-        """Write medians of the last 20 iterations, every 20 and at the end, as Detectron2 does."""
+    def after_batch(self, trainer: L.Trainer) -> None:
+        """Take the batch's losses in."""
         self._times.append(time.perf_counter() - self._since)
         self._losses.append({key: float(value) for key, value in trainer.callback_metrics.items()})
-        done = trainer.global_step
+
+    def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
+        """Write medians of the last 20 batches, every 20 steps and at the end, as Detectron2 does."""
         if not trainer.is_global_zero or (done % _PERIOD and done != trainer.max_steps):
             return
         median = statistics.median
-        pace = median(self._times)
+        pace = median(self._times) * trainer.accumulate_grad_batches
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
         self.write({"iteration": done - 1, "lr": rate, "time": pace, **losses})
@@ -75,7 +103,7 @@ class MetricsFile(L.Callback):
             file.write(json.dumps(values, sort_keys=True) + "\n")
 
 
-class Validation(L.Callback):
+class Validation(AfterStep):
     """Validate every ``period`` iterations and after the last one.
 
     Args:
@@ -89,61 +117,70 @@ class Validation(L.Callback):
     ) -> None:
         self.period, self.loader, self.listeners = period, loader, listeners
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+    def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Look whether it is time."""
-        done = trainer.global_step
         if done == trainer.max_steps or (self.period > 0 and done % self.period == 0):
-            assert isinstance(module, DetectorModule)
             module.validate(self.loader)
             for listener in self.listeners:
                 listener(trainer, module)
 
 
-class BestAndFinal(L.Callback):
-    """model_best.pth whenever the metric improves, model_final.pth at the end, last.ckpt to resume.
+class BestAndFinal(AfterStep):
+    """model_best.pth whenever the metric improves, model_final.pth at the end, states to resume from.
 
     The best value is part of the state that Lightning saves, so a resume does not forget it.
     """
 
     def __init__(self, cfg: Any) -> None:
-        self.cfg, self.best = cfg, -math.inf
+        self.cfg = cfg
+        self.best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
-        """Compare and save."""
-        metric = self.cfg.VINDR.BEST_METRIC
-        value = module.latest.get(metric, math.nan)  # a class without ground truth is not measured
-        if value > self.best:  # False for NaN
-            self.best = value
+        """Compare, save, and stop when there is nothing more to wait for."""
+        if self.best.update(module.latest):
             self._save(trainer, module, "model_best.pth")
-            log.info("best model so far: %s %.4f at iteration %d", metric, self.best,
+            log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value,
                      trainer.global_step)
+        if self.best.exhausted and trainer.global_step < trainer.max_steps:
+            log.info("stopping at iteration %d: no better %s in %d validations", trainer.global_step,
+                     self.best.metric, self.best.waited)
+            trainer.should_stop = True
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+    def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Every CHECKPOINT_PERIOD iterations."""
-        if trainer.global_step % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0:
-            self._save_last(trainer)
+        if done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0:
+            self._save_state(trainer)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """The last state, best or not."""
         assert isinstance(module, DetectorModule)
         self._save(trainer, module, "model_final.pth")
-        self._save_last(trainer)
+        self._save_state(trainer)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry."""
-        return {"best": self.best}
+        return self.best.state_dict()
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on from a checkpoint."""
-        self.best = state["best"]
+        self.best.load_state_dict(state)
 
     def _save(self, trainer: L.Trainer, module: DetectorModule, name: str) -> None:
         if trainer.is_global_zero:
-            data = {"model": module.network.state_dict(),
+            data = {"model": module.weights(),
                     "vindr": metadata(self.cfg, trainer.global_step, module.latest)}
             with atomic_path(Path(self.cfg.OUTPUT_DIR) / name) as temporary:
                 torch.save(data, temporary)
 
-    def _save_last(self, trainer: L.Trainer) -> None:
-        with atomic_path(Path(self.cfg.OUTPUT_DIR) / LAST) as temporary:
+    def _save_state(self, trainer: L.Trainer) -> None:
+        folder = Path(self.cfg.OUTPUT_DIR)
+        with atomic_path(folder / f"state_{trainer.global_step:07d}.ckpt") as temporary:
             trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            for old in saved_states(folder)[: -self.cfg.VINDR.KEEP_CHECKPOINTS]:
+                old.unlink(missing_ok=True)
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """Checkpoints to resume from, the latest last."""
+    return sorted(folder.glob("state_*.ckpt"))

@@ -1,14 +1,15 @@
 """Records to torchvision's batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vindr_det.detection.order import Ticket, batch_part, training_order
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.splits import training_records, validation_records
 from vindr_det.records import Record
@@ -24,27 +25,22 @@ class RecordDataset(Dataset):
         items: records, each with its folder.
         reader: reads and augments.
         masks: fill each box with a mask.
-        flip: mirror half of the images.
     """
 
     def __init__(
         self, items: Sequence[tuple[Record, Path]], reader: SampleReader, masks: bool = False,
-        flip: bool = False,
     ) -> None:
-        self.items, self.reader, self.masks, self.flip = list(items), reader, masks, flip
+        self.items, self.reader, self.masks = list(items), reader, masks
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor], str]:
-        record, folder = self.items[index]
+    def __getitem__(self, ticket: Ticket | int) -> tuple[Tensor, dict[str, Tensor], str]:
+        row, seed = ticket if isinstance(ticket, Ticket) else (ticket, None)
+        record, folder = self.items[row]
         sample = self.reader(folder / record.file_name, record.height, record.width,
-                             record.truth.boxes, record.truth.labels)
+                             record.truth.boxes, record.truth.labels, seed)
         pixels, boxes = sample.image, sample.boxes
-        if self.flip and torch.rand(()) < 0.5:
-            pixels = np.ascontiguousarray(pixels[:, ::-1])
-            boxes = boxes.copy()
-            boxes[:, [0, 2]] = pixels.shape[1] - boxes[:, [2, 0]]
         target = {
             "boxes": torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.as_tensor(sample.labels) + 1,
@@ -64,31 +60,6 @@ def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> Tensor:
     return masks
 
 
-class EndlessSampler(Sampler[int]):
-    """Every image once in random order, again and again; each rank takes its own share.
-
-    Args:
-        size: number of images.
-        seed: of the order, the same on all ranks.
-        rank: this process.
-        world: number of processes.
-        skip: images that this rank has taken before a resume.
-    """
-
-    def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1, skip: int = 0) -> None:
-        self.size, self.seed, self.rank, self.world, self.skip = size, seed, rank, world, skip
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed)
-        position = 0
-        while True:
-            for index in torch.randperm(self.size, generator=generator).tolist():
-                mine, turn = position % self.world == self.rank, position // self.world
-                position += 1
-                if mine and turn >= self.skip:
-                    yield index
-
-
 def collate(items: Sequence[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:
     """Images differ in size, so a batch is three lists."""
     images, targets, image_ids = zip(*items, strict=True)
@@ -98,28 +69,22 @@ def collate(items: Sequence[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:
 def train_loader(cfg: Any, rank: int, world: int, start: int) -> DataLoader:
     """Endless batches of DATASETS.TRAIN; ``start`` iterations have been done already."""
     items = training_records(cfg)
-    dataset = RecordDataset(items, SampleReader.from_config(cfg, True), cfg.MODEL.MASK_ON,
-                            cfg.INPUT.RANDOM_FLIP == "horizontal")
-    batch = max(1, cfg.SOLVER.IMS_PER_BATCH // world)
-    sampler = EndlessSampler(len(items), max(cfg.SEED, 0), rank, world, start * batch)
-    return _loader(cfg, dataset, batch, sampler)
+    dataset = RecordDataset(items, SampleReader.from_config(cfg, True), cfg.MODEL.MASK_ON)
+    order = training_order(cfg, [record for record, _ in items], rank, world, start)
+    return _loader(cfg, dataset, batch_part(cfg, world), order)
 
 
 def validation_loader(cfg: Any, rank: int, world: int) -> DataLoader:
     """This rank's share of VINDR.VALIDATION, once, in order."""
     items = validation_records(cfg)[rank::world]
     dataset = RecordDataset(items, SampleReader.from_config(cfg, False), cfg.MODEL.MASK_ON)
-    return _loader(cfg, dataset, max(1, cfg.SOLVER.IMS_PER_BATCH // world), None)
+    return _loader(cfg, dataset, batch_part(cfg, world), None)
 
 
-def _loader(cfg: Any, dataset: RecordDataset, batch: int, sampler: Sampler[int] | None) -> DataLoader:
+def _loader(
+    cfg: Any, dataset: RecordDataset, batch: int, sampler: Sampler[Ticket] | None
+) -> DataLoader:
     workers = cfg.DATALOADER.NUM_WORKERS
+    # A generator of its own: the loader must not draw from what the model draws from.
     return DataLoader(dataset, batch, sampler=sampler, num_workers=workers, collate_fn=collate,
-                      worker_init_fn=_seed_worker, persistent_workers=workers > 0)
-
-
-def _seed_worker(_: int) -> None:
-    """Without this, every worker would augment with the same random numbers."""
-    info = get_worker_info()
-    if info is not None and info.dataset.reader.augment is not None:
-        info.dataset.reader.augment.reseed(info.seed % 2**32)
+                      generator=torch.Generator().manual_seed(0), persistent_workers=workers > 0)

@@ -17,12 +17,14 @@ from fvcore.common.param_scheduler import (
 )
 from torch import Tensor, nn
 
+from vindr_det.detection import random_state
+from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
-from vindr_det.errors import InputError
+from vindr_det.errors import DivergedError, InputError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
@@ -41,6 +43,8 @@ class DetectorModule(L.LightningModule):
         self._record_of = {record.image_id: record for record in records}
         self.network = build_model(cfg)
         self.latest: dict[str, float] = {}
+        self.averaged: Averaged | None = None
+        self._resumed: dict[str, Any] = {}
         self._found: dict[str, Predictions] = {}
         self._losses: dict[str, float] = defaultdict(float)
         self._images = 0
@@ -52,8 +56,7 @@ class DetectorModule(L.LightningModule):
         losses = self.network(images, targets)
         total = sum(losses.values())
         if not torch.isfinite(total):
-            raise FloatingPointError(f"loss is not finite at iteration {self.global_step} on images "
-                                     f"{', '.join(image_ids)}: {({k: float(v) for k, v in losses.items()})}")
+            raise DivergedError(self.global_step, image_ids, {k: float(v) for k, v in losses.items()})
         values = {key: value.detach() for key, value in losses.items()}
         self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images))
         return total
@@ -68,8 +71,9 @@ class DetectorModule(L.LightningModule):
         self._found, self._losses, self._images = {}, defaultdict(float), 0
         training = self.training
         self.eval()
-        for batch in loader:
-            self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
+        with averaged_weights(self.network, self.averaged):
+            for batch in loader:
+                self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
         self.train(training)
         self.latest = self._measured()
         return self.latest
@@ -108,6 +112,28 @@ class DetectorModule(L.LightningModule):
             {key: sum(losses.get(key, 0.0) for _, losses, _ in parts) for key in keys},
             sum(images for _, _, images in parts),
         )
+
+    def on_train_start(self) -> None:
+        """Make the average, and put back what a resumed training had."""
+        if self.cfg.VINDR.EMA_DECAY > 0:
+            self.averaged = Averaged(self.network, self.cfg.VINDR.EMA_DECAY)
+            if self._resumed.get("averaged"):
+                self.averaged.load_state_dict(self._resumed["averaged"])
+        if self._resumed:
+            random_state.restore(self._resumed["random_state"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What Lightning does not save by itself."""
+        averaged = self.averaged.state_dict() if self.averaged is not None else None
+        checkpoint["vindr"] = {"averaged": averaged, "random_state": random_state.capture()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep it until the weights are where they belong."""
+        self._resumed = checkpoint["vindr"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to predict with: their average where one is kept."""
+        return self.network.state_dict() if self.averaged is None else self.averaged.state
 
     def configure_optimizers(self) -> dict[str, Any]:
         """SGD and the schedule that Detectron2 builds from the same keys."""

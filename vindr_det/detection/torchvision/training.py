@@ -13,8 +13,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from vindr_det.detection.checkpoint import read_file, require_engine
+from vindr_det.detection.journal import keep_until
 from vindr_det.detection.splits import validation_records
-from vindr_det.detection.torchvision.callbacks import LAST, BestAndFinal, MetricsFile, Validation
+from vindr_det.detection.torchvision.callbacks import (
+    AverageWeights,
+    BestAndFinal,
+    MetricsFile,
+    Validation,
+    saved_states,
+)
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
 from vindr_det.detection.torchvision.model import check
 from vindr_det.detection.torchvision.module import DetectorModule
@@ -29,7 +36,9 @@ def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
     """As :meth:`vindr_det.detection.engine.Engine.train`."""
     check(cfg)
     out = Path(cfg.OUTPUT_DIR)
-    last = out / LAST if resume and (out / LAST).is_file() else None
+    states = saved_states(out) if resume else []
+    last = states[-1] if states else None
+    start = torch.load(last, weights_only=True)["global_step"] if last else 0
     write_text(out / "config.yaml", cfg.dump())
     if cfg.SEED >= 0:
         L.seed_everything(cfg.SEED, workers=True, verbose=False)
@@ -42,9 +51,10 @@ def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
         metrics, best = MetricsFile(cfg.OUTPUT_DIR), BestAndFinal(cfg)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
                                 [metrics.on_validated, best.on_validated])
-        # BestAndFinal comes last, so that last.ckpt knows the best value so far.
-        trainer.callbacks += [metrics, validation, best]
-        start = torch.load(last, weights_only=True)["global_step"] if last else 0
+        # BestAndFinal comes last, so that a state to resume from knows the best value so far.
+        trainer.callbacks += [AverageWeights(), metrics, validation, best]
+        if trainer.is_global_zero:
+            keep_until(out / "metrics.json", start)
         trainer.fit(module, train_loader(cfg, rank, world, start), ckpt_path=last,
                     weights_only=True)
 
@@ -88,7 +98,7 @@ def _trainer(cfg: Any, num_gpus: int) -> L.Trainer:
     accelerator = _accelerator(cfg)
     return L.Trainer(
         accelerator=accelerator, devices=max(num_gpus, 1),
-        max_steps=solver.MAX_ITER, max_epochs=-1,
+        max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision="16-mixed" if solver.AMP.ENABLED and accelerator == "gpu" else "32-true",
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
         gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",

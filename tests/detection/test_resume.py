@@ -1,0 +1,159 @@
+"""A training that was killed and resumed is the training that was not."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import DEMO, ROOT, TINY
+
+from vindr_det.detection.checkpoint import read_file
+
+LONG = ["SOLVER.MAX_ITER", "40", "SOLVER.STEPS", "(30,)", "TEST.EVAL_PERIOD", "10",
+        "SOLVER.CHECKPOINT_PERIOD", "20", "VINDR.EMA_DECAY", "0.9", "VINDR.REPEAT_THRESHOLD", "0.3",
+        "INPUT.RANDOM_FLIP", "horizontal"]
+
+
+def command(engine, out, data, *more):
+    return [sys.executable, str(ROOT / "tools/train_net.py"), "--config", str(DEMO), "--engine", engine,
+            *more, *TINY, *LONG, "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(data)]
+
+
+def losses(folder):
+    """All that metrics.json says but for times."""
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if "time" not in key and "eta" not in key}
+            for line in lines]
+
+
+def train_and_kill(run_command, state):
+    """Kill the run a moment after it has saved ``state``."""
+    run = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not state.exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.3)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
+    data, suffix = phantoms / "data", "ckpt" if engine == "torchvision" else "pth"
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    subprocess.run(command(engine, straight, data), check=True, capture_output=True)
+    train_and_kill(command(engine, broken, data), broken / f"state_0000020.{suffix}")
+    assert not (broken / "model_final.pth").exists()
+    subprocess.run(command(engine, broken, data, "--resume"), check=True, capture_output=True)
+    for name in ("model_final.pth", "model_best.pth"):
+        one, two = read_file(straight / name), read_file(broken / name)
+        assert one["vindr"]["iteration"] == two["vindr"]["iteration"]
+        for key, value in one["model"].items():
+            difference = (value.double() - two["model"][key].double()).abs().max()
+            assert difference <= 1e-6, (name, key, difference)
+    expected = losses(straight)
+    assert len(expected) == len(losses(broken))
+    for line, other in zip(expected, losses(broken), strict=True):
+        assert line == pytest.approx(other, abs=1e-6)
+    states = sorted(path.name for path in broken.glob("state_*"))
+    assert states == [f"state_0000020.{suffix}", f"state_0000040.{suffix}"]
+
+
+def train(engine, out, data, *more, resume=False):
+    from vindr_det.config import load_config
+    from vindr_det.detection import engine as engines
+
+    options = [*TINY, "TEST.EVAL_PERIOD", "1", "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(data)]
+    engines.load(engine).train(load_config(DEMO, engine, [*options, *more]), resume=resume)
+
+
+@pytest.fixture
+def scripted(monkeypatch, engine):
+    """``scripted(.6, .5)``: what the next validations will measure."""
+    module = ("vindr_det.detection.torchvision.module" if engine == "torchvision"
+              else "vindr_det.detection.detectron2.evaluator")
+
+    def script(*values):
+        left = list(values)
+        monkeypatch.setattr(f"{module}.validation_metrics", lambda *_: {"vindr/mAP40": left.pop(0)})
+
+    return script
+
+
+def test_the_best_of_the_first_half_survives_a_worse_second(engine, scripted, phantoms, tmp_path):
+    scripted(0.2, 0.6, 0.5)
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "3")
+    best = (tmp_path / "model_best.pth").read_bytes()
+    assert read_file(tmp_path / "model_best.pth")["vindr"]["iteration"] == 2
+    scripted(0.4, 0.3)
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "5", resume=True)
+    assert (tmp_path / "model_best.pth").read_bytes() == best
+    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 5
+    scripted(0.7)
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "6", resume=True)
+    assert read_file(tmp_path / "model_best.pth")["vindr"]["iteration"] == 6
+
+
+def test_patience_ends_the_training(engine, scripted, phantoms, tmp_path):
+    scripted(0.1, 0.3, 0.2, 0.3, 0.9)
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "9", "VINDR.PATIENCE", "2",
+          "VINDR.KEEP_CHECKPOINTS", "1", "SOLVER.CHECKPOINT_PERIOD", "1")
+    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 4
+    assert read_file(tmp_path / "model_best.pth")["vindr"]["iteration"] == 2
+    assert [path.stem for path in tmp_path.glob("state_*")] == ["state_0000004"]
+
+
+def test_a_batch_in_parts_is_as_many_steps(engine, phantoms, tmp_path):
+    train(engine, tmp_path, phantoms / "data", "VINDR.ACCUMULATE", "2", "SOLVER.IMS_PER_BATCH", "4",
+          "SOLVER.MAX_ITER", "2", "SOLVER.CHECKPOINT_PERIOD", "1")
+    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 2
+    assert len(list(tmp_path.glob("state_*"))) == 2
+    iterations = [line["iteration"] for line in losses(tmp_path) if "vindr/mAP40" in line]
+    assert iterations == [0, 1]
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(engine, phantoms, tmp_path):
+    from vindr_det.errors import InputError
+
+    with pytest.raises(InputError, match="SOLVER.IMS_PER_BATCH is 3, expected a multiple of 2"):
+        train(engine, tmp_path, phantoms / "data", "VINDR.ACCUMULATE", "2", "SOLVER.IMS_PER_BATCH", "3")
+
+
+def test_a_diverging_training_names_the_images(engine, phantoms, tmp_path, tool):
+    result = tool("train_net.py", "--config", DEMO, "--engine", engine, *TINY, "SOLVER.BASE_LR", "1e30",
+                  "SOLVER.MAX_ITER", "9", "SOLVER.CLIP_GRADIENTS.ENABLED", "False", "OUTPUT_DIR",
+                  tmp_path, "VINDR.DATA_ROOT", phantoms / "data")
+    assert result.returncode == 2
+    line = result.stderr.strip().splitlines()[-1]
+    assert "loss is not finite at iteration" in line and "on images" in line and "BASE_LR" in line
+
+
+def test_the_average_is_what_is_saved(engine, phantoms, tmp_path):
+    """With a decay of nearly one the saved weights stay near the first, the trained ones do not."""
+    train(engine, tmp_path, phantoms / "data", "VINDR.EMA_DECAY", "0.99", "SOLVER.MAX_ITER", "4",
+          "SOLVER.WARMUP_ITERS", "0")
+    suffix = "ckpt" if engine == "torchvision" else "pth"
+    state = read_file(tmp_path / f"state_0000004.{suffix}")
+    raw = state["state_dict"] if engine == "torchvision" else state["model"]
+    raw = {key.removeprefix("network."): value for key, value in raw.items()}
+    saved = read_file(tmp_path / "model_final.pth")["model"]
+    assert saved.keys() == raw.keys()
+    assert any((saved[key] != raw[key]).any() for key in saved if "weight" in key)
+
+
+def test_only_boxes_that_enough_readers_drew_are_trained_on(phantoms):
+    from vindr_det.config import load_config
+    from vindr_det.detection.splits import training_records
+
+    counts, images = {}, {}
+    for fewest in (1, 2, 3):
+        cfg = load_config(DEMO, "torchvision", ["VINDR.DATA_ROOT", str(phantoms / "data"),
+                                                "VINDR.MIN_READERS", str(fewest),
+                                                "VINDR.NORMAL_RATIO", "-1"])
+        records = [record for record, _ in training_records(cfg)]
+        counts[fewest] = sum(len(record.truth) for record in records)
+        images[fewest] = {record.image_id for record in records if record.normal}
+    assert counts[1] > counts[2] > counts[3] > 0
+    assert images[1] == images[2] == images[3]  # an image that lost its boxes is not a normal one

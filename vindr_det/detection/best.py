@@ -1,0 +1,39 @@
+"""The best value of a metric so far, and when to stop waiting for a better one."""
+
+import math
+from collections.abc import Mapping
+
+
+class Best:
+    """Whether a validation is the best so far.
+
+    Args:
+        metric: its name; higher is better.
+        patience: validations without a new best before training stops; 0 never stops it.
+    """
+
+    def __init__(self, metric: str, patience: int = 0) -> None:
+        self.metric, self.patience = metric, patience
+        self.value, self.waited = -math.inf, 0
+
+    def update(self, metrics: Mapping[str, float]) -> bool:
+        """Take a validation in; True for a new best. A metric that was not measured is none."""
+        value = metrics.get(self.metric, math.nan)
+        if value > self.value:  # False for NaN
+            self.value, self.waited = value, 0
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """No new best for ``patience`` validations."""
+        return 0 < self.patience <= self.waited
+
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint must carry, so that a resume does not forget the best."""
+        return {"value": self.value, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from a checkpoint."""
+        self.value, self.waited = state["value"], int(state["waited"])

@@ -1,0 +1,70 @@
+"""One iteration of training: several batches a step, mixed precision, and losses that are numbers."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from detectron2.engine import SimpleTrainer
+from torch import nn
+
+from vindr_det.errors import DivergedError
+
+
+class VindrStep(SimpleTrainer):
+    """Detectron2's inner trainer, which has one batch a step and finds out too late what diverged.
+
+    Args:
+        model: returns a dictionary of losses.
+        data_loader: endless batches of dicts with ``image_id``.
+        optimizer: clips by itself, as Detectron2 builds it.
+        accumulate: batches a step; their losses are averaged.
+        mixed: float16 with a gradient scaler; only on a GPU.
+    """
+
+    def __init__(
+        self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer,
+        accumulate: int = 1, mixed: bool = False,
+    ) -> None:
+        super().__init__(model, data_loader, optimizer)
+        self.accumulate, self.mixed = accumulate, mixed
+        self.grad_scaler = torch.amp.GradScaler("cuda", enabled=mixed)
+
+    def run_step(self) -> None:
+        """One step of the optimizer."""
+        self.optimizer.zero_grad()
+        seen: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        for part in range(self.accumulate):
+            batch = next(self._data_loader_iter)
+            last = part == self.accumulate - 1
+            for key, value in self._backward(batch, last).items():
+                seen[key] = seen[key] + value.detach().cpu() / self.accumulate
+        self.after_backward()
+        self._write_metrics(dict(seen), 0.0)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _backward(self, batch: list[Mapping[str, Any]], last: bool) -> Mapping[str, torch.Tensor]:
+        waits = hasattr(self.model, "no_sync") and not last  # ranks need to meet only once a step
+        with self.model.no_sync() if waits else contextlib.nullcontext():
+            image_ids = [given["image_id"] for given in batch]
+            try:
+                with torch.autocast("cuda", enabled=self.mixed):
+                    losses = self.model(batch)
+            except FloatingPointError as error:  # the proposals were not finite
+                raise DivergedError(self.iter, image_ids, {}) from error
+            total = sum(losses.values())
+            if not torch.isfinite(total):
+                raise DivergedError(self.iter, image_ids, {k: float(v) for k, v in losses.items()})
+            self.grad_scaler.scale(total / self.accumulate).backward()
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the scaler's state."""
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """With the scaler's state."""
+        super().load_state_dict(state_dict)
+        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
