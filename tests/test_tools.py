@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 from conftest import ROOT, one_line
 
@@ -38,6 +39,7 @@ def test_unknown_arguments_cost_one_line(tool):
     ("evaluate.py", ["--predictions", "no.csv", "--annotations", "no.json"], "no.csv: no such file"),
     ("check_submission.py", ["no.csv"], "no.csv: no such file"),
     ("predict.py", ["--out", "."], ".: is a folder, expected a file to write"),
+    ("fit_anchors.py", ["--annotations", "no.json", "--config", "no.yaml"], "no.yaml: no such file"),
     ("link_detectron2.py", ["no"], "expected a wheel or a checkout"),
 ])
 def test_missing_input_is_one_line_and_leaves_nothing(tool, tmp_path, name, args, message):
@@ -131,3 +133,16 @@ def test_visualize_draws(tool, phantoms, tmp_path):
     pictures = [cv2.imread(str(path)) for path in tmp_path.glob("*.png")]
     assert len(pictures) == 2
     assert any((p[..., 1].astype(int) - p[..., 0] > 80).any() for p in pictures)  # green boxes
+
+
+def test_visualize_shows_the_augmentation(tool, phantoms, tmp_path):
+    import cv2
+
+    result = tool("visualize.py", "--images", phantoms / "data/train", "--annotations",
+                  phantoms / "data/annotations/instances_all.json", "--out", tmp_path, "--count", "2",
+                  "--augment", ROOT / "configs/vindr_frcnn.yaml")
+    assert result.returncode == 0, result.stderr
+    grid = cv2.imread(str(tmp_path / "augmentations.png"))
+    cells = np.split(grid[:300], 6, axis=1)
+    assert all((cell[..., 1].astype(int) - cell[..., 0] > 80).any() for cell in cells[:1])
+    assert all(not np.array_equal(cells[0], cell) for cell in cells[1:])

@@ -2,6 +2,7 @@
 """Draw true and predicted boxes on images, as PNG.
 
     python tools/visualize.py --images DIR --annotations test_annotations.csv --predictions S.csv --out DIR
+    python tools/visualize.py --images DIR --annotations A.json --augment configs/vindr_frcnn.yaml --out DIR
 
 Boxes are in the originals' pixels; for images that were made smaller, --meta (or meta.csv beside
 them) tells the original sizes. Abnormal images come first; predictions below --score are left out.
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--score", type=float, default=0.3, help="leave out predictions below")
     parser.add_argument("--count", type=int, default=8, help="how many images")
+    parser.add_argument("--augment", metavar="CONFIG", help="draw instead how this detector's config "
+                        "augments: augmentations.png, a row an image")
     args = parser.parse_args(argv)
 
     from vindr_det import visualize
@@ -36,6 +39,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = read_submission(args.predictions) if args.predictions else {}
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]
     records.sort(key=lambda record: (record.normal, -len(record.truth), record.image_id))
+    if args.augment:
+        from vindr_det.config import load_config
+
+        grid = visualize.augmentations(load_config(args.augment, "torchvision"),
+                                       [(r, paths[r.image_id]) for r in records[: args.count]])
+        visualize.write_png(Path(args.out) / "augmentations.png", grid)
+        print(f"{min(args.count, len(records))} images augmented in {args.out}/augmentations.png")
+        return
     for record in records[: args.count]:
         image = read_image(paths[record.image_id]).pixels
         height, width = sizes.get(record.image_id, image.shape)

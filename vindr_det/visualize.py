@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from vindr_det import boxes as box_ops
 from vindr_det.categories import FINDINGS
+from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
+from vindr_det.records import Record
 
 TRUE_COLOUR = (90, 220, 90)  # BGR
 PREDICTED_COLOUR = (60, 170, 255)
@@ -47,6 +50,40 @@ def side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     tallest = max(picture.shape[0] for picture in pictures)
     padded = [np.pad(p, ((0, tallest - p.shape[0]), (0, 8), (0, 0))) for p in pictures]
     return np.concatenate(padded, axis=1)
+
+
+def augmentations(
+    cfg: Any, items: Sequence[tuple[Record, Path]], columns: int = 5, cell: int = 300
+) -> NDArray[np.uint8]:
+    """How a config's augmentation treats images: a row each, as it is and then ``columns`` times.
+
+    Args:
+        cfg: a detector's config.
+        items: records, each with its image's path.
+        columns: augmented samples a row.
+        cell: longest side of a sample in pixels.
+
+    Raises:
+        InputError: there is no image.
+    """
+    from vindr_det.detection.samples import SampleReader
+
+    if not items:
+        raise InputError("there is no annotated image to augment")
+    plain, augmented = (SampleReader.from_config(cfg, is_train) for is_train in (False, True))
+    rows = []
+    for record, path in items:
+        truth, cells = record.truth, []
+        for seed in range(columns + 1):
+            sample = (augmented if seed else plain)(path, record.height, record.width, truth.boxes,
+                                                    truth.labels, seed)
+            boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels)
+            height, width = sample.image.shape
+            picture = overlay(sample.image, boxes, None, height, width, longest=cell)
+            cells.append(np.pad(picture, ((0, cell + _STRIP - picture.shape[0]),
+                                          (0, cell + 8 - picture.shape[1]), (0, 0))))
+        rows.append(np.concatenate(cells, axis=1))
+    return np.concatenate(rows)
 
 
 def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:

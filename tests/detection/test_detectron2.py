@@ -95,13 +95,18 @@ def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
     torch.manual_seed(0)
-    total, images = 0.0, 0
+    total, images = {False: 0.0, True: 0.0}, {False: 0, True: 0}
     with EventStorage(), torch.no_grad():
         for batch in loader:
-            total += float(sum(model(batch).values())) * len(batch)
-            images += len(batch)
-    assert images == 8
-    assert sum(first.values()) == pytest.approx(total / images, abs=1e-5)
+            for normal in (False, True):
+                part = [one for one in batch if (len(one["instances"]) == 0) == normal]
+                if part:
+                    total[normal] += float(sum(model(part).values())) * len(part)
+                    images[normal] += len(part)
+    assert sum(images.values()) == 8 and all(images.values())
+    assert first["validation_loss"] == pytest.approx(sum(total.values()) / 8, abs=1e-5)
+    for normal, name in ((True, "normal"), (False, "abnormal")):
+        assert first[f"validation_{name}/loss"] == pytest.approx(total[normal] / images[normal], abs=1e-5)
 
 
 def test_best_model_survives_a_resume():

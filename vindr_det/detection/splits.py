@@ -89,17 +89,33 @@ def _check_preparation(images: Path, cfg: Any) -> None:
 
 def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     """The images to train on, each with its folder: DATASETS.TRAIN less superfluous normal ones."""
-    chosen = [(record, images) for name in _named(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-              for records, images in [read_split(name, cfg)] for record in records]
+    chosen = _filtered(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
+    if not chosen:
+        raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
+    return chosen
+
+
+def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
+    """The images of VINDR.VALIDATION that the validation loss is over: filtered as training's are.
+
+    With other shares of normal images the two losses could not be compared.
+    """
+    return _filtered(validation_records(cfg), cfg)
+
+
+def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Path]]:
+    return [(record, images) for name in _named(names, key)
+            for records, images in [read_split(name, cfg)] for record in records]
+
+
+def _filtered(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """Boxes by agreement, and less superfluous normal images."""
     if cfg.VINDR.MIN_READERS > 1:
         agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
         # An image on which readers disagree about everything is neither normal nor abnormal.
         chosen = [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
     ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
-    chosen = thin_normal(chosen, ratio, seed=max(cfg.SEED, 0))
-    if not chosen:
-        raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
-    return chosen
+    return thin_normal(chosen, ratio, seed=max(cfg.SEED, 0))
 
 
 def _agreed(record: Record, count: int) -> Record:
@@ -111,8 +127,7 @@ def _agreed(record: Record, count: int) -> Record:
 
 def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
     """All images of VINDR.VALIDATION, each with its folder."""
-    return [(record, images) for name in _named(cfg.VINDR.VALIDATION, "VINDR.VALIDATION")
-            for records, images in [read_split(name, cfg)] for record in records]
+    return _read_all(cfg, cfg.VINDR.VALIDATION, "VINDR.VALIDATION")
 
 
 def _named(names: Sequence[str], key: str) -> Sequence[str]:

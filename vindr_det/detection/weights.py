@@ -5,6 +5,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -69,6 +70,36 @@ def _download(url: str, weights: str) -> Path:
                 "MODEL.RESNETS.NORM BN MODEL.BACKBONE.FREEZE_AT 0"
             ) from error
     return target
+
+
+def fitting(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a file has a place in a model; the log says what has not.
+
+    A head for another number of classes has other shapes: it is left out, and so starts anew.
+
+    Args:
+        weights: the file's name, for the log.
+        state: its weights.
+        own: the model's.
+
+    Raises:
+        InputError: nothing fits.
+    """
+    found = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not found:
+        raise InputError(f"MODEL.WEIGHTS {weights}: none of its {len(state)} weights has a place in "
+                         "this model")
+    log.info("%s: %d of the model's %d weights loaded", weights, len(found), len(own))
+    reshaped = [f"{k} ({tuple(state[k].shape)} there, {tuple(own[k].shape)} here)"
+                for k in state if k in own and k not in found]
+    odd = {"of another shape, which start anew": reshaped,
+           "that it lacks": [k for k in own if k not in state],
+           "that have no place here": [k for k in state if k not in own]}
+    for what, names in odd.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            log.warning("%s: weights %s: %s%s", weights, what, ", ".join(names[:3]), more)
+    return found
 
 
 _RENAMED = (

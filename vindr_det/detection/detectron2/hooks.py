@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import nn
 from vindr_det.detection import random_state
 from vindr_det.detection.best import Best
 from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 class ValidationLoss(HookBase):
     """Write the losses of the validation set to the storage as ``validation_loss...``.
+
+    Normal and abnormal images are measured apart, and together.
 
     The model computes them in training mode, so that they are the training's own losses, but
     without gradients, with batch norm's statistics left alone, and with the random state and the
@@ -46,26 +48,21 @@ class ValidationLoss(HookBase):
         if done == self.trainer.max_iter or (self.period > 0 and done % self.period == 0):
             with averaged_weights(unwrapped(self.trainer.model), self.averaged()):
                 losses = mean_losses(self.trainer.model, self.loader)
-            self.trainer.storage.put_scalars(
-                validation_loss=sum(losses.values()), smoothing_hint=False,
-                **{f"validation_{key}": value for key, value in losses.items()},
-            )
+            self.trainer.storage.put_scalars(smoothing_hint=False, **losses)
 
 
 @torch.no_grad()
 def mean_losses(model: nn.Module, loader: Any) -> dict[str, float]:
-    """Mean of each of the model's losses over the images of ``loader``, over all ranks."""
-    total: dict[str, float] = defaultdict(float)
-    images = 0
+    """Means of the model's losses over the images of ``loader`` and all ranks, named as
+    :meth:`vindr_det.detection.losses.LossMeans.means` does."""
+    means = LossMeans()
     with training_mode_aside(model), EventStorage():
         for batch in loader:
-            for key, value in model(batch).items():
-                total[key] += float(value) * len(batch)
-            images += len(batch)
-    parts = comm.all_gather((dict(total), images))
-    count = max(sum(part[1] for part in parts), 1)
-    keys = {key for part in parts for key in part[0]}
-    return {key: sum(part[0].get(key, 0.0) for part in parts) / count for key in sorted(keys)}
+            for normal in (False, True):
+                part = [given for given in batch if (len(given["instances"]) == 0) == normal]
+                if part:
+                    means.add(model(part), len(part), normal)
+    return LossMeans.merged(comm.all_gather(means.parts())).means()
 
 
 class BestModel(HookBase):

@@ -36,7 +36,8 @@ from vindr_det.detection.detectron2.step import VindrStep
 from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.order import batch_part, training_order
-from vindr_det.detection.splits import training_records, validation_records
+from vindr_det.detection.pickles import read_pickle
+from vindr_det.detection.splits import loss_records, training_records, validation_records
 from vindr_det.detection.weights import backbone_state, detectron2_name, is_backbone, local_file
 from vindr_det.files import atomic_path
 
@@ -85,6 +86,10 @@ class VindrCheckpointer(DetectionCheckpointer):
             log.warning("%s: %d weights have no place in the backbone, the first is %s", path,
                         len(missing.unexpected_keys), missing.unexpected_keys[0])
         return {}
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """A model zoo's pickle is read without executing what it holds."""
+        return read_pickle(filename) if filename.endswith(".pkl") else super()._load_file(filename)
 
     def _torch_load(self, f: str) -> dict[str, Any]:
         data = read_file(f)
@@ -165,20 +170,23 @@ class VindrTrainer(DefaultTrainer):
         period, done = self.cfg.TEST.EVAL_PERIOD, self.iter + 1
         return done == self.max_iter or (period > 0 and done % period == 0)
 
-    def _validation_loader(self, keep_truth: bool) -> Any:
-        workers = comm.get_world_size()
+    def _validation_loader(self) -> Any:
         return build_detection_test_loader(
-            to_dicts(self._validation),
-            mapper=VindrMapper(self.cfg, is_train=False, keep_truth=keep_truth),
-            batch_size=max(1, self.cfg.SOLVER.IMS_PER_BATCH // workers) if keep_truth else 1,
-            num_workers=self.cfg.DATALOADER.NUM_WORKERS,
-        )
+            to_dicts(self._validation), mapper=VindrMapper(self.cfg, is_train=False),
+            num_workers=self.cfg.DATALOADER.NUM_WORKERS)
+
+    def _loss_loader(self) -> Any:
+        return build_detection_test_loader(
+            to_dicts(loss_records(self.cfg)),
+            mapper=VindrMapper(self.cfg, is_train=False, keep_truth=True),
+            batch_size=max(1, self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()),
+            num_workers=self.cfg.DATALOADER.NUM_WORKERS)
 
     def evaluate(self) -> "OrderedDict[str, float]":
         """Metrics of VINDR.VALIDATION."""
         evaluator = VindrEvaluator([record for record, _ in self._validation])
         with averaged_weights(unwrapped(self.model), self._average.averaged):
-            results = inference_on_dataset(self.model, self._validation_loader(False), evaluator)
+            results = inference_on_dataset(self.model, self._validation_loader(), evaluator)
         # NaN stands for "no ground truth of this class"; JSON has no word for it.
         measured = {key: value for key, value in results.items() if math.isfinite(value)}
         self._latest = (measured, self.iter)
@@ -202,7 +210,7 @@ class VindrTrainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
-            ValidationLoss(period, self._validation_loader(True), lambda: me._average.averaged),
+            ValidationLoss(period, self._loss_loader(), lambda: me._average.averaged),
             _EvalHook(period, self.evaluate),
         ]
         if comm.is_main_process():

@@ -1,8 +1,7 @@
 """Faster R-CNN as a LightningModule: the same solver and the same metrics as the other engine."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import lightning as L
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from vindr_det.detection import random_state
 from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, set_sizes
@@ -35,19 +35,22 @@ class DetectorModule(L.LightningModule):
     Args:
         cfg: the config.
         records: all images of VINDR.VALIDATION, to score against.
+        loss_ids: those of them that the validation loss is over; None takes all.
     """
 
-    def __init__(self, cfg: Any, records: list[Record]) -> None:
+    def __init__(
+        self, cfg: Any, records: list[Record], loss_ids: Collection[str] | None = None
+    ) -> None:
         super().__init__()
         self.cfg, self.records = cfg, records
         self._record_of = {record.image_id: record for record in records}
+        self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
         self.network = build_model(cfg)
         self.latest: dict[str, float] = {}
         self.averaged: Averaged | None = None
         self._resumed: dict[str, Any] = {}
         self._found: dict[str, Predictions] = {}
-        self._losses: dict[str, float] = defaultdict(float)
-        self._images = 0
+        self._losses = LossMeans()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Sum of the detector's losses; non-finite ones stop the training."""
@@ -68,7 +71,7 @@ class DetectorModule(L.LightningModule):
         Not Lightning's validation loop: that one cannot be made to run after the last iteration
         unless the period divides their number.
         """
-        self._found, self._losses, self._images = {}, defaultdict(float), 0
+        self._found, self._losses = {}, LossMeans()
         training = self.training
         self.eval()
         with averaged_weights(self.network, self.averaged):
@@ -83,9 +86,12 @@ class DetectorModule(L.LightningModule):
         images, targets, image_ids = batch
         set_sizes(self.network, self.cfg, training=False)
         with training_mode_aside(self.network):
-            for key, value in self.network(images, targets).items():
-                self._losses[key] += float(value) * len(images)
-        self._images += len(images)
+            for normal in (False, True):
+                rows = [row for row, (target, image_id) in enumerate(zip(targets, image_ids, strict=True))
+                        if image_id in self._loss_ids and (len(target["boxes"]) == 0) == normal]
+                if rows:
+                    losses = self.network([images[i] for i in rows], [targets[i] for i in rows])
+                    self._losses.add(losses, len(rows), normal)
         for image_id, output, image in zip(image_ids, self.network(images), images, strict=True):
             record = self._record_of[image_id]
             scale = torch.tensor([record.width / image.shape[2], record.height / image.shape[1]])
@@ -94,24 +100,20 @@ class DetectorModule(L.LightningModule):
 
     def _measured(self) -> dict[str, float]:
         """Gather over ranks and score; what cannot be measured is left out."""
-        found, losses, images = self._gathered()
+        parts = self._gathered((self._found, self._losses.parts()))
+        found = {key: value for part, _ in parts for key, value in part.items()}
+        losses = LossMeans.merged(part for _, part in parts).means()
         scores = validation_metrics(found, self.records)
-        mean = {f"validation_{key}": value / max(images, 1) for key, value in losses.items()}
-        total = {"validation_loss": sum(mean.values())}
-        return {k: v for k, v in (total | mean | scores).items() if math.isfinite(v)}
+        return {k: v for k, v in (losses | scores).items() if math.isfinite(v)}
 
-    def _gathered(self) -> tuple[dict[str, Predictions], dict[str, float], int]:
-        part = (self._found, dict(self._losses), self._images)
+    @staticmethod
+    def _gathered(part: Any) -> list[Any]:
+        """Every rank's part."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return part
+            return [part]
         parts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, part)
-        keys = {key for _, losses, _ in parts for key in losses}
-        return (
-            {key: value for found, _, _ in parts for key, value in found.items()},
-            {key: sum(losses.get(key, 0.0) for _, losses, _ in parts) for key in keys},
-            sum(images for _, _, images in parts),
-        )
+        return parts
 
     def on_train_start(self) -> None:
         """Make the average, and put back what a resumed training had."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from vindr_det.detection.checkpoint import read_file, require_engine
 from vindr_det.detection.journal import keep_until
-from vindr_det.detection.splits import validation_records
+from vindr_det.detection.splits import loss_records, validation_records
 from vindr_det.detection.torchvision.callbacks import (
     AverageWeights,
     BestAndFinal,
@@ -25,7 +25,7 @@ from vindr_det.detection.torchvision.callbacks import (
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
 from vindr_det.detection.torchvision.model import check
 from vindr_det.detection.torchvision.module import DetectorModule
-from vindr_det.detection.weights import backbone_state, is_backbone, local_file
+from vindr_det.detection.weights import backbone_state, fitting, is_backbone, local_file
 from vindr_det.errors import InputError
 from vindr_det.files import write_text
 
@@ -42,7 +42,7 @@ def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
     write_text(out / "config.yaml", cfg.dump())
     if cfg.SEED >= 0:
         L.seed_everything(cfg.SEED, workers=True, verbose=False)
-    module = DetectorModule(cfg, [record for record, _ in validation_records(cfg)])
+    module = _module(cfg)
     if last is None:
         load_weights(module.network, cfg.MODEL.WEIGHTS)
     with _quiet():
@@ -61,9 +61,14 @@ def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
-    module = DetectorModule(cfg, [record for record, _ in validation_records(cfg)])
+    module = _module(cfg)
     module.network.load_state_dict(state)
     return module.to(cfg.MODEL.DEVICE).validate(validation_loader(cfg, 0, 1))
+
+
+def _module(cfg: Any) -> DetectorModule:
+    records = [record for record, _ in validation_records(cfg)]
+    return DetectorModule(cfg, records, {record.image_id for record, _ in loss_records(cfg)})
 
 
 def load_weights(network: nn.Module, weights: str) -> None:
@@ -80,13 +85,7 @@ def load_weights(network: nn.Module, weights: str) -> None:
         data = read_file(local_file(weights))
         require_engine(weights, data.get("vindr") or {}, "torchvision")
         state = data.get("model", data)
-    own = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise InputError(f"MODEL.WEIGHTS {weights}: none of its {len(state)} weights has a place in "
-                         "this model")
-    network.load_state_dict(fitting, strict=False)
-    log.info("%s: %d of %d weights loaded", weights, len(fitting), len(own))
+    network.load_state_dict(fitting(weights, state, network.state_dict()), strict=False)
 
 
 def _trainer(cfg: Any, num_gpus: int) -> L.Trainer:

@@ -1,0 +1,71 @@
+import pytest
+from conftest import DEMO
+
+from vindr_det.config import load_config
+from vindr_det.detection.losses import LossMeans
+from vindr_det.detection.splits import loss_records, training_records, validation_records
+
+
+def test_means_by_hand_and_over_ranks():
+    one, two = LossMeans(), LossMeans()
+    one.add({"loss_cls": 1.0, "loss_box": 2.0}, 3, normal=False)
+    one.add({"loss_cls": 0.5}, 1, normal=True)
+    two.add({"loss_cls": 5.0, "loss_box": 0.0}, 1, normal=False)
+    assert LossMeans.merged([one.parts(), two.parts()]).means() == pytest.approx({
+        "validation_loss": (1 * 3 + 5 + 0.5) / 5 + 6 / 5,
+        "validation_loss_cls": 8.5 / 5, "validation_loss_box": 6 / 5,
+        "validation_normal/loss": 0.5, "validation_normal/loss_cls": 0.5,
+        "validation_abnormal/loss": 8 / 4 + 6 / 4, "validation_abnormal/loss_cls": 2.0,
+        "validation_abnormal/loss_box": 1.5,
+    })
+
+
+def test_no_images_of_a_kind_say_nothing():
+    means = LossMeans()
+    assert means.means() == {}
+    means.add({"loss": 1.0}, 2, normal=True)
+    assert not any("abnormal" in key for key in means.means())
+
+
+def test_the_loss_is_over_the_same_share_of_normal_images_as_training(phantoms):
+    cfg = load_config(DEMO, "torchvision", ["VINDR.DATA_ROOT", str(phantoms / "data"),
+                                            "VINDR.NORMAL_RATIO", "0.5"])
+    for chosen in (training_records(cfg), loss_records(cfg)):
+        normal = sum(record.normal for record, _ in chosen)
+        assert normal == round(0.5 * (len(chosen) - normal)) > 0
+    assert len(validation_records(cfg)) == 8 > len(loss_records(cfg))
+
+
+def test_torchvisions_validation_loss_by_hand(phantoms):
+    """The model's own losses on the same images, and neither batch norm nor random numbers move."""
+    import torch
+
+    from vindr_det.detection.torchvision.data import validation_loader
+    from vindr_det.detection.torchvision.model import set_sizes
+    from vindr_det.detection.torchvision.training import _module
+
+    cfg = load_config(DEMO, "torchvision", ["VINDR.DATA_ROOT", str(phantoms / "data"),
+                                            "VINDR.NORMAL_RATIO", "-1", "SOLVER.IMS_PER_BATCH", "3"])
+    torch.manual_seed(0)
+    module = _module(cfg)
+    before = {key: value.clone() for key, value in module.network.state_dict().items()}
+    numbers = torch.random.get_rng_state()
+    measured = module.validate(validation_loader(cfg, 0, 1))
+    assert torch.equal(numbers, torch.random.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in module.network.state_dict().items())
+    network, total, images = module.network, 0.0, 0
+    set_sizes(network, cfg, training=False)
+    network.train()
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()
+    with torch.no_grad():
+        for pixels, targets, _ in validation_loader(cfg, 0, 1):
+            torch.manual_seed(0)
+            for normal in (False, True):
+                rows = [i for i, t in enumerate(targets) if (len(t["boxes"]) == 0) == normal]
+                if rows:
+                    losses = network([pixels[i] for i in rows], [targets[i] for i in rows])
+                    total += float(sum(losses.values())) * len(rows)
+                    images += len(rows)
+    assert images == 8 and measured["validation_loss"] == pytest.approx(total / images, abs=1e-5)
