@@ -119,6 +119,14 @@ def _model_defaults() -> dict[str, Any]:
             "NAME": "", "NUM_FC": 0, "FC_DIM": 1024, "POOLER_RESOLUTION": 14,
             "POOLER_SAMPLING_RATIO": 0, "BBOX_REG_WEIGHTS": (10.0, 10.0, 5.0, 5.0),
         },
+        "RETINANET": {
+            "NUM_CLASSES": 80, "IN_FEATURES": ["p3", "p4", "p5", "p6", "p7"], "NUM_CONVS": 4,
+            "IOU_THRESHOLDS": [0.4, 0.5], "IOU_LABELS": [0, -1, 1], "PRIOR_PROB": 0.01,
+            "SCORE_THRESH_TEST": 0.05, "TOPK_CANDIDATES_TEST": 1000, "NMS_THRESH_TEST": 0.5,
+            "BBOX_REG_WEIGHTS": (1.0, 1.0, 1.0, 1.0), "FOCAL_LOSS_GAMMA": 2.0,
+            "FOCAL_LOSS_ALPHA": 0.25, "SMOOTH_L1_LOSS_BETA": 0.1, "BBOX_REG_LOSS_TYPE": "smooth_l1",
+            "NORM": "",
+        },
         "ROI_MASK_HEAD": {
             "NAME": "MaskRCNNConvUpsampleHead", "NUM_CONV": 0, "CONV_DIM": 256,
             "POOLER_RESOLUTION": 14, "POOLER_SAMPLING_RATIO": 0,
@@ -177,12 +185,11 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str], schema: str) -> None
 
 def check(cfg: CfgNode, source: str) -> None:
     """Refuse values that could only fail later."""
-    expected = {
-        "MODEL.ROI_HEADS.NUM_CLASSES": (cfg.MODEL.ROI_HEADS.NUM_CLASSES, NUM_FINDINGS),
-    }
-    for key, (value, wanted) in expected.items():
-        if value != wanted:
-            raise InputError(f"{source}: {key} is {value}, expected {wanted} (the findings)")
+    dense = cfg.MODEL.META_ARCHITECTURE in ("RetinaNet", "FCOS")
+    part = "RETINANET" if dense else "ROI_HEADS"
+    if cfg.MODEL[part].NUM_CLASSES != NUM_FINDINGS:
+        raise InputError(f"{source}: MODEL.{part}.NUM_CLASSES is {cfg.MODEL[part].NUM_CLASSES}, "
+                         f"expected {NUM_FINDINGS} (the findings)")
     if cfg.VINDR.BEST_METRIC not in METRICS:
         raise InputError(f"{source}: VINDR.BEST_METRIC is {cfg.VINDR.BEST_METRIC!r}, expected one of "
                          f"{', '.join(METRICS)}")

@@ -72,11 +72,11 @@ def augmentations(
         raise InputError("there is no annotated image to augment")
     plain, augmented = (SampleReader.from_config(cfg, is_train) for is_train in (False, True))
     rows = []
-    for record, path in items:
+    for row, (record, path) in enumerate(items):
         truth, cells = record.truth, []
-        for seed in range(columns + 1):
-            sample = (augmented if seed else plain)(path, record.height, record.width, truth.boxes,
-                                                    truth.labels, seed)
+        for column in range(columns + 1):
+            reader, seed = (augmented if column else plain), row * columns + column
+            sample = reader(path, record.height, record.width, truth.boxes, truth.labels, seed)
             boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels)
             height, width = sample.image.shape
             picture = overlay(sample.image, boxes, None, height, width, longest=cell)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vindr_det.detection.order import Ticket, batch_part, training_order
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.splits import training_records, validation_records
+from vindr_det.detection.torchvision.model import first_label
 from vindr_det.records import Record
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
@@ -19,18 +20,21 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
 class RecordDataset(Dataset):
     """One item: image (3, H, W) float 0..255; target with ``boxes`` (N, 4) xyxy, ``labels`` (N,)
-    from 1, and ``masks`` (N, H, W) where asked for; and the image id.
+    and ``masks`` (N, H, W) where asked for; and the image id.
 
     Args:
         items: records, each with its folder.
         reader: reads and augments.
         masks: fill each box with a mask.
+        first_label: the label of class 0.
     """
 
     def __init__(
         self, items: Sequence[tuple[Record, Path]], reader: SampleReader, masks: bool = False,
+        first_label: int = 1,
     ) -> None:
-        self.items, self.reader, self.masks = list(items), reader, masks
+        self.items, self.reader = list(items), reader
+        self.masks, self.first_label = masks, first_label
 
     def __len__(self) -> int:
         return len(self.items)
@@ -43,7 +47,7 @@ class RecordDataset(Dataset):
         pixels, boxes = sample.image, sample.boxes
         target = {
             "boxes": torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-            "labels": torch.as_tensor(sample.labels) + 1,
+            "labels": torch.as_tensor(sample.labels) + self.first_label,
         }
         if self.masks:
             target["masks"] = _filled(boxes, pixels.shape)
@@ -69,7 +73,8 @@ def collate(items: Sequence[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:
 def train_loader(cfg: Any, rank: int, world: int, start: int) -> DataLoader:
     """Endless batches of DATASETS.TRAIN; ``start`` iterations have been done already."""
     items = training_records(cfg)
-    dataset = RecordDataset(items, SampleReader.from_config(cfg, True), cfg.MODEL.MASK_ON)
+    dataset = RecordDataset(items, SampleReader.from_config(cfg, True), cfg.MODEL.MASK_ON,
+                            first_label(cfg))
     order = training_order(cfg, [record for record, _ in items], rank, world, start)
     return _loader(cfg, dataset, batch_part(cfg, world), order)
 
@@ -77,7 +82,8 @@ def train_loader(cfg: Any, rank: int, world: int, start: int) -> DataLoader:
 def validation_loader(cfg: Any, rank: int, world: int) -> DataLoader:
     """This rank's share of VINDR.VALIDATION, once, in order."""
     items = validation_records(cfg)[rank::world]
-    dataset = RecordDataset(items, SampleReader.from_config(cfg, False), cfg.MODEL.MASK_ON)
+    dataset = RecordDataset(items, SampleReader.from_config(cfg, False), cfg.MODEL.MASK_ON,
+                            first_label(cfg))
     return _loader(cfg, dataset, batch_part(cfg, world), None)
 
 

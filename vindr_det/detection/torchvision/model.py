@@ -1,16 +1,17 @@
-"""Detectron2's keys to torchvision's Faster and Mask R-CNN."""
+"""Detectron2's keys to torchvision's Faster and Mask R-CNN, RetinaNet and FCOS."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from torchvision.models import resnet
-from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.poolers import initLevelMapper
 
 from vindr_det.categories import NUM_FINDINGS
@@ -19,8 +20,11 @@ from vindr_det.errors import InputError
 _NORMS = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d}
 
 # Keys whose value names a part that only Detectron2 can swap; torchvision has just this one.
-_ONLY = {
-    "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+_ALWAYS = {
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "SOLVER.WARMUP_METHOD": "linear",
+}
+_RCNN = {
     "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
     "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
     "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
@@ -30,8 +34,22 @@ _ONLY = {
     "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
     "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
     "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
-    "SOLVER.WARMUP_METHOD": "linear",
+}
+_DENSE = {
+    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
+    "MODEL.MASK_ON": False,
+    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
+    "MODEL.RETINANET.IN_FEATURES": ["p3", "p4", "p5", "p6", "p7"],
+    "MODEL.RETINANET.NUM_CONVS": 4,
+    "MODEL.RETINANET.IOU_LABELS": [0, -1, 1],
+    "MODEL.RETINANET.PRIOR_PROB": 0.01,
+    "MODEL.RETINANET.BBOX_REG_WEIGHTS": [1.0, 1.0, 1.0, 1.0],
+    "MODEL.RETINANET.FOCAL_LOSS_GAMMA": 2.0,
+    "MODEL.RETINANET.FOCAL_LOSS_ALPHA": 0.25,
+    "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": "smooth_l1",
+    "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": 0.0,
+    "MODEL.RETINANET.NORM": "",
 }
 
 
@@ -41,13 +59,15 @@ def check(cfg: Any) -> None:
     Raises:
         InputError: names the key, its value and what was expected.
     """
-    for key, only in _ONLY.items():
+    _expect(cfg, "MODEL.META_ARCHITECTURE", ("GeneralizedRCNN", "RetinaNet", "FCOS"))
+    rcnn = cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+    for key, only in (_ALWAYS | (_RCNN if rcnn else _DENSE)).items():
         _expect(cfg, key, (only,))
     depths = (18, 34, 50, 101, 152)
     _expect(cfg, "MODEL.RESNETS.DEPTH", depths)
     _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
     _expect(cfg, "MODEL.BACKBONE.FREEZE_AT", (0, 1, 2, 3, 4, 5))
-    _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "none"))
+    _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "vertical", "none"))
     bottleneck = cfg.MODEL.RESNETS.DEPTH >= 50
     _expect(cfg, "MODEL.RESNETS.RES2_OUT_CHANNELS", (256 if bottleneck else 64,))
     if bottleneck:
@@ -66,22 +86,28 @@ def _expect(cfg: Any, key: str, allowed: Sequence[Any]) -> None:
                          "detectron2 engine may take it")
 
 
-def build_model(cfg: Any) -> FasterRCNN:
-    """Faster R-CNN, or Mask R-CNN with MODEL.MASK_ON, from random weights.
+def first_label(cfg: Any) -> int:
+    """What torchvision calls class 0: R-CNNs keep 0 for the background, dense detectors have none."""
+    return 1 if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" else 0
 
-    Input images are (3, H, W) float, 0..255; labels are 1..14, 0 being the background.
+
+def build_model(cfg: Any) -> nn.Module:
+    """The detector that MODEL.META_ARCHITECTURE and MASK_ON name, from random weights.
+
+    Input images are (3, H, W) float, 0..255; labels begin at :func:`first_label`.
     """
     check(cfg)
+    build = {"GeneralizedRCNN": _build_rcnn, "RetinaNet": _build_retinanet, "FCOS": _build_fcos}
+    sizes = {"min_size": tuple(cfg.INPUT.MIN_SIZE_TRAIN), "max_size": cfg.INPUT.MAX_SIZE_TRAIN,
+             "image_mean": list(cfg.MODEL.PIXEL_MEAN), "image_std": list(cfg.MODEL.PIXEL_STD)}
+    return build[cfg.MODEL.META_ARCHITECTURE](cfg, sizes)
+
+
+def _build_rcnn(cfg: Any, sizes: dict[str, Any]) -> FasterRCNN:
     model, rpn, heads = cfg.MODEL, cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS
     backbone = build_backbone(cfg)
-    anchors = _anchors(cfg)
-    box_head = _fc_head(cfg, backbone.out_channels)
-    options = {
-        "min_size": tuple(cfg.INPUT.MIN_SIZE_TRAIN),
-        "max_size": cfg.INPUT.MAX_SIZE_TRAIN,
-        "image_mean": list(model.PIXEL_MEAN),
-        "image_std": list(model.PIXEL_STD),
-        "rpn_anchor_generator": anchors,
+    options = sizes | {
+        "rpn_anchor_generator": _anchors(cfg, len(rpn.IN_FEATURES)),
         "rpn_pre_nms_top_n_train": rpn.PRE_NMS_TOPK_TRAIN,
         "rpn_pre_nms_top_n_test": rpn.PRE_NMS_TOPK_TEST,
         "rpn_post_nms_top_n_train": rpn.POST_NMS_TOPK_TRAIN,
@@ -92,7 +118,7 @@ def build_model(cfg: Any) -> FasterRCNN:
         "rpn_batch_size_per_image": rpn.BATCH_SIZE_PER_IMAGE,
         "rpn_positive_fraction": rpn.POSITIVE_FRACTION,
         "box_roi_pool": _pool(model.ROI_BOX_HEAD),
-        "box_head": box_head,
+        "box_head": _fc_head(cfg, backbone.out_channels),
         "box_predictor": FastRCNNPredictor(model.ROI_BOX_HEAD.FC_DIM, NUM_FINDINGS + 1),
         "box_score_thresh": heads.SCORE_THRESH_TEST,
         "box_nms_thresh": heads.NMS_THRESH_TEST,
@@ -108,19 +134,45 @@ def build_model(cfg: Any) -> FasterRCNN:
     return network
 
 
+def _build_retinanet(cfg: Any, sizes: dict[str, Any]) -> RetinaNet:
+    """Lin et al., "Focal loss for dense object detection", 2017."""
+    node = cfg.MODEL.RETINANET
+    return RetinaNet(
+        build_backbone(cfg), NUM_FINDINGS, **sizes, **_dense_test(cfg),
+        anchor_generator=_anchors(cfg, len(node.IN_FEATURES)),
+        bg_iou_thresh=node.IOU_THRESHOLDS[0], fg_iou_thresh=node.IOU_THRESHOLDS[1],
+    )
+
+
+def _build_fcos(cfg: Any, sizes: dict[str, Any]) -> FCOS:
+    """Tian et al., "FCOS", 2019; needs no anchors."""
+    return FCOS(build_backbone(cfg), NUM_FINDINGS, **sizes, **_dense_test(cfg))
+
+
+def _dense_test(cfg: Any) -> dict[str, Any]:
+    node = cfg.MODEL.RETINANET
+    return {"score_thresh": node.SCORE_THRESH_TEST, "nms_thresh": node.NMS_THRESH_TEST,
+            "topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "detections_per_img": cfg.TEST.DETECTIONS_PER_IMAGE}
+
+
 def build_backbone(cfg: Any) -> BackboneWithFPN:
-    """ResNet with a feature pyramid; the first FREEZE_AT stages are not trained."""
+    """ResNet with a feature pyramid; the first FREEZE_AT stages are not trained.
+
+    The pyramid of R-CNNs has levels 2 to 6, that of dense detectors 3 to 7.
+    """
     node = cfg.MODEL.RESNETS
     body = getattr(resnet, f"resnet{node.DEPTH}")(weights=None, norm_layer=_NORMS[node.NORM])
     stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     for stage in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
         for name in stage:
             getattr(body, name).requires_grad_(False)
-    base = body.inplanes // 8
-    return BackboneWithFPN(
-        body, {f"layer{i}": str(i - 1) for i in range(1, 5)},
-        [base * 2**i for i in range(4)], cfg.MODEL.FPN.OUT_CHANNELS,
-    )
+    dense = cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"
+    levels, base = range(2 if dense else 1, 5), body.inplanes // 8
+    channels = [base * 2 ** (level - 1) for level in levels]
+    extra = LastLevelP6P7(channels[-1], cfg.MODEL.FPN.OUT_CHANNELS) if dense else None
+    return BackboneWithFPN(body, {f"layer{i}": str(i - levels[0]) for i in levels}, channels,
+                           cfg.MODEL.FPN.OUT_CHANNELS, extra_blocks=extra)
 
 
 def _initialise_like_detectron2(network: nn.Module) -> None:
@@ -132,9 +184,9 @@ def _initialise_like_detectron2(network: nn.Module) -> None:
     nn.init.zeros_(predictor.bbox_pred.bias)
 
 
-def _anchors(cfg: Any) -> AnchorGenerator:
+def _anchors(cfg: Any, levels: int) -> AnchorGenerator:
     """One list of sizes and ratios a pyramid level; a single list of ratios serves all levels."""
-    node, levels = cfg.MODEL.ANCHOR_GENERATOR, len(cfg.MODEL.RPN.IN_FEATURES)
+    node = cfg.MODEL.ANCHOR_GENERATOR
     sizes, ratios = list(node.SIZES), list(node.ASPECT_RATIOS)
     ratios = ratios * levels if len(ratios) == 1 else ratios
     if len(sizes) != levels or len(ratios) != levels:
@@ -176,7 +228,7 @@ def _mask_rcnn(cfg: Any, backbone: nn.Module, options: dict[str, Any]) -> MaskRC
     )
 
 
-def set_sizes(network: FasterRCNN, cfg: Any, training: bool) -> None:
+def set_sizes(network: Any, cfg: Any, training: bool) -> None:
     """Torchvision draws the training sizes but tests at the last of them; give it ours instead."""
     if training:
         sizes, longest = tuple(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN

@@ -22,7 +22,7 @@ from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.torchvision.data import Batch
-from vindr_det.detection.torchvision.model import build_model, set_sizes
+from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
 from vindr_det.errors import DivergedError, InputError
 from vindr_det.predictions import Predictions
@@ -95,7 +95,7 @@ class DetectorModule(L.LightningModule):
         for image_id, output, image in zip(image_ids, self.network(images), images, strict=True):
             record = self._record_of[image_id]
             scale = torch.tensor([record.width / image.shape[2], record.height / image.shape[1]])
-            found = to_predictions(output, scale.repeat(2).double().numpy())
+            found = to_predictions(output, scale.repeat(2).double().numpy(), first_label(self.cfg))
             self._found[image_id] = found
 
     def _measured(self) -> dict[str, float]:

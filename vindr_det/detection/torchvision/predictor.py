@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vindr_det.detection.samples import SampleReader, to_rgb
-from vindr_det.detection.torchvision.model import build_model, set_sizes
+from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.predictions import Predictions, drop_degenerate
 
 
@@ -28,6 +28,7 @@ class TorchvisionPredictor:
         self.network.eval().to(self.device)
         set_sizes(self.network, cfg, training=False)
         self.reader = SampleReader.from_config(cfg, is_train=False)
+        self.first_label = first_label(cfg)
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Predictions:
@@ -35,13 +36,14 @@ class TorchvisionPredictor:
         small = self.reader.to_size(image)
         output = self.network([torch.from_numpy(to_rgb(small)).to(self.device)])[0]
         x, y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
-        return to_predictions(output, np.array([x, y, x, y]))
+        return to_predictions(output, np.array([x, y, x, y]), self.first_label)
 
 
-def to_predictions(output: dict[str, Tensor], scale: Any = 1.0) -> Predictions:
-    """Torchvision's output on one image as Predictions; ``scale`` multiplies the boxes."""
+def to_predictions(output: dict[str, Tensor], scale: Any, first_label: int) -> Predictions:
+    """Torchvision's output on one image as Predictions; ``scale`` multiplies the boxes, and
+    ``first_label`` is what it calls class 0."""
     return drop_degenerate(
         output["boxes"].double().cpu().numpy() * scale,
         output["scores"].double().cpu().numpy(),
-        output["labels"].cpu().numpy() - 1,
+        output["labels"].cpu().numpy() - first_label,
     )
