@@ -80,6 +80,16 @@ def test_predict_from_a_checkpoint_alone(tool, trained, phantoms, tmp_path):
     assert "broken, which the annotations lack" in one_line(scored)
 
 
+def test_predict_looks_several_times(tool, trained, phantoms, tmp_path):
+    args = ["--weights", trained("torchvision") / "model_final.pth", "--images", phantoms / "raw/test",
+            "--out", tmp_path / "s.csv"]
+    assert "--tta-scales [0.0]: expected numbers above 0" in one_line(
+        tool("predict.py", *args, "--tta-scales", "0"))
+    result = tool("predict.py", *args, "--tta", "--tta-scales", "0.8", "1.2")
+    assert result.returncode == 0, result.stderr
+    assert "6 images" in result.stdout and "checked" in result.stdout
+
+
 def test_predict_refuses_an_empty_folder_and_unreadable_ones(tool, trained, tmp_path):
     weights = trained("torchvision") / "model_final.pth"
     images = tmp_path / "images"

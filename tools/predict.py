@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
     parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion")
+    parser.add_argument("--tta", action="store_true", help="look at each image mirrored too")
+    parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
+                        help="look at these factors of the test size, mirrored too")
     args = parser.parse_args(argv)
 
     from vindr_det import pipeline, submission
@@ -41,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = args.images or pipeline.test_images(weights[0])
     engine = None if args.engine == "auto" else args.engine
     predictors = pipeline.load_predictors(weights, engine)
+    if args.tta or args.tta_scales:
+        from vindr_det.detection.tta import Augmented
+
+        predictors = [Augmented(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
     if args.classifier:
         from vindr_det.classification.model import Classifier

@@ -18,8 +18,11 @@ log = logging.getLogger(__name__)
 class Predictor(Protocol):
     """A trained detector."""
 
-    def __call__(self, image: NDArray[np.uint8]) -> Predictions:
-        """Detections on one (H, W) uint8 image, in that image's pixels."""
+    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
+        """Detections on one (H, W) uint8 image, in that image's pixels.
+
+        ``scale`` multiplies the sizes of INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
+        """
 
 
 class Engine(Protocol):

@@ -27,14 +27,14 @@ class Detectron2Predictor:
         self.model.load_state_dict(state, strict=True)
         self.model.eval()
         self.reader = SampleReader.from_config(cfg, is_train=False)
-        self.resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        self.edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8]) -> Predictions:
-        """Detections on one (H, W) uint8 image."""
+    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
+        """See :class:`vindr_det.detection.engine.Predictor`."""
         height, width = image.shape
         aug_input = T.AugInput(self.reader.to_size(image))
-        self.resize(aug_input)
+        T.ResizeShortestEdge(*(round(edge * scale) for edge in self.edges))(aug_input)
         tensor = torch.from_numpy(to_rgb(aug_input.image))
         output = self.model([{"image": tensor, "height": height, "width": width}])
         return to_predictions(output[0]["instances"])

@@ -228,10 +228,11 @@ def _mask_rcnn(cfg: Any, backbone: nn.Module, options: dict[str, Any]) -> MaskRC
     )
 
 
-def set_sizes(network: Any, cfg: Any, training: bool) -> None:
+def set_sizes(network: Any, cfg: Any, training: bool, scale: float = 1.0) -> None:
     """Torchvision draws the training sizes but tests at the last of them; give it ours instead."""
     if training:
         sizes, longest = tuple(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN
     else:
-        sizes, longest = (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST
+        sizes = (round(cfg.INPUT.MIN_SIZE_TEST * scale),)
+        longest = round(cfg.INPUT.MAX_SIZE_TEST * scale)
     network.transform.min_size, network.transform.max_size = sizes, longest

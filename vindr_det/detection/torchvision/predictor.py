@@ -26,13 +26,14 @@ class TorchvisionPredictor:
         self.network = build_model(cfg)
         self.network.load_state_dict(state, strict=True)
         self.network.eval().to(self.device)
-        set_sizes(self.network, cfg, training=False)
+        self.cfg = cfg
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.first_label = first_label(cfg)
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8]) -> Predictions:
-        """Detections on one (H, W) uint8 image."""
+    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
+        """See :class:`vindr_det.detection.engine.Predictor`."""
+        set_sizes(self.network, self.cfg, training=False, scale=scale)
         small = self.reader.to_size(image)
         output = self.network([torch.from_numpy(to_rgb(small)).to(self.device)])[0]
         x, y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
