@@ -11,7 +11,7 @@ from conftest import DEMO, ROOT, TINY
 
 from vindr_det.detection.checkpoint import read_file
 
-LONG = ["SOLVER.MAX_ITER", "40", "SOLVER.STEPS", "(30,)", "TEST.EVAL_PERIOD", "10",
+LONG = ["SOLVER.MAX_ITER", "40", "SOLVER.STEPS", "(30,)", "TEST.EVAL_PERIOD", "20",
         "SOLVER.CHECKPOINT_PERIOD", "20", "VINDR.EMA_DECAY", "0.9", "VINDR.REPEAT_THRESHOLD", "0.3",
         "INPUT.RANDOM_FLIP", "horizontal"]
 

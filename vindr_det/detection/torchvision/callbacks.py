@@ -173,12 +173,14 @@ class BestAndFinal(AfterStep):
                 torch.save(data, temporary)
 
     def _save_state(self, trainer: L.Trainer) -> None:
-        folder = Path(self.cfg.OUTPUT_DIR)
-        with atomic_path(folder / f"state_{trainer.global_step:07d}.ckpt") as temporary:
+        target = Path(self.cfg.OUTPUT_DIR) / f"state_{trainer.global_step:07d}.ckpt"
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(target)  # takes part, but writes nothing
+            return
+        with atomic_path(target) as temporary:
             trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            for old in saved_states(folder)[: -self.cfg.VINDR.KEEP_CHECKPOINTS]:
-                old.unlink(missing_ok=True)
+        for old in saved_states(target.parent)[: -self.cfg.VINDR.KEEP_CHECKPOINTS]:
+            old.unlink(missing_ok=True)
 
 
 def saved_states(folder: Path) -> list[Path]:
