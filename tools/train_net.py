@@ -3,6 +3,8 @@
 
     python tools/train_net.py --config configs/vindr_frcnn.yaml
     python tools/train_net.py --config configs/vindr_frcnn.yaml --num-gpus 4 SOLVER.IMS_PER_BATCH 16
+    python tools/train_net.py --config configs/vindr_frcnn.yaml --num-gpus 4 --num-machines 2 \\
+        --machine-rank 0 --dist-url tcp://machine-0:29500    # and rank 1 on the other
     python tools/train_net.py --config configs/vindr_frcnn.yaml --resume
     python tools/train_net.py --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
 
@@ -19,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", "--config-file", required=True, help="YAML file")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"])
-    parser.add_argument("--num-gpus", type=int, default=0, help="0 or 1: as MODEL.DEVICE says")
+    parser.add_argument("--num-gpus", type=int, default=1,
+                        help="GPUs a machine, or CPU processes with MODEL.DEVICE cpu")
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0, help="of this machine, from 0")
+    parser.add_argument("--dist-url", default="auto", help="tcp://host:port of machine 0")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--eval-only", action="store_true", help="score MODEL.WEIGHTS and stop")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
@@ -29,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.detection import engine as engines
     from vindr_det.errors import InputError
 
+    launch = engines.Launch(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
     wanted = args.engine or requested_engine(args.config, args.opts)
     name = engines.choose(wanted)
     cfg = load_config(args.config, name, args.opts)
@@ -43,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for key, value in engine.evaluate(cfg, state).items():
             print(f"{key:40} {value:.4f}")
         return
-    engine.train(cfg, args.resume, args.num_gpus)
+    engine.train(cfg, args.resume, launch)
     print(f"trained: {cfg.OUTPUT_DIR}/model_best.pth")
 
 

@@ -131,3 +131,40 @@ def test_best_model_survives_a_resume():
         latest[0] = ({"m": value}, iteration)
         second.after_step()
     assert saved == [0.3, 0.6, 0.7]
+
+
+@pytest.mark.parametrize("kind", [
+    pytest.param("theirs", marks=pytest.mark.xfail(strict=True, reason="it forgets across a resume")),
+    "ours"])
+def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
+    """Detectron2's BestCheckpointer against ours: a worse evaluation after a resume saves nothing."""
+    from types import SimpleNamespace
+
+    from detectron2.engine.hooks import BestCheckpointer
+    from detectron2.utils.events import EventStorage
+
+    from vindr_det.detection.best import Best
+    from vindr_det.detection.detectron2 import BestModel
+
+    saved = []
+    checkpointer = SimpleNamespace(save=lambda name, **_: saved.append(name))
+
+    def run(values, state):
+        with EventStorage() as storage:
+            latest = [({}, -1)]
+            hook = (BestCheckpointer(1, checkpointer, "m") if kind == "theirs" else
+                    BestModel(Best("m"), lambda: checkpointer.save("best"), lambda: latest[0]))
+            hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=99)
+            if state:
+                hook.load_state_dict(state)
+            for iteration, value in values:
+                hook.trainer.iter = storage.iter = iteration
+                storage.put_scalar("m", value)
+                latest[0] = ({"m": value}, iteration)
+                hook.after_step()
+            return hook.state_dict()
+
+    state = run([(0, 0.5), (1, 0.6)], None)
+    assert len(saved) == 2
+    run([(2, 0.4)], state)
+    assert len(saved) == 2

@@ -2,7 +2,9 @@
 
 import importlib.util
 import logging
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +15,34 @@ from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """On how many processes a training runs.
+
+    Attributes:
+        processes: a machine: GPUs, or CPU processes where MODEL.DEVICE is cpu.
+        machines: in all.
+        rank: of this machine, from 0.
+        url: ``tcp://host:port`` of machine 0; ``auto`` for one machine alone.
+
+    Raises:
+        InputError: a number is out of range, or the url does not say where machine 0 is.
+    """
+
+    processes: int = 1
+    machines: int = 1
+    rank: int = 0
+    url: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.processes < 1 or self.machines < 1 or not 0 <= self.rank < self.machines:
+            raise InputError(f"--num-gpus {self.processes} --num-machines {self.machines} "
+                             f"--machine-rank {self.rank}: expected at least 1, at least 1, and 0 to "
+                             "below the number of machines")
+        if self.machines > 1 and not re.fullmatch(r"tcp://[^:/]+:\d+", self.url):
+            raise InputError(f"--dist-url {self.url}: expected tcp://host:port of machine 0")
 
 
 class Predictor(Protocol):
@@ -28,7 +58,7 @@ class Predictor(Protocol):
 class Engine(Protocol):
     """What an engine module offers."""
 
-    def train(self, cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+    def train(self, cfg: Any, resume: bool = False, launch: Launch = Launch()) -> None:
         """Train as ``cfg`` says.
 
         ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object a line),

@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import detectron2.utils.comm as comm
-from detectron2.engine import launch
+from detectron2.engine import launch as detectron2_launch
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
+from vindr_det.detection.engine import Launch
 from vindr_det.files import write_text
 
 log = logging.getLogger(__name__)
+_ALONE = Launch()
 
 
-def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
     """See :class:`vindr_det.detection.engine.Engine`."""
-    launch(_train_worker, max(num_gpus, 1), dist_url="auto", args=(cfg, resume))
+    detectron2_launch(_train_worker, launch.processes, launch.machines, launch.rank, launch.url,
+                      args=(cfg, resume))
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:

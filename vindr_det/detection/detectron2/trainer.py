@@ -13,7 +13,7 @@ import detectron2.utils.comm as comm
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, hooks
+from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils.events import EventStorage, JSONWriter
 from torch.utils.data import DataLoader
@@ -114,11 +114,22 @@ class VindrTrainer(DefaultTrainer):
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
         self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
         self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
-        super().__init__(cfg)
-        made = self._trainer
-        mixed = cfg.SOLVER.AMP.ENABLED and str(cfg.MODEL.DEVICE).startswith("cuda")
-        self._trainer = VindrStep(made.model, made.data_loader, made.optimizer, cfg.VINDR.ACCUMULATE,
-                                  mixed)
+        # Not DefaultTrainer's: that one wraps the model for GPUs alone, and makes a step of its own.
+        TrainerBase.__init__(self)
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        cuda = str(cfg.MODEL.DEVICE).startswith("cuda")
+        model = create_ddp_model(model, broadcast_buffers=False,
+                                 device_ids=[comm.get_local_rank()] if cuda else None)
+        self._trainer = VindrStep(model, self.build_train_loader(cfg), optimizer, cfg.VINDR.ACCUMULATE,
+                                  cfg.SOLVER.AMP.ENABLED and cuda)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        me = weakref.proxy(self)
+        self.checkpointer = VindrCheckpointer(model, cfg.OUTPUT_DIR, describe=lambda: me._metadata(),
+                                              trainer=me)
+        self.register_hooks(self.build_hooks())
 
     def _metadata(self) -> dict[str, Any]:
         return metadata(self.cfg, self.iter + 1, self._latest[0])
@@ -199,9 +210,6 @@ class VindrTrainer(DefaultTrainer):
     def build_hooks(self) -> list[Any]:
         """Validation loss, evaluation and best model before the writers, so that all is written."""
         me = weakref.proxy(self)
-        # DefaultTrainer has made its own checkpointer just before it asks for the hooks.
-        self.checkpointer = VindrCheckpointer(
-            self._trainer.model, self.cfg.OUTPUT_DIR, describe=lambda: me._metadata(), trainer=me)
         self._states = SaveStates(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD,
                                   self.cfg.VINDR.KEEP_CHECKPOINTS)
         period = self.cfg.TEST.EVAL_PERIOD

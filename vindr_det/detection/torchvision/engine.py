@@ -6,14 +6,17 @@ Lightning is imported by training alone: prediction starts seconds sooner withou
 from collections.abc import Mapping
 from typing import Any
 
+from vindr_det.detection.engine import Launch
 from vindr_det.detection.torchvision.predictor import TorchvisionPredictor
 
+_ALONE = Launch()
 
-def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+
+def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
     """See :class:`vindr_det.detection.engine.Engine`."""
     from vindr_det.detection.torchvision import training
 
-    training.train(cfg, resume, num_gpus)
+    training.train(cfg, resume, launch)
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from vindr_det.detection.checkpoint import read_file, require_engine
+from vindr_det.detection.engine import Launch
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.splits import loss_records, validation_records
 from vindr_det.detection.torchvision.callbacks import (
@@ -32,7 +34,7 @@ from vindr_det.files import write_text
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
+def train(cfg: Any, resume: bool, launch: Launch) -> None:
     """As :meth:`vindr_det.detection.engine.Engine.train`."""
     check(cfg)
     out = Path(cfg.OUTPUT_DIR)
@@ -46,7 +48,7 @@ def train(cfg: Any, resume: bool = False, num_gpus: int = 0) -> None:
     if last is None:
         load_weights(module.network, cfg.MODEL.WEIGHTS)
     with _quiet():
-        trainer = _trainer(cfg, num_gpus)
+        trainer = _trainer(cfg, launch)
         rank, world = trainer.global_rank, trainer.world_size
         metrics, best = MetricsFile(cfg.OUTPUT_DIR), BestAndFinal(cfg)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
@@ -88,15 +90,18 @@ def load_weights(network: nn.Module, weights: str) -> None:
     network.load_state_dict(fitting(weights, state, network.state_dict()), strict=False)
 
 
-def _trainer(cfg: Any, num_gpus: int) -> L.Trainer:
+def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
     solver = cfg.SOLVER
     clip = solver.CLIP_GRADIENTS
     if clip.ENABLED and clip.CLIP_TYPE not in ("value", "full_model"):
         raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
                          "engine takes 'value' or 'full_model'")
     accelerator = _accelerator(cfg)
+    if launch.machines > 1:  # where Lightning looks for them
+        host, port = launch.url.removeprefix("tcp://").split(":")
+        os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
     return L.Trainer(
-        accelerator=accelerator, devices=max(num_gpus, 1),
+        accelerator=accelerator, devices=launch.processes, num_nodes=launch.machines,
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision="16-mixed" if solver.AMP.ENABLED and accelerator == "gpu" else "32-true",
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
