@@ -25,9 +25,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--fold {args.fold}: expected a number or all")
 
     from vindr_det.classification.config import load_config
-    from vindr_det.classification.train import train
 
     cfg = load_config(args.config, args.opts)
+
+    from vindr_det.classification.train import train  # seconds; a wrong path should not cost them
+
     folds = None if args.fold == "all" else [int(args.fold)]
     for key, value in train(cfg, folds).items():
         print(f"{key:12} {value:.4f}")
