@@ -157,3 +157,26 @@ def test_only_boxes_that_enough_readers_drew_are_trained_on(phantoms):
         images[fewest] = {record.image_id for record in records if record.normal}
     assert counts[1] > counts[2] > counts[3] > 0
     assert images[1] == images[2] == images[3]  # an image that lost its boxes is not a normal one
+
+
+def test_a_resume_never_takes_up_an_earlier_training(engine, phantoms, tmp_path):
+    """A long training, then a fresh short one in the same folder, then a resume of the short one."""
+    period = ("SOLVER.CHECKPOINT_PERIOD", "1", "VINDR.KEEP_CHECKPOINTS", "2", "TEST.EVAL_PERIOD", "0")
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "5", *period)
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "2", *period)
+    assert sorted(path.stem for path in tmp_path.glob("state_*")) == ["state_0000001", "state_0000002"]
+    train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "3", *period, resume=True)
+    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 3
+    assert [line["iteration"] for line in losses(tmp_path) if "total_loss" in line] == [1, 2]
+
+
+def test_keeping_the_latest(tmp_path):
+    from vindr_det.detection import states
+
+    for done in (10, 20, 30, 90):
+        (tmp_path / f"{states.name_of(done)}.pth").touch()
+    (tmp_path / "state_0000005.ckpt").touch()
+    assert [states.iterations_of(path) for path in states.saved(tmp_path, ".pth")] == [10, 20, 30, 90]
+    states.keep_latest(tmp_path, ".pth", done=30, keep=2)
+    assert [states.iterations_of(path) for path in states.saved(tmp_path, ".pth")] == [20, 30]
+    assert (tmp_path / "state_0000005.ckpt").exists()

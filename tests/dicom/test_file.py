@@ -58,6 +58,17 @@ def test_refused_with_a_reason(tmp_path, tags, message):
         read_dicom(write(tmp_path / "a.dcm", RAMP, **tags))
 
 
+@pytest.mark.parametrize("tag", ["NumberOfFrames", "WindowCenter", "RescaleSlope"])
+def test_a_number_that_is_none_is_a_damaged_file(tmp_path, tag):
+    """pydicom parses a value when it is asked for, long after the file was read."""
+    path = write(tmp_path / "a.dcm", RAMP, **{"WindowWidth": "5", "RescaleIntercept": "0", tag: "77"})
+    content = path.read_bytes()
+    assert content.count(b"\x02\x0077") == 1  # length and text
+    path.write_bytes(content.replace(b"\x02\x0077", b"\x02\x00xx"))
+    with pytest.raises(InputError, match=re.escape(f"{path}: damaged DICOM file")):
+        read_dicom(path)
+
+
 @pytest.mark.parametrize("tags, message", [
     ({"PixelRepresentation": 1}, "samples are unsigned, the header says signed"),
     ({"Rows": 48}, "stream holds 96 rows, 128 columns and 1 channels, the header says 48, 128"),

@@ -47,13 +47,22 @@ def read_dicom(path: str | Path, target: Target | None = None) -> DecodedImage:
     with warnings.catch_warnings():
         # Files in the wild break small rules (ages, UIDs); the pixels are what we came for.
         warnings.simplefilter("ignore")
-        dataset = _read(path)
-        _require_gray_frame(path, dataset)
-        stream, header = _stream(dataset)
-        flags = _flags(path, dataset, header)
-        stored, reduced = _decode(path, dataset, stream, header, target)
-        flags += _out_of_range(dataset, stored, reduced)
-        pixels, window = _grays(path, dataset, stored, target)
+        try:
+            return _read_gray(path, target)
+        except InputError:
+            raise
+        except Exception as error:  # values are parsed when they are asked for, so anywhere
+            raise InputError(f"{path}: damaged DICOM file ({error})") from error
+
+
+def _read_gray(path: str | Path, target: Target | None) -> DecodedImage:
+    dataset = _read(path)
+    _require_gray_frame(path, dataset)
+    stream, header = _stream(dataset)
+    flags = _flags(path, dataset, header)
+    stored, reduced = _decode(path, dataset, stream, header, target)
+    flags += _out_of_range(dataset, stored, reduced)
+    pixels, window = _grays(path, dataset, stored, target)
     return DecodedImage(
         pixels=pixels, height=int(dataset.Rows), width=int(dataset.Columns),
         syntax=str(dataset.file_meta.TransferSyntaxUID.name), bits=int(dataset.BitsStored),
@@ -69,8 +78,6 @@ def _read(path: str | Path) -> Dataset:
         pixels = "PixelData" in dataset and bool(dataset.PixelData)
     except InvalidDicomError as error:
         raise InputError(f"{path}: not a DICOM file") from error
-    except Exception as error:  # a damaged file can break the parser anywhere
-        raise InputError(f"{path}: damaged DICOM file ({error})") from error
     if "TransferSyntaxUID" not in dataset.file_meta:
         raise InputError(f"{path}: no TransferSyntaxUID, so its pixels cannot be decoded")
     if not pixels:
@@ -105,10 +112,7 @@ def _require_gray_frame(path: str | Path, dataset: Dataset) -> None:
 
 
 def _whole(dataset: Dataset, key: str, default: int) -> int:
-    try:
-        return int(dataset.get(key, default) or default)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{key} {dataset.get(key)!r}, expected a whole number") from error
+    return int(dataset.get(key, default) or default)
 
 
 def _joined(value: object) -> str:

@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from vindr_det.detection import random_state
+from vindr_det.detection import random_state, states
 from vindr_det.detection.best import Best
 from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.losses import LossMeans
@@ -123,6 +123,7 @@ class AverageWeights(HookBase):
             self.averaged = Averaged(unwrapped(self.trainer.model), self.decay)
             if self._resumed is not None:
                 self.averaged.load_state_dict(self._resumed)
+                self._resumed = None
 
     def after_step(self) -> None:
         """Take one step in."""
@@ -188,10 +189,9 @@ class SaveStates(HookBase):
 
     def save(self) -> None:
         """Save now."""
-        self.checkpointer.save(f"state_{self.trainer.iter + 1:07d}")
-        folder = Path(self.checkpointer.save_dir)
-        for old in sorted(folder.glob("state_*.pth"))[: -self.keep]:
-            old.unlink(missing_ok=True)
+        done = self.trainer.iter + 1
+        self.checkpointer.save(states.name_of(done))
+        states.keep_latest(self.checkpointer.save_dir, ".pth", done, self.keep)
 
 
 class RandomState(HookBase):

@@ -170,7 +170,8 @@ class VindrTrainer(DefaultTrainer):
                                  self.iter + 1, self._best.metric, self.cfg.VINDR.PATIENCE)
                         break
                 if comm.is_main_process():
-                    self._states.save()
+                    if (self.iter + 1) % self._states.period:
+                        self._states.save()
                     self.checkpointer.export("model_final", self._average.averaged)
                 self.iter += 1  # as hooks expect of a training that came to its end
             finally:

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from vindr_det.detection import states
 from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata
 from vindr_det.detection.torchvision.module import DetectorModule
@@ -20,6 +21,8 @@ from vindr_det.files import atomic_path
 log = logging.getLogger(__name__)
 
 _PERIOD = 20
+#: Lightning's checkpoints.
+STATE_SUFFIX = ".ckpt"
 
 
 class AfterStep(L.Callback):
@@ -155,7 +158,8 @@ class BestAndFinal(AfterStep):
         """The last state, best or not."""
         assert isinstance(module, DetectorModule)
         self._save(trainer, module, "model_final.pth")
-        self._save_state(trainer)
+        if trainer.global_step % self.cfg.SOLVER.CHECKPOINT_PERIOD:
+            self._save_state(trainer)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry."""
@@ -173,16 +177,11 @@ class BestAndFinal(AfterStep):
                 torch.save(data, temporary)
 
     def _save_state(self, trainer: L.Trainer) -> None:
-        target = Path(self.cfg.OUTPUT_DIR) / f"state_{trainer.global_step:07d}.ckpt"
+        done, folder = trainer.global_step, Path(self.cfg.OUTPUT_DIR)
+        target = folder / f"{states.name_of(done)}{STATE_SUFFIX}"
         if not trainer.is_global_zero:
             trainer.save_checkpoint(target)  # takes part, but writes nothing
             return
         with atomic_path(target) as temporary:
             trainer.save_checkpoint(temporary)
-        for old in saved_states(target.parent)[: -self.cfg.VINDR.KEEP_CHECKPOINTS]:
-            old.unlink(missing_ok=True)
-
-
-def saved_states(folder: Path) -> list[Path]:
-    """Checkpoints to resume from, the latest last."""
-    return sorted(folder.glob("state_*.ckpt"))
+        states.keep_latest(folder, STATE_SUFFIX, done, self.cfg.VINDR.KEEP_CHECKPOINTS)

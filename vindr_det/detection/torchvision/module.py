@@ -124,6 +124,7 @@ class DetectorModule(L.LightningModule):
                 self.averaged.load_state_dict(self._resumed["averaged"])
         if self._resumed:
             random_state.restore(self._resumed["random_state"])
+            self._resumed = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What Lightning does not save by itself."""

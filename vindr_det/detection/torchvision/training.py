@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from vindr_det.detection import states
 from vindr_det.detection.checkpoint import read_file, require_engine
 from vindr_det.detection.engine import Launch
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.splits import loss_records, validation_records
 from vindr_det.detection.torchvision.callbacks import (
+    STATE_SUFFIX,
     AverageWeights,
     BestAndFinal,
     MetricsFile,
     Validation,
-    saved_states,
 )
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
 from vindr_det.detection.torchvision.model import check
@@ -38,9 +38,9 @@ def train(cfg: Any, resume: bool, launch: Launch) -> None:
     """As :meth:`vindr_det.detection.engine.Engine.train`."""
     check(cfg)
     out = Path(cfg.OUTPUT_DIR)
-    states = saved_states(out) if resume else []
-    last = states[-1] if states else None
-    start = torch.load(last, weights_only=True)["global_step"] if last else 0
+    saved = states.saved(out, STATE_SUFFIX) if resume else []
+    last = saved[-1] if saved else None
+    start = states.iterations_of(last) if last else 0
     write_text(out / "config.yaml", cfg.dump())
     if cfg.SEED >= 0:
         L.seed_everything(cfg.SEED, workers=True, verbose=False)
