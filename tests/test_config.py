@@ -42,7 +42,7 @@ def test_every_config_loads_and_builds(path, engine):
         pytest.skip(f"for the {requested_engine(path)} engine alone")
     cfg = load_config(path, engine, [*TINY, "MODEL.WEIGHTS", ""])
     if engine == "detectron2":
-        from detectron2.modeling import build_model
+        from vindr_det.detection.detectron2.model import build_model
     else:
         from vindr_det.detection.torchvision.model import build_model
     model = build_model(cfg)
@@ -122,6 +122,9 @@ SMALL = ["MODEL.WEIGHTS", "", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_O
          "DATASETS.TRAIN", "('vindr_train_fold0',)"]
 
 
+SMALLER = {"convnext_tiny": "convnext_atto", "tf_efficientnet_b3": "tf_efficientnet_b0"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", DETECTORS, ids=lambda p: p.stem)
 def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
@@ -134,6 +137,7 @@ def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
         pytest.skip(f"for the {requested_engine(path)} engine alone")
     cfg = load_config(path, engine, [*TINY, *SMALL, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT",
                                      str(phantoms / "data")])
+    cfg.VINDR.TIMM_MODEL = SMALLER.get(cfg.VINDR.TIMM_MODEL, cfg.VINDR.TIMM_MODEL)
     engines.load(engine).train(cfg)
     predictor = load_predictors([tmp_path / "model_final.pth"])[0]
     found = predictor(read_image(next((phantoms / "raw/test").iterdir())).pixels)

@@ -25,6 +25,8 @@ ENGINES = ("detectron2", "torchvision")
 METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
            *(f"vindr/AP40/{name}" for name in CLASS_NAMES))
 
+_CHOICES = {"OPTIMIZER": ("SGD", "AdamW"), "AMP_DTYPE": ("float16", "bfloat16")}
+
 
 def vindr_node() -> dict[str, Any]:
     """Everything that this project adds to the schema."""
@@ -44,11 +46,23 @@ def vindr_node() -> dict[str, Any]:
         "NORMAL_RATIO": -1.0,
         # Boxes behind which fewer readers stand are not trained on.
         "MIN_READERS": 1,
+        # Which of timm's networks, where MODEL.BACKBONE.NAME is build_timm_fpn_backbone or
+        # build_retinanet_timm_fpn_backbone.
+        "TIMM_MODEL": "",
+        # SGD, or AdamW, with which transformers and ConvNeXt are trained.
+        "OPTIMIZER": "SGD",
+        # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
+        "AMP_DTYPE": "float16",
         # Images of findings on a smaller share of the images than this come oftener (LVIS's repeat
         # factor); 0 shows every image once a round.
         "REPEAT_THRESHOLD": 0.0,
         # Albumentations by name: [{name: HorizontalFlip, p: 0.5}, ...]; boxes follow.
         "AUGMENT": [],
+        # Loss of the box head: a box that a share s of the readers drew weighs s to this power; 0
+        # weighs all the same.
+        "AGREEMENT_POWER": 0.0,
+        # Focal loss of the box head (Lin et al., 2017); 0 is the plain cross entropy.
+        "ROI_FOCAL_GAMMA": 0.0,
         # After augmentation, boxes with less of their area left than this are dropped.
         "MIN_VISIBILITY": 0.3,
         # model_best.pth is the checkpoint with the highest value of this metric.
@@ -193,6 +207,9 @@ def check(cfg: CfgNode, source: str) -> None:
     if cfg.VINDR.BEST_METRIC not in METRICS:
         raise InputError(f"{source}: VINDR.BEST_METRIC is {cfg.VINDR.BEST_METRIC!r}, expected one of "
                          f"{', '.join(METRICS)}")
+    for key, choices in _CHOICES.items():
+        if cfg.VINDR[key] not in choices:
+            raise InputError(f"{source}: VINDR.{key} is {cfg.VINDR[key]!r}, expected {' or '.join(choices)}")
     if not 0 <= cfg.VINDR.EMA_DECAY < 1:
         raise InputError(f"{source}: VINDR.EMA_DECAY is {cfg.VINDR.EMA_DECAY}, expected 0 to below 1")
     positive = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",

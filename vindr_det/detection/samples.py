@@ -21,11 +21,13 @@ class Sample:
         image: (H, W) uint8.
         boxes: (N, 4) xyxy in the image's pixels.
         labels: (N,) class ids 0..13.
+        kept: (N,) which of the boxes that were given these are.
     """
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float64]
     labels: NDArray[np.int64]
+    kept: NDArray[np.int64]
 
 
 class SampleReader:
@@ -69,15 +71,16 @@ class SampleReader:
         image = read_image(path, self.target).pixels
         boxes = box_ops.scale(boxes, image.shape[1] / width, image.shape[0] / height)
         boxes = box_ops.clip(boxes, *image.shape)
-        whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        boxes, labels = boxes[whole], labels[whole]
+        kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+        boxes, labels = boxes[kept], labels[kept]
         if self.augment is not None:
             if seed is not None:
                 self.augment.reseed(seed)
-            image, boxes, labels, _ = self.augment(image, boxes, labels)
+            image, boxes, labels, left = self.augment(image, boxes, labels)
+            kept = kept[left]
         if self.flip != "none" and np.random.default_rng(seed).random() < 0.5:
             image, boxes = mirrored(image, boxes, vertical=self.flip == "vertical")
-        return Sample(image, boxes, labels)
+        return Sample(image, boxes, labels, kept)
 
     def to_size(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The resize that training and prediction share."""

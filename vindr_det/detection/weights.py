@@ -1,6 +1,7 @@
-"""MODEL.WEIGHTS to a state dict: torchvision's catalogue, a URL, or a local file.
+"""MODEL.WEIGHTS to a state dict: torchvision's or timm's catalogue, a URL, or a local file.
 
-``torchvision://resnet50`` starts the backbone of either engine from the same ImageNet weights.
+``torchvision://resnet50`` and ``timm://convnext_tiny`` start the backbone of either engine from the same
+ImageNet weights.
 """
 
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
+from vindr_det.detection import timm_backbone
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.errors import InputError
 from vindr_det.files import existing_file
@@ -21,18 +23,20 @@ _CATALOGUE = "torchvision://"
 
 
 def is_backbone(weights: str) -> bool:
-    """Whether ``weights`` names an ImageNet classifier of torchvision's catalogue."""
-    return weights.startswith(_CATALOGUE)
+    """Whether ``weights`` names an ImageNet classifier of torchvision's or timm's catalogue."""
+    return weights.startswith(_CATALOGUE) or timm_backbone.is_timm(weights)
 
 
 def backbone_state(weights: str) -> dict[str, Any]:
-    """State dict of ``torchvision://<model>``, in torchvision's names, without the classifier.
+    """State dict of a catalogue's model, in the names of our bodies, without the classifier.
 
     Raises:
         InputError: an unknown model, or its weights cannot be downloaded.
     """
     from torchvision.models import get_model_weights
 
+    if timm_backbone.is_timm(weights):
+        return {f"net.{key}": value for key, value in timm_backbone.pretrained_state(weights).items()}
     name = weights.removeprefix(_CATALOGUE)
     try:
         entry = get_model_weights(name).DEFAULT
@@ -113,6 +117,8 @@ _RENAMED = (
 
 def detectron2_name(key: str) -> str:
     """A torchvision ResNet's parameter name as Detectron2's ResNet calls it."""
+    if key.startswith("net."):  # one of timm's, which has its own names in both engines
+        return key
     for pattern, name in _RENAMED:
         key = re.sub(pattern, name, key)
     return key

@@ -5,10 +5,12 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from vindr_det.config import vindr_node
+from vindr_det.detection.detectron2.backbones import register_backbones
 
 
 def add_vindr_config(cfg: Any) -> None:
-    """Add ``cfg.VINDR``; nothing else is touched."""
+    """Add ``cfg.VINDR`` and the backbones that its keys describe; nothing else is touched."""
+    register_backbones()
     cfg.VINDR = CfgNode(vindr_node())
 
 

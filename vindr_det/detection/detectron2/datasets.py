@@ -21,7 +21,7 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
     """Records, each with its folder of images, in Detectron2's format.
 
     ``image_id`` is our string id; ``height`` and ``width`` are the original's, and so are the
-    boxes (xyxy), whatever the size of the file.
+    boxes (xyxy), whatever the size of the file. ``agreement`` is the share of readers behind a box.
     """
     return [
         {
@@ -30,9 +30,11 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
             "height": record.height,
             "width": record.width,
             "annotations": [
-                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label, "iscrowd": 0}
-                for box, label in zip(
-                    record.truth.boxes.tolist(), record.truth.labels.tolist(), strict=True)
+                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label, "iscrowd": 0,
+                 "agreement": share}
+                for box, label, share in zip(
+                    record.truth.boxes.tolist(), record.truth.labels.tolist(),
+                    record.truth.scores.tolist(), strict=True)
             ],
         }
         for record, folder in items

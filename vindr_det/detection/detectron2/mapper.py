@@ -22,15 +22,15 @@ class VindrMapper:
 
     Returns of a call:
         image: (3, H, W) float32, 0..255, three equal channels.
-        instances: ``gt_boxes``, ``gt_classes`` and, with masks, ``gt_masks``, in the pixels of
-            ``image``; only for training or with ``keep_truth``.
+        instances: ``gt_boxes``, ``gt_classes``, ``gt_weights`` and, with masks, ``gt_masks``, in the
+            pixels of ``image``; only for training or with ``keep_truth``.
         everything else of the dataset dict but ``annotations``.
     """
 
     @configurable
     def __init__(
         self, *, reader: SampleReader, edges: tuple[Sequence[int], int, str], keep_truth: bool,
-        masks: bool,
+        masks: bool, agreement_power: float = 0.0,
     ) -> None:
         """
         Args:
@@ -39,9 +39,11 @@ class VindrMapper:
                 Detectron2's resize of the shortest edge, after all else.
             keep_truth: give ``instances``.
             masks: fill each box with a mask, for Mask R-CNN on data that has only boxes.
+            agreement_power: see VINDR.AGREEMENT_POWER.
         """
         self.reader, self.edges = reader, edges
         self.keep_truth, self.masks = keep_truth, masks
+        self.agreement_power = agreement_power
 
     @classmethod
     def from_config(
@@ -58,6 +60,7 @@ class VindrMapper:
             "edges": edges,
             "keep_truth": is_train if keep_truth is None else keep_truth,
             "masks": cfg.MODEL.MASK_ON,
+            "agreement_power": cfg.VINDR.AGREEMENT_POWER,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -71,11 +74,12 @@ class VindrMapper:
                              dataset_dict["width"], boxes, labels, seed)
         aug_input = T.AugInput(sample.image, boxes=sample.boxes)
         self._resize(seed)(aug_input)
-        sample = Sample(aug_input.image, aug_input.boxes, sample.labels)
+        sample = Sample(aug_input.image, aug_input.boxes, sample.labels, sample.kept)
+        shares = np.array([a.get("agreement", 1.0) for a in annotations])[sample.kept]
         result = {k: v for k, v in dataset_dict.items() if k not in ("annotations", "seed")}
         result["image"] = torch.from_numpy(to_rgb(sample.image))
         if self.keep_truth:
-            result["instances"] = self._instances(sample)
+            result["instances"] = self._instances(sample, shares)
         return result
 
     def _resize(self, seed: int | None) -> T.Augmentation:
@@ -88,10 +92,11 @@ class VindrMapper:
             shortest[0], shortest[1] + 1)
         return T.ResizeShortestEdge(int(edge), longest)
 
-    def _instances(self, sample: Sample) -> Instances:
+    def _instances(self, sample: Sample, shares: np.ndarray) -> Instances:
         instances = Instances(sample.image.shape)
         instances.gt_boxes = Boxes(torch.as_tensor(sample.boxes, dtype=torch.float32))
         instances.gt_classes = torch.as_tensor(sample.labels)
+        instances.gt_weights = torch.as_tensor(shares**self.agreement_power, dtype=torch.float32)
         if self.masks:
             instances.gt_masks = PolygonMasks([[_rectangle(box)] for box in sample.boxes])
         return instances

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 
+from vindr_det.detection.detectron2.model import build_model
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.predictions import Predictions, drop_degenerate
 

@@ -20,16 +20,18 @@ class VindrStep(SimpleTrainer):
         data_loader: endless batches of dicts with ``image_id``.
         optimizer: clips by itself, as Detectron2 builds it.
         accumulate: batches a step; their losses are averaged.
-        mixed: float16 with a gradient scaler; only on a GPU.
+        half: type of mixed precision, float16 with a gradient scaler; None for none.
+        clip_norm: longest gradient of all weights together; 0 clips nothing here.
     """
 
     def __init__(
         self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer,
-        accumulate: int = 1, mixed: bool = False,
+        accumulate: int = 1, half: torch.dtype | None = None, clip_norm: float = 0.0,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
-        self.accumulate, self.mixed = accumulate, mixed
-        self.grad_scaler = torch.amp.GradScaler("cuda", enabled=mixed)
+        self.accumulate, self.half, self.clip_norm = accumulate, half, clip_norm
+        self.device = next(model.parameters()).device.type
+        self.grad_scaler = torch.amp.GradScaler(self.device, enabled=half == torch.float16)
 
     def run_step(self) -> None:
         """One step of the optimizer."""
@@ -42,6 +44,9 @@ class VindrStep(SimpleTrainer):
                 seen[key] = seen[key] + value.detach().cpu() / self.accumulate
         self.after_backward()
         self._write_metrics(dict(seen), 0.0)
+        if self.clip_norm > 0:
+            self.grad_scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
@@ -50,7 +55,7 @@ class VindrStep(SimpleTrainer):
         with self.model.no_sync() if waits else contextlib.nullcontext():
             image_ids = [given["image_id"] for given in batch]
             try:
-                with torch.autocast("cuda", enabled=self.mixed):
+                with torch.autocast(self.device, self.half, enabled=self.half is not None):
                     losses = self.model(batch)
             except FloatingPointError as error:  # the proposals were not finite
                 raise DivergedError(self.iter, image_ids, {}) from error

@@ -15,6 +15,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import inference_on_dataset
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage, JSONWriter
 from torch.utils.data import DataLoader
 
@@ -32,13 +33,21 @@ from vindr_det.detection.detectron2.hooks import (
     unwrapped,
 )
 from vindr_det.detection.detectron2.mapper import VindrMapper
+from vindr_det.detection.detectron2.model import build_model
 from vindr_det.detection.detectron2.step import VindrStep
 from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.order import batch_part, training_order
 from vindr_det.detection.pickles import read_pickle
+from vindr_det.detection.precision import half_precision
 from vindr_det.detection.splits import loss_records, training_records, validation_records
-from vindr_det.detection.weights import backbone_state, detectron2_name, is_backbone, local_file
+from vindr_det.detection.weights import (
+    backbone_state,
+    detectron2_name,
+    fitting,
+    is_backbone,
+    local_file,
+)
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -70,7 +79,7 @@ class VindrCheckpointer(DetectionCheckpointer):
             torch.save(data | {"vindr": self.describe()}, temporary)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Also takes ``torchvision://<resnet>`` for the backbone."""
+        """Also takes ``torchvision://<resnet>`` and ``timm://<model>`` for the backbone."""
         if not path:
             return super().load(path, checkpointables)
         if not is_backbone(path):
@@ -81,10 +90,7 @@ class VindrCheckpointer(DetectionCheckpointer):
             f"backbone.bottom_up.{detectron2_name(key)}": value
             for key, value in backbone_state(path).items() if not key.endswith("batches_tracked")
         }
-        missing = self.model.load_state_dict(state, strict=False)
-        if missing.unexpected_keys:
-            log.warning("%s: %d weights have no place in the backbone, the first is %s", path,
-                        len(missing.unexpected_keys), missing.unexpected_keys[0])
+        self.model.load_state_dict(fitting(path, state, self.model.state_dict()), strict=False)
         return {}
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -122,8 +128,9 @@ class VindrTrainer(DefaultTrainer):
         cuda = str(cfg.MODEL.DEVICE).startswith("cuda")
         model = create_ddp_model(model, broadcast_buffers=False,
                                  device_ids=[comm.get_local_rank()] if cuda else None)
+        clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if _clips_all(cfg) else 0.0
         self._trainer = VindrStep(model, self.build_train_loader(cfg), optimizer, cfg.VINDR.ACCUMULATE,
-                                  cfg.SOLVER.AMP.ENABLED and cuda)
+                                  half_precision(cfg), clip_norm)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         me = weakref.proxy(self)
@@ -133,6 +140,24 @@ class VindrTrainer(DefaultTrainer):
 
     def _metadata(self) -> dict[str, Any]:
         return metadata(self.cfg, self.iter + 1, self._latest[0])
+
+    @classmethod
+    def build_model(cls, cfg: Any) -> Any:
+        """With the levers of the box head."""
+        return build_model(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: Any, model: Any) -> torch.optim.Optimizer:
+        """Also AdamW; the step clips the gradient of all weights together."""
+        if _clips_all(cfg):
+            cfg = cfg.clone()
+            cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
+        if cfg.VINDR.OPTIMIZER == "SGD":
+            return super().build_optimizer(cfg, model)
+        groups = get_default_optimizer_params(
+            model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM)
+        return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(groups, cfg.SOLVER.BASE_LR))
 
     @classmethod
     def build_train_loader(cls, cfg: Any, start: int = 0) -> DataLoader:
@@ -232,6 +257,12 @@ class VindrTrainer(DefaultTrainer):
                 hooks.PeriodicWriter(self.build_writers(), period=20),
             ]
         return built
+
+
+def _clips_all(cfg: Any) -> bool:
+    """Whether the config asks for the one kind of clipping that Detectron2 lacks."""
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    return clip.ENABLED and clip.CLIP_TYPE == "full_model"
 
 
 class _EvalHook(hooks.EvalHook):

@@ -20,21 +20,32 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
 class RecordDataset(Dataset):
     """One item: image (3, H, W) float 0..255; target with ``boxes`` (N, 4) xyxy, ``labels`` (N,)
-    and ``masks`` (N, H, W) where asked for; and the image id.
+    ``weights`` (N,), how much the loss of each box counts, and ``masks`` (N, H, W) where asked for; and
+    the image id.
 
     Args:
         items: records, each with its folder.
         reader: reads and augments.
         masks: fill each box with a mask.
         first_label: the label of class 0.
+        agreement_power: see VINDR.AGREEMENT_POWER.
     """
 
     def __init__(
         self, items: Sequence[tuple[Record, Path]], reader: SampleReader, masks: bool = False,
-        first_label: int = 1,
+        first_label: int = 1, agreement_power: float = 0.0,
     ) -> None:
         self.items, self.reader = list(items), reader
         self.masks, self.first_label = masks, first_label
+        self.agreement_power = agreement_power
+
+    @classmethod
+    def from_config(
+        cls, cfg: Any, items: Sequence[tuple[Record, Path]], is_train: bool
+    ) -> "RecordDataset":
+        """As the config's keys say; only training augments."""
+        return cls(items, SampleReader.from_config(cfg, is_train), cfg.MODEL.MASK_ON, first_label(cfg),
+                   cfg.VINDR.AGREEMENT_POWER)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -48,6 +59,8 @@ class RecordDataset(Dataset):
         target = {
             "boxes": torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.as_tensor(sample.labels) + self.first_label,
+            "weights": torch.as_tensor(record.truth.scores[sample.kept] ** self.agreement_power,
+                                       dtype=torch.float32),
         }
         if self.masks:
             target["masks"] = _filled(boxes, pixels.shape)
@@ -73,8 +86,7 @@ def collate(items: Sequence[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:
 def train_loader(cfg: Any, rank: int, world: int, start: int) -> DataLoader:
     """Endless batches of DATASETS.TRAIN; ``start`` iterations have been done already."""
     items = training_records(cfg)
-    dataset = RecordDataset(items, SampleReader.from_config(cfg, True), cfg.MODEL.MASK_ON,
-                            first_label(cfg))
+    dataset = RecordDataset.from_config(cfg, items, is_train=True)
     order = training_order(cfg, [record for record, _ in items], rank, world, start)
     return _loader(cfg, dataset, batch_part(cfg, world), order)
 
@@ -82,8 +94,7 @@ def train_loader(cfg: Any, rank: int, world: int, start: int) -> DataLoader:
 def validation_loader(cfg: Any, rank: int, world: int) -> DataLoader:
     """This rank's share of VINDR.VALIDATION, once, in order."""
     items = validation_records(cfg)[rank::world]
-    dataset = RecordDataset(items, SampleReader.from_config(cfg, False), cfg.MODEL.MASK_ON,
-                            first_label(cfg))
+    dataset = RecordDataset.from_config(cfg, items, is_train=False)
     return _loader(cfg, dataset, batch_part(cfg, world), None)
 
 

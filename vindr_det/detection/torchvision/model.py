@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 from torchvision.ops.poolers import initLevelMapper
 
 from vindr_det.categories import NUM_FINDINGS
+from vindr_det.detection import roi_losses, timm_backbone
+from vindr_det.detection.timm_backbone import TimmBody
+from vindr_det.detection.torchvision.roi_heads import WeightedRoIHeads
 from vindr_det.errors import InputError
 
 _NORMS = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d}
@@ -25,7 +28,6 @@ _ALWAYS = {
     "SOLVER.WARMUP_METHOD": "linear",
 }
 _RCNN = {
-    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
     "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
     "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
     "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
@@ -36,7 +38,6 @@ _RCNN = {
     "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
 }
 _DENSE = {
-    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
     "MODEL.MASK_ON": False,
     "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
     "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
@@ -51,6 +52,8 @@ _DENSE = {
     "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": 0.0,
     "MODEL.RETINANET.NORM": "",
 }
+_RCNN_BACKBONES = ("build_resnet_fpn_backbone", timm_backbone.R_CNN)
+_DENSE_BACKBONES = ("build_retinanet_resnet_fpn_backbone", timm_backbone.DENSE)
 
 
 def check(cfg: Any) -> None:
@@ -59,15 +62,22 @@ def check(cfg: Any) -> None:
     Raises:
         InputError: names the key, its value and what was expected.
     """
+    roi_losses.check(cfg)
     _expect(cfg, "MODEL.META_ARCHITECTURE", ("GeneralizedRCNN", "RetinaNet", "FCOS"))
     rcnn = cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
     for key, only in (_ALWAYS | (_RCNN if rcnn else _DENSE)).items():
         _expect(cfg, key, (only,))
+    _expect(cfg, "MODEL.BACKBONE.NAME", _RCNN_BACKBONES if rcnn else _DENSE_BACKBONES)
+    _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
+    _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "vertical", "none"))
+    if not timm_backbone.wanted(cfg):
+        _check_resnet(cfg)
+
+
+def _check_resnet(cfg: Any) -> None:
     depths = (18, 34, 50, 101, 152)
     _expect(cfg, "MODEL.RESNETS.DEPTH", depths)
-    _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
     _expect(cfg, "MODEL.BACKBONE.FREEZE_AT", (0, 1, 2, 3, 4, 5))
-    _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "vertical", "none"))
     bottleneck = cfg.MODEL.RESNETS.DEPTH >= 50
     _expect(cfg, "MODEL.RESNETS.RES2_OUT_CHANNELS", (256 if bottleneck else 64,))
     if bottleneck:
@@ -131,6 +141,8 @@ def _build_rcnn(cfg: Any, sizes: dict[str, Any]) -> FasterRCNN:
     }
     network = _mask_rcnn(cfg, backbone, options) if model.MASK_ON else FasterRCNN(backbone, **options)
     _initialise_like_detectron2(network)
+    if roi_losses.wanted(cfg):
+        network.roi_heads = WeightedRoIHeads(cfg.VINDR.ROI_FOCAL_GAMMA, network.roi_heads)
     return network
 
 
@@ -156,23 +168,45 @@ def _dense_test(cfg: Any) -> dict[str, Any]:
             "detections_per_img": cfg.TEST.DETECTIONS_PER_IMAGE}
 
 
-def build_backbone(cfg: Any) -> BackboneWithFPN:
-    """ResNet with a feature pyramid; the first FREEZE_AT stages are not trained.
+class Pyramid(nn.Module):
+    """A timm network with a feature pyramid, in the names of torchvision's ``BackboneWithFPN``."""
+
+    def __init__(self, body: TimmBody, out_channels: int, extra: ExtraFPNBlock) -> None:
+        super().__init__()
+        self.body, self.out_channels = body, out_channels
+        self.fpn = FeaturePyramidNetwork(body.channels, out_channels, extra)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) to one (B, C, H / stride, W / stride) a level."""
+        return self.fpn({str(level): part for level, part in enumerate(self.body(images))})
+
+
+def build_backbone(cfg: Any) -> BackboneWithFPN | Pyramid:
+    """ResNet or one of timm's networks with a feature pyramid.
 
     The pyramid of R-CNNs has levels 2 to 6, that of dense detectors 3 to 7.
     """
+    dense = cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"
+    out = cfg.MODEL.FPN.OUT_CHANNELS
+    if timm_backbone.wanted(cfg):
+        body: TimmBody = timm_backbone.from_config(cfg)
+        return Pyramid(body, out, LastLevelP6P7(body.channels[-1], out) if dense else LastLevelMaxPool())
+    resnet_body = _resnet(cfg)
+    levels, base = range(2 if dense else 1, 5), resnet_body.inplanes // 8
+    channels = [base * 2 ** (level - 1) for level in levels]
+    return BackboneWithFPN(resnet_body, {f"layer{i}": str(i - levels[0]) for i in levels}, channels, out,
+                           extra_blocks=LastLevelP6P7(channels[-1], out) if dense else None)
+
+
+def _resnet(cfg: Any) -> nn.Module:
+    """The first FREEZE_AT stages are not trained."""
     node = cfg.MODEL.RESNETS
     body = getattr(resnet, f"resnet{node.DEPTH}")(weights=None, norm_layer=_NORMS[node.NORM])
     stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     for stage in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
         for name in stage:
             getattr(body, name).requires_grad_(False)
-    dense = cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"
-    levels, base = range(2 if dense else 1, 5), body.inplanes // 8
-    channels = [base * 2 ** (level - 1) for level in levels]
-    extra = LastLevelP6P7(channels[-1], cfg.MODEL.FPN.OUT_CHANNELS) if dense else None
-    return BackboneWithFPN(body, {f"layer{i}": str(i - levels[0]) for i in levels}, channels,
-                           cfg.MODEL.FPN.OUT_CHANNELS, extra_blocks=extra)
+    return body
 
 
 def _initialise_like_detectron2(network: nn.Module) -> None:

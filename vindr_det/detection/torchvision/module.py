@@ -140,12 +140,13 @@ class DetectorModule(L.LightningModule):
         return self.network.state_dict() if self.averaged is None else self.averaged.state
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """SGD and the schedule that Detectron2 builds from the same keys."""
-        solver = self.cfg.SOLVER
-        optimizer = torch.optim.SGD(
-            _parameter_groups(self.network, solver), lr=solver.BASE_LR, momentum=solver.MOMENTUM,
-            nesterov=solver.NESTEROV,
-        )
+        """The optimizer and the schedule that the Detectron2 engine builds from the same keys."""
+        solver, groups = self.cfg.SOLVER, _parameter_groups(self.network, self.cfg.SOLVER)
+        if self.cfg.VINDR.OPTIMIZER == "SGD":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR)
         schedule = build_schedule(solver)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: schedule(min(step / solver.MAX_ITER, 1 - 1e-9)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -16,6 +17,7 @@ from vindr_det.detection import states
 from vindr_det.detection.checkpoint import read_file, require_engine
 from vindr_det.detection.engine import Launch
 from vindr_det.detection.journal import keep_until
+from vindr_det.detection.precision import half_precision
 from vindr_det.detection.splits import loss_records, validation_records
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
@@ -32,6 +34,8 @@ from vindr_det.errors import InputError
 from vindr_det.files import write_text
 
 log = logging.getLogger(__name__)
+
+_PRECISION: dict[Any, Any] = {None: "32-true", torch.float16: "16-mixed", torch.bfloat16: "bf16-mixed"}
 
 
 def train(cfg: Any, resume: bool, launch: Launch) -> None:
@@ -103,7 +107,7 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
     return L.Trainer(
         accelerator=accelerator, devices=launch.processes, num_nodes=launch.machines,
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
-        precision="16-mixed" if solver.AMP.ENABLED and accelerator == "gpu" else "32-true",
+        precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
         gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",
         use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,

@@ -1,0 +1,140 @@
+"""The levers of the box head, by hand and through both engines."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import DEMO, TINY
+
+from vindr_det.config import load_config
+from vindr_det.detection import engine as engines
+from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.roi_losses import box_loss, classification_loss
+from vindr_det.detection.splits import training_records
+from vindr_det.errors import InputError
+from vindr_det.predictions import Predictions
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+def test_classification_loss_by_hand(gamma):
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5], [0.0, 30.0, 0.0]])
+    labels, weights = torch.tensor([0, 2, 1]), torch.tensor([1.0, 0.5, 2.0])
+    expected = 0.0
+    for row, label, weight in zip(logits.tolist(), labels.tolist(), weights.tolist(), strict=True):
+        p = math.exp(row[label]) / sum(math.exp(x) for x in row)
+        expected -= weight * (1 - p) ** gamma * math.log(p) / 3
+    assert float(classification_loss(logits, labels, weights, gamma)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_gradient_of_a_certain_proposal_is_a_number():
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    classification_loss(logits, torch.tensor([0]), torch.ones(1), 0.5).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_no_proposal_costs_nothing():
+    nothing = torch.zeros(0)
+    assert classification_loss(torch.zeros(0, 15), nothing.long(), nothing, 2.0) == 0
+    assert box_loss(torch.zeros(0, 4), torch.zeros(0, 4), nothing, 0.1, 0) == 0
+
+
+def test_box_loss_by_hand():
+    deltas = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.05, 0.0, 0.0, 0.0]])
+    found = box_loss(deltas, torch.zeros(2, 4), torch.tensor([1.0, 0.5]), 0.1, 8)
+    assert float(found) == pytest.approx(((1 - 0.05) + 0.5 * 0.5 * 0.05**2 / 0.1) / 8)
+
+
+def losses_of(name, cfg, items):
+    """A fresh model's losses on the images, with the same random numbers each time."""
+    torch.manual_seed(0)
+    if name == "detectron2":
+        from detectron2.utils.events import EventStorage
+
+        from vindr_det.detection.detectron2 import VindrMapper, to_dicts
+        from vindr_det.detection.detectron2.model import build_model
+
+        model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
+        batch = [mapper(one) for one in to_dicts(items)]
+        torch.manual_seed(1)
+        with EventStorage():
+            losses = model(batch)
+        return losses["loss_cls"].item(), losses["loss_box_reg"].item()
+    from vindr_det.detection.torchvision.data import RecordDataset, collate
+    from vindr_det.detection.torchvision.model import build_model
+
+    model, dataset = build_model(cfg), RecordDataset.from_config(cfg, items, is_train=False)
+    images, targets, _ = collate([dataset[row] for row in range(len(dataset))])
+    torch.manual_seed(1)
+    losses = model(images, targets)
+    return losses["loss_classifier"].item(), losses["loss_box_reg"].item()
+
+
+@pytest.fixture
+def half_agreed(phantoms):
+    """Four abnormal images and a normal one; half of the readers drew each box."""
+    cfg = load_config(DEMO, "torchvision", [*TINY, "VINDR.DATA_ROOT", str(phantoms / "data")])
+    items = training_records(cfg)
+    chosen = [i for i in items if not i[0].normal][:4] + [i for i in items if i[0].normal][:1]
+    return [(replace(record, truth=Predictions(record.truth.boxes, record.truth.scores * 0 + 0.5,
+                                               record.truth.labels)), folder) for record, folder in chosen]
+
+
+def with_levers(name, phantoms, gamma, power):
+    return load_config(DEMO, name, [
+        *TINY, "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.ROI_FOCAL_GAMMA", str(gamma),
+        "VINDR.AGREEMENT_POWER", str(power)])
+
+
+def test_without_levers_the_losses_are_the_engines_own(engine, phantoms, half_agreed):
+    own = losses_of(engine, with_levers(engine, phantoms, 0, 0), half_agreed)
+    ours = losses_of(engine, with_levers(engine, phantoms, 1e-12, 0), half_agreed)
+    assert ours == pytest.approx(own, abs=1e-6)
+    assert own[1] > 0
+
+
+def test_boxes_weigh_what_their_readers_say(engine, phantoms, half_agreed):
+    """All boxes have a share of 1/2, so power 2 leaves a quarter of the boxes' loss."""
+    whole = losses_of(engine, with_levers(engine, phantoms, 0, 0), half_agreed)
+    quarter = losses_of(engine, with_levers(engine, phantoms, 0, 2), half_agreed)
+    nothing = losses_of(engine, with_levers(engine, phantoms, 0, 60), half_agreed)
+    assert quarter[1] == pytest.approx(whole[1] / 4, rel=1e-5)
+    assert nothing[1] == pytest.approx(0, abs=1e-12)
+    # What is left of the classification's loss is the background's, which keeps its weight.
+    share = (whole[0] - quarter[0]) / (whole[0] - nothing[0])
+    assert share == pytest.approx(0.75, rel=1e-4) and nothing[0] > 0
+
+
+def test_hard_proposals_count_more(engine, phantoms, half_agreed):
+    plain = losses_of(engine, with_levers(engine, phantoms, 0, 0), half_agreed)
+    focal = losses_of(engine, with_levers(engine, phantoms, 2, 0), half_agreed)
+    assert 0 < focal[0] < plain[0]
+    assert focal[1] == pytest.approx(plain[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [
+    ["VINDR.ROI_FOCAL_GAMMA", "2", "VINDR.AGREEMENT_POWER", "1", "MODEL.MASK_ON", "True"],
+    ["SOLVER.AMP.ENABLED", "True", "VINDR.AMP_DTYPE", "bfloat16"],
+    ["VINDR.OPTIMIZER", "AdamW", "SOLVER.BASE_LR", "0.0001", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model"],
+], ids=["levers", "bfloat16", "adamw"])
+def test_trainings_with_other_means(engine, phantoms, tmp_path, options):
+    cfg = load_config(DEMO, engine, [
+        *TINY, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0", *options, "OUTPUT_DIR", str(tmp_path),
+        "VINDR.DATA_ROOT", str(phantoms / "data")])
+    engines.load(engine).train(cfg)
+    state = read_file(tmp_path / "model_final.pth")["model"]
+    assert all(torch.isfinite(value).all() and value.dtype != torch.bfloat16 for value in state.values())
+
+
+@pytest.mark.parametrize("key, value, more", [
+    ("ROI_FOCAL_GAMMA", "2", ["MODEL.META_ARCHITECTURE", "RetinaNet"]),
+    ("AGREEMENT_POWER", "-1", []), ("OPTIMIZER", "Adam", []), ("AMP_DTYPE", "float8", []),
+])
+def test_levers_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
+    def build():
+        cfg = load_config(DEMO, engine, [*TINY, f"VINDR.{key}", value, *more, "MODEL.RETINANET.NUM_CLASSES",
+                                         "14", "VINDR.DATA_ROOT", str(phantoms / "data")])
+        losses_of(engine, cfg, [])
+
+    with pytest.raises(InputError, match=f"{key} is '?{value}"):
+        build()
