@@ -54,6 +54,9 @@ setup(
             "yacs>=0.1.8",
         ],
         "dask": ["distributed>=2024.1"],
-        "dev": ["distributed>=2024.1", "mypy", "pre-commit", "psutil", "pytest>=8", "pytest-timeout", "ruff"],
+        # The torchvision engine's detectors as ONNX files: tools/export.py.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "dev": ["distributed>=2024.1", "mypy", "onnx>=1.16", "onnxruntime>=1.18", "pre-commit", "psutil",
+                "pytest>=8", "pytest-timeout", "ruff"],
     },
 )

@@ -140,5 +140,5 @@ def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
     cfg.VINDR.TIMM_MODEL = SMALLER.get(cfg.VINDR.TIMM_MODEL, cfg.VINDR.TIMM_MODEL)
     engines.load(engine).train(cfg)
     predictor = load_predictors([tmp_path / "model_final.pth"])[0]
-    found = predictor(read_image(next((phantoms / "raw/test").iterdir())).pixels)
+    found = predictor([read_image(next((phantoms / "raw/test").iterdir())).pixels])[0]
     assert set(found.labels.tolist()) <= set(range(14))

@@ -33,17 +33,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tta", action="store_true", help="look at each image mirrored too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
                         help="look at these factors of the test size, mirrored too")
+    parser.add_argument("--batch-size", type=int, help="images at once; default 8 on a GPU, else 1")
+    parser.add_argument("--half", action="store_true", help="compute in half precision (a GPU)")
     args = parser.parse_args(argv)
 
     from vindr_det import pipeline, submission
+    from vindr_det.detection.engine import best_device
     from vindr_det.errors import InputError
     from vindr_det.files import require_writable
 
     require_writable(args.out)
+    batch = args.batch_size or (8 if best_device() == "cuda" else 1)
+    if batch < 1:
+        raise InputError(f"--batch-size {batch}: expected 1 or more")
     weights = args.weights or [pipeline.best_weights(args.config)]
     images = args.images or pipeline.test_images(weights[0])
     engine = None if args.engine == "auto" else args.engine
-    predictors = pipeline.load_predictors(weights, engine)
+    predictors = pipeline.load_predictors(weights, engine, args.half)
     if args.tta or args.tta_scales:
         from vindr_det.detection.tta import Augmented
 
@@ -54,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         classifier = Classifier(args.classifier)
     result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier,
-                                     iou_thr=args.iou_thr)
+                                     iou_thr=args.iou_thr, batch=batch)
     submission.write_submission(args.out, result.predictions)
     faults = submission.parse_submission(args.out, list(result.predictions), result.sizes).faults
     errors = [fault for fault in faults if fault.error]

@@ -1,9 +1,12 @@
 """Images to gated predictions: what tools/predict.py does, for any number of models."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,28 +48,45 @@ class FolderPredictions:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def load_predictors(weights: Sequence[str | Path], engine: str | None = None) -> list[Predictor]:
+def load_predictors(
+    weights: Sequence[str | Path], engine: str | None = None, half: bool = False
+) -> list[Predictor]:
     """A predictor a checkpoint, each with the engine that trained it, on a GPU where there is one.
+
+    Args:
+        weights: checkpoints of train_net.py, or files of export.py.
+        engine: refuse checkpoints of another engine; None takes any.
+        half: compute in half precision, of the type VINDR.AMP_DTYPE.
 
     Raises:
         InputError: not our checkpoint, the other engine's, or its engine is not here.
     """
-    predictors = []
+    predictors: list[Predictor] = []
     for path in weights:
+        if str(path).endswith(".onnx"):
+            predictors.append(_onnx(path))
+            continue
         checkpoint = load_checkpoint(path, engine)
         if checkpoint.engine == "detectron2" and not engines.detectron2_is_here():
             raise InputError(f"{path}: was trained with Detectron2, which does not import here; see "
                              "INSTALL.md")
         checkpoint.cfg.MODEL.DEVICE = engines.best_device()
+        checkpoint.cfg.SOLVER.AMP.ENABLED = half
         module = engines.load(checkpoint.engine)
         predictors.append(module.build_predictor(checkpoint.cfg, checkpoint.state))
         log.info("%s: %s engine, iteration %d", path, checkpoint.engine, checkpoint.iteration)
     return predictors
 
 
+def _onnx(path: str | Path) -> Predictor:
+    from vindr_det.detection.torchvision.onnx_file import OnnxPredictor
+
+    return OnnxPredictor(path)
+
+
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Callable[[Image], float] | None = None, iou_thr: float = 0.4,
+    classifier: Callable[[Image], float] | None = None, iou_thr: float = 0.4, batch: int = 1,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder.
 
@@ -77,25 +97,33 @@ def predict_folder(
             in the folder if it is there, else each file counts as an original.
         classifier: P(abnormal) of an image; None takes the highest box score.
         iou_thr: of the fusion.
+        batch: images that a detector sees at once.
 
     Raises:
         InputError: an empty folder, an image without a size, or no image could be read.
     """
     paths = list_images(images)
     sizes = original_sizes(images, meta, list(paths))
-    result, p_abnormal, found, rows = FolderPredictions(), {}, {}, {}
-    for image_id, path in tqdm(paths.items(), desc="predict", unit="image", disable=None):
-        try:
-            image = read_image(path).pixels
-        except InputError as error:
-            result.failed[image_id] = str(error)
-            log.warning("unreadable, its row says no finding: %s", error)
-            rows[image_id] = sizes.get(image_id, (1, 1))
-            continue
-        height, width = rows[image_id] = sizes.get(image_id, image.shape)
-        found[image_id] = _detect(image, predictors, height, width, iou_thr)
+    result, rows = FolderPredictions(), {}
+    found: dict[str, Predictions] = {}
+    p_abnormal: dict[str, float] = {}
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
+    for group in _read_ahead(paths, batch):
+        images_of: dict[str, Image] = {}
+        for image_id, image in group:
+            if isinstance(image, InputError):
+                result.failed[image_id] = str(image)
+                log.warning("unreadable, its row says no finding: %s", image)
+                rows[image_id] = sizes.get(image_id, (1, 1))
+            else:
+                images_of[image_id] = image
+                rows[image_id] = sizes.get(image_id, image.shape)
+        if images_of:
+            found |= _detect(images_of, predictors, rows, iou_thr)
         if classifier is not None:
-            p_abnormal[image_id] = classifier(image)
+            p_abnormal |= {image_id: classifier(image) for image_id, image in images_of.items()}
+        bar.update(len(group))
+    bar.close()
     if not found:
         raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
                          f"{next(iter(result.failed.values()))}")
@@ -119,17 +147,47 @@ def original_sizes(
     return {i: (int(h), int(w)) for i, h, w in table.itertuples()}
 
 
+def _read_ahead(
+    paths: Mapping[str, Path], batch: int
+) -> Iterator[list[tuple[str, Image | InputError]]]:
+    """The images in groups of ``batch``; the next group is read while this one is looked at."""
+
+    def read(path: Path) -> Image | InputError:
+        try:
+            return read_image(path).pixels
+        except InputError as error:
+            return error
+
+    items = list(paths.items())
+    with ThreadPoolExecutor(max(1, batch)) as pool:
+        waiting: deque[list[tuple[str, Any]]] = deque()
+        for start in range(0, len(items), batch):
+            waiting.append([(image_id, pool.submit(read, path))
+                            for image_id, path in items[start:start + batch]])
+            if len(waiting) > 1:
+                yield [(image_id, future.result()) for image_id, future in waiting.popleft()]
+        for group in waiting:
+            yield [(image_id, future.result()) for image_id, future in group]
+
+
 def _detect(
-    image: Image, predictors: Sequence[Predictor], height: int, width: int, iou_thr: float
-) -> Predictions:
-    """Detections of all models on one image, in the original's pixels."""
-    lists = []
-    for predictor in predictors:
-        found = predictor(image)
-        boxes = box_ops.scale(found.boxes, width / image.shape[1], height / image.shape[0])
-        boxes = box_ops.clip(boxes, height, width)
-        lists.append(drop_degenerate(boxes, found.scores, found.labels))
-    return lists[0].by_score() if len(lists) == 1 else fuse(lists, height, width, iou_thr=iou_thr)
+    images: Mapping[str, Image], predictors: Sequence[Predictor], sizes: Mapping[str, tuple[int, int]],
+    iou_thr: float,
+) -> dict[str, Predictions]:
+    """Detections of all models on a batch of images, in the originals' pixels."""
+    seen = [predictor(list(images.values())) for predictor in predictors]
+    result = {}
+    for (image_id, image), *lists in zip(images.items(), *seen, strict=True):
+        height, width = sizes[image_id]
+        lists = [_to_original(found, image, height, width) for found in lists]
+        result[image_id] = (lists[0].by_score() if len(lists) == 1
+                            else fuse(lists, height, width, iou_thr=iou_thr))
+    return result
+
+
+def _to_original(found: Predictions, image: Image, height: int, width: int) -> Predictions:
+    boxes = box_ops.scale(found.boxes, width / image.shape[1], height / image.shape[0])
+    return drop_degenerate(box_ops.clip(boxes, height, width), found.scores, found.labels)
 
 
 def best_weights(config: str | Path) -> Path:

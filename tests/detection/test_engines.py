@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -58,6 +59,46 @@ def test_predictions_are_in_the_originals_pixels(engine, trained, phantoms):
     reach = [np.concatenate([p.findings().boxes for p in r.predictions.values()]).max()
              for r in (raw, small)]
     assert reach[0] == pytest.approx(reach[1], rel=0.05)
+
+
+def test_batches_find_what_single_images_find(engine, trained, phantoms, tmp_path):
+    """Images of one size make a batch without padding; a broken one in their midst takes nothing away."""
+    from shutil import copy
+
+    from vindr_det.images import read_image
+
+    weights = [trained(engine) / "model_final.pth"]
+    source = sorted((phantoms / "data/test").glob("*.png"))
+    smallest = np.min([read_image(path).pixels.shape for path in source], axis=0)
+    for path in source:
+        cv2.imwrite(str(tmp_path / path.name), read_image(path).pixels[: smallest[0], : smallest[1]])
+    (tmp_path / f"{source[2].stem}x.png").write_bytes(b"broken")
+    one, four = (predict_folder(tmp_path, load_predictors(weights), batch=batch) for batch in (1, 4))
+    assert list(one.predictions) == list(four.predictions) and len(one.predictions) == len(source) + 1
+    assert one.failed.keys() == four.failed.keys() == {f"{source[2].stem}x"}
+    for image_id, found in one.predictions.items():
+        other = four.predictions[image_id]
+        assert found.labels.tolist() == other.labels.tolist()
+        assert found.boxes == pytest.approx(other.boxes, abs=1e-2)
+        assert found.scores == pytest.approx(other.scores, abs=1e-5)
+    copy(source[0], tmp_path / "larger.png")  # which pads the others: scores move, rows stay
+    mixed = predict_folder(tmp_path, load_predictors(weights), batch=8)
+    assert len(mixed.predictions) == len(source) + 2
+
+
+def test_half_precision_is_another_precision(engine, trained, phantoms):
+    """bfloat16 has 8 bits of mantissa: scores move, but not far."""
+    from vindr_det.images import read_image
+
+    checkpoint = load_checkpoint(trained(engine) / "model_final.pth")
+    checkpoint.cfg.VINDR.AMP_DTYPE = "bfloat16"
+    image = read_image(next((phantoms / "raw/test").iterdir())).pixels
+    best = {}
+    for half in (False, True):
+        checkpoint.cfg.SOLVER.AMP.ENABLED = half
+        predictor = engines.load(engine).build_predictor(checkpoint.cfg, checkpoint.state)
+        best[half] = predictor([image])[0].scores.max()
+    assert best[False] != best[True] and best[False] == pytest.approx(best[True], rel=0.1)
 
 
 def test_several_weights_are_fused(engine, trained, phantoms):

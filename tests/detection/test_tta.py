@@ -13,7 +13,10 @@ class Bright:
     def __init__(self, score=0.8):
         self.score, self.asked = score, []
 
-    def __call__(self, image, scale=1.0):
+    def __call__(self, images, scale=1.0):
+        return [self.look(image, scale) for image in images]
+
+    def look(self, image, scale):
         self.asked.append((scale, bool(image[:, : image.shape[1] // 2].any())))
         rows, columns = np.nonzero(image)
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -28,10 +31,11 @@ IMAGE[10:30, 5:25] = 255
     ((1.0,), False, 1), ((1.0,), True, 2), ((0.8, 1.0, 1.2), True, 6)])
 def test_all_looks_see_the_same_place(scales, flip, looks):
     once = Bright()
-    found = Augmented(once, scales, flip)(IMAGE)
+    found, again = Augmented(once, scales, flip)([IMAGE, IMAGE])
+    assert np.array_equal(found.boxes, again.boxes)
     assert found.boxes == pytest.approx(np.array([[5, 10, 25, 30]]), abs=1e-3)
     assert found.scores == pytest.approx([0.8]) and found.labels.tolist() == [3]
-    assert len(once.asked) == looks and {scale for scale, _ in once.asked} == set(scales)
+    assert len(once.asked) == 2 * looks and {scale for scale, _ in once.asked} == set(scales)
     assert {left for _, left in once.asked} == ({True, False} if flip else {True})
 
 
@@ -47,6 +51,6 @@ def test_a_trained_detector_at_another_size(engine, trained, phantoms):
 
     predictor = load_predictors([trained(engine) / "model_final.pth"])[0]
     image = read_image(next((phantoms / "raw/test").iterdir())).pixels
-    once, larger, again = predictor(image), predictor(image, 1.5), predictor(image)
+    once, larger, again = (predictor([image], scale)[0] for scale in (1.0, 1.5, 1.0))
     assert np.array_equal(once.boxes, again.boxes)
     assert larger.boxes.max() <= max(image.shape) and not np.array_equal(once.scores, larger.scores)

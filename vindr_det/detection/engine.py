@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,10 +48,13 @@ class Launch:
 class Predictor(Protocol):
     """A trained detector."""
 
-    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
-        """Detections on one (H, W) uint8 image, in that image's pixels.
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
+    ) -> list[Predictions]:
+        """Detections on (H, W) uint8 images, each in that image's pixels.
 
-        ``scale`` multiplies the sizes of INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
+        The images of one call are one batch, padded to the largest. ``scale`` multiplies the sizes of
+        INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
         """
 
 
@@ -69,7 +72,7 @@ class Engine(Protocol):
         """Metrics of VINDR.VALIDATION for given weights."""
 
     def build_predictor(self, cfg: Any, state: Mapping[str, Any]) -> Predictor:
-        """A predictor from a config and the weights of a checkpoint."""
+        """A predictor from a config and the weights of a checkpoint; SOLVER.AMP is its precision."""
 
 
 def detectron2_is_here() -> bool:

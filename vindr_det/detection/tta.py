@@ -33,16 +33,19 @@ class Augmented:
         self.predictor, self.scales, self.flip = predictor, tuple(scales), flip
         self.iou_thr = iou_thr
 
-    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
-        """Detections on one (H, W) uint8 image, in its pixels."""
-        height, width = image.shape
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
+    ) -> list[Predictions]:
+        """See :class:`vindr_det.detection.engine.Predictor`."""
         looks = []
         for factor in self.scales:
-            looks.append(self.predictor(image, factor * scale))
+            looks.append(self.predictor(images, factor * scale))
             if self.flip:
-                found = self.predictor(np.ascontiguousarray(image[:, ::-1]), factor * scale)
-                looks.append(mirrored_back(found, width))
-        return fuse(looks, height, width, iou_thr=self.iou_thr)
+                found = self.predictor([np.ascontiguousarray(i[:, ::-1]) for i in images], factor * scale)
+                looks.append([mirrored_back(one, image.shape[1])
+                              for one, image in zip(found, images, strict=True)])
+        return [fuse(seen, *image.shape, iou_thr=self.iou_thr)
+                for image, *seen in zip(images, *looks, strict=True)]
 
 
 def mirrored_back(found: Predictions, width: int) -> Predictions:

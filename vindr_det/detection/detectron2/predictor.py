@@ -1,6 +1,6 @@
 """A trained Detectron2 model as our predictor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 from numpy.typing import NDArray
 
 from vindr_det.detection.detectron2.model import build_model
+from vindr_det.detection.precision import half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.predictions import Predictions, drop_degenerate
 
@@ -28,16 +29,22 @@ class Detectron2Predictor:
         self.model.eval()
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        self.half = half_precision(cfg)
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
+    ) -> list[Predictions]:
         """See :class:`vindr_det.detection.engine.Predictor`."""
-        height, width = image.shape
+        with torch.autocast(self.model.device.type, self.half, enabled=self.half is not None):
+            outputs = self.model([self._input(image, scale) for image in images])
+        return [to_predictions(output["instances"]) for output in outputs]
+
+    def _input(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
         aug_input = T.AugInput(self.reader.to_size(image))
         T.ResizeShortestEdge(*(round(edge * scale) for edge in self.edges))(aug_input)
-        tensor = torch.from_numpy(to_rgb(aug_input.image))
-        output = self.model([{"image": tensor, "height": height, "width": width}])
-        return to_predictions(output[0]["instances"])
+        return {"image": torch.from_numpy(to_rgb(aug_input.image)), "height": image.shape[0],
+                "width": image.shape[1]}
 
 
 def to_predictions(instances: Instances) -> Predictions:

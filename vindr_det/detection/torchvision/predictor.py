@@ -1,6 +1,6 @@
 """A trained torchvision model as our predictor; does not need Lightning."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vindr_det.detection.precision import half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.predictions import Predictions, drop_degenerate
@@ -29,15 +30,25 @@ class TorchvisionPredictor:
         self.cfg = cfg
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.first_label = first_label(cfg)
+        self.half = half_precision(cfg)
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> Predictions:
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
+    ) -> list[Predictions]:
         """See :class:`vindr_det.detection.engine.Predictor`."""
         set_sizes(self.network, self.cfg, training=False, scale=scale)
-        small = self.reader.to_size(image)
-        output = self.network([torch.from_numpy(to_rgb(small)).to(self.device)])[0]
-        x, y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
-        return to_predictions(output, np.array([x, y, x, y]), self.first_label)
+        small = [self.reader.to_size(image) for image in images]
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            outputs = self.network([torch.from_numpy(to_rgb(one)).to(self.device) for one in small])
+        return [to_predictions(output, ratio(image, one), self.first_label)
+                for output, image, one in zip(outputs, images, small, strict=True)]
+
+
+def ratio(image: NDArray, small: NDArray) -> NDArray[np.float64]:
+    """(4,) what brings xyxy boxes on ``small`` to ``image``, both (H, W)."""
+    x, y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+    return np.array([x, y, x, y])
 
 
 def to_predictions(output: dict[str, Tensor], scale: Any, first_label: int) -> Predictions:
