@@ -1,22 +1,26 @@
 #!/usr/bin/env python
 """What each lever does to the score, on phantoms with all 14 findings, and what the engines cost.
 
-    python benchmarks/levers.py --out outputs/levers                    # `make levers`: one engine
+    python benchmarks/levers.py --out outputs/levers      # `make levers`: 25 minutes on two cores
     python benchmarks/levers.py --out outputs/levers --engines torchvision detectron2 --seeds 1 2 3
 
 Trains the demo's detector for each engine, seed and share of normal images, and scores it without a
 classifier on held-out phantoms that nothing was chosen on: the weights as they are, their average, another
-NMS threshold, test-time augmentation. A training that is there already is not repeated, so a run can be
-interrupted and widened. Prints, for each engine, the base and what each lever adds to it with the same
-seed: the mean and the range over seeds.
+NMS threshold, test-time augmentation. Two trainings run at a time with one thread each. What is there
+already is not done again, so a run can be interrupted and widened. Prints, for each engine, the base and
+what each lever adds to it with the same seed: the mean and the range over seeds.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,7 @@ RATIOS = (0.1, 1.0)
 #: Iterations that the average of the weights reaches back, about.
 REACH = 50
 METRIC = "vindr/mAP40"
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
 
@@ -50,68 +55,72 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/levers"))
     parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--iterations", type=int, default=600)
     args = parser.parse_args()
     data = make_data(args.out)
+    folders = {(engine, seed, ratio): args.out / f"{engine}_seed{seed}_ratio{ratio}_{args.iterations}"
+               for engine in args.engines for seed in args.seeds for ratio in RATIOS}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(train, data, args.iterations), *zip(*folders.items(), strict=True)))
+    score_all(data, folders)
     for engine in args.engines:
-        scores = {seed: measure(args.out, data, engine, seed, args.iterations) for seed in args.seeds}
-        print(f"\n{engine}, {args.iterations} iterations, seeds {args.seeds}, {METRIC} held out\n")
-        print(tabulate(rows(scores), headers="keys", disable_numparse=True))
-        pace = statistics.median(s["seconds an iteration"] for s in scores.values())
-        print(f"\n{pace:.3f} s an iteration (median)")
+        report(engine, {seed: [folders[engine, seed, ratio] for ratio in RATIOS] for seed in args.seeds})
 
 
-def tool(name: str, *options: Any) -> None:
-    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, options)], check=True)
+def tool(name: str, *options: Any, **how: Any) -> None:
+    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, options)], check=True, **how)
 
 
 def make_data(out: Path) -> Path:
-    """600 training and 160 test phantoms, prepared; once."""
+    """1,500 training and 160 test phantoms, prepared; once."""
     raw, data = out / "raw", out / "data"
     if (data / "annotations/folds.csv").is_file():
         return data
-    tool("make_phantoms.py", "--out", raw, "--num-train", 600, "--num-test", 160, "--size", 448,
+    tool("make_phantoms.py", "--out", raw, "--num-train", 1500, "--num-test", 160, "--size", 448,
          "--seed", 11)
     for part in ("train", "test"):
         tool("prepare_images.py", "--images", raw / part, "--out", data / part, "--size", 256,
              "--keep-aspect")
     tool("convert_vindr.py", "--csv", raw / "train.csv", "--meta", raw / "train_meta.csv", "--images",
-         data / "train", "--out", data / "annotations", "--folds", 12)
+         data / "train", "--out", data / "annotations", "--folds", 25)
     return data
 
 
-def measure(out: Path, data: Path, engine: str, seed: int, iterations: int) -> dict[str, float]:
-    """The score of each variant for one engine and seed, and the pace of its training."""
-    base, lever = (train(out, data, engine, seed, ratio, iterations) for ratio in RATIOS)
-    scores = {}
-    for name, variant in VARIANTS.items():
-        scores[name] = score(base, variant, data)
-    scores[f"normal ratio {RATIOS[1]} for {RATIOS[0]}"] = score(lever, VARIANTS["base"], data)
-    scores["seconds an iteration"] = pace_of(base)
-    return scores
-
-
-def train(out: Path, data: Path, engine: str, seed: int, ratio: float, iterations: int) -> Path:
-    folder = out / f"{engine}_seed{seed}_ratio{ratio}_{iterations}"
-    if not (folder / "model_final.pth").is_file():
+def train(data: Path, iterations: int, what: tuple[str, int, float], folder: Path) -> None:
+    """One training, unless it is there; its words go to a file."""
+    engine, seed, ratio = what
+    if (folder / "model_final.pth").is_file():
+        return
+    print(f"training {folder.name}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.log").open("a") as log:
         tool("train_net.py", "--config", CONFIG, "--engine", engine, "--resume", "OUTPUT_DIR", folder,
-             "VINDR.DATA_ROOT", data, "SEED", seed, "VINDR.NORMAL_RATIO", ratio,
-             "VINDR.EMA_DECAY", 1 - 1 / REACH, "SOLVER.MAX_ITER", iterations)
-    return folder
+             "VINDR.DATA_ROOT", data, "SEED", seed, "INPUT.RANDOM_FLIP", "horizontal", "VINDR.NORMAL_RATIO",
+             ratio, "VINDR.EMA_DECAY", 1 - 1 / REACH, "SOLVER.MAX_ITER", iterations, env=ONE_THREAD, stdout=log, stderr=log)
 
 
-def score(folder: Path, variant: Variant, data: Path) -> float:
-    """On the test phantoms; kept beside the model."""
-    name = next(key for key, value in VARIANTS.items() if value is variant)
-    kept = folder / "held_out.json"
-    known = json.loads(kept.read_text()) if kept.is_file() else {}
-    if name not in known:
-        predictor = variant(load_checkpoint(folder / "model_final.pth"), raw_weights(folder))
+def score_all(data: Path, folders: Mapping[tuple[str, int, float], Path]) -> None:
+    """Every variant of the base trainings, and the base variant of the others."""
+    jobs = [(folder, name) for (_, _, ratio), folder in folders.items()
+            for name in (VARIANTS if ratio == RATIOS[0] else ["base"])]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        list(pool.map(partial(score, data), *zip(*jobs, strict=True)))
+
+
+def score(data: Path, folder: Path, name: str) -> None:
+    """Score a variant on the test phantoms, into a file beside the model."""
+    target = scores_of(folder, name)
+    if not target.is_file():
+        predictor = VARIANTS[name](load_checkpoint(folder / "model_final.pth"), raw_weights(folder))
         gated = predict_folder(data / "test", [predictor]).predictions
         found = {image_id: one.findings() for image_id, one in gated.items()}
-        known[name] = validation_metrics(found, read_truth(data.parent / "raw/test_annotations.csv"))
-        write_json(kept, known)
-    return known[name][METRIC]
+        truth = read_truth(data.parent / "raw/test_annotations.csv")
+        write_json(target, validation_metrics(found, truth))
+
+
+def scores_of(folder: Path, name: str) -> Path:
+    return folder / f"held_out_{list(VARIANTS).index(name)}.json"
 
 
 def raw_weights(folder: Path) -> Mapping[str, Any]:
@@ -122,12 +131,8 @@ def raw_weights(folder: Path) -> Mapping[str, Any]:
     return {key.removeprefix("network."): value for key, value in weights.items()}
 
 
-def pace_of(folder: Path) -> float:
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    return statistics.median(line["time"] for line in lines if "time" in line)
-
-
 def build(checkpoint: Checkpoint, weights: Mapping[str, Any]) -> Predictor:
+    checkpoint.cfg.MODEL.DEVICE = engines.best_device()
     return engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, weights)
 
 
@@ -146,15 +151,36 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def rows(scores: Mapping[int, Mapping[str, float]]) -> list[dict[str, str]]:
+def report(engine: str, folders: Mapping[int, list[Path]]) -> None:
     """The base as it is, then each lever's gain over it, seed by seed."""
-    result = []
-    for name in [key for key in next(iter(scores.values())) if key != "seconds an iteration"]:
-        values = [s[name] - (s["base"] if name != "base" else 0) for s in scores.values()]
-        sign = "" if name == "base" else "+"
-        result.append({"lever": name, "mean": f"{statistics.mean(values):{sign}.3f}",
-                       "lowest": f"{min(values):{sign}.3f}", "highest": f"{max(values):{sign}.3f}"})
-    return result
+    base = [read_score(first, "base") for first, _ in folders.values()]
+    rows = [row("base", base, "")]
+    for name in list(VARIANTS)[1:]:
+        rows.append(gain(name, (read_score(first, name) for first, _ in folders.values()), base))
+    more = (read_score(second, "base") for _, second in folders.values())
+    rows.append(gain(f"{RATIOS[1]:g} normal images for {RATIOS[0]:g}", more, base))
+    print(f"\n{engine}: held-out {METRIC}, seeds {list(folders)}\n")
+    print(tabulate(rows, headers="keys", disable_numparse=True))
+    print(f"\n{statistics.median(pace_of(first) for first, _ in folders.values()):.3f} s an iteration")
+
+
+def read_score(folder: Path, name: str) -> float:
+    return json.loads(scores_of(folder, name).read_text())[METRIC]
+
+
+def gain(name: str, scores: Iterable[float], base: list[float]) -> dict[str, str]:
+    return row(name, [score - start for score, start in zip(scores, base, strict=True)], "+")
+
+
+def row(name: str, values: list[float], sign: str) -> dict[str, str]:
+    return {"lever": name, "mean": f"{statistics.mean(values):{sign}.3f}",
+            "lowest": f"{min(values):{sign}.3f}", "highest": f"{max(values):{sign}.3f}"}
+
+
+def pace_of(folder: Path) -> float:
+    """Median seconds of an iteration."""
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return statistics.median(line["time"] for line in lines if "time" in line)
 
 
 if __name__ == "__main__":

@@ -69,3 +69,26 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
                     total += float(sum(losses.values())) * len(rows)
                     images += len(rows)
     assert images == 8 and measured["validation_loss"] == pytest.approx(total / images, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_validation_loss_rises_where_a_detector_learns_by_heart(engine, phantoms, tmp_path):
+    """Eight images seen 120 times each: training loss falls, validation loss falls and then rises."""
+    import json
+
+    from conftest import TINY
+
+    from vindr_det.detection import engine as engines
+
+    cfg = load_config(DEMO, engine, [
+        *TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.NORMAL_RATIO",
+        "0.34", "VINDR.AUGMENT", "[]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "240",
+        "SOLVER.WARMUP_ITERS", "20", "SOLVER.BASE_LR", "0.008", "SOLVER.CHECKPOINT_PERIOD", "1000",
+        "TEST.EVAL_PERIOD", "40"])
+    assert len(training_records(cfg)) == 8
+    engines.load(engine).train(cfg)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    learned = [line["total_loss"] for line in lines if "total_loss" in line]
+    unseen = [line["validation_abnormal/loss"] for line in lines if "validation_abnormal/loss" in line]
+    assert learned[-1] < 0.5 * learned[1] and min(unseen) < unseen[0]
+    assert unseen[-1] > 1.1 * min(unseen)

@@ -87,6 +87,8 @@ class MetricsFile(AfterStep):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
         self.write({"iteration": done - 1, "lr": rate, "time": pace, **losses})
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({"lr": rate, "time": pace}, done)
         left = time.strftime("%H:%M:%S", time.gmtime(pace * (trainer.max_steps - done)))
         log.info("iteration %d/%d  loss %.4f  lr %.5f  %.3f s/iteration  eta %s", done,
                  trainer.max_steps, losses["total_loss"], rate, pace, left)
@@ -95,6 +97,8 @@ class MetricsFile(AfterStep):
         """Write what was measured."""
         if trainer.is_global_zero:
             self.write({"iteration": trainer.global_step - 1, **module.latest})
+            if trainer.logger is not None:
+                trainer.logger.log_metrics(module.latest, trainer.global_step)
             log.info("validation: %s", "  ".join(
                 f"{key} {value:.4f}" for key, value in module.latest.items()
                 if key in ("validation_loss", "vindr/mAP40", "coco/AP", "coco/AP50")))
