@@ -95,8 +95,9 @@ def train(data: Path, iterations: int, what: tuple[str, int, float], folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.log").open("a") as log:
         tool("train_net.py", "--config", CONFIG, "--engine", engine, "--resume", "OUTPUT_DIR", folder,
-             "VINDR.DATA_ROOT", data, "SEED", seed, "INPUT.RANDOM_FLIP", "horizontal", "VINDR.NORMAL_RATIO",
-             ratio, "VINDR.EMA_DECAY", 1 - 1 / REACH, "SOLVER.MAX_ITER", iterations, env=ONE_THREAD, stdout=log, stderr=log)
+             "VINDR.DATA_ROOT", data, "SEED", seed, "INPUT.RANDOM_FLIP", "horizontal",
+             "VINDR.NORMAL_RATIO", ratio, "VINDR.EMA_DECAY", 1 - 1 / REACH,
+             "SOLVER.MAX_ITER", iterations, env=ONE_THREAD, stdout=log, stderr=log)
 
 
 def score_all(data: Path, folders: Mapping[tuple[str, int, float], Path]) -> None:
