@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import detectron2.utils.comm as comm
+import torch
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
@@ -43,6 +44,9 @@ def _train_worker(cfg: Any, resume: bool) -> None:
     trainer = VindrTrainer(cfg)
     trainer.resume_or_load(resume=resume)
     trainer.train()
+    if comm.get_world_size() > 1:  # a rank that leaves first takes the others' connections with it
+        comm.synchronize()
+        torch.distributed.destroy_process_group()
 
 
 def _set_up(cfg: Any) -> None:
