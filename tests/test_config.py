@@ -51,7 +51,7 @@ def test_every_config_loads_and_builds(path, engine):
     assert f"--config {path.relative_to(ROOT)}" in header
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("classifier/*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("classifier/**/*.yaml")), ids=lambda p: p.stem)
 def test_every_classifier_config_builds(path):
     from vindr_det.classification.config import load_config as load_classifier
     from vindr_det.classification.model import build_model

@@ -4,7 +4,9 @@
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold all
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold 0
 
-OUTPUT_DIR gets fold{k}.pth, oof_predictions.csv (p_abnormal of every held-out image) and metrics.json.
+OUTPUT_DIR gets fold{k}.pth, oof_predictions.csv (every image by the model that did not see it), with
+DATA.TEST test_predictions.csv (mean of the models and their spread), metrics.json (with 95 % intervals) and
+operating_points.json (thresholds and temperature, chosen out of fold). --resume keeps finished folds.
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file")
     parser.add_argument("--fold", default="all", help="a number, or all")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
@@ -31,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.classification.train import train  # seconds; a wrong path should not cost them
 
     folds = None if args.fold == "all" else [int(args.fold)]
-    for key, value in train(cfg, folds).items():
-        print(f"{key:12} {value:.4f}")
+    metrics = train(cfg, folds, args.resume)
+    for key in ("auc", *(key for key in metrics if key.startswith("auc/fold"))):
+        print(f"{key:12} {'not measurable' if metrics[key] is None else f'{metrics[key]:.4f}'}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.annotations import read_annotations, read_sizes, to_records
+from vindr_det.categories import CLASS_NAMES
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
 from vindr_det.files import list_images, read_csv, write_csv, write_json
@@ -48,7 +49,8 @@ def convert(
     csv: str | Path, meta: str | Path, out: str | Path, how: Conversion | None = None, *,
     images: str | Path | None = None, patients: str | Path | None = None,
 ) -> str:
-    """Write the COCO files and ``folds.csv`` (image_id, fold) to ``out``; returns a summary.
+    """Write the COCO files, ``folds.csv`` (image_id, fold) and ``labels.csv`` to ``out``; returns a
+    summary.
 
     Args:
         csv: VinBigData's annotation table.
@@ -73,10 +75,25 @@ def convert(
     fold_of = _fold_of(records, rare, groups, how)
     write_json(out / "instances_all.json", to_coco(records))
     write_json(out / "instances_readers.json", to_coco(readers))
+    write_csv(out / "labels.csv", _labels(frame, records, fold_of, groups))
     _write_folds(out, records, fold_of, groups, how)
     ids = [record.image_id for record in records]
     write_csv(out / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))
     return _summary(frame, records, fold_of, how, out)
+
+
+def _labels(
+    frame: pd.DataFrame, records: Sequence[Record], fold_of: NDArray[np.int64], groups: Sequence[str] | None
+) -> pd.DataFrame:
+    """image_id, patient where known, fold, and for each of 15 classes the share of the image's readers."""
+    ids = [record.image_id for record in records]
+    said = frame.drop_duplicates(["image_id", "rad_id", "class_id"])
+    votes = said.groupby(["image_id", "class_id"]).size().unstack(fill_value=0)
+    votes = votes.reindex(index=ids, columns=range(len(CLASS_NAMES)), fill_value=0)
+    readers = frame.groupby("image_id")["rad_id"].nunique().reindex(ids)
+    shares = votes.div(readers, axis=0).round(4).set_axis(list(CLASS_NAMES), axis=1)
+    facts = {"fold": fold_of} if groups is None else {"patient": groups, "fold": fold_of}
+    return pd.DataFrame({"image_id": ids, **facts}).join(shares.reset_index(drop=True))
 
 
 def _with_files(records: list[Record], folder: str | Path) -> list[Record]:

@@ -54,6 +54,8 @@ def convert_nih(
         write_json(out / "instances_bbox.json", to_coco(records, NIH_LABELS))
     for name, part in parts.items():
         write_csv(out / f"{name}.csv", part)
+    if parts:
+        write_csv(out / "train_val.csv", pd.concat([parts[name] for name in _TRAINING]))
     return "\n".join([_labels_summary(frame, folds), *_boxes_summary(records, frame),
                       *_lists_summary(parts, frame, lists)])
 

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from vindr_det.errors import InputError
 from vindr_det.files import csv_row, read_csv
+from vindr_det.metrics.classification import auc, curve
 from vindr_det.predictions import Predictions, PredictionSet, no_finding
 
-#: The column that classifiers write; the sign is in its name.
-P_ABNORMAL = "p_abnormal"
+#: Columns that classifiers write; the sign is in their names.
+P_ABNORMAL, P_NO_FINDING = SIGNS = ("p_abnormal", "p_no_finding")
 
 
 def soft_append(
@@ -45,16 +47,53 @@ def without_classifier(predictions: PredictionSet) -> dict[str, Predictions]:
     return soft_append(predictions, best)
 
 
-def read_probabilities(path: str | Path) -> dict[str, float]:
-    """image id -> P(abnormal) from a CSV with columns image_id and p_abnormal.
+def read_probabilities(
+    path: str | Path, column: str | None = None, says: str = P_ABNORMAL
+) -> dict[str, float]:
+    """image id -> P(abnormal) from a CSV with a column image_id and one of probabilities.
+
+    Args:
+        path: the file.
+        column: of the probabilities; None takes p_abnormal or else p_no_finding.
+        says: what the values of ``column`` are: p_abnormal or p_no_finding. Other people's files do not
+            tell, and both are in use: hold them against labels with :func:`check_sign`.
 
     Raises:
-        InputError: a column is missing, or a value is not in [0, 1].
+        InputError: a column is missing, an image is repeated, or a value is not in [0, 1].
     """
-    frame = read_csv(path, ["image_id", P_ABNORMAL], dtype={"image_id": str})
-    values = frame[P_ABNORMAL].to_numpy(dtype=float)
-    bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    if column is None:
+        column = says = next((name for name in SIGNS if name in frame), P_ABNORMAL)
+    if says not in SIGNS:
+        raise InputError(f"sign {says!r}, expected {' or '.join(SIGNS)}")
+    if column not in frame:
+        raise InputError(f"{path}: has no column {column!r}, expected {' or '.join(SIGNS)} or a name")
+    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1)) | frame["image_id"].duplicated().to_numpy())
     if len(bad):
-        raise InputError(f"{path}, row {csv_row(bad[0])}: {P_ABNORMAL} {values[bad[0]]}, expected "
-                         "0 to 1")
+        row = int(bad[0])
+        raise InputError(f"{path}, row {csv_row(row)}: image {frame['image_id'].iloc[row]} with {column} "
+                         f"{frame[column].iloc[row]}, expected each image once and 0 to 1")
+    values = values if says == P_ABNORMAL else 1 - values
     return dict(zip(frame["image_id"], values.tolist(), strict=True))
+
+
+def check_sign(
+    p_abnormal: Mapping[str, float], abnormal: Mapping[str, bool], source: str
+) -> float:
+    """AUC of the probabilities against labels, where both know an image.
+
+    Raises:
+        InputError: it is below 0.5, which a swapped sign explains better than a bad classifier; or no
+            image is known to both, or all are of one kind.
+    """
+    ids = [image_id for image_id in p_abnormal if image_id in abnormal]
+    truth = [abnormal[image_id] for image_id in ids]
+    if not 0 < sum(truth) < len(truth):
+        raise InputError(f"{source}: {len(ids)} of its images have labels, {sum(truth)} of them abnormal; "
+                         "expected both kinds, to hold its sign against")
+    found = float(auc(curve(truth, [p_abnormal[image_id] for image_id in ids]))[0])
+    if found < 0.5:
+        raise InputError(f"{source}: AUC of P(abnormal) is {found:.4f} on {len(ids)} labelled images; its "
+                         "sign is swapped, expected P(abnormal) where it says p_abnormal")
+    return found

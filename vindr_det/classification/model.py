@@ -1,5 +1,6 @@
-"""A timm model with one output, and its checkpoint."""
+"""A timm model with one logit a label, and its checkpoint."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,21 @@ import torch
 import yaml
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from vindr_det import __version__
+from vindr_det.classification.config import defaults
 from vindr_det.classification.data import squeeze, to_tensor
+from vindr_det.classification.labels import TARGETS, columns_of
 from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.weights import fitting
 from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
 from vindr_det.gating import P_ABNORMAL
 
 
 def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
-    """Gray input, one logit of P(abnormal).
+    """Gray input (B, 1, S, S), one logit a label of DATA.TARGET: (B, K).
 
     Raises:
         InputError: timm does not know the model, or its weights cannot be had.
@@ -33,35 +37,36 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
     pretrained = cfg.MODEL.PRETRAINED if pretrained is None else pretrained
     local = cfg.MODEL.WEIGHTS if pretrained else ""
     try:
-        model = timm.create_model(
-            name, pretrained=pretrained and not local, in_chans=1, num_classes=1)
+        model = _create(name, cfg, pretrained and not local)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"MODEL.NAME {name}: its ImageNet weights cannot be downloaded "
             f"({type(error).__name__}); set MODEL.WEIGHTS to a local file, or MODEL.PRETRAINED False"
         ) from error
     if local:
-        _load_local(model, local)
+        state = read_file(local)
+        model.load_state_dict(fitting(local, state.get("model", state), model.state_dict()), strict=False)
     return model
 
 
-def _load_local(model: nn.Module, path: str) -> None:
-    state, own = read_file(path), model.state_dict()
-    state = state.get("model", state)
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise InputError(f"MODEL.WEIGHTS {path}: none of its {len(state)} weights has a place in "
-                         "this model")
-    model.load_state_dict(fitting, strict=False)
+def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
+    options = {"pretrained": pretrained, "in_chans": 1, "num_classes": len(TARGETS[cfg.DATA.TARGET]),
+               "drop_rate": cfg.MODEL.DROP_RATE}
+    try:  # transformers otherwise take the one size that they were trained with
+        return timm.create_model(name, img_size=cfg.INPUT.SIZE, **options)
+    except TypeError:
+        return timm.create_model(name, **options)
 
 
-def save_checkpoint(path: Path, model: nn.Module, cfg: CfgNode, metrics: dict[str, float]) -> None:
+def save_checkpoint(
+    path: Path, state: Mapping[str, Tensor], cfg: CfgNode, metrics: Mapping[str, float]
+) -> None:
     """Weights, config, classes, preprocessing and metrics in one file of plain values."""
     data = {
-        "model": model.state_dict(),
+        "model": dict(state),
         "vindr_classifier": {
-            "config": cfg.dump(), "classes": [P_ABNORMAL], "size": cfg.INPUT.SIZE,
-            "version": __version__, "metrics": metrics,
+            "config": cfg.dump(), "classes": columns_of(TARGETS[cfg.DATA.TARGET]),
+            "size": cfg.INPUT.SIZE, "version": __version__, "metrics": dict(metrics),
         },
     }
     with atomic_path(path) as temporary:
@@ -74,6 +79,10 @@ class Classifier:
     Args:
         folder: OUTPUT_DIR of a training; holds fold0.pth, fold1.pth, ...
 
+    Attributes:
+        columns: (K,) what is predicted, such as ``p_abnormal``.
+        models: one a fold.
+
     Raises:
         InputError: there is none, or a file is not a classifier's checkpoint.
     """
@@ -83,22 +92,49 @@ class Classifier:
         if not paths:
             raise InputError(f"{folder}: holds no fold*.pth, expected a folder that "
                              "tools/train_classifier.py wrote")
-        loaded = [_load_one(path) for path in paths]
-        self.models = [model for model, _ in loaded]
-        self.size = loaded[0][1]
+        loaded = [load_one(path) for path in paths]
+        self.models = [model for model, _, _ in loaded]
+        self.cfg, self.columns = loaded[0][1:]
 
     @torch.inference_mode()
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """(B, K) means over the folds for (H, W) uint8 images; with TEST_FLIP also mirrored."""
+        batch = torch.stack([to_tensor(squeeze(image, self.cfg.INPUT.SIZE)) for image in images])
+        parts = [probabilities(model, batch, self.cfg.TEST_FLIP) for model in self.models]
+        return torch.stack(parts).mean(dim=0).double().numpy()
+
     def __call__(self, image: NDArray[np.uint8]) -> float:
-        """P(abnormal) of one (H, W) uint8 image."""
-        batch = to_tensor(squeeze(image, self.size))[None]
-        return float(np.mean([model(batch).sigmoid().item() for model in self.models]))
+        """P(abnormal) of one (H, W) uint8 image.
+
+        Raises:
+            InputError: the model predicts labels that do not say it.
+        """
+        values = dict(zip(self.columns, self.probabilities([image])[0].tolist(), strict=True))
+        if P_ABNORMAL in values:
+            return values[P_ABNORMAL]
+        if "p_no_finding" in values:
+            return 1 - values["p_no_finding"]
+        raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
+                         "p_no_finding")
 
 
-def _load_one(path: Path) -> tuple[nn.Module, int]:
+def probabilities(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
+    """(B, K) of (B, 1, S, S); with ``flip`` the mean with the mirrored images'."""
+    found = model(images).sigmoid()
+    return (found + model(images.flip(3)).sigmoid()) / 2 if flip else found
+
+
+def load_one(path: Path) -> tuple[nn.Module, Any, list[str]]:
+    """A fold's model, its config and the columns that it predicts.
+
+    Raises:
+        InputError: not a classifier's checkpoint.
+    """
     data = read_file(path)
     if "vindr_classifier" not in data:
         raise InputError(f"{path}: not a classifier's checkpoint")
-    meta = data["vindr_classifier"]
-    model = build_model(CfgNode(yaml.safe_load(meta["config"])), pretrained=False)
+    meta, cfg = data["vindr_classifier"], defaults()
+    cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(meta["config"])))
+    model = build_model(cfg, pretrained=False)
     model.load_state_dict(data["model"])
-    return model.eval(), int(meta["size"])
+    return model.eval(), cfg, list(meta["classes"])

@@ -1,9 +1,10 @@
-"""K-fold training with Lightning: one checkpoint a fold, out-of-fold predictions, metrics."""
+"""K-fold training: a checkpoint a fold, out-of-fold and test predictions, what they are worth."""
 
+import json
 import logging
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,133 +12,170 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from vindr_det.augment import Augment
-from vindr_det.classification.data import LabelledDataset, LabelledImage, read_labelled
-from vindr_det.classification.model import build_model, save_checkpoint
+from vindr_det.classification import report
+from vindr_det.classification.data import plain_loader, train_loader
+from vindr_det.classification.labels import LabelTable, Tables, columns_of, read_tables, thin_normal
+from vindr_det.classification.losses import build_loss
+from vindr_det.classification.model import build_model, load_one, save_checkpoint
+from vindr_det.classification.module import AUC, ClassifierModule, EndOfEpoch, mean_auc, predict
+from vindr_det.detection.best import Best
 from vindr_det.errors import InputError
-from vindr_det.files import write_csv, write_json, write_text
-from vindr_det.gating import P_ABNORMAL
+from vindr_det.files import read_csv, write_csv, write_json, write_text
 
 log = logging.getLogger(__name__)
 
-
-class ClassifierModule(L.LightningModule):
-    """Binary cross-entropy and AdamW with a linear warm-up and a cosine."""
-
-    def __init__(self, cfg: Any, model: nn.Module, steps: int) -> None:
-        super().__init__()
-        self.cfg, self.model, self.steps = cfg, model, steps
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """Loss of one batch."""
-        images, labels = batch
-        return nn.functional.binary_cross_entropy_with_logits(self.model(images)[:, 0], labels)
-
-    def predict_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """P(abnormal), (B,)."""
-        return self.model(batch[0])[:, 0].sigmoid()
-
-    def on_train_epoch_end(self) -> None:
-        """One line an epoch."""
-        log.info("epoch %d/%d  loss %.4f", self.current_epoch + 1, self.cfg.SOLVER.EPOCHS,
-                 float(self.trainer.callback_metrics.get("loss", math.nan)))
-
-    def on_train_batch_end(self, outputs: Any, *_: Any) -> None:
-        """Feed the mean over the epoch."""
-        self.log("loss", outputs["loss"], on_step=False, on_epoch=True,
-                 batch_size=self.cfg.SOLVER.BATCH_SIZE)
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW; the rate rises over WARMUP_EPOCHS and falls to 0."""
-        solver = self.cfg.SOLVER
-        optimizer = torch.optim.AdamW(self.model.parameters(), solver.LR,
-                                      weight_decay=solver.WEIGHT_DECAY)
-        warmup = max(1, round(solver.WARMUP_EPOCHS * self.steps / solver.EPOCHS))
-        rise = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup)
-        fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.steps - warmup))
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [warmup])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+OOF_FILE, TEST_FILE = "oof_predictions.csv", "test_predictions.csv"
 
 
-def train(cfg: Any, folds: Sequence[int] | None = None) -> dict[str, float]:
-    """Train one model a fold and write ``oof_predictions.csv`` and ``metrics.json``.
+def train(cfg: Any, folds: Sequence[int] | None = None, resume: bool = False) -> dict[str, Any]:
+    """Train one model a fold; OUTPUT_DIR gets what :mod:`vindr_det.classification` describes.
 
     Args:
         cfg: the config.
         folds: which to train; None takes all that the data has.
+        resume: keep folds that are finished, and go on with the one that was interrupted.
 
     Returns:
-        ``auc`` over all out-of-fold predictions and ``auc/fold{k}``.
+        What metrics.json holds; see :func:`vindr_det.classification.report.as_json`.
 
     Raises:
-        InputError: a fold does not exist, or a side of a split has but one class.
+        InputError: a fold does not exist, a side of a split has but one class, a patient is on both.
     """
-    images, out = read_labelled(cfg), Path(cfg.OUTPUT_DIR)
-    known = sorted({image.fold for image in images})
-    folds = known if folds is None else list(folds)
-    for fold in folds:
-        if fold not in known:
-            raise InputError(f"--fold {fold}: expected one of {known} (of {cfg.DATA.FOLDS})")
-    write_text(out / "config.yaml", cfg.dump())
-    tables, metrics = [], {}
-    for fold in folds:
-        table = _train_fold(cfg, images, fold, out)
-        metrics[f"auc/fold{fold}"] = _auc(table)
-        tables.append(table)
-        log.info("fold %d: AUC of %s %.4f on %d images", fold, P_ABNORMAL,
-                 metrics[f"auc/fold{fold}"], len(table))
-    together = pd.concat(tables, ignore_index=True)
-    metrics["auc"] = _auc(together)
-    write_csv(out / "oof_predictions.csv", together)
+    out, tables = Path(cfg.OUTPUT_DIR), read_tables(cfg)
+    splits = _splits(tables, cfg, folds)
+    _keep_config(cfg, out, resume)
+    frames, tests = [], []
+    for fold, (learn, held_out) in splits.items():
+        frame, test = _one_fold(cfg, out, fold, learn, held_out, tables.test, resume)
+        frames.append(frame)
+        tests.append(test)
+    oof = pd.concat(frames, ignore_index=True)
+    write_csv(out / OOF_FILE, oof)
+    names = tables.table.names
+    found = report.measured(oof, names)
+    log.info("out of fold\n%s", report.text(oof, found))
+    points = report.choose_points(oof, names)
+    report.save_points(out, points, oof)
+    metrics = report.as_json(found) | _by_fold(frames, names) | {
+        "calibration": report.calibration(oof, names),
+        "operating_points": report.applied(oof, names, points)}
+    if tables.test is not None:
+        metrics["test"] = _test(out, tables.test, tests, points)
     write_json(out / "metrics.json", metrics)
     return metrics
 
 
-def _train_fold(cfg: Any, images: Sequence[LabelledImage], fold: int, out: Path) -> pd.DataFrame:
-    learn = [image for image in images if image.fold != fold]
-    held_out = [image for image in images if image.fold == fold]
-    for name, part in (("training", learn), ("validation", held_out)):
-        if len({image.abnormal for image in part}) < 2:
-            raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
-                             "and abnormal ones")
+def _splits(
+    tables: Tables, cfg: Any, wanted: Sequence[int] | None
+) -> dict[int, tuple[LabelTable, LabelTable]]:
+    """fold -> (images to train on, images to hold out)."""
+    table = tables.table
+    if tables.validation is not None:
+        held = replace(tables.validation, folds=np.zeros(len(tables.validation), np.int64))
+        every = {0: (table, held)}
+    else:
+        every = {int(fold): (table[table.folds != fold], table[table.folds == fold])
+                 for fold in np.unique(table.folds)}
+    for fold in wanted or ():
+        if fold not in every:
+            raise InputError(f"--fold {fold}: expected one of {sorted(every)} (of {cfg.DATA.LABELS})")
+    chosen = {fold: every[fold] for fold in (sorted(every) if wanted is None else wanted)}
+    for fold, parts in chosen.items():
+        for name, part in zip(("training", "validation"), parts, strict=True):
+            if part.normal.all() or not part.normal.any():
+                raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
+                                 "and abnormal ones")
+    return chosen
+
+
+def _keep_config(cfg: Any, out: Path, resume: bool) -> None:
+    path = out / "config.yaml"
+    if resume and path.is_file() and path.read_text(encoding="utf-8") != cfg.dump():
+        raise InputError(f"{path}: differs from this config; expected the same for --resume")
+    if not resume:
+        for old in (*out.glob("fold*.pth"), *out.glob("fold*.ckpt")):
+            old.unlink()  # models of another training must not be averaged with these
+    write_text(path, cfg.dump())
+
+
+def _one_fold(
+    cfg: Any, out: Path, fold: int, learn: LabelTable, held_out: LabelTable, test: LabelTable | None,
+    resume: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """A model's predictions of the images held out from it, and of the test images."""
+    target = out / f"fold{fold}.pth"
+    paths = [out / f"fold{fold}_{kind}.csv" for kind in ("oof", "test")]
+    if not (resume and target.is_file() and paths[0].is_file()):
+        _fit(cfg, out, fold, learn, held_out)
+    network, _, _ = load_one(target)
+    frames: list[pd.DataFrame | None] = []
+    for path, table in zip(paths, (held_out, test), strict=True):
+        if table is not None and not (resume and path.is_file()):
+            found = predict(network, plain_loader(cfg, table), torch.device("cpu"), cfg.TEST_FLIP)
+            write_csv(path, report.prediction_frame(table, found))
+        frames.append(read_csv(path, dtype={"image_id": str, "patient": str}) if table is not None else None)
+    frame = frames[0]
+    assert frame is not None
+    return frame, frames[1]
+
+
+def _fit(cfg: Any, out: Path, fold: int, learn: LabelTable, held_out: LabelTable) -> None:
+    """Train, and write fold{k}.pth."""
     L.seed_everything(cfg.SEED + fold, workers=True, verbose=False)
-    steps = math.ceil(len(learn) / cfg.SOLVER.BATCH_SIZE) * cfg.SOLVER.EPOCHS
-    module = ClassifierModule(cfg, build_model(cfg), steps)
-    augment = Augment(list(cfg.INPUT.AUGMENT), seed=cfg.SEED) if cfg.INPUT.AUGMENT else None
-    trainer = _trainer(cfg)
-    loader = _loader(cfg, LabelledDataset(learn, cfg.INPUT.SIZE, augment), shuffle=True)
+    learn = thin_normal(learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+    loader = train_loader(cfg, learn, cfg.SEED + fold)
+    loss = build_loss(cfg, torch.from_numpy(learn.targets))
+    state = out / f"fold{fold}.ckpt"
+    module = ClassifierModule(cfg, build_model(cfg), loss, len(loader))
+    ending = EndOfEpoch(plain_loader(cfg, held_out), held_out.targets, Best(AUC, cfg.SOLVER.PATIENCE), state)
+    trainer = _trainer(cfg, ending)
+    log.info("fold %d: %d images to train on, %d held out", fold, len(learn), len(held_out))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        trainer.fit(module, loader)
-        rest = _loader(cfg, LabelledDataset(held_out, cfg.INPUT.SIZE), shuffle=False)
-        parts = trainer.predict(module, rest)
-    table = pd.DataFrame({
-        "image_id": [image.image_id for image in held_out], "fold": fold,
-        "abnormal": [image.abnormal for image in held_out],
-        P_ABNORMAL: np.round(torch.cat(parts).float().numpy().astype(float), 6),
-    })
-    save_checkpoint(out / f"fold{fold}.pth", module.model, cfg, {"auc": _auc(table)})
-    return table
+        trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
+    save_checkpoint(out / f"fold{fold}.pth", ending.kept, cfg, {AUC: ending.best.value})
+    state.unlink(missing_ok=True)
 
 
-def _loader(cfg: Any, dataset: LabelledDataset, shuffle: bool) -> DataLoader:
-    return DataLoader(dataset, cfg.SOLVER.BATCH_SIZE, shuffle=shuffle,
-                      num_workers=cfg.NUM_WORKERS, drop_last=False)
-
-
-def _trainer(cfg: Any) -> L.Trainer:
+def _trainer(cfg: Any, ending: EndOfEpoch) -> L.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return L.Trainer(
-        accelerator=cfg.DEVICE, devices=1, max_epochs=cfg.SOLVER.EPOCHS,
+        accelerator=cfg.DEVICE, devices=1, max_epochs=cfg.SOLVER.EPOCHS, callbacks=[ending],
         precision=cfg.SOLVER.PRECISION, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
 
 
-def _auc(table: pd.DataFrame) -> float:
-    return float(roc_auc_score(table["abnormal"], table[P_ABNORMAL]))
+def _by_fold(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, float | None]:
+    result: dict[str, float | None] = {}
+    for frame in frames:
+        value = mean_auc(frame[list(names)].to_numpy(), frame[columns_of(names)].to_numpy())
+        result[f"auc/fold{frame['fold'].iloc[0]}"] = None if np.isnan(value) else value
+    return result
+
+
+def _test(
+    out: Path, table: LabelTable, frames: Sequence[pd.DataFrame | None], points: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The mean of all models on the test images, at points that were chosen without them."""
+    columns = columns_of(table.names)
+    stack = np.stack([frame[columns].to_numpy(float) for frame in frames if frame is not None])
+    frame = report.prediction_frame(table, stack.mean(axis=0), stack.std(axis=0))
+    write_csv(out / TEST_FILE, frame)
+    found = report.measured(frame, table.names)
+    log.info("test, mean of %d models\n%s", len(stack), report.text(frame, found))
+    return report.as_json(found) | {"operating_points": report.applied(frame, table.names, points)}
+
+
+def read_points(folder: str | Path) -> Mapping[str, Mapping[str, float]]:
+    """Column -> operating points of a training.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    path = Path(folder) / report.POINTS_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the folder of a finished train_classifier.py")
+    return json.loads(path.read_text(encoding="utf-8"))["points"]

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from vindr_det.metrics import classification as c
+
+
+def scattered(seed, count=200, ties=True):
+    rng = np.random.default_rng(seed)
+    truth = rng.random(count) < 0.3
+    scores = rng.normal(truth * 0.8, 1)
+    return truth, np.round(scores, 1) if ties else scores
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_areas_are_sklearns_with_ties_and_weights(seed):
+    truth, scores = scattered(seed, ties=seed % 2 == 0)
+    weights = np.random.default_rng(seed).integers(0, 4, (5, len(truth))).astype(float)
+    given = c.curve(truth, scores, weights)
+    for row, w in enumerate(weights):
+        assert c.auc(given)[row] == pytest.approx(roc_auc_score(truth, scores, sample_weight=w), abs=1e-12)
+        assert c.average_precision(given)[row] == pytest.approx(
+            average_precision_score(truth, scores, sample_weight=w), abs=1e-12)
+
+
+@pytest.mark.parametrize("truth, scores, expected", [
+    ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], 1.0), ([0, 0, 1, 1], [0.4, 0.3, 0.2, 0.1], 0.0),
+    ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5], 0.5), ([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4], 0.75),
+])
+def test_auc_by_hand(truth, scores, expected):
+    assert c.auc(c.curve(truth, scores))[0] == pytest.approx(expected)
+
+
+def test_one_side_alone_is_no_number():
+    assert np.isnan(c.auc(c.curve([1, 1], [0.1, 0.2]))[0])
+    assert np.isnan(c.average_precision(c.curve([0, 0], [0.1, 0.2]))[0])
+    assert c.measure([1] * 4 + [0] * 50, np.arange(54), np.arange(54)) == {}
+    assert not c.measurable([0] * 50) and c.measurable([1] * 5 + [0] * 5)
+
+
+def test_an_interval_holds_the_value_and_shrinks_with_images():
+    small, large = (c.measure(*scattered(3, count), np.arange(count), 300)["auc"] for count in (100, 3000))
+    for one in (small, large):
+        assert one.low < one.value < one.high
+    assert large.high - large.low < (small.high - small.low) / 3
+
+
+def test_a_bootstrap_draws_whole_patients():
+    groups = np.array(["a", "a", "b", "c", "c", "c"])
+    weights = c.resamples(groups, 500, 0)
+    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
+    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert weights.mean(axis=0) == pytest.approx(1, abs=0.15)
+
+
+def test_images_of_one_patient_widen_the_interval():
+    """Ten copies of each image know no more than the image."""
+    truth, scores = (np.repeat(x, 10) for x in scattered(1, 100))
+    alone = c.measure(truth, scores, np.arange(1000), 300)["auc"]
+    together = c.measure(truth, scores, np.repeat(np.arange(100), 10), 300)["auc"]
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_rates_by_hand():
+    found = c.Confusion.at([1, 1, 1, 0, 0, 0, 0], [0.9, 0.8, 0.1, 0.8, 0.2, 0.1, 0.0], 0.8)
+    assert (found.tp, found.fp, found.fn, found.tn) == (2, 1, 1, 3)
+    assert found.rates() == pytest.approx({"accuracy": 5 / 7, "sensitivity": 2 / 3, "specificity": 3 / 4,
+                                           "ppv": 2 / 3, "npv": 3 / 4, "f1": 2 / 3})
+    assert np.isnan(c.Confusion.at([1, 1], [0, 0], 1).rates()["specificity"])
+    truth, scores = scattered(4)
+    assert c.Confusion.at(truth, scores, 0.5).rates()["f1"] == pytest.approx(f1_score(truth, scores >= 0.5))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_operating_points_against_every_threshold(seed):
+    truth, scores = scattered(seed)
+    rates = {t: c.Confusion.at(truth, scores, t).rates() for t in np.unique(scores)}
+    points = c.operating_points(truth, scores, 0.9, 0.8)
+    best = max(r["sensitivity"] + r["specificity"] for r in rates.values())
+    chosen = rates[points["youden"]]
+    assert chosen["sensitivity"] + chosen["specificity"] == pytest.approx(best)
+    assert points["sensitivity_0.9"] == max(t for t, r in rates.items() if r["sensitivity"] >= 0.9)
+    assert points["specificity_0.8"] == min(t for t, r in rates.items() if r["specificity"] >= 0.8)
+
+
+def test_a_specificity_out_of_reach_is_above_all_scores():
+    assert c.at_specificity([0, 1], [0.9, 0.5], 0.99) > 0.9

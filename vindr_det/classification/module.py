@@ -1,0 +1,154 @@
+"""One model's training with Lightning: loss, optimizer, schedule, average, best epoch."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vindr_det.classification.losses import Loss
+from vindr_det.classification.model import probabilities
+from vindr_det.detection import random_state
+from vindr_det.detection.best import Best
+from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.errors import DivergedError
+from vindr_det.files import atomic_path
+from vindr_det.metrics.classification import auc, curve, measurable
+
+log = logging.getLogger(__name__)
+
+AUC = "auc"
+
+
+class ClassifierModule(L.LightningModule):
+    """AdamW with a linear warm-up and the schedule of SOLVER.
+
+    Args:
+        cfg: the config.
+        network: gives (B, K) logits.
+        loss: of logits and targets.
+        steps: in an epoch.
+    """
+
+    def __init__(self, cfg: Any, network: nn.Module, loss: Loss, steps: int) -> None:
+        super().__init__()
+        self.cfg, self.network, self.loss, self.steps = cfg, network, loss, steps
+        self.averaged: Averaged | None = None
+        self._resumed: dict[str, Any] = {}
+
+    def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
+        """Loss of one batch; one that is not finite stops the training."""
+        value = self.loss(self.network(batch[0]), batch[1])
+        if not torch.isfinite(value):
+            raise DivergedError(self.global_step, [f"batch {number}"], {"loss": float(value)})
+        self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        return value
+
+    def on_train_start(self) -> None:
+        """Make the average, and put back what a resumed training had."""
+        if self.cfg.SOLVER.EMA_DECAY > 0:
+            self.averaged = Averaged(self.network, self.cfg.SOLVER.EMA_DECAY)
+            if self._resumed.get("averaged"):
+                self.averaged.load_state_dict(self._resumed["averaged"])
+        if self._resumed:
+            random_state.restore(self._resumed["random_state"])
+            self._resumed = {}
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Take one step's weights in."""
+        if self.averaged is not None:
+            self.averaged.update(self.network)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to predict with: their average where one is kept."""
+        return self.network.state_dict() if self.averaged is None else self.averaged.state
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What Lightning does not save by itself."""
+        averaged = self.averaged.state_dict() if self.averaged is not None else None
+        checkpoint["vindr"] = {"averaged": averaged, "random_state": random_state.capture()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep it until the weights are where they belong."""
+        self._resumed = checkpoint["vindr"]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The rate rises over WARMUP_EPOCHS, then falls as SCHEDULE says."""
+        solver, lr = self.cfg.SOLVER, torch.optim.lr_scheduler
+        optimizer = torch.optim.AdamW(self.network.parameters(), solver.LR,
+                                      weight_decay=solver.WEIGHT_DECAY)
+        warmup = max(1, round(solver.WARMUP_EPOCHS * self.steps))
+        parts: list[Any] = [lr.LinearLR(optimizer, 0.05, total_iters=warmup)]
+        if solver.SCHEDULE == "cosine":
+            ends = [warmup]
+            parts.append(lr.CosineAnnealingLR(optimizer, max(1, self.steps * solver.EPOCHS - warmup)))
+        else:
+            ends = [warmup, warmup + max(1, round(solver.HOLD_EPOCHS * self.steps))]
+            parts.append(lr.ConstantLR(optimizer, 1.0, ends[1] - warmup))
+            parts.append(lr.ExponentialLR(optimizer, solver.DECAY ** (1 / self.steps)))
+        schedule = lr.SequentialLR(optimizer, parts, ends)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def predict(network: nn.Module, loader: DataLoader, device: torch.device, flip: bool) -> NDArray[np.float64]:
+    """(N, K) probabilities of a loader's images; the network is left as it was."""
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        parts = [probabilities(network, images.to(device), flip).float().cpu() for images, _ in loader]
+    network.train(training)
+    return torch.cat(parts).double().numpy()
+
+
+def mean_auc(targets: NDArray, found: NDArray) -> float:
+    """Mean over the labels with enough images on both sides; NaN where there is none."""
+    truth = targets >= 0.5
+    areas = [auc(curve(truth[:, k], found[:, k]))[0] for k in range(truth.shape[1])
+             if measurable(truth[:, k])]
+    return float(np.mean(areas)) if areas else math.nan
+
+
+class EndOfEpoch(L.Callback):
+    """Look at the held-out images after each epoch; keep the best weights and a state to resume from.
+
+    Args:
+        loader: of the held-out images.
+        targets: (N, K) of theirs.
+        best: what is best so far, and when to stop.
+        state: file to resume from.
+    """
+
+    def __init__(self, loader: DataLoader, targets: NDArray, best: Best, state: Path) -> None:
+        self.loader, self.targets, self.best, self.state = loader, targets, best, state
+        self.kept: dict[str, Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Measure, keep, save, and stop when there is nothing more to wait for."""
+        assert isinstance(module, ClassifierModule)
+        with averaged_weights(module.network, module.averaged):
+            found = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
+        value = mean_auc(self.targets, found)
+        if self.best.update({AUC: value}) or module.cfg.SOLVER.KEEP == "last" or not self.kept:
+            self.kept = {key: one.detach().cpu().clone() for key, one in module.weights().items()}
+        log.info("epoch %d/%d  loss %.4f  held-out AUC %.4f", trainer.current_epoch + 1,
+                 trainer.max_epochs, float(trainer.callback_metrics.get("loss", math.nan)), value)
+        if self.best.exhausted:
+            log.info("stopping: no better AUC in %d epochs", self.best.waited)
+            trainer.should_stop = True
+        with atomic_path(self.state) as temporary:
+            trainer.save_checkpoint(temporary)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must carry."""
+        return {"best": self.best.state_dict(), "kept": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best.load_state_dict(state["best"])
+        self.kept = state["kept"]

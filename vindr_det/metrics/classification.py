@@ -1,0 +1,187 @@
+"""How well a probability tells positive from negative images: areas, operating points, intervals.
+
+Shapes: N images, R bootstrap resamples, G distinct scores. A resample is a row of weights (R, N): how often
+each image was drawn. All curves come from the same two sums, of positives and of negatives down to each
+score, so a thousand resamples are one pass.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+#: With fewer positives or fewer negatives nothing is measured.
+FEWEST = 5
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Counts of positives and negatives at or above each distinct score, from the highest down.
+
+    Attributes:
+        thresholds: (G,) the scores.
+        hits: (R, G) positives at or above them.
+        alarms: (R, G) negatives at or above them.
+    """
+
+    thresholds: Floats
+    hits: Floats
+    alarms: Floats
+
+
+def curve(truth: ArrayLike, scores: ArrayLike, weights: Floats | None = None) -> Curve:
+    """Counts for one label.
+
+    Args:
+        truth: (N,) 0 or 1.
+        scores: (N,).
+        weights: (R, N); None counts each image once.
+    """
+    truth, scores = np.asarray(truth, dtype=bool), np.asarray(scores, dtype=float)
+    weights = np.ones((1, len(truth))) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    ordered, drawn = scores[order], weights[:, order]
+    last = np.flatnonzero(np.diff(ordered, append=np.nan) != 0)  # ties count together
+    hits = np.cumsum(drawn * truth[order], axis=1)[:, last]
+    alarms = np.cumsum(drawn * ~truth[order], axis=1)[:, last]
+    return Curve(ordered[last], hits, alarms)
+
+
+def auc(given: Curve) -> Floats:
+    """(R,) area under the ROC curve; NaN where one side is empty."""
+    rise = np.concatenate([np.zeros((len(given.hits), 1)), given.hits], axis=1)
+    run = np.diff(given.alarms, axis=1, prepend=0)
+    pairs = given.hits[:, -1] * given.alarms[:, -1]
+    with np.errstate(invalid="ignore"):
+        return (run * (rise[:, 1:] + rise[:, :-1])).sum(axis=1) / 2 / pairs
+
+
+def average_precision(given: Curve) -> Floats:
+    """(R,) area under the precision-recall steps, as sklearn's; NaN without positives."""
+    gained = np.diff(given.hits, axis=1, prepend=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.nan_to_num(given.hits / (given.hits + given.alarms))
+        return (gained * precision).sum(axis=1) / given.hits[:, -1]
+
+
+def resamples(groups: ArrayLike, count: int, seed: int) -> Floats:
+    """(count, N) weights of a bootstrap that draws whole groups, such as patients, with replacement."""
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    total = int(group_of.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(total, np.full(total, 1 / total), size=count)
+    return drawn[:, group_of].astype(float)
+
+
+def interval(values: Floats, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of resampled values."""
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def measurable(truth: ArrayLike) -> bool:
+    """Whether there are enough images on both sides."""
+    positives = int(np.sum(truth))
+    return min(positives, len(np.asarray(truth)) - positives) >= FEWEST
+
+
+def measure(
+    truth: ArrayLike, scores: ArrayLike, groups: ArrayLike, resampled: int = 1000, seed: int = 0,
+) -> dict[str, Measured]:
+    """``auc`` and ``ap`` of one label with intervals; empty where there is too little of it."""
+    if not measurable(truth):
+        return {}
+    kinds: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
+    whole = curve(truth, scores)
+    drawn: dict[str, list[Floats]] = {name: [] for name in kinds}
+    weights = resamples(groups, resampled, seed)
+    for start in range(0, resampled, _CHUNK):
+        part = curve(truth, scores, weights[start:start + _CHUNK])
+        for name, area in kinds.items():
+            drawn[name].append(area(part))
+    return {name: Measured(float(area(whole)[0]), *interval(np.concatenate(drawn[name])))
+            for name, area in kinds.items()}
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts at one threshold, and what follows from them (NaN where nothing can)."""
+
+    tp: float
+    fp: float
+    fn: float
+    tn: float
+
+    @classmethod
+    def at(cls, truth: ArrayLike, scores: ArrayLike, threshold: float) -> "Confusion":
+        """Positive at or above the threshold."""
+        truth, said = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
+        return cls(float((said & truth).sum()), float((said & ~truth).sum()),
+                   float((~said & truth).sum()), float((~said & ~truth).sum()))
+
+    def rates(self) -> dict[str, float]:
+        """Accuracy, sensitivity, specificity, PPV, NPV and F1."""
+        return {
+            "accuracy": _share(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn),
+            "sensitivity": _share(self.tp, self.tp + self.fn),
+            "specificity": _share(self.tn, self.tn + self.fp),
+            "ppv": _share(self.tp, self.tp + self.fp),
+            "npv": _share(self.tn, self.tn + self.fn),
+            "f1": _share(2 * self.tp, 2 * self.tp + self.fp + self.fn),
+        }
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def youden(truth: ArrayLike, scores: ArrayLike) -> float:
+    """The score with the highest sensitivity + specificity (Youden, 1950); the highest of equals."""
+    given = curve(truth, scores)
+    gain = given.hits[0] / given.hits[0, -1] - given.alarms[0] / given.alarms[0, -1]
+    return float(given.thresholds[np.argmax(gain)])
+
+
+def at_sensitivity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
+    """The highest score with at least this sensitivity."""
+    given = curve(truth, scores)
+    enough = given.hits[0] >= wanted * given.hits[0, -1] - 1e-9
+    return float(given.thresholds[np.argmax(enough)])
+
+
+def at_specificity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
+    """The lowest score with at least this specificity; above all scores if even the highest has less."""
+    given = curve(truth, scores)
+    enough = np.flatnonzero(given.alarms[0] <= (1 - wanted) * given.alarms[0, -1] + 1e-9)
+    if not len(enough):
+        return float(np.nextafter(given.thresholds[0], np.inf))
+    return float(given.thresholds[enough[-1]])
+
+
+def operating_points(
+    truth: ArrayLike, scores: ArrayLike, sensitivity: float = 0.95, specificity: float = 0.95
+) -> dict[str, float]:
+    """Thresholds by name, chosen on these images: apply them to others."""
+    return {"youden": youden(truth, scores),
+            f"sensitivity_{sensitivity:g}": at_sensitivity(truth, scores, sensitivity),
+            f"specificity_{specificity:g}": at_specificity(truth, scores, specificity)}
+
+
+def mean_of_measurable(values: Sequence[Measured]) -> float:
+    """Mean over labels; NaN where there is none."""
+    return float(np.mean([one.value for one in values])) if values else float("nan")
