@@ -21,6 +21,7 @@ TINY = [
     "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16", "DATALOADER.NUM_WORKERS", "0",
 ]
 DEMO = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
+CLASSIFIER_DEMO = ROOT / "configs/classifier/demo/vindr_binary.yaml"
 
 
 def pytest_collection_modifyitems(items):
@@ -85,6 +86,16 @@ def trained(phantoms, tmp_path_factory):
         return made[name]
 
     return train
+
+
+def classifier_config(phantoms: Path, out: Path, *more: str):
+    """The demo's classifier on the phantoms, in seconds."""
+    from vindr_det.classification.config import load_config
+
+    return load_config(CLASSIFIER_DEMO, [
+        "DATA.IMAGES", str(phantoms / "data/train"), "OUTPUT_DIR", str(out),
+        "DATA.LABELS", str(phantoms / "data/annotations/labels.csv"),
+        "SOLVER.EPOCHS", "1", "INPUT.SIZE", "64", *more])
 
 
 @pytest.fixture

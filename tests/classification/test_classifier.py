@@ -3,22 +3,12 @@ import json
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import classifier_config as config
 
-from vindr_det.classification.config import load_config
 from vindr_det.classification.model import Classifier, build_model
 from vindr_det.classification.train import train
 from vindr_det.errors import InputError
 from vindr_det.images import read_image
-
-DEMO = ROOT / "configs/classifier/demo/vindr_binary.yaml"
-
-
-def config(phantoms, out, *more):
-    return load_config(DEMO, [
-        "DATA.IMAGES", str(phantoms / "data/train"), "OUTPUT_DIR", str(out),
-        "DATA.LABELS", str(phantoms / "data/annotations/labels.csv"),
-        "SOLVER.EPOCHS", "1", "INPUT.SIZE", "64", *more])
 
 
 def test_all_folds_give_every_image_one_out_of_fold_prediction(phantoms, tmp_path):

@@ -108,7 +108,7 @@ def _values(path: str | Path, frame: pd.DataFrame, name: str) -> NDArray[np.floa
     values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float32)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(bad):
-        raise InputError(f"{path}, row {csv_row(int(bad[0]))}: {name} is {frame[name].iloc[bad[0]]!r}, "
+        raise InputError(f"{path}, row {csv_row(int(bad[0]))}: {name} is {frame[name].iloc[bad[0]]}, "
                          "expected 0 to 1")
     return values
 

@@ -50,8 +50,7 @@ def _cross_entropy(frequency: Tensor | None) -> Loss:
 
 
 def _asymmetric() -> Loss:
-    """timm's loss of Ben-Baruch et al., 2021, which sums, as a mean."""
+    """timm's loss of Ben-Baruch et al., 2021."""
     from timm.loss import AsymmetricLossMultiLabel
 
-    theirs = AsymmetricLossMultiLabel()
-    return lambda logits, truth: theirs(logits, truth) / logits.numel()
+    return AsymmetricLossMultiLabel(reduction="mean")

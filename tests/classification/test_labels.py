@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from vindr_det.categories import CLASS_NAMES, NIH_LABELS
+from vindr_det.classification.config import defaults
+from vindr_det.classification.labels import column_of, read_table, read_tables, thin_normal
+from vindr_det.errors import InputError
+
+
+def nih(path, rows):
+    """rows: (image, patient, labels, fold)."""
+    frame = pd.DataFrame([{"image": image, "patient": patient, "fold": fold,
+                           **{name: int(name in labels) for name in NIH_LABELS},
+                           "No Finding": int(not labels)} for image, patient, labels, fold in rows])
+    frame.to_csv(path, index=False)
+    return path
+
+
+ROWS = [("00000001_000.png", 1, [], 0), ("00000001_001.png", 1, ["Mass"], 0),
+        ("00000002_000.png", 2, ["Mass", "Nodule"], 1), ("00000003_000.png", 3, [], 1)]
+
+
+def config(tmp_path, rows=ROWS, **data):
+    images = tmp_path / "images"
+    images.mkdir(exist_ok=True)
+    for image, *_ in rows:
+        (images / image).write_bytes(b"")
+    cfg = defaults()
+    cfg.DATA.IMAGES, cfg.DATA.LABELS = str(images), str(nih(tmp_path / "labels.csv", rows))
+    for key, value in data.items():
+        cfg.DATA[key] = str(value) if key != "PARTIAL" else value
+    return cfg
+
+
+def test_a_table_of_nihs(tmp_path):
+    table = read_table(nih(tmp_path / "a.csv", ROWS), "nih14")
+    assert table.image_ids.tolist() == [row[0][:-4] for row in ROWS] and table.what == "patient"
+    assert table.targets.sum(axis=0)[NIH_LABELS.index("Mass")] == 2 and table.targets.shape == (4, 14)
+    assert table.normal.tolist() == [True, False, False, True]
+    binary = read_table(tmp_path / "a.csv", "abnormal")
+    assert binary.targets[:, 0].tolist() == [0, 1, 1, 0] and binary.names == ("abnormal",)
+
+
+def test_shares_of_readers_are_soft_targets(tmp_path):
+    frame = pd.DataFrame({"image_id": ["a", "b"], **{name: [0.0, 0.0] for name in CLASS_NAMES}})
+    frame.loc[0, ["Cardiomegaly", "No finding"]] = [0.6667, 0.3333]
+    frame.loc[1, "No finding"] = 1.0
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    table = read_table(tmp_path / "a.csv", "vindr15")
+    assert table.targets[0, 3] == pytest.approx(2 / 3, abs=1e-3) and table.targets[0, 14] > 0.33
+    assert table.normal.tolist() == [False, True] and table.what == "image"
+    assert read_table(tmp_path / "a.csv", "abnormal").targets[0, 0] == pytest.approx(2 / 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("name,abnormal\na,1", "no column image_id or image"),
+    ("image_id,x\na,1", "has no column abnormal, No finding or No Finding, nor one of a label"),
+    ("image_id,abnormal\na,2", "row 2: abnormal is 2, expected 0 to 1"),
+    ("image_id,abnormal\na,\nb,1", "row 2: abnormal is .*nan.*, expected 0 to 1"),
+    ("image_id,abnormal\na,1\na,0", "row 3: image a is repeated"),
+])
+def test_faulty_tables(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / "a.csv", "abnormal")
+
+
+def test_a_planted_leak_names_the_patient(tmp_path):
+    rows = [*ROWS, ("00000001_002.png", 1, ["Hernia"], 1)]
+    with pytest.raises(InputError, match="leak: patient 1 is in fold 0 and in fold 1"):
+        read_tables(config(tmp_path, rows))
+
+
+def test_a_patient_of_the_test_list_may_not_be_trained_on(tmp_path):
+    test = nih(tmp_path / "test.csv", [("00000003_001.png", 3, ["Mass"], -1)])
+    cfg = config(tmp_path, TEST=test)
+    (tmp_path / "images/00000003_001.png").write_bytes(b"")
+    with pytest.raises(InputError, match="leak: patient 3 is in fold 1 and in DATA.TEST"):
+        read_tables(cfg)
+
+
+def test_given_lists_instead_of_folds(tmp_path):
+    held = nih(tmp_path / "val.csv", [("00000009_000.png", 9, ["Mass"], -1)])
+    cfg = config(tmp_path, VALIDATION=held)
+    (tmp_path / "images/00000009_000.png").write_bytes(b"")
+    tables = read_tables(cfg)
+    assert len(tables.table) == 4 and tables.validation.image_ids.tolist() == ["00000009_000"]
+
+
+def test_images_that_are_not_there(tmp_path):
+    cfg = config(tmp_path)
+    (tmp_path / "images/00000002_000.png").unlink()
+    with pytest.raises(InputError, match="1 of 4 labelled images are missing, the first is 00000002_000"):
+        read_tables(cfg)
+    cfg.DATA.PARTIAL = True
+    assert len(read_tables(cfg).table) == 3
+
+
+def test_no_folds_and_no_list(tmp_path):
+    with pytest.raises(InputError, match="has no folds, expected a column fold, or DATA.VALIDATION"):
+        read_tables(config(tmp_path, [(*row[:3], -1) for row in ROWS]))
+
+
+def test_thinning_keeps_all_abnormal_images(tmp_path):
+    table = read_table(nih(tmp_path / "a.csv", [(f"{i:08d}_000.png", i, ["Mass"] * (i % 4 == 0), 0)
+                                                for i in range(200)]), "nih14")
+    thin = thin_normal(table, 0.2, seed=1)
+    assert (~thin.normal).sum() == 50 and thin.normal.sum() == 30
+    assert np.array_equal(thin.image_ids, thin_normal(table, 0.2, seed=1).image_ids)
+    assert not np.array_equal(thin.image_ids, thin_normal(table, 0.2, seed=2).image_ids)
+
+
+@pytest.mark.parametrize("label, column", [
+    ("abnormal", "p_abnormal"), ("No finding", "p_no_finding"), ("Nodule/Mass", "p_nodule_mass"),
+    ("Pleural_Thickening", "p_pleural_thickening"), ("ILD", "p_ild")])
+def test_columns(label, column):
+    assert column_of(label) == column

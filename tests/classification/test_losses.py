@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from vindr_det.classification.config import defaults
+from vindr_det.classification.data import balance
+from vindr_det.classification.losses import build_loss
+from vindr_det.errors import InputError
+
+TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+LOGITS = torch.tensor([[0.3, -1.0], [0.2, 2.0], [-0.5, 0.1], [1.5, -2.0]])
+
+
+def loss(name, smoothing=0.0, targets=TARGETS):
+    cfg = defaults()
+    cfg.SOLVER.LOSS, cfg.SOLVER.LABEL_SMOOTHING = name, smoothing
+    return float(build_loss(cfg, TARGETS)(LOGITS, targets))
+
+
+def by_hand(weight, smoothing=0.0, targets=TARGETS):
+    total = 0.0
+    for row, truth in zip(LOGITS.tolist(), targets.tolist(), strict=True):
+        for logit, y in zip(row, truth, strict=True):
+            y, p = y * (1 - smoothing) + smoothing / 2, 1 / (1 + np.exp(-logit))
+            total -= weight(y) * (y * np.log(p) + (1 - y) * np.log(1 - p))
+    return total / LOGITS.numel()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy(smoothing):
+    assert loss("bce", smoothing) == pytest.approx(by_hand(lambda y: 1, smoothing), abs=1e-6)
+
+
+def test_soft_labels():
+    soft = TARGETS * 2 / 3
+    assert loss("bce", targets=soft) == pytest.approx(by_hand(lambda y: 1, targets=soft), abs=1e-6)
+
+
+def test_each_side_weighs_as_often_as_the_other_comes():
+    """One in four is positive: positives weigh 3/4, negatives 1/4."""
+    assert loss("weighted_bce") == pytest.approx(by_hand(lambda y: 0.75 * y + 0.25 * (1 - y)), abs=1e-6)
+
+
+def test_asymmetric_loss_is_the_papers():
+    """gamma 4 for negatives shifted by .05, gamma 1 for positives (equation 7)."""
+    total = 0.0
+    for row, truth in zip(LOGITS.tolist(), TARGETS.tolist(), strict=True):
+        for logit, y in zip(row, truth, strict=True):
+            p = 1 / (1 + np.exp(-logit))
+            shifted = max(p - 0.05, 0)
+            total -= y * (1 - p) * np.log(p) + (1 - y) * shifted**4 * np.log(1 - shifted)
+    assert loss("asymmetric") == pytest.approx(total / LOGITS.numel(), abs=1e-5)
+
+
+def test_unknown_loss():
+    with pytest.raises(InputError, match="SOLVER.LOSS is 'mse', expected one of bce"):
+        loss("mse")
+
+
+def test_weighted_sampling_draws_rare_labels_as_often():
+    targets = np.zeros((100, 2), np.float32)
+    targets[:2, 0], targets[2:12, 1] = 1, 1
+    weights = balance(targets)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:2].sum() == pytest.approx(weights[2:12].sum()) == pytest.approx(weights[12:].sum())

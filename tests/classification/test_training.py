@@ -1,0 +1,197 @@
+"""Folds, resume, the test list, operating points and packed images, on phantoms."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import CLASSIFIER_DEMO, ROOT, one_line
+from conftest import classifier_config as config
+
+from vindr_det.classification.config import load_config
+from vindr_det.classification.model import build_model
+from vindr_det.classification.report import applied, choose_points
+from vindr_det.classification.train import train
+from vindr_det.detection.checkpoint import read_file
+from vindr_det.errors import InputError
+from vindr_det.files import write_csv
+
+
+def test_a_table_of_fifteen_labels_and_a_test_list(phantoms, tmp_path):
+    """Soft targets, every loss's machinery, mean and spread of the folds' models."""
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv")
+    held = table[table["fold"] == 2].assign(fold=-1)
+    write_csv(tmp_path / "test.csv", held)
+    write_csv(tmp_path / "learn.csv", table[table["fold"] != 2])
+    out = tmp_path / "out"
+    cfg = config(phantoms, out, "DATA.TARGET", "vindr15", "DATA.LABELS", str(tmp_path / "learn.csv"),
+                 "DATA.TEST", str(tmp_path / "test.csv"), "SOLVER.LOSS", "asymmetric",
+                 "SOLVER.SAMPLER", "weighted", "SOLVER.EMA_DECAY", "0.9", "TEST_FLIP", "True")
+    metrics = train(cfg)
+    oof, test = (pd.read_csv(out / f"{name}_predictions.csv") for name in ("oof", "test"))
+    assert len(oof) == 16 and len(test) == 8 and "p_pleural_effusion" in oof
+    parts = [pd.read_csv(out / f"fold{fold}_test.csv")["p_no_finding"] for fold in (0, 1)]
+    assert test["p_no_finding"].to_numpy() == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
+    assert test["p_no_finding_sd"].to_numpy() == pytest.approx(np.std(parts, axis=0), abs=1e-6)
+    rare = [name for name in ("Pneumothorax", "Atelectasis") if (table[name] >= 0.5).sum() < 5]
+    for name in rare:  # too few to measure: said so, not 0 or 1
+        assert metrics[f"auc/p_{name.lower()}"] is None and f"auc/p_{name.lower()}/ci95" not in metrics
+    json.loads((out / "metrics.json").read_text())
+
+
+def test_test_labels_choose_nothing(phantoms, tmp_path):
+    """With the test list's labels turned round, everything but the test's own measures stays."""
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv")
+    results = {}
+    for name, turned in (("as", False), ("turned", True)):
+        held = table[table["fold"] == 2].assign(fold=-1)[["image_id", "fold", "No finding"]]
+        held["No finding"] = 1 - held["No finding"] if turned else held["No finding"]
+        write_csv(tmp_path / f"{name}.csv", held)
+        write_csv(tmp_path / "learn.csv", table[table["fold"] != 2])
+        cfg = config(phantoms, tmp_path / name, "DATA.LABELS", str(tmp_path / "learn.csv"),
+                     "DATA.TEST", str(tmp_path / f"{name}.csv"))
+        results[name] = train(cfg)
+    one, other = ((tmp_path / name / "operating_points.json").read_text() for name in results)
+    assert one == other
+    found = results["as"]["test"]["operating_points"], results["turned"]["test"]["operating_points"]
+    for point, values in found[0].items():
+        assert values["threshold"] == found[1][point]["threshold"]
+        assert (values["tp"], values["fn"]) == (found[1][point]["fp"], found[1][point]["tn"])
+    assert results["as"]["auc"] == results["turned"]["auc"]
+
+
+def test_points_are_chosen_from_what_they_are_given():
+    rng = np.random.default_rng(0)
+    truth = rng.random(300) < 0.4
+    frame = pd.DataFrame({"image_id": range(300), "fold": 0, "abnormal": truth.astype(float),
+                          "p_abnormal": np.clip(rng.normal(0.3 + 0.3 * truth, 0.2), 0, 1)})
+    points = choose_points(frame, ["abnormal"])
+    assert set(points["p_abnormal"]) == {"youden", "sensitivity_0.95", "specificity_0.95", "temperature"}
+    there = applied(frame, ["abnormal"], points)
+    assert there["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
+    assert there["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
+    assert choose_points(frame.head(6), ["abnormal"]) == {}
+
+
+def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, monkeypatch):
+    """Stopped within fold 1's second epoch; finished folds are not touched again."""
+    from vindr_det.classification import module
+
+    more = ["SOLVER.EPOCHS", "3", "SOLVER.EMA_DECAY", "0.9", "SOLVER.SAMPLER", "weighted"]
+    train(config(phantoms, tmp_path / "whole", *more))
+    real, steps = module.ClassifierModule.training_step, []
+
+    def stumble(self, batch, number):
+        steps.append(number)
+        if len(steps) == 3 + 1 + 1:  # three epochs of fold 0, one of fold 1, one image batch an epoch
+            raise KeyboardInterrupt
+        return real(self, batch, number)
+
+    monkeypatch.setattr(module.ClassifierModule, "training_step", stumble)
+    cfg = config(phantoms, tmp_path / "part", *more)
+    with pytest.raises((KeyboardInterrupt, SystemExit, RuntimeError)):
+        train(cfg)
+    monkeypatch.setattr(module.ClassifierModule, "training_step", real)
+    first = (tmp_path / "part/fold0.pth").stat().st_mtime_ns
+    assert (tmp_path / "part/fold1.ckpt").is_file() and not (tmp_path / "part/fold1.pth").exists()
+    cfg = config(phantoms, tmp_path / "part", *more)
+    metrics = train(cfg, resume=True)
+    assert (tmp_path / "part/fold0.pth").stat().st_mtime_ns == first
+    assert not list((tmp_path / "part").glob("*.ckpt"))
+    whole = json.loads((tmp_path / "whole/metrics.json").read_text())
+    assert metrics["auc/fold1"] == whole["auc/fold1"]
+    for fold in range(3):
+        one, other = (read_file(tmp_path / name / f"fold{fold}.pth")["model"] for name in ("whole", "part"))
+        assert all(torch.equal(one[key], other[key]) for key in one), fold
+
+
+def test_resume_with_another_config_is_refused(phantoms, tmp_path):
+    train(config(phantoms, tmp_path), [0])
+    with pytest.raises(InputError, match="config.yaml: differs from this config"):
+        train(config(phantoms, tmp_path, "SOLVER.LR", "0.1"), [0], resume=True)
+
+
+def test_packed_images_train_the_same_model(phantoms, tmp_path):
+    """The pixels are the same, so the weights are."""
+    from vindr_det.packed import pack
+    from vindr_det.prepare import prepare_folder
+    from vindr_det.resize import Target
+
+    prepare_folder(phantoms / "data/train", tmp_path / "small", Target(64, False), 1)
+    ids = sorted(path.stem for path in (tmp_path / "small").glob("*.png"))
+    pack(tmp_path / "small", ids, tmp_path / "packed.npy")
+    for name, more in (("files", []), ("packed", ["DATA.PACKED", str(tmp_path / "packed.npy")])):
+        train(config(phantoms, tmp_path / name, "DATA.IMAGES", str(tmp_path / "small"), *more), [0])
+    one, other = (read_file(tmp_path / name / "fold0.pth")["model"] for name in ("files", "packed"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("schedule, rates", [
+    ("cosine", [0.05, 1.0, 0.5, 0.0]), ("hold", [0.05, 1.0, 1.0, 0.8**2])])
+def test_schedules(phantoms, tmp_path, schedule, rates):
+    """Ten steps an epoch: warm-up over one of them, then as SCHEDULE says."""
+    from vindr_det.classification.module import ClassifierModule
+
+    epochs = 10 if schedule == "cosine" else 5
+    cfg = config(phantoms, tmp_path, "SOLVER.SCHEDULE", schedule, "SOLVER.HOLD_EPOCHS", "1",
+                 "SOLVER.EPOCHS", str(epochs), "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.LR", "1.0")
+    module = ClassifierModule(cfg, torch.nn.Linear(1, 1), None, 10)
+    made = module.configure_optimizers()
+    seen = []
+    for _ in range(10 * epochs + 1):
+        seen.append(made["optimizer"].param_groups[0]["lr"])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    places = [0, 10, 55, 100] if schedule == "cosine" else [0, 10, 19, 40]
+    assert [seen[place] for place in places] == pytest.approx(rates, abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, parameters", [
+    ("nih_binary_effnet_b2", 9.11), ("nih_multilabel_densenet121", 7.98)])
+def test_full_sized_models_take_a_step_and_reload(phantoms, tmp_path, name, parameters):
+    """timm publishes the millions of parameters with three channels and 1,000 classes."""
+    import timm
+
+    cfg = load_config(ROOT / f"configs/classifier/{name}.yaml", [
+        "MODEL.PRETRAINED", "False", "DATA.PACKED", "", "DATA.IMAGES", str(phantoms / "data/train"),
+        "DATA.LABELS", str(phantoms / "data/annotations/labels.csv"), "DATA.VALIDATION", "", "DATA.TEST", "",
+        "DATA.TARGET", "vindr15" if "multi" in name else "abnormal", "SOLVER.EPOCHS", "1",
+        "SOLVER.BATCH_SIZE", "4", "SOLVER.PRECISION", "32-true", "NUM_WORKERS", "0", "DEVICE", "cpu",
+        "OUTPUT_DIR", str(tmp_path)])
+    whole = timm.create_model(cfg.MODEL.NAME.split(".")[0])
+    count = sum(p.numel() for p in whole.parameters())
+    assert count / 1e6 == pytest.approx(parameters, abs=0.005)
+    ours = build_model(cfg)
+    stem = next(p for p in whole.parameters() if p.dim() == 4)
+    head = sum(p.numel() for p in whole.get_classifier().parameters())
+    mine = sum(p.numel() for p in ours.get_classifier().parameters())
+    assert sum(p.numel() for p in ours.parameters()) == count - stem.numel() * 2 // 3 - head + mine
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv").head(12).assign(fold=[0, 0, 0, 1] * 3)
+    table.loc[[3, 7], "No finding"] = [0.0, 1.0]
+    write_csv(tmp_path / "few.csv", table)
+    cfg.DATA.LABELS = str(tmp_path / "few.csv")
+    train(cfg, [1])
+    found = pd.read_csv(tmp_path / "oof_predictions.csv")
+    column = "p_no_finding" if "multi" in name else "p_abnormal"
+    assert len(found) == 3 and found[column].between(0, 1).all() and found[column].nunique() > 1
+
+
+def test_the_tool(phantoms, tmp_path, tool):
+    labels, test = phantoms / "data/annotations/labels.csv", phantoms / "raw/test"
+    options = ["DATA.IMAGES", phantoms / "data/train", "DATA.LABELS", labels, "SOLVER.EPOCHS", "1",
+               "INPUT.SIZE", "64", "OUTPUT_DIR", tmp_path / "out"]
+    for more in ([], ["--resume"]):
+        run = tool("train_classifier.py", "--config", CLASSIFIER_DEMO, *more, *options)
+        assert run.returncode == 0, run.stderr
+        assert "auc/fold2" in run.stdout
+    classify = ["classify.py", "--model", tmp_path / "out", "--images", test, "--out", tmp_path / "p.csv"]
+    run = tool(*classify)
+    assert run.returncode == 0, run.stderr
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert len(table) == 6 and {"image_id", "p_abnormal", "says_abnormal", "warnings"} == set(table)
+    assert "--point best: the model has sensitivity_0.95" in one_line(tool(*classify, "--point", "best"))
+    shutil.rmtree(tmp_path / "out")
+    assert "holds no fold*.pth" in one_line(tool(*classify))

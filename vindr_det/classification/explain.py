@@ -1,0 +1,109 @@
+"""Where a classifier looks: grad-cam's Grad-CAM (Selvaraju et al., 2017), the mean over the folds."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vindr_det.classification.data import squeeze, to_tensor
+from vindr_det.classification.model import Classifier
+
+_STRIP = 24
+
+
+def heat_map(classifier: Classifier, image: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
+    """(H, W) in 0..1, highest where the models see a label; the mean of all folds' maps.
+
+    Args:
+        classifier: of any number of folds; convolutional, or a transformer with a grid of tokens.
+        image: (H, W) uint8.
+        label: position among the classifier's columns.
+    """
+    batch = to_tensor(squeeze(image, classifier.cfg.INPUT.SIZE))[None]
+    maps = [_one(model, batch, label) for model in classifier.models]
+    mean = np.mean(maps, axis=0)
+    mean = (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
+    return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _one(model: nn.Module, batch: Tensor, label: int) -> NDArray[np.float32]:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with GradCAM(model, [last_features(model)], reshape_transform=_to_grid(model)) as cam:
+        return cam(batch, [ClassifierOutputTarget(label)])[0]
+
+
+def last_features(model: nn.Module) -> nn.Module:
+    """The layer whose output still has a place for every part of the image."""
+    blocks = getattr(model, "blocks", None)
+    if getattr(model, "num_prefix_tokens", None) is not None and blocks is not None:
+        return blocks[-1].norm1  # what follows reaches the head by the class token alone
+    return model.get_submodule(model.feature_info[-1]["module"])
+
+
+def _to_grid(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """What brings a layer's output to (B, C, H, W), as Grad-CAM takes it."""
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if prefix is not None and hasattr(model, "patch_embed"):
+        rows, columns = model.patch_embed.grid_size
+        return lambda out: out[:, prefix:].reshape(len(out), rows, columns, -1).permute(0, 3, 1, 2)
+    if str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC"):
+        return lambda out: out.permute(0, 3, 1, 2)
+    return None
+
+
+def sheet(
+    image: NDArray[np.uint8], classifier: Classifier, labels: Sequence[int], side: int = 480
+) -> NDArray[np.uint8]:
+    """The image and beside it an overlay a label, with its name and probability: (H, W, 3) BGR."""
+    p = classifier.probabilities([image])[0]
+    factor = side / max(image.shape)
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+    panels = [_titled(gray, "image")]
+    for label in labels:
+        heat = cv2.resize(heat_map(classifier, image, label), size)
+        colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        strength = 0.6 * heat[..., None]
+        mixed = (gray * (1 - strength) + colour * strength).astype(np.uint8)
+        panels.append(_titled(mixed, f"{classifier.columns[label]} {p[label]:.2f}"))
+    return np.concatenate(panels, axis=1)
+
+
+def top_labels(classifier: Classifier, image: NDArray[np.uint8], count: int) -> list[int]:
+    """Positions of the likeliest labels."""
+    return np.argsort(-classifier.probabilities([image])[0], kind="stable")[:count].tolist()
+
+
+def _titled(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
+    cv2.putText(strip, title, (6, _STRIP - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.pad(np.concatenate([strip, picture]), ((0, 0), (0, 4), (0, 0)))
+
+
+def where_it_looks(classifier: Classifier, image: NDArray[np.uint8], label: int) -> tuple[float, float]:
+    """(x, y) of the map's maximum in the image's pixels: what the pointing game asks for."""
+    heat = heat_map(classifier, image, label)
+    y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+    return float(x) + 0.5, float(y) + 0.5
+
+
+def pointing_game(
+    classifier: Classifier, items: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]], label: int
+) -> float:
+    """Share of images on which the maximum lies in one of the true boxes (Zhang et al., 2016).
+
+    Args:
+        classifier: the models.
+        items: images (H, W) and their boxes (M, 4) xyxy in the image's pixels.
+        label: position among the classifier's columns.
+    """
+    hits = 0
+    for image, boxes in items:
+        x, y = where_it_looks(classifier, image, label)
+        inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
+        hits += bool(inside.any())
+    return hits / len(items)

@@ -1,0 +1,58 @@
+"""A folder of images to a table of probabilities, decisions and warnings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from vindr_det.classification.checks import warnings_of
+from vindr_det.classification.model import Classifier
+from vindr_det.classification.train import read_points
+from vindr_det.errors import InputError
+from vindr_det.files import list_images
+from vindr_det.images import read_image
+
+
+def classify(
+    model: str | Path, images: str | Path, point: str = "youden", recursive: bool = False
+) -> pd.DataFrame:
+    """A row an image: image_id, a ``p_...`` a label, ``says_...`` 0 or 1 at an operating point, warnings.
+
+    Args:
+        model: folder of a finished train_classifier.py.
+        images: folder of DICOM, PNG or JPEG files.
+        point: name of the operating point; labels without one have no ``says_...``.
+        recursive: also folders within.
+
+    Raises:
+        InputError: no model, no images, or no label has such a point.
+    """
+    classifier, points = Classifier(model), read_points(model)
+    thresholds = {column: values[point] for column, values in points.items() if point in values}
+    if not thresholds:
+        known = sorted({name for values in points.values() for name in values} - {"temperature"})
+        raise InputError(f"--point {point}: the model has {', '.join(known) or 'none'}")
+    paths = list_images(images, recursive)
+    rows = [_row(classifier, image_id, path, thresholds)
+            for image_id, path in tqdm(paths.items(), desc="classify", unit="image", disable=None)]
+    return pd.DataFrame(rows)
+
+
+def _row(
+    classifier: Classifier, image_id: str, path: Path, thresholds: dict[str, float]
+) -> dict[str, Any]:
+    try:
+        image = read_image(path)
+    except InputError as error:
+        return {"image_id": image_id, "warnings": f"unreadable: {error}"}
+    values = classifier.probabilities([image.pixels])[0].round(6).tolist()
+    row: dict[str, Any] = {"image_id": image_id, **dict(zip(classifier.columns, values, strict=True))}
+    for column, threshold in thresholds.items():
+        row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
+    return row | {"warnings": _joined(warnings_of(image))}
+
+
+def _joined(words: Sequence[str]) -> str:
+    return "; ".join(words)
