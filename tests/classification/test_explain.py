@@ -1,0 +1,83 @@
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import classifier_config, one_line
+
+from vindr_det.classification import explain
+from vindr_det.classification.model import Classifier
+from vindr_det.classification.train import train
+
+
+class Bright(torch.nn.Module):
+    """Answers to brightness alone; its features are a grid of means."""
+
+    feature_info = ({"module": "features"},)
+
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.AvgPool2d(8)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        return self.features((images + 2) * self.scale).mean(dim=(1, 2, 3))[:, None]
+
+
+def two_bright():
+    """What explain needs of a classifier, with two folds."""
+    return SimpleNamespace(models=[Bright().eval(), Bright().eval()], columns=["p_abnormal"],
+                           cfg=SimpleNamespace(INPUT=SimpleNamespace(SIZE=64)))
+
+
+def spot(x, y, height=160, width=120, radius=10):
+    image = np.zeros((height, width), np.uint8)
+    cv2.circle(image, (x, y), radius, 255, -1)
+    return image
+
+
+@pytest.mark.parametrize("x, y", [(30, 40), (100, 120), (60, 20)])
+def test_the_map_is_highest_where_the_network_looks(x, y):
+    classifier = two_bright()
+    heat = explain.heat_map(classifier, spot(x, y), 0)
+    assert heat.shape == (160, 120) and heat.min() >= 0 and heat.max() <= 1
+    found = explain.where_it_looks(classifier, spot(x, y), 0)
+    assert abs(found[0] - x) < 15 and abs(found[1] - y) < 20
+
+
+def test_the_pointing_game_by_hand():
+    classifier = two_bright()
+    here, there = np.array([[10.0, 20, 50, 60]]), np.array([[70.0, 100, 119, 159]])
+    items = [(spot(30, 40), here), (spot(30, 40), there), (spot(30, 40), np.concatenate([there, here])),
+             (spot(30, 40), np.zeros((0, 4)))]
+    assert explain.pointing_game(classifier, items, 0) == 0.5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b0", "densenet121", "convnext_atto",
+                                  "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_every_kind_of_network_has_a_map(phantoms, name):
+    """The map is the image's size, and follows the image rather than a fixed place."""
+    from vindr_det.classification.model import build_model
+
+    torch.manual_seed(1)
+    cfg = classifier_config(phantoms, "unused", "MODEL.NAME", name, "DATA.TARGET", "vindr15",
+                            "MODEL.PRETRAINED", "False")
+    classifier = SimpleNamespace(models=[build_model(cfg).eval()], cfg=cfg)
+    maps = [np.max([explain.heat_map(classifier, spot(x, 80), label) for label in range(4)], axis=0)
+            for x in (20, 100)]
+    assert maps[0].shape == (160, 120) and np.isfinite(maps[0]).all() and maps[0].max() > 0
+    assert not np.array_equal(*maps)
+
+
+def test_pictures_of_an_ensemble(phantoms, tmp_path, tool):
+    train(classifier_config(phantoms, tmp_path / "out", "DATA.TARGET", "vindr15"), [0, 1])
+    test = phantoms / "raw/test"
+    explained = ["explain.py", "--model", tmp_path / "out", "--images", test, "--out", tmp_path / "maps"]
+    run = tool(*explained, "--count", 2, "--top", 2)
+    assert run.returncode == 0, run.stderr
+    pictures = list((tmp_path / "maps").iterdir())
+    assert len(pictures) == 2 and cv2.imread(str(pictures[0])).shape[1] > 900
+    assert len(Classifier(tmp_path / "out").models) == 2
+    assert "--labels p_mass: expected some of p_aortic_enlargement" in one_line(
+        tool(*explained, "--labels", "p_mass"))
