@@ -38,7 +38,7 @@ class Pixels:
 
     def __getitem__(self, image_id: str) -> NDArray[np.uint8]:
         if self.packed is not None:
-            return resize(np.asarray(self.packed[image_id]), self.target)
+            return resize(np.array(self.packed[image_id]), self.target)
         return read_image(self.paths[image_id], self.target).pixels
 
 
