@@ -8,10 +8,12 @@
 # DETECTRON2=/path/to/checkout-or-wheel   which Detectron2 to use; "none" to go without
 # ENGINE=detectron2|torchvision           which engine the demo trains with (default: auto)
 # PYTHON=python3.12                       any of 3.10 to 3.13
+# WORKERS=4                               how many tests run at a time (default: 2)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DETECTRON2 ?=
 ENGINE ?= auto
+WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -34,10 +36,10 @@ demo: setup
 	$(BIN)/python tools/demo.py --out outputs/demo --engine $(ENGINE)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -58,6 +58,6 @@ setup(
         # The torchvision engine's detectors as ONNX files: tools/export.py.
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         "dev": ["distributed>=2024.1", "mypy", "onnx>=1.16", "onnxruntime>=1.18", "pre-commit", "psutil",
-                "pytest>=8", "pytest-timeout", "ruff"],
+                "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
     },
 )

@@ -1,0 +1,108 @@
+#!/usr/bin/env python
+"""The classifier on whatever NIH images you have, from random weights: folds by patient, out of fold.
+
+    python benchmarks/nih.py --images raw/images --labels raw/Data_Entry_2017_v2020.csv --out outputs/nih
+
+Trains No Finding against the rest, and the 14 labels with each of the three losses, five folds each, two
+trainings at a time with one thread each. Few images from random weights learn little; the figures say
+what the machinery gives, with intervals, whatever it is. What is there already is not done again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from vindr_det.categories import NIH_LABELS
+from vindr_det.classification.labels import column_of
+from vindr_det.classification.losses import NAMES
+from vindr_det.files import list_images
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs/classifier/demo"
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("outputs/nih"))
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--epochs", type=int, default=12)
+    args = parser.parse_args()
+    make_tables(args)
+    jobs = {"binary": ["nih_binary.yaml"],
+            **{loss: ["nih_multilabel.yaml", "SOLVER.LOSS", loss] for loss in NAMES}}
+    with ThreadPoolExecutor(2) as pool:
+        minutes = dict(zip(jobs, pool.map(lambda name: train(args, name, *jobs[name]), jobs), strict=True))
+    report(args.out, minutes)
+
+
+def tool(name: str, *options: Any, **how: Any) -> None:
+    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, options)], check=True, **how)
+
+
+def make_tables(args: argparse.Namespace) -> None:
+    """The label table of the images that are there, its folds, and the images packed."""
+    if (args.out / "images/packed.npy").is_file():
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    table = pd.read_csv(args.labels)
+    here = set(list_images(args.images))
+    table[table["Image Index"].map(lambda name: Path(name).stem in here)].to_csv(
+        args.out / "here.csv", index=False)
+    tool("convert_nih.py", "--labels", args.out / "here.csv", "--out", args.out / "tables", "--folds", 5)
+    tool("prepare_images.py", "--images", args.images, "--out", args.out / "images", "--size", args.size,
+         "--pack")
+
+
+def train(args: argparse.Namespace, name: str, config: str, *more: Any) -> float:
+    """Minutes that it took; nothing where it is there."""
+    folder, since = args.out / name, time.perf_counter()
+    if not (folder / "metrics.json").is_file():
+        print(f"training {name}", flush=True)
+        folder.mkdir(exist_ok=True)
+        with (folder / "train.log").open("w") as log:
+            tool("train_classifier.py", "--config", CONFIGS / config, "--resume", "OUTPUT_DIR", folder,
+                 "DATA.LABELS", args.out / "tables/labels.csv", "DATA.PACKED",
+                 args.out / "images/packed.npy", "INPUT.SIZE", args.size, "SOLVER.EPOCHS", args.epochs, *more,
+                 env=ONE_THREAD, stdout=log, stderr=log)
+    return (time.perf_counter() - since) / 60
+
+
+def report(out: Path, minutes: dict[str, float]) -> None:
+    found = {name: json.loads((out / name / "metrics.json").read_text()) for name in minutes}
+    table = pd.read_csv(out / "tables/labels.csv")
+    print(f"\n{len(table)} images of {table['patient'].nunique()} patients, {args_text(minutes)}\n")
+    print(f"abnormal: out-of-fold AUC {value(found['binary'], 'abnormal')}, "
+          f"AP {value(found['binary'], 'abnormal', 'ap')}\n")
+    rows = [[name, int(table[name].sum()), *(value(found[loss], name) for loss in NAMES)]
+            for name in NIH_LABELS]
+    rows.append(["mean of the measurable", "", *(f"{found[loss]['auc']:.3f}" for loss in NAMES)])
+    print(tabulate(rows, ["label", "images", *NAMES], disable_numparse=True))
+
+
+def args_text(minutes: dict[str, float]) -> str:
+    return ", ".join(f"{name} {spent:.1f} min" for name, spent in minutes.items())
+
+
+def value(metrics: dict[str, Any], name: str, kind: str = "auc") -> str:
+    key = f"{kind}/{column_of(name)}"
+    if metrics.get(key) is None:
+        return "not measurable"
+    low, high = metrics[f"{key}/ci95"]
+    return f"{metrics[key]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+if __name__ == "__main__":
+    main()
