@@ -104,7 +104,7 @@ def score_all(data: Path, folders: Mapping[tuple[str, int, float], Path]) -> Non
     """Every variant of the base trainings, and the base variant of the others."""
     jobs = [(folder, name) for (_, _, ratio), folder in folders.items()
             for name in (VARIANTS if ratio == RATIOS[0] else ["base"])]
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         list(pool.map(partial(score, data), *zip(*jobs, strict=True)))
 
