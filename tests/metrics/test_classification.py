@@ -85,3 +85,12 @@ def test_operating_points_against_every_threshold(seed):
 
 def test_a_specificity_out_of_reach_is_above_all_scores():
     assert c.at_specificity([0, 1], [0.9, 0.5], 0.99) > 0.9
+
+
+def test_rates_have_intervals_and_leave_out_what_follows_from_nothing():
+    truth, scores = scattered(6, 400)
+    found = c.rates(truth, scores, 0.5, np.arange(400), 300)
+    plain = c.Confusion.at(truth, scores, 0.5).rates()
+    assert {name: one.value for name, one in found.items()} == pytest.approx(plain)
+    assert all(one.low <= one.value <= one.high and one.low < one.high for one in found.values())
+    assert "ppv" not in c.rates(truth, scores, 99.0, np.arange(400), 20)

@@ -22,7 +22,7 @@ def heat_map(classifier: Classifier, image: NDArray[np.uint8], label: int) -> ND
         label: position among the classifier's columns.
     """
     batch = to_tensor(squeeze(image, classifier.cfg.INPUT.SIZE))[None]
-    maps = [_one(model, batch, label) for model in classifier.models]
+    maps = [_one(model, batch.to(next(model.parameters()).device), label) for model in classifier.models]
     mean = np.mean(maps, axis=0)
     mean = (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
     return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)

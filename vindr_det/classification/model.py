@@ -17,6 +17,7 @@ from vindr_det.classification.config import defaults
 from vindr_det.classification.data import squeeze, to_tensor
 from vindr_det.classification.labels import TARGETS, columns_of
 from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.engine import best_device
 from vindr_det.detection.weights import fitting
 from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
@@ -93,15 +94,17 @@ class Classifier:
             raise InputError(f"{folder}: holds no fold*.pth, expected a folder that "
                              "tools/train_classifier.py wrote")
         loaded = [load_one(path) for path in paths]
-        self.models = [model for model, _, _ in loaded]
+        self.device = torch.device(best_device())
+        self.models = [model.to(self.device) for model, _, _ in loaded]
         self.cfg, self.columns = loaded[0][1:]
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """(B, K) means over the folds for (H, W) uint8 images; with TEST_FLIP also mirrored."""
         batch = torch.stack([to_tensor(squeeze(image, self.cfg.INPUT.SIZE)) for image in images])
+        batch = batch.to(self.device)
         parts = [probabilities(model, batch, self.cfg.TEST_FLIP) for model in self.models]
-        return torch.stack(parts).mean(dim=0).double().numpy()
+        return torch.stack(parts).mean(dim=0).double().cpu().numpy()
 
     def __call__(self, image: NDArray[np.uint8]) -> float:
         """P(abnormal) of one (H, W) uint8 image.

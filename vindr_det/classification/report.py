@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from vindr_det.classification.labels import LabelTable, column_of, columns_of
+from vindr_det.classification.plots import reliability_plot
 from vindr_det.files import write_json
-from vindr_det.metrics.calibration import calibration_error, fit_temperature, warmed
+from vindr_det.metrics.calibration import calibration_error, fit_temperature, reliability, warmed
 from vindr_det.metrics.classification import (
     Confusion,
     Measured,
@@ -19,6 +20,7 @@ from vindr_det.metrics.classification import (
     measurable,
     measure,
     operating_points,
+    rates,
 )
 
 POINTS_FILE = "operating_points.json"
@@ -46,9 +48,13 @@ def measured(
 
     Patients are drawn whole where the frame knows them.
     """
-    groups = frame["patient" if "patient" in frame else "image_id"]
-    return {name: measure(frame[name] >= 0.5, frame[column_of(name)], groups, resampled)
+    return {name: measure(frame[name] >= 0.5, frame[column_of(name)], groups_of(frame), resampled)
             for name in names}
+
+
+def groups_of(frame: pd.DataFrame) -> pd.Series:
+    """What a bootstrap draws: patients where the frame knows them, else images."""
+    return frame["patient" if "patient" in frame else "image_id"]
 
 
 def choose_points(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -65,37 +71,51 @@ def save_points(folder: Path, points: Mapping[str, Any], frame: pd.DataFrame) ->
 
 
 def applied(
-    frame: pd.DataFrame, names: Sequence[str], points: Mapping[str, Mapping[str, float]]
+    frame: pd.DataFrame, names: Sequence[str], points: Mapping[str, Mapping[str, float]],
+    resampled: int = 1000,
 ) -> dict[str, Any]:
-    """Rates and counts at given points; the labels are read for counting alone."""
+    """Counts and, with intervals, rates at given points; the labels are read for counting alone."""
     result: dict[str, Any] = {}
     for name in names:
         column = column_of(name)
         for point, threshold in points.get(column, {}).items():
             if point == "temperature":
                 continue
-            counts = Confusion.at(frame[name] >= 0.5, frame[column], threshold)
-            values = {"threshold": threshold, **vars(counts), **counts.rates()}
-            result[f"{column}/{point}"] = {key: None if np.isnan(value) else value
-                                           for key, value in values.items()}
+            truth = frame[name] >= 0.5
+            counts = Confusion.at(truth, frame[column], threshold)
+            values = {"threshold": threshold, **vars(counts)}
+            for rate, one in rates(truth, frame[column], threshold, groups_of(frame), resampled).items():
+                values |= {rate: one.value, f"{rate}/ci95": [one.low, one.high]}
+            result[f"{column}/{point}"] = values
     return result
 
 
-def calibration(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Expected calibration error before and after a temperature that other folds chose."""
-    result = {}
+def calibration(
+    frame: pd.DataFrame, names: Sequence[str], picture: Path
+) -> dict[str, dict[str, float]]:
+    """Expected calibration error before and after a temperature that other folds chose, and a plot."""
+    result, curves = {}, {}
     for name in names:
         truth, p = (frame[name] >= 0.5).to_numpy(), frame[column_of(name)].to_numpy(float)
         if not measurable(truth):
             continue
-        after, folds = p.copy(), frame["fold"].to_numpy()
-        for fold in np.unique(folds):
-            others = folds != fold
-            if others.any() and 0 < truth[others].sum() < others.sum():
-                after[~others] = warmed(p[~others], fit_temperature(truth[others], p[others]))
+        after = _warmed_by_other_folds(frame["fold"].to_numpy(), truth, p)
         result[column_of(name)] = {"ece": calibration_error(truth, p),
                                    "ece_with_temperature": calibration_error(truth, after)}
+        curves[name] = {"as predicted": reliability(truth, p),
+                        "with temperature": reliability(truth, after)}
+    if curves:
+        reliability_plot(curves, picture)
     return result
+
+
+def _warmed_by_other_folds(folds: NDArray, truth: NDArray, p: NDArray) -> NDArray:
+    after = p.copy()
+    for fold in np.unique(folds):
+        others = folds != fold
+        if others.any() and 0 < truth[others].sum() < others.sum():
+            after[~others] = warmed(p[~others], fit_temperature(truth[others], p[others]))
+    return after
 
 
 def as_json(found: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]:

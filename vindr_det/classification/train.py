@@ -20,6 +20,7 @@ from vindr_det.classification.losses import build_loss
 from vindr_det.classification.model import build_model, load_one, save_checkpoint
 from vindr_det.classification.module import AUC, ClassifierModule, EndOfEpoch, mean_auc, predict
 from vindr_det.detection.best import Best
+from vindr_det.detection.engine import best_device
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv, write_csv, write_json, write_text
 
@@ -58,7 +59,7 @@ def train(cfg: Any, folds: Sequence[int] | None = None, resume: bool = False) ->
     points = report.choose_points(oof, names)
     report.save_points(out, points, oof)
     metrics = report.as_json(found) | _by_fold(frames, names) | {
-        "calibration": report.calibration(oof, names),
+        "calibration": report.calibration(oof, names, out / "reliability.png"),
         "operating_points": report.applied(oof, names, points)}
     if tables.test is not None:
         metrics["test"] = _test(out, tables.test, tests, points)
@@ -109,10 +110,11 @@ def _one_fold(
     if not (resume and target.is_file() and paths[0].is_file()):
         _fit(cfg, out, fold, learn, held_out)
     network, _, _ = load_one(target)
+    device = torch.device("cpu" if cfg.DEVICE == "cpu" else best_device())
     frames: list[pd.DataFrame | None] = []
     for path, table in zip(paths, (held_out, test), strict=True):
         if table is not None and not (resume and path.is_file()):
-            found = predict(network, plain_loader(cfg, table), torch.device("cpu"), cfg.TEST_FLIP)
+            found = predict(network.to(device), plain_loader(cfg, table), device, cfg.TEST_FLIP)
             write_csv(path, report.prediction_frame(table, found))
         frames.append(read_csv(path, dtype={"image_id": str, "patient": str}) if table is not None else None)
     frame = frames[0]

@@ -146,6 +146,19 @@ class Confusion:
         }
 
 
+def rates(
+    truth: ArrayLike, scores: ArrayLike, threshold: float, groups: ArrayLike, resampled: int = 1000,
+    seed: int = 0,
+) -> dict[str, Measured]:
+    """:meth:`Confusion.rates` at a threshold, with intervals; without those that nothing follows from."""
+    labels, said = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
+    cells = np.column_stack([said & labels, said & ~labels, ~said & labels, ~said & ~labels]).astype(float)
+    drawn = [Confusion(*row).rates() for row in resamples(groups, resampled, seed) @ cells]
+    whole = Confusion.at(truth, scores, threshold).rates()
+    return {name: Measured(value, *interval(np.array([one[name] for one in drawn])))
+            for name, value in whole.items() if not np.isnan(value)}
+
+
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
