@@ -107,10 +107,27 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, 
         assert all(torch.equal(one[key], other[key]) for key in one), fold
 
 
-def test_resume_with_another_config_is_refused(phantoms, tmp_path):
-    train(config(phantoms, tmp_path), [0])
-    with pytest.raises(InputError, match="config.yaml: differs from this config"):
-        train(config(phantoms, tmp_path, "SOLVER.LR", "0.1"), [0], resume=True)
+def test_folds_one_by_one_are_all_folds(phantoms, tmp_path):
+    whole = train(config(phantoms, tmp_path / "whole"))
+    for fold in (0, 1, 2):
+        metrics = train(config(phantoms, tmp_path / "single"), [fold])
+    assert metrics == whole
+    other = config(phantoms, tmp_path / "single", "SOLVER.LR", "0.1")
+    with pytest.raises(InputError, match=r"config.yaml: fold\d.pth was trained with this config"):
+        train(other, [0])
+    with pytest.raises(InputError, match=r"config.yaml: fold\d.pth was trained with this config"):
+        train(other, [1], resume=True)
+
+
+def test_a_model_of_other_folds_is_not_mixed_in(phantoms, tmp_path):
+    """Folds dealt anew between two runs: the old model has seen what is held out now."""
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv")
+    write_csv(tmp_path / "labels.csv", table)
+    cfg = config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"))
+    train(cfg, [0])
+    write_csv(tmp_path / "labels.csv", table.assign(fold=(table["fold"] + 1) % 3))
+    with pytest.raises(InputError, match=r"fold0_oof.csv: its images are not those of fold 0 now"):
+        train(cfg, [1])
 
 
 def test_packed_images_train_the_same_model(phantoms, tmp_path):

@@ -30,7 +30,10 @@ OOF_FILE, TEST_FILE = "oof_predictions.csv", "test_predictions.csv"
 
 
 def train(cfg: Any, folds: Sequence[int] | None = None, resume: bool = False) -> dict[str, Any]:
-    """Train one model a fold; OUTPUT_DIR gets what :mod:`vindr_det.classification` describes.
+    """Train one model a fold; OUTPUT_DIR gets the models, their predictions and what these are worth.
+
+    Folds can be trained one by one, also by several processes: what is reported is of all folds that are
+    finished by then.
 
     Args:
         cfg: the config.
@@ -44,13 +47,13 @@ def train(cfg: Any, folds: Sequence[int] | None = None, resume: bool = False) ->
         InputError: a fold does not exist, a side of a split has but one class, a patient is on both.
     """
     out, tables = Path(cfg.OUTPUT_DIR), read_tables(cfg)
-    splits = _splits(tables, cfg, folds)
-    _keep_config(cfg, out, resume)
-    frames, tests = [], []
-    for fold, (learn, held_out) in splits.items():
-        frame, test = _one_fold(cfg, out, fold, learn, held_out, tables.test, resume)
-        frames.append(frame)
-        tests.append(test)
+    splits = _splits(tables, cfg)
+    wanted = _wanted(splits, folds, cfg)
+    _keep_config(cfg, out, [] if resume else wanted)
+    for fold in wanted:
+        _one_fold(cfg, out, fold, *splits[fold], tables.test)
+    finished = [fold for fold in splits if _files(out, fold, "oof")[1].is_file()]
+    frames = [_read_oof(out, fold, splits[fold][1]) for fold in finished]
     oof = pd.concat(frames, ignore_index=True)
     write_csv(out / OOF_FILE, oof)
     names = tables.table.names
@@ -62,64 +65,77 @@ def train(cfg: Any, folds: Sequence[int] | None = None, resume: bool = False) ->
         "calibration": report.calibration(oof, names, out / "reliability.png"),
         "operating_points": report.applied(oof, names, points)}
     if tables.test is not None:
-        metrics["test"] = _test(out, tables.test, tests, points)
+        metrics["test"] = _test(out, tables.test, finished, points)
     write_json(out / "metrics.json", metrics)
     return metrics
 
 
-def _splits(
-    tables: Tables, cfg: Any, wanted: Sequence[int] | None
-) -> dict[int, tuple[LabelTable, LabelTable]]:
+def _splits(tables: Tables, cfg: Any) -> dict[int, tuple[LabelTable, LabelTable]]:
     """fold -> (images to train on, images to hold out)."""
     table = tables.table
     if tables.validation is not None:
         held = replace(tables.validation, folds=np.zeros(len(tables.validation), np.int64))
-        every = {0: (table, held)}
-    else:
-        every = {int(fold): (table[table.folds != fold], table[table.folds == fold])
-                 for fold in np.unique(table.folds)}
-    for fold in wanted or ():
-        if fold not in every:
-            raise InputError(f"--fold {fold}: expected one of {sorted(every)} (of {cfg.DATA.LABELS})")
-    chosen = {fold: every[fold] for fold in (sorted(every) if wanted is None else wanted)}
-    for fold, parts in chosen.items():
-        for name, part in zip(("training", "validation"), parts, strict=True):
+        return {0: (table, held)}
+    return {int(fold): (table[table.folds != fold], table[table.folds == fold])
+            for fold in np.unique(table.folds)}
+
+
+def _wanted(
+    splits: Mapping[int, tuple[LabelTable, LabelTable]], folds: Sequence[int] | None, cfg: Any
+) -> list[int]:
+    wanted = sorted(splits) if folds is None else list(folds)
+    for fold in wanted:
+        if fold not in splits:
+            raise InputError(f"--fold {fold}: expected one of {sorted(splits)} (of {cfg.DATA.LABELS})")
+        for name, part in zip(("training", "validation"), splits[fold], strict=True):
             if part.normal.all() or not part.normal.any():
                 raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
                                  "and abnormal ones")
-    return chosen
+    return wanted
 
 
-def _keep_config(cfg: Any, out: Path, resume: bool) -> None:
+def _files(out: Path, fold: int, kind: str) -> tuple[Path, Path]:
+    """A fold's model, and its predictions of ``oof`` or ``test`` images."""
+    return out / f"fold{fold}.pth", out / f"fold{fold}_{kind}.csv"
+
+
+def _keep_config(cfg: Any, out: Path, anew: Sequence[int]) -> None:
+    """Make room for the folds that are trained anew; the others must be of the same config."""
+    for fold in anew:
+        for old in (*_files(out, fold, "oof"), *_files(out, fold, "test"), out / f"fold{fold}.ckpt"):
+            old.unlink(missing_ok=True)
     path = out / "config.yaml"
-    if resume and path.is_file() and path.read_text(encoding="utf-8") != cfg.dump():
-        raise InputError(f"{path}: differs from this config; expected the same for --resume")
-    if not resume:
-        for old in (*out.glob("fold*.pth"), *out.glob("fold*.ckpt")):
-            old.unlink()  # models of another training must not be averaged with these
+    others = [*out.glob("fold*.pth"), *out.glob("fold*.ckpt")]
+    if others and path.is_file() and path.read_text(encoding="utf-8") != cfg.dump():
+        raise InputError(f"{path}: {others[0].name} was trained with this config, which differs from the one "
+                         "now; expected the same, or another OUTPUT_DIR")
     write_text(path, cfg.dump())
 
 
 def _one_fold(
-    cfg: Any, out: Path, fold: int, learn: LabelTable, held_out: LabelTable, test: LabelTable | None,
-    resume: bool,
-) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """A model's predictions of the images held out from it, and of the test images."""
+    cfg: Any, out: Path, fold: int, learn: LabelTable, held_out: LabelTable, test: LabelTable | None
+) -> None:
+    """A model and its predictions of the images held out from it, and of the test images."""
     target = out / f"fold{fold}.pth"
-    paths = [out / f"fold{fold}_{kind}.csv" for kind in ("oof", "test")]
-    if not (resume and target.is_file() and paths[0].is_file()):
+    if not target.is_file():
         _fit(cfg, out, fold, learn, held_out)
-    network, _, _ = load_one(target)
     device = torch.device("cpu" if cfg.DEVICE == "cpu" else best_device())
-    frames: list[pd.DataFrame | None] = []
-    for path, table in zip(paths, (held_out, test), strict=True):
-        if table is not None and not (resume and path.is_file()):
-            found = predict(network.to(device), plain_loader(cfg, table), device, cfg.TEST_FLIP)
+    network = load_one(target)[0].to(device)
+    for kind, table in (("oof", held_out), ("test", test)):
+        path = _files(out, fold, kind)[1]
+        if table is not None and not path.is_file():
+            found = predict(network, plain_loader(cfg, table), device, cfg.TEST_FLIP)
             write_csv(path, report.prediction_frame(table, found))
-        frames.append(read_csv(path, dtype={"image_id": str, "patient": str}) if table is not None else None)
-    frame = frames[0]
-    assert frame is not None
-    return frame, frames[1]
+
+
+def _read_oof(out: Path, fold: int, held_out: LabelTable) -> pd.DataFrame:
+    """A finished fold's predictions, if they are of the images that this table holds out."""
+    path = _files(out, fold, "oof")[1]
+    frame = read_csv(path, dtype={"image_id": str, "patient": str})
+    if frame["image_id"].tolist() != held_out.image_ids.tolist():
+        raise InputError(f"{path}: its images are not those of fold {fold} now, so its model has seen others "
+                         "than it should; train it anew, or take another OUTPUT_DIR")
+    return frame
 
 
 def _fit(cfg: Any, out: Path, fold: int, learn: LabelTable, held_out: LabelTable) -> None:
@@ -159,11 +175,11 @@ def _by_fold(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, 
 
 
 def _test(
-    out: Path, table: LabelTable, frames: Sequence[pd.DataFrame | None], points: Mapping[str, Any]
+    out: Path, table: LabelTable, folds: Sequence[int], points: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The mean of all models on the test images, at points that were chosen without them."""
     columns = columns_of(table.names)
-    stack = np.stack([frame[columns].to_numpy(float) for frame in frames if frame is not None])
+    stack = np.stack([read_csv(_files(out, fold, "test")[1])[columns].to_numpy(float) for fold in folds])
     frame = report.prediction_frame(table, stack.mean(axis=0), stack.std(axis=0))
     write_csv(out / TEST_FILE, frame)
     found = report.measured(frame, table.names)
