@@ -73,7 +73,7 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
 
 @pytest.mark.slow
 def test_validation_loss_rises_where_a_detector_learns_by_heart(engine, phantoms, tmp_path):
-    """Eight images seen 120 times each: training loss falls, validation loss falls and then rises."""
+    """Eight images seen 100 times each: training loss falls, validation loss falls and then rises."""
     import json
 
     from conftest import TINY
@@ -82,9 +82,9 @@ def test_validation_loss_rises_where_a_detector_learns_by_heart(engine, phantoms
 
     cfg = load_config(DEMO, engine, [
         *TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.NORMAL_RATIO",
-        "0.34", "VINDR.AUGMENT", "[]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "240",
-        "SOLVER.WARMUP_ITERS", "20", "SOLVER.BASE_LR", "0.008", "SOLVER.CHECKPOINT_PERIOD", "1000",
-        "TEST.EVAL_PERIOD", "40"])
+        "0.34", "VINDR.AUGMENT", "[]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "200",
+        "SOLVER.WARMUP_ITERS", "20", "VINDR.OPTIMIZER", "AdamW", "SOLVER.BASE_LR", "0.001",
+        "SOLVER.CHECKPOINT_PERIOD", "1000", "TEST.EVAL_PERIOD", "40"])
     assert len(training_records(cfg)) == 8
     engines.load(engine).train(cfg)
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]

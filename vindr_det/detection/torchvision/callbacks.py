@@ -88,7 +88,7 @@ class MetricsFile(AfterStep):
         losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
         self.write({"iteration": done - 1, "lr": rate, "time": pace, **losses})
         if trainer.logger is not None:
-            trainer.logger.log_metrics({"lr": rate, "time": pace}, done)
+            trainer.logger.log_metrics({"lr": rate, "time": pace, **losses}, done)
         left = time.strftime("%H:%M:%S", time.gmtime(pace * (trainer.max_steps - done)))
         log.info("iteration %d/%d  loss %.4f  lr %.5f  %.3f s/iteration  eta %s", done,
                  trainer.max_steps, losses["total_loss"], rate, pace, left)

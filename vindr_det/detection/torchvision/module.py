@@ -61,7 +61,8 @@ class DetectorModule(L.LightningModule):
         if not torch.isfinite(total):
             raise DivergedError(self.global_step, image_ids, {k: float(v) for k, v in losses.items()})
         values = {key: value.detach() for key, value in losses.items()}
-        self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images),
+        # For MetricsFile, which also tells TensorBoard.
+        self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images), logger=False,
                       sync_dist=self.trainer.world_size > 1)
         return total
 
