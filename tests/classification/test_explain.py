@@ -54,6 +54,21 @@ def test_the_pointing_game_by_hand():
     assert explain.pointing_game(classifier, items, 0) == 0.5
 
 
+@pytest.mark.parametrize("layer, expected", [
+    (torch.nn.Conv2d(1, 1, 3, 2, 1, bias=False), -0.5), (torch.nn.Conv2d(1, 1, 2, 2, bias=False), 0.0)],
+    ids=["padded", "patches"])
+def test_where_features_look_by_hand(layer, expected):
+    """Three strides of two, each half a pixel of its own input off: -0.5 (1 + 2 + 4) of the image's."""
+    class Net(Bright):
+        def __init__(self):
+            super().__init__()
+            torch.nn.init.ones_(layer.weight)
+            self.features = torch.nn.Sequential(layer, layer, layer)
+
+    x, y = explain.off_centre(Net().eval(), 64)
+    assert x == pytest.approx(7 * expected, abs=0.3) and y == pytest.approx(7 * expected, abs=0.3)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b0", "densenet121", "convnext_atto",
                                   "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
 def test_every_kind_of_network_has_a_map(phantoms, name):

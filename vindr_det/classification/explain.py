@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -33,7 +34,38 @@ def _one(model: nn.Module, batch: Tensor, label: int) -> NDArray[np.float32]:
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     with GradCAM(model, [last_features(model)], reshape_transform=_to_grid(model)) as cam:
-        return cam(batch, [ClassifierOutputTarget(label)])[0]
+        found = cam(batch, [ClassifierOutputTarget(label)])[0]
+    x, y = off_centre(model, batch.shape[-1])
+    matrix = np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
+    return cv2.warpAffine(found, matrix, found.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+
+
+def off_centre(model: nn.Module, size: int) -> tuple[float, float]:
+    """(x, y) in pixels from where an enlarged map shows a feature to where the feature looks.
+
+    Strided convolutions with as much padding on either side look up and to the left of the middle of their
+    cell, by half a cell in all; without this, maps of such networks lie too far down and to the right. The
+    place is measured: the centre of what a middle feature's value depends on.
+    """
+    kept: list[Tensor] = []
+    hook = last_features(model).register_forward_hook(lambda _, __, out: kept.append(out))
+    image = torch.rand(8, 1, size, size, generator=torch.Generator().manual_seed(0))
+    image = image.to(next(model.parameters()).device).requires_grad_()
+    try:
+        model(image)
+    finally:
+        hook.remove()
+    grid = _to_grid(model)
+    features = grid(kept[0]) if grid else kept[0]
+    rows, columns = features.shape[-2:]
+    row, column = rows // 2, columns // 2
+    (slope,) = torch.autograd.grad(features[:, :, row, column].square().sum(), image)
+    weight = slope.abs().sum(dim=(0, 1)).cpu().numpy() ** 2
+    weight /= weight.sum()
+    places = np.arange(size) + 0.5
+    shown = ((column + 0.5) * size / columns, (row + 0.5) * size / rows)
+    looks = (float((weight.sum(axis=0) * places).sum()), float((weight.sum(axis=1) * places).sum()))
+    return looks[0] - shown[0], looks[1] - shown[1]
 
 
 def last_features(model: nn.Module) -> nn.Module:
