@@ -15,8 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -24,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
 from vindr_det.config import ENGINES
@@ -37,14 +36,12 @@ from vindr_det.files import write_json
 from vindr_det.pipeline import predict_folder
 from vindr_det.scoring import read_truth
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 #: Normal images for each abnormal one: the base, and the lever.
 RATIOS = (0.1, 1.0)
 #: Iterations that the average of the weights reaches back, about.
 REACH = 50
 METRIC = "vindr/mAP40"
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
 
@@ -57,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--iterations", type=int, default=600)
     args = parser.parse_args()
-    data = make_data(args.out)
+    data = phantom_data(args.out, train=1500, test=160, folds=25)
     folders = {(engine, seed, ratio): args.out / f"{engine}_seed{seed}_ratio{ratio}_{args.iterations}"
                for engine in args.engines for seed in args.seeds for ratio in RATIOS}
     with ThreadPoolExecutor(2) as pool:
@@ -65,25 +62,6 @@ def main() -> None:
     score_all(data, folders)
     for engine in args.engines:
         report(engine, {seed: [folders[engine, seed, ratio] for ratio in RATIOS] for seed in args.seeds})
-
-
-def tool(name: str, *options: Any, **how: Any) -> None:
-    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, options)], check=True, **how)
-
-
-def make_data(out: Path) -> Path:
-    """1,500 training and 160 test phantoms, prepared; once."""
-    raw, data = out / "raw", out / "data"
-    if (data / "annotations/folds.csv").is_file():
-        return data
-    tool("make_phantoms.py", "--out", raw, "--num-train", 1500, "--num-test", 160, "--size", 448,
-         "--seed", 11)
-    for part in ("train", "test"):
-        tool("prepare_images.py", "--images", raw / part, "--out", data / part, "--size", 256,
-             "--keep-aspect")
-    tool("convert_vindr.py", "--csv", raw / "train.csv", "--meta", raw / "train_meta.csv", "--images",
-         data / "train", "--out", data / "annotations", "--folds", 25)
-    return data
 
 
 def train(data: Path, iterations: int, what: tuple[str, int, float], folder: Path) -> None:

@@ -10,15 +10,13 @@ what the machinery gives, with intervals, whatever it is. What is there already 
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from running import ONE_THREAD, ROOT, tool
 from tabulate import tabulate
 
 from vindr_det.categories import NIH_LABELS
@@ -26,9 +24,7 @@ from vindr_det.classification.labels import column_of
 from vindr_det.classification.losses import NAMES
 from vindr_det.files import list_images
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs/classifier/demo"
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def main() -> None:
@@ -46,10 +42,6 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         minutes = dict(zip(jobs, pool.map(lambda name: train(args, name, *jobs[name]), jobs), strict=True))
     report(args.out, minutes)
-
-
-def tool(name: str, *options: Any, **how: Any) -> None:
-    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, options)], check=True, **how)
 
 
 def make_tables(args: argparse.Namespace) -> None:
@@ -83,17 +75,14 @@ def train(args: argparse.Namespace, name: str, config: str, *more: Any) -> float
 def report(out: Path, minutes: dict[str, float]) -> None:
     found = {name: json.loads((out / name / "metrics.json").read_text()) for name in minutes}
     table = pd.read_csv(out / "tables/labels.csv")
-    print(f"\n{len(table)} images of {table['patient'].nunique()} patients, {args_text(minutes)}\n")
+    spent = ", ".join(f"{name} {value:.1f} min" for name, value in minutes.items())
+    print(f"\n{len(table)} images of {table['patient'].nunique()} patients, {spent}\n")
     print(f"abnormal: out-of-fold AUC {value(found['binary'], 'abnormal')}, "
           f"AP {value(found['binary'], 'abnormal', 'ap')}\n")
     rows = [[name, int(table[name].sum()), *(value(found[loss], name) for loss in NAMES)]
             for name in NIH_LABELS]
     rows.append(["mean of the measurable", "", *(f"{found[loss]['auc']:.3f}" for loss in NAMES)])
     print(tabulate(rows, ["label", "images", *NAMES], disable_numparse=True))
-
-
-def args_text(minutes: dict[str, float]) -> str:
-    return ", ".join(f"{name} {spent:.1f} min" for name, spent in minutes.items())
 
 
 def value(metrics: dict[str, Any], name: str, kind: str = "auc") -> str:

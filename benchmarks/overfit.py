@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from levers import CONFIG, pace_of, tool
+from levers import CONFIG, pace_of
+from running import tool
 from tabulate import tabulate
 
 from vindr_det.detection.checkpoint import load_checkpoint

@@ -25,13 +25,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det.detection.checkpoint import load_checkpoint
     from vindr_det.detection.torchvision import onnx_check, onnx_file
-    from vindr_det.files import require_writable
+    from vindr_det.files import atomic_path, require_writable
 
     require_writable(args.out)
-    checkpoint = load_checkpoint(args.weights, "torchvision")
-    onnx_file.export(checkpoint, args.out)
     images = onnx_check.images_of(args.images, args.num_images)
-    result = onnx_check.compare(checkpoint, args.out, images)
+    checkpoint = load_checkpoint(args.weights, "torchvision")
+    with atomic_path(Path(args.out)) as temporary:  # nothing is there until it is checked
+        onnx_file.export(checkpoint, temporary)
+        result = onnx_check.compare(checkpoint, temporary, images)
     megabytes = Path(args.out).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.0f} MB; {result}")
 

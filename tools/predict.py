@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.files import require_writable
 
     require_writable(args.out)
-    batch = args.batch_size or (8 if best_device() == "cuda" else 1)
+    batch = (8 if best_device() == "cuda" else 1) if args.batch_size is None else args.batch_size
     if batch < 1:
         raise InputError(f"--batch-size {batch}: expected 1 or more")
     weights = args.weights or [pipeline.best_weights(args.config)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,9 @@ from vindr_det.fusion import fuse
 from vindr_det.gating import soft_append, without_classifier
 from vindr_det.images import read_image
 from vindr_det.predictions import Predictions, drop_degenerate, no_finding
+
+if TYPE_CHECKING:
+    from vindr_det.detection.torchvision.onnx_file import OnnxPredictor
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +66,9 @@ def load_predictors(
     """
     predictors: list[Predictor] = []
     for path in weights:
-        if str(path).endswith(".onnx"):
+        if _is_onnx(path):
+            if engine not in (None, "torchvision"):
+                raise InputError(f"{path}: was exported from the torchvision engine, expected {engine}")
             predictors.append(_onnx(path))
             continue
         checkpoint = load_checkpoint(path, engine)
@@ -78,7 +83,11 @@ def load_predictors(
     return predictors
 
 
-def _onnx(path: str | Path) -> Predictor:
+def _is_onnx(path: str | Path) -> bool:
+    return Path(path).suffix == ".onnx"
+
+
+def _onnx(path: str | Path) -> "OnnxPredictor":
     from vindr_det.detection.torchvision.onnx_file import OnnxPredictor
 
     return OnnxPredictor(path)
@@ -107,23 +116,22 @@ def predict_folder(
     result, rows = FolderPredictions(), {}
     found: dict[str, Predictions] = {}
     p_abnormal: dict[str, float] = {}
-    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
-    for group in _read_ahead(paths, batch):
-        images_of: dict[str, Image] = {}
-        for image_id, image in group:
-            if isinstance(image, InputError):
-                result.failed[image_id] = str(image)
-                log.warning("unreadable, its row says no finding: %s", image)
-                rows[image_id] = sizes.get(image_id, (1, 1))
-            else:
-                images_of[image_id] = image
-                rows[image_id] = sizes.get(image_id, image.shape)
-        if images_of:
-            found |= _detect(images_of, predictors, rows, iou_thr)
-        if classifier is not None:
-            p_abnormal |= {image_id: classifier(image) for image_id, image in images_of.items()}
-        bar.update(len(group))
-    bar.close()
+    with tqdm(total=len(paths), desc="predict", unit="image", disable=None) as bar:
+        for group in _read_ahead(paths, batch):
+            images_of: dict[str, Image] = {}
+            for image_id, image in group:
+                if isinstance(image, InputError):
+                    result.failed[image_id] = str(image)
+                    log.warning("unreadable, its row says no finding: %s", image)
+                    rows[image_id] = sizes.get(image_id, (1, 1))
+                else:
+                    images_of[image_id] = image
+                    rows[image_id] = sizes.get(image_id, image.shape)
+            if images_of:
+                found |= _detect(images_of, predictors, rows, iou_thr)
+            if classifier is not None:
+                p_abnormal |= {image_id: classifier(image) for image_id, image in images_of.items()}
+            bar.update(len(group))
     if not found:
         raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
                          f"{next(iter(result.failed.values()))}")
@@ -159,7 +167,7 @@ def _read_ahead(
             return error
 
     items = list(paths.items())
-    with ThreadPoolExecutor(max(1, batch)) as pool:
+    with ThreadPoolExecutor(batch) as pool:
         waiting: deque[list[tuple[str, Any]]] = deque()
         for start in range(0, len(items), batch):
             waiting.append([(image_id, pool.submit(read, path))
@@ -206,8 +214,12 @@ def best_weights(config: str | Path) -> Path:
 
 
 def test_images(weights: str | Path) -> Path:
-    """The folder of images of DATASETS.TEST, as the checkpoint's config names it."""
-    cfg = load_checkpoint(weights).cfg
+    """The folder of images of DATASETS.TEST, as the config of a checkpoint or exported file names it.
+
+    Raises:
+        InputError: it names none or several.
+    """
+    cfg = _onnx(weights).cfg if _is_onnx(weights) else load_checkpoint(weights).cfg
     if len(cfg.DATASETS.TEST) != 1:
         raise InputError(f"{weights}: DATASETS.TEST is {tuple(cfg.DATASETS.TEST)}, expected one data "
                          "set; give --images")

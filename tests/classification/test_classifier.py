@@ -33,7 +33,7 @@ def test_a_saved_model_predicts_what_it_predicted(phantoms, tmp_path):
 
 
 @pytest.mark.parametrize("more, message", [
-    (["MODEL.NAME", "resnet18x"], "timm has no such model"),
+    (["MODEL.NAME", "resnet18x"], "timm has no such network; did you mean resnet18"),
     (["SOLVER.EPOCH", "3"], "key SOLVER.EPOCH does not exist.*EPOCHS"),
     (["SOLVER.EPOCHS", "0"], "SOLVER.EPOCHS 0"),
     (["DATA.LABELS", "nowhere.csv"], "no such file"),

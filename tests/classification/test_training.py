@@ -12,7 +12,7 @@ from conftest import classifier_config as config
 
 from vindr_det.classification.config import load_config
 from vindr_det.classification.model import build_model
-from vindr_det.classification.report import applied, choose_points
+from vindr_det.classification.report import applied, choose_points, resamples_of
 from vindr_det.classification.train import train
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.errors import InputError
@@ -69,7 +69,7 @@ def test_points_are_chosen_from_what_they_are_given():
                           "p_abnormal": np.clip(rng.normal(0.3 + 0.3 * truth, 0.2), 0, 1)})
     points = choose_points(frame, ["abnormal"])
     assert set(points["p_abnormal"]) == {"youden", "sensitivity_0.95", "specificity_0.95", "temperature"}
-    there = applied(frame, ["abnormal"], points)
+    there = applied(frame, ["abnormal"], points, resamples_of(frame))
     assert there["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
     assert there["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
     assert choose_points(frame.head(6), ["abnormal"]) == {}
@@ -212,3 +212,20 @@ def test_the_tool(phantoms, tmp_path, tool):
     assert "--point best: the model has sensitivity_0.95" in one_line(tool(*classify, "--point", "best"))
     shutil.rmtree(tmp_path / "out")
     assert "holds no fold*.pth" in one_line(tool(*classify))
+
+
+def test_each_epoch_has_an_order_of_its_own(phantoms, tmp_path, monkeypatch):
+    """Lightning tells the sampler the epoch: without that all epochs were alike."""
+    from vindr_det.classification import data
+
+    seen, real = [], data.EpochOrder.__iter__
+
+    def watched(self):
+        tickets = list(real(self))
+        seen.append([ticket.row for ticket in tickets])
+        return iter(tickets)
+
+    monkeypatch.setattr(data.EpochOrder, "__iter__", watched)
+    train(config(phantoms, tmp_path / "out", "SOLVER.EPOCHS", "3", "NUM_WORKERS", "0"), [0])
+    assert len(seen) == 3 and len({tuple(order) for order in seen}) == 3
+    assert len({tuple(sorted(order)) for order in seen}) == 1

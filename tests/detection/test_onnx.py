@@ -1,6 +1,7 @@
 """Exported detectors find what their checkpoints find."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from conftest import ROOT, TINY, one_line
 from test_config import SMALL
 
+from vindr_det import pipeline
 from vindr_det.categories import FINDINGS
 from vindr_det.config import load_config
 from vindr_det.detection.checkpoint import Checkpoint, load_checkpoint
@@ -78,11 +80,23 @@ def test_the_tools_export_and_predict(trained, phantoms, tmp_path, tool):
     run = tool("predict.py", "--weights", tmp_path / "m.onnx", "--images", phantoms / "raw/test", "--out",
                tmp_path / "s.csv", "--batch-size", 4)
     assert run.returncode == 0, run.stderr
+    assert "--batch-size 0: expected 1 or more" in one_line(
+        tool("predict.py", "--weights", weights, "--out", tmp_path / "t.csv", "--batch-size", 0))
     exported = predict_folder(phantoms / "raw/test", load_predictors([tmp_path / "m.onnx"]), batch=4)
     eager = predict_folder(phantoms / "raw/test", load_predictors([weights]))
     for image_id, found in eager.predictions.items():
         best = found.scores.max()
         assert exported.predictions[image_id].scores.max() == pytest.approx(best, abs=1e-3)
+
+
+def test_an_exported_file_is_weights_like_any_other(tmp_path, phantoms):
+    """Without --images its config tells them; --engine refuses it; nothing is left of a failed check."""
+    checkpoint = checkpoint_of("vindr_frcnn.yaml")
+    checkpoint.cfg.DATASETS.TEST, checkpoint.cfg.VINDR.DATA_ROOT = ("vindr_test",), "somewhere"
+    onnx_file.export(checkpoint, tmp_path / "m.onnx")
+    assert pipeline.test_images(tmp_path / "m.onnx") == Path("somewhere/test")
+    with pytest.raises(InputError, match="exported from the torchvision engine, expected detectron2"):
+        load_predictors([tmp_path / "m.onnx"], "detectron2")
 
 
 @pytest.mark.detectron2

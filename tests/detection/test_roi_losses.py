@@ -1,6 +1,8 @@
 """The levers of the box head, by hand and through both engines."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -115,8 +117,10 @@ def test_hard_proposals_count_more(engine, phantoms, half_agreed):
 @pytest.mark.parametrize("options", [
     ["VINDR.ROI_FOCAL_GAMMA", "2", "VINDR.AGREEMENT_POWER", "1", "MODEL.MASK_ON", "True"],
     ["SOLVER.AMP.ENABLED", "True", "VINDR.AMP_DTYPE", "bfloat16"],
+    ["SOLVER.AMP.ENABLED", "True", "VINDR.AMP_DTYPE", "bfloat16", "VINDR.ROI_FOCAL_GAMMA", "2",
+     "VINDR.AGREEMENT_POWER", "1"],
     ["VINDR.OPTIMIZER", "AdamW", "SOLVER.BASE_LR", "0.0001", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model"],
-], ids=["levers", "bfloat16", "adamw"])
+], ids=["levers", "bfloat16", "levers_in_bfloat16", "adamw"])
 def test_trainings_with_other_means(engine, phantoms, tmp_path, options):
     cfg = load_config(DEMO, engine, [
         *TINY, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0", *options, "OUTPUT_DIR", str(tmp_path),
@@ -138,3 +142,18 @@ def test_levers_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
 
     with pytest.raises(InputError, match=f"{key} is '?{value}"):
         build()
+
+
+def test_agreement_that_nobody_knows_weighs_nothing(phantoms, tmp_path):
+    """Another tool's COCO file: the key would have no effect."""
+    shutil.copytree(phantoms / "data", tmp_path / "data")
+    for path in (tmp_path / "data/annotations").glob("instances_*.json"):
+        content = json.loads(path.read_text())
+        for one in content["annotations"]:
+            one.pop("agreement")
+            one.pop("readers")
+        path.write_text(json.dumps(content))
+    cfg = load_config(DEMO, "torchvision", [*TINY, "VINDR.DATA_ROOT", str(tmp_path / "data"),
+                                            "VINDR.AGREEMENT_POWER", "1"])
+    with pytest.raises(InputError, match="VINDR.AGREEMENT_POWER is 1.0, but the annotations do not name"):
+        training_records(cfg)

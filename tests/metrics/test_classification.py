@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from vindr_det.metrics import classification as c
+from vindr_det.metrics.bootstrap import Bootstrap
 
 
 def scattered(seed, count=200, ties=True):
@@ -34,12 +35,13 @@ def test_auc_by_hand(truth, scores, expected):
 def test_one_side_alone_is_no_number():
     assert np.isnan(c.auc(c.curve([1, 1], [0.1, 0.2]))[0])
     assert np.isnan(c.average_precision(c.curve([0, 0], [0.1, 0.2]))[0])
-    assert c.measure([1] * 4 + [0] * 50, np.arange(54), np.arange(54)) == {}
+    assert c.measure([1] * 4 + [0] * 50, np.arange(54), Bootstrap.of(np.arange(54))) == {}
     assert not c.measurable([0] * 50) and c.measurable([1] * 5 + [0] * 5)
 
 
 def test_an_interval_holds_the_value_and_shrinks_with_images():
-    small, large = (c.measure(*scattered(3, count), np.arange(count), 300)["auc"] for count in (100, 3000))
+    small, large = (c.measure(*scattered(3, count), Bootstrap.of(np.arange(count), 300))["auc"]
+                    for count in (100, 3000))
     for one in (small, large):
         assert one.low < one.value < one.high
     assert large.high - large.low < (small.high - small.low) / 3
@@ -47,17 +49,26 @@ def test_an_interval_holds_the_value_and_shrinks_with_images():
 
 def test_a_bootstrap_draws_whole_patients():
     groups = np.array(["a", "a", "b", "c", "c", "c"])
-    weights = c.resamples(groups, 500, 0)
+    weights = np.concatenate(list(Bootstrap.of(groups, 500).parts()))
     assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
     assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
     assert weights.mean(axis=0) == pytest.approx(1, abs=0.15)
 
 
+def test_parts_of_a_bootstrap_are_the_whole(monkeypatch):
+    drawn = Bootstrap.of(np.arange(30), 50, seed=4)
+    whole = np.concatenate(list(drawn.parts()))
+    monkeypatch.setattr("vindr_det.metrics.bootstrap._PART", 200)
+    parts = list(drawn.parts())
+    assert len(parts) == 9 and np.array_equal(np.concatenate(parts), whole) and whole.shape == (50, 30)
+    assert not np.array_equal(whole, np.concatenate(list(Bootstrap.of(np.arange(30), 50, seed=5).parts())))
+
+
 def test_images_of_one_patient_widen_the_interval():
     """Ten copies of each image know no more than the image."""
     truth, scores = (np.repeat(x, 10) for x in scattered(1, 100))
-    alone = c.measure(truth, scores, np.arange(1000), 300)["auc"]
-    together = c.measure(truth, scores, np.repeat(np.arange(100), 10), 300)["auc"]
+    alone = c.measure(truth, scores, Bootstrap.of(np.arange(1000), 300))["auc"]
+    together = c.measure(truth, scores, Bootstrap.of(np.repeat(np.arange(100), 10), 300))["auc"]
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
@@ -89,8 +100,8 @@ def test_a_specificity_out_of_reach_is_above_all_scores():
 
 def test_rates_have_intervals_and_leave_out_what_follows_from_nothing():
     truth, scores = scattered(6, 400)
-    found = c.rates(truth, scores, 0.5, np.arange(400), 300)
+    found = c.rates(truth, scores, 0.5, Bootstrap.of(np.arange(400), 300))
     plain = c.Confusion.at(truth, scores, 0.5).rates()
     assert {name: one.value for name, one in found.items()} == pytest.approx(plain)
     assert all(one.low <= one.value <= one.high and one.low < one.high for one in found.values())
-    assert "ppv" not in c.rates(truth, scores, 99.0, np.arange(400), 20)
+    assert "ppv" not in c.rates(truth, scores, 99.0, Bootstrap.of(np.arange(400), 20))

@@ -1,6 +1,5 @@
 """A folder of images to a table of probabilities, decisions and warnings."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from tqdm import tqdm
 
 from vindr_det.classification.checks import warnings_of
 from vindr_det.classification.model import Classifier
-from vindr_det.classification.train import read_points
+from vindr_det.classification.report import read_points
 from vindr_det.errors import InputError
 from vindr_det.files import list_images
 from vindr_det.images import read_image
@@ -51,8 +50,4 @@ def _row(
     row: dict[str, Any] = {"image_id": image_id, **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
-    return row | {"warnings": _joined(warnings_of(image))}
-
-
-def _joined(words: Sequence[str]) -> str:
-    return "; ".join(words)
+    return row | {"warnings": "; ".join(warnings_of(image))}

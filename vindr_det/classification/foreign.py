@@ -11,7 +11,8 @@ from tabulate import tabulate
 from vindr_det.classification.labels import ABNORMAL, read_table
 from vindr_det.errors import InputError
 from vindr_det.gating import check_sign, read_probabilities
-from vindr_det.metrics.classification import Measured, measure
+from vindr_det.metrics.bootstrap import Bootstrap, Measured
+from vindr_det.metrics.classification import measure
 
 
 @dataclass(frozen=True)
@@ -68,5 +69,6 @@ def score(
     values = {name: np.array([part[image_id] for image_id in ids]) for name, part in parts.items()}
     if len(values) > 1:
         values["their mean"] = np.mean(list(values.values()), axis=0)
+    bootstrap = Bootstrap.of(groups, resampled)
     return Scored(len(ids), int(truth.sum()),
-                  {name: measure(truth, one, groups, resampled) for name, one in values.items()})
+                  {name: measure(truth, one, bootstrap) for name, one in values.items()})

@@ -18,6 +18,7 @@ from vindr_det.classification.data import squeeze, to_tensor
 from vindr_det.classification.labels import TARGETS, columns_of
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.detection.engine import best_device
+from vindr_det.detection.timm_backbone import require_model
 from vindr_det.detection.weights import fitting
 from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
@@ -31,10 +32,7 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
         InputError: timm does not know the model, or its weights cannot be had.
     """
     name = cfg.MODEL.NAME
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
-        raise InputError(f"MODEL.NAME {name!r}: timm has no such model; near it are "
-                         f"{', '.join(near) or 'none'}")
+    require_model("MODEL.NAME", name)
     pretrained = cfg.MODEL.PRETRAINED if pretrained is None else pretrained
     local = cfg.MODEL.WEIGHTS if pretrained else ""
     try:

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from vindr_det.classification.losses import Loss
 from vindr_det.classification.model import probabilities
-from vindr_det.detection import random_state
+from vindr_det.detection.averaged_module import AveragedModule
 from vindr_det.detection.best import Best
-from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.detection.ema import averaged_weights
 from vindr_det.errors import DivergedError
 from vindr_det.files import atomic_path
 from vindr_det.metrics.classification import auc, curve, measurable
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 AUC = "auc"
 
 
-class ClassifierModule(L.LightningModule):
+class ClassifierModule(AveragedModule):
     """AdamW with a linear warm-up and the schedule of SOLVER.
 
     Args:
@@ -37,10 +37,8 @@ class ClassifierModule(L.LightningModule):
     """
 
     def __init__(self, cfg: Any, network: nn.Module, loss: Loss, steps: int) -> None:
-        super().__init__()
-        self.cfg, self.network, self.loss, self.steps = cfg, network, loss, steps
-        self.averaged: Averaged | None = None
-        self._resumed: dict[str, Any] = {}
+        super().__init__(network, cfg.SOLVER.EMA_DECAY)
+        self.cfg, self.loss, self.steps = cfg, loss, steps
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
         """Loss of one batch; one that is not finite stops the training."""
@@ -50,33 +48,10 @@ class ClassifierModule(L.LightningModule):
         self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return value
 
-    def on_train_start(self) -> None:
-        """Make the average, and put back what a resumed training had."""
-        if self.cfg.SOLVER.EMA_DECAY > 0:
-            self.averaged = Averaged(self.network, self.cfg.SOLVER.EMA_DECAY)
-            if self._resumed.get("averaged"):
-                self.averaged.load_state_dict(self._resumed["averaged"])
-        if self._resumed:
-            random_state.restore(self._resumed["random_state"])
-            self._resumed = {}
-
     def on_train_batch_end(self, *_: Any) -> None:
         """Take one step's weights in."""
         if self.averaged is not None:
             self.averaged.update(self.network)
-
-    def weights(self) -> dict[str, Tensor]:
-        """The weights to predict with: their average where one is kept."""
-        return self.network.state_dict() if self.averaged is None else self.averaged.state
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What Lightning does not save by itself."""
-        averaged = self.averaged.state_dict() if self.averaged is not None else None
-        checkpoint["vindr"] = {"averaged": averaged, "random_state": random_state.capture()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep it until the weights are where they belong."""
-        self._resumed = checkpoint["vindr"]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The rate rises over WARMUP_EPOCHS, then falls as SCHEDULE says."""

@@ -1,5 +1,6 @@
 """What out-of-fold and test predictions are worth: measures, operating points, calibration."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from tabulate import tabulate
 
 from vindr_det.classification.labels import LabelTable, column_of, columns_of
 from vindr_det.classification.plots import reliability_plot
+from vindr_det.errors import InputError
 from vindr_det.files import write_json
+from vindr_det.metrics.bootstrap import Bootstrap, Measured
 from vindr_det.metrics.calibration import calibration_error, fit_temperature, reliability, warmed
 from vindr_det.metrics.classification import (
     Confusion,
-    Measured,
     mean_of_measurable,
     measurable,
     measure,
@@ -42,19 +44,15 @@ def prediction_frame(
 
 
 def measured(
-    frame: pd.DataFrame, names: Sequence[str], resampled: int = 1000
+    frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, dict[str, Measured]]:
-    """``auc`` and ``ap`` with intervals a label; nothing for labels with too few positives.
-
-    Patients are drawn whole where the frame knows them.
-    """
-    return {name: measure(frame[name] >= 0.5, frame[column_of(name)], groups_of(frame), resampled)
-            for name in names}
+    """``auc`` and ``ap`` with intervals a label; nothing for labels with too few positives."""
+    return {name: measure(frame[name] >= 0.5, frame[column_of(name)], bootstrap) for name in names}
 
 
-def groups_of(frame: pd.DataFrame) -> pd.Series:
-    """What a bootstrap draws: patients where the frame knows them, else images."""
-    return frame["patient" if "patient" in frame else "image_id"]
+def resamples_of(frame: pd.DataFrame) -> Bootstrap:
+    """Patients are drawn whole where the frame knows them, else images."""
+    return Bootstrap.of(frame["patient" if "patient" in frame else "image_id"])
 
 
 def choose_points(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -70,9 +68,21 @@ def save_points(folder: Path, points: Mapping[str, Any], frame: pd.DataFrame) ->
         "chosen_on": {"predictions": "oof_predictions.csv", "images": len(frame)}, "points": dict(points)})
 
 
+def read_points(folder: str | Path) -> Mapping[str, Mapping[str, float]]:
+    """Column -> operating points of a training.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    path = Path(folder) / POINTS_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the folder of a finished train_classifier.py")
+    return json.loads(path.read_text(encoding="utf-8"))["points"]
+
+
 def applied(
     frame: pd.DataFrame, names: Sequence[str], points: Mapping[str, Mapping[str, float]],
-    resampled: int = 1000,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Counts and, with intervals, rates at given points; the labels are read for counting alone."""
     result: dict[str, Any] = {}
@@ -84,7 +94,7 @@ def applied(
             truth = frame[name] >= 0.5
             counts = Confusion.at(truth, frame[column], threshold)
             values = {"threshold": threshold, **vars(counts)}
-            for rate, one in rates(truth, frame[column], threshold, groups_of(frame), resampled).items():
+            for rate, one in rates(truth, frame[column], threshold, bootstrap).items():
                 values |= {rate: one.value, f"{rate}/ci95": [one.low, one.high]}
             result[f"{column}/{point}"] = values
     return result

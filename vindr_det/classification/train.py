@@ -1,6 +1,5 @@
 """K-fold training: a checkpoint a fold, out-of-fold and test predictions, what they are worth."""
 
-import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -57,13 +56,14 @@ def train(cfg: Any, folds: Sequence[int] | None = None, resume: bool = False) ->
     oof = pd.concat(frames, ignore_index=True)
     write_csv(out / OOF_FILE, oof)
     names = tables.table.names
-    found = report.measured(oof, names)
+    resamples = report.resamples_of(oof)
+    found = report.measured(oof, names, resamples)
     log.info("out of fold\n%s", report.text(oof, found))
     points = report.choose_points(oof, names)
     report.save_points(out, points, oof)
     metrics = report.as_json(found) | _by_fold(frames, names) | {
         "calibration": report.calibration(oof, names, out / "reliability.png"),
-        "operating_points": report.applied(oof, names, points)}
+        "operating_points": report.applied(oof, names, points, resamples)}
     if tables.test is not None:
         metrics["test"] = _test(out, tables.test, finished, points)
     write_json(out / "metrics.json", metrics)
@@ -182,18 +182,8 @@ def _test(
     stack = np.stack([read_csv(_files(out, fold, "test")[1])[columns].to_numpy(float) for fold in folds])
     frame = report.prediction_frame(table, stack.mean(axis=0), stack.std(axis=0))
     write_csv(out / TEST_FILE, frame)
-    found = report.measured(frame, table.names)
+    resamples = report.resamples_of(frame)
+    found = report.measured(frame, table.names, resamples)
     log.info("test, mean of %d models\n%s", len(stack), report.text(frame, found))
-    return report.as_json(found) | {"operating_points": report.applied(frame, table.names, points)}
-
-
-def read_points(folder: str | Path) -> Mapping[str, Mapping[str, float]]:
-    """Column -> operating points of a training.
-
-    Raises:
-        InputError: the folder has none.
-    """
-    path = Path(folder) / report.POINTS_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the folder of a finished train_classifier.py")
-    return json.loads(path.read_text(encoding="utf-8"))["points"]
+    return report.as_json(found) | {
+        "operating_points": report.applied(frame, table.names, points, resamples)}

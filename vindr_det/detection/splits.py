@@ -92,7 +92,14 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     chosen = _filtered(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
     if not chosen:
         raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
+    if cfg.VINDR.AGREEMENT_POWER > 0 and not any(_agreement_known(record) for record, _ in chosen):
+        raise InputError(f"VINDR.AGREEMENT_POWER is {cfg.VINDR.AGREEMENT_POWER}, but the annotations do not "
+                         "name their readers; make them with tools/convert_vindr.py")
     return chosen
+
+
+def _agreement_known(record: Record) -> bool:
+    return bool(record.readers) or bool((record.truth.scores < 1).any())
 
 
 def loss_records(cfg: Any) -> list[tuple[Record, Path]]:

@@ -94,13 +94,24 @@ def pretrained_state(weights: str) -> dict[str, Any]:
     return net.state_dict()
 
 
-def _create(name: str, **options: Any) -> Any:
+def require_model(key: str, name: str) -> None:
+    """Refuse a name that timm does not know, with the nearest that it does.
+
+    Raises:
+        InputError: names the key, the value and the nearest network.
+    """
     import timm
 
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"VINDR.TIMM_MODEL {name!r}: timm has no such network{hint}")
+        raise InputError(f"{key} {name!r}: timm has no such network{hint}")
+
+
+def _create(name: str, **options: Any) -> Any:
+    import timm
+
+    require_model("VINDR.TIMM_MODEL", name)
     try:
         try:  # transformers otherwise take the one size that they were trained with
             return timm.create_model(name, features_only=True, strict_img_size=False, **options)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured, interval
 
 #: With fewer positives or fewer negatives nothing is measured.
 FEWEST = 5
-_CHUNK = 100
 
 
 @dataclass(frozen=True)
@@ -68,50 +67,21 @@ def average_precision(given: Curve) -> Floats:
         return (gained * precision).sum(axis=1) / given.hits[:, -1]
 
 
-def resamples(groups: ArrayLike, count: int, seed: int) -> Floats:
-    """(count, N) weights of a bootstrap that draws whole groups, such as patients, with replacement."""
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    total = int(group_of.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(total, np.full(total, 1 / total), size=count)
-    return drawn[:, group_of].astype(float)
-
-
-def interval(values: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values."""
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A value with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
-
-
 def measurable(truth: ArrayLike) -> bool:
     """Whether there are enough images on both sides."""
     positives = int(np.sum(truth))
     return min(positives, len(np.asarray(truth)) - positives) >= FEWEST
 
 
-def measure(
-    truth: ArrayLike, scores: ArrayLike, groups: ArrayLike, resampled: int = 1000, seed: int = 0,
-) -> dict[str, Measured]:
+def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Measured]:
     """``auc`` and ``ap`` of one label with intervals; empty where there is too little of it."""
     if not measurable(truth):
         return {}
     kinds: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
     whole = curve(truth, scores)
     drawn: dict[str, list[Floats]] = {name: [] for name in kinds}
-    weights = resamples(groups, resampled, seed)
-    for start in range(0, resampled, _CHUNK):
-        part = curve(truth, scores, weights[start:start + _CHUNK])
+    for weights in bootstrap.parts():
+        part = curve(truth, scores, weights)
         for name, area in kinds.items():
             drawn[name].append(area(part))
     return {name: Measured(float(area(whole)[0]), *interval(np.concatenate(drawn[name])))
@@ -147,15 +117,14 @@ class Confusion:
 
 
 def rates(
-    truth: ArrayLike, scores: ArrayLike, threshold: float, groups: ArrayLike, resampled: int = 1000,
-    seed: int = 0,
+    truth: ArrayLike, scores: ArrayLike, threshold: float, bootstrap: Bootstrap
 ) -> dict[str, Measured]:
     """:meth:`Confusion.rates` at a threshold, with intervals; without those that nothing follows from."""
     labels, said = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
     cells = np.column_stack([said & labels, said & ~labels, ~said & labels, ~said & ~labels]).astype(float)
-    drawn = [Confusion(*row).rates() for row in resamples(groups, resampled, seed) @ cells]
+    drawn = [Confusion(*row).rates() for weights in bootstrap.parts() for row in weights @ cells]
     whole = Confusion.at(truth, scores, threshold).rates()
-    return {name: Measured(value, *interval(np.array([one[name] for one in drawn])))
+    return {name: Measured(value, *interval([one[name] for one in drawn]))
             for name, value in whole.items() if not np.isnan(value)}
 
 

@@ -24,11 +24,6 @@ class TimmBottomUp(TimmBody, Backbone):
         return {f"res{level}": ShapeSpec(channels=channels, stride=2**level)
                 for level, channels in enumerate(self.channels, first)}
 
-    @property
-    def size_divisibility(self) -> int:
-        """Transformers merge pairs of pixels five times."""
-        return 32
-
 
 def build_timm_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
     """Levels 2 to 6, as ``build_resnet_fpn_backbone`` has them."""

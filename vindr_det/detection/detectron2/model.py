@@ -23,7 +23,7 @@ class WeightedOutputLayers(FastRCNNOutputLayers):
         labels = cat([p.gt_classes for p in proposals])
         _log_classification_stats(logits, labels)
         positive = torch.where((labels >= 0) & (labels < self.num_classes))[0]
-        weights = logits.new_ones(len(labels))
+        weights = torch.ones(len(labels), device=logits.device)  # not of the logits' half precision
         weights[positive] = cat([_weights(p) for p in proposals])[positive]
         boxes = cat([p.proposal_boxes.tensor for p in proposals])
         truth = cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals])

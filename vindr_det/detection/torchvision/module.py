@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import lightning as L
 import torch
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -16,8 +15,8 @@ from fvcore.common.param_scheduler import (
 )
 from torch import Tensor, nn
 
-from vindr_det.detection import random_state
-from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.detection.averaged_module import AveragedModule
+from vindr_det.detection.ema import averaged_weights
 from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
@@ -29,7 +28,7 @@ from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
 
-class DetectorModule(L.LightningModule):
+class DetectorModule(AveragedModule):
     """Trains and validates one detector.
 
     Args:
@@ -41,14 +40,11 @@ class DetectorModule(L.LightningModule):
     def __init__(
         self, cfg: Any, records: list[Record], loss_ids: Collection[str] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(build_model(cfg), cfg.VINDR.EMA_DECAY)
         self.cfg, self.records = cfg, records
         self._record_of = {record.image_id: record for record in records}
         self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
-        self.network = build_model(cfg)
         self.latest: dict[str, float] = {}
-        self.averaged: Averaged | None = None
-        self._resumed: dict[str, Any] = {}
         self._found: dict[str, Predictions] = {}
         self._losses = LossMeans()
 
@@ -116,29 +112,6 @@ class DetectorModule(L.LightningModule):
         parts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, part)
         return parts
-
-    def on_train_start(self) -> None:
-        """Make the average, and put back what a resumed training had."""
-        if self.cfg.VINDR.EMA_DECAY > 0:
-            self.averaged = Averaged(self.network, self.cfg.VINDR.EMA_DECAY)
-            if self._resumed.get("averaged"):
-                self.averaged.load_state_dict(self._resumed["averaged"])
-        if self._resumed:
-            random_state.restore(self._resumed["random_state"])
-            self._resumed = {}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What Lightning does not save by itself."""
-        averaged = self.averaged.state_dict() if self.averaged is not None else None
-        checkpoint["vindr"] = {"averaged": averaged, "random_state": random_state.capture()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep it until the weights are where they belong."""
-        self._resumed = checkpoint["vindr"]
-
-    def weights(self) -> dict[str, Tensor]:
-        """The weights to predict with: their average where one is kept."""
-        return self.network.state_dict() if self.averaged is None else self.averaged.state
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer and the schedule that the Detectron2 engine builds from the same keys."""

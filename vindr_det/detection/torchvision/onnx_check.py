@@ -62,8 +62,9 @@ def compare(checkpoint: Checkpoint, path: str | Path, images: Sequence[NDArray[n
             for row in range(len(sure)):
                 match = _match(sure[row:row + 1], other)
                 if match is None:
-                    raise InputError(f"{path}: on image {number} only {who} finds class {sure.labels[row]} "
-                                     f"with score {sure.scores[row]:.3f} at {sure.boxes[row].tolist()}")
+                    raise InputError(f"the ONNX file is not the checkpoint: on image {number} only {who} "
+                                     f"finds class {sure.labels[row]} with score {sure.scores[row]:.3f} at "
+                                     f"{sure.boxes[row].tolist()}")
                 scores.append(match[0])
                 pixels.append(match[1])
             count += len(sure) if one is mine else 0
