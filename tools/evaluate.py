@@ -1,11 +1,16 @@
 #!/usr/bin/env python
-"""Score a submission: the competition's mAP over 15 classes and COCO AP over 14.
+"""Score a submission: the competition's mAP over 15 classes, COCO AP, FROC and kinds of errors over 14.
 
     python tools/evaluate.py --predictions submission.csv --annotations test_annotations.csv
-    python tools/evaluate.py --predictions S.csv --annotations instances_val_fold0.json --out DIR
+    python tools/evaluate.py --predictions A.csv --annotations instances_val_fold0.json --bootstrap 1000
+    python tools/evaluate.py --predictions A.csv --compare B.csv --annotations G
+    python tools/evaluate.py --annotations train.csv --by reader
 
-Annotations are a COCO JSON or a VinBigData table (several readers are fused to their consensus).
---chance adds what the same boxes score when they are dealt to other images. --out writes metrics.json.
+Annotations are a COCO JSON or a VinBigData table (several readers are fused to their consensus). Intervals
+are 95 %, by resampling images; --compare draws the same images from both files. --by reader scores the
+predictions against each reader's boxes alone, or, without predictions, readers against readers; --by size
+splits COCO AP by the share of the image that a box covers. --chance adds what the same boxes score when they
+are dealt to other images. --out writes metrics.json.
 """
 
 from collections.abc import Sequence
@@ -16,27 +21,25 @@ from vindr_det import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--predictions", required=True, help="a submission")
+    parser.add_argument("--predictions", help="a submission; may be missing with --by reader")
     parser.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
+    parser.add_argument("--meta", help="image_id,dim0,dim1 of the images of a .csv, for --by size")
     parser.add_argument("--out", help="folder for metrics.json")
+    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")
+    parser.add_argument("--compare", metavar="B", help="another submission: differences with intervals")
+    parser.add_argument("--by", choices=["reader", "size"], help="split the score")
+    parser.add_argument("--confusion", type=float, metavar="SCORE",
+                        help="also print which findings are taken for which, of boxes from this score on")
     parser.add_argument("--chance", action="store_true", help="also score boxes of other images")
-    parser.add_argument("--seed", type=int, default=0, help="of --chance")
+    parser.add_argument("--seed", type=int, default=0, help="of --chance, --bootstrap and --compare")
     args = parser.parse_args(argv)
 
-    from vindr_det import scoring
+    from vindr_det import evaluation, scoring
     from vindr_det.files import write_json
-    from vindr_det.submission import read_submission
 
-    predictions = read_submission(args.predictions)
-    records = scoring.read_truth(args.annotations)
-    absent = sum(record.image_id not in predictions for record in records)
-    if absent:
-        print(f"note: {absent} of {len(records)} images have no prediction and count as empty\n")
-    metrics = scoring.score(predictions, records)
-    if args.chance:
-        dealt = scoring.score(scoring.dealt_anew(predictions, args.seed), records)
-        metrics |= {f"chance/{key}": dealt[key] for key in ("vindr/mAP40", "coco/AP")}
-    print(scoring.table(metrics, predictions, records))
+    request = evaluation.Request(**vars(args))
+    metrics, text = evaluation.evaluate(request)
+    print(text)
     if args.out:
         write_json(Path(args.out) / "metrics.json", scoring.as_json(metrics))
 

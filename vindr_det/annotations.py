@@ -117,6 +117,12 @@ def _check_inside(path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame) ->
                   f"{height.iloc[i]}")
 
 
+def furthest_corners(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sizes that hold all boxes, where the real ones are not known; as of :func:`read_sizes`."""
+    reach = frame.groupby("image_id")[["y_max", "x_max"]].max().fillna(1)
+    return np.ceil(reach).astype(int).set_axis(["height", "width"], axis=1)
+
+
 def to_records(
     frame: pd.DataFrame, sizes: pd.DataFrame, fusion: str = "wbf", iou_thr: float = 0.4,
     min_readers: int = 1,

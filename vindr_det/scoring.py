@@ -1,43 +1,125 @@
 """A prediction file against annotations: what tools/evaluate.py prints and writes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 
-from vindr_det.annotations import read_annotations, to_records
-from vindr_det.categories import CLASS_NAMES
+from vindr_det.annotations import furthest_corners, read_annotations, read_sizes, to_records
+from vindr_det.categories import CLASS_NAMES, FINDINGS
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
-from vindr_det.metrics import coco, vindr
+from vindr_det.metrics import coco, coco_resampled, errors, froc, vindr
+from vindr_det.metrics.bootstrap import Bootstrap, Measured, interval
+from vindr_det.metrics.matching import match
 from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 
+Floats = NDArray[np.float64]
 
-def read_truth(path: str | Path) -> list[Record]:
+MEAN_AP = "vindr/mAP40"
+
+
+def read_truth(path: str | Path, meta: str | Path | None = None) -> list[Record]:
     """Annotations from a COCO JSON or from a VinBigData table.
 
     A table with several readers is fused to their consensus; one without rad_id is taken as it
     is. Fusing needs sizes only to bring boxes into [0, 1], and overlap does not depend on them,
-    so the furthest corner of each image serves.
+    so without ``meta`` the furthest corner of each image serves.
     """
     if str(path).endswith(".json"):
         return read_coco(path)
     if not str(path).endswith((".csv", ".csv.gz")):
         raise InputError(f"{path}: expected a COCO .json or a VinBigData .csv")
     frame = read_annotations(path)
-    reach = frame.groupby("image_id")[["y_max", "x_max"]].max().fillna(1)
-    sizes = np.ceil(reach).astype(int).set_axis(["height", "width"], axis=1)
+    sizes = read_sizes(meta) if meta else furthest_corners(frame)
     fusion = "wbf" if frame["rad_id"].nunique() > 1 else "none"
     return to_records(frame, sizes, fusion)
 
 
 def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
-    """``vindr/...`` over 15 classes and ``coco/...`` over 14; NaN where nothing can be measured."""
-    result = vindr.evaluate(predictions, truth_of(records))
-    return result.as_metrics() | coco.evaluate(predictions, records)
+    """Everything that has a number: ``vindr/``, ``coco/``, ``froc/``, ``localisation/``, ``errors/``.
+
+    NaN where nothing can be measured. ``vindr/`` is over 15 classes, all others over the 14 findings.
+    """
+    matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    return (vindr.score(matched).as_metrics() | coco.evaluate(predictions, records)
+            | froc.as_metrics(froc.sensitivities(matched)[0])
+            | errors.as_metrics(errors.kinds(matched), errors.localisation(matched)))
+
+
+def resampled(
+    predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
+) -> dict[str, Floats]:
+    """Metric -> (R,) values of the resamples: mAP40, AP40 of each class, COCO APs, FROC.
+
+    Args:
+        predictions: image id -> detections.
+        records: images with their true boxes.
+        bootstrap: of the images, sorted by id; the same one makes two files' values pairs.
+    """
+    ordered = sorted(records, key=lambda record: record.image_id)
+    matched = match(predictions, truth_of(ordered), vindr.IOU_THRESHOLD)
+    ap = vindr.resampled(matched, bootstrap)
+    found = {MEAN_AP: vindr.mean_over_classes(ap)}
+    found |= {f"vindr/AP40/{name}": ap[:, at] for at, name in enumerate(CLASS_NAMES)}
+    found |= coco_resampled.resampled(coco_resampled.match(predictions, ordered), bootstrap)
+    means = froc.resampled(matched, bootstrap)
+    return found | {f"froc/sensitivity@{point:g}": means[:, at] for at, point in enumerate(froc.POINTS)}
+
+
+def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
+    """Resamples of single images: VinBigData does not tell which are of one patient."""
+    return Bootstrap.of(np.arange(len(records)), count, seed)
+
+
+def intervals(
+    predictions: PredictionSet, records: Sequence[Record], count: int, seed: int = 0
+) -> dict[str, list[float]]:
+    """``<metric>/ci95``: [low, high] of :func:`resampled`."""
+    values = resampled(predictions, records, images_resampled(records, count, seed))
+    return {f"{name}/ci95": list(interval(one)) for name, one in values.items() if not np.isnan(one).all()}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two prediction files.
+
+    Attributes:
+        a: value of the first file.
+        b: of the second.
+        gain: a - b with its interval; each resample takes the same images from both.
+        wins: share of resamples in which a is better; equal ones count half.
+    """
+
+    a: float
+    b: float
+    gain: Measured
+    wins: float
+
+
+def compare(
+    a: PredictionSet, b: PredictionSet, records: Sequence[Record], count: int = 1000, seed: int = 0
+) -> dict[str, Difference]:
+    """Paired bootstrap of two prediction files; metrics that neither has are left out."""
+    bootstrap = images_resampled(records, count, seed)
+    values_a, values_b = (resampled(one, records, bootstrap) for one in (a, b))
+    score_a, score_b = (score(one, records) for one in (a, b))
+    result = {}
+    for name in values_a:
+        gain = values_a[name] - values_b[name]
+        if np.isnan(gain).all():
+            continue
+        kept = gain[~np.isnan(gain)]
+        wins = float((kept > 0).mean() + (kept == 0).mean() / 2)
+        measured = Measured(score_a[name] - score_b[name], *interval(kept))
+        result[name] = Difference(score_a[name], score_b[name], measured, wins)
+    return result
 
 
 def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
@@ -52,26 +134,53 @@ def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
     return {ids[to]: predictions[ids[source]] for to, source in zip(order, shifted, strict=True)}
 
 
-def table(metrics: dict[str, float], predictions: PredictionSet, records: Sequence[Record]) -> str:
-    """The per-class table and the summary, as text."""
-    result = vindr.evaluate(predictions, truth_of(records))
-    rows = [
-        [name, result.truths[name], result.detections[name],
-         _number(metrics[f"vindr/AP40/{name}"])]
-        for name in CLASS_NAMES
-    ]
-    classes = tabulate(rows, ["class", "truths", "detections", "AP40"], disable_numparse=True,
-                       colalign=("left", "right", "right", "right"))
+def table(metrics: Mapping[str, Any], predictions: PredictionSet, records: Sequence[Record]) -> str:
+    """Classes, summary and errors, as text."""
+    matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    rows = [[name, int(matched.counts[:, at].sum()), len(matched.rows[at]),
+             _text(metrics, f"vindr/AP40/{name}"), _text(metrics, f"froc/{name}@1")]
+            for at, name in enumerate(CLASS_NAMES)]
+    classes = tabulate(rows, ["class", "truths", "detections", "AP40", "sensitivity@1"],
+                       disable_numparse=True, colalign=("left", "right", "right", "right", "right"))
+    detailed = ("vindr/AP40/", "errors/", *(f"froc/{name}@" for name in FINDINGS))
     summary = tabulate(
-        [[key, _number(value)] for key, value in metrics.items()
-         if not key.startswith("vindr/AP40/")],
+        [[key, _text(metrics, key)] for key in metrics
+         if not key.startswith(detailed) and not key.endswith("/ci95")],
         ["metric", "value"], disable_numparse=True, colalign=("left", "right"))
-    return f"{classes}\n\n{summary}"
+    kinds = tabulate(
+        [[kind, int(metrics[f"errors/{kind}"]), _number(metrics[f"errors/{kind}/gain"])]
+         for kind in errors.KINDS], ["error", "boxes", "mAP40 if mended"], disable_numparse=True,
+        colalign=("left", "right", "right"))
+    return f"{classes}\n\n{summary}\n\n{kinds}"
 
 
-def as_json(metrics: dict[str, float]) -> dict[str, float | None]:
+def comparison_table(found: Mapping[str, Difference]) -> str:
+    """Of :func:`compare`, as text."""
+    rows = [[name, f"{one.a:.4f}", f"{one.b:.4f}", f"{one.gain.value:+.4f}",
+             f"[{one.gain.low:+.4f}, {one.gain.high:+.4f}]", f"{one.wins:.0%}"]
+            for name, one in found.items()]
+    return tabulate(rows, ["metric", "A", "B", "A - B", "95 %", "A wins"], disable_numparse=True,
+                    colalign=("left", *["right"] * 5))
+
+
+def confusion_table(matrix: NDArray[np.int64]) -> str:
+    """Of :func:`vindr_det.metrics.errors.confusion`, as text."""
+    names = [*FINDINGS, "nothing"]
+    rows = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
+    return tabulate(rows, ["true \\ found", *(name[:9] for name in names)])
+
+
+def as_json(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """NaN as null: JSON has no word for it."""
-    return {key: None if math.isnan(value) else value for key, value in metrics.items()}
+    return {key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in metrics.items()}
+
+
+def _text(metrics: Mapping[str, Any], key: str) -> str:
+    """A value, with its interval where there is one."""
+    value = _number(metrics.get(key, math.nan))
+    bounds = metrics.get(f"{key}/ci95")
+    return f"{value} [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else value
 
 
 def _number(value: float) -> str:

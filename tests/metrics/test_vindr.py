@@ -4,26 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from metric_cases import BOX, FAR, P, T, random_case, slow_reference
 
-from vindr_det import boxes as box_ops
 from vindr_det.errors import InputError
 from vindr_det.metrics import vindr
-from vindr_det.predictions import Predictions, no_finding
-
-
-def P(*rows):
-    """Rows of (label, score, x0, y0, x1, y1)."""
-    table = np.array(rows, float).reshape(-1, 6)
-    return Predictions(table[:, 2:], table[:, 1], table[:, 0])
-
-
-def T(*rows):
-    """Rows of (label, x0, y0, x1, y1)."""
-    return P(*[(row[0], 1.0, *row[1:]) for row in rows])
-
-
-BOX = (0, 0, 10, 10)
-FAR = (50, 50, 60, 60)
+from vindr_det.predictions import no_finding
 
 # name, truth, predictions, AP of class 3
 CASES = [
@@ -85,57 +70,6 @@ def test_nothing_at_all_is_not_a_number():
 def test_a_prediction_for_an_unknown_image_is_refused():
     with pytest.raises(InputError, match="image x"):
         vindr.evaluate({"x": P()}, {"a": T()})
-
-
-def slow_reference(predictions, truth):
-    """The definition, written down without any thought of speed."""
-    truth = {i: t if len(t) else no_finding() for i, t in truth.items()}
-    scores = []
-    for label in range(15):
-        rows = [(-p.scores[k], i, k) for i, p in predictions.items() for k in range(len(p))
-                if p.labels[k] == label]
-        total = sum(int((t.labels == label).sum()) for t in truth.values())
-        if total == 0:
-            continue
-        taken, hits = set(), []
-        for _, image, k in sorted(rows):
-            best, where = 0.0, None
-            for g in range(len(truth[image])):
-                if truth[image].labels[g] == label:
-                    iou = box_ops.iou_matrix([predictions[image].boxes[k]],
-                                             [truth[image].boxes[g]])[0, 0]
-                    if iou > best:
-                        best, where = iou, (image, g)
-            hit = best > 0.4 and where not in taken
-            if hit:
-                taken.add(where)
-            hits.append(hit)
-        precision, recall, right = [], [], 0
-        for n, hit in enumerate(hits, 1):
-            right += hit
-            precision.append(right / n)
-            recall.append(right / total)
-        area, before = 0.0, 0.0
-        for n in range(len(hits)):
-            area += (recall[n] - before) * max(precision[n:])
-            before = recall[n]
-        scores.append(area)
-    return sum(scores) / len(scores) if scores else float("nan")
-
-
-def random_case(rng):
-    """Few places, few scores: overlaps, ties and empty images abound."""
-    def boxes(count):
-        low = rng.integers(0, 6, (count, 2)) * 4.0
-        return np.concatenate([low, low + rng.integers(2, 5, (count, 2)) * 4.0], axis=1)
-
-    truth, predictions = {}, {}
-    for image in "abcdef":
-        n, m = rng.integers(0, 4), rng.integers(0, 8)
-        truth[image] = Predictions(boxes(n), np.ones(n), rng.integers(0, 3, n))
-        found = Predictions(boxes(m), rng.integers(0, 5, m) / 5, rng.integers(0, 4, m))
-        predictions[image] = found + no_finding(rng.integers(0, 5) / 5)
-    return predictions, truth
 
 
 def test_equals_the_slow_reference_on_200_random_cases():

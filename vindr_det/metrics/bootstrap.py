@@ -45,9 +45,13 @@ class Bootstrap:
             row[:] = np.bincount(rng.integers(0, total, total), minlength=total)
         return cls(drawn, group_of.reshape(-1))
 
-    def parts(self) -> Iterator[Floats]:
-        """(r, N) weights of the images, a few resamples at a time."""
-        step = max(1, _PART // len(self.group_of))
+    def parts(self, width: int = 0) -> Iterator[Floats]:
+        """(r, N) weights of the images, a few resamples at a time.
+
+        Args:
+            width: values a resample that the caller will make of them, where these are more than N.
+        """
+        step = max(1, _PART // max(width, len(self.group_of)))
         for start in range(0, len(self.drawn), step):
             yield self.drawn[start:start + step, self.group_of].astype(float)
 

@@ -1,23 +1,36 @@
 """COCO AP over the 14 findings, by faster-coco-eval, with AP40 beside AP50 and AP75.
 
 ``coco/AP`` is the mean over IoU .50:.05:.95 of the 101-point AP, as cocodataset.org defines it.
-``coco/AP40`` is the same 101-point AP at IoU >= .40; it is not the competition's metric.
+``coco/AP40`` is the same 101-point AP at IoU >= .40; it is not the competition's metric. COCO's sizes are
+fixed numbers of pixels, by which almost all findings are large; :func:`by_size` goes by the share of the
+image that a box covers.
+
+Shapes: T thresholds.
 """
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vindr_det import boxes as box_ops
 from vindr_det.coco import to_coco
-from vindr_det.predictions import PredictionSet
+from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record
 
 #: .40 stands beside COCO's own ten thresholds and is left out of AP.
 THRESHOLDS = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
+NAMES = ("coco/AP", "coco/AP40", "coco/AP50", "coco/AP75")
+_AT = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
+#: Shares of the image; about a third of VinBigData's consensus boxes each.
+SIZES: Mapping[str, tuple[float, float]] = {
+    "small": (0.0, 0.006), "medium": (0.006, 0.025), "large": (0.025, 1.01)}
+#: Side of the square into which images are stretched to compare shares; overlaps do not change.
+_SIDE = 1000.0
 
 
 def evaluate(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
@@ -27,21 +40,35 @@ def evaluate(predictions: PredictionSet, records: Sequence[Record]) -> dict[str,
         predictions: image id -> detections in original pixels; class 14 is left out.
         records: images with their true boxes.
     """
-    names = ("coco/AP", "coco/AP40", "coco/AP50", "coco/AP75")
-    truth = to_coco(records)
-    if not truth["annotations"]:
-        return dict.fromkeys(names, float("nan"))
-    detections = to_detections(predictions, records)
-    if not detections:
-        return dict.fromkeys(names, 0.0)
-    precision = _precision(truth, detections)  # (T, R, K, A, M)
-    at = {round(float(t), 2): i for i, t in enumerate(THRESHOLDS)}
-    return {
-        "coco/AP": _mean(precision[1:]),
-        "coco/AP40": _mean(precision[at[0.4]]),
-        "coco/AP50": _mean(precision[at[0.5]]),
-        "coco/AP75": _mean(precision[at[0.75]]),
-    }
+    return summary(_precision(predictions, records)[..., 0])
+
+
+def by_size(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
+    """``coco/AP/small`` and so on, and the same of AP40, AP50 and AP75, by :data:`SIZES`.
+
+    Truths of other sizes are ignored, and detections of other sizes unless they find one, as in COCO.
+
+    Args:
+        predictions: image id -> detections in original pixels.
+        records: images with their true boxes and their sizes.
+    """
+    square = [replace(record, height=int(_SIDE), width=int(_SIDE), truth=_stretched(record.truth, record))
+              for record in records]
+    moved = {record.image_id: _stretched(predictions[record.image_id].findings(), record)
+             for record in records if record.image_id in predictions}
+    areas = [[low * _SIDE**2, high * _SIDE**2] for low, high in SIZES.values()]
+    precision = _precision(moved, square, areas)
+    return {f"{name}/{size}": value for at, size in enumerate(SIZES)
+            for name, value in summary(precision[..., at]).items()}
+
+
+def _stretched(boxes: Predictions, record: Record) -> Predictions:
+    return replace(boxes, boxes=box_ops.scale(boxes.boxes, _SIDE / record.width, _SIDE / record.height))
+
+
+def summary(precision: NDArray[np.float64]) -> dict[str, float]:
+    """:data:`NAMES` of (T, ...) precisions; -1 among them stands for classes without truth."""
+    return {"coco/AP": _mean(precision[1:])} | {name: _mean(precision[at]) for name, at in _AT.items()}
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -59,7 +86,17 @@ def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list
     return results
 
 
-def _precision(truth: dict[str, Any], detections: list[dict[str, Any]]) -> np.ndarray:
+def _precision(
+    predictions: PredictionSet, records: Sequence[Record], areas: list[list[float]] | None = None
+) -> NDArray[np.float64]:
+    """(T, 101, K, A) over recalls, classes and areas; -1 where there is no truth."""
+    truth = to_coco(records)
+    shape = (len(THRESHOLDS), 101, len(truth["categories"]), len(areas or [()]))
+    if not truth["annotations"]:
+        return np.full(shape, -1.0)
+    detections = to_detections(predictions, records)
+    if not detections:
+        return np.zeros(shape)
     from faster_coco_eval import COCO, COCOeval_faster
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -67,13 +104,14 @@ def _precision(truth: dict[str, Any], detections: list[dict[str, Any]]) -> np.nd
         evaluation = COCOeval_faster(ground, ground.loadRes(detections), "bbox",
                                      print_function=lambda *_: None)
         evaluation.params.iouThrs = THRESHOLDS
+        if areas:
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = areas, list(SIZES)
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"]
+    return evaluation.eval["precision"][..., : shape[-1], -1]
 
 
-def _mean(precision: np.ndarray) -> float:
-    """Mean over everything but area (all) and detections an image (100); -1 means no truth."""
-    values = precision[..., 0, -1]
-    values = values[values > -1]
+def _mean(precision: NDArray[np.float64]) -> float:
+    """Mean over everything; -1 means no truth."""
+    values = precision[precision > -1]
     return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,103 @@
+"""What tools/evaluate.py is asked for, and its answers in text and numbers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vindr_det import reader_scores, scoring
+from vindr_det.annotations import read_annotations
+from vindr_det.errors import InputError
+from vindr_det.metrics import coco, errors, vindr
+from vindr_det.metrics.matching import match
+from vindr_det.predictions import PredictionSet
+from vindr_det.records import Record, truth_of
+from vindr_det.submission import read_submission
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the tool; see there.
+
+    Raises:
+        InputError: options that do not go together.
+    """
+
+    annotations: str
+    predictions: str | None = None
+    meta: str | None = None
+    out: str | None = None
+    bootstrap: int = 0
+    compare: str | None = None
+    by: str | None = None
+    confusion: float | None = None
+    chance: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.predictions is None and (self.by != "reader" or self.compare):
+            raise InputError("--predictions: missing; only --by reader goes without")
+        if self.bootstrap < 0:
+            raise InputError(f"--bootstrap {self.bootstrap}: expected 0 or more resamples")
+        if self.by == "reader" and self.annotations.endswith(".json"):
+            raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
+        if self.by == "size" and self.annotations.endswith((".csv", ".csv.gz")) and not self.meta:
+            raise InputError(f"{self.annotations}: --by size expects --meta, or a COCO .json, which hold "
+                             "the images' sizes")
+
+
+def evaluate(request: Request) -> tuple[dict[str, Any], str]:
+    """Metrics by name, NaN where there is nothing to measure, and what to print.
+
+    Raises:
+        InputError: a faulty file.
+    """
+    records = scoring.read_truth(request.annotations, request.meta)
+    predictions = read_submission(request.predictions) if request.predictions else None
+    if request.by == "reader":
+        return _by_reader(request, predictions, records)
+    assert predictions is not None
+    if request.compare:
+        return _compared(request, predictions, records)
+    texts = []
+    absent = sum(record.image_id not in predictions for record in records)
+    if absent:
+        texts.append(f"note: {absent} of {len(records)} images have no prediction and count as empty")
+    metrics: dict[str, Any] = dict(scoring.score(predictions, records))
+    if request.by == "size":
+        metrics |= coco.by_size(predictions, records)
+    if request.bootstrap:
+        metrics |= scoring.intervals(predictions, records, request.bootstrap, request.seed)
+    if request.chance:
+        dealt = scoring.score(scoring.dealt_anew(predictions, request.seed), records)
+        metrics |= {f"chance/{key}": dealt[key] for key in (scoring.MEAN_AP, "coco/AP")}
+    texts.append(scoring.table(metrics, predictions, records))
+    if request.confusion is not None:
+        matrix = errors.confusion(match(predictions, truth_of(records), vindr.IOU_THRESHOLD),
+                                  request.confusion)
+        metrics["confusion"] = matrix.tolist()
+        texts.append(scoring.confusion_table(matrix))
+    return metrics, "\n\n".join(texts)
+
+
+def _by_reader(
+    request: Request, predictions: PredictionSet | None, records: list[Record]
+) -> tuple[dict[str, Any], str]:
+    readers = reader_scores.split_readers(read_annotations(request.annotations))
+    pairs = (reader_scores.reader_pairs(readers, records) if predictions is None
+             else reader_scores.predictions_by_reader(predictions, readers, records))
+    if not pairs:
+        raise InputError(f"{request.annotations}: no reader shares "
+                         f"{reader_scores.FEWEST_ABNORMAL} abnormal images with another one or with the "
+                         "predictions")
+    return dict(reader_scores.as_metrics(pairs)), reader_scores.table(pairs)
+
+
+def _compared(
+    request: Request, predictions: PredictionSet, records: list[Record]
+) -> tuple[dict[str, Any], str]:
+    assert request.compare is not None
+    found = scoring.compare(predictions, read_submission(request.compare), records,
+                            request.bootstrap or 1000, request.seed)
+    metrics = {name: {"a": one.a, "b": one.b, "difference": one.gain.value,
+                      "ci95": [one.gain.low, one.gain.high], "a_wins": one.wins}
+               for name, one in found.items()}
+    return metrics, f"A {request.predictions}\nB {request.compare}\n\n{scoring.comparison_table(found)}"

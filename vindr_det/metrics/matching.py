@@ -1,0 +1,167 @@
+"""All images' detections held against all images' ground truths at once.
+
+Names here and in the other metrics: I images, D detections, G ground truths, P pairs of a detection and a
+ground truth of the same image (and, where it says so, of the same class).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det import boxes as box_ops
+from vindr_det.categories import CLASS_NAMES
+from vindr_det.errors import InputError
+from vindr_det.predictions import Predictions, PredictionSet, no_finding
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+NUM_CLASSES = len(CLASS_NAMES)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All images' boxes as columns.
+
+    Attributes:
+        image: (N,) index of the image.
+        label: (N,) class ids 0..14.
+        score: (N,).
+        box: (N, 4) xyxy, original pixels.
+    """
+
+    image: Ints
+    label: Ints
+    score: Floats
+    box: Floats
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, index: Ints | Flags) -> "Table":
+        return Table(self.image[index], self.label[index], self.score[index], self.box[index])
+
+    @classmethod
+    def of(cls, images: Sequence[Predictions]) -> "Table":
+        """One entry an image."""
+        counts = [len(one) for one in images]
+        if not sum(counts):
+            return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
+        return cls(np.repeat(np.arange(len(images)), counts),
+                   np.concatenate([one.labels for one in images]),
+                   np.concatenate([one.scores for one in images]),
+                   np.concatenate([one.boxes for one in images]))
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Detections, best first, and which of them are right.
+
+    Attributes:
+        ids: (I,) image ids, sorted.
+        detections: D of them by falling score; equal scores stand by image id, then as in the prediction.
+        truths: the ground truths; a normal image's is one box ``0 0 1 1`` of class 14.
+        truth_of: (D,) the ground truth that each detection found first; -1 where it is wrong.
+        iou_threshold: that an overlap must exceed.
+    """
+
+    ids: Sequence[str]
+    detections: Table
+    truths: Table
+    truth_of: Ints
+    iou_threshold: float
+
+    @property
+    def correct(self) -> Flags:
+        """(D,) whether a detection is right."""
+        return self.truth_of >= 0
+
+    @cached_property
+    def rows(self) -> list[Ints]:
+        """For each class the rows of its detections, best first."""
+        order = np.argsort(self.detections.label, kind="stable")
+        ends = np.searchsorted(self.detections.label[order], np.arange(NUM_CLASSES + 1))
+        return [order[start:end] for start, end in pairwise(ends)]
+
+    @cached_property
+    def counts(self) -> Ints:
+        """(I, 15) ground truths of each image and class."""
+        flat = np.bincount(self.truths.image * NUM_CLASSES + self.truths.label,
+                           minlength=len(self.ids) * NUM_CLASSES)
+        return flat.reshape(len(self.ids), NUM_CLASSES)
+
+
+def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Matched:
+    """Hold predictions against the truth as PASCAL VOC does.
+
+    Detections are taken by falling score; each goes to the ground truth of its class and image that it
+    overlaps most; it is right if that overlap exceeds the threshold and the ground truth is not taken yet.
+
+    Args:
+        predictions: image id -> detections; an image may be missing.
+        truth: image id -> true boxes; an image without boxes is normal.
+        iou_threshold: an overlap must be strictly greater.
+
+    Raises:
+        InputError: an image is predicted that the truth does not hold.
+    """
+    unknown = set(predictions).difference(truth)
+    if unknown:
+        raise InputError(f"predictions for image {min(unknown)}, which the annotations lack")
+    ids = sorted(truth)
+    truths = Table.of([truth[i] if len(truth[i]) else no_finding() for i in ids])
+    found = Table.of([predictions.get(i, Predictions()) for i in ids])
+    found = found[np.argsort(-found.score, kind="stable")]
+    d, g = pairs(found, truths, same_class=True)
+    return Matched(ids, found, truths, _taken(len(found), d, g, paired_iou(found.box[d], truths.box[g]),
+                                              iou_threshold), iou_threshold)
+
+
+def _taken(count: int, d: Ints, g: Ints, overlap: Floats, iou_threshold: float) -> Ints:
+    """(D,) the ground truth that each detection gets, or -1."""
+    truth_of = np.full(count, -1)
+    at = best_pair(d, overlap)
+    at = at[overlap[at] > iou_threshold]
+    # Of the detections that chose the same ground truth, the first (best scored) has it.
+    taken, first = np.unique(g[at], return_index=True)
+    truth_of[d[at[first]]] = taken
+    return truth_of
+
+
+def best_pair(d: Ints, overlap: Floats) -> Ints:
+    """For each detection that has pairs the one with most overlap, the first among equals.
+
+    Args:
+        d: (P,) detections, rising.
+        overlap: (P,).
+    """
+    if not len(d):
+        return np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.diff(d, prepend=-1))
+    best = np.maximum.reduceat(overlap, starts)
+    at = np.flatnonzero(overlap == np.repeat(best, np.diff(starts, append=len(d))))
+    return at[np.unique(d[at], return_index=True)[1]]
+
+
+def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Ints]:
+    """Indices (P,), (P,) of all detections, rising, with all ground truths of their image."""
+    key_d, key_g = (
+        one.image * NUM_CLASSES + one.label if same_class else one.image for one in (detections, truths))
+    order = np.argsort(key_g, kind="stable")
+    start = np.searchsorted(key_g[order], key_d, "left")
+    count = np.searchsorted(key_g[order], key_d, "right") - start
+    d = np.repeat(np.arange(len(key_d)), count)
+    within = np.arange(len(d)) - np.repeat(np.cumsum(count) - count, count)
+    return d, order[np.repeat(start, count) + within]
+
+
+def paired_iou(a: Floats, b: Floats) -> Floats:
+    """IoU (P,) of a[i] with b[i], (P, 4) xyxy."""
+    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
+    intersection = sides[:, 0] * sides[:, 1]
+    return intersection / (box_ops.area(a) + box_ops.area(b) - intersection)
