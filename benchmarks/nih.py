@@ -19,8 +19,7 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, tool
 from tabulate import tabulate
 
-from vindr_det.categories import NIH_LABELS
-from vindr_det.classification.labels import column_of
+from vindr_det.categories import NIH_LABELS, column_of
 from vindr_det.classification.losses import NAMES
 from vindr_det.files import list_images
 

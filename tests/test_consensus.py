@@ -4,7 +4,7 @@ import pytest
 from vindr_det.annotations import EDGES, read_annotations, read_sizes, to_records
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.consensus import fuse_readers
-from vindr_det.fusion import fuse
+from vindr_det.fusion import Fusion, fuse
 from vindr_det.predictions import Predictions
 
 
@@ -71,8 +71,8 @@ def compare(boxes, labels, readers, height, width):
     lists = [Predictions(boxes[chosen], np.ones(chosen.sum()), labels[chosen])
              for reader in dict.fromkeys(readers)
              for chosen in [np.array([name == reader for name in readers])]]
-    theirs = as_sorted(fuse(lists, height, width, iou_thr=0.4, skip_box_thr=0.0,
-                            conf_type="box_and_model_avg"))
+    theirs = as_sorted(fuse(lists, height, width, Fusion(
+        iou_thr=0.4, skip_box_thr=0.0, conf_type="box_and_model_avg")))
     assert mine.labels.tolist() == theirs.labels.tolist()
     assert np.allclose(mine.boxes, theirs.boxes, atol=0.01)
     assert np.allclose(mine.scores, theirs.scores, atol=1e-6)

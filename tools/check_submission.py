@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""List every fault of a submission with its row.
+"""List every fault of a submission with its row, and put right what is certain.
 
     python tools/check_submission.py submission.csv --sample sample_submission.csv --meta test_meta.csv
+    python tools/check_submission.py submission.csv --sample S --meta M --fix mended.csv
 
-Exit 0: the file can be submitted (there may be notes). Exit 2: it has errors.
+--fix writes the header, the order of the rows, empty strings, repeated rows and boxes, boxes over the image's
+edge and the box of class 14 as they should be, and lists the changes; what nobody can know stays an error.
+Exit 0: the file (with --fix: the new one) can be submitted; there may be notes. Exit 2: it has errors.
 """
 
 from collections.abc import Sequence
@@ -16,23 +19,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("submission", help="the CSV to check")
     parser.add_argument("--sample", help="sample_submission.csv: the ids that must be there")
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--fix", metavar="OUT", help="write a mended file")
     args = parser.parse_args(argv)
 
     from vindr_det.annotations import read_sizes
     from vindr_det.errors import InputError
-    from vindr_det.files import read_csv
+    from vindr_det.files import read_csv, require_writable, write_text
     from vindr_det.submission import parse_submission
+    from vindr_det.submission_mend import mend
 
     ids = None
     if args.sample:
         ids = read_csv(args.sample, ["image_id"], dtype={"image_id": str})["image_id"].tolist()
     sizes = read_sizes(args.meta) if args.meta else None
-    parsed = parse_submission(args.submission, ids, sizes)
+    name = args.fix or args.submission
+    if args.fix:
+        require_writable(args.fix)
+        mended = mend(args.submission, ids, sizes)
+        for change in mended.changes:
+            print(str(change).replace("note", "changed", 1))
+        parsed = mended.left
+    else:
+        parsed = parse_submission(args.submission, ids, sizes)
     for fault in parsed.faults:
         print(fault)
     errors = sum(fault.error for fault in parsed.faults)
     if errors:
-        raise InputError(f"{args.submission}: {errors} errors, expected none")
+        raise InputError(f"{name}: {errors} errors, expected none" + ("; not written" if args.fix else ""))
+    if args.fix:
+        write_text(args.fix, mended.text)
     boxes = sum(len(p.findings()) for p in parsed.predictions.values())
     print(f"ok: {len(parsed.predictions)} images, {boxes} boxes")
 

@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.detection.engine import best_device
     from vindr_det.errors import InputError
     from vindr_det.files import require_writable
+    from vindr_det.fusion import Fusion
 
     require_writable(args.out)
     batch = (8 if best_device() == "cuda" else 1) if args.batch_size is None else args.batch_size
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         classifier = Classifier(args.classifier)
     result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier,
-                                     iou_thr=args.iou_thr, batch=batch)
+                                     fusion=Fusion(iou_thr=args.iou_thr), batch=batch)
     submission.write_submission(args.out, result.predictions)
     faults = submission.parse_submission(args.out, list(result.predictions), result.sizes).faults
     errors = [fault for fault in faults if fault.error]

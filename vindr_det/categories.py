@@ -47,3 +47,8 @@ NIH_LABELS: tuple[str, ...] = (
     "Pleural_Thickening",
     "Hernia",
 )
+
+
+def column_of(label: str) -> str:
+    """The column of a label's probability: ``p_pleural_effusion``; its sign is in its name."""
+    return "p_" + "_".join(label.lower().replace("/", " ").split())

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.errors import InputError
+from vindr_det.iou import Box, iou
 from vindr_det.predictions import Predictions
 
 FUSIONS = ("wbf", "nms", "none")
-
-_Box = tuple[float, float, float, float]
 
 
 class Consensus(NamedTuple):
@@ -78,15 +77,15 @@ def fuse_readers(
 
 
 def _group(
-    boxes: Sequence[_Box], members: Sequence[int], iou_thr: float, fusion: str
-) -> list[tuple[_Box, list[int]]]:
+    boxes: Sequence[Box], members: Sequence[int], iou_thr: float, fusion: str
+) -> list[tuple[Box, list[int]]]:
     """The boxes that stand for a class, each with the boxes that it stands for."""
     if fusion == "none":
         return [(boxes[i], [i]) for i in members]
-    found: list[_Box] = []
+    found: list[Box] = []
     joined: list[list[int]] = []
     for i in members:
-        overlaps = [_iou(boxes[i], other) for other in found]
+        overlaps = [iou(boxes[i], other) for other in found]
         best = max(range(len(overlaps)), key=overlaps.__getitem__, default=-1)
         if best < 0 or overlaps[best] <= iou_thr:
             found.append(boxes[i])
@@ -97,13 +96,3 @@ def _group(
             corners = zip(*(boxes[j] for j in joined[best]), strict=True)
             found[best] = tuple(sum(edge) / len(joined[best]) for edge in corners)  # type: ignore
     return list(zip(found, joined, strict=True))
-
-
-def _iou(a: _Box, b: _Box) -> float:
-    """Of two boxes; :func:`vindr_det.boxes.iou_matrix` costs more than it does for so few."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

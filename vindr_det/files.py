@@ -84,21 +84,26 @@ def read_json(path: str | Path) -> Any:
     Raises:
         InputError: the file is missing or is not JSON.
     """
-    existing_file(path)
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
 
 
-def _text(path: str | Path) -> str:
-    data = Path(path).read_bytes()
+def read_text(path: str | Path) -> str:
+    """UTF-8 text, also gzipped, without a byte order mark.
+
+    Raises:
+        InputError: the file is missing, or is a damaged archive.
+        UnicodeDecodeError: it is not text.
+    """
+    data = existing_file(path).read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{path}: damaged gzip file ({error})") from error
-    return data.decode("utf-8")
+    return data.decode("utf-8-sig")
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:

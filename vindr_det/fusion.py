@@ -1,81 +1,220 @@
 """Weighted boxes fusion and NMS of several lists of boxes, with the input checked first.
 
-The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021).
-Left to itself that library drops pixel boxes with a warning, ends the process with status 0 when
-list lengths differ, and resets a wrong number of weights; here each of these is an error.
+The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021); its usual form
+of WBF is computed by :mod:`vindr_det.wbf`. Left to itself that library drops pixel boxes with a warning, ends
+the process with status 0 when list lengths differ, and resets a wrong number of weights; here each of these
+is an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import compress
 
 import numpy as np
 from ensemble_boxes import nms, non_maximum_weighted, soft_nms, weighted_boxes_fusion
+from tqdm import tqdm
 
 from vindr_det import boxes as box_ops
-from vindr_det.predictions import Predictions
+from vindr_det.categories import NO_FINDING_ID
+from vindr_det.errors import InputError
+from vindr_det.parallel import process_pool
+from vindr_det.predictions import Predictions, PredictionSet, no_finding
+from vindr_det.wbf import fuse_class
 
 METHODS = ("wbf", "nms", "soft-nms", "nmw")
+CONFIDENCES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
+#: Fewer boxes are fused before a second process has started.
+_MANY_BOXES = 300_000
+_CHUNK = 200
 
 
-def fuse(
-    predictions: Sequence[Predictions], height: float, width: float, *, method: str = "wbf",
-    iou_thr: float = 0.4, skip_box_thr: float = 0.0001, weights: Sequence[float] | None = None,
-    conf_type: str = "avg",
-) -> Predictions:
-    """Fuse several detectors' (or readers') boxes on one image, class by class.
+@dataclass(frozen=True)
+class Fusion:
+    """How boxes are fused.
 
-    Args:
-        predictions: one entry a model; an empty entry still counts as a model that saw nothing.
-        height: of the image the boxes' pixels belong to.
-        width: likewise.
+    Attributes:
         method: one of :data:`METHODS`.
         iou_thr: boxes of one class that overlap more are fused.
         skip_box_thr: boxes with a lower score are left out.
         weights: one a model; None weighs all the same.
-        conf_type: how wbf makes one score of several; ensemble-boxes' four names.
+        conf_type: how wbf makes one score of several; one of :data:`CONFIDENCES`.
+        max_boxes: the best so many of an image are kept; None keeps all.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    method: str = "wbf"
+    iou_thr: float = 0.4
+    skip_box_thr: float = 0.0001
+    weights: tuple[float, ...] | None = None
+    conf_type: str = "avg"
+    max_boxes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"fusion method {self.method!r}, expected one of {', '.join(METHODS)}")
+        if self.conf_type not in CONFIDENCES:
+            raise InputError(f"conf_type {self.conf_type!r}, expected one of {', '.join(CONFIDENCES)}")
+        if not 0 < self.iou_thr < 1 or not 0 <= self.skip_box_thr <= 1:
+            raise InputError(f"iou_thr {self.iou_thr} and skip_box_thr {self.skip_box_thr}, expected numbers "
+                             "between 0 and 1")
+        if self.weights is not None and not all(np.isfinite(w) and w > 0 for w in self.weights):
+            raise InputError(f"weights {list(self.weights)}, expected positive numbers")
+        if self.max_boxes is not None and self.max_boxes < 1:
+            raise InputError(f"max_boxes {self.max_boxes}, expected 1 or more")
+
+    def weights_of(self, models: int) -> list[float]:
+        """One a model.
+
+        Raises:
+            InputError: there are not as many.
+        """
+        if self.weights is None:
+            return [1.0] * models
+        if len(self.weights) != models:
+            raise InputError(f"{len(self.weights)} weights for {models} models, expected one each")
+        return [float(weight) for weight in self.weights]
+
+
+AS_DEFAULT = Fusion()
+
+
+def fuse(
+    predictions: Sequence[Predictions], height: float, width: float, how: Fusion = AS_DEFAULT
+) -> Predictions:
+    """Fuse several detectors' boxes on one image, class by class.
+
+    Args:
+        predictions: one entry a model; an empty entry still counts as a model that saw nothing. What models
+            say about class 14 is averaged by wbf; the other methods take the highest.
+        height: of the image the boxes' pixels belong to.
+        width: likewise.
+        how: the options.
 
     Returns:
         The fused boxes, best first, in the same pixels, scores in [0, 1].
 
     Raises:
-        ValueError: unknown method, or weights that do not fit the models.
+        InputError: weights that do not fit the models.
     """
-    if method not in METHODS:
-        raise ValueError(f"fusion method {method!r}, expected one of {', '.join(METHODS)}")
-    weights = _checked_weights(weights, len(predictions))
-    if not any(len(p) for p in predictions):
+    weights = how.weights_of(len(predictions))
+    fused = _findings([one.findings() for one in predictions], height, width, weights, how)
+    kept = fused[: how.max_boxes]
+    said = _no_finding(predictions, weights, how)
+    return (kept + said).by_score() if said is not None else kept
+
+
+def fuse_all(
+    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]], how: Fusion = AS_DEFAULT,
+    workers: int | None = None,
+) -> dict[str, Predictions]:
+    """Fuse whole prediction files, on several processes where there is much to do.
+
+    Args:
+        predictions: one entry a model: image id -> boxes in original pixels; a model may lack images.
+        sizes: image id -> (height, width) of the originals; the result has these images.
+        how: the options.
+        workers: processes; None takes one a core.
+
+    Raises:
+        InputError: weights that do not fit, or an image without a size.
+    """
+    how.weights_of(len(predictions))
+    for one in predictions:
+        unknown = one.keys() - sizes.keys()
+        if unknown:
+            raise InputError(f"image {min(unknown)} has no size, expected one for each image")
+    boxes = sum(len(p) for one in predictions for p in one.values())
+    if workers == 1 or boxes < _MANY_BOXES:
+        return dict(_chunk(how, list(_jobs(predictions, sizes))))
+    jobs = list(_jobs(predictions, sizes))
+    chunks = [jobs[start:start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+    result: dict[str, Predictions] = {}
+    with process_pool(workers, len(chunks)) as pool, tqdm(total=len(jobs), desc="fuse", unit="image",
+                                                          disable=None) as bar:
+        for part in pool.map(partial(_chunk, how), chunks):
+            result.update(part)
+            bar.update(len(part))
+    return result
+
+
+_Job = tuple[str, list[Predictions], int, int]
+
+
+def _jobs(
+    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]]
+) -> Iterator[_Job]:
+    empty = Predictions()
+    for image_id, (height, width) in sizes.items():
+        yield image_id, [one.get(image_id, empty) for one in predictions], height, width
+
+
+def _chunk(how: Fusion, jobs: Sequence[_Job]) -> list[tuple[str, Predictions]]:
+    return [(image_id, fuse(lists, height, width, how)) for image_id, lists, height, width in jobs]
+
+
+def _findings(
+    lists: Sequence[Predictions], height: float, width: float, weights: list[float], how: Fusion
+) -> Predictions:
+    if not any(map(len, lists)):
         return Predictions()
-    unit = [box_ops.clip(box_ops.to_unit(p.boxes, height, width), 1, 1) for p in predictions]
-    keep = [((u[:, 2:] > u[:, :2]).all(axis=1)) for u in unit]
-    lists = (
-        [u[k].tolist() for u, k in zip(unit, keep, strict=True)],
-        [p.scores[k].tolist() for p, k in zip(predictions, keep, strict=True)],
-        [p.labels[k].tolist() for p, k in zip(predictions, keep, strict=True)],
-    )
-    boxes, scores, labels = _call(method, lists, weights, iou_thr, skip_box_thr, conf_type)
-    fused = Predictions(
-        box_ops.from_unit(boxes, height, width),
-        np.clip(scores, 0, 1),  # weighted scores can exceed 1
-        np.asarray(labels).astype(np.int64),  # labels come back as float64
-    )
-    return fused.by_score()
+    unit = [box_ops.clip(box_ops.to_unit(one.boxes, height, width), 1, 1) for one in lists]
+    keep = [(box[:, 2:] > box[:, :2]).all(axis=1) for box in unit]
+    boxes = [box[k].tolist() for box, k in zip(unit, keep, strict=True)]
+    scores = [one.scores[k].tolist() for one, k in zip(lists, keep, strict=True)]
+    labels = [one.labels[k].tolist() for one, k in zip(lists, keep, strict=True)]
+    call = _plain_wbf if how.method == "wbf" and how.conf_type == "avg" else _by_library
+    fused, confidence, classes = call(boxes, scores, labels, weights, how)
+    return Predictions(
+        box_ops.from_unit(fused, height, width),
+        np.clip(confidence, 0, 1),  # weighted scores can exceed 1
+        np.asarray(classes).astype(np.int64),  # labels come back as float64
+    ).by_score()
 
 
-def _call(method: str, lists: tuple, weights: list[float], iou_thr: float, skip: float, conf: str):
-    if method == "wbf":
-        return weighted_boxes_fusion(*lists, weights=weights, iou_thr=iou_thr, skip_box_thr=skip,
-                                     conf_type=conf)
-    if method == "nmw":
-        return non_maximum_weighted(*lists, weights=weights, iou_thr=iou_thr, skip_box_thr=skip)
-    if method == "soft-nms":
-        return soft_nms(*lists, weights=weights, iou_thr=iou_thr, sigma=0.5, thresh=skip)
-    return nms(*lists, weights=weights, iou_thr=iou_thr)
+def _plain_wbf(boxes: list, scores: list, labels: list, weights: list[float], how: Fusion) -> tuple:
+    groups: dict[int, tuple[list, list]] = {}
+    for model, weight in enumerate(weights):
+        for box, score, label in zip(boxes[model], scores[model], labels[model], strict=True):
+            if score >= how.skip_box_thr:
+                mine = groups.setdefault(label, ([], []))
+                mine[0].append(tuple(box))
+                mine[1].append(score * weight)
+    found = [(box, score, label) for label, group in groups.items()
+             for box, score in fuse_class(*group, how.iou_thr, weights)]
+    return tuple(zip(*found, strict=True)) if found else ([], [], [])
 
 
-def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    if weights is None:
-        return [1.0] * count
-    if len(weights) != count:
-        raise ValueError(f"{len(weights)} weights for {count} models, expected one each")
-    if not all(np.isfinite(w) and w > 0 for w in weights):
-        raise ValueError(f"weights {list(weights)}, expected positive numbers")
-    return [float(w) for w in weights]
+def _by_library(boxes: list, scores: list, labels: list, weights: list[float], how: Fusion) -> tuple:
+    given = (boxes, scores, labels)
+    if how.method == "wbf":
+        return weighted_boxes_fusion(*given, weights=weights, iou_thr=how.iou_thr,
+                                     skip_box_thr=how.skip_box_thr, conf_type=how.conf_type)
+    if how.method == "nmw":
+        return non_maximum_weighted(*given, weights=weights, iou_thr=how.iou_thr,
+                                    skip_box_thr=how.skip_box_thr)
+    # These two divide scores by the sum of the weights, also of weights that are all 1, and have no threshold
+    # before they begin.
+    sure = [[score >= how.skip_box_thr for score in one] for one in scores]
+    boxes, scores, labels = (
+        [list(compress(values, kept)) for values, kept in zip(part, sure, strict=True)] for part in given)
+    if not any(scores):
+        return [], [], []
+    given = [box_ops.as_boxes(one) for one in boxes], scores, labels  # an empty list has no shape
+    if how.method == "soft-nms":
+        return soft_nms(*given, weights=how.weights, iou_thr=how.iou_thr, sigma=0.5,
+                        thresh=how.skip_box_thr)
+    return nms(*given, weights=how.weights, iou_thr=how.iou_thr)
+
+
+def _no_finding(
+    lists: Sequence[Predictions], weights: list[float], how: Fusion
+) -> Predictions | None:
+    """What the models say about class 14; one that says nothing says 0. None if all say nothing."""
+    said = [one.scores[one.labels == NO_FINDING_ID] for one in lists]
+    if not any(map(len, said)):
+        return None
+    highest = np.array([scores.max(initial=0.0) for scores in said])
+    return no_finding(float(np.average(highest, weights=weights) if how.method == "wbf" else highest.max()))

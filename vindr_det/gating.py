@@ -6,11 +6,14 @@ itself, which ranks the images the wrong way round.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from vindr_det.categories import FINDINGS, column_of
 from vindr_det.errors import InputError
 from vindr_det.files import csv_row, read_csv
 from vindr_det.metrics.classification import auc, curve
@@ -18,6 +21,88 @@ from vindr_det.predictions import Predictions, PredictionSet, no_finding
 
 #: Columns that classifiers write; the sign is in their names.
 P_ABNORMAL, P_NO_FINDING = SIGNS = ("p_abnormal", "p_no_finding")
+#: What a gate does with boxes b and p = P(abnormal); see :meth:`Gate.image`.
+FORMS = ("none", "append", "hard", "scale", "rescore")
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a classifier says about one image.
+
+    Attributes:
+        p_abnormal: P(the image shows any finding).
+        findings: (14,) P of each finding; None where the classifier does not tell them.
+    """
+
+    p_abnormal: float
+    findings: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A form and its parameters.
+
+    Attributes:
+        form: ``none``: 1 - the highest box score stands in for the classifier; ``append``: boxes stay, class
+            14 is added; ``hard``: below ``low`` the image says no finding alone, from ``high`` on boxes
+            alone, between them both; ``scale``: box scores are multiplied by p where p is below ``low``;
+            ``rescore``: each box's score s becomes s^(1-power) * P(its finding)^power.
+        low: of hard and scale.
+        high: of hard.
+        power: of rescore, 0..1.
+
+    Raises:
+        InputError: unknown form, or parameters out of order.
+    """
+
+    form: str = "append"
+    low: float = 0.0
+    high: float = 1.0
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise InputError(f"gate form {self.form!r}, expected one of {', '.join(FORMS)}")
+        if not 0 <= self.low <= 1 or not self.low <= self.high or not 0 <= self.power <= 1:
+            raise InputError(f"gate low {self.low}, high {self.high}, power {self.power}: expected "
+                             "0 <= low <= high and 0 <= power <= 1")
+
+    def apply(
+        self, predictions: PredictionSet, words: Mapping[str, Word]
+    ) -> dict[str, Predictions]:
+        """Gate every image.
+
+        Args:
+            predictions: image id -> detections; class 14 rows in them are replaced.
+            words: image id -> what the classifier says; ``none`` needs none.
+
+        Raises:
+            InputError: an image has no word, or rescore has no probabilities of findings.
+        """
+        if self.form == "none":
+            return without_classifier(predictions)
+        missing = predictions.keys() - words.keys()
+        if missing:
+            raise InputError(f"no probability for image {min(missing)}, expected one for each image")
+        return {image_id: self.image(found.findings(), words[image_id])
+                for image_id, found in predictions.items()}
+
+    def image(self, boxes: Predictions, word: Word) -> Predictions:
+        """Gate one image's boxes, none of them of class 14."""
+        p = word.p_abnormal
+        if self.form == "hard":
+            if p < self.low:
+                return no_finding()
+            return boxes if p >= self.high else boxes + no_finding(1 - p)
+        if self.form == "scale" and p < self.low:
+            boxes = Predictions(boxes.boxes, boxes.scores * p, boxes.labels)
+        if self.form == "rescore":
+            if word.findings is None:
+                raise InputError("a gate of form rescore needs a probability of each finding, expected "
+                                 "columns p_<finding>")
+            scores = boxes.scores ** (1 - self.power) * word.findings[boxes.labels] ** self.power
+            boxes = Predictions(boxes.boxes, scores, boxes.labels).by_score()
+        return boxes + no_finding(1 - p)
 
 
 def soft_append(
@@ -32,19 +117,36 @@ def soft_append(
     Raises:
         InputError: an image has no probability.
     """
-    missing = set(predictions).difference(p_abnormal)
-    if missing:
-        raise InputError(f"no probability for image {min(missing)}, expected one for each image")
-    return {
-        image_id: found.findings() + no_finding(1 - p_abnormal[image_id])
-        for image_id, found in predictions.items()
-    }
+    return Gate("append").apply(predictions, {i: Word(p) for i, p in p_abnormal.items()})
 
 
 def without_classifier(predictions: PredictionSet) -> dict[str, Predictions]:
     """:func:`soft_append` with the highest box score standing in for P(abnormal)."""
     best = {i: float(found.findings().scores.max(initial=0.0)) for i, found in predictions.items()}
     return soft_append(predictions, best)
+
+
+def read_words(
+    path: str | Path, column: str | None = None, says: str = P_ABNORMAL
+) -> dict[str, Word]:
+    """image id -> what a classifier's file says: :func:`read_probabilities`, and findings where all are told.
+
+    Raises:
+        InputError: as there; or a probability of a finding is not in [0, 1].
+    """
+    p_abnormal = read_probabilities(path, column, says)
+    frame = read_csv(path, dtype={"image_id": str})
+    names = [column_of(name) for name in FINDINGS]
+    if not set(names) <= set(frame.columns):
+        return {image_id: Word(p) for image_id, p in p_abnormal.items()}
+    values = frame[names].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1)).all(axis=1))
+    if len(bad):
+        row = int(bad[0])
+        raise InputError(f"{path}, row {csv_row(row)}: findings of image {frame['image_id'].iloc[row]} are "
+                         f"{values[row].tolist()}, expected 0 to 1")
+    return {image_id: Word(p_abnormal[image_id], one)
+            for image_id, one in zip(frame["image_id"], values, strict=True)}
 
 
 def read_probabilities(

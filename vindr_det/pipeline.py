@@ -22,7 +22,7 @@ from vindr_det.detection.engine import Predictor
 from vindr_det.detection.splits import resolve
 from vindr_det.errors import InputError
 from vindr_det.files import list_images
-from vindr_det.fusion import fuse
+from vindr_det.fusion import AS_DEFAULT, Fusion, fuse
 from vindr_det.gating import soft_append, without_classifier
 from vindr_det.images import read_image
 from vindr_det.predictions import Predictions, drop_degenerate, no_finding
@@ -95,7 +95,7 @@ def _onnx(path: str | Path) -> "OnnxPredictor":
 
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Callable[[Image], float] | None = None, iou_thr: float = 0.4, batch: int = 1,
+    classifier: Callable[[Image], float] | None = None, fusion: Fusion = AS_DEFAULT, batch: int = 1,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder.
 
@@ -105,7 +105,7 @@ def predict_folder(
         meta: sizes of the originals, for files that were made smaller; None takes ``meta.csv``
             in the folder if it is there, else each file counts as an original.
         classifier: P(abnormal) of an image; None takes the highest box score.
-        iou_thr: of the fusion.
+        fusion: how several detectors' boxes become one.
         batch: images that a detector sees at once.
 
     Raises:
@@ -128,7 +128,7 @@ def predict_folder(
                     images_of[image_id] = image
                     rows[image_id] = sizes.get(image_id, image.shape)
             if images_of:
-                found |= _detect(images_of, predictors, rows, iou_thr)
+                found |= _detect(images_of, predictors, rows, fusion)
             if classifier is not None:
                 p_abnormal |= {image_id: classifier(image) for image_id, image in images_of.items()}
             bar.update(len(group))
@@ -180,7 +180,7 @@ def _read_ahead(
 
 def _detect(
     images: Mapping[str, Image], predictors: Sequence[Predictor], sizes: Mapping[str, tuple[int, int]],
-    iou_thr: float,
+    fusion: Fusion,
 ) -> dict[str, Predictions]:
     """Detections of all models on a batch of images, in the originals' pixels."""
     seen = [predictor(list(images.values())) for predictor in predictors]
@@ -189,7 +189,7 @@ def _detect(
         height, width = sizes[image_id]
         lists = [_to_original(found, image, height, width) for found in lists]
         result[image_id] = (lists[0].by_score() if len(lists) == 1
-                            else fuse(lists, height, width, iou_thr=iou_thr))
+                            else fuse(lists, height, width, fusion))
     return result
 
 

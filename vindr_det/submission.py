@@ -7,7 +7,7 @@ One row an image: ``image_id,PredictionString``, the string groups of six,
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.errors import InputError
-from vindr_det.files import existing_file, write_text
+from vindr_det.files import read_text, write_text
 from vindr_det.predictions import Predictions, PredictionSet
 
 HEADER = ("image_id", "PredictionString")
@@ -24,6 +24,9 @@ NO_FINDING_STRING = "14 1 0 0 1 1"
 #: With at least so many images with boxes, boxes that never reach the images' far half are
 #: taken for boxes of a smaller copy of the images.
 _ENOUGH_IMAGES = 20
+
+#: image id -> (height, width).
+Shapes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,33 @@ def parse_submission(
     Raises:
         InputError: the file is missing or is not text.
     """
+    text, rows = read_rows(path)
+    return check_rows(text, rows, sample_ids, sizes)
+
+
+def read_rows(path: str | Path) -> tuple[str, list[list[str]]]:
+    """The file's text and its rows, the header first.
+
+    Raises:
+        InputError: the file is missing or is no CSV.
+    """
     try:
-        text = existing_file(path).read_bytes().decode("utf-8-sig")
+        text = read_text(path)
+        return text, list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file ({error})") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: not a readable CSV ({error})") from error
+
+
+def check_rows(
+    text: str, rows: list[list[str]], sample_ids: Sequence[str] | None, sizes: pd.DataFrame | None
+) -> ParsedSubmission:
+    """:func:`parse_submission` of what is read already."""
     result = ParsedSubmission()
+    shapes = None if sizes is None else {i: (h, w) for i, h, w in sizes.itertuples()}
     if text and not text.endswith("\n"):
         result.faults.append(Fault(0, "no newline at the end of the file", error=False))
-    rows = list(csv.reader(io.StringIO(text, newline="")))
     if not rows:
         result.faults.append(Fault(0, f"the file is empty, expected a header {','.join(HEADER)}"))
         return result
@@ -138,17 +160,17 @@ def parse_submission(
         result.faults.append(
             Fault(1, f"header {','.join(rows[0])!r}, expected {','.join(HEADER)!r}"))
     for number, row in enumerate(rows[1:], start=2):
-        _parse_row(result, number, row, sizes)
+        _parse_row(result, number, row, shapes)
     if sample_ids is not None:
         _check_ids(result, rows, sample_ids)
-    if sizes is not None:
-        _check_scale(result, sizes)
+    if shapes is not None:
+        _check_scale(result, shapes)
     result.faults.sort(key=lambda fault: fault.row)
     return result
 
 
 def _parse_row(
-    result: ParsedSubmission, number: int, row: list[str], sizes: pd.DataFrame | None
+    result: ParsedSubmission, number: int, row: list[str], sizes: Shapes | None
 ) -> None:
     if len(row) != 2:
         result.faults.append(Fault(number, f"{len(row)} columns, expected 2"))
@@ -207,8 +229,7 @@ def _parse_group(group: list[str]) -> tuple[list[float], str]:
 
 
 def _note_repeats(number: int, table: np.ndarray, faults: list[Fault]) -> None:
-    boxes = table[:, [0, 2, 3, 4, 5]]
-    repeats = len(boxes) - len(np.unique(boxes, axis=0))
+    repeats = len(table) - len({(row[0], *row[2:]) for row in table.tolist()})
     if repeats:
         faults.append(Fault(number, f"{repeats} boxes stand twice", error=False))
     whole = table[table[:, 0] == NO_FINDING_ID]
@@ -218,12 +239,12 @@ def _note_repeats(number: int, table: np.ndarray, faults: list[Fault]) -> None:
 
 
 def _check_inside(
-    number: int, image_id: str, predictions: Predictions, sizes: pd.DataFrame, faults: list[Fault]
+    number: int, image_id: str, predictions: Predictions, sizes: Shapes, faults: list[Fault]
 ) -> None:
-    if image_id not in sizes.index:
+    if image_id not in sizes:
         faults.append(Fault(number, f"image_id {image_id} has no size in the size table"))
         return
-    height, width = sizes.at[image_id, "height"], sizes.at[image_id, "width"]
+    height, width = sizes[image_id]
     boxes = predictions.findings().boxes
     # Half a pixel of grace: rounding to whole pixels may go up.
     outside = (boxes < -0.5).any(axis=1) | (boxes[:, 2] > width + 0.5) | (boxes[:, 3] > height + 0.5)
@@ -245,13 +266,13 @@ def _check_ids(result: ParsedSubmission, rows: list[list[str]], sample_ids: Sequ
         result.faults.append(Fault(0, f"{len(missing)} images have no row, the first is {missing[0]}"))
 
 
-def _check_scale(result: ParsedSubmission, sizes: pd.DataFrame) -> None:
+def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
     """Boxes of a resized copy lie inside the image, but never reach its far half."""
     reach, largest = [], 0.0
     for image_id, predictions in result.predictions.items():
         boxes = predictions.findings().boxes
         if len(boxes):
-            height, width = sizes.at[image_id, "height"], sizes.at[image_id, "width"]
+            height, width = sizes[image_id]
             reach.append(max(boxes[:, 2].max() / width, boxes[:, 3].max() / height))
             largest = max(largest, float(boxes.max()))
     if len(reach) >= _ENOUGH_IMAGES and np.median(reach) < 0.5:

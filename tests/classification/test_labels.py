@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det.categories import CLASS_NAMES, NIH_LABELS
+from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
 from vindr_det.classification.config import defaults
-from vindr_det.classification.labels import column_of, read_table, read_tables, thin_normal
+from vindr_det.classification.labels import read_table, read_tables, thin_normal
 from vindr_det.errors import InputError
 
 

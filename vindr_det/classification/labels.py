@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.categories import CLASS_NAMES, NIH_LABELS
+from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
 from vindr_det.errors import InputError
 from vindr_det.files import csv_row, list_images, read_csv
 from vindr_det.folds import refuse_leaks
@@ -171,11 +171,6 @@ def thin_normal(table: LabelTable, share: float, seed: int) -> LabelTable:
     kept = np.random.default_rng(seed).permutation(normal)[: round(share * len(normal))]
     rows = np.sort(np.concatenate([np.flatnonzero(~table.normal), kept]))
     return table[rows]
-
-
-def column_of(label: str) -> str:
-    """The column of a label's probability: ``p_pleural_effusion``; its sign is in its name."""
-    return "p_" + "_".join(label.lower().replace("/", " ").split())
 
 
 def columns_of(names: Sequence[str]) -> list[str]:

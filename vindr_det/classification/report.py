@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from vindr_det.classification.labels import LabelTable, column_of, columns_of
+from vindr_det.categories import column_of
+from vindr_det.classification.labels import LabelTable, columns_of
 from vindr_det.classification.plots import reliability_plot
 from vindr_det.errors import InputError
 from vindr_det.files import write_json

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vindr_det.detection.engine import Predictor
 from vindr_det.errors import InputError
-from vindr_det.fusion import fuse
+from vindr_det.fusion import Fusion, fuse
 from vindr_det.predictions import Predictions
 
 
@@ -31,7 +31,7 @@ class Augmented:
         if not scales or min(scales) <= 0:
             raise InputError(f"--tta-scales {list(scales)}: expected numbers above 0")
         self.predictor, self.scales, self.flip = predictor, tuple(scales), flip
-        self.iou_thr = iou_thr
+        self.fusion = Fusion(iou_thr=iou_thr)
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
@@ -44,7 +44,7 @@ class Augmented:
                 found = self.predictor([np.ascontiguousarray(i[:, ::-1]) for i in images], factor * scale)
                 looks.append([mirrored_back(one, image.shape[1])
                               for one, image in zip(found, images, strict=True)])
-        return [fuse(seen, *image.shape, iou_thr=self.iou_thr)
+        return [fuse(seen, image.shape[0], image.shape[1], self.fusion)
                 for image, *seen in zip(images, *looks, strict=True)]
 
 

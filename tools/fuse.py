@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Fuse submissions: weighted boxes fusion, NMS, soft-NMS or non-maximum weighted.
+
+    python tools/fuse.py --inputs A.csv B.csv --meta test_meta.csv --out F.csv
+    python tools/fuse.py --inputs A.csv B.csv --meta test_meta.csv --weights 2 1 --iou-thr 0.3 --out F.csv
+    python tools/fuse.py --inputs A.csv B.csv --meta test_meta.csv --tuned tuned.json --out F.csv
+
+Boxes are in original pixels, whose sizes --meta tells. A file that lacks an image counts as a model that saw
+nothing there. What the files say about class 14 is averaged. --tuned takes all options from tools/tune.py.
+"""
+
+from collections.abc import Sequence
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--inputs", nargs="+", required=True, help="submissions")
+    parser.add_argument("--meta", required=True, help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--out", required=True, help="submission to write")
+    parser.add_argument("--method", default="wbf", choices=["wbf", "nms", "soft-nms", "nmw"])
+    parser.add_argument("--iou-thr", type=float, default=0.4)
+    parser.add_argument("--skip-box-thr", type=float, default=0.0001)
+    parser.add_argument("--weights", type=float, nargs="+", help="one a file")
+    parser.add_argument("--max-boxes", type=int, help="keep the best so many of an image")
+    parser.add_argument("--tuned", metavar="JSON", help="of tune.py, instead of these options")
+    parser.add_argument("--workers", type=int, help="processes; default one a core")
+    args = parser.parse_args(argv)
+
+    from vindr_det import submission
+    from vindr_det.annotations import read_sizes
+    from vindr_det.files import require_writable
+    from vindr_det.fusion import Fusion, fuse_all
+    from vindr_det.tuning import read_tuned
+
+    require_writable(args.out)
+    table = read_sizes(args.meta)
+    sizes = {image_id: (int(height), int(width)) for image_id, height, width in table.itertuples()}
+    files = [submission.read_submission(path, table) for path in args.inputs]
+    how = read_tuned(args.tuned) if args.tuned else Fusion(
+        args.method, args.iou_thr, args.skip_box_thr, tuple(args.weights) if args.weights else None,
+        max_boxes=args.max_boxes)
+    known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
+    fused = fuse_all(files, known, how, args.workers)
+    submission.write_submission(args.out, fused)
+    boxes = sum(len(one.findings()) for one in fused.values())
+    print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Choose a gate on out-of-fold predictions; apply one to a submission.
+
+    python tools/gate.py fit --oof oof_predictions.csv --predictions D.csv --annotations G --out gate.json
+    python tools/gate.py apply --submission S.csv --probabilities P.csv --gate gate.json --out O.csv
+
+--predictions are a detector's boxes on images that it has not been trained on, --oof a classifier's
+probabilities of the same kind. fit tries five forms by cross-validation over the folds of --oof: no
+classifier, soft append, hard bands, soft scale, and, where the file has a column a finding, re-scoring; it
+prints each with its gain over no classifier. Files of others: --column and --says tell what their column
+means; a swapped sign is refused. apply refuses images that the gate was fitted on.
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fitting = commands.add_parser("fit", help="choose form and parameters")
+    fitting.add_argument("--oof", required=True, help="probabilities out of fold")
+    fitting.add_argument("--predictions", required=True, help="a submission for the same images")
+    fitting.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
+    fitting.add_argument("--out", required=True, help="JSON to write")
+    fitting.add_argument("--folds", type=int, default=5, help="where --oof has no column fold")
+    fitting.add_argument("--bootstrap", type=int, default=1000, help="resamples of the intervals")
+    applying = commands.add_parser("apply", help="gate a submission")
+    applying.add_argument("--submission", required=True)
+    applying.add_argument("--probabilities", required=True, help="of the same images")
+    applying.add_argument("--gate", required=True, help="JSON of fit")
+    applying.add_argument("--out", required=True, help="submission to write")
+    applying.add_argument("--allow-in-sample", action="store_true",
+                          help="also images that the gate was fitted on")
+    for one in (fitting, applying):
+        one.add_argument("--column", help="of the probabilities; default p_abnormal or p_no_finding")
+        one.add_argument("--says", default="p_abnormal", choices=["p_abnormal", "p_no_finding"],
+                         help="what --column holds")
+    args = parser.parse_args(argv)
+    (fit if args.command == "fit" else apply)(args)
+
+
+def fit(args: Namespace) -> None:
+    from vindr_det import gate_fit, scoring
+    from vindr_det.files import require_writable
+    from vindr_det.gating import read_words
+    from vindr_det.submission import read_submission
+
+    require_writable(args.out)
+    words = read_words(args.oof, args.column, args.says)
+    folds = gate_fit.folds_of(args.oof, list(words), args.folds)
+    records = scoring.read_truth(args.annotations)
+    fitted = gate_fit.fit(read_submission(args.predictions), records, words, folds, args.bootstrap, args.oof)
+    gate_fit.save(args.out, fitted, {"oof": args.oof, "predictions": args.predictions,
+                                     "annotations": args.annotations})
+    print(fitted.text())
+
+
+def apply(args: Namespace) -> None:
+    from vindr_det import gate_fit
+    from vindr_det.files import require_writable
+    from vindr_det.gating import read_words
+    from vindr_det.submission import read_submission, write_submission
+
+    require_writable(args.out)
+    saved = gate_fit.read(args.gate)
+    predictions = read_submission(args.submission)
+    if not args.allow_in_sample:
+        saved.refuse_in_sample(args.gate, list(predictions))
+    gated = saved.gate.apply(predictions, read_words(args.probabilities, args.column, args.says))
+    write_submission(args.out, gated)
+    print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,179 @@
+"""Faults of a submission whose meaning is certain, put right.
+
+Certain are the header's names, the order of the rows, an empty string, the same row or the same box twice, a
+box that reaches out of its image, the box of class 14, and a missing newline. Nothing else is touched: which
+of two different rows counts, what a seventh number means, or by how much boxes were scaled, nobody can tell.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vindr_det.categories import NO_FINDING_BOX, NO_FINDING_ID
+from vindr_det.submission import HEADER, NO_FINDING_STRING, Fault, ParsedSubmission, check_rows, read_rows
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Attributes:
+        text: the file as it should be.
+        changes: what was changed and where; rows are those of the file as it was.
+        left: what is wrong with ``text``.
+    """
+
+    text: str
+    changes: list[Fault]
+    left: ParsedSubmission
+
+
+def mend(
+    path: str | Path, sample_ids: Sequence[str] | None = None, sizes: pd.DataFrame | None = None
+) -> Mended:
+    """Mend a submission.
+
+    Args:
+        path: of the CSV.
+        sample_ids: the ids in the order wanted; None keeps the file's.
+        sizes: original sizes; without them boxes are not clipped.
+
+    Raises:
+        InputError: the file is missing or is no CSV.
+    """
+    text, rows = read_rows(path)
+    changes = [] if not text or text.endswith("\n") else [_change(0, "a newline at the end")]
+    body = _header(rows, sample_ids or (), changes)
+    body = [(number, _row(number, row, sizes, changes)) for number, row in body]
+    body = _once(body, changes)
+    body = _ordered(body, sample_ids, changes)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if rows:
+        writer.writerow(HEADER)
+    writer.writerows(row for _, row in body)
+    mended = buffer.getvalue()
+    left = check_rows(mended, list(csv.reader(io.StringIO(mended))), sample_ids, sizes)
+    return Mended(mended, changes, left)
+
+
+def _change(row: int, what: str) -> Fault:
+    return Fault(row, what, error=False)
+
+
+_Rows = list[tuple[int, list[str]]]
+
+
+def _header(rows: list[list[str]], sample_ids: Sequence[str], changes: list[Fault]) -> _Rows:
+    """The rows below the header; a first row of no known image and without a number is one."""
+    if not rows:
+        return []
+    first = rows[0]
+    if tuple(first) == HEADER:
+        return list(enumerate(rows[1:], start=2))
+    numbers = any(_is_number(token) for field in first[1:] for token in field.split())
+    if first and first[0] not in sample_ids and not numbers:
+        changes.append(_change(1, f"header {','.join(first)!r} becomes {','.join(HEADER)!r}"))
+        return list(enumerate(rows[1:], start=2))
+    changes.append(_change(1, f"a header {','.join(HEADER)!r} above it"))
+    return list(enumerate(rows, start=1))
+
+
+def _row(number: int, row: list[str], sizes: pd.DataFrame | None, changes: list[Fault]) -> list[str]:
+    """The row with what is certain about its string put right."""
+    if len(row) != 2:
+        return row
+    image_id, tokens = row[0], row[1].split()
+    if not tokens:
+        changes.append(_change(number, f"an empty string becomes {NO_FINDING_STRING!r}"))
+        return [image_id, NO_FINDING_STRING]
+    if len(tokens) % 6 or not all(_is_number(token) for token in tokens):
+        return row
+    groups = [tokens[start:start + 6] for start in range(0, len(tokens), 6)]
+    kept = _distinct(number, groups, changes)
+    if sizes is not None and image_id in sizes.index:
+        height, width = (float(value) for value in sizes.loc[image_id, ["height", "width"]])
+        kept = _clipped(number, kept, height, width, changes)
+    kept = [_whole_image(number, group, changes) for group in kept]
+    return [image_id, " ".join(token for group in kept for token in group) or NO_FINDING_STRING]
+
+
+def _distinct(number: int, groups: list[list[str]], changes: list[Fault]) -> list[list[str]]:
+    """Each box of a class once, with its best score."""
+    best: dict[tuple[float, ...], list[str]] = {}
+    for group in groups:
+        label, score, *box = map(float, group)
+        key = (label, *box)
+        if key not in best or score > float(best[key][1]):
+            best[key] = group
+    if len(best) < len(groups):
+        changes.append(_change(number, f"{len(groups) - len(best)} boxes stand twice; the best score stays"))
+    return list(best.values())
+
+
+def _clipped(
+    number: int, groups: list[list[str]], height: float, width: float, changes: list[Fault]
+) -> list[list[str]]:
+    kept, cut, gone = [], 0, 0
+    for group in groups:
+        edges = np.array(group[2:], dtype=float)
+        inside = np.clip(edges, 0, [width, height, width, height])
+        if float(group[0]) == NO_FINDING_ID or np.array_equal(edges, inside) or not _ordered_box(edges):
+            kept.append(group)
+        elif _ordered_box(inside):
+            kept.append([*group[:2], *(f"{edge:.6g}" for edge in inside)])
+            cut += 1
+        else:
+            gone += 1
+    if cut:
+        changes.append(_change(number, f"{cut} boxes are cut at the image's edge"))
+    if gone:
+        changes.append(_change(number, f"{gone} boxes wholly outside the image go"))
+    return kept
+
+
+def _ordered_box(edges: np.ndarray) -> bool:
+    return bool(np.isfinite(edges).all() and (edges[:2] < edges[2:]).all())
+
+
+def _whole_image(number: int, group: list[str], changes: list[Fault]) -> list[str]:
+    """Class 14 has one box; any other means the same."""
+    box = tuple(map(float, group[2:]))
+    if float(group[0]) != NO_FINDING_ID or box == NO_FINDING_BOX or not np.isfinite(box).all():
+        return group
+    changes.append(_change(number, f"{' '.join(group)!r}: class 14 gets the box 0 0 1 1"))
+    return [*group[:2], "0", "0", "1", "1"]
+
+
+def _once(body: _Rows, changes: list[Fault]) -> _Rows:
+    """Rows that stand twice, word for word, once."""
+    seen: set[tuple[str, ...]] = set()
+    kept = []
+    for number, row in body:
+        if tuple(row) in seen:
+            changes.append(_change(number, "the same row again; it goes"))
+        else:
+            kept.append((number, row))
+            seen.add(tuple(row))
+    return kept
+
+
+def _ordered(body: _Rows, sample_ids: Sequence[str] | None, changes: list[Fault]) -> _Rows:
+    if sample_ids is None:
+        return body
+    place = {image_id: at for at, image_id in enumerate(sample_ids)}
+    ordered = sorted(body, key=lambda item: place.get(item[1][0] if item[1] else "", len(place)))
+    if ordered != body:
+        changes.append(_change(0, "rows stand in the sample's order"))
+    return ordered
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
