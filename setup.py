@@ -57,7 +57,9 @@ setup(
         "dask": ["distributed>=2024.1"],
         # The torchvision engine's detectors as ONNX files: tools/export.py.
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
-        "dev": ["distributed>=2024.1", "mypy", "onnx>=1.16", "onnxruntime>=1.18", "pre-commit", "psutil",
-                "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
+        # The search of tools/tune.py.
+        "tune": ["optuna>=4.2"],
+        "dev": ["distributed>=2024.1", "mypy", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit",
+                "psutil", "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
     },
 )

@@ -1,0 +1,121 @@
+#!/usr/bin/env python
+"""What a gate and a search of post-processing are worth, on phantoms: fitted out of fold, scored held out.
+
+    python benchmarks/gates.py --out outputs/gates      # 25 minutes on two cores
+
+Trains the demo's detector on two of three folds and a classifier of 15 labels on all three, side by side with
+one thread each. tools/gate.py fit and tools/tune.py see the third fold alone, where neither model has seen the
+images; then each form of gate with the parameters that it was given there, and the tuned settings, are
+scored on 600 other phantoms, with paired intervals against no classifier. What is there already is not done
+again.
+"""
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+from running import ONE_THREAD, ROOT, phantom_data, tool
+from tabulate import tabulate
+
+from vindr_det.files import read_json
+from vindr_det.gating import Gate, read_words
+from vindr_det.metrics import vindr
+from vindr_det.metrics.bootstrap import interval
+from vindr_det.metrics.matching import match
+from vindr_det.records import truth_of
+from vindr_det.scoring import images_resampled, read_truth
+from vindr_det.submission import read_submission
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("outputs/gates"))
+    parser.add_argument("--iterations", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=200)
+    args = parser.parse_args()
+    out = args.out.resolve()
+    data = phantom_data(out, train=1500, test=600, folds=3)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda work: work(), [lambda: detector(out, data, args.iterations),
+                                            lambda: classifier(out, data, args.epochs)]))
+    validation = predictions(out, data)
+    oof, test = out / "classifier/oof_predictions.csv", out / "classes.csv"
+    truth = data / "annotations/instances_val_fold0.json"
+    tool("gate.py", "fit", "--oof", oof, "--predictions", validation, "--annotations", truth, "--out",
+         out / "gate.json")
+    held_out(out, test)
+    tool("tune.py", "--predictions", validation, "--annotations", truth, "--oof", oof, "--out",
+         out / "tuned.json", "--trials", args.trials)
+
+
+def detector(out: Path, data: Path, iterations: int) -> None:
+    if not (out / "detector/model_final.pth").is_file():
+        print("training the detector", flush=True)
+        with (out / "detector.log").open("w") as log:
+            tool("train_net.py", "--config", ROOT / "configs/demo/vindr_frcnn_demo.yaml", "--resume",
+                 "--engine", "torchvision", "OUTPUT_DIR", out / "detector", "VINDR.DATA_ROOT", data,
+                 "DATASETS.TRAIN", "('vindr_train_fold0',)", "SOLVER.MAX_ITER", iterations,
+                 "TEST.EVAL_PERIOD", 0, env=ONE_THREAD, stdout=log, stderr=log)
+
+
+def classifier(out: Path, data: Path, epochs: int) -> None:
+    if not (out / "classifier/metrics.json").is_file():
+        print("training the classifier", flush=True)
+        with (out / "classifier.log").open("w") as log:
+            tool("train_classifier.py", "--config", ROOT / "configs/classifier/demo/vindr_binary.yaml",
+                 "--resume", "OUTPUT_DIR", out / "classifier", "DATA.IMAGES", data / "train", "DATA.LABELS",
+                 data / "annotations/labels.csv", "DATA.TARGET", "vindr15", "SOLVER.EPOCHS", epochs,
+                 env=ONE_THREAD, stdout=log, stderr=log)
+    if not (out / "classes.csv").is_file():
+        tool("classify.py", "--model", out / "classifier", "--images", data / "test", "--out",
+             out / "classes.csv", env=ONE_THREAD)
+
+
+def predictions(out: Path, data: Path) -> Path:
+    """Boxes on the third fold and on the held-out images; the former's path."""
+    folds = pd.read_csv(data / "annotations/folds.csv", dtype={"image_id": str})
+    folder = out / "fold0"
+    folder.mkdir(exist_ok=True)
+    for image_id in folds.loc[folds["fold"] == 0, "image_id"]:
+        link = folder / f"{image_id}.png"
+        if not link.exists():
+            link.symlink_to(data / f"train/{image_id}.png")
+    jobs = [(folder, data / "train/meta.csv", out / "validation.csv"),
+            (data / "test", data / "test/meta.csv", out / "test.csv")]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda job: predict(out, *job), jobs))
+    return out / "validation.csv"
+
+
+def predict(out: Path, images: Path, meta: Path, target: Path) -> None:
+    if not target.is_file():
+        tool("predict.py", "--weights", out / "detector/model_final.pth", "--images", images, "--meta", meta,
+             "--out", target, env=ONE_THREAD)
+
+
+def held_out(out: Path, test: Path) -> None:
+    """Each form, with the parameters that it was given, on images that nothing has seen."""
+    fitted = read_json(out / "gate.json")
+    words, boxes = read_words(test), read_submission(out / "test.csv")
+    records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda one: one.image_id)
+    bootstrap = images_resampled(records, 1000)
+    scores, drawn = {}, {}
+    for form, found in fitted["forms"].items():
+        matched = match(Gate(**found["gate"]).apply(boxes, words), truth_of(records), vindr.IOU_THRESHOLD)
+        scores[form] = vindr.score(matched).mean_ap
+        drawn[form] = vindr.mean_over_classes(vindr.resampled(matched, bootstrap))
+    rows = []
+    for form, value in scores.items():
+        low, high = interval(drawn[form] - drawn["none"])
+        chosen = "chosen" if form == fitted["gate"]["form"] else ""
+        rows.append([form, f"{value:.4f}", f"{value - scores['none']:+.4f}", f"[{low:+.4f}, {high:+.4f}]",
+                     chosen])
+    print(f"\n{len(records)} held-out images\n")
+    print(tabulate(rows, ["form", "mAP40", "over none", "95 %", ""], disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
