@@ -3,11 +3,10 @@
 
     python benchmarks/gates.py --out outputs/gates      # 25 minutes on two cores
 
-Trains the demo's detector on two of three folds and a classifier of 15 labels on all three, side by side with
-one thread each. tools/gate.py fit and tools/tune.py see the third fold alone, where neither model has seen the
-images; then each form of gate with the parameters that it was given there, and the tuned settings, are
-scored on 600 other phantoms, with paired intervals against no classifier. What is there already is not done
-again.
+Trains the demo's detector on two of three folds and a classifier of 15 labels on all three, side by side,
+with one thread each. tools/gate.py fit and tools/tune.py see the third fold alone, where neither model has
+seen the images; then each form of gate, with the parameters that it was given there, is scored on 600 other
+phantoms, with paired intervals against no classifier. What is there already is not done again.
 """
 
 import argparse

@@ -117,3 +117,32 @@ def by_pycocotools(predictions, records):
 
     return {"coco/AP": mean(precision[1:]), "coco/AP40": mean(precision[0]),
             "coco/AP50": mean(precision[1]), "coco/AP75": mean(precision[6])}
+
+
+def noisy_detector(rng, images=90, skill=0.8, size=200):
+    """Records, a detector's boxes on them, and P(abnormal) of a good classifier.
+
+    A third of the images is abnormal with one to three boxes; the detector finds most of them among false
+    boxes that score nearly as high, also on normal images, and doubles some.
+    """
+    records, predictions, p_abnormal = [], {}, {}
+    for number in range(images):
+        name, abnormal = f"i{number:03d}", number % 3 == 0
+        count = int(rng.integers(1, 4)) if abnormal else 0
+        truth = _placed(rng, count, size)
+        records.append(Record(name, f"{name}.png", size, size, truth))
+        seen = rng.random(count) < skill
+        near = np.clip(truth.boxes[seen] + rng.uniform(-2, 2, (seen.sum(), 4)), 0, size - 1)
+        found = Predictions(near, rng.uniform(0.3, 1, seen.sum()), truth.labels[seen])
+        doubled = Predictions(near + 1, found.scores * 0.9, found.labels)
+        false = _placed(rng, int(rng.integers(0, 4)), size)
+        false = Predictions(false.boxes, rng.uniform(0, 0.8, len(false)), false.labels)
+        predictions[name] = (found + doubled + false).by_score()
+        p_abnormal[name] = float(np.clip(0.8 * abnormal + rng.uniform(0, 0.25), 0, 1))
+    return records, predictions, p_abnormal
+
+
+def _placed(rng, count, size):
+    low = rng.uniform(0, size * 0.6, (count, 2))
+    boxes = np.concatenate([low, low + rng.uniform(20, 60, (count, 2))], axis=1)
+    return Predictions(boxes, np.ones(count), rng.integers(0, 3, count))

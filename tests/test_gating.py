@@ -1,9 +1,23 @@
-import numpy as np
-import pytest
+"""The five gates, their fit out of fold, and the sign of other people's files."""
 
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import one_line
+from metric_cases import noisy_detector
+
+from vindr_det import gate_fit
+from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
-from vindr_det.gating import check_sign, read_probabilities, soft_append, without_classifier
+from vindr_det.files import write_csv, write_json
+from vindr_det.gating import Gate, Word, check_sign, read_probabilities, soft_append, without_classifier
+from vindr_det.metrics import vindr
 from vindr_det.predictions import Predictions, no_finding
+from vindr_det.records import truth_of
+from vindr_det.submission import read_submission, write_submission
 
 BOX = Predictions(np.array([[1.0, 2, 3, 4]]), np.array([0.8]), np.array([3]))
 
@@ -83,3 +97,122 @@ def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
     low, high = found["auc/their mean/ci95"]
     assert low < found["auc/their mean"] < high and found["auc/their mean"] > found["auc/effnet"]
     assert "its sign is swapped" in one_line(tool(*peers, "--says", "p_abnormal"))
+
+
+WORDS = {"a": Word(0.9, np.full(14, 0.64)), "b": Word(0.05, np.full(14, 0.01))}
+SEEN = {"a": BOX, "b": BOX + no_finding(0.7)}
+
+
+@pytest.mark.parametrize("gate, image, scores", [
+    (Gate("none"), "b", [0.8, 0.2]),
+    (Gate("append"), "b", [0.8, 0.95]),
+    (Gate("hard", 0.1, 0.8), "b", [1.0]),  # no finding, and nothing else
+    (Gate("hard", 0.1, 0.8), "a", [0.8]),  # boxes, and nothing else
+    (Gate("hard", 0.0, 0.95), "a", [0.8, 0.1]), (Gate("hard", 0.0, 0.95), "b", [0.8, 0.95]),
+    (Gate("scale", 0.1), "b", [0.04, 0.95]), (Gate("scale", 0.1), "a", [0.8, 0.1]),
+    (Gate("rescore", power=0.5), "a", [np.sqrt(0.8 * 0.64), 0.1]),
+    (Gate("rescore", power=0), "b", [0.8, 0.95]),
+])
+def test_each_form_by_hand(gate, image, scores):
+    gated = gate.apply(SEEN, WORDS)[image]
+    assert gated.scores == pytest.approx(scores)
+    assert gated.labels.tolist() == [14] if scores == [1.0] else gated.labels[0] == 3
+
+
+@pytest.mark.parametrize("options", [
+    {"form": "mean"}, {"low": -1}, {"low": 0.8, "high": 0.5}, {"power": 1.5}])
+def test_bad_gates(options):
+    with pytest.raises(InputError, match="gate"):
+        Gate(**options)
+
+
+def test_what_a_gate_lacks_is_told():
+    with pytest.raises(InputError, match="no probability for image b"):
+        Gate("scale").apply(SEEN, {"a": Word(0.5)})
+    with pytest.raises(InputError, match="needs a probability of each finding"):
+        Gate("rescore").apply({"a": BOX}, {"a": Word(0.5)})
+
+
+@pytest.fixture
+def problem(tmp_path):
+    """Files of a detector and a classifier on 90 images, and what they hold."""
+    records, predictions, p_abnormal = noisy_detector(np.random.default_rng(0))
+    write_submission(tmp_path / "d.csv", predictions)
+    write_json(tmp_path / "g.json", to_coco(records))
+    frame = pd.DataFrame(p_abnormal.items(), columns=["image_id", "p_abnormal"])
+    frame["fold"] = np.arange(len(frame)) % 3
+    write_csv(tmp_path / "p.csv", frame)
+    write_csv(tmp_path / "turned.csv", frame.assign(p_abnormal=1 - frame["p_abnormal"]))
+    return tmp_path, records, predictions, p_abnormal
+
+
+def test_a_gate_is_fitted_saved_and_applied(problem, tool):
+    folder, records, predictions, p_abnormal = problem
+    files = ["--oof", folder / "p.csv", "--predictions", folder / "d.csv", "--annotations", folder / "g.json"]
+    run = tool("gate.py", "fit", *files, "--out", folder / "gate.json", "--bootstrap", 200)
+    assert run.returncode == 0, run.stderr
+    saved = json.loads((folder / "gate.json").read_text())
+    forms = saved["forms"]
+    assert set(forms) == {"none", "append", "hard", "scale"}  # the classifier tells no findings
+    assert saved["gate"]["form"] == max(forms, key=lambda form: forms[form]["mAP40"])
+    assert forms["append"]["mAP40"] > forms["none"]["mAP40"] and forms["append"]["ci95"][0] > 0
+    assert forms["none"]["gain"] == 0 and saved["images"] == sorted(predictions)
+    assert len(saved["fitted_on"]["oof"]["sha256"]) == 64
+    # The score of a form without parameters is that of all images.
+    truth = truth_of(records)
+    expected = vindr.evaluate(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
+    assert forms["append"]["mAP40"] == pytest.approx(expected, abs=1e-9)
+    apply = ["apply", "--submission", folder / "d.csv", "--probabilities", folder / "p.csv", "--gate",
+             folder / "gate.json", "--out", folder / "o.csv"]
+    assert "was fitted on 90 of these 90 images" in one_line(tool("gate.py", *apply))
+    assert not (folder / "o.csv").exists()
+    assert tool("gate.py", *apply, "--allow-in-sample").returncode == 0
+    gated = read_submission(folder / "o.csv")
+    gate = gate_fit.read(folder / "gate.json").gate
+    whole = gate.apply(predictions, {i: Word(p) for i, p in p_abnormal.items()})
+    assert all(gated[i].scores == pytest.approx(whole[i].by_score().scores, abs=1e-5) for i in gated)
+
+
+def test_a_turned_sign_stops_the_fit(problem, tool):
+    folder, *_ = problem
+    files = ["--predictions", folder / "d.csv", "--annotations", folder / "g.json", "--out",
+             folder / "x.json"]
+    line = one_line(tool("gate.py", "fit", "--oof", folder / "turned.csv", *files))
+    assert "turned.csv: AUC of P(abnormal) is 0.0000" in line and "sign is swapped" in line
+    told = ["--column", "p_abnormal", "--says", "p_no_finding"]
+    run = tool("gate.py", "fit", "--oof", folder / "turned.csv", *told, *files, "--bootstrap", 50)
+    assert run.returncode == 0, run.stderr
+
+
+def test_parameters_do_not_see_the_images_that_they_are_scored_on(problem):
+    """A fold's truth is turned round: its own images must not notice."""
+    _, records, predictions, p_abnormal = problem
+    words, parts = {i: Word(p) for i, p in p_abnormal.items()}, np.arange(len(records)) % 3
+    other = [replace(one, truth=Predictions()) if part == 0 else one
+             for one, part in zip(records, parts, strict=True)]
+    gated = [gate_fit._held_out(predictions, some, words, parts, gate_fit.GRID["hard"])[1]
+             for some in (records, other)]
+    for one, part in zip(records, parts, strict=True):
+        same = np.array_equal(gated[0][one.image_id].scores, gated[1][one.image_id].scores)
+        assert same or part != 0
+
+
+def test_rescoring_with_the_truth_wins(problem):
+    _, records, predictions, p_abnormal = problem
+    words = {}
+    for one in records:
+        there = np.isin(np.arange(14), one.truth.labels)
+        words[one.image_id] = Word(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
+    folds = {one.image_id: at % 4 for at, one in enumerate(records)}
+    fitted = gate_fit.fit(predictions, records, words, folds, resamples=100)
+    assert fitted.gate.form == "rescore" and fitted.forms["rescore"].gain.low > 0
+    assert "rescore power" in fitted.text()
+
+
+def test_bad_gate_files(tmp_path):
+    (tmp_path / "g.json").write_text("{}")
+    with pytest.raises(InputError, match=r"g.json: not a gate"):
+        gate_fit.read(tmp_path / "g.json")
+    (tmp_path / "p.csv").write_text("image_id,p_abnormal\na,0.5\nb,0.5\n")
+    with pytest.raises(InputError, match="--folds 3: expected 2 to 2"):
+        gate_fit.folds_of(tmp_path / "p.csv", ["a", "b"], 3)
