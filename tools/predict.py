@@ -4,6 +4,8 @@
     python tools/predict.py --out submission.csv
     python tools/predict.py --weights outputs/vindr_frcnn/model_best.pth --images DIR --out S.csv
     python tools/predict.py --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
+    python tools/predict.py --weights A.pth --classifier outputs/classifier --gate gate.json --images DIR \\
+        --out S.csv
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused.
 Without --weights the best weights of --config are taken (default: the mission's), without --images
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files")
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
+    parser.add_argument("--gate", help="JSON of gate.py fit; default: the classifier's word is appended")
     parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion")
     parser.add_argument("--tta", action="store_true", help="look at each image mirrored too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", action="store_true", help="compute in half precision (a GPU)")
     args = parser.parse_args(argv)
 
-    from vindr_det import pipeline, submission
+    from vindr_det import gate_fit, pipeline, submission
     from vindr_det.detection.engine import best_device
     from vindr_det.errors import InputError
     from vindr_det.files import require_writable
@@ -56,11 +59,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         predictors = [Augmented(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
+    gate = gate_fit.read(args.gate).gate if args.gate else None
+    if gate and gate.form != "none" and not args.classifier:
+        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
     if args.classifier:
         from vindr_det.classification.model import Classifier
 
         classifier = Classifier(args.classifier)
-    result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier,
+    result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier, gate=gate,
                                      fusion=Fusion(iou_thr=args.iou_thr), batch=batch)
     submission.write_submission(args.out, result.predictions)
     faults = submission.parse_submission(args.out, list(result.predictions), result.sizes).faults

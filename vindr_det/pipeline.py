@@ -23,7 +23,7 @@ from vindr_det.detection.splits import resolve
 from vindr_det.errors import InputError
 from vindr_det.files import list_images
 from vindr_det.fusion import AS_DEFAULT, Fusion, fuse
-from vindr_det.gating import soft_append, without_classifier
+from vindr_det.gating import Gate, Word
 from vindr_det.images import read_image
 from vindr_det.predictions import Predictions, drop_degenerate, no_finding
 
@@ -95,7 +95,8 @@ def _onnx(path: str | Path) -> "OnnxPredictor":
 
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Callable[[Image], float] | None = None, fusion: Fusion = AS_DEFAULT, batch: int = 1,
+    classifier: Callable[[Image], Word] | None = None, gate: Gate | None = None,
+    fusion: Fusion = AS_DEFAULT, batch: int = 1,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder.
 
@@ -104,7 +105,8 @@ def predict_folder(
         predictors: detectors; several are fused by WBF.
         meta: sizes of the originals, for files that were made smaller; None takes ``meta.csv``
             in the folder if it is there, else each file counts as an original.
-        classifier: P(abnormal) of an image; None takes the highest box score.
+        classifier: its word on an image; None lets 1 - the highest box score say "no finding".
+        gate: what to do with that word; None appends it.
         fusion: how several detectors' boxes become one.
         batch: images that a detector sees at once.
 
@@ -115,7 +117,7 @@ def predict_folder(
     sizes = original_sizes(images, meta, list(paths))
     result, rows = FolderPredictions(), {}
     found: dict[str, Predictions] = {}
-    p_abnormal: dict[str, float] = {}
+    words: dict[str, Word] = {}
     with tqdm(total=len(paths), desc="predict", unit="image", disable=None) as bar:
         for group in _read_ahead(paths, batch):
             images_of: dict[str, Image] = {}
@@ -130,12 +132,12 @@ def predict_folder(
             if images_of:
                 found |= _detect(images_of, predictors, rows, fusion)
             if classifier is not None:
-                p_abnormal |= {image_id: classifier(image) for image_id, image in images_of.items()}
+                words |= {image_id: classifier(image) for image_id, image in images_of.items()}
             bar.update(len(group))
     if not found:
         raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
                          f"{next(iter(result.failed.values()))}")
-    gated = soft_append(found, p_abnormal) if classifier else without_classifier(found)
+    gated = (gate or Gate("append" if classifier else "none")).apply(found, words)
     result.predictions = {image_id: gated.get(image_id, no_finding()) for image_id in paths}
     result.sizes = pd.DataFrame.from_dict(rows, orient="index", columns=["height", "width"])
     return result

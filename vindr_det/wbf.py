@@ -3,12 +3,14 @@
 Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021. An image has a handful of boxes of a class, and
 numpy spends its time on making arrays of them: plain numbers are several times as fast. The results are those
 of ensemble-boxes' ``weighted_boxes_fusion`` with ``conf_type="avg"`` to the last bit, which is why sums are
-rounded to single precision where that library keeps them so. Equal scores are taken last first; there the
-library leaves the order to numpy.
+rounded to single precision where that library keeps them so, and why numpy sorts: it decides which of equal
+scores comes first, and real files hold the same box twice.
 """
 
 from collections.abc import Sequence
 from struct import Struct
+
+import numpy as np
 
 from vindr_det.iou import Box, iou
 
@@ -51,7 +53,7 @@ def fuse_class(
     Returns:
         Boxes and scores, in the order in which the clusters began.
     """
-    order = sorted(range(len(scores)), key=scores.__getitem__)[::-1]
+    order = np.argsort(scores)[::-1].tolist() if len(scores) > 1 else [0]
     clusters: list[_Cluster] = []
     for at in order:
         best, most = None, iou_thr

@@ -20,7 +20,7 @@ def test_all_folds_give_every_image_one_out_of_fold_prediction(phantoms, tmp_pat
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     classifier = Classifier(tmp_path)
     assert len(classifier.models) == 3
-    assert 0 <= classifier(read_image(next((phantoms / "raw/test").iterdir())).pixels) <= 1
+    assert 0 <= classifier(read_image(next((phantoms / "raw/test").iterdir())).pixels).p_abnormal <= 1
 
 
 def test_a_saved_model_predicts_what_it_predicted(phantoms, tmp_path):
@@ -29,7 +29,7 @@ def test_a_saved_model_predicts_what_it_predicted(phantoms, tmp_path):
     table = pd.read_csv(tmp_path / "oof_predictions.csv")
     for image_id, expected in zip(table["image_id"], table["p_abnormal"], strict=True):
         image = read_image(phantoms / f"data/train/{image_id}.png").pixels
-        assert classifier(image) == pytest.approx(expected, abs=1e-5)
+        assert classifier(image).p_abnormal == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("more, message", [

@@ -17,6 +17,8 @@ def defaults() -> CfgNode:
             "PRETRAINED": True,  # ImageNet weights from timm's hub
             "WEIGHTS": "",  # a local state dict instead
             "DROP_RATE": 0.0,  # before the last layer
+            "POOL": "",  # timm's global_pool, such as max or avgmax; the network's own if empty
+            "OUTPUT_STRIDE": 0,  # of the last features: 16 or 8 for finer maps; 0 leaves it
         },
         "INPUT": {
             "SIZE": 256,  # images are squeezed into squares, pixels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vindr_det import __version__
+from vindr_det.categories import FINDINGS, column_of
 from vindr_det.classification.config import defaults
 from vindr_det.classification.data import squeeze, to_tensor
 from vindr_det.classification.labels import TARGETS, columns_of
@@ -22,7 +23,7 @@ from vindr_det.detection.timm_backbone import require_model
 from vindr_det.detection.weights import fitting
 from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
-from vindr_det.gating import P_ABNORMAL
+from vindr_det.gating import P_ABNORMAL, P_NO_FINDING, Word
 
 
 def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
@@ -51,10 +52,17 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
 def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
     options = {"pretrained": pretrained, "in_chans": 1, "num_classes": len(TARGETS[cfg.DATA.TARGET]),
                "drop_rate": cfg.MODEL.DROP_RATE}
+    wanted = {"global_pool": cfg.MODEL.POOL, "output_stride": cfg.MODEL.OUTPUT_STRIDE}
+    options |= {key: value for key, value in wanted.items() if value}
     try:  # transformers otherwise take the one size that they were trained with
         return timm.create_model(name, img_size=cfg.INPUT.SIZE, **options)
     except TypeError:
+        pass
+    try:
         return timm.create_model(name, **options)
+    except (TypeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"MODEL.NAME {name} with POOL {cfg.MODEL.POOL!r} and OUTPUT_STRIDE "
+                         f"{cfg.MODEL.OUTPUT_STRIDE}: {error or 'it has no such option'}") from error
 
 
 def save_checkpoint(
@@ -104,19 +112,21 @@ class Classifier:
         parts = [probabilities(model, batch, self.cfg.TEST_FLIP) for model in self.models]
         return torch.stack(parts).mean(dim=0).double().cpu().numpy()
 
-    def __call__(self, image: NDArray[np.uint8]) -> float:
-        """P(abnormal) of one (H, W) uint8 image.
+    def __call__(self, image: NDArray[np.uint8]) -> Word:
+        """What a gate needs to know of one (H, W) uint8 image.
 
         Raises:
             InputError: the model predicts labels that do not say it.
         """
         values = dict(zip(self.columns, self.probabilities([image])[0].tolist(), strict=True))
+        names = [column_of(name) for name in FINDINGS]
+        findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
         if P_ABNORMAL in values:
-            return values[P_ABNORMAL]
-        if "p_no_finding" in values:
-            return 1 - values["p_no_finding"]
+            return Word(values[P_ABNORMAL], findings)
+        if P_NO_FINDING in values:
+            return Word(1 - values[P_NO_FINDING], findings)
         raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
-                         "p_no_finding")
+                         f"{P_NO_FINDING}")
 
 
 def probabilities(model: nn.Module, images: Tensor, flip: bool) -> Tensor:

@@ -1,0 +1,107 @@
+#!/usr/bin/env python
+"""Fusing submissions against a plain loop over ensemble-boxes, in the same run.
+
+    python benchmarks/bench_fusion.py
+    python benchmarks/bench_fusion.py --inputs A.csv B.csv C.csv D.csv --meta test_meta.csv
+
+Without files it makes four submissions of 3,000 images, with about as many boxes as real ones have. Both see
+the same boxes in memory, one process each, taking turns; a figure is the median over the rounds.
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ensemble_boxes import weighted_boxes_fusion
+
+from vindr_det.annotations import read_sizes
+from vindr_det.fusion import Fusion, fuse_all
+from vindr_det.predictions import Predictions, PredictionSet
+from vindr_det.submission import read_submission
+
+ROUNDS = 5
+Sizes = Mapping[str, tuple[int, int]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", nargs="+", type=Path)
+    parser.add_argument("--meta", type=Path)
+    args = parser.parse_args()
+    files, sizes = read(args.inputs, args.meta) if args.inputs else make(np.random.default_rng(0))
+    boxes = sum(len(found) for one in files for found in one.values())
+    ways = {"ensemble-boxes": lambda: plain(files, sizes), "ours": lambda: fuse_all(files, sizes, workers=1),
+            "ours, a process a core": lambda: fuse_all(files, sizes)}
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, work in ways.items():
+            begin = time.perf_counter()
+            work()
+            spent[name].append(time.perf_counter() - begin)
+    median = {name: statistics.median(one) for name, one in spent.items()}
+    print(f"{len(files)} files, {len(sizes)} images, {boxes} boxes; {differences(files, sizes)}")
+    for name, value in median.items():
+        print(f"{name:24} {value:6.2f} s   {median['ensemble-boxes'] / value:4.1f} times")
+
+
+def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]:
+    table = read_sizes(meta)
+    files = [read_submission(path, table) for path in paths]
+    return ([{i: found.findings() for i, found in one.items()} for one in files],
+            {i: (int(h), int(w)) for i, h, w in table.itertuples()})
+
+
+def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
+    """Three models in four find about the same boxes, moved a little."""
+    sizes = {f"i{number:04d}": (2800, 2400) for number in range(3000)}
+    files: list[dict[str, Predictions]] = [{} for _ in range(4)]
+    for image_id in sizes:
+        count = int(rng.poisson(7))
+        low = rng.uniform(100, 1500, (count, 2))
+        boxes = np.concatenate([low, low + rng.uniform(60, 700, (count, 2))], axis=1)
+        labels = rng.integers(0, 14, count)
+        for one in files:
+            kept = rng.random(count) < 0.75
+            moved = boxes[kept] + rng.normal(0, 20, (kept.sum(), 4))
+            one[image_id] = Predictions(moved, rng.random(kept.sum()), labels[kept])
+    return files, sizes
+
+
+def plain(files: Sequence[PredictionSet], sizes: Sizes) -> dict[str, tuple]:
+    """As notebooks write it."""
+    result, how = {}, Fusion()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for image_id, (height, width) in sizes.items():
+            lists = [one[image_id] for one in files]
+            unit = [np.clip(found.boxes / [width, height, width, height], 0, 1).tolist() for found in lists]
+            boxes, scores, labels = weighted_boxes_fusion(
+                unit, [found.scores.tolist() for found in lists], [found.labels.tolist() for found in lists],
+                iou_thr=how.iou_thr, skip_box_thr=how.skip_box_thr)
+            result[image_id] = boxes * [width, height, width, height], scores, labels
+    return result
+
+
+def differences(files: Sequence[PredictionSet], sizes: Sizes) -> str:
+    """The largest over all images, scores and unit coordinates."""
+    mine, theirs = fuse_all(files, sizes, workers=1), plain(files, sizes)
+    worst = 0.0
+    for image_id, (height, width) in sizes.items():
+        boxes, scores, labels = theirs[image_id]
+        found = mine[image_id]
+        assert len(found) == len(scores), image_id
+        a, b = (np.lexsort((c[:, 0], names, np.round(s, 9))) for c, names, s in (
+            (found.boxes, found.labels, found.scores), (boxes, labels, scores)))
+        moved = np.abs(found.boxes[a] - boxes[b]) / [width, height, width, height]
+        worst = max(worst, float(np.abs(found.scores[a] - scores[b]).max(initial=0)),
+                    float(moved.max(initial=0)))
+    return f"largest difference {worst:.1e}"
+
+
+if __name__ == "__main__":
+    main()
