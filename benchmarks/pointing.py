@@ -4,7 +4,7 @@
     python benchmarks/pointing.py --out outputs/pointing      # an hour on one core
 
 Trains a small network on phantoms with at most one finding, from random weights and from image-level labels
-alone, then asks on how many new phantoms the maximum of the Grad-CAM of the planted finding falls into its box
+alone, then asks on how many new phantoms the maximum of the planted finding's Grad-CAM falls into its box
 (Zhang et al., 2016). Beside it stands what a map would score that always points at the place where most boxes
 lie. Writes a few overlays.
 """
@@ -24,7 +24,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det.categories import CLASS_NAMES, FINDINGS, NO_FINDING_ID, NUM_FINDINGS
-from vindr_det.classification import explain
+from vindr_det.classification.explain import Explainer
 from vindr_det.classification.model import Classifier
 from vindr_det.files import write_csv
 from vindr_det.images import read_image
@@ -94,8 +94,8 @@ def play(classifier: Classifier, out: Path) -> None:
     """Each finding in turn, on phantoms that were not trained on."""
     items = [(*planted(1_000_000 + number, number % NUM_FINDINGS), number % NUM_FINDINGS)
              for number in range(TEST)]
-    hits = np.array([explain.pointing_game(classifier, [(image, boxes)], label)
-                     for image, boxes, label in items])
+    explainer = Explainer(classifier)
+    hits = np.array([explainer.points_at(*item) for item in items])
     labels = np.array([label for *_, label in items])
     p = np.array([classifier.probabilities([image])[0, label] for image, _, label in items])
     print(tabulate([[FINDINGS[label], f"{hits[labels == label].mean():.0%}",
@@ -104,7 +104,7 @@ def play(classifier: Classifier, out: Path) -> None:
     print(f"\npointing game: {hits.mean():.0%} of {TEST} phantoms, {hits[:50].mean():.0%} of the first 50; "
           f"{fixed_place(items):.0%} at the best fixed place")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
-        picture = explain.sheet(with_boxes(image, boxes), classifier, [label])
+        picture = explainer.sheet(with_boxes(image, boxes), [label])
         cv2.imwrite(str(out / f"map{number:02d}.png"), picture)
 
 

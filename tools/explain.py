@@ -26,13 +26,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     import cv2
     from tqdm import tqdm
 
-    from vindr_det.classification import explain
+    from vindr_det.classification.explain import Explainer
     from vindr_det.classification.model import Classifier
     from vindr_det.errors import InputError
     from vindr_det.files import atomic_path, list_images
     from vindr_det.images import read_image
 
     classifier, out = Classifier(args.model), Path(args.out)
+    explainer = Explainer(classifier)
     unknown = sorted(set(args.labels or ()).difference(classifier.columns))
     if unknown:
         raise InputError(f"--labels {unknown[0]}: expected some of {', '.join(classifier.columns)}")
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for image_id, path in tqdm(paths, desc="explain", unit="image", disable=None):
         image = read_image(path).pixels
-        picture = explain.sheet(image, classifier, chosen or explain.top_labels(classifier, image, args.top))
+        picture = explainer.sheet(image, chosen, args.top)
         with atomic_path(out / f"{image_id}.png") as temporary:
             temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     print(f"{out}: {len(paths)} pictures")

@@ -40,18 +40,19 @@ def spot(x, y, height=160, width=120, radius=10):
 @pytest.mark.parametrize("x, y", [(30, 40), (100, 120), (60, 20)])
 def test_the_map_is_highest_where_the_network_looks(x, y):
     classifier = two_bright()
-    heat = explain.heat_map(classifier, spot(x, y), 0)
+    explainer = explain.Explainer(classifier)
+    heat = explainer.heat_map(spot(x, y), 0)
     assert heat.shape == (160, 120) and heat.min() >= 0 and heat.max() <= 1
-    found = explain.where_it_looks(classifier, spot(x, y), 0)
+    found = explainer.where_it_looks(spot(x, y), 0)
     assert abs(found[0] - x) < 15 and abs(found[1] - y) < 20
 
 
 def test_the_pointing_game_by_hand():
-    classifier = two_bright()
+    explainer = explain.Explainer(two_bright())
     here, there = np.array([[10.0, 20, 50, 60]]), np.array([[70.0, 100, 119, 159]])
-    items = [(spot(30, 40), here), (spot(30, 40), there), (spot(30, 40), np.concatenate([there, here])),
-             (spot(30, 40), np.zeros((0, 4)))]
-    assert explain.pointing_game(classifier, items, 0) == 0.5
+    cases = [(here, True), (there, False), (np.concatenate([there, here]), True), (np.zeros((0, 4)), False)]
+    for boxes, expected in cases:
+        assert explainer.points_at(spot(30, 40), boxes, 0) is expected
 
 
 @pytest.mark.parametrize("layer, expected", [
@@ -79,7 +80,8 @@ def test_every_kind_of_network_has_a_map(phantoms, name):
     cfg = classifier_config(phantoms, "unused", "MODEL.NAME", name, "DATA.TARGET", "vindr15",
                             "MODEL.PRETRAINED", "False")
     classifier = SimpleNamespace(models=[build_model(cfg).eval()], cfg=cfg)
-    maps = [np.max([explain.heat_map(classifier, spot(x, 80), label) for label in range(4)], axis=0)
+    explainer = explain.Explainer(classifier)
+    maps = [np.max([explainer.heat_map(spot(x, 80), label) for label in range(4)], axis=0)
             for x in (20, 100)]
     assert maps[0].shape == (160, 120) and np.isfinite(maps[0]).all() and maps[0].max() > 0
     assert not np.array_equal(*maps)

@@ -14,29 +14,84 @@ from vindr_det.classification.model import Classifier
 _STRIP = 24
 
 
-def heat_map(classifier: Classifier, image: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
-    """(H, W) in 0..1, highest where the models see a label; the mean of all folds' maps.
+class Explainer:
+    """Maps and pictures of one classifier.
 
     Args:
         classifier: of any number of folds; convolutional, or a transformer with a grid of tokens.
-        image: (H, W) uint8.
-        label: position among the classifier's columns.
     """
-    batch = to_tensor(squeeze(image, classifier.cfg.INPUT.SIZE))[None]
-    maps = [_one(model, batch.to(next(model.parameters()).device), label) for model in classifier.models]
-    mean = np.mean(maps, axis=0)
-    mean = (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
-    return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier, self.size = classifier, classifier.cfg.INPUT.SIZE
+        self._moves = [off_centre(model, self.size) for model in classifier.models]
+
+    def heat_map(self, image: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
+        """(H, W) in 0..1, highest where the models see a label; the mean of all folds' maps.
+
+        Args:
+            image: (H, W) uint8.
+            label: position among the classifier's columns.
+        """
+        batch = to_tensor(squeeze(image, self.size))[None]
+        maps = [_one(model, batch.to(next(model.parameters()).device), label, move)
+                for model, move in zip(self.classifier.models, self._moves, strict=True)]
+        mean = np.mean(maps, axis=0)
+        mean = (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
+        return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def sheet(
+        self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = 480
+    ) -> NDArray[np.uint8]:
+        """The image and beside it an overlay a label, with its name and probability: (H, W, 3) BGR.
+
+        Args:
+            image: (H, W) uint8.
+            labels: positions among the columns; without any the ``top`` likeliest.
+            top: how many.
+            side: of each panel, pixels.
+        """
+        p = self.classifier.probabilities([image])[0]
+        chosen = list(labels) or np.argsort(-p, kind="stable")[:top].tolist()
+        factor = side / max(image.shape)
+        size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+        gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+        panels = [_titled(gray, "image")]
+        for label in chosen:
+            heat = cv2.resize(self.heat_map(image, label), size)
+            colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+            strength = 0.6 * heat[..., None]
+            mixed = (gray * (1 - strength) + colour * strength).astype(np.uint8)
+            panels.append(_titled(mixed, f"{self.classifier.columns[label]} {p[label]:.2f}"))
+        return np.concatenate(panels, axis=1)
+
+    def where_it_looks(self, image: NDArray[np.uint8], label: int) -> tuple[float, float]:
+        """(x, y) of the map's maximum in the image's pixels: what the pointing game asks for."""
+        heat = self.heat_map(image, label)
+        y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+        return float(x) + 0.5, float(y) + 0.5
+
+    def points_at(self, image: NDArray[np.uint8], boxes: NDArray[np.float64], label: int) -> bool:
+        """Whether the maximum lies in one of the true boxes (the pointing game; Zhang et al., 2016).
+
+        Args:
+            image: (H, W) uint8.
+            boxes: (M, 4) xyxy in the image's pixels.
+            label: position among the classifier's columns.
+        """
+        x, y = self.where_it_looks(image, label)
+        inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
+        return bool(inside.any())
 
 
-def _one(model: nn.Module, batch: Tensor, label: int) -> NDArray[np.float32]:
+def _one(
+    model: nn.Module, batch: Tensor, label: int, move: tuple[float, float]
+) -> NDArray[np.float32]:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     with GradCAM(model, [last_features(model)], reshape_transform=_to_grid(model)) as cam:
         found = cam(batch, [ClassifierOutputTarget(label)])[0]
-    x, y = off_centre(model, batch.shape[-1])
-    matrix = np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
+    matrix = np.array([[1, 0, move[0]], [0, 1, move[1]]], dtype=np.float32)
     return cv2.warpAffine(found, matrix, found.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -87,55 +142,7 @@ def _to_grid(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
     return None
 
 
-def sheet(
-    image: NDArray[np.uint8], classifier: Classifier, labels: Sequence[int], side: int = 480
-) -> NDArray[np.uint8]:
-    """The image and beside it an overlay a label, with its name and probability: (H, W, 3) BGR."""
-    p = classifier.probabilities([image])[0]
-    factor = side / max(image.shape)
-    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
-    gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-    panels = [_titled(gray, "image")]
-    for label in labels:
-        heat = cv2.resize(heat_map(classifier, image, label), size)
-        colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-        strength = 0.6 * heat[..., None]
-        mixed = (gray * (1 - strength) + colour * strength).astype(np.uint8)
-        panels.append(_titled(mixed, f"{classifier.columns[label]} {p[label]:.2f}"))
-    return np.concatenate(panels, axis=1)
-
-
-def top_labels(classifier: Classifier, image: NDArray[np.uint8], count: int) -> list[int]:
-    """Positions of the likeliest labels."""
-    return np.argsort(-classifier.probabilities([image])[0], kind="stable")[:count].tolist()
-
-
 def _titled(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
     strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
     cv2.putText(strip, title, (6, _STRIP - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return np.pad(np.concatenate([strip, picture]), ((0, 0), (0, 4), (0, 0)))
-
-
-def where_it_looks(classifier: Classifier, image: NDArray[np.uint8], label: int) -> tuple[float, float]:
-    """(x, y) of the map's maximum in the image's pixels: what the pointing game asks for."""
-    heat = heat_map(classifier, image, label)
-    y, x = np.unravel_index(int(heat.argmax()), heat.shape)
-    return float(x) + 0.5, float(y) + 0.5
-
-
-def pointing_game(
-    classifier: Classifier, items: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]], label: int
-) -> float:
-    """Share of images on which the maximum lies in one of the true boxes (Zhang et al., 2016).
-
-    Args:
-        classifier: the models.
-        items: images (H, W) and their boxes (M, 4) xyxy in the image's pixels.
-        label: position among the classifier's columns.
-    """
-    hits = 0
-    for image, boxes in items:
-        x, y = where_it_looks(classifier, image, label)
-        inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
-        hits += bool(inside.any())
-    return hits / len(items)
