@@ -95,8 +95,8 @@ def differences(files: Sequence[PredictionSet], sizes: Sizes) -> str:
         boxes, scores, labels = theirs[image_id]
         found = mine[image_id]
         assert len(found) == len(scores), image_id
-        a, b = (np.lexsort((c[:, 0], names, np.round(s, 9))) for c, names, s in (
-            (found.boxes, found.labels, found.scores), (boxes, labels, scores)))
+        a, b = (np.lexsort((*c.T, names, np.round(s, 9))) for c, names, s in (
+            (found.boxes.round(3), found.labels, found.scores), (boxes.round(3), labels, scores)))
         moved = np.abs(found.boxes[a] - boxes[b]) / [width, height, width, height]
         worst = max(worst, float(np.abs(found.scores[a] - scores[b]).max(initial=0)),
                     float(moved.max(initial=0)))

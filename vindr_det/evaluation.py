@@ -50,8 +50,8 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
     Raises:
         InputError: a faulty file.
     """
-    records = scoring.read_truth(request.annotations, request.meta)
     predictions = read_submission(request.predictions) if request.predictions else None
+    records = scoring.read_truth(request.annotations, request.meta)
     if request.by == "reader":
         return _by_reader(request, predictions, records)
     assert predictions is not None

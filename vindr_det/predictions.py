@@ -61,8 +61,11 @@ class Predictions:
         return len(self.scores)
 
     def __getitem__(self, index) -> "Predictions":
-        """A subset by mask, slice or index array."""
-        return Predictions(self.boxes[index], self.scores[index], self.labels[index])
+        """A subset by mask, slice or index array; what was checked is not checked again."""
+        part = object.__new__(Predictions)
+        for name in ("boxes", "scores", "labels"):
+            object.__setattr__(part, name, getattr(self, name)[index])
+        return part
 
     def by_score(self) -> "Predictions":
         """The same detections, best first; ties keep their order."""
@@ -70,7 +73,8 @@ class Predictions:
 
     def findings(self) -> "Predictions":
         """Without the rows that say "no finding"."""
-        return self[self.labels != NO_FINDING_ID]
+        kept = self.labels != NO_FINDING_ID
+        return self if kept.all() else self[kept]
 
     def __add__(self, other: "Predictions") -> "Predictions":
         return Predictions(

@@ -14,7 +14,7 @@ import numpy as np
 
 from vindr_det.iou import Box, iou
 
-_SINGLE = Struct("f")
+_ONE, _FOUR = Struct("f"), Struct("4f")
 
 
 class _Cluster:
@@ -24,19 +24,20 @@ class _Cluster:
 
     def __init__(self, box: Box, score: float) -> None:
         self.box, self.total, self.count = box, score, 1
-        self.sums = [_single(score * edge) for edge in box]
+        self.sums = _FOUR.unpack(_FOUR.pack(*[score * edge for edge in box]))
 
     def add(self, box: Box, score: float) -> None:
         """The mean moves towards the box, by its score."""
-        self.sums = [_single(before + score * edge) for before, edge in zip(self.sums, box, strict=True)]
-        self.total += score
+        (a, b, c, d), (x0, y0, x1, y1) = self.sums, box
+        a, b, c, d = self.sums = _FOUR.unpack(
+            _FOUR.pack(a + score * x0, b + score * y0, c + score * x1, d + score * y1))
+        self.total = total = self.total + score
         self.count += 1
-        x0, y0, x1, y1 = (_single(value / self.total) for value in self.sums)
-        self.box = (x0, y0, x1, y1)
+        self.box = _FOUR.unpack(_FOUR.pack(a / total, b / total, c / total, d / total))
 
     def score(self) -> float:
         """Mean of the members' scores."""
-        return self.total if self.count == 1 else _single(self.total / self.count)
+        return self.total if self.count == 1 else _ONE.unpack(_ONE.pack(self.total / self.count))[0]
 
 
 def fuse_class(
@@ -67,8 +68,3 @@ def fuse_class(
             best.add(boxes[at], scores[at])
     models, total = len(weights), sum(weights)
     return [(one.box, one.score() * min(models, one.count) / total) for one in clusters]
-
-
-def _single(value: float) -> float:
-    """Rounded to single precision."""
-    return _SINGLE.unpack(_SINGLE.pack(value))[0]
