@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vindr_det import boxes as box_ops
 from vindr_det.coco import to_coco
+from vindr_det.metrics.matching import Table
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record
 
@@ -29,6 +30,8 @@ _AT = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
 #: Shares of the image; about a third of VinBigData's consensus boxes each.
 SIZES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 0.006), "medium": (0.006, 0.025), "large": (0.025, 1.01)}
+#: Detections of one image and class that count, and the area that all have, as in COCO.
+_MOST, _ANY_AREA = 100, [0.0, 1e10]
 #: Side of the square into which images are stretched to compare shares; overlaps do not change.
 _SIDE = 1000.0
 
@@ -72,18 +75,17 @@ def summary(precision: NDArray[np.float64]) -> dict[str, float]:
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format; image ids as :func:`vindr_det.coco.to_coco` has them."""
-    results = []
-    for number, record in enumerate(records, start=1):
-        if record.image_id not in predictions:
-            continue
-        found = predictions[record.image_id].findings()
-        for box, score, label in zip(
-            box_ops.xyxy_to_xywh(found.boxes).tolist(), found.scores.tolist(),
-            found.labels.tolist(), strict=True,
-        ):
-            results.append({"image_id": number, "category_id": label, "bbox": box, "score": score})
-    return results
+    """Detections in COCO's results format; image ids as :func:`vindr_det.coco.to_coco` has them.
+
+    They hold what ``loadRes`` would add (id, area, iscrowd), which takes it a third of a whole evaluation.
+    """
+    empty = Predictions()
+    found = Table.of([predictions.get(record.image_id, empty).findings() for record in records])
+    boxes = box_ops.xyxy_to_xywh(found.box)
+    rows = zip((found.image + 1).tolist(), found.label.tolist(), boxes.tolist(), found.score.tolist(),
+               (boxes[:, 2] * boxes[:, 3]).tolist(), strict=True)
+    return [{"image_id": image, "category_id": label, "bbox": box, "score": score, "id": number, "area": area,
+             "iscrowd": 0} for number, (image, label, box, score, area) in enumerate(rows, start=1)]
 
 
 def _precision(
@@ -100,12 +102,12 @@ def _precision(
     from faster_coco_eval import COCO, COCOeval_faster
 
     with contextlib.redirect_stdout(io.StringIO()):
-        ground = COCO(truth)
-        evaluation = COCOeval_faster(ground, ground.loadRes(detections), "bbox",
-                                     print_function=lambda *_: None)
-        evaluation.params.iouThrs = THRESHOLDS
-        if areas:
-            evaluation.params.areaRng, evaluation.params.areaRngLbl = areas, list(SIZES)
+        found = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
+        evaluation = COCOeval_faster(COCO(truth), found, "bbox", print_function=lambda *_: None)
+        params = evaluation.params
+        params.iouThrs, params.maxDets = THRESHOLDS, [_MOST]
+        params.areaRng = areas or [_ANY_AREA]
+        params.areaRngLbl = list(SIZES) if areas else ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"][..., : shape[-1], -1]

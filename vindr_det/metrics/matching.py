@@ -153,8 +153,8 @@ def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Int
     key_d, key_g = (
         one.image * NUM_CLASSES + one.label if same_class else one.image for one in (detections, truths))
     order = np.argsort(key_g, kind="stable")
-    start = np.searchsorted(key_g[order], key_d, "left")
-    count = np.searchsorted(key_g[order], key_d, "right") - start
+    many = np.bincount(key_g, minlength=int(max(key_d.max(initial=-1), key_g.max(initial=-1))) + 1)
+    start, count = (np.cumsum(many) - many)[key_d], many[key_d]
     d = np.repeat(np.arange(len(key_d)), count)
     within = np.arange(len(d)) - np.repeat(np.cumsum(count) - count, count)
     return d, order[np.repeat(start, count) + within]
