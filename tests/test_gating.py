@@ -213,6 +213,10 @@ def test_bad_gate_files(tmp_path):
     (tmp_path / "g.json").write_text("{}")
     with pytest.raises(InputError, match=r"g.json: not a gate"):
         gate_fit.read(tmp_path / "g.json")
+    (tmp_path / "f.csv").write_text("image_id,p_abnormal,fold\na,0,0\nb,0,1\nc,0,1\nd,0,1\n")
+    assert gate_fit.folds_of(tmp_path / "f.csv", ["a", "b"], 3) == {"a": 0, "b": 1}
+    # A detector's validation set is of one fold.
+    assert sorted(gate_fit.folds_of(tmp_path / "f.csv", ["b", "c", "d"], 3).values()) == [0, 1, 2]
     (tmp_path / "p.csv").write_text("image_id,p_abnormal\na,0.5\nb,0.5\n")
     with pytest.raises(InputError, match="--folds 3: expected 2 to 2"):
         gate_fit.folds_of(tmp_path / "p.csv", ["a", "b"], 3)

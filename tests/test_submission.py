@@ -105,3 +105,28 @@ def test_verdict_on_peers_files(data, name, good):
     if name == "navitacion.csv":
         assert any("header" in message for message in errors)
         assert any("unscaled" in message for message in errors)
+
+
+def test_a_bad_file_is_never_written(tmp_path):
+    """Boxes outside, with sizes and without; a class-14 box of any kind is written as the only one."""
+    sizes = pd.DataFrame({"height": [100], "width": [50]}, index=["a"])
+    beyond = Predictions([[1, 2, 60, 40]], [0.5], [3])
+    with pytest.raises(InputError, match="s.csv: not written; row 2: box 1 2 60 40 leaves image a"):
+        write_submission(tmp_path / "s.csv", {"a": beyond}, sizes=sizes)
+    before = Predictions([[-9, 2, 30, 40]], [0.5], [3])
+    with pytest.raises(InputError, match="box -9 2 30 40 leaves image a, expected 0 or more"):
+        write_submission(tmp_path / "s.csv", {"a": before})
+    assert not list(tmp_path.iterdir())
+    write_submission(tmp_path / "s.csv", {"a": Predictions([[0, 0, 9, 9]], [0.5], [14])})
+    assert (tmp_path / "s.csv").read_text() == "image_id,PredictionString\na,14 0.5 0 0 1 1\n"
+
+
+def test_reading_is_tolerant_where_the_meaning_is_certain(tmp_path, caplog):
+    path = tmp_path / "s.csv"
+    path.write_text("ID,TARGET\na,3 0.5 1 2 3 4\nb,")
+    found = read_submission(path)
+    assert len(found["a"]) == 1 and found["b"].labels.tolist() == [14]
+    assert "mended in 3 places" in caplog.text
+    path.write_text("ID,TARGET\na,3 0.5 1 2 3\n")
+    with pytest.raises(InputError, match="row 2: 5 values, expected groups of six"):
+        read_submission(path)

@@ -6,8 +6,7 @@ import pytest
 from conftest import one_line
 
 from vindr_det.errors import InputError
-from vindr_det.submission import parse_submission
-from vindr_det.submission_mend import mend
+from vindr_det.submission import mend, parse_submission
 
 IDS = [f"i{n}" for n in range(12)]
 SIZES = pd.DataFrame({"height": 2000, "width": 1500}, index=IDS)

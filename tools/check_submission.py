@@ -25,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.annotations import read_sizes
     from vindr_det.errors import InputError
     from vindr_det.files import read_csv, require_writable, write_text
-    from vindr_det.submission import parse_submission
-    from vindr_det.submission_mend import mend
+    from vindr_det.submission import mend, parse_submission
 
     ids = None
     if args.sample:

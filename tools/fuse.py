@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         max_boxes=args.max_boxes)
     known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
     fused = fuse_all(files, known, how, args.workers)
-    submission.write_submission(args.out, fused)
+    submission.write_submission(args.out, fused, sizes=table)
     boxes = sum(len(one.findings()) for one in fused.values())
     print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files")
 

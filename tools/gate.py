@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     fitting.add_argument("--predictions", required=True, help="a submission for the same images")
     fitting.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
     fitting.add_argument("--out", required=True, help="JSON to write")
-    fitting.add_argument("--folds", type=int, default=5, help="where --oof has no column fold")
+    fitting.add_argument("--folds", type=int, default=5,
+                         help="parts, where --oof tells no folds or all images are of one")
     fitting.add_argument("--bootstrap", type=int, default=1000, help="resamples of the intervals")
     applying = commands.add_parser("apply", help="gate a submission")
     applying.add_argument("--submission", required=True)
@@ -50,9 +51,10 @@ def fit(args: Namespace) -> None:
 
     require_writable(args.out)
     words = read_words(args.oof, args.column, args.says)
-    folds = gate_fit.folds_of(args.oof, list(words), args.folds)
+    predictions = read_submission(args.predictions)
+    folds = gate_fit.folds_of(args.oof, list(predictions), args.folds)
     records = scoring.read_truth(args.annotations)
-    fitted = gate_fit.fit(read_submission(args.predictions), records, words, folds, args.bootstrap, args.oof)
+    fitted = gate_fit.fit(predictions, records, words, folds, args.bootstrap, args.oof)
     gate_fit.save(args.out, fitted, {"oof": args.oof, "predictions": args.predictions,
                                      "annotations": args.annotations})
     print(fitted.text())

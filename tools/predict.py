@@ -68,11 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         classifier = Classifier(args.classifier)
     result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier, gate=gate,
                                      fusion=Fusion(iou_thr=args.iou_thr), batch=batch)
-    submission.write_submission(args.out, result.predictions)
-    faults = submission.parse_submission(args.out, list(result.predictions), result.sizes).faults
-    errors = [fault for fault in faults if fault.error]
-    if errors:
-        raise InputError(f"{args.out}: {errors[0]}")
+    submission.write_submission(args.out, result.predictions, sizes=result.sizes)
     for image_id, reason in result.failed.items():
         print(f"unreadable, says no finding: {image_id}: {reason}")
     boxes = sum(len(p.findings()) for p in result.predictions.values())

@@ -121,18 +121,23 @@ def fit(
 
 
 def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]:
-    """image id -> the column ``fold`` of a file, or else ``count`` parts at random, always the same.
+    """image id -> its column ``fold`` in a file, or else ``count`` parts at random, always the same.
+
+    Parts serve to choose parameters on other images than they are scored on; where all images are of one fold
+    of the classifier, as a detector's validation set is, they are dealt at random too.
 
     Raises:
         InputError: fewer than two parts.
     """
     frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    frame = frame[frame["image_id"].isin(ids)]
     if "fold" in frame and frame["fold"].nunique() > 1:
         return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))
-    if not 2 <= count <= len(ids):
-        raise InputError(f"--folds {count}: expected 2 to {len(ids)} (the number of images)")
-    order = np.random.default_rng(0).permutation(len(ids))
-    return {ids[image]: int(place % count) for place, image in enumerate(order.tolist())}
+    known = sorted(frame["image_id"])
+    if not 2 <= count <= len(known):
+        raise InputError(f"--folds {count}: expected 2 to {len(known)} (the number of images)")
+    order = np.random.default_rng(0).permutation(len(known))
+    return {known[image]: int(place % count) for place, image in enumerate(order.tolist())}
 
 
 def _held_out(

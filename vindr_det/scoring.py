@@ -50,13 +50,13 @@ def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, fl
     matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
     return (vindr.score(matched).as_metrics() | coco.evaluate(predictions, records)
             | froc.as_metrics(froc.sensitivities(matched)[0])
-            | errors.as_metrics(errors.kinds(matched), errors.localisation(matched)))
+            | errors.as_metrics(errors.kinds(matched), errors.localisation(matched)[0]))
 
 
 def resampled(
     predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
 ) -> dict[str, Floats]:
-    """Metric -> (R,) values of the resamples: mAP40, AP40 of each class, COCO APs, FROC.
+    """Metric -> (R,) values of the resamples: mAP40, AP40 of each class, COCO APs, FROC, localisation.
 
     Args:
         predictions: image id -> detections.
@@ -70,7 +70,11 @@ def resampled(
     found |= {f"vindr/AP40/{name}": ap[:, at] for at, name in enumerate(CLASS_NAMES)}
     found |= coco_resampled.resampled(coco_resampled.match(predictions, ordered), bootstrap)
     means = froc.resampled(matched, bootstrap)
-    return found | {f"froc/sensitivity@{point:g}": means[:, at] for at, point in enumerate(froc.POINTS)}
+    found |= {f"froc/sensitivity@{point:g}": means[:, at] for at, point in enumerate(froc.POINTS)}
+    placed = np.concatenate([froc.mean_over_findings(errors.localisation(matched, part))
+                             for part in bootstrap.parts()])
+    return found | {f"localisation/accuracy@{iou:g}": placed[:, at]
+                    for at, iou in enumerate(errors.LOCALISATION_IOUS)}
 
 
 def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:

@@ -68,8 +68,10 @@ def test_localisation_by_hand():
     truth = {"a": T((3, *BOX)), "b": T((3, *BOX)), "c": T((3, *BOX)), "d": T()}
     said = {"a": P((3, 0.9, 0, 0, 10, 4), (3, 0.8, *BOX)),  # the best-scored one counts: .4
             "b": P((3, 0.2, *BOX)), "d": P((3, 0.9, *BOX))}
-    accuracy = errors.localisation(match(said, truth, 0.4))
+    accuracy = errors.localisation(match(said, truth, 0.4))[0]
     assert accuracy[3].tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
     assert np.isnan(accuracy[4]).all()
+    twice = errors.localisation(match(said, truth, 0.4), np.array([[2.0, 1, 0, 5]]))[0]
+    assert twice[3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
     metrics = errors.as_metrics(errors.kinds(match(said, truth, 0.4)), accuracy)
     assert metrics["localisation/accuracy@0.5"] == pytest.approx(1 / 3)

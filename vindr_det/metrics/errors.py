@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vindr_det.categories import CLASS_NAMES, FINDINGS, NO_FINDING_ID
 from vindr_det.metrics import vindr
+from vindr_det.metrics.froc import mean_over_findings
 from vindr_det.metrics.matching import Flags, Floats, Ints, Matched, best_pair, paired_iou, pairs
 
 BACKGROUND_IOU = 0.1
@@ -143,12 +144,20 @@ def confusion(matched: Matched, score: float) -> NDArray[np.int64]:
     return matrix
 
 
-def localisation(matched: Matched, ious: Sequence[float] = LOCALISATION_IOUS) -> Floats:
-    """(14, T) share of images with a finding whose best-scored box of it overlaps a true one by more.
+def localisation(
+    matched: Matched, weights: Floats | None = None, ious: Sequence[float] = LOCALISATION_IOUS
+) -> Floats:
+    """(R, 14, T) share of images with a finding whose best-scored box of it overlaps a true one by more.
 
     As Li et al., "Thoracic disease identification and localization with limited supervision", CVPR 2018,
     measure it; an image without such a box counts as wrong. NaN for findings that no image has.
+
+    Args:
+        matched: the detections.
+        weights: (R, I) how often each image counts; None counts each once.
+        ious: overlaps that must be exceeded.
     """
+    weights = np.ones((1, len(matched.ids))) if weights is None else weights
     found, truths = matched.detections, matched.truths
     d, g = pairs(found, truths, same_class=True)
     overlap = paired_iou(found.box[d], truths.box[g])
@@ -163,15 +172,14 @@ def localisation(matched: Matched, ious: Sequence[float] = LOCALISATION_IOUS) ->
     top = top.reshape(matched.counts.shape)[:, : len(FINDINGS)]
     there = matched.counts[:, : len(FINDINGS)] > 0
     with np.errstate(invalid="ignore"):
-        return np.stack([((top > iou) & there).sum(axis=0) / there.sum(axis=0) for iou in ious], axis=1)
+        return np.stack([weights @ ((top > iou) & there) / (weights @ there) for iou in ious], axis=2)
 
 
 def as_metrics(found: ErrorKinds, placed: Floats) -> dict[str, float]:
-    """``errors/<kind>``, ``errors/<kind>/gain`` and ``localisation/accuracy@<IoU>``."""
+    """``errors/<kind>``, ``errors/<kind>/gain`` and ``localisation/accuracy@<IoU>`` of (14, T)."""
     flat: dict[str, float] = {}
     for kind in KINDS:
         flat |= {f"errors/{kind}": found.counts[kind], f"errors/{kind}/gain": found.gains[kind]}
-    known = placed[~np.isnan(placed).all(axis=1)]
-    means = known.mean(axis=0) if len(known) else np.full(placed.shape[1], np.nan)
+    means = mean_over_findings(placed[None])[0]
     return flat | {f"localisation/accuracy@{iou:g}": float(mean)
                    for iou, mean in zip(LOCALISATION_IOUS, means, strict=True)}

@@ -15,7 +15,14 @@ import numpy as np
 import pandas as pd
 
 from vindr_det.categories import NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.submission import HEADER, NO_FINDING_STRING, Fault, ParsedSubmission, check_rows, read_rows
+from vindr_det.submission.check import (
+    HEADER,
+    NO_FINDING_STRING,
+    Fault,
+    ParsedSubmission,
+    check_rows,
+    read_rows,
+)
 
 
 @dataclass(frozen=True)

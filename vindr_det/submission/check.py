@@ -1,13 +1,9 @@
-"""The competition's submission file: write, check, read.
-
-One row an image: ``image_id,PredictionString``, the string groups of six,
-``class_id score x_min y_min x_max y_max`` in original pixels; ``14 1 0 0 1 1`` says "no finding".
-"""
+"""Every fault of a submission, with its row."""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +12,8 @@ import pandas as pd
 
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.errors import InputError
-from vindr_det.files import read_text, write_text
-from vindr_det.predictions import Predictions, PredictionSet
+from vindr_det.files import read_text
+from vindr_det.predictions import Predictions
 
 HEADER = ("image_id", "PredictionString")
 NO_FINDING_STRING = "14 1 0 0 1 1"
@@ -46,63 +42,6 @@ class Fault:
     def __str__(self) -> str:
         where = f"row {self.row}: " if self.row else ""
         return f"{'error' if self.error else 'note'}: {where}{self.message}"
-
-
-def format_predictions(predictions: Predictions) -> str:
-    """A PredictionString, best score first; no detections give ``14 1 0 0 1 1``."""
-    groups = []
-    ordered = predictions.by_score()
-    for label, score, box in zip(
-        ordered.labels.tolist(), ordered.scores.tolist(), ordered.boxes.tolist(), strict=True
-    ):
-        x0, y0, x1, y1 = (f"{value:.6g}" for value in box)
-        if float(x0) < float(x1) and float(y0) < float(y1):  # rounding can close a sliver
-            groups.append(f"{label} {score:.6g} {x0} {y0} {x1} {y1}")
-    return " ".join(groups) or NO_FINDING_STRING
-
-
-def write_submission(
-    path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None
-) -> None:
-    """Write a submission, whole or not at all.
-
-    Args:
-        path: of the CSV.
-        predictions: image id -> detections in original pixels.
-        image_ids: one row each, in this order; images without predictions get "no finding".
-            None takes the ids of ``predictions``.
-
-    Raises:
-        InputError: a prediction belongs to none of ``image_ids``, or the path cannot be written.
-    """
-    ids = list(predictions if image_ids is None else image_ids)
-    stray = set(predictions).difference(ids)
-    if stray:
-        raise InputError(f"{path}: predictions for {min(stray)}, which is none of the image ids")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    for image_id in ids:
-        writer.writerow([image_id, format_predictions(predictions.get(image_id, Predictions()))])
-    write_text(path, buffer.getvalue())
-
-
-def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> PredictionSet:
-    """Read a submission.
-
-    Args:
-        path: of the CSV.
-        sizes: as of :func:`vindr_det.annotations.read_sizes`; with it boxes must lie inside.
-
-    Raises:
-        InputError: names the first fault and how many there are.
-    """
-    parsed = parse_submission(path, sizes=sizes)
-    errors = [fault for fault in parsed.faults if fault.error]
-    if errors:
-        more = f" (and {len(errors) - 1} more faults)" if len(errors) > 1 else ""
-        raise InputError(f"{path}: {str(errors[0]).removeprefix('error: ')}{more}")
-    return parsed.predictions
 
 
 @dataclass
@@ -180,8 +119,7 @@ def _parse_row(
     predictions = _parse_string(number, text, faults)
     if image_id in result.predictions:
         faults.append(Fault(number, f"image_id {image_id} has a second row"))
-    if sizes is not None:
-        _check_inside(number, image_id, predictions, sizes, faults)
+    _check_inside(number, image_id, predictions, sizes, faults)
     result.faults += faults
     if not any(fault.error for fault in faults):
         result.predictions[image_id] = predictions
@@ -239,18 +177,26 @@ def _note_repeats(number: int, table: np.ndarray, faults: list[Fault]) -> None:
 
 
 def _check_inside(
-    number: int, image_id: str, predictions: Predictions, sizes: Shapes, faults: list[Fault]
+    number: int, image_id: str, predictions: Predictions, sizes: Shapes | None, faults: list[Fault]
 ) -> None:
+    boxes = predictions.findings().boxes
+    if sizes is None:  # what lies before the image is outside of any
+        faults += [Fault(number, f"box {_words(box)} leaves image {image_id}, expected 0 or more")
+                   for box in boxes[(boxes < -0.5).any(axis=1)]]
+        return
     if image_id not in sizes:
         faults.append(Fault(number, f"image_id {image_id} has no size in the size table"))
         return
     height, width = sizes[image_id]
-    boxes = predictions.findings().boxes
     # Half a pixel of grace: rounding to whole pixels may go up.
     outside = (boxes < -0.5).any(axis=1) | (boxes[:, 2] > width + 0.5) | (boxes[:, 3] > height + 0.5)
     for box in boxes[outside]:
-        faults.append(Fault(number, f"box {' '.join(f'{v:g}' for v in box)} leaves image {image_id} "
-                                    f"of width {width} and height {height}"))
+        faults.append(Fault(number, f"box {_words(box)} leaves image {image_id} of width {width} and height "
+                                    f"{height}"))
+
+
+def _words(box: np.ndarray) -> str:
+    return " ".join(f"{value:g}" for value in box)
 
 
 def _check_ids(result: ParsedSubmission, rows: list[list[str]], sample_ids: Sequence[str]) -> None:

@@ -1,0 +1,35 @@
+"""A submission's rows to detections: strict where the meaning is open, tolerant where it is certain."""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from vindr_det.errors import InputError
+from vindr_det.predictions import PredictionSet
+from vindr_det.submission.check import parse_submission
+from vindr_det.submission.mend import mend
+
+log = logging.getLogger(__name__)
+
+
+def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> PredictionSet:
+    """Read a submission; what :func:`vindr_det.submission.mend.mend` is sure of is put right, with a warning.
+
+    Args:
+        path: of the CSV.
+        sizes: as of :func:`vindr_det.annotations.read_sizes`; with it boxes must lie inside.
+
+    Raises:
+        InputError: names the first fault that is left and how many there are.
+    """
+    parsed = parse_submission(path, sizes=sizes)
+    if not any(fault.error for fault in parsed.faults):
+        return parsed.predictions
+    mended = mend(path, sizes=sizes)
+    errors = [fault for fault in mended.left.faults if fault.error]
+    if errors:
+        more = f" (and {len(errors) - 1} more faults)" if len(errors) > 1 else ""
+        raise InputError(f"{path}: {str(errors[0]).removeprefix('error: ')}{more}")
+    log.warning("%s: mended in %d places, the first: %s", path, len(mended.changes), mended.changes[0])
+    return mended.left.predictions
