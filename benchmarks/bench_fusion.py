@@ -68,6 +68,7 @@ def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
         for one in files:
             kept = rng.random(count) < 0.75
             moved = boxes[kept] + rng.normal(0, 20, (kept.sum(), 4))
+            moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 30)
             one[image_id] = Predictions(moved, rng.random(kept.sum()), labels[kept])
     return files, sizes
 

@@ -34,6 +34,7 @@ def test_a_saved_model_predicts_what_it_predicted(phantoms, tmp_path):
 
 @pytest.mark.parametrize("more, message", [
     (["MODEL.NAME", "resnet18x"], "timm has no such network; did you mean resnet18"),
+    (["MODEL.OUTPUT_STRIDE", "5"], "MODEL.NAME resnet18 with POOL '' and OUTPUT_STRIDE 5"),
     (["SOLVER.EPOCH", "3"], "key SOLVER.EPOCH does not exist.*EPOCHS"),
     (["SOLVER.EPOCHS", "0"], "SOLVER.EPOCHS 0"),
     (["DATA.LABELS", "nowhere.csv"], "no such file"),
@@ -66,3 +67,17 @@ def test_imagenet_weights_from_a_local_file_and_without_network(phantoms, tmp_pa
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(InputError, match="set MODEL.WEIGHTS to a local file"):
         build_model(config(phantoms, tmp_path, "MODEL.PRETRAINED", "True"))
+
+
+def test_pooling_and_the_stride_of_features(phantoms, tmp_path):
+    import torch
+
+    from vindr_det.classification.model import build_model
+
+    plain, fine = (build_model(config(phantoms, tmp_path, *more)).eval() for more in (
+        (), ("MODEL.POOL", "max", "MODEL.OUTPUT_STRIDE", "16")))
+    image = torch.rand(1, 1, 64, 64)
+    assert plain.forward_features(image).shape[2:] == (2, 2)
+    features = fine.forward_features(image)
+    assert features.shape[2:] == (4, 4)
+    assert torch.allclose(fine(image), fine.fc(features.amax(dim=(2, 3))))

@@ -113,9 +113,9 @@ def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float
     unknown = set(predictions).difference(truth)
     if unknown:
         raise InputError(f"predictions for image {min(unknown)}, which the annotations lack")
-    ids = sorted(truth)
-    truths = Table.of([truth[i] if len(truth[i]) else no_finding() for i in ids])
-    found = Table.of([predictions.get(i, Predictions()) for i in ids])
+    ids, normal, nothing = sorted(truth), no_finding(), Predictions()
+    truths = Table.of([truth[i] if len(truth[i]) else normal for i in ids])
+    found = Table.of([predictions.get(i, nothing) for i in ids])
     found = found[np.argsort(-found.score, kind="stable")]
     d, g = pairs(found, truths, same_class=True)
     return Matched(ids, found, truths, _taken(len(found), d, g, paired_iou(found.box[d], truths.box[g]),
