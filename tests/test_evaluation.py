@@ -65,6 +65,8 @@ def test_requests_that_do_not_go_together(folder, tool):
         (["--annotations", g, "--by", "reader"], "expects a VinBigData .csv"),
         (["--annotations", folder / "t.csv", "--predictions", "p", "--by", "size"], "expects --meta"),
         (["--annotations", g, "--predictions", "p", "--bootstrap", -1], "--bootstrap -1"),
+        (["--annotations", folder / "t.csv", "--by", "reader", "--chance"], "--by reader with --chance"),
+        (["--annotations", g, "--predictions", "p", "--compare", "q", "--by", "size"], "--compare with --by"),
     ]:
         assert words in one_line(tool("evaluate.py", *options))
 

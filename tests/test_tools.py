@@ -40,7 +40,7 @@ def test_unknown_arguments_cost_one_line(tool):
     ("check_submission.py", ["no.csv"], "no.csv: no such file"),
     ("predict.py", ["--out", "."], ".: is a folder, expected a file to write"),
     ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no", "--gate", "no.json"],
-     "no.pth: no such file"),
+     "no.json: no such file"),
     ("fuse.py", ["--inputs", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("gate.py", ["fit", "--oof", "no.csv", "--predictions", "p", "--annotations", "g", "--out", "o"],
      "no.csv: no such file"),

@@ -105,5 +105,8 @@ def test_bad_input_is_told(folder, tool):
         read_tuned(folder / "x.json")
     turned = pd.read_csv(folder / "p.csv")
     write_csv(folder / "turned.csv", turned.assign(p_abnormal=1 - turned["p_abnormal"]))
+    write_csv(folder / "few.csv", turned.head(60))
+    with pytest.raises(InputError, match=r"few.csv: no probability for image i060 \(30 in all\)"):
+        read_inputs(Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "few.csv")))
     with pytest.raises(InputError, match="sign is swapped"):
         read_inputs(Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "turned.csv")))

@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     batch = (8 if best_device() == "cuda" else 1) if args.batch_size is None else args.batch_size
     if batch < 1:
         raise InputError(f"--batch-size {batch}: expected 1 or more")
+    gate = gate_fit.read(args.gate).gate if args.gate else None
+    if gate and gate.form != "none" and not args.classifier:
+        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
     weights = args.weights or [pipeline.best_weights(args.config)]
     images = args.images or pipeline.test_images(weights[0])
     engine = None if args.engine == "auto" else args.engine
@@ -59,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         predictors = [Augmented(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
-    gate = gate_fit.read(args.gate).gate if args.gate else None
-    if gate and gate.form != "none" and not args.classifier:
-        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
     if args.classifier:
         from vindr_det.classification.model import Classifier
 

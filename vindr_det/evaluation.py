@@ -1,5 +1,6 @@
 """What tools/evaluate.py is asked for, and its answers in text and numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,15 @@ class Request:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.predictions is None and (self.by != "reader" or self.compare):
+        if self.predictions is None and self.by != "reader":
             raise InputError("--predictions: missing; only --by reader goes without")
+        beside = {"--compare": self.compare, "--confusion": self.confusion is not None,
+                  "--chance": self.chance, "--bootstrap": self.bootstrap}
+        if self.by == "reader" and any(beside.values()):
+            raise InputError(f"--by reader with {_first(beside)}: expected one of the two")
+        apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance}
+        if self.compare and any(apart.values()):
+            raise InputError(f"--compare with {_first(apart)}: expected one of the two")
         if self.bootstrap < 0:
             raise InputError(f"--bootstrap {self.bootstrap}: expected 0 or more resamples")
         if self.by == "reader" and self.annotations.endswith(".json"):
@@ -42,6 +50,10 @@ class Request:
         if self.by == "size" and self.annotations.endswith((".csv", ".csv.gz")) and not self.meta:
             raise InputError(f"{self.annotations}: --by size expects --meta, or a COCO .json, which hold "
                              "the images' sizes")
+
+
+def _first(options: Mapping[str, object]) -> str:
+    return next(name for name, given in options.items() if given)
 
 
 def evaluate(request: Request) -> tuple[dict[str, Any], str]:

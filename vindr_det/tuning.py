@@ -130,6 +130,9 @@ def read_inputs(search: Search) -> Inputs:
         words = gating.read_words(search.oof)
         gating.check_sign({i: word.p_abnormal for i, word in words.items()},
                           {one.image_id: not one.normal for one in records}, search.oof)
+        missing = [one.image_id for one in records if one.image_id not in words]
+        if missing:
+            raise InputError(f"{search.oof}: no probability for image {missing[0]} ({len(missing)} in all)")
     half = assign_folds(label_matrix(records), 2, search.seed)
     halves = tuple([one for one, mine in zip(records, half, strict=True) if mine == part] for part in (0, 1))
     sizes = {one.image_id: (one.height, one.width) for one in records}
