@@ -9,6 +9,7 @@ from metric_cases import random_set
 from vindr_det.metrics import coco, coco_resampled, froc, vindr
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.matching import match
+from vindr_det.predictions import Predictions
 from vindr_det.records import Record, truth_of
 
 
@@ -61,3 +62,15 @@ def test_nothing_to_find_is_no_number():
     assert all(np.isnan(one).all() for one in ap.values())
     values = vindr.resampled(match({}, truth_of(empty), 0.4), bootstrap)
     assert np.isnan(values[:, :14]).all() and (values[:, 14] == 0).all()
+
+
+def test_of_equal_overlaps_the_last_truth_is_taken():
+    """As pycocotools: the first box lies between two truths; what it takes decides about the second box."""
+    truth = Predictions([[0, 0, 10, 10], [4, 0, 14, 10]], [1, 1], [3, 3])
+    found = {"a": Predictions([[2, 0, 12, 10], [0, 0, 10, 10]], [0.9, 0.8], [3, 3])}
+    records = [Record("a", "a.png", 20, 20, truth)]
+    matched = coco_resampled.match(found, records)
+    assert matched.correct[1].all()  # at IoU .5
+    once = Bootstrap(np.ones((1, 1), np.uint16), np.zeros(1, int))
+    assert coco_resampled.resampled(matched, once)["coco/AP50"][0] == pytest.approx(
+        coco.evaluate(found, records)["coco/AP50"])
