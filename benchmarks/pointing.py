@@ -104,7 +104,7 @@ def play(classifier: Classifier, out: Path) -> None:
     print(f"\npointing game: {hits.mean():.0%} of {TEST} phantoms, {hits[:50].mean():.0%} of the first 50; "
           f"{fixed_place(items):.0%} at the best fixed place")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
-        picture = explainer.sheet(with_boxes(image, boxes), [label])
+        picture = explainer.sheet(image, [label], boxes=boxes)
         cv2.imwrite(str(out / f"map{number:02d}.png"), picture)
 
 
@@ -115,13 +115,6 @@ def fixed_place(items: list[tuple[NDArray[np.uint8], NDArray[np.float64], int]])
         x0, y0, x1, y1 = (boxes[0] / np.tile(image.shape[::-1], 2) * 64).round().astype(int)
         votes[y0:y1, x0:x1] += 1
     return float(votes.max() / len(items))
-
-
-def with_boxes(image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.uint8]:
-    drawn = image.copy()
-    for x0, y0, x1, y1 in boxes.astype(int).tolist():
-        cv2.rectangle(drawn, (x0, y0), (x1, y1), 255, 1)
-    return drawn
 
 
 if __name__ == "__main__":

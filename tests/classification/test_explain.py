@@ -87,6 +87,19 @@ def test_every_kind_of_network_has_a_map(phantoms, name):
     assert not np.array_equal(*maps)
 
 
+def test_boxes_are_drawn_over_the_maps_and_not_under_them():
+    classifier = two_bright()
+    classifier.probabilities = lambda images: np.full((1, 1), 0.5)
+    explainer = explain.Explainer(classifier)
+    plain, boxed = (explainer.sheet(spot(30, 40), [0], side=160, boxes=boxes)
+                    for boxes in (None, np.array([[70.0, 100, 110, 150]])))
+    assert plain.shape == boxed.shape
+    changed = np.argwhere((plain != boxed).any(axis=2))
+    rows, columns = changed[:, 0] - 24, changed[:, 1] % (120 + 4)
+    edges = (np.isin(rows, (100, 150)) | np.isin(columns, (70, 110)))
+    assert edges.all() and len(changed) > 300
+
+
 def test_pictures_of_an_ensemble(phantoms, tmp_path, tool):
     train(classifier_config(phantoms, tmp_path / "out", "DATA.TARGET", "vindr15"), [0, 1])
     test = phantoms / "raw/test"

@@ -40,7 +40,8 @@ class Explainer:
         return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
     def sheet(
-        self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = 480
+        self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = 480,
+        boxes: NDArray[np.float64] | None = None,
     ) -> NDArray[np.uint8]:
         """The image and beside it an overlay a label, with its name and probability: (H, W, 3) BGR.
 
@@ -49,19 +50,22 @@ class Explainer:
             labels: positions among the columns; without any the ``top`` likeliest.
             top: how many.
             side: of each panel, pixels.
+            boxes: (M, 4) xyxy in the image's pixels, drawn over every panel; the models do not see them.
         """
         p = self.classifier.probabilities([image])[0]
         chosen = list(labels) or np.argsort(-p, kind="stable")[:top].tolist()
         factor = side / max(image.shape)
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
         gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-        panels = [_titled(gray, "image")]
+        drawn = np.zeros((0, 4)) if boxes is None else boxes * factor
+        panels = [_titled(_outlined(gray, drawn), "image")]
         for label in chosen:
             heat = cv2.resize(self.heat_map(image, label), size)
             colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
             strength = 0.6 * heat[..., None]
             mixed = (gray * (1 - strength) + colour * strength).astype(np.uint8)
-            panels.append(_titled(mixed, f"{self.classifier.columns[label]} {p[label]:.2f}"))
+            title = f"{self.classifier.columns[label]} {p[label]:.2f}"
+            panels.append(_titled(_outlined(mixed, drawn), title))
         return np.concatenate(panels, axis=1)
 
     def where_it_looks(self, image: NDArray[np.uint8], label: int) -> tuple[float, float]:
@@ -140,6 +144,13 @@ def _to_grid(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC"):
         return lambda out: out.permute(0, 3, 1, 2)
     return None
+
+
+def _outlined(picture: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.uint8]:
+    drawn = picture.copy()
+    for x0, y0, x1, y1 in boxes.round().astype(int).tolist():
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), (255, 255, 255), 1)
+    return drawn
 
 
 def _titled(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
