@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from ensemble_boxes import weighted_boxes_fusion
 
-from vindr_det.annotations import read_sizes
+from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.fusion import Fusion, fuse_all
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.submission import read_submission
@@ -53,7 +53,7 @@ def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]
     table = read_sizes(meta)
     files = [read_submission(path, table) for path in paths]
     return ([{i: found.findings() for i, found in one.items()} for one in files],
-            {i: (int(h), int(w)) for i, h, w in table.itertuples()})
+            shapes_of(table))
 
 
 def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det.annotations import read_sizes
+from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.boxes import to_unit
 from vindr_det.errors import InputError
 from vindr_det.fusion import CONFIDENCES, METHODS, Fusion, fuse, fuse_all
@@ -132,8 +132,7 @@ def test_golden_fusion_of_a_peers_two_models(data):
     expected = pd.read_csv(folder / "windeaves_result250_result300_0.25_0.0001.csv",
                            keep_default_na=False).set_index("image_id")["PredictionString"]
     assert len(expected) == 3000
-    shapes = {i: (int(h), int(w)) for i, h, w in sizes.itertuples()}
-    fused = fuse_all(models, shapes, Fusion(iou_thr=0.25, skip_box_thr=0.0001))
+    fused = fuse_all(models, shapes_of(sizes), Fusion(iou_thr=0.25, skip_box_thr=0.0001))
     boxes = 0
     for image_id, text in expected.items():
         found, golden = fused[image_id], np.array(text.split(), float).reshape(-1, 6)

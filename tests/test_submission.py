@@ -61,6 +61,7 @@ def test_a_good_file_has_no_faults(tmp_path):
     (HEADER + "a,14 1 0 0 5 5\nb,14 1 0 0 1 1\n", 2, "class 14 has the box 0 0 1 1"),
     (HEADER + "a,3 1 0 0 80 90\nb,14 1 0 0 1 1\n", 2, "leaves image a of width 50"),
     (HEADER + "a,14 1 0 0 1 1\na,14 1 0 0 1 1\nb,14 1 0 0 1 1\n", 3, "second row"),
+    (HEADER + "a,3 1.5 0 0 1 1\na,14 1 0 0 1 1\nb,14 1 0 0 1 1\n", 3, "second row"),
     (HEADER + "a,14 1 0 0 1 1\n", 0, "1 images have no row, the first is b"),
     (HEADER + "a,14 1 0 0 1 1\nb,14 1 0 0 1 1\nc,14 1 0 0 1 1\n", 4, "'c' is not in the sample"),
     (HEADER + "a,14 1 0 0 1 1,x\nb,14 1 0 0 1 1\n", 2, "3 columns"),

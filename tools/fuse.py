@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det import submission
-    from vindr_det.annotations import read_sizes
+    from vindr_det.annotations import read_sizes, shapes_of
     from vindr_det.files import require_writable
     from vindr_det.fusion import Fusion, fuse_all
     from vindr_det.tuning import read_tuned
 
     require_writable(args.out)
     table = read_sizes(args.meta)
-    sizes = {image_id: (int(height), int(width)) for image_id, height, width in table.itertuples()}
+    sizes = shapes_of(table)
     files = [submission.read_submission(path, table) for path in args.inputs]
     how = read_tuned(args.tuned) if args.tuned else Fusion(
         args.method, args.iou_thr, args.skip_box_thr, tuple(args.weights) if args.weights else None,

@@ -1,5 +1,6 @@
 """train.csv to checked readers' boxes, and those to one record an image."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,9 @@ EDGES = ("x_min", "y_min", "x_max", "y_max")
 # What other people call the two columns of a size table; the order of the columns never counts.
 _HEIGHT_NAMES = ("dim0", "height", "rows", "h")
 _WIDTH_NAMES = ("dim1", "width", "columns", "w")
+
+#: image id -> (height, width) of the original.
+Shapes = Mapping[str, tuple[int, int]]
 
 
 def read_sizes(path: str | Path) -> pd.DataFrame:
@@ -115,6 +119,11 @@ def _check_inside(path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame) ->
                   f"box {frame[list(EDGES)].iloc[i].tolist()} leaves image "
                   f"{frame['image_id'].iloc[i]} of width {width.iloc[i]} and height "
                   f"{height.iloc[i]}")
+
+
+def shapes_of(sizes: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """A table of :func:`read_sizes` as image id -> (height, width)."""
+    return {i: (int(height), int(width)) for i, height, width in sizes.itertuples()}
 
 
 def furthest_corners(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vindr_det import boxes as box_ops
-from vindr_det.annotations import read_sizes
+from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.config import load_config, requested_engine
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import load_checkpoint
@@ -154,7 +154,7 @@ def original_sizes(
     missing = [image_id for image_id in ids if image_id not in table.index]
     if missing:
         raise InputError(f"{source}: image {missing[0]} has no size ({len(missing)} in all)")
-    return {i: (int(h), int(w)) for i, h, w in table.itertuples()}
+    return shapes_of(table)
 
 
 def _read_ahead(

@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det import __version__, gating, scoring
-from vindr_det.annotations import read_sizes
+from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.errors import InputError
 from vindr_det.files import existing_file, read_json, write_csv, write_json
@@ -137,7 +137,7 @@ def read_inputs(search: Search) -> Inputs:
     halves = tuple([one for one, mine in zip(records, half, strict=True) if mine == part] for part in (0, 1))
     sizes = {one.image_id: (one.height, one.width) for one in records}
     if search.meta:
-        sizes = {i: (int(h), int(w)) for i, h, w in read_sizes(search.meta).itertuples()}
+        sizes = shapes_of(read_sizes(search.meta))
     return Inputs(files, sizes, words, (halves[0], halves[1]))
 
 

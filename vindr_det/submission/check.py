@@ -3,13 +3,14 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from vindr_det.annotations import Shapes, shapes_of
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.errors import InputError
 from vindr_det.files import read_text
@@ -20,9 +21,6 @@ NO_FINDING_STRING = "14 1 0 0 1 1"
 #: With at least so many images with boxes, boxes that never reach the images' far half are
 #: taken for boxes of a smaller copy of the images.
 _ENOUGH_IMAGES = 20
-
-#: image id -> (height, width).
-Shapes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,10 @@ def parse_submission(
         InputError: the file is missing or is not text.
     """
     text, rows = read_rows(path)
-    return check_rows(text, rows, sample_ids, sizes)
+    result = check_rows(rows, sample_ids, sizes)
+    if text and not text.endswith("\n"):
+        result.faults.insert(0, Fault(0, "no newline at the end of the file", error=False))
+    return result
 
 
 def read_rows(path: str | Path) -> tuple[str, list[list[str]]]:
@@ -85,13 +86,11 @@ def read_rows(path: str | Path) -> tuple[str, list[list[str]]]:
 
 
 def check_rows(
-    text: str, rows: list[list[str]], sample_ids: Sequence[str] | None, sizes: pd.DataFrame | None
+    rows: list[list[str]], sample_ids: Sequence[str] | None, sizes: pd.DataFrame | None
 ) -> ParsedSubmission:
-    """:func:`parse_submission` of what is read already."""
+    """:func:`parse_submission` of what is read already, the header first."""
     result = ParsedSubmission()
-    shapes = None if sizes is None else {i: (h, w) for i, h, w in sizes.itertuples()}
-    if text and not text.endswith("\n"):
-        result.faults.append(Fault(0, "no newline at the end of the file", error=False))
+    shapes = None if sizes is None else shapes_of(sizes)
     if not rows:
         result.faults.append(Fault(0, f"the file is empty, expected a header {','.join(HEADER)}"))
         return result
@@ -100,6 +99,7 @@ def check_rows(
             Fault(1, f"header {','.join(rows[0])!r}, expected {','.join(HEADER)!r}"))
     for number, row in enumerate(rows[1:], start=2):
         _parse_row(result, number, row, shapes)
+    _check_repeats(result, rows)
     if sample_ids is not None:
         _check_ids(result, rows, sample_ids)
     if shapes is not None:
@@ -117,12 +117,19 @@ def _parse_row(
     image_id, text = row
     faults: list[Fault] = []
     predictions = _parse_string(number, text, faults)
-    if image_id in result.predictions:
-        faults.append(Fault(number, f"image_id {image_id} has a second row"))
     _check_inside(number, image_id, predictions, sizes, faults)
     result.faults += faults
     if not any(fault.error for fault in faults):
-        result.predictions[image_id] = predictions
+        result.predictions.setdefault(image_id, predictions)
+
+
+def _check_repeats(result: ParsedSubmission, rows: list[list[str]]) -> None:
+    """An image's second row, also where its first one is faulty."""
+    seen = set()
+    for number, row in enumerate(rows[1:], start=2):
+        if row and row[0] in seen:
+            result.faults.append(Fault(number, f"image_id {row[0]} has a second row"))
+        seen.update(row[:1])
 
 
 def _parse_string(number: int, text: str, faults: list[Fault]) -> Predictions:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vindr_det.annotations import Shapes, shapes_of
 from vindr_det.categories import NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.submission.check import (
     HEADER,
@@ -54,17 +55,14 @@ def mend(
     text, rows = read_rows(path)
     changes = [] if not text or text.endswith("\n") else [_change(0, "a newline at the end")]
     body = _header(rows, sample_ids or (), changes)
-    body = [(number, _row(number, row, sizes, changes)) for number, row in body]
+    shapes = {} if sizes is None else shapes_of(sizes)
+    body = [(number, _row(number, row, shapes, changes)) for number, row in body]
     body = _once(body, changes)
     body = _ordered(body, sample_ids, changes)
+    mended = [list(HEADER), *(row for _, row in body)] if rows else []
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if rows:
-        writer.writerow(HEADER)
-    writer.writerows(row for _, row in body)
-    mended = buffer.getvalue()
-    left = check_rows(mended, list(csv.reader(io.StringIO(mended))), sample_ids, sizes)
-    return Mended(mended, changes, left)
+    csv.writer(buffer, lineterminator="\n").writerows(mended)
+    return Mended(buffer.getvalue(), changes, check_rows(mended, sample_ids, sizes))
 
 
 def _change(row: int, what: str) -> Fault:
@@ -89,7 +87,7 @@ def _header(rows: list[list[str]], sample_ids: Sequence[str], changes: list[Faul
     return list(enumerate(rows, start=1))
 
 
-def _row(number: int, row: list[str], sizes: pd.DataFrame | None, changes: list[Fault]) -> list[str]:
+def _row(number: int, row: list[str], shapes: Shapes, changes: list[Fault]) -> list[str]:
     """The row with what is certain about its string put right."""
     if len(row) != 2:
         return row
@@ -101,9 +99,8 @@ def _row(number: int, row: list[str], sizes: pd.DataFrame | None, changes: list[
         return row
     groups = [tokens[start:start + 6] for start in range(0, len(tokens), 6)]
     kept = _distinct(number, groups, changes)
-    if sizes is not None and image_id in sizes.index:
-        height, width = (float(value) for value in sizes.loc[image_id, ["height", "width"]])
-        kept = _clipped(number, kept, height, width, changes)
+    if image_id in shapes:
+        kept = _clipped(number, kept, shapes[image_id], changes)
     kept = [_whole_image(number, group, changes) for group in kept]
     return [image_id, " ".join(token for group in kept for token in group) or NO_FINDING_STRING]
 
@@ -122,9 +119,9 @@ def _distinct(number: int, groups: list[list[str]], changes: list[Fault]) -> lis
 
 
 def _clipped(
-    number: int, groups: list[list[str]], height: float, width: float, changes: list[Fault]
+    number: int, groups: list[list[str]], size: tuple[int, int], changes: list[Fault]
 ) -> list[list[str]]:
-    kept, cut, gone = [], 0, 0
+    (height, width), kept, cut, gone = size, [], 0, 0
     for group in groups:
         edges = np.array(group[2:], dtype=float)
         inside = np.clip(edges, 0, [width, height, width, height])

@@ -53,7 +53,7 @@ def write_submission(
     writer.writerow(HEADER)
     rows = [[i, format_predictions(predictions.get(i, Predictions()))] for i in ids]
     writer.writerows(rows)
-    checked = check_rows(buffer.getvalue(), [list(HEADER), *rows], ids, sizes)
+    checked = check_rows([list(HEADER), *rows], ids, sizes)
     for fault in checked.faults:
         if fault.error:
             raise InputError(f"{path}: not written; {str(fault).removeprefix('error: ')}")
