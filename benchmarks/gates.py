@@ -19,11 +19,7 @@ from tabulate import tabulate
 
 from vindr_det.files import read_json
 from vindr_det.gating import Gate, read_words
-from vindr_det.metrics import vindr
-from vindr_det.metrics.bootstrap import interval
-from vindr_det.metrics.matching import match
-from vindr_det.records import truth_of
-from vindr_det.scoring import images_resampled, read_truth
+from vindr_det.scoring import Difference, images_resampled, mean_ap, read_truth
 from vindr_det.submission import read_submission
 
 
@@ -101,17 +97,13 @@ def held_out(out: Path, test: Path) -> None:
     words, boxes = read_words(test), read_submission(out / "test.csv")
     records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda one: one.image_id)
     bootstrap = images_resampled(records, 1000)
-    scores, drawn = {}, {}
-    for form, found in fitted["forms"].items():
-        matched = match(Gate(**found["gate"]).apply(boxes, words), truth_of(records), vindr.IOU_THRESHOLD)
-        scores[form] = vindr.score(matched).mean_ap
-        drawn[form] = vindr.mean_over_classes(vindr.resampled(matched, bootstrap))
+    scored = {form: mean_ap(Gate(**found["gate"]).apply(boxes, words), records, bootstrap)
+              for form, found in fitted["forms"].items()}
     rows = []
-    for form, value in scores.items():
-        low, high = interval(drawn[form] - drawn["none"])
-        chosen = "chosen" if form == fitted["gate"]["form"] else ""
-        rows.append([form, f"{value:.4f}", f"{value - scores['none']:+.4f}", f"[{low:+.4f}, {high:+.4f}]",
-                     chosen])
+    for form, value in scored.items():
+        gain = Difference.of(value, scored["none"]).gain
+        rows.append([form, f"{value.value:.4f}", f"{gain.value:+.4f}", f"[{gain.low:+.4f}, {gain.high:+.4f}]",
+                     "chosen" if form == fitted["gate"]["form"] else ""])
     print(f"\n{len(records)} held-out images\n")
     print(tabulate(rows, ["form", "mAP40", "over none", "95 %", ""], disable_numparse=True))
 

@@ -71,6 +71,13 @@ def test_requests_that_do_not_go_together(folder, tool):
         assert words in one_line(tool("evaluate.py", *options))
 
 
+def test_annotations_of_nothing_are_refused(folder, tool):
+    write_json(folder / "empty.json", to_coco([]))
+    line = one_line(tool("evaluate.py", "--predictions", folder / "plain.csv", "--annotations",
+                         folder / "empty.json", "--bootstrap", 10))
+    assert "empty.json: holds no image" in line
+
+
 def test_sizes_are_shares_of_the_image():
     """Three boxes of .1, 1 and 16 % on images of any shape: only the large one is found."""
     sides = {"a": 0.03, "b": 0.1, "c": 0.4}

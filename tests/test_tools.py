@@ -169,3 +169,29 @@ def test_visualize_shows_the_augmentation(tool, phantoms, tmp_path):
     cells = np.split(grid[:300], 6, axis=1)
     assert all((cell[..., 1].astype(int) - cell[..., 0] > 80).any() for cell in cells)  # green boxes
     assert sum(not np.array_equal(cells[0], cell) for cell in cells[1:]) >= 3
+
+
+def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
+    """A gate that lets no image through; one that needs no classifier; one that has none."""
+    from dataclasses import asdict
+
+    from conftest import classifier_config
+
+    from vindr_det.classification.train import train
+    from vindr_det.files import write_json
+    from vindr_det.gating import Gate
+    from vindr_det.submission import read_submission
+
+    train(classifier_config(phantoms, tmp_path / "classifier"), [0])
+    for name, gate in (("shut", Gate("hard", 1.0, 1.0)), ("none", Gate("none"))):
+        write_json(tmp_path / f"{name}.json", {"gate": asdict(gate), "images": []})
+    base = ["--weights", trained("torchvision") / "model_final.pth", "--images", phantoms / "raw/test"]
+    shut = [*base, "--gate", tmp_path / "shut.json", "--out", tmp_path / "s.csv"]
+    assert "a gate of form hard expects --classifier" in one_line(tool("predict.py", *shut))
+    run = tool("predict.py", *shut, "--classifier", tmp_path / "classifier")
+    assert run.returncode == 0, run.stderr
+    assert all(found.labels.tolist() == [14] for found in read_submission(tmp_path / "s.csv").values())
+    run = tool("predict.py", *base, "--gate", tmp_path / "none.json", "--out", tmp_path / "n.csv")
+    assert run.returncode == 0, run.stderr
+    assert tool("predict.py", *base, "--out", tmp_path / "p.csv").returncode == 0
+    assert (tmp_path / "n.csv").read_text() == (tmp_path / "p.csv").read_text()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Boxes = NDArray[np.float64]
+Box = tuple[float, float, float, float]
 
 
 def as_boxes(boxes: ArrayLike) -> Boxes:
@@ -74,3 +75,20 @@ def iou_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     intersection = sides[..., 0] * sides[..., 1]
     union = area(a)[:, None] + area(b)[None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
+    """IoU (P,) of a[i] with b[i], (P, 4) xyxy each, none of them empty."""
+    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
+    intersection = sides[:, 0] * sides[:, 1]
+    return intersection / (area(a) + area(b) - intersection)
+
+
+def iou(a: Box, b: Box) -> float:
+    """IoU of two xyxy boxes as plain numbers: for few boxes arrays cost more than what is computed."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vindr_det.boxes import Box, iou
 from vindr_det.errors import InputError
-from vindr_det.iou import Box, iou
 from vindr_det.predictions import Predictions
 
 FUSIONS = ("wbf", "nms", "none")

@@ -64,6 +64,8 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
     """
     predictions = read_submission(request.predictions) if request.predictions else None
     records = scoring.read_truth(request.annotations, request.meta)
+    if not records:
+        raise InputError(f"{request.annotations}: holds no image")
     if request.by == "reader":
         return _by_reader(request, predictions, records)
     assert predictions is not None
@@ -79,8 +81,9 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
     if request.bootstrap:
         metrics |= scoring.intervals(predictions, records, request.bootstrap, request.seed)
     if request.chance:
-        dealt = scoring.score(scoring.dealt_anew(predictions, request.seed), records)
-        metrics |= {f"chance/{key}": dealt[key] for key in (scoring.MEAN_AP, "coco/AP")}
+        dealt = scoring.dealt_anew(predictions, request.seed)
+        metrics |= {f"chance/{scoring.MEAN_AP}": vindr.evaluate(dealt, truth_of(records)).mean_ap,
+                    "chance/coco/AP": coco.evaluate(dealt, records)["coco/AP"]}
     texts.append(scoring.table(metrics, predictions, records))
     if request.confusion is not None:
         matrix = errors.confusion(match(predictions, truth_of(records), vindr.IOU_THRESHOLD),

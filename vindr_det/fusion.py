@@ -126,10 +126,9 @@ def fuse_all(
         unknown = one.keys() - sizes.keys()
         if unknown:
             raise InputError(f"image {min(unknown)} has no size, expected one for each image")
-    boxes = sum(len(p) for one in predictions for p in one.values())
-    if workers == 1 or boxes < _MANY_BOXES:
-        return dict(_chunk(how, list(_jobs(predictions, sizes))))
     jobs = list(_jobs(predictions, sizes))
+    if workers == 1 or sum(len(p) for one in predictions for p in one.values()) < _MANY_BOXES:
+        return dict(_chunk(how, jobs))
     chunks = [jobs[start:start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     result: dict[str, Predictions] = {}
     with process_pool(workers, len(chunks)) as pool, tqdm(total=len(jobs), desc="fuse", unit="image",

@@ -6,7 +6,6 @@ best on all images.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -23,8 +22,8 @@ from vindr_det.errors import InputError
 from vindr_det.files import existing_file, read_csv, read_json, write_json
 from vindr_det.gating import FORMS, Gate, Word, check_sign
 from vindr_det.metrics import vindr
-from vindr_det.metrics.bootstrap import Measured, interval
-from vindr_det.metrics.matching import match
+from vindr_det.metrics.bootstrap import Measured
+from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record, truth_of
 
@@ -48,7 +47,7 @@ class FormScore:
         gate: best on all images.
         score: vindr/mAP40 of all folds, each gated with the parameters of the others.
         gain: over no classifier, with the paired interval.
-        wins: share of resamples in which it beats no classifier.
+        wins: share of resamples in which it beats no classifier; equal ones count half.
     """
 
     gate: Gate
@@ -150,7 +149,7 @@ def _held_out(
     scores = []
     for gate in gates:
         matched = match(gate.apply(boxes, words), truth_of(records), vindr.IOU_THRESHOLD)
-        scores.append(vindr.mean_over_classes(vindr.average_precisions(matched, weights)))
+        scores.append(mean_over_classes(vindr.average_precisions(matched, weights)))
     best = np.nan_to_num(np.array(scores)).argmax(axis=0)  # (1 + folds)
     gated: dict[str, Predictions] = {}
     for name, at in zip(names, best[1:], strict=True):
@@ -164,16 +163,11 @@ def _compared(
     held_out: Mapping[str, tuple[Gate, PredictionSet]], records: Sequence[Record], resamples: int
 ) -> dict[str, FormScore]:
     bootstrap = scoring.images_resampled(records, resamples)
-    score, drawn = {}, {}
-    for form, (_, gated) in held_out.items():
-        matched = match(gated, truth_of(records), vindr.IOU_THRESHOLD)
-        score[form] = vindr.score(matched).mean_ap
-        drawn[form] = vindr.mean_over_classes(vindr.resampled(matched, bootstrap))
+    scored = {form: scoring.mean_ap(gated, records, bootstrap) for form, (_, gated) in held_out.items()}
     result = {}
     for form, (gate, _) in held_out.items():
-        gain = drawn[form] - drawn["none"]
-        measured = Measured(score[form] - score["none"], *interval(gain))
-        result[form] = FormScore(gate, score[form], measured, float((gain > 0).mean()))
+        found = scoring.Difference.of(scored[form], scored["none"])
+        result[form] = FormScore(gate, found.a, found.gain, found.wins)
     return result
 
 
@@ -223,5 +217,5 @@ def read(path: str | Path) -> SavedGate:
     data: Any = read_json(path)
     try:
         return SavedGate(Gate(**data["gate"]), frozenset(data["images"]))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error

@@ -134,8 +134,8 @@ def read_words(
     Raises:
         InputError: as there; or a probability of a finding is not in [0, 1].
     """
-    p_abnormal = read_probabilities(path, column, says)
-    frame = read_csv(path, dtype={"image_id": str})
+    frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    p_abnormal = _probabilities(path, frame, column, says)
     names = [column_of(name) for name in FINDINGS]
     if not set(names) <= set(frame.columns):
         return {image_id: Word(p) for image_id, p in p_abnormal.items()}
@@ -163,7 +163,12 @@ def read_probabilities(
     Raises:
         InputError: a column is missing, an image is repeated, or a value is not in [0, 1].
     """
-    frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    return _probabilities(path, read_csv(path, ["image_id"], dtype={"image_id": str}), column, says)
+
+
+def _probabilities(
+    path: str | Path, frame: pd.DataFrame, column: str | None, says: str
+) -> dict[str, float]:
     if column is None:
         column = says = next((name for name in SIGNS if name in frame), P_ABNORMAL)
     if says not in SIGNS:

@@ -14,13 +14,11 @@ from vindr_det.annotations import furthest_corners, read_annotations, read_sizes
 from vindr_det.categories import CLASS_NAMES, FINDINGS
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
-from vindr_det.metrics import coco, coco_resampled, errors, froc, vindr
-from vindr_det.metrics.bootstrap import Bootstrap, Measured, interval
-from vindr_det.metrics.matching import match
+from vindr_det.metrics import coco, coco_resampled, errors, froc, localisation, vindr
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured, interval
+from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
-
-Floats = NDArray[np.float64]
 
 MEAN_AP = "vindr/mAP40"
 
@@ -50,7 +48,8 @@ def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, fl
     matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
     return (vindr.score(matched).as_metrics() | coco.evaluate(predictions, records)
             | froc.as_metrics(froc.sensitivities(matched)[0])
-            | errors.as_metrics(errors.kinds(matched), errors.localisation(matched)[0]))
+            | localisation.as_metrics(localisation.accuracies(matched))
+            | errors.as_metrics(errors.kinds(matched)))
 
 
 def resampled(
@@ -66,15 +65,14 @@ def resampled(
     ordered = sorted(records, key=lambda record: record.image_id)
     matched = match(predictions, truth_of(ordered), vindr.IOU_THRESHOLD)
     ap = vindr.resampled(matched, bootstrap)
-    found = {MEAN_AP: vindr.mean_over_classes(ap)}
+    found = {MEAN_AP: mean_over_classes(ap)}
     found |= {f"vindr/AP40/{name}": ap[:, at] for at, name in enumerate(CLASS_NAMES)}
     found |= coco_resampled.resampled(coco_resampled.match(predictions, ordered), bootstrap)
     means = froc.resampled(matched, bootstrap)
     found |= {f"froc/sensitivity@{point:g}": means[:, at] for at, point in enumerate(froc.POINTS)}
-    placed = np.concatenate([froc.mean_over_findings(errors.localisation(matched, part))
-                             for part in bootstrap.parts()])
+    placed = localisation.resampled(matched, bootstrap)
     return found | {f"localisation/accuracy@{iou:g}": placed[:, at]
-                    for at, iou in enumerate(errors.LOCALISATION_IOUS)}
+                    for at, iou in enumerate(localisation.IOUS)}
 
 
 def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
@@ -88,6 +86,27 @@ def intervals(
     """``<metric>/ci95``: [low, high] of :func:`resampled`."""
     values = resampled(predictions, records, images_resampled(records, count, seed))
     return {f"{name}/ci95": list(interval(one)) for name, one in values.items() if not np.isnan(one).all()}
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric of one prediction file.
+
+    Attributes:
+        value: on the images as they are.
+        drawn: (R,) on resamples of them.
+    """
+
+    value: float
+    drawn: Floats
+
+
+def mean_ap(
+    predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
+) -> Resampled:
+    """vindr/mAP40 alone; the bootstrap as for :func:`resampled`."""
+    matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    return Resampled(vindr.score(matched).mean_ap, mean_over_classes(vindr.resampled(matched, bootstrap)))
 
 
 @dataclass(frozen=True)
@@ -106,24 +125,25 @@ class Difference:
     gain: Measured
     wins: float
 
+    @classmethod
+    def of(cls, a: Resampled, b: Resampled) -> "Difference":
+        """Of two files on the same resamples; those in which there is nothing to measure do not count."""
+        gain = a.drawn - b.drawn
+        gain = gain[~np.isnan(gain)]
+        wins = float((gain > 0).mean() + (gain == 0).mean() / 2)
+        return cls(a.value, b.value, Measured(a.value - b.value, *interval(gain)), wins)
+
 
 def compare(
     a: PredictionSet, b: PredictionSet, records: Sequence[Record], count: int = 1000, seed: int = 0
 ) -> dict[str, Difference]:
     """Paired bootstrap of two prediction files; metrics that neither has are left out."""
     bootstrap = images_resampled(records, count, seed)
-    values_a, values_b = (resampled(one, records, bootstrap) for one in (a, b))
+    drawn_a, drawn_b = (resampled(one, records, bootstrap) for one in (a, b))
     score_a, score_b = (score(one, records) for one in (a, b))
-    result = {}
-    for name in values_a:
-        gain = values_a[name] - values_b[name]
-        if np.isnan(gain).all():
-            continue
-        kept = gain[~np.isnan(gain)]
-        wins = float((kept > 0).mean() + (kept == 0).mean() / 2)
-        measured = Measured(score_a[name] - score_b[name], *interval(kept))
-        result[name] = Difference(score_a[name], score_b[name], measured, wins)
-    return result
+    measured = [name for name in drawn_a if not np.isnan(drawn_a[name] - drawn_b[name]).all()]
+    return {name: Difference.of(Resampled(score_a[name], drawn_a[name]),
+                                Resampled(score_b[name], drawn_b[name])) for name in measured}
 
 
 def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:

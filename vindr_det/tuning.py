@@ -26,8 +26,7 @@ from vindr_det.folds import assign_folds, label_matrix
 from vindr_det.fusion import METHODS, Fusion, fuse_all
 from vindr_det.gating import Gate, Word
 from vindr_det.metrics import vindr
-from vindr_det.metrics.bootstrap import Measured, interval
-from vindr_det.metrics.matching import match
+from vindr_det.metrics.bootstrap import Measured
 from vindr_det.parallel import process_pool
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record, truth_of
@@ -37,7 +36,7 @@ _TRIALS_A_JOB = 4
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched over; hashable, so that a process reads the files once.
+    """What is searched over.
 
     Attributes:
         predictions: submissions on the validation images, one a model.
@@ -54,9 +53,8 @@ class Search:
     oof: str | None = None
     seed: int = 0
 
-    @property
-    def name(self) -> str:
-        """Tells searches over other files, or other contents, apart."""
+    def fingerprint(self) -> str:
+        """Tells searches over other files, or other contents, apart; reads them all."""
         digest = hashlib.sha256(str(self.seed).encode())
         for path in (*self.predictions, self.annotations, self.meta, self.oof):
             digest.update(existing_file(path).read_bytes() if path else b"-")
@@ -110,7 +108,6 @@ class Inputs:
         return vindr.evaluate(self.processed(settings, half), truth_of(self.halves[half])).mean_ap
 
 
-@lru_cache(maxsize=1)
 def read_inputs(search: Search) -> Inputs:
     """Read the files and deal the images.
 
@@ -139,6 +136,12 @@ def read_inputs(search: Search) -> Inputs:
     if search.meta:
         sizes = shapes_of(read_sizes(search.meta))
     return Inputs(files, sizes, words, (halves[0], halves[1]))
+
+
+@lru_cache(maxsize=1)
+def _inputs_once(search: Search, name: str) -> Inputs:
+    """:func:`read_inputs`, once a process for the contents that ``name`` stands for."""
+    return read_inputs(search)
 
 
 def defaults(search: Search) -> Settings:
@@ -212,27 +215,28 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, res
     Raises:
         InputError: a faulty file, or Optuna is not installed.
     """
-    inputs = read_inputs(search)
+    name = search.fingerprint()
+    inputs = _inputs_once(search, name)
     journal = out.with_suffix(".journal")
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = len(_finished(_study(search, journal)))
+    done = len(_finished(_study(name, journal)))
     missing = trials - done
     jobs = [(done + start, min(_TRIALS_A_JOB, missing - start)) for start in range(0, missing, _TRIALS_A_JOB)]
     with tqdm(total=trials, initial=trials - max(missing, 0), desc="tune", unit="trial", disable=None) as bar:
         if workers == 1 or len(jobs) < 2:
             for job in jobs:
-                bar.update(_run(search, journal, job))
+                bar.update(_run(search, name, journal, job))
         else:
             with process_pool(workers, len(jobs)) as pool:
-                for count in pool.map(partial(_run, search, journal), jobs):
+                for count in pool.map(partial(_run, search, name, journal), jobs):
                     bar.update(count)
-    tuned = _held_against_defaults(search, inputs, _study(search, journal), resamples)
+    tuned = _held_against_defaults(search, inputs, _study(name, journal), resamples)
     write_csv(out.with_suffix(".trials.csv"), tuned.trials)
     save(out, search, tuned)
     return tuned
 
 
-def _study(search: Search, journal: Path) -> Any:
+def _study(name: str, journal: Path) -> Any:
     try:
         import optuna
         from optuna.storages import JournalStorage
@@ -241,7 +245,7 @@ def _study(search: Search, journal: Path) -> Any:
         raise InputError("the package optuna is not installed; pip install 'vindr_det[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(study_name=search.name, storage=storage, direction="maximize",
+    return optuna.create_study(study_name=name, storage=storage, direction="maximize",
                                load_if_exists=True)
 
 
@@ -249,11 +253,11 @@ def _finished(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
-def _run(search: Search, journal: Path, job: tuple[int, int]) -> int:
+def _run(search: Search, name: str, journal: Path, job: tuple[int, int]) -> int:
     """Some trials (number of the first, count), in this process; the journal is shared with all others."""
     import optuna
 
-    inputs, study = read_inputs(search), _study(search, journal)
+    inputs, study = _inputs_once(search, name), _study(name, journal)
     first, count = job
     # With the same seed each process, and each resume, would try the same points.
     study.sampler = optuna.samplers.TPESampler(seed=search.seed * 10_000 + first, constant_liar=True)
@@ -273,13 +277,11 @@ def _held_against_defaults(search: Search, inputs: Inputs, study: Any, resamples
     settings = base
     if _finished(study) and study.best_value > inputs.score(base, 0):
         settings = suggest(FixedTrial(study.best_params), search, inputs.tells_findings)
-    truth = truth_of(inputs.halves[1])
     bootstrap = scoring.images_resampled(inputs.halves[1], resamples, search.seed)
-    matches = [match(inputs.processed(one, 1), truth, vindr.IOU_THRESHOLD) for one in (base, settings)]
-    default, tuned = (vindr.score(one).mean_ap for one in matches)
-    before, after = (vindr.mean_over_classes(vindr.resampled(one, bootstrap)) for one in matches)
+    found = scoring.Difference.of(*(scoring.mean_ap(inputs.processed(one, 1), inputs.halves[1], bootstrap)
+                                    for one in (settings, base)))
     images = sorted(one.image_id for half in inputs.halves for one in half)
-    return Tuned(settings, default, tuned, Measured(tuned - default, *interval(after - before)),
+    return Tuned(settings, found.b, found.a, found.gain,
                  study.trials_dataframe(attrs=("number", "value", "params", "duration", "state")), images)
 
 

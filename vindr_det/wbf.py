@@ -12,7 +12,7 @@ from struct import Struct
 
 import numpy as np
 
-from vindr_det.iou import Box, iou
+from vindr_det.boxes import Box, iou
 
 _ONE, _FOUR = Struct("f"), Struct("4f")
 

@@ -69,6 +69,16 @@ def test_imagenet_weights_from_a_local_file_and_without_network(phantoms, tmp_pa
         build_model(config(phantoms, tmp_path, "MODEL.PRETRAINED", "True"))
 
 
+def test_a_classifier_of_findings_tells_a_gate_all_it_knows(phantoms, tmp_path):
+    train(config(phantoms, tmp_path, "DATA.TARGET", "vindr15"), [1])
+    classifier = Classifier(tmp_path)
+    image = read_image(next((phantoms / "raw/test").iterdir())).pixels
+    values = dict(zip(classifier.columns, classifier.probabilities([image])[0], strict=True))
+    word = classifier(image)
+    assert word.p_abnormal == pytest.approx(1 - values["p_no_finding"])
+    assert word.findings[10] == pytest.approx(values["p_pleural_effusion"]) and word.findings.shape == (14,)
+
+
 def test_pooling_and_the_stride_of_features(phantoms, tmp_path):
     import torch
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from metric_cases import BOX, FAR, P, T, random_case
 
-from vindr_det.metrics import errors, vindr
+from vindr_det.metrics import errors, localisation, vindr
+from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.matching import match
 from vindr_det.predictions import no_finding
 
@@ -68,10 +69,10 @@ def test_localisation_by_hand():
     truth = {"a": T((3, *BOX)), "b": T((3, *BOX)), "c": T((3, *BOX)), "d": T()}
     said = {"a": P((3, 0.9, 0, 0, 10, 4), (3, 0.8, *BOX)),  # the best-scored one counts: .4
             "b": P((3, 0.2, *BOX)), "d": P((3, 0.9, *BOX))}
-    accuracy = errors.localisation(match(said, truth, 0.4))[0]
+    matched = match(said, truth, 0.4)
+    accuracy = localisation.accuracies(matched)
     assert accuracy[3].tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
     assert np.isnan(accuracy[4]).all()
-    twice = errors.localisation(match(said, truth, 0.4), np.array([[2.0, 1, 0, 5]]))[0]
-    assert twice[3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
-    metrics = errors.as_metrics(errors.kinds(match(said, truth, 0.4)), accuracy)
-    assert metrics["localisation/accuracy@0.5"] == pytest.approx(1 / 3)
+    twice = localisation.resampled(matched, Bootstrap(np.array([[2, 1, 0, 5]], np.uint16), np.arange(4)))
+    assert twice[0].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
+    assert localisation.as_metrics(accuracy)["localisation/accuracy@0.5"] == pytest.approx(1 / 3)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from vindr_det.gating import without_classifier
 from vindr_det.metrics import coco, vindr
-from vindr_det.predictions import PredictionSet, no_finding
+from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 
 
@@ -13,9 +14,6 @@ def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) ->
     A detector never says "no finding" by itself; 1 - the highest box score stands in for it, so
     that the fifteenth class counts as it does in the competition.
     """
-    gated = {
-        image_id: found + no_finding(1 - found.scores.max(initial=0.0))
-        for image_id, found in predictions.items()
-    }
+    gated = without_classifier(predictions)
     scores = vindr.evaluate(gated, truth_of(records)).as_metrics()
     return scores | coco.evaluate(predictions, records)

@@ -31,7 +31,7 @@ _AT = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
 SIZES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 0.006), "medium": (0.006, 0.025), "large": (0.025, 1.01)}
 #: Detections of one image and class that count, and the area that all have, as in COCO.
-_MOST, _ANY_AREA = 100, [0.0, 1e10]
+MOST, _ANY_AREA = 100, [0.0, 1e10]
 #: Side of the square into which images are stretched to compare shares; overlaps do not change.
 _SIDE = 1000.0
 
@@ -105,7 +105,7 @@ def _precision(
         found = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
         evaluation = COCOeval_faster(COCO(truth), found, "bbox", print_function=lambda *_: None)
         params = evaluation.params
-        params.iouThrs, params.maxDets = THRESHOLDS, [_MOST]
+        params.iouThrs, params.maxDets = THRESHOLDS, [MOST]
         params.areaRng = areas or [_ANY_AREA]
         params.areaRngLbl = list(SIZES) if areas else ["all"]
         evaluation.evaluate()

@@ -15,14 +15,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from vindr_det import boxes as box_ops
 from vindr_det.categories import FINDINGS
-from vindr_det.metrics.bootstrap import Bootstrap
-from vindr_det.metrics.coco import NAMES, THRESHOLDS, summary
-from vindr_det.metrics.matching import NUM_CLASSES, Floats, Ints, Table, paired_iou, pairs
+from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.coco import MOST, NAMES, THRESHOLDS, summary
+from vindr_det.metrics.matching import NUM_CLASSES, Ints, Table, pairs
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record
 
-_MOST = 100
 _RECALLS = np.linspace(0, 1, 101)
 
 
@@ -54,7 +54,7 @@ def match(predictions: PredictionSet, records: Sequence[Record]) -> CocoMatched:
     found = Table.of([predictions.get(record.image_id, Predictions()).findings() for record in records])
     found = found[np.lexsort((-found.score, found.label, found.image))]
     place = _place_in_group(found.image * NUM_CLASSES + found.label)
-    found, place = found[place < _MOST], place[place < _MOST]
+    found, place = found[place < MOST], place[place < MOST]
     correct = _greedy(found, truths, place)
     # As pycocotools merges images: by score, equals by image.
     order = np.argsort(-found.score, kind="stable")
@@ -74,9 +74,9 @@ def _greedy(found: Table, truths: Table, place: Ints) -> NDArray[np.bool_]:
     correct = np.zeros((len(THRESHOLDS), len(found)), bool)
     taken = np.zeros((len(THRESHOLDS), len(truths)), bool)
     d, g = pairs(found, truths, same_class=True)
-    overlap = paired_iou(found.box[d], truths.box[g])
+    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
     order = np.argsort(place[d], kind="stable")
-    ends = np.searchsorted(place[d][order], np.arange(_MOST + 1))
+    ends = np.searchsorted(place[d][order], np.arange(MOST + 1))
     for start, end in pairwise(ends):
         turn = order[start:end]
         if not len(turn):

@@ -1,4 +1,4 @@
-"""What goes wrong: TIDE's kinds of errors, classes taken for one another, boxes in the right place.
+"""What goes wrong: TIDE's kinds of errors, and classes taken for one another.
 
 Bolya et al., "TIDE: A general toolbox for identifying object detection errors", ECCV 2020. Foreground is the
 overlap that the metric asks for, background is TIDE's 0.1. What an error costs is what the competition's mAP
@@ -7,21 +7,20 @@ gains when it alone is mended.
 Shapes: D detections, G ground truths, P pairs of the two in one image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.categories import CLASS_NAMES, FINDINGS, NO_FINDING_ID
+from vindr_det import boxes as box_ops
+from vindr_det.categories import FINDINGS, NO_FINDING_ID
 from vindr_det.metrics import vindr
-from vindr_det.metrics.froc import mean_over_findings
-from vindr_det.metrics.matching import Flags, Floats, Ints, Matched, best_pair, paired_iou, pairs
+from vindr_det.metrics.matching import Flags, Ints, Matched, nearest, pairs
 
 BACKGROUND_IOU = 0.1
 #: Kinds of false boxes, in the order in which they are asked for, and truths that nothing explains.
 KINDS = ("localisation", "classification", "duplicate", "background", "both", "missed")
-LOCALISATION_IOUS = (0.1, 0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def kinds(matched: Matched) -> ErrorKinds:
     enough; duplicate: of a truth that is found already; background: overlaps nothing; both: overlaps one of
     another class too little. Missed are truths that are neither found nor explained by one of the first two.
     """
-    same, other = _nearest(matched, True), _nearest(matched, False)
+    same, other = nearest(matched, True), nearest(matched, False)
     enough, some = matched.iou_threshold, BACKGROUND_IOU
     false = ~matched.correct & (matched.detections.label != NO_FINDING_ID)
     asked = [
@@ -68,28 +67,6 @@ def kinds(matched: Matched) -> ErrorKinds:
     }
     counts = {kind: int(mask.sum()) for kind, mask in masks.items()} | {"missed": int(missed.sum())}
     return ErrorKinds(counts, {kind: vindr.score(one).mean_ap - base for kind, one in mended.items()})
-
-
-@dataclass(frozen=True)
-class _Nearest:
-    """(D,) the ground truth with most overlap, and that overlap; -1 and 0 where there is none."""
-
-    truth: Ints
-    overlap: Floats
-
-
-def _nearest(matched: Matched, same_class: bool) -> _Nearest:
-    """Among the ground truths of a detection's class, or among those of all others."""
-    found, truths = matched.detections, matched.truths
-    d, g = pairs(found, truths, same_class)
-    if not same_class:
-        differ = found.label[d] != truths.label[g]
-        d, g = d[differ], g[differ]
-    overlap = paired_iou(found.box[d], truths.box[g])
-    at = best_pair(d, overlap)
-    truth, best = np.full(len(found), -1), np.zeros(len(found))
-    truth[d[at]], best[d[at]] = g[at], overlap[at]
-    return _Nearest(truth, best)
 
 
 def _moved(matched: Matched, rows: Flags, target: Ints) -> Matched:
@@ -128,7 +105,7 @@ def confusion(matched: Matched, score: float) -> NDArray[np.int64]:
     found = matched.detections[sure & (matched.detections.label != NO_FINDING_ID)]
     truths = matched.truths[matched.truths.label != NO_FINDING_ID]
     d, g = pairs(found, truths, same_class=False)
-    overlap = paired_iou(found.box[d], truths.box[g])
+    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
     over = overlap > matched.iou_threshold
     d, g = d[over], g[over]
     nothing = len(FINDINGS)
@@ -144,42 +121,7 @@ def confusion(matched: Matched, score: float) -> NDArray[np.int64]:
     return matrix
 
 
-def localisation(
-    matched: Matched, weights: Floats | None = None, ious: Sequence[float] = LOCALISATION_IOUS
-) -> Floats:
-    """(R, 14, T) share of images with a finding whose best-scored box of it overlaps a true one by more.
-
-    As Li et al., "Thoracic disease identification and localization with limited supervision", CVPR 2018,
-    measure it; an image without such a box counts as wrong. NaN for findings that no image has.
-
-    Args:
-        matched: the detections.
-        weights: (R, I) how often each image counts; None counts each once.
-        ious: overlaps that must be exceeded.
-    """
-    weights = np.ones((1, len(matched.ids))) if weights is None else weights
-    found, truths = matched.detections, matched.truths
-    d, g = pairs(found, truths, same_class=True)
-    overlap = paired_iou(found.box[d], truths.box[g])
-    at = best_pair(d, overlap)
-    best = np.zeros(len(found))
-    best[d[at]] = overlap[at]
-    # Detections stand best first, so the first of an image and class is its best-scored one.
-    key = found.image * len(CLASS_NAMES) + found.label
-    keys, first = np.unique(key, return_index=True)
-    top = np.zeros(matched.counts.size)
-    top[keys] = best[first]
-    top = top.reshape(matched.counts.shape)[:, : len(FINDINGS)]
-    there = matched.counts[:, : len(FINDINGS)] > 0
-    with np.errstate(invalid="ignore"):
-        return np.stack([weights @ ((top > iou) & there) / (weights @ there) for iou in ious], axis=2)
-
-
-def as_metrics(found: ErrorKinds, placed: Floats) -> dict[str, float]:
-    """``errors/<kind>``, ``errors/<kind>/gain`` and ``localisation/accuracy@<IoU>`` of (14, T)."""
-    flat: dict[str, float] = {}
-    for kind in KINDS:
-        flat |= {f"errors/{kind}": found.counts[kind], f"errors/{kind}/gain": found.gains[kind]}
-    means = mean_over_findings(placed[None])[0]
-    return flat | {f"localisation/accuracy@{iou:g}": float(mean)
-                   for iou, mean in zip(LOCALISATION_IOUS, means, strict=True)}
+def as_metrics(found: ErrorKinds) -> dict[str, float]:
+    """``errors/<kind>`` and ``errors/<kind>/gain``."""
+    return {f"errors/{kind}": found.counts[kind] for kind in KINDS} | {
+        f"errors/{kind}/gain": found.gains[kind] for kind in KINDS}

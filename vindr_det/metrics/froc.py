@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.categories import FINDINGS
-from vindr_det.metrics.bootstrap import Bootstrap
-from vindr_det.metrics.matching import Matched
-
-Floats = NDArray[np.float64]
+from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.matching import Matched, mean_over_classes
 
 #: False boxes an image.
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -58,23 +56,15 @@ def _counts(matched: Matched, rows: NDArray[np.int64], weights: Floats) -> tuple
     return np.concatenate([nothing, hits], axis=1), np.concatenate([nothing, false], axis=1)
 
 
-def mean_over_findings(values: Floats) -> Floats:
-    """(R, F) of (R, 14, F), over the findings that are measured."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
-
-
 def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, F) means over findings in every resample."""
-    widest = max(len(matched.ids), *(len(rows) for rows in matched.rows))
-    return np.concatenate([mean_over_findings(sensitivities(matched, part))
-                           for part in bootstrap.parts(widest)])
+    return np.concatenate([mean_over_classes(sensitivities(matched, part))
+                           for part in bootstrap.parts(matched.widest)])
 
 
 def as_metrics(values: Floats) -> dict[str, float]:
     """``froc/sensitivity@1`` and so on of (14, F), and each finding's beside it."""
-    means = mean_over_findings(values[None])[0]
+    means = mean_over_classes(values[None])[0]
     flat = {f"froc/sensitivity@{point:g}": float(mean) for point, mean in zip(POINTS, means, strict=True)}
     for name, row in zip(FINDINGS, values, strict=True):
         flat |= {f"froc/{name}@{point:g}": float(one) for point, one in zip(POINTS, row, strict=True)}

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from vindr_det import boxes as box_ops
 from vindr_det.categories import CLASS_NAMES
 from vindr_det.errors import InputError
+from vindr_det.metrics.bootstrap import Floats
 from vindr_det.predictions import Predictions, PredictionSet, no_finding
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 NUM_CLASSES = len(CLASS_NAMES)
@@ -88,6 +88,11 @@ class Matched:
         ends = np.searchsorted(self.detections.label[order], np.arange(NUM_CLASSES + 1))
         return [order[start:end] for start, end in pairwise(ends)]
 
+    @property
+    def widest(self) -> int:
+        """The most values that a resample needs at a time: images, or detections of one class."""
+        return max(len(self.ids), *map(len, self.rows))
+
     @cached_property
     def counts(self) -> Ints:
         """(I, 15) ground truths of each image and class."""
@@ -118,8 +123,15 @@ def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float
     found = Table.of([predictions.get(i, nothing) for i in ids])
     found = found[np.argsort(-found.score, kind="stable")]
     d, g = pairs(found, truths, same_class=True)
-    return Matched(ids, found, truths, _taken(len(found), d, g, paired_iou(found.box[d], truths.box[g]),
-                                              iou_threshold), iou_threshold)
+    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
+    return Matched(ids, found, truths, _taken(len(found), d, g, overlap, iou_threshold), iou_threshold)
+
+
+def mean_over_classes(values: Floats) -> Floats:
+    """Mean of (R, K, ...) over the K classes, those that are not NaN; NaN without any."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
 
 
 def _taken(count: int, d: Ints, g: Ints, overlap: Floats, iou_threshold: float) -> Ints:
@@ -148,6 +160,31 @@ def best_pair(d: Ints, overlap: Floats) -> Ints:
     return at[np.unique(d[at], return_index=True)[1]]
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """Attributes:
+        truth: (D,) the ground truth of its image that a detection overlaps most; -1 where there is none.
+        overlap: (D,) that IoU; 0 where there is none.
+    """
+
+    truth: Ints
+    overlap: Floats
+
+
+def nearest(matched: Matched, same_class: bool) -> Nearest:
+    """Among the ground truths of a detection's class, or among those of all others."""
+    found, truths = matched.detections, matched.truths
+    d, g = pairs(found, truths, same_class)
+    if not same_class:
+        differ = found.label[d] != truths.label[g]
+        d, g = d[differ], g[differ]
+    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
+    at = best_pair(d, overlap)
+    truth, best = np.full(len(found), -1), np.zeros(len(found))
+    truth[d[at]], best[d[at]] = g[at], overlap[at]
+    return Nearest(truth, best)
+
+
 def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Ints]:
     """Indices (P,), (P,) of all detections, rising, with all ground truths of their image."""
     key_d, key_g = (
@@ -158,10 +195,3 @@ def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Int
     d = np.repeat(np.arange(len(key_d)), count)
     within = np.arange(len(d)) - np.repeat(np.cumsum(count) - count, count)
     return d, order[np.repeat(start, count) + within]
-
-
-def paired_iou(a: Floats, b: Floats) -> Floats:
-    """IoU (P,) of a[i] with b[i], (P, 4) xyxy."""
-    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
-    intersection = sides[:, 0] * sides[:, 1]
-    return intersection / (box_ops.area(a) + box_ops.area(b) - intersection)

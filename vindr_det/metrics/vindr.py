@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.categories import CLASS_NAMES
-from vindr_det.metrics.bootstrap import Bootstrap
-from vindr_det.metrics.matching import NUM_CLASSES, Matched, match
+from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.matching import NUM_CLASSES, Matched, match, mean_over_classes
 from vindr_det.predictions import PredictionSet
 
 IOU_THRESHOLD = 0.4
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,7 @@ def score(matched: Matched) -> VindrResult:
 
 def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, 15) AP of every class in every resample of the images (``matched.ids``, in this order)."""
-    widest = max(len(matched.ids), *(len(rows) for rows in matched.rows))
-    return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(widest)])
-
-
-def mean_over_classes(ap: Floats) -> Floats:
-    """(R,) mean of (R, 15) over the classes that are measured; NaN without any."""
-    known = ~np.isnan(ap)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, ap, 0).sum(axis=1) / known.sum(axis=1)
+    return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(matched.widest)])
 
 
 def average_precisions(matched: Matched, weights: Floats) -> Floats:
