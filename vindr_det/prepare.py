@@ -33,13 +33,14 @@ from vindr_det.files import (
     write_json,
 )
 from vindr_det.images import read_image
+from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import Runner, local_runner
 from vindr_det.resize import Target
 
 log = logging.getLogger(__name__)
 
 QC_COLUMNS = ("image_id", "file", "status", "reason", "syntax", "bits", "photometric", "window",
-              "orientation", "view", "reduced", "dim0", "dim1")
+              "orientation", "view", "spacing", "reduced", "dim0", "dim1")
 #: ``flagged`` images were written, but something in their file contradicts itself.
 OK, FLAGGED, FAILED = "ok", "flagged", "failed"
 _JOURNAL = "qc.partial.jsonl"
@@ -50,7 +51,7 @@ SETTINGS = "prepare.json"
 def prepare_folder(
     images: str | Path, out: str | Path, target: Target, workers: int | None = None,
     resume: bool = False, runner: AbstractContextManager[Runner] | None = None,
-    recursive: bool = False,
+    recursive: bool = False, max_pixels: int = MAX_PIXELS,
 ) -> pd.DataFrame:
     """Prepare every image of a folder; returns the QC table, one row per input.
 
@@ -65,6 +66,7 @@ def prepare_folder(
         resume: keep what an earlier run with the same settings finished.
         runner: what runs the work instead of processes here; see :mod:`vindr_det.parallel`.
         recursive: look in the folder's folders too; all images are written to ``out`` itself.
+        max_pixels: larger originals are refused before memory is taken for them.
 
     Raises:
         InputError: no images, a bad size, or ``out`` was prepared with other settings.
@@ -83,17 +85,19 @@ def prepare_folder(
             if image_id not in done]
     if done:
         log.info("%d of %d images were done already", len(paths) - len(todo), len(paths))
-    work = partial(prepare_one, images=images, out=out, target=target)
+    work = partial(prepare_one, images=images, out=out, target=target, max_pixels=max_pixels)
     for row in _run(work, todo, out, runner or local_runner(workers, len(todo))):
         done[row["image_id"]] = row
     return _finish(out, [done[image_id] for image_id in paths])
 
 
-def prepare_one(item: tuple[str, str], images: Path, out: Path, target: Target) -> dict[str, Any]:
+def prepare_one(
+    item: tuple[str, str], images: Path, out: Path, target: Target, max_pixels: int = MAX_PIXELS
+) -> dict[str, Any]:
     """Prepare one file, given by image id and name below ``images``; returns its QC row."""
     row, path = _row(item, OK, ""), images / item[1]
     try:
-        decoded = read_image(path, target)
+        decoded = read_image(path, target, max_pixels)
         with atomic_path(out / f"{item[0]}.png") as temporary:
             if not cv2.imwrite(str(temporary), decoded.pixels):
                 raise InputError(f"{out / item[0]}.png: cannot be written")
@@ -102,7 +106,8 @@ def prepare_one(item: tuple[str, str], images: Path, out: Path, target: Target) 
         return _row(item, FAILED, str(error).removeprefix(f"{path}: "))
     if decoded.flags:
         row |= {"status": FLAGGED, "reason": "; ".join(decoded.flags)}
-    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "reduced")
+    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing",
+             "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
         "dim0": decoded.height, "dim1": decoded.width}
 
