@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
-from vindr_det.errors import InputError
+from vindr_det.errors import InputError, one_line
 from vindr_det.files import IMAGE_SUFFIXES, is_dicom
 from vindr_det.limits import MAX_PIXELS, require_bytes, require_size
 from vindr_det.resize import Target, resize
@@ -40,7 +40,7 @@ def read_image(
     except InputError:
         raise
     except Exception as error:  # OSError of the system; OpenCV and Pillow raise their own
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
 def _read(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
