@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det import visualize
-    from vindr_det.files import list_images
     from vindr_det.images import read_image
+    from vindr_det.inputs import list_images
     from vindr_det.pipeline import original_sizes
     from vindr_det.scoring import read_truth
     from vindr_det.submission import read_submission

@@ -12,8 +12,9 @@ from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.categories import CLASS_NAMES
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
-from vindr_det.files import list_images, read_csv, write_csv, write_json
+from vindr_det.files import read_csv, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix, refuse_leaks
+from vindr_det.inputs import list_images
 from vindr_det.records import Record, agreed_by
 
 #: They drew almost all boxes of VinBigData's training set, and none of the test set's.

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from vindr_det.errors import InputError
+from vindr_det.errors import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+#: Columns whose text is a name, also where it is "NA", "null" or "nan"; only an empty field is missing.
+NAME_COLUMNS = ("image_id", "image", "patient", "patient_id", "rad_id")
 _PARTIAL = ".partial-"
 
 
@@ -26,25 +29,44 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     off it. After an exception it is removed and ``path`` is left as it was.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written, the disk is full, the name is too long.
     """
     path = Path(path)
+    make_folder(path.parent)
+    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL, suffix=path.suffix)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes files private; the result should get what the user's umask grants.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in PLACE_ERRORS:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder and those above it.
+
+    Raises:
+        InputError: it is a file, or cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        is_file = folder.exists() and not folder.is_dir()
+        reason = "is a file" if is_file else f"cannot be made ({error.strerror})"
+        raise InputError(f"{folder}: {reason}, expected a folder") from error
+    return folder
 
 
 def remove_partial(folder: str | Path) -> None:
@@ -57,11 +79,13 @@ def require_writable(path: str | Path) -> None:
     """Find out before the work, not after it, that ``path`` cannot be written.
 
     Raises:
-        InputError: it is a folder, or its folder cannot be made or written.
+        InputError: it is a folder or a device, or its folder cannot be made or written.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file to write")
+    if path.exists() and not path.is_file():  # a rename would put a file in the device's place
+        raise InputError(f"{path}: is no regular file, expected a file to write")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{path}: cannot be written, since {above} is not a writable folder")
@@ -127,18 +151,33 @@ def read_csv(
 ) -> pd.DataFrame:
     """Read a CSV (also gzipped) and check that it has the named columns.
 
+    The text of :data:`NAME_COLUMNS` is taken as it stands: pandas by itself takes an image called "NA" for a
+    missing value.
+
     Raises:
-        InputError: the file is missing, is not a table, or lacks a column.
+        InputError: the file is missing, is not a table, lacks a column, or has a row without its image_id.
     """
     existing_file(path)
     try:
         frame = pd.read_csv(path, dtype=dtype)
+        names = [name for name in NAME_COLUMNS if name in frame]
+        if names:
+            exact = pd.read_csv(path, dtype=str, usecols=names, keep_default_na=False, na_values=[""])
+            frame[names] = exact[names]
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable CSV ({error})") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     require_columns(path, frame, columns)
+    _require_ids(path, frame)
     return frame
+
+
+def _require_ids(path: str | Path, frame: pd.DataFrame) -> None:
+    for column in {"image_id", "image"}.intersection(frame.columns):
+        empty = np.flatnonzero(frame[column].isna())
+        if len(empty):
+            raise InputError(f"{path}, row {csv_row(int(empty[0]))}: {column} is empty")
 
 
 def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -155,39 +194,16 @@ def csv_row(position: int) -> int:
     return int(position) + 2
 
 
-def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
-    """The image files in a folder, sorted by name: image id -> path.
-
-    The id is the file's stem. DICOM files from an archive often have no suffix, or a UID with dots
-    for a name; they are known by their first bytes, and their id is the whole name.
-
-    Args:
-        folder: where to look.
-        recursive: look in its folders too.
-
-    Raises:
-        InputError: no such folder, no image in it, or two files with the same id.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of images")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        known = path.suffix.lower() in IMAGE_SUFFIXES
-        if path.name.startswith(".") or not path.is_file() or not (known or is_dicom(path)):
-            continue
-        image_id = path.stem if known else path.name
-        if image_id in found:
-            first, second = (p.relative_to(folder) for p in (found[image_id], path))
-            raise InputError(f"{folder}: {first} and {second} share the image id {image_id}")
-        found[image_id] = path
-    if not found:
-        raise InputError(f"{folder}: holds no image; expected DICOM files, or files ending in "
-                         f"{IMAGE_SUFFIXES}")
-    return found
-
-
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as PS3.10 7.1 has it; an archive's index (DICOMDIR) is no image."""
+    """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
+        start = file.read(132)
+    return start[128:] == b"DICM" or _is_first_element(start[:8])
+
+
+def _is_first_element(start: bytes) -> bool:
+    """Group 2 or 8, an element below 256, and a type (explicit) or a short length (implicit); PS3.5 7.1."""
+    if len(start) < 8 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return explicit or int.from_bytes(start[4:], "little") < 256

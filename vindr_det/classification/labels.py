@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
 from vindr_det.errors import InputError
-from vindr_det.files import csv_row, list_images, read_csv
+from vindr_det.files import csv_row, read_csv
 from vindr_det.folds import refuse_leaks
+from vindr_det.inputs import list_images
 from vindr_det.packed import PackedImages
 
 ABNORMAL = "abnormal"
