@@ -183,11 +183,16 @@ def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:
     for part in ([path for path, problem in found.items() if not problem],
                  [path for path, problem in found.items() if problem]):
         ids |= _ids(root, part, set(ids.values()))
+    longer = [path for path, image_id in ids.items() if image_id != printable(_id_of(path))]
+    if longer:
+        log.warning("%s: %d images share their name with another and get longer ids; the first, %s, is %s",
+                    printable(str(root)), len(longer), printable(str(longer[0].relative_to(root))),
+                    ids[longer[0]])
     return ids
 
 
 def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
-    """Stems; where they are shared the names below the folder, then these with their suffixes, then numbers."""
+    """Stems; where they are shared, names below the folder, these with their suffixes, or numbers."""
     ids = {path: printable(_id_of(path)) for path in paths}
     longer: list[Callable[[PurePath], str]] = [
         lambda name: "_".join([*name.parts[:-1], _id_of(Path(name))]), lambda name: "_".join(name.parts)]
@@ -196,8 +201,6 @@ def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
         shared = [path for path in paths if counts[ids[path]] > 1]
         if not shared:
             return ids
-        log.warning("%s: %s and %d other files share their name with another; their ids are longer",
-                    printable(str(root)), printable(str(shared[0].relative_to(root))), len(shared) - 1)
         ids |= {path: printable(choice(path.relative_to(root))) for path in shared}
     return _numbered(ids, taken)
 

@@ -187,7 +187,7 @@ def in_order(
 def _run_on_dask(
     client: Any, executor: Executor, ahead: int, work: Callable[[Item], Any], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Any]]:
-    """As :func:`_run`; an item that Dask gives up, as its workers die of it, is tried once more here, alone."""
+    """As :func:`_run`; an item that Dask gives up, since workers die of it, is tried here, alone."""
     from distributed import KilledWorker
 
     for item, future in _run(executor, ahead, work, items, partial(_ended_on_dask, client)):
@@ -196,7 +196,7 @@ def _run_on_dask(
         except KilledWorker:
             result = run_alone(work, item)
         except CancelledError as error:
-            raise InputError("--dask: the scheduler has ended; --resume goes on with what is done") from error
+            raise InputError("--dask: the scheduler has ended; --resume goes on from here") from error
         yield item, result
 
 
@@ -209,7 +209,7 @@ def _ended_on_dask(client: Any, futures: set[Future]) -> set[Future]:
             return done
         idle = 0 if _has_workers(client) else idle + 1
         if idle > 3:
-            raise InputError("--dask: the cluster has lost all its workers; --resume goes on with what is done")
+            raise InputError("--dask: the cluster has lost all its workers; --resume goes on from here")
 
 
 def _has_workers(client: Any) -> bool:

@@ -104,13 +104,13 @@ def prepare_one(one: Input, out: Path, target: Target) -> dict[str, Any]:
     """
     decoded, uids = read_one(one, target)
     if isinstance(decoded, Failure):
-        return _failed(one, decoded.reason) | uids
+        return {**_failed(one, decoded.reason), **uids}
     with atomic_path(out / f"{one.image_id}.png") as temporary:
         temporary.write_bytes(cv2.imencode(".png", decoded.pixels)[1].tobytes())
-    row = _row(one, FLAGGED if decoded.flags else OK, "; ".join(decoded.flags)) | uids
+    row = _row(one, FLAGGED if decoded.flags else OK, "; ".join(decoded.flags))
     facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
-        "dim0": decoded.height, "dim1": decoded.width}
+        "dim0": decoded.height, "dim1": decoded.width, **uids}
 
 
 def _refuse_among(images: Path, out: Path, recursive: bool) -> None:

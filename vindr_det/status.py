@@ -108,7 +108,7 @@ def warn(statuses: Sequence[Status], table: str | Path) -> int:
     """Say on stderr what was not read or is odd; returns how many were not read."""
     failed, flagged = (sum(one.status == kind for one in statuses) for kind in (FAILED, FLAGGED))
     if flagged:
-        log.warning("%d of %d images are flagged: look at them before you use what is said about them; see %s",
+        log.warning("%d of %d images are flagged: look at them before you trust what is said of them; see %s",
                     flagged, len(statuses), table)
     if failed:
         log.warning("%d of %d images were NOT READ: nothing is known about them; see %s", failed,
