@@ -12,7 +12,7 @@ from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.categories import CLASS_NAMES
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
-from vindr_det.files import list_images, read_csv, write_csv, write_json
+from vindr_det.files import list_images, read_csv, refuse_first, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix, refuse_leaks
 from vindr_det.records import Record, agreed_by
 
@@ -106,7 +106,9 @@ def _with_files(records: list[Record], folder: str | Path) -> list[Record]:
 
 
 def _patients(path: str | Path, records: Sequence[Record]) -> list[str]:
-    table = read_csv(path, ["image_id", "patient_id"], dtype=str)
+    table = read_csv(path, ["image_id", "patient_id"])
+    refuse_first(path, table["image_id"].duplicated(), lambda i:
+                 f"image_id {table['image_id'].iloc[i]} is repeated")
     patient_of = dict(zip(table["image_id"], table["patient_id"], strict=True))
     missing = [record.image_id for record in records if record.image_id not in patient_of]
     if missing:
