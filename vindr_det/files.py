@@ -190,7 +190,7 @@ def read_csv(
         raise InputError(f"{path}: has a header and no row below it")
     for name in texts:
         text = frame[names[name]]
-        frame[names[name]] = text.mask(text == "").astype("str")
+        frame[names[name]] = text.mask(text == "")
     require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
     return frame
 
