@@ -113,7 +113,7 @@ def _corners(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     given = frame[list(EDGES)]
     corners = given.apply(pd.to_numeric, errors="coerce").astype(float)
     refuse_first(path, ((corners.isna() & given.notna()) | np.isinf(corners)).any(axis=1), lambda i:
-                 f"box {given.iloc[i].tolist()}, expected four finite numbers")
+                 f"box [{', '.join(map(str, given.iloc[i]))}], expected four finite numbers")
     refuse_first(path, (corners < -_ROUNDING).any(axis=1), lambda i: f"box {corners.iloc[i].tolist()} "
                  f"leaves image {frame['image_id'].iloc[i]}, expected 0 or more")
     normal = frame["class_id"] == NO_FINDING_ID

@@ -1,10 +1,11 @@
 """Records to COCO JSON and back.
 
-The project knows an image by its text id, ``text_id`` here, or else the stem of ``file_name``; COCO's
-tools want whole numbers, which are 1..N in the order of the records, and stay with an image and an
-annotation in every file that :func:`part` cuts from one dictionary. Category ids are VinDr's class
-ids 0..13. Annotation ids start at 1, since pycocotools takes id 0 for "not matched". Boxes are xywh in the original image's pixels, whatever
-the size of the file that is trained on.
+The project knows an image by a text: the stem of ``file_name``, or ``text_id`` where it is another (a
+DICOM file named by its UID has no stem). COCO's tools want whole numbers: 1..N in the order of the
+records, which an image and an annotation keep in every file that :func:`part` cuts from the whole.
+Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since pycocotools takes id 0 for
+"not matched". Boxes are xywh in the original image's pixels, whatever the size of the file that is
+trained on.
 
 Files of other people are read too, and mended where the meaning is certain: image ids of any kind and
 any first number, categories matched by name, a category for class 14, annotations of images that
@@ -34,11 +35,12 @@ log = logging.getLogger(__name__)
 def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[str, Any]:
     """Records to a COCO "instances" dictionary with the categories ``names``, ids from 0.
 
-    Three keys are ours: an image's ``text_id``, and an annotation's ``agreement``, the share of the
-    image's readers behind the box, and ``readers``, their names where they are known.
+    Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
+    box, and ``readers``, their names where they are known.
     """
-    images = [{"id": number, "file_name": record.file_name, "height": record.height, "width": record.width,
-               "text_id": record.image_id} for number, record in enumerate(records, start=1)]
+    images = [{"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
+              | ({} if record.image_id == Path(record.file_name).stem else {"text_id": record.image_id})
+              for number, record in enumerate(records, start=1)]
     annotations: list[dict[str, Any]] = []
     # All boxes at once: 22,719 conversions of a few boxes would take most of the time.
     xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
@@ -151,9 +153,9 @@ def _group(
                 annotation["bbox"], float(annotation.get("agreement", 1.0)), label,
                 tuple(annotation.get("readers", ()))))
     if data["annotations"] and not grouped and not mended[_CLASS_14]:
-        raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in the "
-                         f"file; image_id {data['annotations'][0]['image_id']!r} of the first, expected an id "
-                         f"such as {next(iter(known), None)!r}")
+        raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in "
+                         f"the file; the first has image_id {data['annotations'][0]['image_id']!r}, expected "
+                         f"an id such as {next(iter(known), None)!r}")
     return grouped
 
 

@@ -26,6 +26,8 @@ IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
                 "class_name", "Finding Label", "Finding Labels")
 _PARTIAL = ".partial-"
+# What programs write for a number that is not there.
+_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
 # What a spreadsheet leaves below a table.
 _NO_VALUES = b"\r\n,;\t "
 
@@ -172,12 +174,14 @@ def read_csv(
     given = next(csv.reader([header], delimiter=separator), [])
     names = _column_names(path, given, columns)
     texts = [name for name in given if names[name] in TEXT_COLUMNS]
+    numbers = [name for name in given if name not in texts]
     try:
         # A line without values keeps its place, so that rows are counted as an editor does.
         frame = pd.read_csv(
             io.BytesIO(data.rstrip(_NO_VALUES)), sep=separator, encoding="utf-8-sig", low_memory=False,
-            skip_blank_lines=False, converters=dict.fromkeys(texts, str.strip),
-            dtype={name: kind for name, kind in (dtype or {}).items() if name not in TEXT_COLUMNS})
+            skip_blank_lines=False, keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING),
+            dtype={name: kind for name, kind in (dtype or {}).items() if name in numbers}
+            | dict.fromkeys(texts, str))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable CSV ({str(error).strip()})") from error
     except ValueError as error:
@@ -189,7 +193,7 @@ def read_csv(
     if frame.empty:
         raise InputError(f"{path}: has a header and no row below it")
     for name in texts:
-        text = frame[names[name]]
+        text = frame[names[name]].str.strip()
         frame[names[name]] = text.mask(text == "")
     require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
     return frame

@@ -128,7 +128,7 @@ def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     try:
         frame = pd.read_csv(io.StringIO(read_text(path)), sep=r"\s+", header=None, dtype=str,
-                            skip_blank_lines=False)
+                            skip_blank_lines=False, keep_default_na=False)
     except ValueError as error:
         raise InputError(f"{path}: not a list of names and numbers ({str(error).strip()})") from error
     if frame.shape[1] != len(columns) + 1:
