@@ -17,10 +17,9 @@ IMPLICIT_DICOM = b"\x08\x00\x00\x00\x04\x00\x00\x00\x88\x01\x00\x00" + bytes(20)
 
 
 def put(folder: Path, name: str | bytes, content: bytes = b"x") -> None:
-    path = os.path.join(os.fsencode(folder), os.fsencode(name))
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:  # noqa: PTH123 - the name may be no text
-        file.write(content)
+    path = folder / os.fsdecode(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def problems(folder: Path, **options) -> dict[str, str]:
@@ -31,8 +30,9 @@ def problems(folder: Path, **options) -> dict[str, str]:
     ("a.png", b"", ""), ("a.JPG", b"x", ""), ("a.dicom", b"x", ""),
     ("IM0001", DICOM, ""), ("1.2.840.10008", DICOM, ""), ("a.ima", DICOM, ""), ("IM2", OLD_DICOM, ""),
     ("IM3", IMPLICIT_DICOM, ""), ("1.2.3", OLD_DICOM, ""), ("x.tmp", OLD_DICOM, ""),
-    ("a.tiff", b"II*\0", "TIFF is not read, expected DICOM, PNG or JPEG"), ("a.BMP", b"BM", "BMP is not read"),
-    ("a.webp", b"RIFF", "WEBP is not read"), ("IM4", bytes(200), "has no suffix and does not begin as a DICOM"),
+    ("a.tiff", b"II*\0", "TIFF is not read, expected DICOM, PNG or JPEG"),
+    ("a.BMP", b"BM", "BMP is not read"), ("a.webp", b"RIFF", "WEBP is not read"),
+    ("IM4", bytes(200), "has no suffix and does not begin as a DICOM"),
     ("1.2.4", b"\x89PNG\xff\xfe", "has no suffix and does not begin as a DICOM"), ("IM5", b"", "is empty"),
     ("README", "Über uns\n".encode() * 100, None), ("LICENSE", b"text", None), ("meta.csv", b"a,b", None),
     ("a.zip", b"PK\3\4", None), ("DICOMDIR", DICOM, None), (".hidden.png", b"x", None),
@@ -120,6 +120,7 @@ def test_a_file_that_may_not_be_read_is_a_row(tmp_path, monkeypatch):
     (["a.dcm", "a.png", "b/a.jpg"], ["a.dcm", "a.png", "b_a"]),
     (["a.dcm", "a.tif"], ["a", "a.tif"]),  # what can be read has the first choice
     (["a_b.png", "a/b.png", "b.png"], ["a_b.png", "a_b.png~2", "b"]),
+    ([" a .png", "b.png"], ["a", "b"]),
     (["NA.png", "nan.png", "null.dcm", "007.jpg"], ["007", "NA", "nan", "null"]),
     ([b"caf\xe9.png", "new\nline.png", "ünï.png"], ["caf\\udce9", "new\\nline", "ünï"]),
 ])
@@ -128,7 +129,7 @@ def test_ids_are_unique_printable_and_short_where_they_can_be(tmp_path, names, i
         put(tmp_path, name)
     found = list_inputs(tmp_path, recursive=True)
     assert sorted(one.image_id for one in found) == sorted(ids)
-    assert all(one.path.read_bytes() == b"x" for one in found)  # the path is the file's, not the printable one
+    assert all(one.path.read_bytes() == b"x" for one in found)
     assert all(one.file.encode() for one in found)
 
 
@@ -137,7 +138,7 @@ def test_shared_names_are_said(tmp_path, caplog):
         put(tmp_path, name)
     with caplog.at_level(logging.INFO):
         list_inputs(tmp_path)
-    assert "2 images share their name with another and get longer ids; the first, a.dcm, is a.dcm" in caplog.text
+    assert "2 images share their name with another and get longer ids; the first, a.dcm" in caplog.text
     assert "1 other files are not looked at (1 .txt)" in caplog.text
 
 

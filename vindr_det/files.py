@@ -1,11 +1,17 @@
 """Reading tables and writing files so that nothing is ever half-written."""
 
+import csv
 import gzip
+import io
 import json
+import logging
 import os
+import re
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +22,16 @@ import pandas as pd
 from vindr_det.errors import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
-#: Columns whose text is a name, also where it is "NA", "null" or "nan"; only an empty field is missing.
-NAME_COLUMNS = ("image_id", "image", "patient", "patient_id", "rad_id")
+#: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
+TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
+                "class_name", "Finding Label", "Finding Labels")
 _PARTIAL = ".partial-"
+# What programs write for a number that is not there.
+_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
+# What a spreadsheet leaves below a table.
+_NO_VALUES = b"\r\n,;\t "
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -115,19 +128,32 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_text(path: str | Path) -> str:
-    """UTF-8 text, also gzipped, without a byte order mark.
+    """UTF-8 text, also gzipped or zipped, without a byte order mark.
 
     Raises:
         InputError: the file is missing, or is a damaged archive.
         UnicodeDecodeError: it is not text.
     """
+    return _unpacked(path).decode("utf-8-sig")
+
+
+def _unpacked(path: str | Path) -> bytes:
+    """A file's bytes; archives are known by how they begin, whatever their name."""
     data = existing_file(path).read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file ({error})") from error
-    return data.decode("utf-8-sig")
+    try:
+        if data[:2] == b"\x1f\x8b":
+            return gzip.decompress(data)
+        return _unzipped(path, data) if data[:4] == b"PK\x03\x04" else data
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+        raise InputError(f"{path}: damaged archive ({error})") from error
+
+
+def _unzipped(path: str | Path, data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise InputError(f"{path}: an archive of {len(names)} files, expected one")
+        return archive.read(names[0])
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
@@ -147,37 +173,89 @@ def existing_file(path: str | Path) -> Path:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | None = None
 ) -> pd.DataFrame:
-    """Read a CSV (also gzipped) and check that it has the named columns.
+    """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
 
-    The text of :data:`NAME_COLUMNS` is taken as it stands: pandas by itself takes an image called "NA" for a
-    missing value.
+    A column goes by its letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
+    :data:`TEXT_COLUMNS` are text without the spaces around it, NaN only where nothing stands; the
+    others are numbers where all of their values are.
+
+    Args:
+        path: the file.
+        columns: must be there; those that are text must be filled in on every row.
+        dtype: of columns that are not text.
 
     Raises:
-        InputError: the file is missing, is not a table, lacks a column, or has a row without its image_id.
+        InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
     """
-    existing_file(path)
+    data = _unpacked(path)
+    header = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
+    separator = max(",;\t", key=header.count)
+    given = next(csv.reader([header], delimiter=separator), [])
+    names = _column_names(path, given, columns)
+    texts = [name for name in given if names[name] in TEXT_COLUMNS]
+    numbers = [name for name in given if name not in texts]
     try:
-        frame = pd.read_csv(path, dtype=dtype)
-        names = [name for name in NAME_COLUMNS if name in frame]
-        if names:
-            exact = pd.read_csv(path, dtype=str, usecols=names, keep_default_na=False, na_values=[""])
-            frame[names] = exact[names]
+        # A line without values keeps its place, so that rows are counted as an editor does.
+        frame = pd.read_csv(
+            io.BytesIO(data.rstrip(_NO_VALUES)), sep=separator, encoding="utf-8-sig", low_memory=False,
+            skip_blank_lines=False, keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING),
+            dtype={name: kind for name, kind in (dtype or {}).items() if name in numbers}
+            | dict.fromkeys(texts, str))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable CSV ({error})") from error
+        raise InputError(f"{path}: not a readable CSV ({str(error).strip()})") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{path}, row 2: has more values than the header's {len(given)} columns")
+    frame = frame.rename(columns=names)
     require_columns(path, frame, columns)
-    _require_ids(path, frame)
+    if frame.empty:
+        raise InputError(f"{path}: has a header and no row below it")
+    for name in texts:
+        text = frame[names[name]].str.strip()
+        frame[names[name]] = text.mask(text == "")
+    require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
     return frame
 
 
-def _require_ids(path: str | Path, frame: pd.DataFrame) -> None:
-    for column in {"image_id", "image"}.intersection(frame.columns):
-        empty = np.flatnonzero(frame[column].isna())
-        if len(empty):
-            raise InputError(f"{path}, row {csv_row(int(empty[0]))}: {column} is empty")
+def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that a run of ours has left, all as the text that stands there.
+
+    Raises:
+        InputError: the file is missing, is no table, or lacks a column.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+        rows, names = list(reader), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV ({error})") from error
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing; it has {', '.join(names) or 'none'}")
+    return rows
+
+
+def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """The header's names to ours."""
+    exact = {*TEXT_COLUMNS, *columns}
+    alike = {_letters(name): name for name in (*TEXT_COLUMNS, *columns)}
+    names = {name: name if name in exact else alike.get(_letters(name), name) for name in given}
+    for name, count in Counter(names[name] for name in given if name.strip()).items():
+        if count > 1:
+            raise InputError(f"{path}: column {name} is there {count} times, expected once")
+    return names
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def require_texts(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise an InputError that names the first row on which one of the columns is empty."""
+    for name in columns:
+        refuse_first(path, frame[name].isna(), lambda _: f"{name} is empty, expected a value")  # noqa: B023
 
 
 def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -187,6 +265,34 @@ def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str
         raise InputError(
             f"{path}: column {', '.join(missing)} is missing; it has {', '.join(map(str, frame))}"
         )
+
+
+def refuse_first(
+    path: str | Path, bad: Any, describe: Callable[[int], str], header: bool = True
+) -> None:
+    """Raise an InputError for the first flagged row.
+
+    Args:
+        path: the table.
+        bad: (N,) flags.
+        describe: position of a row -> what is wrong with it and what was expected.
+        header: the table has one, which counts as a line.
+    """
+    if np.any(bad):
+        first = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{path}, row {csv_row(first) if header else first + 1}: {describe(first)}")
+
+
+def without_repeats(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without rows that are there twice, which is said in the log.
+
+    A box that is drawn twice says nothing more, but would count twice, and pull a mean of boxes.
+    """
+    repeated = frame.duplicated().to_numpy()
+    if repeated.any():
+        log.warning("%s: %d rows are there twice and count once; the first of them is row %d", path,
+                    repeated.sum(), csv_row(int(np.flatnonzero(repeated)[0])))
+    return frame[~repeated].reset_index(drop=True)
 
 
 def csv_row(position: int) -> int:

@@ -13,7 +13,7 @@ from vindr_det.classification.checks import warnings_of
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom.identity import UIDS, read_uids
 from vindr_det.errors import InputError
-from vindr_det.files import read_csv
+from vindr_det.files import read_own_csv
 from vindr_det.images import read_image
 from vindr_det.inputs import Input, list_inputs, printable
 from vindr_det.parallel import Failure, guarded, in_order, run_alone
@@ -100,13 +100,13 @@ def find(images: str | Path, recursive: bool = False) -> ImageRun:
 
 def _read_qc(path: Path) -> dict[str, Prepared]:
     try:
-        table = read_csv(path, ["image_id", "status"], dtype=str).fillna("")
+        rows = read_own_csv(path, ["image_id", "status"])
     except InputError as error:
         log.warning("what preparation said of the images is not known: %s", error)
         return {}
     return {row["image_id"]: Prepared(row["status"], row.get("reason", ""),
                                       {name: row.get(name, "") for name in UIDS})
-            for row in table.to_dict("records")}
+            for row in rows}
 
 
 def read_all(

@@ -174,7 +174,7 @@ def _is_text(start: bytes) -> bool:
 
 def _id_of(path: Path) -> str:
     known = path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
-    return path.stem if known else path.name
+    return (path.stem if known else path.name).strip() or path.name  # tables do not keep spaces at the ends
 
 
 def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:

@@ -31,8 +31,8 @@ from vindr_det.errors import InputError
 from vindr_det.files import (
     atomic_path,
     make_folder,
-    read_csv,
     read_json,
+    read_own_csv,
     remove_partial,
     write_csv,
     write_json,
@@ -202,11 +202,9 @@ def _earlier_rows(out: Path) -> list[dict[str, Any]]:
     rows = _journal_rows(out / _JOURNAL)
     if (out / "qc.csv").exists():
         try:
-            table = read_csv(out / "qc.csv", ["image_id", "status"], dtype=str).fillna("")
+            rows += read_own_csv(out / "qc.csv", ["image_id", "status"])
         except InputError as error:
             log.warning("what it says is not known, so its images are prepared again: %s", error)
-        else:
-            rows += table.to_dict("records")
     return rows
 
 

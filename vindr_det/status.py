@@ -14,7 +14,7 @@ import pandas as pd
 
 from vindr_det.dicom.identity import UIDS
 from vindr_det.errors import InputError
-from vindr_det.files import read_csv, write_csv
+from vindr_det.files import read_own_csv, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,9 @@ def read_failed(out: str | Path) -> dict[str, Status]:
     path = status_path(out)
     if not path.is_file():
         return {}
-    table = read_csv(path, ["image_id", "status", "reason"], dtype=str).fillna("")
-    failed = table[table["status"] == FAILED]
     return {row["image_id"]: Status(row["image_id"], row.get("file", ""), FAILED, row["reason"],
                                     {name: row.get(name, "") for name in UIDS})
-            for row in failed.to_dict("records")}
+            for row in read_own_csv(path, ["image_id", "status", "reason"]) if row["status"] == FAILED}
 
 
 def summary(statuses: Sequence[Status]) -> str:
