@@ -18,11 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", required=True, help="folder that train_classifier.py wrote")
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
-    parser.add_argument("--recursive", action="store_true", help="also folders within")
+    cli.add_input_options(parser)
     parser.add_argument("--out", required=True, help="CSV to write")
     parser.add_argument("--point", default="youden", help="operating point: youden, sensitivity_0.95, "
                         "specificity_0.95")
-    parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.require_workers(args.workers)
     checkpoints(args.model)
     thresholds = thresholds_of(args.model, args.point)
-    run = image_run.find(args.images, args.recursive)
+    run = image_run.find(args.images, args.recursive, args.max_pixels)
     statuses = run.statuses_if_none_readable()
     if not statuses:
         found, statuses = classify(Classifier(args.model), run, thresholds, args.workers)

@@ -18,12 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", required=True, help="folder that train_classifier.py wrote")
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
-    parser.add_argument("--recursive", action="store_true", help="also folders within")
+    cli.add_input_options(parser)
     parser.add_argument("--out", required=True, help="folder for <image_id>.png")
     parser.add_argument("--top", type=int, default=3, help="how many labels")
     parser.add_argument("--labels", nargs="+", metavar="P_LABEL", help="these columns instead")
     parser.add_argument("--count", type=int, default=20, help="how many pictures")
-    parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"{name} {value}: expected 1 or more")
     cli.require_workers(args.workers)
     checkpoints(args.model)
-    run, out = image_run.find(args.images, args.recursive), Path(args.out)
+    run, out = image_run.find(args.images, args.recursive, args.max_pixels), Path(args.out)
     statuses = run.statuses_if_none_readable()
     if not statuses:
         classifier = Classifier(args.model)

@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
     weights = [existing_file(path) for path in args.weights or [pipeline.best_weights(args.config)]]
     # Before anything slow: is there something to do?
-    run = pipeline.find_images(args.images or pipeline.test_images(weights[0]), args.meta, args.recursive)
+    run = pipeline.find_images(args.images or pipeline.test_images(weights[0]), args.meta, args.recursive,
+                               args.max_pixels)
     if none := run.statuses_if_none_readable():
         return _finish(args, pipeline.FolderPredictions(statuses=none))
     predictors = pipeline.load_predictors(weights, None if args.engine == "auto" else args.engine, args.half)
@@ -74,7 +75,7 @@ def _parser():
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
     parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files, or one file")
-    parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
+    cli.add_input_options(parser)
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
     parser.add_argument("--gate", help="JSON of gate.py fit; default: the classifier's word is appended")
@@ -84,7 +85,6 @@ def _parser():
                         help="look at these factors of the test size, mirrored too")
     parser.add_argument("--batch-size", type=int, help="images at once; default 8 on a GPU, else 1")
     parser.add_argument("--half", action="store_true", help="compute in half precision (a GPU)")
-    parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
     parser.add_argument("--strict", action="store_true",
                         help="if any image failed, write the tables alone and exit 1")
     return parser

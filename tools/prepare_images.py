@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pack", action="store_true",
                         help="also write packed.npy: all images, square, in one memory-mapped file")
     parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
+    parser.add_argument("--max-pixels", type=int, default=100_000_000,
+                        help="refuse originals of more pixels, before memory is taken for them")
     args = parser.parse_args(argv)
 
     from vindr_det import packed, parallel
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.require_workers(args.workers)
     runner = parallel.dask_runner(args.dask) if args.dask else None
     table = prepare_folder(args.images, args.out, Target(args.size, args.keep_aspect), args.workers,
-                           args.resume, runner, args.recursive)
+                           args.resume, runner, args.recursive, args.max_pixels)
     good = table.loc[table["status"] != FAILED, "image_id"].tolist()
     print(summary(table))
     if not good:

@@ -27,6 +27,14 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """What every run over images takes beside ``--images``, which some can do without."""
+    parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
+    parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
+    parser.add_argument("--max-pixels", type=int, default=100_000_000,
+                        help="refuse images of more pixels, before memory is taken for them")
+
+
 def require_workers(workers: int | None) -> None:
     """Raises:
         InputError: ``--workers`` is below 1.

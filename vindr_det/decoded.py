@@ -22,6 +22,8 @@ class DecodedImage:
         orientation: PatientOrientation, as ``L/F``; empty where the file does not say. The
             picture is never turned.
         view: ViewPosition; empty where the file does not say.
+        spacing: millimeters between the original's rows and columns, as ``0.139/0.139``; empty where
+            the file does not say.
         reduced: the original was decoded at 1 / 2 ** reduced of its resolution.
         flags: what in the file contradicts itself or does not look like a chest X-ray.
     """
@@ -35,5 +37,6 @@ class DecodedImage:
     window: str = "none"
     orientation: str = ""
     view: str = ""
+    spacing: str = ""
     reduced: int = 0
     flags: tuple[str, ...] = ()

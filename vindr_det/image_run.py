@@ -16,6 +16,7 @@ from vindr_det.errors import InputError
 from vindr_det.files import read_own_csv
 from vindr_det.images import read_image
 from vindr_det.inputs import Input, list_inputs, printable
+from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import Failure, guarded, in_order, run_alone
 from vindr_det.resize import Target
 from vindr_det.status import FAILED, FLAGGED, OK, Status
@@ -49,11 +50,13 @@ class ImageRun:
         inputs: in order.
         sizes: image id -> (height, width) of the original, for files that were made smaller.
         prepared: image id -> what preparation said of it.
+        max_pixels: larger images are refused before memory is taken for them.
     """
 
     inputs: Sequence[Input]
     sizes: Mapping[str, tuple[int, int]]
     prepared: Mapping[str, Prepared]
+    max_pixels: int = MAX_PIXELS
 
     @property
     def readable(self) -> list[str]:
@@ -78,7 +81,7 @@ class Looked:
     image: DecodedImage | None = None
 
 
-def find(images: str | Path, recursive: bool = False) -> ImageRun:
+def find(images: str | Path, recursive: bool = False, max_pixels: int = MAX_PIXELS) -> ImageRun:
     """The inputs of a prediction run.
 
     Images that were prepared by prepare_images.py bring what its ``qc.csv`` says: a CT is a CT also as PNG,
@@ -95,7 +98,7 @@ def find(images: str | Path, recursive: bool = False) -> ImageRun:
     known = {one.image_id for one in inputs}
     lost = [Input(image_id, f"{image_id}.png", root / f"{image_id}.png", f"was not prepared: {one.reason}")
             for image_id, one in prepared.items() if one.status == FAILED and image_id not in known]
-    return ImageRun([*inputs, *(lost if root.is_dir() else [])], {}, prepared)
+    return ImageRun([*inputs, *(lost if root.is_dir() else [])], {}, prepared, max_pixels)
 
 
 def _read_qc(path: Path) -> dict[str, Prepared]:
@@ -125,7 +128,8 @@ def read_all(
     """
     workers = workers or min(cpu_count() or 1, _MOST_WORKERS)
     todo = [one for one in run.inputs if not one.problem]
-    results = in_order(partial(read_one, target=target), todo, workers, max(workers, ahead) + ahead)
+    work = partial(read_one, target=target, max_pixels=run.max_pixels)
+    results = in_order(work, todo, workers, max(workers, ahead) + ahead)
     for one in run.inputs:
         if one.problem:
             yield Looked(_failed(run, one, one.problem, {}))
@@ -136,9 +140,11 @@ def read_all(
         yield _looked(run, one, *result)
 
 
-def read_one(one: Input, target: Target | None) -> tuple[DecodedImage | Failure, Mapping[str, str]]:
+def read_one(
+    one: Input, target: Target | None, max_pixels: int
+) -> tuple[DecodedImage | Failure, Mapping[str, str]]:
     """An image, or why there is none; and its UIDs, which a file can tell whose pixels are damaged."""
-    image = guarded(partial(_decode, target=target), one.path)
+    image = guarded(partial(_decode, target=target, max_pixels=max_pixels), one.path)
     return image, _or_empty(guarded(read_uids, one.path))
 
 
@@ -146,13 +152,13 @@ def _or_empty(uids: Mapping[str, str] | Failure) -> Mapping[str, str]:
     return {} if isinstance(uids, Failure) else uids
 
 
-def _decode(path: Path, target: Target | None) -> DecodedImage:
+def _decode(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
     """:func:`read_image`, of a picture that shows something.
 
     Raises:
         InputError: as there, or all pixels have one value.
     """
-    image = read_image(path, target)
+    image = read_image(path, target, max_pixels)
     if not np.ptp(image.pixels):
         raise InputError(f"every pixel has the value {image.pixels.flat[0]}: it shows nothing")
     return image

@@ -5,47 +5,93 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
 from vindr_det.errors import InputError
 from vindr_det.files import IMAGE_SUFFIXES, is_dicom
+from vindr_det.limits import MAX_PIXELS, require_bytes, require_size
 from vindr_det.resize import Target, resize
 
 _DICOM = (".dicom", ".dcm")
+_READERS = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
+# Red, green, blue and alpha of 16 bits.
+_MOST_BYTES = 8
 
 
-def read_image(path: str | Path, target: Target | None = None) -> DecodedImage:
+def read_image(
+    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS
+) -> DecodedImage:
     """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray, at the size of ``target``.
 
+    Args:
+        path: the file.
+        target: the size to bring it to; None keeps every pixel.
+        max_pixels: larger images are refused before memory is taken for them.
+
     Raises:
-        InputError: the format is unknown or the file cannot be decoded.
+        InputError: the format is unknown, the image is too large, or the file cannot be decoded.
     """
     path = Path(path)
+    try:
+        return _read(path, target, max_pixels)
+    except InputError:
+        raise
+    except Exception as error:  # OSError of the system; OpenCV and Pillow raise their own
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+
+
+def _read(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise InputError(f"{path}: no such image")
     if suffix in _DICOM or (suffix not in IMAGE_SUFFIXES and is_dicom(path)):
-        return read_dicom(path, target)
+        return read_dicom(path, target, max_pixels)
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(f"{path}: unknown image format, expected DICOM or one of {IMAGE_SUFFIXES}")
-    return _read_raster(path, target)
+    return _read_raster(path, target, max_pixels)
 
 
-def _read_raster(path: Path, target: Target | None) -> DecodedImage:
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
+    width, height = _raster_size(path)
+    require_size(path, height, width, max_pixels)
+    require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: pixels are {image.dtype}, expected 8 or 16-bit unsigned")
-    height, width = image.shape[:2]
+    if image.shape[:2] != (height, width):
+        raise InputError(f"{path}: decodes to {image.shape[0]} rows and {image.shape[1]} columns, its "
+                         f"header says {height} and {width}")
     gray, window = _to_8_bits(_to_one_channel(image))
     return DecodedImage(
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
         syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
-        window=window, flags=("colour",) if _is_coloured(image) else (),
+        window=window, flags=_flags(image),
     )
+
+
+def _raster_size(path: Path) -> tuple[int, int]:
+    """Width and height as the file's first bytes tell; Pillow's readers decode nothing yet.
+
+    OpenCV looks at the content and not at the suffix, so a TIFF by the name of .png is refused here.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        file.seek(0)
+        reader = next((r for signature, r in _READERS.items() if start.startswith(signature)), None)
+        if reader is None:
+            raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
+        with reader(file) as image:
+            return image.size
+
+
+def _flags(image: NDArray) -> tuple[str, ...]:
+    flags = ("colour",) if _is_coloured(image) else ()
+    return (*flags, f"every pixel is {image.flat[0]}") if np.ptp(image) == 0 else flags
 
 
 def _to_one_channel(image: NDArray) -> NDArray:

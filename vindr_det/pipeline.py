@@ -24,6 +24,7 @@ from vindr_det.errors import InputError
 from vindr_det.fusion import AS_DEFAULT, Fusion, fuse
 from vindr_det.gating import Gate, Word
 from vindr_det.image_run import ImageRun, Looked
+from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import reason_of
 from vindr_det.predictions import Predictions, drop_degenerate
 from vindr_det.status import FAILED, Status
@@ -113,7 +114,8 @@ def predict_folder(
 
 
 def find_images(
-    images: str | Path, meta: str | Path | None = None, recursive: bool = False
+    images: str | Path, meta: str | Path | None = None, recursive: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageRun:
     """What a prediction run is to read; nothing is read yet but tables.
 
@@ -122,11 +124,12 @@ def find_images(
         meta: sizes of the originals, for files that were made smaller; None takes ``meta.csv``
             in the folder if it is there, else each file counts as an original.
         recursive: look in the folder's folders too.
+        max_pixels: larger images are refused before memory is taken for them.
 
     Raises:
         InputError: nothing there, or an image without a size.
     """
-    run = image_run.find(images, recursive)
+    run = image_run.find(images, recursive, max_pixels)
     return replace(run, sizes=original_sizes(images, meta, run.readable))
 
 

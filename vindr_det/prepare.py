@@ -39,6 +39,7 @@ from vindr_det.files import (
 )
 from vindr_det.image_run import read_one, reason_without_path
 from vindr_det.inputs import Input, list_inputs, printable
+from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import Failure, Runner, local_runner
 from vindr_det.resize import Target
 from vindr_det.status import FAILED, FLAGGED, OK
@@ -46,7 +47,7 @@ from vindr_det.status import FAILED, FLAGGED, OK
 log = logging.getLogger(__name__)
 
 QC_COLUMNS = ("image_id", "file", "status", "reason", "syntax", "bits", "photometric", "window",
-              "orientation", "view", "reduced", "dim0", "dim1", *UIDS, "bytes", "modified")
+              "orientation", "view", "spacing", "reduced", "dim0", "dim1", *UIDS, "bytes", "modified")
 _JOURNAL = "qc.partial.jsonl"
 _PNG_END = b"IEND\xaeB`\x82"
 SETTINGS = "prepare.json"
@@ -55,7 +56,7 @@ SETTINGS = "prepare.json"
 def prepare_folder(
     images: str | Path, out: str | Path, target: Target, workers: int | None = None,
     resume: bool = False, runner: AbstractContextManager[Runner] | None = None,
-    recursive: bool = False,
+    recursive: bool = False, max_pixels: int = MAX_PIXELS,
 ) -> pd.DataFrame:
     """Prepare every image of a folder; returns the QC table, one row per input.
 
@@ -70,6 +71,7 @@ def prepare_folder(
         resume: keep what an earlier run with the same settings finished.
         runner: what runs the work instead of processes here; see :mod:`vindr_det.parallel`.
         recursive: look in the folder's folders too; all images are written to ``out`` itself.
+        max_pixels: larger originals are refused before memory is taken for them.
 
     Raises:
         InputError: no images, a bad size, or ``out`` was prepared from another folder or, with
@@ -88,7 +90,7 @@ def prepare_folder(
     todo = [one for one in inputs if one.image_id not in done]
     if done:
         log.info("%d of %d images were done already", len(inputs) - len(todo), len(inputs))
-    work = partial(prepare_one, out=out, target=target)
+    work = partial(prepare_one, out=out, target=target, max_pixels=max_pixels)
     with runner or local_runner(workers, len(todo)) as run:
         _start(out, settings, done, earlier)
         for row in _run(run, work, todo, out):
@@ -96,19 +98,21 @@ def prepare_folder(
     return _finish(out, [done[one.image_id] for one in inputs])
 
 
-def prepare_one(one: Input, out: Path, target: Target) -> dict[str, Any]:
+def prepare_one(
+    one: Input, out: Path, target: Target, max_pixels: int = MAX_PIXELS
+) -> dict[str, Any]:
     """Prepare one file; returns its QC row.
 
     Raises:
         Exception: whatever a decoder or the system raises; the runner makes a failed row of it.
     """
-    decoded, uids = read_one(one, target)
+    decoded, uids = read_one(one, target, max_pixels)
     if isinstance(decoded, Failure):
         return {**_failed(one, decoded.reason), **uids}
     with atomic_path(out / f"{one.image_id}.png") as temporary:
         temporary.write_bytes(cv2.imencode(".png", decoded.pixels)[1].tobytes())
     row = _row(one, FLAGGED if decoded.flags else OK, "; ".join(decoded.flags))
-    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "reduced")
+    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing", "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
         "dim0": decoded.height, "dim1": decoded.width, **uids}
 

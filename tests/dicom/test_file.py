@@ -5,10 +5,15 @@ import pydicom
 import pytest
 from dicom_samples import RAMP, write
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    JPEG2000Lossless,
+)
 
-from vindr_det.dicom import read_dicom
+from vindr_det.dicom import file, read_dicom
 from vindr_det.errors import InputError
 from vindr_det.prepare import FAILED, FLAGGED, prepare_folder
 from vindr_det.resize import Target, resize
@@ -51,6 +56,8 @@ def test_the_target_sets_the_size(tmp_path, target):
     ({"Rows": 0}, "0 rows and 64 columns"),
     ({"PixelData": b"\0" * 1000}, "cannot be decoded"),
     ({"PixelData": b""}, "holds no pixel data"),
+    ({"PixelData": b"\0" * 2**25}, "33,554,432 bytes of pixel data, expected about 8,192"),
+    ({"Rows": 65535, "Columns": 65535}, "4,294,836,225 pixels, expected at most 100,000,000"),
     ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095}, "every pixel is padding"),
 ])
 def test_refused_with_a_reason(tmp_path, tags, message):
@@ -83,6 +90,9 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
     ({"BitsStored": 10, "HighBit": 9}, "74.2% of the values do not fit into BitsStored 10"),
     ({"Modality": "CT"}, "modality CT is not radiography"),
     ({"PresentationLUTShape": "INVERSE"}, "MONOCHROME2 with PresentationLUTShape INVERSE"),
+    ({"PixelSpacing": [0.2, 0.1]}, "pixels are not square: PixelSpacing 0.2/0.1"),
+    ({"ImagerPixelSpacing": [0.1, 0.2]}, "pixels are not square: ImagerPixelSpacing 0.1/0.2"),
+    ({"PixelAspectRatio": [2, 1]}, "pixels are not square: PixelAspectRatio 2/1"),
 ])
 def test_what_may_be_right_is_flagged(tmp_path, tags, message):
     path = write(tmp_path / "a.dcm", SMOOTH, "MONOCHROME2", 12, JPEG2000Lossless, **tags)
@@ -97,13 +107,22 @@ def test_a_sequence_of_lost_type_is_flagged(tmp_path):
     assert read_dicom(path).flags == ("element (0040,0275) is a sequence written as UN",)
 
 
-def test_values_that_run_over_are_refused(tmp_path):
+@pytest.mark.parametrize("syntax", [None, JPEG2000Lossless])
+def test_a_test_pattern_has_not_run_over(tmp_path, syntax):
+    """Nothing is added up where nothing is predicted, so no jump is too large."""
+    stripes = np.tile(np.where(np.arange(64) % 4 < 2, 0, 4095).astype(np.uint16), (64, 1))
+    path = write(tmp_path / "a.dcm", stripes, syntax=syntax, WindowCenter=2048, WindowWidth=4096)
+    assert np.array_equal(read_dicom(path).pixels, stripes // 4095 * 255)
+
+
+def test_values_that_run_over_are_refused():
+    """As a decoder leaves them that takes another predictor than the encoder."""
     ramps = np.tile((np.arange(512) * 997 % 65536).astype(np.uint16), (64, 1))
-    smooth = np.tile(np.linspace(0, 65535, 512).astype(np.uint16), (64, 1))
-    assert read_dicom(write(tmp_path / "a.dcm", smooth, bits=16)).pixels.any()
     stripes = np.where(np.arange(512) % 8 < 4, ramps, 65535 - ramps).astype(np.uint16)
+    smooth = np.tile(np.linspace(0, 65535, 512).astype(np.uint16), (64, 1))
+    file._refuse_run_over("a.dcm", smooth, 16)
     with pytest.raises(InputError, match="its values have run over"):
-        read_dicom(write(tmp_path / "b.dcm", stripes, bits=16))
+        file._refuse_run_over("a.dcm", stripes, 16)
 
 
 def test_a_file_without_preamble_is_read(tmp_path):
@@ -129,6 +148,64 @@ def test_bits_above_those_stored_are_no_brightness(tmp_path):
     ds.PixelData = (RAMP | np.uint16(0x8000)).tobytes()
     ds.save_as(path)
     assert np.array_equal(read_dicom(path).pixels, plain)
+
+
+@pytest.mark.parametrize("dtype, bits", [
+    (np.uint16, 12), (np.uint16, 16), (np.int16, 12), (np.uint8, 8), (np.int8, 8)])
+@pytest.mark.parametrize("target", [None, Target(32, True)])
+def test_byte_order_and_sign_leave_the_picture_alone(tmp_path, dtype, bits, target):
+    """As little endian, and as the window's formula on what pydicom decodes."""
+    low = -(2 ** (bits - 1)) if np.dtype(dtype).kind == "i" else 0
+    values = np.linspace(low, low + 2**bits - 1, 64 * 64).round().astype(dtype).reshape(64, 64)
+    window = {"WindowCenter": low + 2 ** (bits - 1), "WindowWidth": 2**bits}
+    paths = [write(tmp_path / f"{number}.dcm", values, bits=bits, syntax=syntax, **window)
+             for number, syntax in enumerate(
+                 (None, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian))]
+    little, big, deflated = (read_dicom(path, target).pixels for path in paths)
+    assert np.array_equal(little, big) and np.array_equal(little, deflated)
+    if target is None:
+        decoded = pydicom.dcmread(paths[1]).pixel_array.astype(float)
+        assert np.abs(big - (decoded - low) / (2**bits - 1) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize("tags, spacing", [
+    ({}, ""), ({"PixelSpacing": [0.2, 0.2]}, "0.2/0.2"), ({"PixelSpacing": None}, ""),
+    ({"ImagerPixelSpacing": [0.1, 0.1]}, "0.1/0.1"), ({"PixelSpacing": [0, 0]}, ""),
+    ({"PixelSpacing": [0.2, 0.2], "ImagerPixelSpacing": [0.3, 0.3]}, "0.2/0.2"),
+    ({"PixelAspectRatio": [1, 1]}, ""),
+])
+def test_spacing_is_recorded(tmp_path, tags, spacing):
+    image = read_dicom(write(tmp_path / "a.dcm", RAMP, **tags))
+    assert image.spacing == spacing and not image.flags
+
+
+def test_a_picture_of_one_value_is_flagged(tmp_path):
+    assert read_dicom(write(tmp_path / "a.dcm", RAMP * 0 + 7)).flags == ("every pixel is 7",)
+
+
+@pytest.mark.parametrize("key", ["FloatPixelData", "DoubleFloatPixelData"])
+def test_float_pixels_are_refused_as_such(tmp_path, key):
+    path = write(tmp_path / "a.dcm", RAMP)
+    ds = pydicom.dcmread(path)
+    del ds.PixelData
+    setattr(ds, key, RAMP.astype("<f8" if "Double" in key else "<f4").tobytes())
+    ds.save_as(path)
+    with pytest.raises(InputError, match=re.escape(f"floating-point numbers ({key})")):
+        read_dicom(path)
+
+
+@pytest.mark.parametrize("target", [None, Target(256, True)])
+def test_tiles_that_are_not_there_are_no_white_picture(tmp_path, target):
+    """A decoder fills them without a word."""
+    path = write(tmp_path / "a.dcm", np.tile(RAMP, (4, 4)), "MONOCHROME1", 12, JPEG2000Lossless)
+    ds = pydicom.dcmread(path)
+    stream = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))
+    stream[8:16] = (2000).to_bytes(4, "big") * 2  # the grid's size, where one tile was all of it
+    ds.Rows = ds.Columns = 2000
+    ds.PixelData = encapsulate([bytes(stream)])
+    ds.save_as(path)
+    with pytest.raises(InputError, match="the stream holds 1 of its 64 tiles"):
+        read_dicom(path, target)
 
 
 def test_three_real_dicoms(data):

@@ -5,8 +5,10 @@ import pytest
 from dicom_samples import RAMP, write
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian
 
 from vindr_det.dicom import read_dicom
+from vindr_det.errors import InputError
 
 X = RAMP.astype(float)
 
@@ -78,7 +80,7 @@ def test_rescale_comes_before_the_window(tmp_path):
 def lut(first, data, bits):
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [len(data), first, bits])
-    item.add_new("LUTData", "US", list(data))
+    item.add_new("LUTData", "US", [int(entry) for entry in data])
     return item
 
 
@@ -100,6 +102,60 @@ def test_voi_lut_spans_its_own_bits_and_not_the_images_range(tmp_path, bits):
     expected = (pixels.astype(float) - 1000) / 999 * 255
     assert image.window == "voi lut" and np.abs(image.pixels - expected).max() <= 1
     assert image.pixels.min() > 40 and image.pixels.max() < 160
+
+
+@pytest.mark.parametrize("top, bits, white", [
+    (255, 8, 255), (1023, 10, 1023), (4095, 12, 4095), (4095, 16, 4095), (30000, 16, 65535),
+    (3000, 12, 4095), (4095, 8, 4095),
+])
+def test_white_is_what_the_voi_lut_s_bits_hold(tmp_path, top, bits, white):
+    item = lut(0, np.linspace(0, top, 4096).round().astype(int), bits)
+    image = read_dicom(write(tmp_path / "a.dcm", RAMP, VOILUTSequence=Sequence([item])))
+    assert abs(int(image.pixels.max()) - 255 * top / white) <= 1
+
+
+@pytest.mark.parametrize("syntax", [None, ExplicitVRBigEndian])
+@pytest.mark.parametrize("bits, data", [
+    (8, np.arange(4096) // 16), (12, np.arange(4096)[::-1]), (16, np.arange(4096) * 16 + 15)])
+def test_tables_of_any_depth_and_byte_order(tmp_path, syntax, bits, data):
+    """Modality and VOI LUT, as words in the file's byte order."""
+    for key in ("ModalityLUTSequence", "VOILUTSequence"):
+        item = lut(0, data, bits)
+        item.ModalityLUTType = "US"
+        item.add_new("LUTData", "OW", data.astype("<u2" if syntax is None else ">u2").tobytes())
+        tags = {"WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits, key: Sequence([item])}
+        image = read_dicom(write(tmp_path / "a.dcm", RAMP, syntax=syntax, **tags))
+        assert np.abs(image.pixels - data[RAMP] / (2**bits - 1) * 255).max() <= 0.51
+
+
+def test_a_table_of_8_bits_may_have_two_entries_per_word(tmp_path):
+    item = lut(0, range(256), 8)
+    item.add_new("LUTData", "OW", bytes(range(256)))
+    pixels = (RAMP // 16).astype(np.uint8)
+    image = read_dicom(write(tmp_path / "a.dcm", pixels, bits=8, VOILUTSequence=Sequence([item])))
+    assert np.array_equal(image.pixels, pixels)
+
+
+def test_a_table_shorter_than_its_descriptor_is_damaged(tmp_path):
+    item = lut(0, range(100), 12)
+    item.LUTDescriptor = [4096, 0, 12]
+    path = write(tmp_path / "a.dcm", RAMP, VOILUTSequence=Sequence([item]))
+    with pytest.raises(InputError, match="a lookup table of 100 entries, its descriptor says 4096"):
+        read_dicom(path)
+
+
+@pytest.mark.parametrize("tags", [
+    {"RescaleSlope": None, "RescaleIntercept": 0}, {"RescaleSlope": 1, "RescaleIntercept": None},
+    {"RescaleSlope": None, "RescaleIntercept": None}, {"ModalityLUTSequence": Sequence([])},
+    {"ModalityLUTSequence": Sequence([Dataset()])}, {"VOILUTSequence": Sequence([Dataset()])},
+    {"VOILUTFunction": None}, {"PixelPaddingValue": None}, {"PresentationLUTShape": None},
+    {"PixelAspectRatio": None}, {"NumberOfFrames": None}, {"Modality": None},
+])
+def test_an_empty_element_says_as_much_as_none(tmp_path, tags):
+    path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2048, WindowWidth=4096, **tags)
+    image = read_dicom(path)
+    assert np.abs(image.pixels - linear(2048, 4096)).max() <= 0.501
+    assert image.window == "linear 2048/4096" and not image.flags
 
 
 def test_signed_pixels(tmp_path):

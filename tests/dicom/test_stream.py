@@ -26,7 +26,7 @@ def test_jpeg2000(tmp_path, bits, dtype):
     (b"anything else", None),
     # SOI, an application segment, a lossless frame of 12 bits, 3 rows, 5 columns, 1 channel.
     (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc3\x00\x0b\x0c\x00\x03\x00\x05\x01\x01\x11\x00",
-     StreamHeader(3, 5, 1, 12)),
+     StreamHeader(3, 5, 1, 12, predictive=True)),
 ])
 def test_other_streams(stream, expected):
     assert read_header(stream) == expected
@@ -34,7 +34,7 @@ def test_other_streams(stream, expected):
 
 @pytest.mark.parametrize("name, expected", [
     ("ok/RG1_J2KI.dcm", StreamHeader(1955, 1841, 1, 15, False, 5)),
-    ("ok/RG2_JLSN.dcm", StreamHeader(2140, 1760, 1, 10)),
+    ("ok/RG2_JLSN.dcm", StreamHeader(2140, 1760, 1, 10, predictive=True)),
     ("ok/RG2_JPLY_fixed.dcm", StreamHeader(2140, 1760, 1, 12)),
     ("ok/HTJ2K_08_RGB.dcm", StreamHeader(480, 640, 3, 8, False, 5)),
 ])

@@ -5,24 +5,26 @@ The pixels are averaged in stored values and turned to grays last, by the table 
 """
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.encaps import generate_frames
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.uid import JPEG2000TransferSyntaxes
+from pydicom.uid import JPEG2000TransferSyntaxes, RLELossless
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import jpeg2000
 from vindr_det.dicom.grayscale import gray_table, value_range
-from vindr_det.dicom.stream import StreamHeader, read_header
+from vindr_det.dicom.source import open_dataset, whole_number
+from vindr_det.dicom.spacing import pixel_spacing, spacing_flags
+from vindr_det.dicom.stream import StreamHeader, held_tiles, read_header
 from vindr_det.errors import InputError
+from vindr_det.limits import MAX_PIXELS, require_size
 from vindr_det.resize import Target, resize_to
 
 #: Modality of radiographs; OT is what converted films often carry.
@@ -30,38 +32,42 @@ _RADIOGRAPHY = ("", "CR", "DX", "DR", "RG", "RF", "XA", "PX", "IO", "OT")
 # The longest side of the picture that percentiles are taken from. It is the same whatever the
 # image is decoded at, so that a reduced image gets the grays of the whole one.
 _SAMPLE_SIDE = 256
+# The decoder takes 6 KB for each tile of a JPEG 2000 stream, whatever the tile holds.
+_MOST_TILES = 4096
 
 
-def read_dicom(path: str | Path, target: Target | None = None) -> DecodedImage:
+def read_dicom(
+    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS
+) -> DecodedImage:
     """Decode one single-frame grayscale DICOM file.
 
     Args:
         path: the file.
         target: the size to bring it to; None keeps every pixel. JPEG 2000 is decoded at the
             smallest resolution that is good for the target.
+        max_pixels: larger images are refused before memory is taken for them.
 
     Raises:
-        InputError: not a DICOM file, no or damaged pixel data, colour, several frames, more than
-            16 bits, or pixels that are not what the header says.
+        InputError: not a DICOM file, no or damaged pixel data, color, several frames, more than
+            16 bits or ``max_pixels``, or pixels that are not what the header says.
     """
     with warnings.catch_warnings():
         # Files in the wild break small rules (ages, UIDs); the pixels are what we came for.
         warnings.simplefilter("ignore")
         try:
-            return _read_gray(path, target)
+            return _read_gray(path, target, max_pixels)
         except InputError:
             raise
         except Exception as error:  # values are parsed when they are asked for, so anywhere
             raise InputError(f"{path}: damaged DICOM file ({error})") from error
 
 
-def _read_gray(path: str | Path, target: Target | None) -> DecodedImage:
-    dataset = _read(path)
-    _require_gray_frame(path, dataset)
-    stream, header = _stream(dataset)
+def _read_gray(path: str | Path, target: Target | None, max_pixels: int) -> DecodedImage:
+    dataset = open_dataset(path, partial(_require_gray_frame, path, max_pixels))
+    stream, header = _stream(path, dataset)
     flags = _flags(path, dataset, header)
     stored, reduced = _decode(path, dataset, stream, header, target)
-    flags += _out_of_range(dataset, stored, reduced)
+    flags += _out_of_range(dataset, stored, reduced) + _constant(stored)
     pixels, window = _grays(path, dataset, stored, target)
     return DecodedImage(
         pixels=pixels, height=int(dataset.Rows), width=int(dataset.Columns),
@@ -69,50 +75,28 @@ def _read_gray(path: str | Path, target: Target | None) -> DecodedImage:
         photometric=str(dataset.PhotometricInterpretation), window=window,
         orientation=_joined(dataset.get("PatientOrientation")),
         view=_joined(dataset.get("ViewPosition")), reduced=reduced, flags=tuple(flags),
+        spacing="/".join(f"{side:g}" for side in pixel_spacing(dataset) or ()),
     )
 
 
-def _read(path: str | Path) -> Dataset:
-    try:
-        dataset = pydicom.dcmread(path, force=_starts_without_preamble(path))
-        pixels = "PixelData" in dataset and bool(dataset.PixelData)
-    except InvalidDicomError as error:
-        raise InputError(f"{path}: not a DICOM file") from error
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        raise InputError(f"{path}: no TransferSyntaxUID, so its pixels cannot be decoded")
-    if not pixels:
-        raise InputError(f"{path}: holds no pixel data")
-    return dataset
-
-
-def _starts_without_preamble(path: str | Path) -> bool:
-    """Old files begin with their first element instead of the 128 bytes of PS3.10 7.1."""
-    with Path(path).open("rb") as file:
-        start = file.read(132)
-    return start[128:] != b"DICM" and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\x00"
-
-
-def _require_gray_frame(path: str | Path, dataset: Dataset) -> None:
+def _require_gray_frame(path: str | Path, max_pixels: int, dataset: Dataset) -> None:
     photometric = str(dataset.get("PhotometricInterpretation", "") or "")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputError(f"{path}: photometric interpretation {photometric!r}, expected "
                          "MONOCHROME1 or MONOCHROME2")
-    frames, samples = (_whole(dataset, key, 1) for key in ("NumberOfFrames", "SamplesPerPixel"))
+    frames, samples = (whole_number(dataset, key, 1) for key in ("NumberOfFrames", "SamplesPerPixel"))
     if frames != 1 or samples != 1:
         raise InputError(f"{path}: {frames} frames of {samples} samples a pixel, expected one of one")
     rows, columns, allocated, stored = (
-        _whole(dataset, key, 0) for key in ("Rows", "Columns", "BitsAllocated", "BitsStored"))
+        whole_number(dataset, key, 0) for key in ("Rows", "Columns", "BitsAllocated", "BitsStored"))
     if min(rows, columns) < 1:
         raise InputError(f"{path}: {rows} rows and {columns} columns, expected both above 0")
+    require_size(path, rows, columns, max_pixels)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise InputError(f"{path}: {stored} of {allocated} bits a pixel, expected 1 to 16 in 8 or 16")
-    high = _whole(dataset, "HighBit", stored - 1)
+    high = whole_number(dataset, "HighBit", stored - 1)
     if high != stored - 1:
         raise InputError(f"{path}: HighBit {high} with BitsStored {stored}, expected {stored - 1}")
-
-
-def _whole(dataset: Dataset, key: str, default: int) -> int:
-    return int(dataset.get(key, default) or default)
 
 
 def _joined(value: object) -> str:
@@ -120,15 +104,27 @@ def _joined(value: object) -> str:
     return "/".join(str(part) for part in parts)
 
 
-def _stream(dataset: Dataset) -> tuple[bytes, StreamHeader | None]:
-    """The compressed frame and its own header; empty for uncompressed pixels."""
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+def _stream(path: str | Path, dataset: Dataset) -> tuple[bytes, StreamHeader | None]:
+    """The compressed frame and its own header; no header where the syntax has none.
+
+    Raises:
+        InputError: a header that cannot be read, so that nobody knows what the decoder would take.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
         return b"", None
     try:
         stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    except Exception:  # what is damaged here is reported by the whole decode
-        return b"", None
-    return stream, read_header(stream)
+    except Exception as error:  # pydicom raises what it happens to meet
+        raise InputError(f"{path}: pixel data cannot be decoded ({error})") from error
+    header = read_header(stream)
+    if header is None and syntax != RLELossless:
+        raise InputError(f"{path}: pixel data cannot be decoded (no header of {syntax.name})")
+    if header is not None and header.tiles > _MOST_TILES:
+        raise InputError(f"{path}: {header.tiles} tiles, expected at most {_MOST_TILES}")
+    if header is not None and header.tiles > 1 and (held := held_tiles(stream)) < header.tiles:
+        raise InputError(f"{path}: the stream holds {held} of its {header.tiles} tiles")
+    return stream, header
 
 
 def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> list[str]:
@@ -144,6 +140,7 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     inverse = str(dataset.get("PresentationLUTShape", "") or "") == "INVERSE"
     if inverse and dataset.PhotometricInterpretation == "MONOCHROME2":
         flags.append("MONOCHROME2 with PresentationLUTShape INVERSE")
+    flags += spacing_flags(dataset)
     flags += [f"element {tag} is a sequence written as UN" for tag in _unknown_sequences(dataset)]
     if header is None:
         return flags
@@ -169,9 +166,15 @@ def _out_of_range(dataset: Dataset, stored: NDArray, reduced: int) -> list[str]:
     return [f"{outside:.1%} of the values do not fit into BitsStored {dataset.BitsStored}"]
 
 
+def _constant(stored: NDArray) -> list[str]:
+    """A stream that ends early may decode to nothing without a word of its decoder."""
+    return [f"every pixel is {stored.flat[0]:g}"] if np.ptp(stored) == 0 else []
+
+
 def _unknown_sequences(dataset: Dataset) -> list[BaseTag]:
     """Sequences that some archive lost the type of; what they say of the image is not read."""
-    elements = (dataset.get_item(tag) for tag in dataset.keys())  # noqa: SIM118 - keeps them raw
+    elements = (dataset.get_item(tag, keep_deferred=True)
+                for tag in dataset.keys())  # noqa: SIM118 - keeps them raw
     unknown = [e.tag for e in elements if e is not None and e.VR == "UN" and not e.tag.is_private]
     return [tag for tag in unknown if dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"]
 
@@ -199,8 +202,15 @@ def _decode(
     if stored.shape != (int(dataset.Rows), int(dataset.Columns)):
         raise InputError(f"{path}: pixels have shape {stored.shape}, expected "
                          f"{(int(dataset.Rows), int(dataset.Columns))}")
-    _refuse_wrapped(path, stored, int(dataset.BitsStored))
-    return stored, 0
+    if header is not None and header.predictive:
+        _refuse_run_over(path, stored, int(dataset.BitsStored))
+    return _for_opencv(stored), 0
+
+
+def _for_opencv(stored: NDArray) -> NDArray:
+    """OpenCV takes every array for native byte order, and resizes no signed 8 bits."""
+    dtype = np.dtype(np.int16) if stored.dtype == np.int8 else stored.dtype.newbyteorder("=")
+    return stored.astype(dtype, copy=False)
 
 
 def _can_be_reduced(dataset: Dataset) -> bool:
@@ -209,8 +219,8 @@ def _can_be_reduced(dataset: Dataset) -> bool:
             and "PixelPaddingValue" not in dataset)
 
 
-def _refuse_wrapped(path: str | Path, stored: NDArray, bits: int) -> None:
-    """A decoder that disagrees with the encoder leaves stripes: values run over and start again.
+def _refuse_run_over(path: str | Path, stored: NDArray, bits: int) -> None:
+    """A decoder that disagrees with the encoder leaves stripes: sums of differences run over.
 
     Radiographs jump by a quarter of their range beside letters and shutters, at .02 to .11 % of
     their pixels in the files measured; a run-over stream did at 17 %.

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 #: Without a window the image is shown between these percentiles of its pixels.
 PERCENTILES = (0.5, 99.5)
@@ -39,8 +38,7 @@ def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], st
         (2 ** BitsStored,) uint8, larger is brighter, and the name of the window.
     """
     low, high = value_range(dataset)
-    values = np.asarray(apply_modality_lut(np.arange(low, high + 1, dtype=np.int32), dataset),
-                        dtype=np.float64)
+    values = _modality_values(dataset, np.arange(low, high + 1, dtype=np.int32))
     seen = np.clip(np.rint(sample), low, high).astype(np.int64) - low
     unit, how = _shown(dataset, values)
     if unit is None or _shows_nothing(unit[seen]):
@@ -48,6 +46,14 @@ def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], st
         unit, how = (values - bottom) / max(top - bottom, 1e-6), "percentile"
     gray = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
     return (255 - gray if is_inverted(dataset) else gray), how
+
+
+def _modality_values(dataset: Dataset, stored: NDArray) -> Values:
+    """C.11.1; an element that is there but empty says as much as one that is not."""
+    if _holds_lut(dataset, "ModalityLUTSequence"):
+        return _look_up(dataset, dataset.ModalityLUTSequence[0], stored)
+    slope, intercept = (_first(dataset.get(key)) for key in ("RescaleSlope", "RescaleIntercept"))
+    return stored * (1.0 if slope is None else slope) + (intercept or 0.0)
 
 
 def _shows_nothing(unit: Values) -> bool:
@@ -69,7 +75,7 @@ def is_inverted(dataset: Dataset) -> bool:
 
 def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
     """Values to 0..1 by the file's own VOI LUT or window, None where it has none to use."""
-    if "VOILUTSequence" in dataset and len(dataset.VOILUTSequence):
+    if _holds_lut(dataset, "VOILUTSequence"):
         return _voi_lut(dataset, values), "voi lut"
     window = first_window(dataset)
     if window is None:
@@ -88,10 +94,43 @@ def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
 
 def _voi_lut(dataset: Dataset, values: Values) -> Values:
     """C.11.2.1.1: the LUT's output spans the bits that its descriptor names."""
-    shown = apply_voi_lut(np.rint(values).astype(np.int32), dataset, prefer_lut=True)
-    shown = np.asarray(shown, dtype=np.float64)
-    # Some descriptors name 16 bits for a table of 12; the bits that the table itself needs count.
-    return shown / (2.0 ** math.ceil(math.log2(max(shown.max(), 1) + 1)) - 1)
+    item = dataset.VOILUTSequence[0]
+    bits, top = int(item.LUTDescriptor[2]), int(_entries(dataset, item).max())
+    # Some descriptors name 16 bits for a table of 12, which then ends where its own bits do.
+    needed = math.log2(max(top, 1) + 1)
+    if needed.is_integer() or needed > bits:
+        bits = math.ceil(needed)
+    return _look_up(dataset, item, values) / (2.0**bits - 1)
+
+
+def _holds_lut(dataset: Dataset, key: str) -> bool:
+    items = dataset.get(key)
+    return bool(items) and all(items[0].get(part) is not None for part in ("LUTDescriptor", "LUTData"))
+
+
+def _look_up(dataset: Dataset, item: Dataset, values: NDArray) -> Values:
+    """C.11.1.1: values before the first and after the last entry get that entry.
+
+    pydicom's own functions index tables of 8 bits modulo 256 and know no Modality LUT of 12 bits.
+    """
+    entries, first = _entries(dataset, item), int(item.LUTDescriptor[1])
+    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
+    return entries[index].astype(np.float64)
+
+
+def _entries(dataset: Dataset, item: Dataset) -> NDArray:
+    count = int(item.LUTDescriptor[0]) or 2**16
+    data = item.LUTData
+    if not isinstance(data, bytes):
+        entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
+    elif len(data) < 2 * count:  # two entries of 8 bits per word
+        entries = np.frombuffer(data, np.uint8)
+    else:
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        entries = np.frombuffer(data, f"{order}u2")
+    if len(entries) < count:
+        raise ValueError(f"a lookup table of {len(entries)} entries, its descriptor says {count}")
+    return entries[:count]
 
 
 def first_window(dataset: Dataset) -> tuple[float, float] | None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 # JPEG and JPEG-LS: start-of-frame markers (ITU-T T.81 table B.1, T.87 annex C).
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _SIZ, _COD, _SOT, _SOS = 0x51, 0x52, 0x90, 0xDA
+# Lossless JPEG and JPEG-LS add differences to neighbors, modulo the range (T.81 H.1.2.1, T.87 A.4.5).
+_PREDICTIVE = (0xC3, 0xF7)
+_CODESTREAM = b"\xff\x4f\xff\x51"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class StreamHeader:
         signed: JPEG 2000 only; None where the format cannot say.
         levels: wavelet decompositions of a JPEG 2000 stream, so that ``levels + 1`` resolutions
             are in it; 0 for every other.
+        tiles: of a JPEG 2000 stream, 1 for every other.
+        predictive: values are sums of coded differences, so that a wrong one runs over.
     """
 
     height: int
@@ -33,20 +38,40 @@ class StreamHeader:
     precision: int
     signed: bool | None = None
     levels: int = 0
+    tiles: int = 1
+    predictive: bool = False
 
 
 def read_header(stream: bytes) -> StreamHeader | None:
     """The header of a stream, or None where the stream is of another kind or damaged."""
     try:
-        if stream[:4] == b"\xff\x4f\xff\x51":
+        stream = _codestream(stream)
+        if stream[:4] == _CODESTREAM:
             return _jpeg2000(stream)
         return _jpeg(stream) if stream[:2] == b"\xff\xd8" else None
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError, ZeroDivisionError):
         return None
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of the segments before the pixels."""
+def held_tiles(stream: bytes) -> int:
+    """How many of its tiles a JPEG 2000 stream holds; decoders leave the others blank (T.800 A.4.2)."""
+    stream = _codestream(stream)
+    position = next((at for marker, at, _ in _segments(stream) if marker == _SOT), len(stream))
+    tiles = set()
+    while stream[position : position + 2] == b"\xff\x90" and position + 12 <= len(stream):
+        tile, length = struct.unpack_from(">HI", stream, position + 4)
+        tiles.add(tile)
+        position = position + max(length, 12) if length else len(stream)  # 0: to the end
+    return len(tiles)
+
+
+def _codestream(stream: bytes) -> bytes:
+    """Without the boxes of a JP2 file, which some archives put in place of its stream."""
+    return stream[stream.index(_CODESTREAM):] if stream[4:8] == b"jP  " else stream
+
+
+def _segments(stream: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Marker, position and content of the segments before the pixels."""
     position = 2
     while position + 4 <= len(stream) and stream[position] == 0xFF:
         marker = stream[position + 1]
@@ -54,29 +79,31 @@ def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
             position += 1
             continue
         (length,) = struct.unpack_from(">H", stream, position + 2)
-        yield marker, stream[position + 4 : position + 2 + length]
+        yield marker, position, stream[position + 4 : position + 2 + length]
         if marker in (_SOT, _SOS):
             return
         position += 2 + max(length, 2)
 
 
 def _jpeg(stream: bytes) -> StreamHeader | None:
-    for marker, body in _segments(stream):
+    for marker, _, body in _segments(stream):
         if marker in _FRAMES:
             precision, height, width, components = struct.unpack_from(">BHHB", body)
-            return StreamHeader(height, width, components, precision)
+            return StreamHeader(height, width, components, precision, predictive=marker in _PREDICTIVE)
     return None
 
 
 def _jpeg2000(stream: bytes) -> StreamHeader | None:
     """ITU-T T.800 annex A.5.1 (SIZ) and A.6.1 (COD)."""
-    segments = dict(_segments(stream))
+    segments = {marker: body for marker, _, body in _segments(stream)}
     if _SIZ not in segments or _COD not in segments:
         return None
-    _, x1, y1, x0, y0 = struct.unpack_from(">HIIII", segments[_SIZ])
+    _, x1, y1, x0, y0, tile_width, tile_height, tile_x0, tile_y0 = struct.unpack_from(
+        ">HIIIIIIII", segments[_SIZ])
     components, depth = struct.unpack_from(">HB", segments[_SIZ], 34)
     # A stream that does not begin at the grid's origin has its low-pass samples elsewhere.
     levels = segments[_COD][5] if x0 == y0 == 0 else 0
     return StreamHeader(
         height=y1 - y0, width=x1 - x0, components=components, precision=(depth & 0x7F) + 1,
-        signed=bool(depth & 0x80), levels=levels)
+        signed=bool(depth & 0x80), levels=levels,
+        tiles=-(-(x1 - tile_x0) // tile_width) * -(-(y1 - tile_y0) // tile_height))

@@ -1,0 +1,40 @@
+"""How large an image may be, asked of its header before memory is taken."""
+
+from pathlib import Path
+
+from vindr_det.errors import InputError
+
+#: Pixels of the largest image that is read. A 43 x 43 cm detector of 100 µm has 18.5 million, a
+#: 35 x 43 cm film scanned at 50 µm 60 million, VinBigData's largest image 11.3 million.
+MAX_PIXELS = 100_000_000
+# What a file may hold beside its pixels: tags, tables, a preview.
+_EXTRA_BYTES = 2**24
+
+
+def require_size(path: str | Path, height: int, width: int, max_pixels: int) -> None:
+    """Refuse an image of more than ``max_pixels`` pixels.
+
+    Raises:
+        InputError: it has more.
+    """
+    if height * width > max_pixels:
+        raise InputError(f"{path}: {height} rows and {width} columns are {height * width:,} pixels, "
+                         f"expected at most {max_pixels:,} (--max-pixels raises it)")
+
+
+def require_bytes(path: str | Path, stored: int, decoded: int) -> None:
+    """Refuse more data than any coding of ``decoded`` bytes needs.
+
+    No coding of DICOM, PNG or JPEG doubles what it codes.
+
+    Raises:
+        InputError: ``stored`` is over twice as much.
+    """
+    if stored > byte_limit(decoded):
+        raise InputError(f"{path}: {stored:,} bytes of pixel data, expected about {decoded:,} by its "
+                         "header")
+
+
+def byte_limit(decoded: int) -> int:
+    """The most bytes that a file of ``decoded`` bytes of pixels is read for."""
+    return 2 * decoded + _EXTRA_BYTES
