@@ -9,11 +9,13 @@
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused.
 Without --weights the best weights of --config are taken (default: the mission's), without --images
-those of its DATASETS.TEST. Boxes are in the originals' pixels: for images that were made smaller,
+those of its DATASETS.TEST. --gate refuses images that it was fitted on, --classifier one whose labels are
+inverted, as the boxes tell. Boxes are in the originals' pixels: for images that were made smaller,
 --meta (or meta.csv beside them) tells the original sizes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from vindr_det import cli
@@ -32,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
     parser.add_argument("--gate", help="JSON of gate.py fit; default: the classifier's word is appended")
+    parser.add_argument("--allow-in-sample", action="store_true",
+                        help="also images that --gate was fitted on")
+    parser.add_argument("--allow-inverted", action="store_true",
+                        help="also a classifier that contradicts the boxes")
     parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion")
     parser.add_argument("--tta", action="store_true", help="look at each image mirrored too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
@@ -45,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.errors import InputError
     from vindr_det.files import require_writable
     from vindr_det.fusion import Fusion
+    from vindr_det.in_sample import refuse_in_sample
 
     require_writable(args.out)
     batch = (8 if best_device() == "cuda" else 1) if args.batch_size is None else args.batch_size
@@ -66,8 +73,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         from vindr_det.classification.model import Classifier
 
         classifier = Classifier(args.classifier)
+    guard = partial(refuse_in_sample, args.gate) if args.gate and not args.allow_in_sample else None
     result = pipeline.predict_folder(images, predictors, meta=args.meta, classifier=classifier, gate=gate,
-                                     fusion=Fusion(iou_thr=args.iou_thr), batch=batch)
+                                     fusion=Fusion(iou_thr=args.iou_thr), batch=batch,
+                                     check_ids=guard, allow_inverted=args.allow_inverted)
     submission.write_submission(args.out, result.predictions, sizes=result.sizes)
     for image_id, reason in result.failed.items():
         print(f"unreadable, says no finding: {image_id}: {reason}")

@@ -1,8 +1,8 @@
 """Weighted boxes fusion and NMS of several lists of boxes, with the input checked first.
 
 The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021). Left to itself
-that library drops pixel boxes with a warning, ends the process with status 0 when list lengths differ, resets a
-wrong number of weights, and divides by zero where all boxes that it joins score 0; here the first three are
+that library drops pixel boxes with a warning, ends the process with status 0 when list lengths differ, resets
+a wrong number of weights, and divides by zero where all boxes that it joins score 0; here the first three are
 errors, and boxes that weigh nothing are left out.
 """
 

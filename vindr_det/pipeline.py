@@ -23,7 +23,7 @@ from vindr_det.detection.splits import resolve
 from vindr_det.errors import InputError
 from vindr_det.files import list_images
 from vindr_det.fusion import AS_DEFAULT, Fusion, fuse
-from vindr_det.gating import Gate, Word
+from vindr_det.gating import AgreementCheck, Gate, Word
 from vindr_det.images import read_image
 from vindr_det.predictions import Predictions, drop_degenerate, no_finding
 
@@ -97,6 +97,7 @@ def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
     classifier: Callable[[Image], Word] | None = None, gate: Gate | None = None,
     fusion: Fusion = AS_DEFAULT, batch: int = 1,
+    check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder.
 
@@ -109,11 +110,17 @@ def predict_folder(
         gate: what to do with that word; None appends it.
         fusion: how several detectors' boxes become one.
         batch: images that a detector sees at once.
+        check_ids: gets the image ids before the work and may refuse them.
+        allow_inverted: take a classifier that contradicts the boxes.
 
     Raises:
-        InputError: an empty folder, an image without a size, or no image could be read.
+        InputError: an empty folder, an image without a size, no image could be read, or the classifier says
+            P(no finding) for P(abnormal), as far as the boxes tell.
     """
     paths = list_images(images)
+    if check_ids is not None:
+        check_ids(list(paths))
+    agreement = AgreementCheck("the classifier")
     sizes = original_sizes(images, meta, list(paths))
     result, rows = FolderPredictions(), {}
     found: dict[str, Predictions] = {}
@@ -133,10 +140,14 @@ def predict_folder(
                 found |= _detect(images_of, predictors, rows, fusion)
             if classifier is not None:
                 words |= {image_id: classifier(image) for image_id, image in images_of.items()}
+                if not allow_inverted:
+                    agreement(words, found)
             bar.update(len(group))
     if not found:
         raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
                          f"{next(iter(result.failed.values()))}")
+    if not allow_inverted:
+        agreement(words, found, finished=True)
     gated = (gate or Gate("append" if classifier else "none")).apply(found, words)
     result.predictions = {image_id: gated.get(image_id, no_finding()) for image_id in paths}
     result.sizes = pd.DataFrame.from_dict(rows, orient="index", columns=["height", "width"])
