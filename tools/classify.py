@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.classification.model import Classifier, checkpoints
     from vindr_det.files import require_writable, write_csv
 
+    require_writable(args.out)
     table = status.status_path(args.out)
-    for path in (args.out, table):
-        require_writable(path)
+    require_writable(table)
     cli.require_workers(args.workers)
     checkpoints(args.model)
     thresholds = thresholds_of(args.model, args.point)

@@ -9,7 +9,8 @@
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused.
 Without --weights the best weights of --config are taken (default: the mission's), without --images
-those of its DATASETS.TEST. Boxes are in the originals' pixels: for images that were made smaller,
+those of its DATASETS.TEST. --gate refuses images that it was fitted on, --classifier one whose labels are
+inverted, as the boxes tell. Boxes are in the originals' pixels: for images that were made smaller,
 --meta (or meta.csv beside them) tells the original sizes.
 
 Beside S.csv stand S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.errors import InputError
     from vindr_det.files import existing_file
     from vindr_det.fusion import Fusion
+    from vindr_det.in_sample import refuse_in_sample
     from vindr_det.submission.tables import require_all_writable
 
     require_all_writable(args.out)
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                                args.max_pixels)
     if none := run.statuses_if_none_readable():
         return _finish(args, pipeline.FolderPredictions(statuses=none))
+    if args.gate and not args.allow_in_sample:
+        refuse_in_sample(args.gate, run.readable)
     predictors = pipeline.load_predictors(weights, None if args.engine == "auto" else args.engine, args.half)
     if args.tta or args.tta_scales:
         from vindr_det.detection.tta import Augmented
@@ -62,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         classifier = Classifier(args.classifier)
     result = pipeline.predict(run, predictors, classifier=classifier, gate=gate,
-                              fusion=Fusion(iou_thr=args.iou_thr), batch=batch, workers=args.workers)
+                              fusion=Fusion(iou_thr=args.iou_thr), batch=batch, workers=args.workers,
+                              allow_inverted=args.allow_inverted)
     print(status.summary(result.statuses))
     return _finish(args, result)
 
@@ -79,6 +84,10 @@ def _parser():
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
     parser.add_argument("--gate", help="JSON of gate.py fit; default: the classifier's word is appended")
+    parser.add_argument("--allow-in-sample", action="store_true",
+                        help="also images that --gate was fitted on")
+    parser.add_argument("--allow-inverted", action="store_true",
+                        help="also a classifier that contradicts the boxes")
     parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion")
     parser.add_argument("--tta", action="store_true", help="look at each image mirrored too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",

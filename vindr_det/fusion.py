@@ -1,15 +1,14 @@
 """Weighted boxes fusion and NMS of several lists of boxes, with the input checked first.
 
-The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021); its usual form
-of WBF is computed by :mod:`vindr_det.wbf`. Left to itself that library drops pixel boxes with a warning, ends
-the process with status 0 when list lengths differ, and resets a wrong number of weights; here each of these
-is an error.
+The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021). Left to itself
+that library drops pixel boxes with a warning, ends the process with status 0 when list lengths differ, resets
+a wrong number of weights, and divides by zero where all boxes that it joins score 0; here the first three are
+errors, and boxes that weigh nothing are left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import compress
 
 import numpy as np
 from ensemble_boxes import nms, non_maximum_weighted, soft_nms, weighted_boxes_fusion
@@ -19,14 +18,17 @@ from vindr_det import boxes as box_ops
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.errors import InputError
 from vindr_det.parallel import process_pool
-from vindr_det.predictions import Predictions, PredictionSet, no_finding
-from vindr_det.wbf import fuse_class
+from vindr_det.predictions import Predictions, PredictionSet, drop_degenerate, no_finding
 
 METHODS = ("wbf", "nms", "soft-nms", "nmw")
 CONFIDENCES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
 #: Fewer boxes are fused before a second process has started.
 _MANY_BOXES = 300_000
 _CHUNK = 200
+#: The library sums score * coordinate in single precision: below, nothing is left of the coordinates.
+_LEAST_SCORE = 1e-24
+#: Likewise for weights, which multiply the scores.
+_WEIGHTS = (1e-6, 1e6)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Fusion:
     Attributes:
         method: one of :data:`METHODS`.
         iou_thr: boxes of one class that overlap more are fused.
-        skip_box_thr: boxes with a lower score are left out.
-        weights: one a model; None weighs all the same.
-        conf_type: how wbf makes one score of several; one of :data:`CONFIDENCES`.
+        skip_box_thr: boxes with a lower score are left out; so are, at 0, those of score 0.
+        weights: one per model; None weighs all the same.
+        conf_type: how wbf makes one score of several; one of :data:`CONFIDENCES`. Other methods have none.
         max_boxes: the best so many of an image are kept; None keeps all.
 
     Raises:
@@ -57,11 +59,14 @@ class Fusion:
             raise InputError(f"fusion method {self.method!r}, expected one of {', '.join(METHODS)}")
         if self.conf_type not in CONFIDENCES:
             raise InputError(f"conf_type {self.conf_type!r}, expected one of {', '.join(CONFIDENCES)}")
+        if self.conf_type != "avg" and self.method != "wbf":
+            raise InputError(f"conf_type {self.conf_type!r} with method {self.method}, expected method wbf")
         if not 0 < self.iou_thr < 1 or not 0 <= self.skip_box_thr <= 1:
             raise InputError(f"iou_thr {self.iou_thr} and skip_box_thr {self.skip_box_thr}, expected numbers "
                              "between 0 and 1")
-        if self.weights is not None and not all(np.isfinite(w) and w > 0 for w in self.weights):
-            raise InputError(f"weights {list(self.weights)}, expected positive numbers")
+        low, high = _WEIGHTS
+        if self.weights is not None and not all(low <= weight <= high for weight in self.weights):
+            raise InputError(f"weights {list(self.weights)}, expected positive numbers, {low:g} to {high:g}")
         if self.max_boxes is not None and self.max_boxes < 1:
             raise InputError(f"max_boxes {self.max_boxes}, expected 1 or more")
 
@@ -160,52 +165,31 @@ def _findings(
     if not any(map(len, lists)):
         return Predictions()
     unit = [box_ops.clip(box_ops.to_unit(one.boxes, height, width), 1, 1) for one in lists]
-    keep = [(box[:, 2:] > box[:, :2]).all(axis=1) for box in unit]
-    boxes = [box[k].tolist() for box, k in zip(unit, keep, strict=True)]
-    scores = [one.scores[k].tolist() for one, k in zip(lists, keep, strict=True)]
-    labels = [one.labels[k].tolist() for one, k in zip(lists, keep, strict=True)]
-    call = _plain_wbf if how.method == "wbf" and how.conf_type == "avg" else _by_library
-    fused, confidence, classes = call(boxes, scores, labels, weights, how)
-    return Predictions(
-        box_ops.from_unit(fused, height, width),
-        np.clip(confidence, 0, 1),  # weighted scores can exceed 1
-        np.asarray(classes).astype(np.int64),  # labels come back as float64
-    ).by_score()
-
-
-def _plain_wbf(boxes: list, scores: list, labels: list, weights: list[float], how: Fusion) -> tuple:
-    groups: dict[int, tuple[list, list]] = {}
-    for model, weight in enumerate(weights):
-        for box, score, label in zip(boxes[model], scores[model], labels[model], strict=True):
-            if score >= how.skip_box_thr:
-                mine = groups.setdefault(label, ([], []))
-                mine[0].append(tuple(box))
-                mine[1].append(score * weight)
-    found = [(box, score, label) for label, group in groups.items()
-             for box, score in fuse_class(*group, how.iou_thr, weights)]
-    return tuple(zip(*found, strict=True)) if found else ([], [], [])
+    least = max(how.skip_box_thr, _LEAST_SCORE)
+    keep = [(box[:, 2:] > box[:, :2]).all(axis=1) & (one.scores >= least)
+            for box, one in zip(unit, lists, strict=True)]
+    if not any(kept.any() for kept in keep):
+        return Predictions()
+    boxes, scores, labels = _by_library(
+        [box[kept] for box, kept in zip(unit, keep, strict=True)],
+        [one.scores[kept].tolist() for one, kept in zip(lists, keep, strict=True)],
+        [one.labels[kept].tolist() for one, kept in zip(lists, keep, strict=True)], weights, how)
+    # Single precision can close a sliver; weighted scores can exceed 1; labels come back as float64.
+    return drop_degenerate(box_ops.from_unit(boxes, height, width), scores,
+                           np.asarray(labels).astype(np.int64)).by_score()
 
 
 def _by_library(boxes: list, scores: list, labels: list, weights: list[float], how: Fusion) -> tuple:
-    given = (boxes, scores, labels)
+    """Boxes (N, 4) in unit xyxy, scores and labels, which it keeps as float64."""
+    given, options = (boxes, scores, labels), {"iou_thr": how.iou_thr}
     if how.method == "wbf":
-        return weighted_boxes_fusion(*given, weights=weights, iou_thr=how.iou_thr,
-                                     skip_box_thr=how.skip_box_thr, conf_type=how.conf_type)
+        return weighted_boxes_fusion(*given, weights=weights, conf_type=how.conf_type, **options)
     if how.method == "nmw":
-        return non_maximum_weighted(*given, weights=weights, iou_thr=how.iou_thr,
-                                    skip_box_thr=how.skip_box_thr)
-    # These two divide scores by the sum of the weights, also of weights that are all 1, and have no threshold
-    # before they begin.
-    sure = [[score >= how.skip_box_thr for score in one] for one in scores]
-    boxes, scores, labels = (
-        [list(compress(values, kept)) for values, kept in zip(part, sure, strict=True)] for part in given)
-    if not any(scores):
-        return [], [], []
-    given = [box_ops.as_boxes(one) for one in boxes], scores, labels  # an empty list has no shape
+        return non_maximum_weighted(*given, weights=weights, **options)
+    # These two divide scores by the sum of the weights, also of weights that are all 1.
     if how.method == "soft-nms":
-        return soft_nms(*given, weights=how.weights, iou_thr=how.iou_thr, sigma=0.5,
-                        thresh=how.skip_box_thr)
-    return nms(*given, weights=how.weights, iou_thr=how.iou_thr)
+        return soft_nms(*given, weights=how.weights, sigma=0.5, thresh=how.skip_box_thr, **options)
+    return nms(*given, weights=how.weights, **options)
 
 
 def _no_finding(

@@ -120,7 +120,7 @@ def read_all(
     Args:
         run: the inputs.
         target: the size to bring the images to.
-        workers: processes; None takes one a core.
+        workers: processes; None takes one per core.
         ahead: images that are taken at once, so that as many are read meanwhile.
 
     Yields:

@@ -22,7 +22,7 @@ from vindr_det.detection.engine import Predictor
 from vindr_det.detection.splits import resolve
 from vindr_det.errors import InputError
 from vindr_det.fusion import AS_DEFAULT, Fusion, fuse
-from vindr_det.gating import Gate, Word
+from vindr_det.gating import AgreementCheck, Gate, Word
 from vindr_det.image_run import ImageRun, Looked
 from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import reason_of
@@ -103,6 +103,7 @@ def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
     classifier: Callable[[Image], Word] | None = None, gate: Gate | None = None,
     fusion: Fusion = AS_DEFAULT, batch: int = 1, recursive: bool = False, workers: int | None = None,
+    allow_inverted: bool = False,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder: :func:`find_images` and :func:`predict`.
 
@@ -110,7 +111,7 @@ def predict_folder(
         InputError: as there.
     """
     return predict(find_images(images, meta, recursive), predictors, classifier=classifier, gate=gate,
-                   fusion=fusion, batch=batch, workers=workers)
+                   fusion=fusion, batch=batch, workers=workers, allow_inverted=allow_inverted)
 
 
 def find_images(
@@ -136,6 +137,7 @@ def find_images(
 def predict(
     run: ImageRun, predictors: Sequence[Predictor], *, classifier: Callable[[Image], Word] | None = None,
     gate: Gate | None = None, fusion: Fusion = AS_DEFAULT, batch: int = 1, workers: int | None = None,
+    allow_inverted: bool = False,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image that can be read.
 
@@ -146,50 +148,54 @@ def predict(
         gate: what to do with that word; None appends it.
         fusion: how several detectors' boxes become one.
         batch: images that a detector sees at once.
-        workers: processes that read; None takes one a core.
+        workers: processes that read; None takes one per core.
+        allow_inverted: take a classifier that contradicts the boxes.
 
     Raises:
-        InputError: the classifier does not predict what a gate needs.
+        InputError: the classifier does not predict what a gate needs, or says P(no finding) for P(abnormal),
+            as far as the boxes tell.
         Exception: what the models raised, where they did so at every image.
     """
     work = _Models(predictors, classifier, fusion)
-    found: dict[str, tuple[Predictions, Word | None]] = {}
+    agreement = AgreementCheck("the classifier")
     statuses: list[Status] = []
     with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
         for group in _batches(image_run.read_all(run, workers=workers, ahead=batch), batch):
-            statuses += work.look(group, found)
+            statuses += work.look(group)
+            if not allow_inverted:
+                agreement(work.words, work.boxes)
             bar.update(len(group))
-    if not found and work.error is not None:
+    if not work.boxes and work.error is not None:
         raise work.error
-    words = {image_id: word for image_id, (_, word) in found.items() if word is not None}
-    gate = gate or Gate("append" if classifier else "none")
-    gated = gate.apply({image_id: boxes for image_id, (boxes, _) in found.items()}, words)
-    sizes = {one.image_id: (one.height, one.width) for one in statuses if one.image_id in found}
+    if not allow_inverted:
+        agreement(work.words, work.boxes, finished=True)
+    gated = (gate or Gate("append" if classifier else "none")).apply(work.boxes, work.words)
+    sizes = {one.image_id: (one.height, one.width) for one in statuses if one.image_id in gated}
     table = pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
     return FolderPredictions(gated, table, statuses)
 
 
 @dataclass
 class _Models:
-    """All that looks at an image, and the first error that they raised."""
+    """All that looks at an image, what it saw, and the first error that it raised."""
 
     predictors: Sequence[Predictor]
     classifier: Callable[[Image], Word] | None
     fusion: Fusion
+    boxes: dict[str, Predictions] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
     error: Exception | None = None
 
-    def look(
-        self, group: Sequence[Looked], found: dict[str, tuple[Predictions, Word | None]]
-    ) -> list[Status]:
-        """Add what is found on a batch of images; returns their statuses."""
+    def look(self, group: Sequence[Looked]) -> list[Status]:
+        """Look at a batch of images; returns their statuses."""
         seen = [one for one in group if one.image is not None]
         try:
-            found |= self._found(seen)
+            self._look(seen)
         except InputError:
             raise
         except Exception as error:  # one odd image must not take the others with it
             if len(seen) > 1:
-                return [status for one in group for status in self.look([one], found)]
+                return [status for one in group for status in self.look([one])]
             self.error = self.error or error
             log.debug("%s", seen[0].status.file, exc_info=error)
             reason = f"was read, but not looked at: {reason_of(error)}"
@@ -197,13 +203,14 @@ class _Models:
                     for one in group]
         return [one.status for one in group]
 
-    def _found(self, seen: Sequence[Looked]) -> dict[str, tuple[Predictions, Word | None]]:
+    def _look(self, seen: Sequence[Looked]) -> None:
         if not seen:
-            return {}
-        boxes = _detect(seen, self.predictors, self.fusion)
-        words = [None if self.classifier is None else self.classifier(_pixels(one)) for one in seen]
-        return {one.status.image_id: pair
-                for one, pair in zip(seen, zip(boxes, words, strict=True), strict=True)}
+            return
+        ids = [one.status.image_id for one in seen]
+        boxes = dict(zip(ids, _detect(seen, self.predictors, self.fusion), strict=True))
+        if self.classifier is not None:
+            self.words |= {one.status.image_id: self.classifier(_pixels(one)) for one in seen}
+        self.boxes |= boxes
 
 
 def _pixels(one: Looked) -> Image:

@@ -108,7 +108,7 @@ def draw_all(
         labels: positions among the classifier's columns; without any the ``top`` likeliest.
         top: how many.
         count: how many pictures.
-        workers: processes that read; None takes one a core.
+        workers: processes that read; None takes one per core.
 
     Returns:
         One for each image that was tried.

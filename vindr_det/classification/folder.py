@@ -40,7 +40,7 @@ def classify(
         classifier: of one or several folds.
         run: of :func:`vindr_det.image_run.find`.
         thresholds: of :func:`thresholds_of`; labels without one have no ``says_...``.
-        workers: processes that read; None takes one a core.
+        workers: processes that read; None takes one per core.
 
     Returns:
         A row an image that was read: image_id, a ``p_...`` a label, ``says_...`` 0 or 1, warnings. An image

@@ -23,7 +23,8 @@ def require_all_writable(out: str | Path) -> None:
     """Raises:
         InputError: the submission or a table beside it cannot be written.
     """
-    for path in (Path(out), predictions_path(out), status_path(out)):
+    require_writable(out)
+    for path in (predictions_path(out), status_path(out)):
         require_writable(path)
 
 
