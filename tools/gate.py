@@ -69,7 +69,9 @@ def apply(args: Namespace) -> None:
     from vindr_det.files import require_writable
     from vindr_det.gating import check_agreement, column_in, read_words
     from vindr_det.in_sample import refuse_in_sample
+    from vindr_det.status import read_failed
     from vindr_det.submission import read_submission, write_submission
+    from vindr_det.submission.tables import pass_on
 
     require_writable(args.out)
     saved = gate_fit.read(args.gate)
@@ -82,8 +84,9 @@ def apply(args: Namespace) -> None:
         saved.check_column(args.probabilities, column)
         check_agreement(words, predictions, args.probabilities)
     gated = saved.gate.apply(predictions, words)
-    write_submission(args.out, gated)
-    print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}")
+    unread = pass_on(args.out, gated, [read_failed(args.submission)])
+    write_submission(args.out, gated, unread=unread)
+    print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}; {len(unread)} images that were not read")
 
 
 if __name__ == "__main__":

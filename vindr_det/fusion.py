@@ -6,8 +6,8 @@ a wrong number of weights, and divides by zero where all boxes that it joins sco
 errors, and boxes that weigh nothing are left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -87,13 +87,14 @@ AS_DEFAULT = Fusion()
 
 
 def fuse(
-    predictions: Sequence[Predictions], height: float, width: float, how: Fusion = AS_DEFAULT
+    predictions: Sequence[Predictions | None], height: float, width: float, how: Fusion = AS_DEFAULT
 ) -> Predictions:
     """Fuse several detectors' boxes on one image, class by class.
 
     Args:
-        predictions: one entry a model; an empty entry still counts as a model that saw nothing. What models
-            say about class 14 is averaged by wbf; the other methods take the highest.
+        predictions: one entry a model; an empty entry still counts as a model that saw nothing, None as one
+            that did not look. What models say about class 14 is averaged by wbf; the other methods take the
+            highest.
         height: of the image the boxes' pixels belong to.
         width: likewise.
         how: the options.
@@ -105,15 +106,19 @@ def fuse(
         InputError: weights that do not fit the models.
     """
     weights = how.weights_of(len(predictions))
-    fused = _findings([one.findings() for one in predictions], height, width, weights, how)
+    looked = [one for one in predictions if one is not None]
+    if len(looked) < len(predictions):
+        weights = [weight for weight, one in zip(weights, predictions, strict=True) if one is not None]
+        how = replace(how, weights=how.weights and tuple(weights))
+    fused = _findings([one.findings() for one in looked], height, width, weights, how)
     kept = fused[: how.max_boxes]
-    said = _no_finding(predictions, weights, how)
+    said = _no_finding(looked, weights, how)
     return (kept + said).by_score() if said is not None else kept
 
 
 def fuse_all(
     predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]], how: Fusion = AS_DEFAULT,
-    workers: int | None = None,
+    workers: int | None = None, unread: Sequence[Collection[str]] | None = None,
 ) -> dict[str, Predictions]:
     """Fuse whole prediction files, on several processes where there is much to do.
 
@@ -122,6 +127,7 @@ def fuse_all(
         sizes: image id -> (height, width) of the originals; the result has these images.
         how: the options.
         workers: processes; None takes one a core.
+        unread: per model, images that it was not shown; of these its empty entry says nothing.
 
     Raises:
         InputError: weights that do not fit, or an image without a size.
@@ -131,7 +137,7 @@ def fuse_all(
         unknown = one.keys() - sizes.keys()
         if unknown:
             raise InputError(f"image {min(unknown)} has no size, expected one for each image")
-    jobs = list(_jobs(predictions, sizes))
+    jobs = list(_jobs(predictions, sizes, unread or [()] * len(predictions)))
     if workers == 1 or sum(len(p) for one in predictions for p in one.values()) < _MANY_BOXES:
         return dict(_chunk(how, jobs))
     chunks = [jobs[start:start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
@@ -144,15 +150,18 @@ def fuse_all(
     return result
 
 
-_Job = tuple[str, list[Predictions], int, int]
+_Job = tuple[str, list[Predictions | None], int, int]
 
 
 def _jobs(
-    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]]
+    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]],
+    unread: Sequence[Collection[str]],
 ) -> Iterator[_Job]:
     empty = Predictions()
     for image_id, (height, width) in sizes.items():
-        yield image_id, [one.get(image_id, empty) for one in predictions], height, width
+        lists = [None if image_id in missed else one.get(image_id, empty)
+                 for one, missed in zip(predictions, unread, strict=True)]
+        yield image_id, lists, height, width
 
 
 def _chunk(how: Fusion, jobs: Sequence[_Job]) -> list[tuple[str, Predictions]]:

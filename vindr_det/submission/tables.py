@@ -9,7 +9,7 @@ from vindr_det.categories import CLASS_NAMES
 from vindr_det.dicom.identity import UIDS
 from vindr_det.files import require_writable, write_csv
 from vindr_det.predictions import PredictionSet
-from vindr_det.status import FAILED, Status, beside, status_path, write_status
+from vindr_det.status import FAILED, FLAGGED, OK, Status, beside, status_path, write_status
 
 COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
 
@@ -57,6 +57,27 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
                                      found.labels.tolist(), strict=True):
             rows.append([one.image_id, *_uids(one.uids), label, CLASS_NAMES[label], f"{score:.6g}", *box])
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def pass_on(
+    out: str | Path, predictions: PredictionSet, inputs: Sequence[Mapping[str, Status]]
+) -> dict[str, str]:
+    """Write ``S.status.csv`` of a submission that was made of others; returns what none of them had read.
+
+    Args:
+        out: of the submission.
+        predictions: what it says, image id -> detections.
+        inputs: of each file that it was made of, :func:`vindr_det.status.read_failed`.
+    """
+    failed = {image_id: one for part in inputs for image_id, one in part.items()}
+    lost = [one for image_id, one in failed.items() if image_id not in predictions]
+    kept = []
+    for image_id in predictions:
+        count = sum(image_id in part for part in inputs)
+        reason = f"was not read for {count} of the {len(inputs)} files" if count else ""
+        kept.append(Status(image_id, "", FLAGGED if count else OK, reason))
+    write_status(status_path(out), [*kept, *lost])
+    return {one.image_id: one.reason for one in lost}
 
 
 def _uids(uids: Mapping[str, str]) -> list[str]:

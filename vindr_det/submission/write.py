@@ -54,12 +54,15 @@ def write_submission(
         raise InputError(f"{path}: not written; image {min(lost)} has no prediction ({len(lost)} in all); "
                          "an image without one is not a normal one")
     rows = [[i, format_predictions(predictions.get(i, Predictions()))] for i in ids]
-    if sizes is not None:  # a row without a box fits into any image
-        sizes = sizes.reindex([*sizes.index, *set(unread).difference(sizes.index)], fill_value=1)
-    for fault in check_rows([list(HEADER), *rows], ids, sizes).faults:
+    known = None if sizes is None else with_unread(sizes, unread)
+    for fault in check_rows([list(HEADER), *rows], ids, known).faults:
         if fault.error:
             raise InputError(f"{path}: not written; {str(fault).removeprefix('error: ')}")
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([list(HEADER), *rows])
     write_text(path, buffer.getvalue())
 
+
+def with_unread(sizes: pd.DataFrame, unread: Iterable[str]) -> pd.DataFrame:
+    """A table of sizes that also has images which nobody could read; their rows hold no box to check."""
+    return sizes.reindex([*sizes.index, *set(unread).difference(sizes.index)], fill_value=1)
