@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from vindr_det.categories import NIH_LABELS, column_of
 from vindr_det.classification.losses import NAMES
-from vindr_det.files import list_images
+from vindr_det.inputs import list_images
 
 CONFIGS = ROOT / "configs/classifier/demo"
 

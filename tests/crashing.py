@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 
 def crash_on_b(name: str) -> str:
@@ -9,3 +10,27 @@ def crash_on_b(name: str) -> str:
     if name == "b":
         os.kill(os.getpid(), signal.SIGKILL)
     return name.upper()
+
+
+def hang(name: str) -> str:
+    """A decoder that never ends; the alarm of its process is brought forward."""
+    signal.alarm(1)
+    while True:
+        signal.pause()
+
+
+def raise_by_name(name: str) -> str:
+    """What decoders, disks and systems raise."""
+    import cv2
+
+    from vindr_det.errors import InputError
+
+    if name == "cv2":
+        cv2.resize(None, (0, 0))
+    if name == "unicode":
+        "\udce9".encode()
+    errors = {"memory": MemoryError("for a test"), "input": InputError("x.png: one line"),
+              "permission": PermissionError(13, "Permission denied", str(Path("x.png")))}
+    if name in errors:
+        raise errors[name]
+    return name

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vindr_det.annotations import read_annotations, read_sizes, to_records
+from vindr_det.annotations import EDGES, read_annotations, read_sizes, to_records
 from vindr_det.errors import InputError
 
 COLUMNS = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
@@ -23,11 +23,70 @@ def write(tmp_path, rows, meta="image_id,dim0,dim1\na,100,50\n"):
     ("a,ILD,5,R9,10,20,60,40\n", "row 2.*leaves image a of width 50 and height 100"),
     ("a,ILD,5,R9,-1,20,30,40\n", "row 2.*leaves image a"),
     ("b,ILD,5,R9,10,20,30,40\n", "row 2.*image_id b has no size"),
+    ("", "train.csv: has a header and no row below it"),
+    (GOOD + ",ILD,5,R9,10,20,30,40\n", "row 3: image_id is empty"),
+    (GOOD + "a,ILD,5,,10,20,30,40\n", "row 3: rad_id is empty"),
+    (GOOD + "a,ILD,5, ,10,20,30,40\n", "row 3: rad_id is empty"),
+    ("a,ILD,,R9,10,20,30,40\n", "row 2: class_id nan is unknown"),
+    ("a,,5,R9,10,20,30,40\n", "row 2: class_name nan does not belong to class_id 5, expected 'ILD'"),
+    ("a,ILD,5,R9,10,20,wide,40\n", r"row 2: box \[10, 20, wide, 40\], expected four finite numbers"),
+    ("a,ILD,5,R9,10,20,inf,40\n", "row 2: box .*inf.*, expected four finite numbers"),
+    ("a,ILD,5,R9,-inf,20,30,40\n", "row 2: box .*inf.*, expected four finite numbers"),
+    ("a,ILD,5,R9,10,20,1e400,40\n", "row 2: box .*inf.*, expected four finite numbers"),
+    ("a,ILD,5,R9,10,40,30,20\n", "row 2: .*y_min >= y_max"),
+    ("a,ILD,5,R9,50.2,20,50.4,40\n", "row 2: .*x_min >= x_max"),  # nothing is left of it inside
+    ("a,ILD,5,R9,10,20,50.6,40\n", "row 2.*leaves image a of width 50 and height 100"),
+    (GOOD + "a,No finding,14,R9,1,2,3,4\n", r"row 3: class 14 \(No finding\) has the box .*, expected none"),
+    (GOOD + "a,No finding,14,R9,,,3,\n", "row 3: class 14 .*nan.*, expected none, or 0 0 1 1"),
+    (GOOD + "a,No finding,14,R9,x,,,\n", "row 3: box .*, expected four finite numbers"),
+    (GOOD + "a,No finding,14,R8,,,,\n", "row 3: reader R8 has class 14 .* on image a beside findings"),
+    ("a,No finding,14,R8,,,,\n" + GOOD, "row 2: reader R8 has class 14"),
 ])
 def test_faults_name_row_value_and_expectation(tmp_path, rows, message):
     csv, meta = write(tmp_path, rows)
     with pytest.raises(InputError, match=message):
         read_annotations(csv, read_sizes(meta))
+
+
+@pytest.mark.parametrize("row, corners", [
+    ("a,Cardiomegaly,3,R8,-0.4,20,50.3,100.00001", [0, 20, 50, 100]),  # scaled and rounded
+    ("a, cardiomegaly ,3, R8 ,10,20,30,40", [10, 20, 30, 40]),
+    ("a,Cardiomegaly,3.0,R8,10,20,30,40", [10, 20, 30, 40]),
+    ("a,No finding,14,R8,0,0,1,1", [np.nan] * 4),  # the competition's box of class 14
+    ("a,No Finding,14,R8,0,0,0,0", [np.nan] * 4),  # an empty box filled with zeros
+    ("a,No finding,14,R8,NA,nan,null,", [np.nan] * 4),
+])
+def test_what_others_write_is_understood(tmp_path, row, corners):
+    csv, meta = write(tmp_path, row + "\n")
+    frame = read_annotations(csv, read_sizes(meta))
+    assert np.array_equal(frame[list(EDGES)].to_numpy()[0], corners, equal_nan=True)
+    assert frame["rad_id"].tolist() == ["R8"] and frame["class_id"].tolist() == [3 if corners[0] >= 0 else 14]
+
+
+def test_without_sizes_a_box_is_still_not_left_of_the_image(tmp_path):
+    csv, _ = write(tmp_path, "a,ILD,5,R9,-1,20,30,40\n")
+    with pytest.raises(InputError, match="row 2: .* leaves image a, expected 0 or more"):
+        read_annotations(csv)
+
+
+def test_a_row_that_is_there_twice_counts_once_and_is_told(tmp_path, caplog):
+    """Twice in the mean of three, it would pull the box from 12 to 11.3."""
+    rows = [GOOD, GOOD.replace("R8,10", "R9,12"), GOOD.replace("R8,10", "R10,14")]
+    csv, meta = write(tmp_path, "".join([*rows, rows[0], rows[0], "b,No finding,14,R8,,,,\n" * 2]),
+                      "image_id,dim0,dim1\na,100,50\nb,9,9\n")
+    sizes = read_sizes(meta)
+    frame = read_annotations(csv, sizes)
+    assert "3 rows are there twice and count once; the first of them is row 5" in caplog.text
+    records = to_records(frame, sizes)
+    assert records[0].truth.boxes.tolist() == [[12, 20, 30, 40]] and len(frame) == 4
+    assert records[0].truth.scores.tolist() == [1] and records[1].normal
+
+
+def test_shares_of_readers_are_shares(tmp_path):
+    """No reader is nobody: 1/3 of three, and nothing else."""
+    csv, meta = write(tmp_path, GOOD + "".join(f"a,No finding,14,{name},,,,\n" for name in ("NA", "nan")))
+    sizes = read_sizes(meta)
+    assert to_records(read_annotations(csv, sizes), sizes)[0].truth.scores.tolist() == [1 / 3]
 
 
 def test_missing_column_and_file_are_named(tmp_path):
@@ -52,6 +111,14 @@ def test_sizes_go_by_name_not_by_place(tmp_path, meta):
     ("image_id,dim0\na,100\n", "column dim1 is missing"),
     ("image_id,dim0,dim1\na,100,50\na,100,50\n", "row 3.*repeated"),
     ("image_id,dim0,dim1\na,0,50\n", "row 2.*size"),
+    ("image_id,dim0,dim1\n", "has a header and no row"),
+    ("image_id,dim0,dim1\na,9,9\n,100,50\n", "row 3: image_id is empty"),
+    ("image_id,dim0,dim1\na,9,9\nb,,50\n", "row 3: image b has size .*nan"),
+    ("image_id,dim0,dim1\na,inf,50\n", "row 2.*size .*inf"),
+    ("image_id,dim0,dim1\na,1e300,50\n", "row 2.*size"),
+    ("image_id,dim0,dim1\na,-100,50\n", "row 2.*size"),
+    ("image_id,dim0,dim1\na,100.5,50\n", "row 2.*size"),
+    ("image_id,dim0,dim1\na,100,wide\n", "row 2.*size .*wide.*, expected two positive whole numbers"),
 ])
 def test_bad_sizes(tmp_path, meta, message):
     _, path = write(tmp_path, GOOD, meta)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vindr_det.categories import FINDINGS
-from vindr_det.coco import load_coco, to_coco
+from vindr_det.coco import load_coco, part, to_coco
 from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
@@ -36,6 +36,24 @@ def test_ids_suit_pycocotools():
     assert [c["name"] for c in coco["categories"]] == list(FINDINGS)
 
 
+def test_a_part_keeps_all_ids():
+    truth = Predictions(np.array([[1, 1, 2, 2]]), np.ones(1), np.array([3]))
+    whole = to_coco([*records(), Record("c", "c.png", 9, 9, truth, (("R1",),))])
+    late = part(whole, [False, True, True])
+    assert [i["id"] for i in late["images"]] == [2, 3]
+    assert [(a["id"], a["image_id"]) for a in late["annotations"]] == [(3, 3)]
+    assert [a["id"] for a in part(whole, [True] * 3, min_readers=2)["annotations"]] == [2]
+    assert part(whole, [True] * 3) == whole and part(whole, [False] * 3)["images"] == []
+
+
+@pytest.mark.parametrize("image_id, name", [("1.2.840.5", "1.2.840.5"), ("a_x", "a/x.png"), ("x", "x.png")])
+def test_an_id_that_is_no_stem_survives(tmp_path, image_id, name):
+    coco = to_coco([Record(image_id, name, 9, 9)])
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    assert [(r.image_id, r.file_name) for r in load_coco(tmp_path / "c.json")[0]] == [(image_id, name)]
+    assert ("text_id" in coco["images"][0]) == (image_id != "x")
+
+
 @pytest.mark.parametrize("change, message", [
     (lambda d: d.pop("images"), "not a COCO file"),
     (lambda d: d["categories"].append({"id": 15, "name": "Fracture"}), "'Fracture'"),
@@ -48,6 +66,13 @@ def test_ids_suit_pycocotools():
     (lambda d: d["images"][1].update(id=1), "1 images share their id"),
     (lambda d: d["images"][1].update(file_name="x/a.jpg"), "image a is there twice"),
     (lambda d: d["images"][1].update(height="tall"), "wrong form"),
+    (lambda d: d["images"][1].update(height=0), "b.png has height 0 and width 60, expected two positive"),
+    (lambda d: d["images"][1].update(height=-9), "height -9"),
+    (lambda d: d["images"][1].update(width=10.5), "width 10.5"),
+    (lambda d: d["images"][1].update(width=float("inf")), "width inf"),
+    (lambda d: d["categories"][1].update(id=0), "two categories have the id 0"),
+    (lambda d: [one.update(image_id=str(one["image_id"])) for one in d["annotations"]],
+     "none of its 2 annotations is of an image in the file; the first has image_id '1', expected .* as 1"),
 ])
 def test_faults(tmp_path, change, message):
     coco = json.loads(json.dumps(to_coco(records())))

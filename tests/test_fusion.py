@@ -44,11 +44,52 @@ def test_all_methods_keep_separate_boxes(method):
     ({"method": "mean"}, "expected one of wbf"), ({"conf_type": "most"}, "expected one of avg"),
     ({"weights": (1,)}, "1 weights for 2 models"), ({"weights": (1, -1)}, "positive"),
     ({"iou_thr": 40}, "iou_thr 40"), ({"skip_box_thr": -1}, "skip_box_thr -1"),
-    ({"max_boxes": 0}, "max_boxes 0"),
+    ({"max_boxes": 0}, "max_boxes 0"), ({"weights": (1, 1e30)}, "1e-06 to 1e.06"),
+    ({"method": "nms", "conf_type": "max"}, "conf_type 'max' with method nms, expected method wbf"),
 ])
 def test_bad_options(options, message):
     with pytest.raises(InputError, match=message):
         fuse([one([0, 0, 1, 1]), one([0, 0, 1, 1])], 10, 10, Fusion(**options))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("score", [0.0, 1e-300, 1e-45, 1e-25])
+def test_boxes_that_weigh_nothing_are_left_out(method, score):
+    """Their weighted mean is 0 / 0, also where the score is lost in single precision."""
+    how = Fusion(method, 0.4, 0.0)
+    nothing = one([0, 0, 10, 10], score)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not len(fuse([nothing, nothing], 50, 50, how))
+        beside = fuse([nothing + one([1, 0, 10, 10]), nothing], 50, 50, how)
+    assert beside.boxes == pytest.approx(np.array([[1, 0, 10, 10]]))
+    assert beside.scores == fuse([one([1, 0, 10, 10]), Predictions()], 50, 50, how).scores
+
+
+@pytest.mark.parametrize("conf_type", CONFIDENCES)
+def test_boxes_of_the_least_score_keep_their_place(conf_type):
+    low = [one([3, 5, 10, 20], 1.1e-24), one([3, 5, 10, 20], 1.1e-24)]
+    fused = fuse(low, 50, 50, Fusion("wbf", 0.4, 0.0, (1e-6, 1e-6), conf_type))
+    assert fused.boxes == pytest.approx(np.array([[3, 5, 10, 20]]), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_slivers_that_single_precision_closes_are_no_error(method):
+    """1e-6 px wide in an image 1000 px wide: two of them would fuse to a box without width."""
+    sliver = one([500, 100, 500 + 1e-6, 900])
+    found = fuse([sliver + one([1, 1, 9, 9]), sliver], 1000, 1000, Fusion(method))
+    assert [1, 1, 9, 9] in found.boxes.round(3).tolist()
+
+
+def test_the_four_confidences_by_hand():
+    """Boxes of score .9 (weight 3) and .6 (weight 1), and a third model that saw nothing (weight 2)."""
+    lists = [one([0, 0, 10, 10], 0.9), one([0, 0, 10, 10], 0.6), Predictions()]
+    expected = {"avg": (0.9 * 3 + 0.6) / 2 * 2 / 6, "max": 0.9 * 3 / 3,
+                "box_and_model_avg": (0.9 * 3 + 0.6) / 4 * 4 / 6,
+                "absent_model_aware_avg": (0.9 * 3 + 0.6) / (4 + 2)}
+    for conf_type, score in expected.items():
+        found = fuse(lists, 50, 50, Fusion("wbf", weights=(3, 1, 2), conf_type=conf_type))
+        assert found.scores == pytest.approx([score]), conf_type
 
 
 def test_weighted_scores_stay_in_range():

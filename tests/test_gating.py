@@ -13,7 +13,18 @@ from vindr_det import gate_fit
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv, write_json
-from vindr_det.gating import Gate, Word, check_sign, read_probabilities, soft_append, without_classifier
+from vindr_det.gating import (
+    AgreementCheck,
+    Column,
+    Gate,
+    Word,
+    check_agreement,
+    check_sign,
+    read_probabilities,
+    read_words,
+    soft_append,
+    without_classifier,
+)
 from vindr_det.metrics import vindr
 from vindr_det.predictions import Predictions, no_finding
 from vindr_det.records import truth_of
@@ -61,6 +72,8 @@ def test_bad_probability_files(tmp_path, text, message):
     ("image_id,p_abnormal\na,0.9", {}, 0.9), ("image_id,p_no_finding\na,0.9", {}, 0.1),
     ("image_id,x\na,0.9", {"column": "x"}, 0.9),
     ("image_id,x\na,0.9", {"column": "x", "says": "p_no_finding"}, 0.1),
+    ("image_id,p_no_finding\na,0.9", {"column": "p_no_finding"}, 0.1),
+    ("image_id,p_abnormal\na,0.9", {"column": "p_abnormal", "says": "p_no_finding"}, 0.1),
 ])
 def test_the_sign_is_in_the_columns_name_or_told(tmp_path, text, how, expected):
     (tmp_path / "p.csv").write_text(text)
@@ -173,6 +186,87 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
     assert all(gated[i].scores == pytest.approx(whole[i].by_score().scores, abs=1e-5) for i in gated)
 
 
+def test_inverted_labels_stop_the_gate(problem, tool):
+    """P(no finding) under the name p_abnormal: told by the boxes, or by what the column was at the fit."""
+    folder, records, predictions, p_abnormal = problem
+    scores = [vindr.evaluate(soft_append(predictions, p), truth_of(records)).mean_ap
+              for p in (p_abnormal, {i: 1 - p for i, p in p_abnormal.items()})]
+    assert scores[0] - scores[1] > 0.08  # what it would cost
+    fitted = gate_fit.Fitted(Gate("append"), {}, 1.0, ["another"])
+    gate_fit.save(folder / "gate.json", fitted, {}, Column("p_abnormal", "p_no_finding"))
+    apply = ["gate.py", "apply", "--submission", folder / "d.csv", "--out", folder / "o.csv", "--gate",
+             folder / "gate.json", "--probabilities"]
+    line = one_line(tool(*apply, folder / "p.csv"))
+    assert "p.csv: column p_abnormal is taken for p_abnormal, expected p_no_finding as where" in line
+    line = one_line(tool(*apply, folder / "turned.csv", "--column", "p_abnormal", "--says", "p_abnormal"))
+    assert "column p_abnormal is taken for p_abnormal" in line
+    gate_fit.save(folder / "gate.json", fitted, {}, Column("target", "p_abnormal"))
+    line = one_line(tool(*apply, folder / "turned.csv"))
+    assert "turned.csv: its P(abnormal) is low where the boxes score high (rank correlation -0." in line
+    assert not (folder / "o.csv").exists()
+    assert tool(*apply, folder / "turned.csv", "--allow-inverted").returncode == 0
+    assert tool(*apply, folder / "p.csv").returncode == 0
+
+
+def words_of(values):
+    return {f"i{n:04d}": Word(float(p)) for n, p in enumerate(values)}
+
+
+def boxes_of(values):
+    return {f"i{n:04d}": Predictions([[0, 0, 9, 9]], [score], [3]) + no_finding(0.5)
+            for n, score in enumerate(values)}
+
+
+@pytest.mark.parametrize("p, best, expected", [
+    ([], [], None), ([0.5], [0.5], None), ([0.1] * 90, np.linspace(0, 1, 90), None),
+    (np.linspace(0, 1, 90), [0.0] * 90, None),
+    (np.linspace(0, 1, 90), np.linspace(0, 1, 90) ** 3, 1.0),
+    (np.linspace(1, 0, 9), np.linspace(0, 1, 9), -1.0),  # so few that chance does it
+    ([0.9, 0.1, 0.5, 0.1] * 25, [0.8, 0.2, 0.5, 0.2] * 25, 1.0),
+])
+def test_agreement_with_the_boxes(p, best, expected):
+    found = check_agreement(words_of(p), boxes_of(best), "file")
+    assert np.isnan(found) if expected is None else found == pytest.approx(expected)
+
+
+def test_agreement_is_spearmans_and_chance_passes():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        p, best = rng.random(100).round(1), rng.random(100).round(1)
+        if np.sqrt(99) * spearmanr(p, best).statistic > -3:
+            found = check_agreement(words_of(p), boxes_of(best), "file")
+            assert found == pytest.approx(spearmanr(p, best).statistic)
+    with pytest.raises(InputError, match=r"file: .*rank correlation -1.00 on 50 images.*inverted"):
+        check_agreement(words_of(np.linspace(1, 0, 50)), boxes_of(np.linspace(0, 1, 50)), "file")
+
+
+def test_a_long_run_with_inverted_labels_ends_early():
+    check, words, boxes = AgreementCheck("file"), {}, {}
+    p = np.random.default_rng(0).random(200)
+    with pytest.raises(InputError, match="on 64 images"):
+        for (image_id, word), found in zip(words_of(p).items(), boxes_of(1 - p).values(), strict=True):
+            words[image_id], boxes[image_id] = word, found
+            check(words, boxes)
+    few = dict(list(words_of(p).items())[:30])
+    check = AgreementCheck("file")
+    check(few, boxes_of(1 - p))
+    with pytest.raises(InputError, match="on 30 images"):
+        check(few, boxes_of(1 - p), finished=True)
+
+
+def test_real_probabilities_agree_with_real_boxes(data):
+    """A peer's classifier and four peers' detectors on the test images: the verdict is clear both ways."""
+    words = read_words(data / "vinbig/classifier/zfturbo_2-cls_test_pred.csv", "target")
+    inverted = {i: Word(1 - word.p_abnormal) for i, word in words.items()}
+    for name in ("brekkanegg.csv", "windeaves_sub200.csv", "windeaves_sub250.csv", "dxv2k_submission.csv.gz"):
+        predictions = read_submission(data / "vinbig/submissions" / name)
+        assert check_agreement(words, predictions, name) > 0.2, name
+        with pytest.raises(InputError, match="inverted"):
+            check_agreement(inverted, predictions, name)
+
+
 def test_a_turned_sign_stops_the_fit(problem, tool):
     folder, *_ = problem
     files = ["--predictions", folder / "d.csv", "--annotations", folder / "g.json", "--out",
@@ -182,6 +276,9 @@ def test_a_turned_sign_stops_the_fit(problem, tool):
     told = ["--column", "p_abnormal", "--says", "p_no_finding"]
     run = tool("gate.py", "fit", "--oof", folder / "turned.csv", *told, *files, "--bootstrap", 50)
     assert run.returncode == 0, run.stderr
+    assert json.loads((folder / "x.json").read_text())["probabilities"] == {
+        "column": "p_abnormal", "says": "p_no_finding"}
+    assert check_sign({"a": 0.1, "b": 0.9}, {"a": True, "b": False}, "file", allow_inverted=True) == 0
 
 
 def test_parameters_do_not_see_the_images_that_they_are_scored_on(problem):

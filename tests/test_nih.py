@@ -44,6 +44,13 @@ def test_labels(tmp_path, ending):
     ([row(1, 0, "Mass"), row(1, 0, "Mass")], "row 3: image 00000001_000.png is repeated"),
     ([row(1, 0, "Mass", owner=2)], "row 2: image 00000001_000.png has Patient ID 2"),
     ([row(1, 0, "Mass").replace("00000001_", "x_")], "row 2: image x_000.png has Patient ID 1"),
+    ([row(1, 0, "Mass"), row(1, 1, ""), row(1, 2, "Edema")], "row 3: Finding Labels is empty"),
+    ([row(1, 0, "Mass"), row(1, 1, " ")], "row 3: Finding Labels is empty"),
+    ([row(1, 0, "Mass"), row(1, 1, "NA")], "row 3: labels 'NA', expected some of"),
+    ([row(1, 0, "Mass|")], "row 2: labels 'Mass|'"),
+    ([row(1, 0, "Mass"), row(1, 1, "Mass").replace("00000001_001.png", "")], "row 3: Image Index is empty"),
+    ([row(1, 0, "Mass").replace(",1,57", ",,57")], "row 2: Patient ID is empty"),
+    ([], "has a header and no row below it"),
 ])
 def test_bad_labels(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
@@ -70,10 +77,20 @@ def test_boxes(tmp_path):
     ("00000001_000.png,Mass,1,2,0,4,,,", "row 2: box"),
     ("00000001_000.png,Mass,1,2,x,4,,,", "row 2: box"),
     ("00000001_000.png,Mass,1000,2,100,4,,,", "row 2: box"),
+    ("00000001_000.png,,1,2,3,4,,,", "row 2: Finding Label is empty"),
+    (",Mass,1,2,3,4,,,", "row 2: Image Index is empty"),
+    ("00000001_000.png,Mass,1,2,,4,,,", "row 2: box"),
+    ("00000001_000.png,Mass,1,2,inf,4,,,", "row 2: box"),
 ])
 def test_bad_boxes(tmp_path, line, message):
     with pytest.raises(InputError, match=message):
         read_boxes(write_boxes(tmp_path / "b.csv", [line]))
+
+
+def test_a_box_that_is_there_twice_counts_once(tmp_path, caplog):
+    rows = ["00000001_000.png,Mass,1,2,3,4,,,", "00000001_000.png,Nodule,1,2,3,4,,,"]
+    records = read_boxes(write_boxes(tmp_path / "b.csv", [*rows, rows[0]]))
+    assert len(records[0].truth) == 2 and "1 rows are there twice" in caplog.text
 
 
 @pytest.mark.parametrize("text, message", [
@@ -82,6 +99,9 @@ def test_bad_boxes(tmp_path, line, message):
     ("00000001_000.png 0 1\n", "2 numbers a line, expected 1: abnormal"),
     ("image.png 1\n", "row 1: image image.png, expected a name"),
     ("", "not a list"),
+    ("00000001_000.png 1\n00000002_000.png\n", "row 2: numbers (nan)?, expected 0 or 1"),
+    ("00000001_000.png 1\n\n00000002_000.png 1\n", "row 2: numbers"),
+    ("00000001_000.png 1\nNA 0\n", "row 2: image NA, expected a name"),
 ])
 def test_bad_lists(tmp_path, text, message):
     (tmp_path / "l.txt").write_text(text)

@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 import signal
@@ -5,16 +6,21 @@ import subprocess
 import sys
 import time
 
+import cv2
+import dicom_samples
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, one_line
 from crashing import crash_on_b
 
+from vindr_det.annotations import read_sizes
 from vindr_det.errors import InputError
+from vindr_det.files import read_own_csv
 from vindr_det.images import read_image
+from vindr_det.inputs import list_images
 from vindr_det.packed import PackedImages
-from vindr_det.parallel import local_runner
+from vindr_det.parallel import Failure, dask_runner, local_runner
 from vindr_det.prepare import prepare_folder, summary
 from vindr_det.resize import Target
 
@@ -30,7 +36,7 @@ def assert_same(one, other):
 
 def test_sizes_are_the_originals_and_images_the_prepared(phantoms, tmp_path):
     table = prepare_folder(phantoms / "raw/test", tmp_path / "out", SMALL, 1)
-    meta = pd.read_csv(tmp_path / "out/meta.csv")
+    meta = pd.read_csv(tmp_path / "out/meta.csv", dtype={"image_id": str})
     expected = pd.read_csv(phantoms / "raw/test_meta.csv").sort_values("image_id")
     assert meta.sort_values("image_id").to_numpy().tolist() == expected.to_numpy().tolist()
     assert (table["status"] == "ok").all()
@@ -67,6 +73,58 @@ def test_resume_redoes_only_what_is_missing_and_ends_the_same(phantoms, tmp_path
     assert_same(whole, resumed)
 
 
+def test_a_run_makes_sure_of_its_source(phantoms, tmp_path):
+    """A changed file is done again, a gone one leaves nothing, and another folder is refused."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(phantoms / "raw/test", source)
+    first, second, third, *others = sorted(source.iterdir())
+    assert (prepare_folder(source, out, SMALL, 1)["status"] == "ok").all()
+    before = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    first.write_bytes(others[0].read_bytes())  # changed
+    second.write_bytes(b"broken")
+    third.unlink()
+    rows = prepare_folder(source, out, SMALL, 1, resume=True).set_index("image_id")
+    assert rows.loc[second.stem, "status"] == "failed" and third.stem not in rows.index
+    assert {path.stem for path in out.glob("*.png")} == {first.stem, *(path.stem for path in others)}
+    assert (out / f"{first.stem}.png").read_bytes() == before[f"{others[0].stem}.png"]
+    for resume in (True, False):
+        with pytest.raises(InputError, match="made with .*choose another --out$"):
+            prepare_folder(phantoms / "raw/train", out, SMALL, 1, resume=resume)
+    assert len(list(out.glob("*.png"))) == 1 + len(others)
+
+
+@pytest.mark.parametrize("left", [b"", b"nothing\n", b"\xff\xfe\x00", b"image_id,status\n"])
+def test_resume_after_a_damaged_qc_table(phantoms, tmp_path, left):
+    source = tmp_path / "in"
+    source.mkdir()
+    shutil.copy(sorted((phantoms / "raw/test").iterdir())[0], source)
+    whole = prepare_folder(source, tmp_path / "out", SMALL, 1)
+    (tmp_path / "out/qc.csv").write_bytes(left)
+    (tmp_path / "out/qc.partial.jsonl").write_text('5\n{}\n{"image_id": "x"')
+    assert prepare_folder(source, tmp_path / "out", SMALL, 1, resume=True).equals(whole)
+
+
+def test_names_that_tables_and_disks_do_not_like(tmp_path):
+    """NA and null come back as ids; bytes that are no UTF-8 and 251 characters are rows like all others."""
+    noise = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (80, 80), np.uint8))[1].tobytes()
+    source = tmp_path / "in"
+    source.mkdir()
+    long = "1." * 126  # without a suffix, so that .png makes its name 256 bytes long
+    for name in ("NA.png", "null.png", "nan.png", "007.png", os.fsdecode(b"caf\xe9.png"), "a,b \"c\".png"):
+        (source / name).write_bytes(noise)
+    (source / long).write_bytes(bytes(128) + b"DICM")
+    dicom_samples.write(source / long, np.arange(6400, dtype=np.uint16).reshape(80, 80) % 4096)
+    table = prepare_folder(source, tmp_path / "out", SMALL, 1)
+    rows = table.set_index("image_id")
+    assert rows.loc[long, "status"] == "failed" and "File name too long" in rows.loc[long, "reason"]
+    names = {"NA", "null", "nan", "007", "caf\\udce9", 'a,b "c"'}
+    assert set(read_sizes(tmp_path / "out/meta.csv").index) == names
+    assert {row["image_id"] for row in read_own_csv(tmp_path / "out/qc.csv", ["image_id"])} == {*names, long}
+    assert set(list_images(tmp_path / "out")) == names
+    again = prepare_folder(source, tmp_path / "out", SMALL, 1, resume=True)
+    assert again.equals(table)
+
+
 def test_resume_refuses_other_settings(phantoms, tmp_path):
     prepare_folder(phantoms / "raw/test", tmp_path, SMALL, 1)
     with pytest.raises(InputError, match="made with"):
@@ -99,8 +157,15 @@ def test_an_archives_folders_and_names(phantoms, tmp_path):
     assert len(prepare_folder(root, tmp_path / "flat", SMALL, 1)) == 1
     (root / "more").mkdir()
     (root / "more/a.png").write_bytes(b"x")
-    with pytest.raises(InputError, match="a.dcm and more/a.png share the image id a"):
-        prepare_folder(root, tmp_path / "out", SMALL, 1, recursive=True)
+    (root / "more/IM0001").write_bytes(one.read_bytes())
+    rows = prepare_folder(root, tmp_path / "out", SMALL, 1, recursive=True).set_index("file")
+    assert rows["image_id"].to_dict() == {
+        "a.dcm": "a", "more/a.png": "more_a", "study/IM0001": "study_IM0001", "more/IM0001": "more_IM0001",
+        "study/more/1.2.840.10008": "1.2.840.10008"}
+    assert rows["status"].value_counts().to_dict() == {"ok": 4, "failed": 1}
+    # The second run calls IM0001 otherwise: no picture of the first is left beside its own.
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {
+        "a", "study_IM0001", "more_IM0001", "1.2.840.10008"}
     with pytest.raises(InputError, match="--out is among the originals"):
         prepare_folder(root / "study", root / "study/out", SMALL, 1, recursive=True)
 
@@ -109,7 +174,8 @@ def test_an_archives_folders_and_names(phantoms, tmp_path):
 def test_an_item_that_takes_its_process_down_costs_only_itself(workers):
     with local_runner(workers, 6) as run:
         result = dict(run(crash_on_b, list("abcdef")))
-    assert result == {"a": "A", "b": None, "c": "C", "d": "D", "e": "E", "f": "F"}
+    crashed = Failure("its decoder crashed or did not end")
+    assert result == {"a": "A", "b": crashed, "c": "C", "d": "D", "e": "E", "f": "F"}
 
 
 def command(source, out, *more):
@@ -197,6 +263,38 @@ def test_refusals(tool, phantoms, tmp_path, more, message):
                   tmp_path / "out", *more)
     assert message in one_line(result)
     assert not list(tmp_path.glob("out/*.png"))
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda p: p / "out", "out: is a file, expected a folder"),
+    (lambda p: p / "out/below", "expected a folder"),
+])
+def test_out_that_is_a_file(phantoms, tmp_path, make, message):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match=message):
+        prepare_folder(phantoms / "raw/test", make(tmp_path), SMALL, 1)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_nothing_that_can_be_read_is_no_success(tool, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(b"x")
+    (tmp_path / "in/b.tif").write_bytes(b"II*")
+    line = one_line(tool("prepare_images.py", "--images", tmp_path / "in", "--out", tmp_path / "out"))
+    assert "none of 2 images can be read" in line and "qc.csv tells why of each" in line
+    rows = read_own_csv(tmp_path / "out/qc.csv", ["image_id", "status"])
+    assert [(row["image_id"], row["status"]) for row in rows] == [("a", "failed"), ("b", "failed")]
+
+
+@pytest.mark.slow
+def test_dask_survives_an_item_that_kills_its_workers():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
+                                  dashboard_address=None) as cluster, dask_runner(
+                                      cluster.scheduler_address) as run:
+        result = dict(run(crash_on_b, list("abcdef")))
+    assert result.pop("b") == Failure("its decoder crashed or did not end")
+    assert result == {name: name.upper() for name in "acdef"}
 
 
 @pytest.mark.parametrize("content, message", [

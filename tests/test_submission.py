@@ -26,7 +26,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     low = rng.uniform(0, 1000, (50, 2))
     boxes = np.concatenate([low, low + rng.uniform(1, 900, (50, 2))], axis=1)
     given = Predictions(boxes, rng.random(50), rng.integers(0, 14, 50)) + no_finding(0.25)
-    write_submission(tmp_path / "s.csv", {"a": given}, ["b", "a"])
+    write_submission(tmp_path / "s.csv", {"a": given, "b": Predictions()}, ["b", "a"])
     back = read_submission(tmp_path / "s.csv")
     assert list(back) == ["b", "a"]
     assert back["b"].labels.tolist() == [14]
@@ -42,6 +42,15 @@ def test_a_prediction_for_no_image_is_refused_and_nothing_written(tmp_path):
     with pytest.raises(InputError, match="predictions for x"):
         write_submission(tmp_path / "s.csv", {"x": Predictions()}, ["a"])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_without_a_prediction_is_no_normal_one(tmp_path):
+    """Kaggle's row of an image that was not read has to be asked for."""
+    with pytest.raises(InputError, match=r"image b has no prediction \(1 in all\)"):
+        write_submission(tmp_path / "s.csv", {"a": Predictions()}, ["a", "b"])
+    assert not list(tmp_path.iterdir())
+    write_submission(tmp_path / "s.csv", {"a": Predictions()}, ["b", "a"], SIZES.loc[["a"]], unread=["b"])
+    assert (tmp_path / "s.csv").read_text() == HEADER + "b,14 1 0 0 1 1\na,14 1 0 0 1 1\n"
 
 
 def test_a_good_file_has_no_faults(tmp_path):

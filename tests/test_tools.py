@@ -73,24 +73,102 @@ def test_eval_only_scores_a_checkpoint(tool, trained, phantoms, tmp_path):
     assert "vindr/mAP40" in result.stdout and "validation_loss" in result.stdout
 
 
-def test_predict_from_a_checkpoint_alone(tool, trained, phantoms, tmp_path):
-    """An unreadable image is reported and says no finding; the file is whole and checked."""
+@pytest.fixture
+def mixed(phantoms, tmp_path):
+    """Three phantoms, one of them a CT with UIDs, one below; and two files that cannot be read."""
+    import pydicom
+
     images = tmp_path / "images"
-    images.mkdir()
-    for path in (phantoms / "raw/test").iterdir():
-        (images / path.name).write_bytes(path.read_bytes())
-    (images / "broken.dicom").write_bytes(b"nothing")
-    weights = trained("torchvision") / "model_final.pth"
-    result = tool("predict.py", "--weights", weights, "--images", images, "--out", tmp_path / "s.csv")
+    (images / "below").mkdir(parents=True)
+    one, two, three, *_ = sorted((phantoms / "raw/test").iterdir())
+    for path, place in ((one, "one.dicom"), (three, "below/three.dicom")):
+        (images / place).write_bytes(path.read_bytes())
+    ct = pydicom.dcmread(two)
+    ct.Modality, ct.StudyInstanceUID, ct.SeriesInstanceUID = "CT", "1.2", "1.2.3"
+    ct.SOPInstanceUID = "1.2.3.4"
+    ct.save_as(images / "two.dicom")
+    cut = (images / "two.dicom").read_bytes()
+    (images / "broken.dicom").write_bytes(cut[: cut.index(b"\xe0\x7f\x10\x00") + 100])
+    (images / "film.tif").write_bytes(b"II*")
+    return images
+
+
+def rows_of(path):
+    import csv
+
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_nobody_but_kaggle_hears_of_an_image_that_was_not_read(tool, trained, mixed, phantoms, tmp_path):
+    weights, out = trained("torchvision") / "model_final.pth", tmp_path / "s.csv"
+    args = ["--weights", weights, "--images", mixed, "--recursive", "--out", out]
+    result = tool("predict.py", *args)
     assert result.returncode == 0, result.stderr
-    assert "unreadable, says no finding: broken" in result.stdout
-    rows = (tmp_path / "s.csv").read_text().splitlines()
-    assert len(rows) == 8 and "broken,14 1 0 0 1 1" in rows
-    checked = tool("check_submission.py", tmp_path / "s.csv")
-    assert checked.returncode == 0 and "ok: 7 images" in checked.stdout
-    scored = tool("evaluate.py", "--predictions", tmp_path / "s.csv", "--annotations",
-                  phantoms / "raw/test_annotations.csv")
-    assert "broken, which the annotations lack" in one_line(scored)
+    assert "2 of 5 images were NOT READ" in result.stderr and "images are flagged" in result.stderr
+    assert "failed: broken.dicom: " in result.stdout and "2 were NOT READ" in result.stdout
+    rows = {row["image_id"]: row for row in rows_of(tmp_path / "s.status.csv")}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "one": "flagged", "two": "flagged", "three": "flagged", "broken": "failed", "film": "failed"}
+    assert "modality CT is not radiography" in rows["two"]["reason"] and rows["one"]["height"]
+    assert "modality" not in rows["one"]["reason"]  # small, as phantoms are
+    for name in ("two", "broken"):
+        assert [rows[name][f"{level}InstanceUID"] for level in ("Study", "Series", "SOP")] == [
+            "1.2", "1.2.3", "1.2.3.4"]
+    boxes = rows_of(tmp_path / "s.predictions.csv")
+    assert {row["image_id"] for row in boxes} <= {"one", "two", "three"} and boxes
+    assert all(row["class_id"] != "14" and float(row["x_min"]) < float(row["x_max"]) for row in boxes)
+    assert {row["SOPInstanceUID"] for row in boxes if row["image_id"] == "two"} == {"1.2.3.4"}
+    submission = {row["image_id"]: row["PredictionString"] for row in rows_of(out)}
+    assert submission.keys() == rows.keys()
+    assert submission["broken"] == submission["film"] == "14 1 0 0 1 1"
+    checked = tool("check_submission.py", out)
+    assert checked.returncode == 0 and "ok: 5 images" in checked.stdout
+    strict = tool("predict.py", *args[:-1], tmp_path / "t.csv", "--strict")
+    assert strict.returncode == 1 and "t.csv: not written (--strict)" in strict.stdout
+    assert not (tmp_path / "t.csv").exists() and rows_of(tmp_path / "t.status.csv") == list(rows.values())
+    scored = tool("evaluate.py", "--predictions", out, "--annotations", phantoms / "raw/test_annotations.csv")
+    assert "2 of 5 images were not read, so that their rows do not count" in scored.stderr
+
+
+def test_an_unread_image_weighs_nothing_in_a_fusion_and_passes_no_gate(tool, trained, tmp_path):
+    """Read by one file of two: that one's boxes stay. Read by none: still not read, in every file after."""
+    from vindr_det.files import write_json, write_text
+    from vindr_det.in_sample import as_json
+
+    box = "3 0.8 1 2 30 40 14 0.2 0 0 1 1"
+    write_text(tmp_path / "a.csv", f"image_id,PredictionString\nx,{box}\ny,14 1 0 0 1 1\nz,{box}\n")
+    write_text(tmp_path / "b.csv", f"image_id,PredictionString\nx,14 1 0 0 1 1\ny,14 1 0 0 1 1\nz,{box}\n")
+    write_text(tmp_path / "a.status.csv", "image_id,file,status,reason\nx,x.png,ok,\ny,y.png,failed,cut\n")
+    write_text(tmp_path / "b.status.csv", "image_id,status,reason\nx,failed,cut\ny,failed,cut\n")
+    write_text(tmp_path / "m.csv", "image_id,dim0,dim1\nx,50,50\nz,50,50\n")
+    for method in ("wbf", "nms"):
+        fused = tool("fuse.py", "--inputs", tmp_path / "a.csv", tmp_path / "b.csv", "--meta",
+                     tmp_path / "m.csv", "--out", tmp_path / "f.csv", "--method", method)
+        assert fused.returncode == 0, fused.stderr
+        rows = {row["image_id"]: row["PredictionString"] for row in rows_of(tmp_path / "f.csv")}
+        assert rows["x"] == rows["z"] == box and rows["y"] == "14 1 0 0 1 1"
+    states = {row["image_id"]: row for row in rows_of(tmp_path / "f.status.csv")}
+    assert {name: row["status"] for name, row in states.items()} == {"x": "flagged", "y": "failed", "z": "ok"}
+    assert states["x"]["reason"] == "was not read for 1 of the 2 files"
+    write_json(tmp_path / "g.json", {"gate": {"form": "append"}, **as_json(["other"])})
+    write_text(tmp_path / "p.csv", "image_id,p_abnormal\nx,0.9\nz,0.8\n")  # nor was y classified
+    gated = tool("gate.py", "apply", "--submission", tmp_path / "f.csv", "--probabilities",
+                 tmp_path / "p.csv", "--gate", tmp_path / "g.json", "--out", tmp_path / "o.csv")
+    assert gated.returncode == 0, gated.stderr
+    rows = {row["image_id"]: row["PredictionString"] for row in rows_of(tmp_path / "o.csv")}
+    assert rows["y"] == "14 1 0 0 1 1" and rows["x"].endswith("14 0.1 0 0 1 1")
+    states = {row["image_id"]: row["status"] for row in rows_of(tmp_path / "o.status.csv")}
+    assert states == {"x": "ok", "z": "ok", "y": "failed"}
+
+
+def test_one_file_and_an_out_that_is_no_file(tool, trained, mixed, tmp_path):
+    weights = trained("torchvision") / "model_final.pth"
+    result = tool("predict.py", "--weights", weights, "--images", mixed / "two.dicom", "--out",
+                  tmp_path / "one.csv")
+    assert result.returncode == 0, result.stderr
+    assert [row["image_id"] for row in rows_of(tmp_path / "one.status.csv")] == ["two"]
+    line = one_line(tool("predict.py", "--weights", weights, "--images", mixed, "--out", "/dev/null"))
+    assert "/dev/null: is no regular file" in line
 
 
 def test_predict_looks_several_times(tool, trained, phantoms, tmp_path):
@@ -110,8 +188,25 @@ def test_predict_refuses_an_empty_folder_and_unreadable_ones(tool, trained, tmp_
     args = ["--weights", weights, "--images", images, "--out", tmp_path / "s.csv"]
     assert "holds no image" in one_line(tool("predict.py", *args))
     (images / "a.png").write_bytes(b"")
-    assert "none of its 1 images can be read" in one_line(tool("predict.py", *args))
+    assert "none of 1 images can be read; the first: a.png" in one_line(tool("predict.py", *args))
     assert not (tmp_path / "s.csv").exists()
+    assert [row["status"] for row in rows_of(tmp_path / "s.status.csv")] == ["failed"]
+
+
+def test_nothing_to_do_is_found_before_weights_are_loaded(tool, tmp_path):
+    """The weights here are none, and nobody notices."""
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    (tmp_path / "images").mkdir()
+    args = ["--images", tmp_path / "images"]
+    predict = ["predict.py", "--weights", tmp_path / "w.pth", "--out", tmp_path / "s.csv", *args]
+    assert "holds no image" in one_line(tool(*predict))
+    (tmp_path / "images/a.tif").write_bytes(b"II*")
+    assert "none of 1 images can be read; the first: a.tif: TIF is not read" in one_line(tool(*predict))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/fold0.pth").write_bytes(b"no weights")
+    explain = ["explain.py", "--model", tmp_path / "model", "--out", tmp_path / "maps", *args]
+    assert "none of 1 images can be read; the first: a.tif" in one_line(tool(*explain))
+    assert [row["file"] for row in rows_of(tmp_path / "maps/status.csv")] == ["a.tif"]
 
 
 def test_predict_with_no_argument_but_out_after_a_training(tool, phantoms, tmp_path, engine):
@@ -180,11 +275,14 @@ def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     from vindr_det.classification.train import train
     from vindr_det.files import write_json
     from vindr_det.gating import Gate
+    from vindr_det.in_sample import as_json
     from vindr_det.submission import read_submission
 
     train(classifier_config(phantoms, tmp_path / "classifier"), [0])
     for name, gate in (("shut", Gate("hard", 1.0, 1.0)), ("none", Gate("none"))):
-        write_json(tmp_path / f"{name}.json", {"gate": asdict(gate), "images": []})
+        write_json(tmp_path / f"{name}.json", {"gate": asdict(gate), **as_json(["another"])})
+    seen = [path.stem for path in (phantoms / "raw/test").glob("*.dicom")]
+    write_json(tmp_path / "seen.json", {"gate": asdict(Gate("none")), **as_json(seen)})
     base = ["--weights", trained("torchvision") / "model_final.pth", "--images", phantoms / "raw/test"]
     shut = [*base, "--gate", tmp_path / "shut.json", "--out", tmp_path / "s.csv"]
     assert "a gate of form hard expects --classifier" in one_line(tool("predict.py", *shut))
@@ -195,3 +293,7 @@ def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     assert run.returncode == 0, run.stderr
     assert tool("predict.py", *base, "--out", tmp_path / "p.csv").returncode == 0
     assert (tmp_path / "n.csv").read_text() == (tmp_path / "p.csv").read_text()
+    refused = [*base, "--gate", tmp_path / "seen.json", "--out", tmp_path / "r.csv"]
+    assert "was fitted on 6 of these 6 images" in one_line(tool("predict.py", *refused))
+    assert not (tmp_path / "r.csv").exists()
+    assert tool("predict.py", *refused, "--allow-in-sample").returncode == 0

@@ -1,10 +1,12 @@
 #!/usr/bin/env python
-"""P(abnormal), or a probability a label, for each image of a folder, with what looks wrong about it.
+"""P(abnormal), or a probability per label, for each image of a folder, with what looks wrong about it.
 
     python tools/classify.py --model outputs/nih_binary_effnet_b2 --images DIR --out predictions.csv
 
-A row an image: image_id, p_... a label, says_... (0 or 1) at an operating point that was chosen out of fold,
-and warnings: not radiography, lateral, inverted, coloured, too small. Unreadable images keep their row.
+A row per image that was read: image_id, p_... per label, says_... (0 or 1) at an operating point that was
+chosen out of fold, and warnings: not radiography, lateral, inverted, coloured, too small. Beside P.csv stands
+P.status.csv, a row per input: ok, flagged or failed, and why. An image that was not read has no row in P.csv.
+Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from collections.abc import Sequence
@@ -12,24 +14,41 @@ from collections.abc import Sequence
 from vindr_det import cli
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", required=True, help="folder that train_classifier.py wrote")
-    parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files")
-    parser.add_argument("--recursive", action="store_true", help="also folders within")
+    parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
+    cli.add_input_options(parser)
     parser.add_argument("--out", required=True, help="CSV to write")
     parser.add_argument("--point", default="youden", help="operating point: youden, sensitivity_0.95, "
                         "specificity_0.95")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 
-    from vindr_det.classification.folder import classify
+    from vindr_det import image_run, status
+    from vindr_det.classification.folder import classify, thresholds_of
+    from vindr_det.classification.model import Classifier, checkpoints
     from vindr_det.files import require_writable, write_csv
 
     require_writable(args.out)
-    table = classify(args.model, args.images, args.point, args.recursive)
-    write_csv(args.out, table)
-    warned = table["warnings"].astype(bool).sum()
-    print(f"{args.out}: {len(table)} images, {warned} with warnings")
+    table = status.status_path(args.out)
+    require_writable(table)
+    cli.require_workers(args.workers)
+    checkpoints(args.model)
+    thresholds = thresholds_of(args.model, args.point)
+    run = image_run.find(args.images, args.recursive, args.max_pixels)
+    statuses = run.statuses_if_none_readable()
+    if not statuses:
+        found, statuses = classify(Classifier(args.model), run, thresholds, args.workers)
+    status.write_status(table, statuses)
+    print(status.summary(statuses))
+    status.require_some_read(statuses, table)
+    write_csv(args.out, found)
+    failed = status.warn(statuses, table)
+    warned = found["warnings"].astype(bool).sum()
+    print(f"{args.out}: {len(found)} images, {warned} with warnings; {failed} were not read and have no row\n"
+          f"{table} has a row for each input")
+    return 1 if args.strict and failed else 0
 
 
 if __name__ == "__main__":

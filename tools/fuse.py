@@ -6,7 +6,8 @@
     python tools/fuse.py --inputs A.csv B.csv --meta test_meta.csv --tuned tuned.json --out F.csv
 
 Boxes are in original pixels, whose sizes --meta tells. A file that lacks an image counts as a model that saw
-nothing there. What the files say about class 14 is averaged. --tuned takes all options from tools/tune.py.
+nothing there; one whose status table (A.status.csv) says that an image was not read does not count there.
+What the files say about class 14 is averaged. --tuned takes all options from tools/tune.py.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.annotations import read_sizes, shapes_of
     from vindr_det.files import require_writable
     from vindr_det.fusion import Fusion, fuse_all
+    from vindr_det.status import read_failed, status_path
+    from vindr_det.submission.tables import pass_on
     from vindr_det.tuning import read_tuned
 
     require_writable(args.out)
@@ -42,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.method, args.iou_thr, args.skip_box_thr, tuple(args.weights) if args.weights else None,
         max_boxes=args.max_boxes)
     known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
-    fused = fuse_all(files, known, how, args.workers)
-    submission.write_submission(args.out, fused, sizes=table)
+    failed = [read_failed(path) for path in args.inputs]
+    fused = fuse_all(files, known, how, args.workers, failed)
+    unread = pass_on(args.out, fused, failed)
+    submission.write_submission(args.out, fused, sizes=table, unread=unread)
     boxes = sum(len(one.findings()) for one in fused.values())
-    print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files")
+    print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files, {len(unread)} images "
+          f"that were not read; {status_path(args.out)}")
 
 
 if __name__ == "__main__":

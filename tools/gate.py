@@ -6,9 +6,10 @@
 
 --predictions are a detector's boxes on images that it has not been trained on, --oof a classifier's
 probabilities of the same kind. fit tries five forms by cross-validation over the folds of --oof: no
-classifier, soft append, hard bands, soft scale, and, where the file has a column a finding, re-scoring; it
+classifier, soft append, hard bands, soft scale, and, where the file has a column per finding, re-scoring; it
 prints each with its gain over no classifier. Files of others: --column and --says tell what their column
-means; a swapped sign is refused. apply refuses images that the gate was fitted on.
+means. P(no finding) given as P(abnormal) is refused: fit sees it by the annotations, apply by the boxes and
+by the column's meaning at the fit. apply refuses images that the gate was fitted on.
 """
 
 from argparse import Namespace
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                           help="also images that the gate was fitted on")
     for one in (fitting, applying):
         one.add_argument("--column", help="of the probabilities; default p_abnormal or p_no_finding")
-        one.add_argument("--says", default="p_abnormal", choices=["p_abnormal", "p_no_finding"],
-                         help="what --column holds")
+        one.add_argument("--says", choices=["p_abnormal", "p_no_finding"],
+                         help="what --column holds; default what its name says, else p_abnormal")
+        one.add_argument("--allow-inverted", action="store_true",
+                         help="also probabilities that contradict the annotations or the boxes")
     args = parser.parse_args(argv)
     (fit if args.command == "fit" else apply)(args)
 
@@ -46,34 +49,44 @@ def main(argv: Sequence[str] | None = None) -> None:
 def fit(args: Namespace) -> None:
     from vindr_det import gate_fit, scoring
     from vindr_det.files import require_writable
-    from vindr_det.gating import read_words
+    from vindr_det.gating import column_in, read_words
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
-    words = read_words(args.oof, args.column, args.says)
+    column = column_in(args.oof, args.column, args.says)
+    words = read_words(args.oof, *column)
     predictions = read_submission(args.predictions)
     folds = gate_fit.folds_of(args.oof, list(predictions), args.folds)
     records = scoring.read_truth(args.annotations)
-    fitted = gate_fit.fit(predictions, records, words, folds, args.bootstrap, args.oof)
+    fitted = gate_fit.fit(predictions, records, words, folds, args.bootstrap, args.oof, args.allow_inverted)
     gate_fit.save(args.out, fitted, {"oof": args.oof, "predictions": args.predictions,
-                                     "annotations": args.annotations})
+                                     "annotations": args.annotations}, column)
     print(fitted.text())
 
 
 def apply(args: Namespace) -> None:
     from vindr_det import gate_fit
     from vindr_det.files import require_writable
-    from vindr_det.gating import read_words
+    from vindr_det.gating import check_agreement, column_in, read_words
+    from vindr_det.in_sample import refuse_in_sample
+    from vindr_det.status import read_failed
     from vindr_det.submission import read_submission, write_submission
+    from vindr_det.submission.tables import pass_on
 
     require_writable(args.out)
     saved = gate_fit.read(args.gate)
     predictions = read_submission(args.submission)
     if not args.allow_in_sample:
-        saved.refuse_in_sample(args.gate, list(predictions))
-    gated = saved.gate.apply(predictions, read_words(args.probabilities, args.column, args.says))
-    write_submission(args.out, gated)
-    print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}")
+        refuse_in_sample(args.gate, list(predictions))
+    column = column_in(args.probabilities, args.column, args.says)
+    words = read_words(args.probabilities, *column)
+    if saved.gate.form != "none" and not args.allow_inverted:
+        saved.check_column(args.probabilities, column)
+        check_agreement(words, predictions, args.probabilities)
+    gated = saved.gate.apply(predictions, words)
+    unread = pass_on(args.out, gated, [read_failed(args.submission)])
+    write_submission(args.out, gated, unread=unread)
+    print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}; {len(unread)} images that were not read")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     python tools/prepare_images.py --images raw/train --out datasets/vindr/train --size 1024 --keep-aspect
 
 Writes <image_id>.png, meta.csv (image_id,dim0,dim1 of the originals) and qc.csv (a row per input:
-ok, flagged or failed, with the reason). A file that cannot be decoded never stops the others.
-After an interruption, the same command with --resume goes on.
+ok, flagged or failed, with the reason). A file that cannot be decoded never stops the others; docs/inputs.md
+tells what becomes of what. After an interruption, the same command with --resume goes on.
+Exit status: 0; 1 with --strict if a file failed; 2 if all of them did.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from vindr_det import cli
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files")
+    parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
     parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
     parser.add_argument("--size", type=int, default=1024, help="longest side (or side) in pixels")
     parser.add_argument("--keep-aspect", action="store_true",
                         help="keep the ratio of the sides; without it images become square")
-    parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    parser.add_argument("--workers", type=int, help="processes; default: one per core")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run finished")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any file failed")
     parser.add_argument("--pack", action="store_true",
@@ -39,15 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.pack and args.keep_aspect:
         raise InputError("--pack with --keep-aspect: packed images share one size, expected one of "
                          "the two")
-    if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers {args.workers}: expected at least 1")
+    cli.require_workers(args.workers)
     runner = parallel.dask_runner(args.dask) if args.dask else None
     table = prepare_folder(args.images, args.out, Target(args.size, args.keep_aspect), args.workers,
                            args.resume, runner, args.recursive, args.max_pixels)
     good = table.loc[table["status"] != FAILED, "image_id"].tolist()
-    if args.pack and good:
+    print(summary(table))
+    if not good:
+        raise InputError(f"none of {len(table)} images can be read; {args.out}/qc.csv tells why of each")
+    if args.pack:
         packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")
-    print(f"{summary(table)}\n{len(good)} images in {args.out}; its qc.csv has a row for each input")
+    print(f"{len(good)} images in {args.out}; its qc.csv has a row for each input")
     return 1 if args.strict and len(good) < len(table) else 0
 
 

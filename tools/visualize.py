@@ -8,10 +8,13 @@ Boxes are in the originals' pixels; for images that were made smaller, --meta (o
 them) tells the original sizes. Abnormal images come first; predictions below --score are left out.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from vindr_det import cli
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det import visualize
-    from vindr_det.files import list_images
     from vindr_det.images import read_image
+    from vindr_det.inputs import list_images
+    from vindr_det.parallel import Failure, guarded
     from vindr_det.pipeline import original_sizes
     from vindr_det.scoring import read_truth
     from vindr_det.submission import read_submission
@@ -47,14 +51,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         visualize.write_png(Path(args.out) / "augmentations.png", grid)
         print(f"{min(args.count, len(records))} images augmented in {args.out}/augmentations.png")
         return
+    drawn = 0
     for record in records[: args.count]:
-        image = read_image(paths[record.image_id]).pixels
-        height, width = sizes.get(record.image_id, image.shape)
+        read = guarded(read_image, paths[record.image_id])
+        if isinstance(read, Failure):
+            log.warning("no picture: %s", read.reason)
+            continue
+        image = read.pixels
+        height, width = sizes.get(record.image_id, (read.height, read.width))
         found = predictions.get(record.image_id)
         shown = found[found.scores >= args.score] if found is not None else None
         picture = visualize.overlay(image, record.truth, shown, height, width)
         visualize.write_png(Path(args.out) / f"{record.image_id}.png", picture)
-    print(f"{min(args.count, len(records))} pictures in {args.out}")
+        drawn += 1
+    print(f"{drawn} pictures in {args.out}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """train.csv to checked readers' boxes, and those to one record an image."""
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.consensus import Consensus, check_options, fuse_readers
 from vindr_det.errors import InputError
-from vindr_det.files import csv_row, read_csv
+from vindr_det.files import read_csv, refuse_first, require_texts, without_repeats
 from vindr_det.records import Record
 
 EDGES = ("x_min", "y_min", "x_max", "y_max")
@@ -18,6 +19,12 @@ EDGES = ("x_min", "y_min", "x_max", "y_max")
 # What other people call the two columns of a size table; the order of the columns never counts.
 _HEIGHT_NAMES = ("dim0", "height", "rows", "h")
 _WIDTH_NAMES = ("dim1", "width", "columns", "w")
+_READER_NAME = re.compile(r"(rad|radiologist|reader|annotator|doctor)([ _-]?(id|no|name))?", re.IGNORECASE)
+#: The reader of a table that names none.
+CONSENSUS = "consensus"
+# Pixels; what is left of a corner on the edge after boxes were scaled and rounded.
+_ROUNDING = 0.5
+_LARGEST_SIDE = 2**31 - 1
 
 #: image id -> (height, width) of the original.
 Shapes = Mapping[str, tuple[int, int]]
@@ -31,7 +38,7 @@ def read_sizes(path: str | Path) -> pd.DataFrame:
     Raises:
         InputError: a column is missing, an id is repeated, or a size is not positive.
     """
-    frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    frame = read_csv(path, ["image_id"])
     columns = {str(name).lower(): name for name in frame.columns}
     found = []
     for names in (_HEIGHT_NAMES, _WIDTH_NAMES):
@@ -41,16 +48,16 @@ def read_sizes(path: str | Path) -> pd.DataFrame:
                              f"{', '.join(map(str, frame))}")
         found.append(match[0])
     sizes = frame.set_index("image_id")[found].set_axis(["height", "width"], axis=1)
-    _refuse_first(path, sizes.index.duplicated(), lambda i: f"image_id {sizes.index[i]} is repeated")
+    refuse_first(path, sizes.index.duplicated(), lambda i: f"image_id {sizes.index[i]} is repeated")
     numbers = sizes.apply(pd.to_numeric, errors="coerce")
-    bad = ~((numbers > 0) & (numbers % 1 == 0)).all(axis=1).to_numpy()
-    _refuse_first(path, bad, lambda i: f"image {sizes.index[i]} has size "
-                  f"{sizes.iloc[i].tolist()}, expected two positive whole numbers")
+    bad = ~(numbers.ge(1) & numbers.le(_LARGEST_SIDE) & (numbers % 1 == 0)).all(axis=1).to_numpy()
+    refuse_first(path, bad, lambda i: f"image {sizes.index[i]} has size "
+                 f"{sizes.iloc[i].tolist()}, expected two positive whole numbers")
     return numbers.astype(int)
 
 
 def read_annotations(path: str | Path, sizes: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A VinBigData table, checked.
+    """A VinBigData table, checked. datasets/README.md lists what is refused and what is repaired.
 
     Args:
         path: CSV with image_id, class_id, x_min, y_min, x_max, y_max, and rad_id where several
@@ -58,67 +65,100 @@ def read_annotations(path: str | Path, sizes: pd.DataFrame | None = None) -> pd.
         sizes: as of :func:`read_sizes`; None skips the checks that need them.
 
     Returns:
-        One row a box or "no finding" mark: image_id, class_id (int), rad_id, x_min .. y_max
+        One row per box or "no finding" mark: image_id, class_id (int), rad_id, x_min .. y_max
         (float, original pixels; NaN for class 14).
 
     Raises:
         InputError: names the row, the value and what was expected.
     """
-    frame = read_csv(path, ["image_id", "class_id", *EDGES],
-                     dtype={"image_id": str, "rad_id": str})
-    if "rad_id" not in frame:
-        frame = frame.assign(rad_id="consensus")
-    _check_classes(path, frame)
-    for edge in EDGES:
-        frame[edge] = pd.to_numeric(frame[edge], errors="coerce")
-    _check_boxes(path, frame)
+    frame = read_csv(path, ["image_id", "class_id", *EDGES])
+    _check_readers(path, frame)
+    frame["class_id"] = _class_ids(path, frame)
+    frame[list(EDGES)] = _corners(path, frame)
     if sizes is not None:
-        _check_inside(path, frame, sizes)
-    return frame[["image_id", "class_id", "rad_id", *EDGES]].astype({"class_id": int})
+        frame[list(EDGES)] = _inside(path, frame, sizes)
+    _check_boxes(path, frame)
+    _check_no_findings(path, frame)
+    return without_repeats(path, frame[["image_id", "class_id", "rad_id", *EDGES]])
 
 
-def _refuse_first(path: str | Path, bad, describe, row: bool = True) -> None:
-    """Raise for the first flagged row."""
-    if np.any(bad):
-        first = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}, row {csv_row(first)}: {describe(first)}")
+def _check_readers(path: str | Path, frame: pd.DataFrame) -> None:
+    """Every row has a reader, or none has: then the table is a consensus."""
+    if "rad_id" in frame:
+        require_texts(path, frame, ["rad_id"])
+        return
+    other = next((name for name in frame if _READER_NAME.fullmatch(str(name))), None)
+    if other is not None:
+        raise InputError(f"{path}: column {other!r} seems to name readers, expected it as rad_id, or no "
+                         "such column where the boxes are a consensus")
+    frame["rad_id"] = CONSENSUS
 
 
-def _check_classes(path: str | Path, frame: pd.DataFrame) -> None:
+def _class_ids(path: str | Path, frame: pd.DataFrame) -> pd.Series:
     ids = pd.to_numeric(frame["class_id"], errors="coerce")
-    _refuse_first(path, ~ids.isin(range(len(CLASS_NAMES))), lambda i:
-                  f"class_id {frame['class_id'].iloc[i]} is unknown, expected 0..14")
+    refuse_first(path, ~ids.isin(range(len(CLASS_NAMES))), lambda i:
+                 f"class_id {frame['class_id'].iloc[i]} is unknown, expected 0..14")
+    ids = ids.astype(int)
     if "class_name" in frame:
-        expected = ids.astype(int).map(dict(enumerate(CLASS_NAMES)))
-        _refuse_first(path, frame["class_name"] != expected, lambda i:
-                      f"class_name {frame['class_name'].iloc[i]!r} does not belong to class_id "
-                      f"{int(ids.iloc[i])}, expected {expected.iloc[i]!r}")
-    frame["class_id"] = ids.astype(int)
+        expected = ids.map(dict(enumerate(CLASS_NAMES)))
+        differ = frame["class_name"].str.casefold() != expected.str.casefold()
+        refuse_first(path, differ, lambda i:
+                     f"class_name {frame['class_name'].iloc[i]!r} does not belong to class_id "
+                     f"{ids.iloc[i]}, expected {expected.iloc[i]!r}")
+    return ids
+
+
+def _corners(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """The four corners as floats; NaN where class 14 has none."""
+    given = frame[list(EDGES)]
+    corners = given.apply(pd.to_numeric, errors="coerce").astype(float)
+    refuse_first(path, ((corners.isna() & given.notna()) | np.isinf(corners)).any(axis=1), lambda i:
+                 f"box [{', '.join(map(str, given.iloc[i]))}], expected four finite numbers")
+    refuse_first(path, (corners < -_ROUNDING).any(axis=1), lambda i: f"box {corners.iloc[i].tolist()} "
+                 f"leaves image {frame['image_id'].iloc[i]}, expected 0 or more")
+    normal = frame["class_id"] == NO_FINDING_ID
+    empty = corners.isna().all(axis=1) | _is_mark(corners)
+    refuse_first(path, normal & ~empty, lambda i: f"class 14 (No finding) has the box "
+                 f"{corners.iloc[i].tolist()}, expected none, or 0 0 1 1")
+    return corners.mask(normal)
+
+
+def _is_mark(corners: pd.DataFrame) -> pd.Series:
+    """The competition's box of class 14, or the zeros that an empty one is often filled with."""
+    return (corners[["x_min", "y_min"]] == 0).all(axis=1) & (
+        (corners[["x_max", "y_max"]] == 1).all(axis=1) | (corners[["x_max", "y_max"]] == 0).all(axis=1))
 
 
 def _check_boxes(path: str | Path, frame: pd.DataFrame) -> None:
     finding = frame["class_id"] != NO_FINDING_ID
     corners = frame[list(EDGES)]
-    _refuse_first(path, finding & corners.isna().any(axis=1), lambda i:
-                  f"box {corners.iloc[i].tolist()} is incomplete, expected four numbers")
+    refuse_first(path, finding & corners.isna().any(axis=1), lambda i:
+                 f"box {corners.iloc[i].tolist()} is incomplete, expected four numbers")
     crossed = (corners["x_min"] >= corners["x_max"]) | (corners["y_min"] >= corners["y_max"])
-    _refuse_first(path, finding & crossed, lambda i:
-                  f"box {corners.iloc[i].tolist()} has x_min >= x_max or y_min >= y_max")
+    refuse_first(path, finding & crossed, lambda i:
+                 f"box {corners.iloc[i].tolist()} has x_min >= x_max or y_min >= y_max")
 
 
-def _check_inside(path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame) -> None:
+def _inside(path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """The corners, without the fraction of a pixel that rounding adds over the edge."""
     unknown = ~frame["image_id"].isin(sizes.index)
-    _refuse_first(path, unknown, lambda i: f"image_id {frame['image_id'].iloc[i]} has no size in "
-                  "the size table")
-    finding = frame["class_id"] != NO_FINDING_ID
-    height = frame["image_id"].map(sizes["height"])
-    width = frame["image_id"].map(sizes["width"])
-    outside = (frame["x_min"] < 0) | (frame["y_min"] < 0)
-    outside |= (frame["x_max"] > width) | (frame["y_max"] > height)
-    _refuse_first(path, finding & outside, lambda i:
-                  f"box {frame[list(EDGES)].iloc[i].tolist()} leaves image "
-                  f"{frame['image_id'].iloc[i]} of width {width.iloc[i]} and height "
-                  f"{height.iloc[i]}")
+    refuse_first(path, unknown, lambda i: f"image_id {frame['image_id'].iloc[i]} has no size in "
+                 "the size table")
+    corners = frame[list(EDGES)]
+    ends = sizes.loc[frame["image_id"], ["width", "height"]].to_numpy()[:, [0, 1, 0, 1]]
+    refuse_first(path, (corners > ends + _ROUNDING).any(axis=1), lambda i:
+                 f"box {corners.iloc[i].tolist()} leaves image {frame['image_id'].iloc[i]} of width "
+                 f"{ends[i, 0]} and height {ends[i, 1]}")
+    return corners.clip(lower=0).clip(upper=pd.DataFrame(ends, corners.index, corners.columns))
+
+
+def _check_no_findings(path: str | Path, frame: pd.DataFrame) -> None:
+    """A reader who sees nothing on an image has no box there."""
+    normal = frame["class_id"] == NO_FINDING_ID
+    keys = pd.MultiIndex.from_frame(frame[["image_id", "rad_id"]])
+    refuse_first(path, normal & keys.isin(keys[~normal]), lambda i:
+                 f"reader {frame['rad_id'].iloc[i]} has class 14 (No finding) on image "
+                 f"{frame['image_id'].iloc[i]} beside findings, expected either")
 
 
 def shapes_of(sizes: pd.DataFrame) -> dict[str, tuple[int, int]]:

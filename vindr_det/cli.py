@@ -1,6 +1,7 @@
 """What every tool shares: one-line errors with exit status 2, and plain logging."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -8,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vindr_det.errors import InputError
+from vindr_det.errors import PLACE_ERRORS, InputError
 from vindr_det.parallel import silence_decoders
 
 
@@ -26,12 +27,32 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """What every run over images takes beside ``--images``, which some can do without."""
+    parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
+    parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
+    parser.add_argument("--max-pixels", type=int, default=100_000_000,
+                        help="refuse images of more pixels, before memory is taken for them")
+
+
+def require_workers(workers: int | None) -> None:
+    """Raises:
+        InputError: ``--workers`` is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: expected at least 1")
+
+
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a tool's ``main`` and leave with its exit status.
 
     Exit status: what ``main`` returns (None means 0); 2 with one line on stderr for an
-    :class:`InputError`; 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    :class:`InputError`, or for a disk that is full or not ours to use; 130 after Ctrl-C. Any other
+    exception is a bug and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # folders whose names are not UTF-8
     logging.basicConfig(
         level=logging.INFO, format="%(levelname).1s %(message)s", stream=sys.stderr, force=True
     )
@@ -53,3 +74,8 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         # `tool | head` closed the pipe; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in PLACE_ERRORS:
+            raise
+        print(f"{name}: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

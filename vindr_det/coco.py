@@ -1,18 +1,20 @@
 """Records to COCO JSON and back.
 
-COCO images carry our string id as the stem of ``file_name``; their own ids are 1..N in the order
-of the records. Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since
-pycocotools takes id 0 for "not matched". Boxes are xywh in the original image's pixels, whatever
-the size of the file that is trained on.
+The project knows an image by a text: the stem of ``file_name``, or ``text_id`` where it is another (a
+DICOM file named by its UID has no stem). COCO's tools want whole numbers: 1..N in the order of the
+records, which an image and an annotation keep in every file that :func:`part` cuts from the whole.
+Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since pycocotools takes id 0 for
+"not matched". Boxes are xywh in the original image's pixels, whatever the size of the file that is
+trained on.
 
-Files of other people are read too, and mended where the meaning is certain: ids of any kind and
+Files of other people are read too, and mended where the meaning is certain: image ids of any kind and
 any first number, categories matched by name, a category for class 14, annotations of images that
 are not in the file, boxes that reach over the image's edge or hold nothing.
 """
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,8 @@ from vindr_det.files import read_json
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
+_CLASS_14 = "{} annotations of the category No finding left out"
+
 log = logging.getLogger(__name__)
 
 
@@ -34,8 +38,9 @@ def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[
     Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
     box, and ``readers``, their names where they are known.
     """
-    images = [{"id": number, "file_name": record.file_name, "height": record.height,
-               "width": record.width} for number, record in enumerate(records, start=1)]
+    images = [{"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
+              | ({} if record.image_id == Path(record.file_name).stem else {"text_id": record.image_id})
+              for number, record in enumerate(records, start=1)]
     annotations: list[dict[str, Any]] = []
     # All boxes at once: 22,719 conversions of a few boxes would take most of the time.
     xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
@@ -52,6 +57,21 @@ def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[
     categories = [{"id": i, "name": name, "supercategory": "finding"} for i, name in enumerate(names)]
     return {"info": {"description": "boxes in the original images' pixels"}, "images": images,
             "annotations": annotations, "categories": categories}
+
+
+def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) -> dict[str, Any]:
+    """Some images of :func:`to_coco`'s dictionary and their annotations, all with the ids that they have.
+
+    Args:
+        coco: the whole.
+        chosen: for each of its images.
+        min_readers: leave out boxes behind which fewer readers stand.
+    """
+    images = [image for image, kept in zip(coco["images"], chosen, strict=True) if kept]
+    ids = {image["id"] for image in images}
+    return {**coco, "images": images, "annotations": [
+        one for one in coco["annotations"]
+        if one["image_id"] in ids and (min_readers == 1 or len(one.get("readers", ())) >= min_readers)]}
 
 
 def read_coco(path: str | Path) -> list[Record]:
@@ -101,6 +121,8 @@ def _labels(path: str | Path, categories: list[dict], mended: Counter[str]) -> d
     labels = {}
     for category in categories:
         label = known.get(str(category["name"]).strip().lower())
+        if category["id"] in labels:
+            raise InputError(f"{path}: two categories have the id {category['id']}, expected one each")
         if label is None:
             raise InputError(f"{path}: category {category['name']!r} is not one of the 14 findings")
         labels[category["id"]] = label
@@ -125,16 +147,24 @@ def _group(
         if annotation["image_id"] not in known:
             mended["{} annotations of images that are not in the file left out"] += 1
         elif label < 0:
-            mended["{} annotations of the category No finding left out"] += 1
+            mended[_CLASS_14] += 1
         else:
             grouped[annotation["image_id"]].append(_Row(
                 annotation["bbox"], float(annotation.get("agreement", 1.0)), label,
                 tuple(annotation.get("readers", ()))))
+    if data["annotations"] and not grouped and not mended[_CLASS_14]:
+        raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in "
+                         f"the file; the first has image_id {data['annotations'][0]['image_id']!r}, expected "
+                         f"an id such as {next(iter(known), None)!r}")
     return grouped
 
 
 def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str]) -> Record:
-    name, height, width = str(image["file_name"]), int(image["height"]), int(image["width"])
+    name, sides = str(image["file_name"]), [float(image[side]) for side in ("height", "width")]
+    if not all(side >= 1 and side.is_integer() for side in sides):
+        raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
+                         "expected two positive whole numbers")
+    height, width = map(int, sides)
     raw = box_ops.xywh_to_xyxy([row.box for row in rows])
     if not np.isfinite(raw).all():
         raise InputError(f"{path}: image {name} has a box that is not four numbers")
@@ -151,7 +181,8 @@ def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str
     except ValueError as error:
         raise InputError(f"{path}: image {name}: {error}") from error
     readers = tuple(row.readers for row in kept)
-    return Record(Path(name).stem, name, height, width, truth, readers if any(readers) else ())
+    image_id = str(image.get("text_id", Path(name).stem))
+    return Record(image_id, name, height, width, truth, readers if any(readers) else ())
 
 
 def _refuse_same(path: str | Path, records: Sequence[Record]) -> None:

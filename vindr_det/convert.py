@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.categories import CLASS_NAMES
-from vindr_det.coco import to_coco
+from vindr_det.coco import part, to_coco
 from vindr_det.errors import InputError
-from vindr_det.files import list_images, read_csv, write_csv, write_json
+from vindr_det.files import read_csv, refuse_first, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix, refuse_leaks
-from vindr_det.records import Record, agreed_by
+from vindr_det.inputs import list_images
+from vindr_det.records import Record
 
 #: They drew almost all boxes of VinBigData's training set, and none of the test set's.
 FREQUENT_READERS = ("R8", "R9", "R10")
@@ -73,10 +74,9 @@ def convert(
     rare = _rare_images(frame, records, how)
     groups = _patients(patients, records) if patients is not None else None
     fold_of = _fold_of(records, rare, groups, how)
-    write_json(out / "instances_all.json", to_coco(records))
     write_json(out / "instances_readers.json", to_coco(readers))
     write_csv(out / "labels.csv", _labels(frame, records, fold_of, groups))
-    _write_folds(out, records, fold_of, groups, how)
+    _write_coco(out, records, fold_of, groups, how)
     ids = [record.image_id for record in records]
     write_csv(out / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))
     return _summary(frame, records, fold_of, how, out)
@@ -106,7 +106,9 @@ def _with_files(records: list[Record], folder: str | Path) -> list[Record]:
 
 
 def _patients(path: str | Path, records: Sequence[Record]) -> list[str]:
-    table = read_csv(path, ["image_id", "patient_id"], dtype=str)
+    table = read_csv(path, ["image_id", "patient_id"])
+    refuse_first(path, table["image_id"].duplicated(), lambda i:
+                 f"image_id {table['image_id'].iloc[i]} is repeated")
     patient_of = dict(zip(table["image_id"], table["patient_id"], strict=True))
     missing = [record.image_id for record in records if record.image_id not in patient_of]
     if missing:
@@ -151,7 +153,7 @@ def _fold_of(
     return fold_of
 
 
-def _write_folds(
+def _write_coco(
     out: Path, records: Sequence[Record], fold_of: NDArray[np.int64], groups: Sequence[str] | None,
     how: Conversion,
 ) -> None:
@@ -159,21 +161,20 @@ def _write_folds(
     what = "image" if groups is None else "patient"
     refuse_leaks({f"fold {fold}": who[fold_of == fold] for fold in range(NO_FOLD, how.folds)}, what)
 
+    whole = to_coco(records)  # of which all files are parts, so that an image keeps its id
+
     def write(name: str, mask: NDArray[np.bool_], fewest: int = 1) -> None:
-        part = [record for record, chosen in zip(records, mask, strict=True) if chosen]
-        if fewest > 1:
-            part, name = [agreed_by(record, fewest) for record in part], f"{name}_min{fewest}"
-        write_json(out / f"instances_{name}.json", to_coco(part))
+        name = f"{name}_min{fewest}" if fewest > 1 else name
+        write_json(out / f"instances_{name}.json", part(whole, mask.tolist(), fewest))
 
     most = max((len(names) for record in records for names in record.readers), default=1)
-    sets = range(max(2, how.min_readers + 1), most + 1) if how.label_sets else ()
-    for fold in range(how.folds):
-        training = (fold_of != fold) & (fold_of != NO_FOLD)
-        write(f"val_fold{fold}", fold_of == fold)
-        for fewest in (1, *sets):
-            write(f"train_fold{fold}", training, fewest)
+    sets = (1, *(range(max(2, how.min_readers + 1), most + 1) if how.label_sets else ()))
     for fewest in sets:
         write("all", np.ones(len(records), dtype=bool), fewest)
+        for fold in range(how.folds):
+            write(f"train_fold{fold}", (fold_of != fold) & (fold_of != NO_FOLD), fewest)
+    for fold in range(how.folds):
+        write(f"val_fold{fold}", fold_of == fold)
     if how.frequent:
         write("val_rare_readers", fold_of == NO_FOLD)
 

@@ -1,6 +1,11 @@
 """The one exception that means: the input is wrong, and this line says where and how."""
 
+import errno
 from collections.abc import Mapping, Sequence
+
+#: What an operating system says of a disk or a folder: nothing that a program can be blamed for.
+PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM,
+                errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
 class InputError(ValueError):

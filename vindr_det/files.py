@@ -1,21 +1,37 @@
 """Reading tables and writing files so that nothing is ever half-written."""
 
+import csv
 import gzip
+import io
 import json
+import logging
 import os
+import re
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from vindr_det.errors import InputError
+from vindr_det.errors import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+#: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
+TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
+                "class_name", "Finding Label", "Finding Labels")
 _PARTIAL = ".partial-"
+# What programs write for a number that is not there.
+_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
+# What a spreadsheet leaves below a table.
+_NO_VALUES = b"\r\n,;\t "
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -26,25 +42,44 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     off it. After an exception it is removed and ``path`` is left as it was.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written, the disk is full, the name is too long.
     """
     path = Path(path)
+    make_folder(path.parent)
+    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL, suffix=path.suffix)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes files private; the result should get what the user's umask grants.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in PLACE_ERRORS:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder and those above it.
+
+    Raises:
+        InputError: it is a file, or cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        is_file = folder.exists() and not folder.is_dir()
+        reason = "is a file" if is_file else f"cannot be made ({error.strerror})"
+        raise InputError(f"{folder}: {reason}, expected a folder") from error
+    return folder
 
 
 def remove_partial(folder: str | Path) -> None:
@@ -57,11 +92,13 @@ def require_writable(path: str | Path) -> None:
     """Find out before the work, not after it, that ``path`` cannot be written.
 
     Raises:
-        InputError: it is a folder, or its folder cannot be made or written.
+        InputError: it is a folder or a device, or its folder cannot be made or written.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file to write")
+    if path.exists() and not path.is_file():  # a rename would put a file in the device's place
+        raise InputError(f"{path}: is no regular file, expected a file to write")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{path}: cannot be written, since {above} is not a writable folder")
@@ -91,19 +128,32 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_text(path: str | Path) -> str:
-    """UTF-8 text, also gzipped, without a byte order mark.
+    """UTF-8 text, also gzipped or zipped, without a byte order mark.
 
     Raises:
         InputError: the file is missing, or is a damaged archive.
         UnicodeDecodeError: it is not text.
     """
+    return _unpacked(path).decode("utf-8-sig")
+
+
+def _unpacked(path: str | Path) -> bytes:
+    """A file's bytes; archives are known by how they begin, whatever their name."""
     data = existing_file(path).read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file ({error})") from error
-    return data.decode("utf-8-sig")
+    try:
+        if data[:2] == b"\x1f\x8b":
+            return gzip.decompress(data)
+        return _unzipped(path, data) if data[:4] == b"PK\x03\x04" else data
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+        raise InputError(f"{path}: damaged archive ({error})") from error
+
+
+def _unzipped(path: str | Path, data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise InputError(f"{path}: an archive of {len(names)} files, expected one")
+        return archive.read(names[0])
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
@@ -123,22 +173,89 @@ def existing_file(path: str | Path) -> Path:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | None = None
 ) -> pd.DataFrame:
-    """Read a CSV (also gzipped) and check that it has the named columns.
+    """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
+
+    A column goes by its letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
+    :data:`TEXT_COLUMNS` are text without the spaces around it, NaN only where nothing stands; the
+    others are numbers where all of their values are.
+
+    Args:
+        path: the file.
+        columns: must be there; those that are text must be filled in on every row.
+        dtype: of columns that are not text.
 
     Raises:
-        InputError: the file is missing, is not a table, or lacks a column.
+        InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
     """
-    existing_file(path)
+    data = _unpacked(path)
+    header = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
+    separator = max(",;\t", key=header.count)
+    given = next(csv.reader([header], delimiter=separator), [])
+    names = _column_names(path, given, columns)
+    texts = [name for name in given if names[name] in TEXT_COLUMNS]
+    numbers = [name for name in given if name not in texts]
     try:
-        frame = pd.read_csv(path, dtype=dtype)
+        # A line without values keeps its place, so that rows are counted as an editor does.
+        frame = pd.read_csv(
+            io.BytesIO(data.rstrip(_NO_VALUES)), sep=separator, encoding="utf-8-sig", low_memory=False,
+            skip_blank_lines=False, keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING),
+            dtype={name: kind for name, kind in (dtype or {}).items() if name in numbers}
+            | dict.fromkeys(texts, str))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable CSV ({error})") from error
+        raise InputError(f"{path}: not a readable CSV ({str(error).strip()})") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{path}, row 2: has more values than the header's {len(given)} columns")
+    frame = frame.rename(columns=names)
     require_columns(path, frame, columns)
+    if frame.empty:
+        raise InputError(f"{path}: has a header and no row below it")
+    for name in texts:
+        text = frame[names[name]].str.strip()
+        frame[names[name]] = text.mask(text == "")
+    require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
     return frame
+
+
+def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that a run of ours has left, all as the text that stands there.
+
+    Raises:
+        InputError: the file is missing, is no table, or lacks a column.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+        rows, names = list(reader), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV ({error})") from error
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing; it has {', '.join(names) or 'none'}")
+    return rows
+
+
+def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """The header's names to ours."""
+    exact = {*TEXT_COLUMNS, *columns}
+    alike = {_letters(name): name for name in (*TEXT_COLUMNS, *columns)}
+    names = {name: name if name in exact else alike.get(_letters(name), name) for name in given}
+    for name, count in Counter(names[name] for name in given if name.strip()).items():
+        if count > 1:
+            raise InputError(f"{path}: column {name} is there {count} times, expected once")
+    return names
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def require_texts(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise an InputError that names the first row on which one of the columns is empty."""
+    for name in columns:
+        refuse_first(path, frame[name].isna(), lambda _: f"{name} is empty, expected a value")  # noqa: B023
 
 
 def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -150,44 +267,49 @@ def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str
         )
 
 
+def refuse_first(
+    path: str | Path, bad: Any, describe: Callable[[int], str], header: bool = True
+) -> None:
+    """Raise an InputError for the first flagged row.
+
+    Args:
+        path: the table.
+        bad: (N,) flags.
+        describe: position of a row -> what is wrong with it and what was expected.
+        header: the table has one, which counts as a line.
+    """
+    if np.any(bad):
+        first = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{path}, row {csv_row(first) if header else first + 1}: {describe(first)}")
+
+
+def without_repeats(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without rows that are there twice, which is said in the log.
+
+    A box that is drawn twice says nothing more, but would count twice, and pull a mean of boxes.
+    """
+    repeated = frame.duplicated().to_numpy()
+    if repeated.any():
+        log.warning("%s: %d rows are there twice and count once; the first of them is row %d", path,
+                    repeated.sum(), csv_row(int(np.flatnonzero(repeated)[0])))
+    return frame[~repeated].reset_index(drop=True)
+
+
 def csv_row(position: int) -> int:
     """The line a person sees in an editor for the frame's row ``position`` (header = line 1)."""
     return int(position) + 2
 
 
-def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
-    """The image files in a folder, sorted by name: image id -> path.
-
-    The id is the file's stem. DICOM files from an archive often have no suffix, or a UID with dots
-    for a name; they are known by their first bytes, and their id is the whole name.
-
-    Args:
-        folder: where to look.
-        recursive: look in its folders too.
-
-    Raises:
-        InputError: no such folder, no image in it, or two files with the same id.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of images")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        known = path.suffix.lower() in IMAGE_SUFFIXES
-        if path.name.startswith(".") or not path.is_file() or not (known or is_dicom(path)):
-            continue
-        image_id = path.stem if known else path.name
-        if image_id in found:
-            first, second = (p.relative_to(folder) for p in (found[image_id], path))
-            raise InputError(f"{folder}: {first} and {second} share the image id {image_id}")
-        found[image_id] = path
-    if not found:
-        raise InputError(f"{folder}: holds no image; expected DICOM files, or files ending in "
-                         f"{IMAGE_SUFFIXES}")
-    return found
-
-
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as PS3.10 7.1 has it; an archive's index (DICOMDIR) is no image."""
+    """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
+        start = file.read(132)
+    return start[128:] == b"DICM" or _is_first_element(start[:8])
+
+
+def _is_first_element(start: bytes) -> bool:
+    """Group 2 or 8, an element below 256, and a type (explicit) or a short length (implicit); PS3.5 7.1."""
+    if len(start) < 8 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return explicit or int.from_bytes(start[4:], "little") < 256

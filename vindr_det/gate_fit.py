@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
-from vindr_det import __version__, scoring
+from vindr_det import __version__, in_sample, scoring
 from vindr_det.errors import InputError
 from vindr_det.files import existing_file, read_csv, read_json, write_json
-from vindr_det.gating import FORMS, Gate, Word, check_sign
+from vindr_det.gating import FORMS, Column, Gate, Word, check_sign
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
 from vindr_det.metrics.matching import match, mean_over_classes
@@ -86,6 +86,7 @@ class Fitted:
 def fit(
     predictions: PredictionSet, records: Sequence[Record], words: Mapping[str, Word],
     folds: Mapping[str, int], resamples: int = 1000, source: str = "the probabilities",
+    allow_inverted: bool = False,
 ) -> Fitted:
     """Choose form and parameters.
 
@@ -96,9 +97,10 @@ def fit(
         folds: image id -> part of the cross-validation.
         resamples: of the paired intervals.
         source: names ``words`` in errors.
+        allow_inverted: take probabilities that rank the images the wrong way round.
 
     Raises:
-        InputError: the sign is swapped, an image has no word or fold, or there is but one fold.
+        InputError: the labels are inverted, an image has no word or fold, or there is but one fold.
     """
     kept = sorted((one for one in records if one.image_id in predictions), key=lambda one: one.image_id)
     ids = [one.image_id for one in kept]
@@ -109,14 +111,15 @@ def fit(
     parts = np.array([folds[i] for i in ids])
     if len(np.unique(parts)) < 2:
         raise InputError(f"{source}: all images are of fold {parts[0]}, expected at least two folds")
-    sign = check_sign({i: words[i].p_abnormal for i in ids}, {r.image_id: not r.normal for r in kept}, source)
+    found = check_sign({i: words[i].p_abnormal for i in ids}, {r.image_id: not r.normal for r in kept},
+                       source, allow_inverted)
     boxes = {i: predictions[i] for i in ids}
     tells = all(words[i].findings is not None for i in ids)
     held_out = {form: _held_out(boxes, kept, words, parts, GRID[form])
                 for form in tqdm(FORMS, desc="gates", disable=None) if form != "rescore" or tells}
     forms = _compared(held_out, kept, resamples)
     best = max(forms, key=lambda form: forms[form].score)
-    return Fitted(forms[best].gate, forms, sign, ids)
+    return Fitted(forms[best].gate, forms, found, ids)
 
 
 def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]:
@@ -176,12 +179,15 @@ def _parameters(gate: Gate) -> str:
     return " ".join(f"{name} {getattr(gate, name):g}" for name in names)
 
 
-def save(path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path]) -> None:
-    """Write the gate with its provenance: files and their SHA-256, images, scores of all forms."""
+def save(
+    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path], column: Column | None = None
+) -> None:
+    """Write the gate with its provenance: files and their SHA-256, images, column, scores of all forms."""
     write_json(path, {
         "gate": asdict(fitted.gate),
         "fitted_on": {name: {"file": str(file), "sha256": _digest(file)} for name, file in sources.items()},
-        "images": list(fitted.ids), "auc": fitted.auc, "version": __version__,
+        **in_sample.as_json(fitted.ids), "auc": fitted.auc, "version": __version__,
+        "probabilities": column._asdict() if column else None,
         "forms": {form: {"mAP40": one.score, "gain": one.gain.value, "ci95": [one.gain.low, one.gain.high],
                          "wins": one.wins, "gate": asdict(one.gate)} for form, one in fitted.forms.items()},
     })
@@ -193,19 +199,24 @@ def _digest(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class SavedGate:
-    """A gate and the images that it was fitted on."""
+    """A gate, and the column of probabilities that it was fitted to."""
 
     gate: Gate
-    ids: frozenset[str]
+    column: Column | None = None
 
-    def refuse_in_sample(self, path: str | Path, ids: Sequence[str]) -> None:
-        """Raises:
-            InputError: one of the images was used to fit the gate.
+    def check_column(self, path: str | Path, given: Column) -> None:
+        """One name with two meanings is a slip of whoever gave them.
+
+        Args:
+            path: of the file in which ``given`` is.
+            given: what the gate is to be applied to.
+
+        Raises:
+            InputError: the column has the name of the one that the gate was fitted to, and another meaning.
         """
-        seen = [image_id for image_id in ids if image_id in self.ids]
-        if seen:
-            raise InputError(f"{path}: was fitted on {len(seen)} of these {len(ids)} images, the first is "
-                             f"{seen[0]}; a score on them would flatter it (--allow-in-sample)")
+        if self.column and given.column == self.column.column and given.says != self.column.says:
+            raise InputError(f"{path}: column {given.column} is taken for {given.says}, expected "
+                             f"{self.column.says} as where the gate was fitted (--says, or --allow-inverted)")
 
 
 def read(path: str | Path) -> SavedGate:
@@ -215,7 +226,10 @@ def read(path: str | Path) -> SavedGate:
         InputError: not one of ours.
     """
     data: Any = read_json(path)
+    if isinstance(data, dict) and data.get("gate", 0) is None:
+        raise InputError(f"{path}: holds no gate, expected a search with --oof, or a file of gate.py fit")
     try:
-        return SavedGate(Gate(**data["gate"]), frozenset(data["images"]))
-    except (KeyError, TypeError) as error:
+        column = data.get("probabilities")
+        return SavedGate(Gate(**data["gate"]), Column(**column) if column else None)
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error

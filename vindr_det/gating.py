@@ -8,6 +8,7 @@ itself, which ranks the images the wrong way round.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,8 +127,35 @@ def without_classifier(predictions: PredictionSet) -> dict[str, Predictions]:
     return soft_append(predictions, best)
 
 
+class Column(NamedTuple):
+    """A column of probabilities.
+
+    Attributes:
+        column: its name in the file.
+        says: what its values are, p_abnormal or p_no_finding.
+    """
+
+    column: str
+    says: str
+
+
+def column_in(path: str | Path, column: str | None = None, says: str | None = None) -> Column:
+    """Which column of a file holds the probabilities, and what they mean.
+
+    Args:
+        path: the file; its header alone is looked at.
+        column: None takes p_abnormal or else p_no_finding, whatever ``says`` is.
+        says: what the values of ``column`` are; None takes what its name says, and P(abnormal) where that
+            says nothing. Other people's files do not tell, and both are in use.
+
+    Raises:
+        InputError: no such column, or an unknown meaning.
+    """
+    return _column(path, read_csv(path, ["image_id"]), column, says)
+
+
 def read_words(
-    path: str | Path, column: str | None = None, says: str = P_ABNORMAL
+    path: str | Path, column: str | None = None, says: str | None = None
 ) -> dict[str, Word]:
     """image id -> what a classifier's file says: :func:`read_probabilities`, and findings where all are told.
 
@@ -150,15 +178,15 @@ def read_words(
 
 
 def read_probabilities(
-    path: str | Path, column: str | None = None, says: str = P_ABNORMAL
+    path: str | Path, column: str | None = None, says: str | None = None
 ) -> dict[str, float]:
     """image id -> P(abnormal) from a CSV with a column image_id and one of probabilities.
 
     Args:
         path: the file.
-        column: of the probabilities; None takes p_abnormal or else p_no_finding.
-        says: what the values of ``column`` are: p_abnormal or p_no_finding. Other people's files do not
-            tell, and both are in use: hold them against labels with :func:`check_sign`.
+        column: as of :func:`column_in`.
+        says: likewise; hold other people's files against labels with :func:`check_sign`, or against boxes
+            with :func:`check_agreement`.
 
     Raises:
         InputError: a column is missing, an image is repeated, or a value is not in [0, 1].
@@ -166,33 +194,41 @@ def read_probabilities(
     return _probabilities(path, read_csv(path, ["image_id"], dtype={"image_id": str}), column, says)
 
 
-def _probabilities(
-    path: str | Path, frame: pd.DataFrame, column: str | None, says: str
-) -> dict[str, float]:
-    if column is None:
-        column = says = next((name for name in SIGNS if name in frame), P_ABNORMAL)
+def _column(path: str | Path, frame: pd.DataFrame, name: str | None, says: str | None) -> Column:
+    if name is None:
+        name = next((known for known in SIGNS if known in frame), P_ABNORMAL)
+        says = name
+    if says is None:
+        says = name if name in SIGNS else P_ABNORMAL
     if says not in SIGNS:
         raise InputError(f"sign {says!r}, expected {' or '.join(SIGNS)}")
-    if column not in frame:
-        raise InputError(f"{path}: has no column {column!r}, expected {' or '.join(SIGNS)} or a name")
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+    if name not in frame:
+        raise InputError(f"{path}: has no column {name!r}, expected {' or '.join(SIGNS)} or a name")
+    return Column(name, says)
+
+
+def _probabilities(
+    path: str | Path, frame: pd.DataFrame, column: str | None, says: str | None
+) -> dict[str, float]:
+    name, meaning = _column(path, frame, column, says)
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)) | frame["image_id"].duplicated().to_numpy())
     if len(bad):
         row = int(bad[0])
-        raise InputError(f"{path}, row {csv_row(row)}: image {frame['image_id'].iloc[row]} with {column} "
-                         f"{frame[column].iloc[row]}, expected each image once and 0 to 1")
-    values = values if says == P_ABNORMAL else 1 - values
+        raise InputError(f"{path}, row {csv_row(row)}: image {frame['image_id'].iloc[row]} with {name} "
+                         f"{frame[name].iloc[row]}, expected each image once and 0 to 1")
+    values = values if meaning == P_ABNORMAL else 1 - values
     return dict(zip(frame["image_id"], values.tolist(), strict=True))
 
 
 def check_sign(
-    p_abnormal: Mapping[str, float], abnormal: Mapping[str, bool], source: str
+    p_abnormal: Mapping[str, float], abnormal: Mapping[str, bool], source: str, allow_inverted: bool = False
 ) -> float:
     """AUC of the probabilities against labels, where both know an image.
 
     Raises:
-        InputError: it is below 0.5, which a swapped sign explains better than a bad classifier; or no
-            image is known to both, or all are of one kind.
+        InputError: it is below 0.5, which inverted labels explain better than a bad classifier, and
+            ``allow_inverted`` is not set; or no image is known to both, or all are of one kind.
     """
     ids = [image_id for image_id in p_abnormal if image_id in abnormal]
     truth = [abnormal[image_id] for image_id in ids]
@@ -200,7 +236,59 @@ def check_sign(
         raise InputError(f"{source}: {len(ids)} of its images have labels, {sum(truth)} of them abnormal; "
                          "expected both kinds, to hold its sign against")
     found = float(auc(curve(truth, [p_abnormal[image_id] for image_id in ids]))[0])
-    if found < 0.5:
+    if found < 0.5 and not allow_inverted:
         raise InputError(f"{source}: AUC of P(abnormal) is {found:.4f} on {len(ids)} labelled images; its "
                          "sign is swapped, expected P(abnormal) where it says p_abnormal")
     return found
+
+
+#: Spearman's rho * sqrt(images - 1) is about normal where two rankings have nothing to do with each other;
+#: chance goes lower once in 740 times.
+_CLEARLY_INVERTED = -3.0
+
+
+def check_agreement(words: Mapping[str, Word], predictions: PredictionSet, source: str) -> float:
+    """Hold a classifier against the boxes, where there are no labels.
+
+    Args:
+        words: image id -> what the classifier says.
+        predictions: image id -> boxes of a detector; class 14 is not looked at.
+        source: names the classifier in errors.
+
+    Returns:
+        Spearman's rank correlation of P(abnormal) and the highest box score over the images that both have;
+        NaN where one of them is the same everywhere.
+
+    Raises:
+        InputError: they disagree more than chance explains: P(no finding) was given as P(abnormal).
+    """
+    ids = [image_id for image_id in predictions if image_id in words]
+    p = np.array([words[image_id].p_abnormal for image_id in ids])
+    best = np.array([predictions[image_id].findings().scores.max(initial=0.0) for image_id in ids])
+    if not ids or np.ptp(p) == 0 or np.ptp(best) == 0:
+        return float("nan")
+    rho = float(np.corrcoef(pd.Series(p).rank(), pd.Series(best).rank())[0, 1])
+    if rho * np.sqrt(len(ids) - 1) < _CLEARLY_INVERTED:
+        raise InputError(f"{source}: its P(abnormal) is low where the boxes score high (rank correlation "
+                         f"{rho:+.2f} on {len(ids)} images): its labels are inverted; expected P(abnormal), "
+                         "not P(no finding) (--allow-inverted)")
+    return rho
+
+
+class AgreementCheck:
+    """:func:`check_agreement` while predictions come in, so that a long run with inverted labels ends early.
+
+    Args:
+        source: names the classifier in errors.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source, self.due = source, 64
+
+    def __call__(
+        self, words: Mapping[str, Word], predictions: PredictionSet, finished: bool = False
+    ) -> None:
+        """Look at 64 images, 128, 256 and so on, and at all when finished: each look is a chance of error."""
+        if finished or len(words) >= self.due:
+            self.due = 2 * len(words)
+            check_agreement(words, predictions, self.source)

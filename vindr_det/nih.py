@@ -6,6 +6,7 @@ from reports, 984 boxes on 880 images. All images are 1024 x 1024 PNGs named
 ("cadlab": 0 normal, 1 abnormal) and of the reproductions of CheXNet ("chexnet": 14 labels).
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from vindr_det import boxes as box_ops
 from vindr_det.categories import NIH_LABELS
 from vindr_det.errors import InputError
-from vindr_det.files import csv_row, existing_file, read_csv, require_columns
+from vindr_det.files import csv_row, read_csv, read_text, refuse_first, require_columns, without_repeats
 from vindr_det.folds import refuse_leaks
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
@@ -57,13 +58,13 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     """
     # Two of the header's names hold a comma, so they are four columns; none of them is needed.
     frame = read_csv(path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
-    names = frame["Image Index"].astype(str)
-    _refuse(path, names.duplicated(), lambda i: f"image {names.iloc[i]} is repeated")
+    names = frame["Image Index"]
+    refuse_first(path, names.duplicated(), lambda i: f"image {names.iloc[i]} is repeated")
     patients = pd.to_numeric(frame["Patient ID"], errors="coerce")
     owners = patient_of(names)
-    _refuse(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
+    refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
             f"{frame['Patient ID'].iloc[i]}, expected the one that its name begins with")
-    matrix = _label_matrix(path, frame["Finding Labels"].astype(str))
+    matrix = _label_matrix(path, frame["Finding Labels"])
     labels = pd.DataFrame(matrix, columns=[*NIH_LABELS, NO_FINDING])
     facts = pd.DataFrame({"image": names, "patient": owners, "view": frame["View Position"]})
     return pd.concat([facts, labels], axis=1)
@@ -97,24 +98,24 @@ def read_boxes(path: str | Path) -> list[Record]:
     Raises:
         InputError: names the row with an unknown label or a box outside the image.
     """
-    frame = read_csv(path)
+    frame = read_csv(path, ["Image Index", "Finding Label"])
     # The header is "Bbox [x,y,w,h],,,": its brackets fall apart into four names, then three empty.
     frame = frame.rename(columns={"Bbox [x": "x", "h]": "h"})
-    require_columns(path, frame, ["Image Index", "Finding Label", "x", "y", "w", "h"])
-    names = frame["Finding Label"].astype(str).str.strip().replace(_ALIASES)
-    _refuse(path, ~names.isin(NIH_LABELS), lambda i: f"label {names.iloc[i]!r}, expected one of "
+    require_columns(path, frame, ["x", "y", "w", "h"])
+    names = frame["Finding Label"].replace(_ALIASES)
+    refuse_first(path, ~names.isin(NIH_LABELS), lambda i: f"label {names.iloc[i]!r}, expected one of "
             f"{', '.join(NIH_LABELS)}")
     corners = frame[["x", "y", "w", "h"]].apply(pd.to_numeric, errors="coerce")
     boxes = box_ops.xywh_to_xyxy(corners.to_numpy(float))
     # The boxes of the set were scaled by hand and reach over by up to a pixel.
     bad = ~((boxes >= -1) & (boxes <= IMAGE_SIDE + 1)).all(axis=1) | ~(box_ops.area(boxes) > 0)
-    _refuse(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "
+    refuse_first(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "
             f"of {IMAGE_SIDE} x {IMAGE_SIDE}")
-    boxes = box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE)
-    labels = names.map(NIH_LABELS.index).to_numpy(np.int64)
+    table = pd.DataFrame(box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE))
+    table = without_repeats(path, table.assign(image=frame["Image Index"], label=names.map(NIH_LABELS.index)))
     records = []
-    for image, rows in frame.groupby("Image Index").indices.items():
-        truth = Predictions(boxes[rows], np.ones(len(rows)), labels[rows])
+    for image, rows in table.groupby("image"):
+        truth = Predictions(rows[[0, 1, 2, 3]].to_numpy(), np.ones(len(rows)), rows["label"].to_numpy())
         records.append(Record(Path(str(image)).stem, str(image), IMAGE_SIDE, IMAGE_SIDE, truth))
     return records
 
@@ -126,18 +127,19 @@ def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         InputError: the number of columns is another, a value is not 0 or 1, or an image is repeated.
     """
     try:
-        frame = pd.read_csv(existing_file(path), sep=r"\s+", header=None, dtype=str)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a list of names and numbers ({error})") from error
+        frame = pd.read_csv(io.StringIO(read_text(path)), sep=r"\s+", header=None, dtype=str,
+                            skip_blank_lines=False, keep_default_na=False)
+    except ValueError as error:
+        raise InputError(f"{path}: not a list of names and numbers ({str(error).strip()})") from error
     if frame.shape[1] != len(columns) + 1:
         raise InputError(f"{path}: {frame.shape[1] - 1} numbers a line, expected {len(columns)}: "
                          f"{', '.join(columns)}")
     images, values = frame[0], frame.drop(columns=0).set_axis(list(columns), axis=1)
-    _refuse(path, ~values.isin(["0", "1"]).all(axis=1), lambda i: f"numbers "
+    refuse_first(path, ~values.isin(["0", "1"]).all(axis=1), lambda i: f"numbers "
             f"{' '.join(map(str, values.iloc[i]))}, expected 0 or 1 each", header=False)
-    _refuse(path, images.duplicated(), lambda i: f"image {images.iloc[i]} is repeated", header=False)
+    refuse_first(path, images.duplicated(), lambda i: f"image {images.iloc[i]} is repeated", header=False)
     owners = patient_of(images)
-    _refuse(path, owners < 0, lambda i: f"image {images.iloc[i]}, expected a name such as "
+    refuse_first(path, owners < 0, lambda i: f"image {images.iloc[i]}, expected a name such as "
             "00000013_008.png", header=False)
     return pd.concat([pd.DataFrame({"image": images, "patient": owners}), values.astype(int)], axis=1)
 
@@ -171,10 +173,3 @@ def disagreements(given: pd.DataFrame, labels: pd.DataFrame) -> int:
     both = given.merge(labels, on="image", suffixes=("", "_table"))
     differ = [both[name] != both[f"{name}_table"] for name in NIH_LABELS]
     return int(np.any(differ, axis=0).sum())
-
-
-def _refuse(path: str | Path, bad, describe, header: bool = True) -> None:
-    """Raise for the first flagged row."""
-    if np.any(bad):
-        first = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}, row {csv_row(first) if header else first + 1}: {describe(first)}")

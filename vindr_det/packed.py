@@ -48,7 +48,8 @@ def pack(images: str | Path, image_ids: list[str], out: str | Path) -> None:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    data = np.fromfile(existing_file(path), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
     if image is None:
         raise InputError(f"{path}: cannot be read as PNG")
     return image

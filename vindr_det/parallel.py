@@ -1,7 +1,7 @@
 """Work on many files: in processes that start clean, or on a Dask cluster.
 
 A *runner* is a function ``run(work, items)`` that yields ``(item, work(item))`` in the order in
-which they end, and ``(item, None)`` for an item that took its process down.
+which they end, and ``(item, Failure)`` for an item whose work raised or took its process down.
 """
 
 import logging
@@ -9,10 +9,19 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -20,10 +29,20 @@ from typing import Any, TypeVar
 from vindr_det.errors import InputError
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 #: No image takes so long to decode; a process that does hangs and is ended.
 _SECONDS_AN_ITEM = 300
+#: Seconds between two looks at a Dask cluster's workers; without any for four looks, a run ends.
+_PATIENCE = 15
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no result, in one line."""
+
+    reason: str
 
 
 def process_pool(workers: int | None, jobs: int) -> ProcessPoolExecutor:
@@ -67,7 +86,7 @@ def dask_runner(address: str) -> Iterator[Runner]:
         if not slots:
             raise InputError(f"--dask {address}: the scheduler has no workers")
         with client.get_executor(pure=False) as executor:
-            yield partial(_run, executor, 4 * slots)
+            yield partial(_run_on_dask, client, executor, 4 * slots)
 
 
 def silence_decoders() -> None:
@@ -76,10 +95,29 @@ def silence_decoders() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def guarded(work: Callable[[Item], Result], item: Item) -> Result | Failure:
+    """What ``work`` makes of an item, or why it fails: the one place where an item's error ends."""
+    try:
+        return work(item)
+    except Exception as error:  # decoders raise whatever their C library reports
+        return Failure(reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({text})" if text else "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+
+
 def _run(
-    executor: Executor, ahead: int, work: Callable[[Item], Any], items: Iterable[Item]
-) -> Iterator[tuple[Item, Any]]:
-    """Keep ``ahead`` items under way, whatever their number."""
+    executor: Executor, ahead: int, work: Callable[[Item], Any], items: Iterable[Item],
+    ended: Callable[[set[Future]], set[Future]] | None = None,
+) -> Iterator[tuple[Item, Future]]:
+    """Keep ``ahead`` items under way, whatever their number; yields futures that are done."""
     items = iter(items)
     waiting: dict[Future, Item] = {}
     while True:
@@ -87,8 +125,12 @@ def _run(
             waiting[executor.submit(_quietly, work, item)] = item
         if not waiting:
             return
-        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-            yield waiting.pop(future), future.result()
+        for future in (ended or _first_ended)(set(waiting)):
+            yield waiting.pop(future), future
+
+
+def _first_ended(futures: set[Future]) -> set[Future]:
+    return wait(futures, return_when=FIRST_COMPLETED).done
 
 
 def _run_locally(
@@ -101,25 +143,89 @@ def _run_locally(
         done = set()
         try:
             with process_pool(workers, jobs) as pool:
-                for item, result in _run(pool, ahead, work, left):
+                for item, future in _run(pool, ahead, work, left):
+                    result = future.result()
                     done.add(item)
                     yield item, result
         except BrokenProcessPool:
             left = [item for item in left if item not in done]
             for item in left[:ahead]:
-                yield item, _run_alone(work, item)
+                yield item, run_alone(work, item)
             left = left[ahead:]
         else:
             return
 
 
-def _run_alone(work: Callable[[Item], Any], item: Item) -> Any:
-    """The item's result, or None if it takes its process down."""
+def in_order(
+    work: Callable[[Item], Any], items: Sequence[Item], workers: int, ahead: int
+) -> Iterator[tuple[Item, Any]]:
+    """As a runner on this machine, but in the order of the items.
+
+    Args:
+        work: what to do with an item; importable.
+        items: in the order wanted.
+        workers: processes.
+        ahead: items that are under way or wait to be taken; what they hold stays in memory.
+    """
+    left = deque(items)
+    while left:
+        waiting: deque[tuple[Item, Future]] = deque()
+        try:
+            with process_pool(workers, len(left)) as pool:
+                while left or waiting:
+                    while left and len(waiting) < ahead:
+                        waiting.append((left[0], pool.submit(_quietly, work, left[0])))
+                        left.popleft()
+                    result = waiting[0][1].result()
+                    yield waiting.popleft()[0], result
+        except BrokenProcessPool:
+            for item, future in waiting:
+                whole = future.done() and future.exception() is None
+                yield item, future.result() if whole else run_alone(work, item)
+
+
+def _run_on_dask(
+    client: Any, executor: Executor, ahead: int, work: Callable[[Item], Any], items: Sequence[Item]
+) -> Iterator[tuple[Item, Any]]:
+    """As :func:`_run`; an item that Dask gives up, since workers die of it, is tried here, alone."""
+    from distributed import KilledWorker
+
+    for item, future in _run(executor, ahead, work, items, partial(_ended_on_dask, client)):
+        try:
+            result = future.result()
+        except KilledWorker:
+            result = run_alone(work, item)
+        except CancelledError as error:
+            raise InputError("--dask: the scheduler has ended; --resume goes on from here") from error
+        yield item, result
+
+
+def _ended_on_dask(client: Any, futures: set[Future]) -> set[Future]:
+    """What has ended; waiting for ever for a cluster without workers is no use."""
+    idle = 0
+    while True:
+        done = wait(futures, timeout=_PATIENCE, return_when=FIRST_COMPLETED).done
+        if done:
+            return done
+        idle = 0 if _has_workers(client) else idle + 1
+        if idle > 3:
+            raise InputError("--dask: the cluster has lost all its workers; --resume goes on from here")
+
+
+def _has_workers(client: Any) -> bool:
+    try:
+        return bool(client.nthreads())
+    except OSError:  # the scheduler does not answer
+        return False
+
+
+def run_alone(work: Callable[[Item], Any], item: Item) -> Any:
+    """The item's result in a process of its own, or a :class:`Failure` if it takes that down."""
     try:
         with process_pool(1, 1) as pool:
             return pool.submit(_quietly, work, item).result()
     except BrokenProcessPool:
-        return None
+        return Failure("its decoder crashed or did not end")
 
 
 def _quietly(work: Callable[[Item], Any], item: Item) -> Any:
@@ -132,10 +238,10 @@ def _quietly(work: Callable[[Item], Any], item: Item) -> Any:
     if hasattr(signal, "alarm") and threading.current_thread() is threading.main_thread():
         signal.alarm(_SECONDS_AN_ITEM)  # nobody catches it: the process ends
         try:
-            return work(item)
+            return guarded(work, item)
         finally:
             signal.alarm(0)
-    return work(item)
+    return guarded(work, item)
 
 
 def _start() -> None:

@@ -1,12 +1,11 @@
 """Images to gated predictions: what tools/predict.py does, for any number of models."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vindr_det import boxes as box_ops
+from vindr_det import image_run
 from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.config import load_config, requested_engine
 from vindr_det.detection import engine as engines
@@ -21,11 +21,13 @@ from vindr_det.detection.checkpoint import load_checkpoint
 from vindr_det.detection.engine import Predictor
 from vindr_det.detection.splits import resolve
 from vindr_det.errors import InputError
-from vindr_det.files import list_images
 from vindr_det.fusion import AS_DEFAULT, Fusion, fuse
-from vindr_det.gating import Gate, Word
-from vindr_det.images import read_image
-from vindr_det.predictions import Predictions, drop_degenerate, no_finding
+from vindr_det.gating import AgreementCheck, Gate, Word
+from vindr_det.image_run import ImageRun, Looked
+from vindr_det.limits import MAX_PIXELS
+from vindr_det.parallel import reason_of
+from vindr_det.predictions import Predictions, drop_degenerate
+from vindr_det.status import FAILED, Status
 
 if TYPE_CHECKING:
     from vindr_det.detection.torchvision.onnx_file import OnnxPredictor
@@ -40,15 +42,19 @@ class FolderPredictions:
     """What came of a folder.
 
     Attributes:
-        predictions: image id -> gated detections, original pixels; unreadable images say "no
-            finding".
-        sizes: index image_id, columns height and width of the originals.
-        failed: image id -> why it could not be read.
+        predictions: image id -> gated detections, original pixels; images that were not read are not in it.
+        sizes: index image_id, columns height and width of the originals, of the images that were read.
+        statuses: one for each input, in order.
     """
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
     sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    failed: dict[str, str] = field(default_factory=dict)
+    statuses: list[Status] = field(default_factory=list)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Image id -> why nothing is known about it."""
+        return {one.image_id: one.reason for one in self.statuses if one.status == FAILED}
 
 
 def load_predictors(
@@ -96,57 +102,138 @@ def _onnx(path: str | Path) -> "OnnxPredictor":
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
     classifier: Callable[[Image], Word] | None = None, gate: Gate | None = None,
-    fusion: Fusion = AS_DEFAULT, batch: int = 1,
+    fusion: Fusion = AS_DEFAULT, batch: int = 1, recursive: bool = False, workers: int | None = None,
+    allow_inverted: bool = False,
 ) -> FolderPredictions:
-    """Detect, fuse and gate every image of a folder.
+    """Detect, fuse and gate every image of a folder: :func:`find_images` and :func:`predict`.
+
+    Raises:
+        InputError: as there.
+    """
+    return predict(find_images(images, meta, recursive), predictors, classifier=classifier, gate=gate,
+                   fusion=fusion, batch=batch, workers=workers, allow_inverted=allow_inverted)
+
+
+def find_images(
+    images: str | Path, meta: str | Path | None = None, recursive: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> ImageRun:
+    """What a prediction run is to read; nothing is read yet but tables.
 
     Args:
-        images: folder of DICOM, PNG or JPEG files; the image id is the file's stem.
-        predictors: detectors; several are fused by WBF.
+        images: folder of DICOM, PNG or JPEG files, or one such file; the image id is the file's stem.
         meta: sizes of the originals, for files that were made smaller; None takes ``meta.csv``
             in the folder if it is there, else each file counts as an original.
+        recursive: look in the folder's folders too.
+        max_pixels: larger images are refused before memory is taken for them.
+
+    Raises:
+        InputError: nothing there, or an image without a size.
+    """
+    run = image_run.find(images, recursive, max_pixels)
+    return replace(run, sizes=original_sizes(images, meta, run.readable))
+
+
+def predict(
+    run: ImageRun, predictors: Sequence[Predictor], *, classifier: Callable[[Image], Word] | None = None,
+    gate: Gate | None = None, fusion: Fusion = AS_DEFAULT, batch: int = 1, workers: int | None = None,
+    allow_inverted: bool = False,
+) -> FolderPredictions:
+    """Detect, fuse and gate every image that can be read.
+
+    Args:
+        run: of :func:`find_images`.
+        predictors: detectors; several are fused by WBF.
         classifier: its word on an image; None lets 1 - the highest box score say "no finding".
         gate: what to do with that word; None appends it.
         fusion: how several detectors' boxes become one.
         batch: images that a detector sees at once.
+        workers: processes that read; None takes one per core.
+        allow_inverted: take a classifier that contradicts the boxes.
 
     Raises:
-        InputError: an empty folder, an image without a size, or no image could be read.
+        InputError: the classifier does not predict what a gate needs, or says P(no finding) for P(abnormal),
+            as far as the boxes tell.
+        Exception: what the models raised, where they did so at every image.
     """
-    paths = list_images(images)
-    sizes = original_sizes(images, meta, list(paths))
-    result, rows = FolderPredictions(), {}
-    found: dict[str, Predictions] = {}
-    words: dict[str, Word] = {}
-    with tqdm(total=len(paths), desc="predict", unit="image", disable=None) as bar:
-        for group in _read_ahead(paths, batch):
-            images_of: dict[str, Image] = {}
-            for image_id, image in group:
-                if isinstance(image, InputError):
-                    result.failed[image_id] = str(image)
-                    log.warning("unreadable, its row says no finding: %s", image)
-                    rows[image_id] = sizes.get(image_id, (1, 1))
-                else:
-                    images_of[image_id] = image
-                    rows[image_id] = sizes.get(image_id, image.shape)
-            if images_of:
-                found |= _detect(images_of, predictors, rows, fusion)
-            if classifier is not None:
-                words |= {image_id: classifier(image) for image_id, image in images_of.items()}
+    work = _Models(predictors, classifier, fusion)
+    agreement = AgreementCheck("the classifier")
+    statuses: list[Status] = []
+    with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
+        for group in _batches(image_run.read_all(run, workers=workers, ahead=batch), batch):
+            statuses += work.look(group)
+            if not allow_inverted:
+                agreement(work.words, work.boxes)
             bar.update(len(group))
-    if not found:
-        raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
-                         f"{next(iter(result.failed.values()))}")
-    gated = (gate or Gate("append" if classifier else "none")).apply(found, words)
-    result.predictions = {image_id: gated.get(image_id, no_finding()) for image_id in paths}
-    result.sizes = pd.DataFrame.from_dict(rows, orient="index", columns=["height", "width"])
-    return result
+    if not work.boxes and work.error is not None:
+        raise work.error
+    if not allow_inverted:
+        agreement(work.words, work.boxes, finished=True)
+    gated = (gate or Gate("append" if classifier else "none")).apply(work.boxes, work.words)
+    sizes = {one.image_id: (one.height, one.width) for one in statuses if one.image_id in gated}
+    table = pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
+    return FolderPredictions(gated, table, statuses)
+
+
+@dataclass
+class _Models:
+    """All that looks at an image, what it saw, and the first error that it raised."""
+
+    predictors: Sequence[Predictor]
+    classifier: Callable[[Image], Word] | None
+    fusion: Fusion
+    boxes: dict[str, Predictions] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def look(self, group: Sequence[Looked]) -> list[Status]:
+        """Look at a batch of images; returns their statuses."""
+        seen = [one for one in group if one.image is not None]
+        try:
+            self._look(seen)
+        except InputError:
+            raise
+        except Exception as error:  # one odd image must not take the others with it
+            if len(seen) > 1:
+                return [status for one in group for status in self.look([one])]
+            self.error = self.error or error
+            log.debug("%s", seen[0].status.file, exc_info=error)
+            reason = f"was read, but not looked at: {reason_of(error)}"
+            return [replace(one.status, status=FAILED, reason=reason) if one.image is not None else one.status
+                    for one in group]
+        return [one.status for one in group]
+
+    def _look(self, seen: Sequence[Looked]) -> None:
+        if not seen:
+            return
+        ids = [one.status.image_id for one in seen]
+        boxes = dict(zip(ids, _detect(seen, self.predictors, self.fusion), strict=True))
+        if self.classifier is not None:
+            self.words |= {one.status.image_id: self.classifier(_pixels(one)) for one in seen}
+        self.boxes |= boxes
+
+
+def _pixels(one: Looked) -> Image:
+    assert one.image is not None
+    return one.image.pixels
+
+
+def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
+    items = iter(items)
+    while group := list(islice(items, size)):
+        yield group
 
 
 def original_sizes(
     images: str | Path, meta: str | Path | None, ids: Sequence[str]
 ) -> Mapping[str, tuple[int, int]]:
-    beside = Path(images) / "meta.csv"
+    """Of the originals, from ``meta`` or from ``meta.csv`` beside the images; empty where there is none.
+
+    Raises:
+        InputError: an image has no size there.
+    """
+    folder = Path(images)
+    beside = (folder if folder.is_dir() else folder.parent) / "meta.csv"
     source = meta or (beside if beside.is_file() else None)
     if source is None:
         return {}
@@ -157,41 +244,18 @@ def original_sizes(
     return shapes_of(table)
 
 
-def _read_ahead(
-    paths: Mapping[str, Path], batch: int
-) -> Iterator[list[tuple[str, Image | InputError]]]:
-    """The images in groups of ``batch``; the next group is read while this one is looked at."""
-
-    def read(path: Path) -> Image | InputError:
-        try:
-            return read_image(path).pixels
-        except InputError as error:
-            return error
-
-    items = list(paths.items())
-    with ThreadPoolExecutor(batch) as pool:
-        waiting: deque[list[tuple[str, Any]]] = deque()
-        for start in range(0, len(items), batch):
-            waiting.append([(image_id, pool.submit(read, path))
-                            for image_id, path in items[start:start + batch]])
-            if len(waiting) > 1:
-                yield [(image_id, future.result()) for image_id, future in waiting.popleft()]
-        for group in waiting:
-            yield [(image_id, future.result()) for image_id, future in group]
-
-
 def _detect(
-    images: Mapping[str, Image], predictors: Sequence[Predictor], sizes: Mapping[str, tuple[int, int]],
-    fusion: Fusion,
-) -> dict[str, Predictions]:
+    seen: Sequence[Looked], predictors: Sequence[Predictor], fusion: Fusion
+) -> list[Predictions]:
     """Detections of all models on a batch of images, in the originals' pixels."""
-    seen = [predictor(list(images.values())) for predictor in predictors]
-    result = {}
-    for (image_id, image), *lists in zip(images.items(), *seen, strict=True):
-        height, width = sizes[image_id]
-        lists = [_to_original(found, image, height, width) for found in lists]
-        result[image_id] = (lists[0].by_score() if len(lists) == 1
-                            else fuse(lists, height, width, fusion))
+    images = [_pixels(one) for one in seen]
+    result = []
+    found = [predictor(images) for predictor in predictors]
+    for one, image, *lists in zip(seen, images, *found, strict=True):
+        assert one.image is not None
+        height, width = one.image.height, one.image.width
+        lists = [_to_original(boxes, image, height, width) for boxes in lists]
+        result.append(lists[0].by_score() if len(lists) == 1 else fuse(lists, height, width, fusion))
     return result
 
 

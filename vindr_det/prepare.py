@@ -5,17 +5,20 @@ What a run leaves in its folder::
     <image_id>.png   the images
     meta.csv         image_id,dim0,dim1: height and width of the originals
     qc.csv           a row per input: status, reason, and what was decided while decoding
-    prepare.json     the settings, so that a resumed run cannot mix sizes
+    prepare.json     the settings and the source, so that a run cannot mix sizes or folders
 
 While it runs, finished rows go to ``qc.partial.jsonl``; an image counts as done only when its row
-is there and its PNG, renamed into place when whole, is too.
+is there, its PNG, renamed into place when whole, is too, and its file is as large and as old as it was.
+A picture of an earlier run that this run does not make or keep is removed.
 """
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +26,28 @@ import cv2
 import pandas as pd
 from tqdm import tqdm
 
+from vindr_det.dicom.identity import UIDS
 from vindr_det.errors import InputError
 from vindr_det.files import (
     atomic_path,
-    list_images,
+    make_folder,
     read_json,
+    read_own_csv,
     remove_partial,
     write_csv,
     write_json,
 )
-from vindr_det.images import read_image
+from vindr_det.image_run import read_one, reason_without_path
+from vindr_det.inputs import Input, list_inputs, printable
 from vindr_det.limits import MAX_PIXELS
-from vindr_det.parallel import Runner, local_runner
+from vindr_det.parallel import Failure, Runner, local_runner
 from vindr_det.resize import Target
+from vindr_det.status import FAILED, FLAGGED, OK
 
 log = logging.getLogger(__name__)
 
 QC_COLUMNS = ("image_id", "file", "status", "reason", "syntax", "bits", "photometric", "window",
-              "orientation", "view", "spacing", "reduced", "dim0", "dim1")
-#: ``flagged`` images were written, but something in their file contradicts itself.
-OK, FLAGGED, FAILED = "ok", "flagged", "failed"
+              "orientation", "view", "spacing", "reduced", "dim0", "dim1", *UIDS, "bytes", "modified")
 _JOURNAL = "qc.partial.jsonl"
 _PNG_END = b"IEND\xaeB`\x82"
 SETTINGS = "prepare.json"
@@ -59,7 +64,7 @@ def prepare_folder(
     stops the others, not even one that crashes its decoder.
 
     Args:
-        images: folder of DICOM, PNG or JPEG files.
+        images: folder of DICOM, PNG or JPEG files, or one such file.
         out: folder to create.
         target: the size to bring the images to.
         workers: processes; None takes one a core.
@@ -69,47 +74,53 @@ def prepare_folder(
         max_pixels: larger originals are refused before memory is taken for them.
 
     Raises:
-        InputError: no images, a bad size, or ``out`` was prepared with other settings.
+        InputError: no images, a bad size, or ``out`` was prepared from another folder or, with
+            ``resume``, with other settings.
     """
     if target.size < 16:
         raise InputError(f"--size {target.size}: expected at least 16 pixels")
     images, out = Path(images), Path(out)
-    paths = list_images(images, recursive)
-    if out.resolve() == images.resolve() or (recursive and images.resolve() in out.resolve().parents):
-        raise InputError(f"{out}: --out is among the originals, expected another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    done = _load_done(out, target) if resume else {}
-    remove_partial(out)
-    _start(out, target, done.values())
-    todo = [(image_id, str(path.relative_to(images))) for image_id, path in paths.items()
-            if image_id not in done]
+    inputs = list_inputs(images, recursive)
+    _refuse_among(images, out, recursive)
+    make_folder(out)
+    settings = vars(target) | {"images": printable(str(images.resolve()))}
+    _check_settings(out, settings, resume)
+    earlier = _earlier_rows(out)
+    done = _done(out, inputs, earlier) if resume else {}
+    todo = [one for one in inputs if one.image_id not in done]
     if done:
-        log.info("%d of %d images were done already", len(paths) - len(todo), len(paths))
-    work = partial(prepare_one, images=images, out=out, target=target, max_pixels=max_pixels)
-    for row in _run(work, todo, out, runner or local_runner(workers, len(todo))):
-        done[row["image_id"]] = row
-    return _finish(out, [done[image_id] for image_id in paths])
+        log.info("%d of %d images were done already", len(inputs) - len(todo), len(inputs))
+    work = partial(prepare_one, out=out, target=target, max_pixels=max_pixels)
+    with runner or local_runner(workers, len(todo)) as run:
+        _start(out, settings, done, earlier)
+        for row in _run(run, work, todo, out):
+            done[row["image_id"]] = row
+    return _finish(out, [done[one.image_id] for one in inputs])
 
 
 def prepare_one(
-    item: tuple[str, str], images: Path, out: Path, target: Target, max_pixels: int = MAX_PIXELS
+    one: Input, out: Path, target: Target, max_pixels: int = MAX_PIXELS
 ) -> dict[str, Any]:
-    """Prepare one file, given by image id and name below ``images``; returns its QC row."""
-    row, path = _row(item, OK, ""), images / item[1]
-    try:
-        decoded = read_image(path, target, max_pixels)
-        with atomic_path(out / f"{item[0]}.png") as temporary:
-            if not cv2.imwrite(str(temporary), decoded.pixels):
-                raise InputError(f"{out / item[0]}.png: cannot be written")
-    except InputError as error:
-        # The reason stands beside the file's name and is the same wherever the folder lies.
-        return _row(item, FAILED, str(error).removeprefix(f"{path}: "))
-    if decoded.flags:
-        row |= {"status": FLAGGED, "reason": "; ".join(decoded.flags)}
-    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing",
-             "reduced")
+    """Prepare one file; returns its QC row.
+
+    Raises:
+        Exception: whatever a decoder or the system raises; the runner makes a failed row of it.
+    """
+    decoded, uids = read_one(one, target, max_pixels)
+    if isinstance(decoded, Failure):
+        return {**_failed(one, decoded.reason), **uids}
+    with atomic_path(out / f"{one.image_id}.png") as temporary:
+        temporary.write_bytes(cv2.imencode(".png", decoded.pixels)[1].tobytes())
+    row = _row(one, FLAGGED if decoded.flags else OK, "; ".join(decoded.flags))
+    facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing", "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
-        "dim0": decoded.height, "dim1": decoded.width}
+        "dim0": decoded.height, "dim1": decoded.width, **uids}
+
+
+def _refuse_among(images: Path, out: Path, recursive: bool) -> None:
+    folder = (images if images.is_dir() else images.parent).resolve()
+    if out.resolve() == folder or (recursive and folder in out.resolve().parents):
+        raise InputError(f"{out}: --out is among the originals, expected another folder")
 
 
 def summary(table: pd.DataFrame) -> str:
@@ -127,47 +138,93 @@ def summary(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _row(item: tuple[str, str], status: str, reason: str) -> dict[str, Any]:
+def _row(one: Input, status: str, reason: str) -> dict[str, Any]:
     return dict.fromkeys(QC_COLUMNS) | {
-        "image_id": item[0], "file": item[1], "status": status, "reason": " ".join(reason.split())}
+        "image_id": one.image_id, "file": one.file, "status": status, "reason": reason,
+        **_fingerprint(one.path)}
+
+
+def _failed(one: Input, reason: str) -> dict[str, Any]:
+    return _row(one, FAILED, reason_without_path(reason, one.path))
+
+
+def _fingerprint(path: Path) -> dict[str, int | None]:
+    """Size in bytes and time of the last change in nanoseconds."""
+    try:
+        status = path.stat()
+    except OSError:
+        return {"bytes": None, "modified": None}
+    return {"bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
 def _run(
-    work: Callable[[tuple[str, str]], dict[str, Any]], items: list[tuple[str, str]], out: Path,
-    runner: AbstractContextManager[Runner],
+    run: Runner, work: Callable[[Input], dict[str, Any]], items: list[Input], out: Path
 ) -> Iterable[dict[str, Any]]:
-    if not items:
-        return
     progress = tqdm(total=len(items), desc="prepare", unit="image", disable=None)
-    with runner as run, progress, (out / _JOURNAL).open("a", encoding="utf-8") as journal:
-        for item, row in run(work, items):
-            row = row or _row(item, FAILED, "its decoder crashed or did not end")
+    with progress, (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+        for one, row in chain(_refused(items), run(work, [one for one in items if not one.problem])):
+            if isinstance(row, Failure):
+                row = _failed(one, row.reason.replace(f"{out}{os.sep}", ""))
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             progress.update()
             yield row
 
 
-def _start(out: Path, target: Target, rows: Iterable[dict[str, Any]]) -> None:
+def _refused(items: Iterable[Input]) -> Iterable[tuple[Input, Failure]]:
+    return ((one, Failure(one.problem)) for one in items if one.problem)
+
+
+def _start(
+    out: Path, settings: dict[str, Any], kept: Mapping[str, dict[str, Any]],
+    earlier: Iterable[dict[str, Any]],
+) -> None:
+    remove_partial(out)
     # Only rows that still count go into the journal that this run starts with.
     with atomic_path(out / _JOURNAL) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    write_json(out / SETTINGS, vars(target))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept.values()), encoding="utf-8")
+    for row in earlier:
+        if row["image_id"] not in kept and row["status"] != FAILED:
+            (out / f"{row['image_id']}.png").unlink(missing_ok=True)
+    for name in ("qc.csv", "meta.csv"):  # until the end of this run they would tell of another
+        (out / name).unlink(missing_ok=True)
+    write_json(out / SETTINGS, settings)
 
 
-def _load_done(out: Path, target: Target) -> dict[str, dict[str, Any]]:
-    """Rows of an earlier run whose image is there."""
-    if (out / SETTINGS).exists() and read_json(out / SETTINGS) != vars(target):
-        raise InputError(f"{out / SETTINGS}: made with {read_json(out / SETTINGS)}, expected "
-                         f"{vars(target)}; choose another --out or leave --resume away")
+def _check_settings(out: Path, settings: dict[str, Any], resume: bool) -> None:
+    if not (out / SETTINGS).exists():
+        return
+    made = read_json(out / SETTINGS)
+    source = made.get("images") if isinstance(made, dict) else None
+    if (resume and made != settings) or source not in (None, settings["images"]):
+        raise InputError(f"{out / SETTINGS}: made with {made}, expected {settings}; choose another --out"
+                         f"{' or leave --resume away' if source == settings['images'] else ''}")
+
+
+def _earlier_rows(out: Path) -> list[dict[str, Any]]:
+    """What an earlier run left, whole or not."""
     rows = _journal_rows(out / _JOURNAL)
     if (out / "qc.csv").exists():
-        table = pd.read_csv(out / "qc.csv", dtype=str, keep_default_na=False)
-        rows += table.to_dict("records")
-    return {
-        row["image_id"]: row for row in rows
-        if row["status"] != FAILED and _is_whole(out / f"{row['image_id']}.png")
-    }
+        try:
+            rows += read_own_csv(out / "qc.csv", ["image_id", "status"])
+        except InputError as error:
+            log.warning("what it says is not known, so its images are prepared again: %s", error)
+    return rows
+
+
+def _done(
+    out: Path, inputs: Sequence[Input], rows: Iterable[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier run whose image is there, and whose file is the one that it was made of."""
+    by_id = {one.image_id: one for one in inputs}
+    return {row["image_id"]: row for row in rows
+            if row["status"] != FAILED and row["image_id"] in by_id and _is_of(row, by_id[row["image_id"]])
+            and _is_whole(out / f"{row['image_id']}.png")}
+
+
+def _is_of(row: Mapping[str, Any], one: Input) -> bool:
+    now = {"file": one.file, **_fingerprint(one.path)}
+    return all(str(row.get(name)) == str(value) for name, value in now.items())
 
 
 def _is_whole(png: Path) -> bool:
@@ -183,15 +240,17 @@ def _journal_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:  # the line that was being written when the run was killed
             continue
+        if isinstance(row, dict) and {"image_id", "status"} <= row.keys():
+            rows.append(row)
     return rows
 
 
 def _finish(out: Path, rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(QC_COLUMNS))
-    whole = ["bits", "reduced", "dim0", "dim1"]
+    whole = ["bits", "reduced", "dim0", "dim1", "bytes", "modified"]
     table[whole] = table[whole].apply(pd.to_numeric).astype("Int64")
     write_csv(out / "qc.csv", table)
     good = table[table["status"] != FAILED]

@@ -106,8 +106,18 @@ def test_pictures_of_an_ensemble(phantoms, tmp_path, tool):
     explained = ["explain.py", "--model", tmp_path / "out", "--images", test, "--out", tmp_path / "maps"]
     run = tool(*explained, "--count", 2, "--top", 2)
     assert run.returncode == 0, run.stderr
-    pictures = list((tmp_path / "maps").iterdir())
-    assert len(pictures) == 2 and cv2.imread(str(pictures[0])).shape[1] > 900
+    pictures = sorted((tmp_path / "maps").glob("*.png"))
+    assert len(pictures) == 2 and (tmp_path / "maps/status.csv").exists()
+    assert cv2.imread(str(pictures[0])).shape[1] > 900
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "a.png").write_bytes(b"broken")  # first, and not the last
+    (mixed / "b.dicom").write_bytes(next(test.iterdir()).read_bytes())
+    run = tool("explain.py", "--model", tmp_path / "out", "--images", mixed, "--out", tmp_path / "two",
+               "--count", 1)
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["b.png", "status.csv"]
+    assert "failed: a.png: " in run.stdout and "1 of 2 images were NOT READ" in run.stderr
     assert len(Classifier(tmp_path / "out").models) == 2
     assert "--labels p_mass: expected some of p_aortic_enlargement" in one_line(
         tool(*explained, "--labels", "p_mass"))

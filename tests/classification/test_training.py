@@ -209,6 +209,14 @@ def test_the_tool(phantoms, tmp_path, tool):
     assert run.returncode == 0, run.stderr
     table = pd.read_csv(tmp_path / "p.csv")
     assert len(table) == 6 and {"image_id", "p_abnormal", "says_abnormal", "warnings"} == set(table)
+    images = tmp_path / "images"
+    shutil.copytree(test, images)
+    (images / "broken.dicom").write_bytes(b"nothing")
+    run = tool(*classify[:3], "--images", images, "--out", tmp_path / "q.csv", "--strict")
+    assert run.returncode == 1 and "1 of 7 images were NOT READ" in run.stderr
+    assert pd.read_csv(tmp_path / "q.csv").equals(table)  # no row, and so no probability
+    states = pd.read_csv(tmp_path / "q.status.csv").set_index("image_id")["status"]
+    assert states["broken"] == "failed" and (states == "failed").sum() == 1 and len(states) == 7
     assert "--point best: the model has sensitivity_0.95" in one_line(tool(*classify, "--point", "best"))
     shutil.rmtree(tmp_path / "out")
     assert "holds no fold*.pth" in one_line(tool(*classify))

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vindr_det.augment import Augment
 from vindr_det.classification.labels import LabelTable
 from vindr_det.detection.order import Ticket, seed_of
-from vindr_det.files import list_images
 from vindr_det.images import read_image
+from vindr_det.inputs import list_images
 from vindr_det.packed import PackedImages
 from vindr_det.resize import Target, resize
 

@@ -1,15 +1,23 @@
 """Where a classifier looks: grad-cam's Grad-CAM (Selvaraju et al., 2017), the mean over the folds."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from vindr_det import image_run
 from vindr_det.classification.data import squeeze, to_tensor
 from vindr_det.classification.model import Classifier
+from vindr_det.files import atomic_path
+from vindr_det.image_run import ImageRun, Looked
+from vindr_det.parallel import guarded
+from vindr_det.status import FAILED, Status
 
 _STRIP = 24
 
@@ -85,6 +93,49 @@ class Explainer:
         x, y = self.where_it_looks(image, label)
         inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
         return bool(inside.any())
+
+
+def draw_all(
+    explainer: Explainer, run: ImageRun, out: Path, labels: Sequence[int], top: int, count: int,
+    workers: int | None = None,
+) -> list[Status]:
+    """Write ``<image_id>.png`` of the first ``count`` images that can be read and explained.
+
+    Args:
+        explainer: of a classifier.
+        run: of :func:`vindr_det.image_run.find`.
+        out: an existing folder.
+        labels: positions among the classifier's columns; without any the ``top`` likeliest.
+        top: how many.
+        count: how many pictures.
+        workers: processes that read; None takes one per core.
+
+    Returns:
+        One for each image that was tried.
+    """
+    statuses: list[Status] = []
+    with tqdm(total=min(count, len(run.inputs)), desc="explain", unit="image", disable=None) as bar:
+        for one in image_run.read_all(run, workers=workers):
+            statuses.append(_drawn(explainer, one, out, labels, top))
+            drawn = sum(status.status != FAILED for status in statuses)
+            bar.update(drawn - bar.n)
+            if drawn == count:
+                break
+    return statuses
+
+
+def _drawn(explainer: Explainer, one: Looked, out: Path, labels: Sequence[int], top: int) -> Status:
+    def draw(image: NDArray[np.uint8]) -> None:
+        picture = explainer.sheet(image, labels, top)
+        with atomic_path(out / f"{one.status.image_id}.png") as temporary:
+            temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+    if one.image is None:
+        return one.status
+    failure = guarded(draw, one.image.pixels)
+    if failure is None:
+        return one.status
+    return replace(one.status, status=FAILED, reason=f"was read, but not explained: {failure.reason}")
 
 
 def _one(

@@ -1,53 +1,70 @@
 """A folder of images to a table of probabilities, decisions and warnings."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
-from vindr_det.classification.checks import warnings_of
+from vindr_det import image_run
 from vindr_det.classification.model import Classifier
 from vindr_det.classification.report import read_points
 from vindr_det.errors import InputError
-from vindr_det.files import list_images
-from vindr_det.images import read_image
+from vindr_det.image_run import ImageRun, Looked
+from vindr_det.parallel import Failure, guarded
+from vindr_det.status import FAILED, FLAGGED, Status
 
 
-def classify(
-    model: str | Path, images: str | Path, point: str = "youden", recursive: bool = False
-) -> pd.DataFrame:
-    """A row an image: image_id, a ``p_...`` a label, ``says_...`` 0 or 1 at an operating point, warnings.
-
-    Args:
-        model: folder of a finished train_classifier.py.
-        images: folder of DICOM, PNG or JPEG files.
-        point: name of the operating point; labels without one have no ``says_...``.
-        recursive: also folders within.
+def thresholds_of(model: str | Path, point: str = "youden") -> dict[str, float]:
+    """Column -> threshold at an operating point, of the labels that have it.
 
     Raises:
-        InputError: no model, no images, or no label has such a point.
+        InputError: the training is not finished, or no label has such a point.
     """
-    classifier, points = Classifier(model), read_points(model)
+    points = read_points(model)
     thresholds = {column: values[point] for column, values in points.items() if point in values}
     if not thresholds:
         known = sorted({name for values in points.values() for name in values} - {"temperature"})
         raise InputError(f"--point {point}: the model has {', '.join(known) or 'none'}")
-    paths = list_images(images, recursive)
-    rows = [_row(classifier, image_id, path, thresholds)
-            for image_id, path in tqdm(paths.items(), desc="classify", unit="image", disable=None)]
-    return pd.DataFrame(rows)
+    return thresholds
 
 
-def _row(
-    classifier: Classifier, image_id: str, path: Path, thresholds: dict[str, float]
-) -> dict[str, Any]:
-    try:
-        image = read_image(path)
-    except InputError as error:
-        return {"image_id": image_id, "warnings": f"unreadable: {error}"}
-    values = classifier.probabilities([image.pixels])[0].round(6).tolist()
-    row: dict[str, Any] = {"image_id": image_id, **dict(zip(classifier.columns, values, strict=True))}
+def classify(
+    classifier: Classifier, run: ImageRun, thresholds: Mapping[str, float], workers: int | None = None
+) -> tuple[pd.DataFrame, list[Status]]:
+    """Probabilities of all images that can be read, and a status for each input.
+
+    Args:
+        classifier: of one or several folds.
+        run: of :func:`vindr_det.image_run.find`.
+        thresholds: of :func:`thresholds_of`; labels without one have no ``says_...``.
+        workers: processes that read; None takes one per core.
+
+    Returns:
+        A row an image that was read: image_id, a ``p_...`` a label, ``says_...`` 0 or 1, warnings. An image
+        that was not read has none: a blank would be read as 0 by somebody.
+    """
+    rows: list[dict[str, Any]] = []
+    statuses = []
+    looked = image_run.read_all(run, workers=workers)
+    for one in tqdm(looked, desc="classify", unit="image", total=len(run.inputs), disable=None):
+        row = guarded(lambda seen: _row(classifier, seen, thresholds), one) if one.image else None
+        if isinstance(row, Failure):
+            reason = f"was read, but not classified: {row.reason}"
+            statuses.append(replace(one.status, status=FAILED, reason=reason))
+            continue
+        statuses.append(one.status)
+        rows += [row] if row is not None else []
+    return pd.DataFrame(rows), statuses
+
+
+def _row(classifier: Classifier, one: Looked, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    assert one.image is not None
+    values = classifier.probabilities([one.image.pixels])[0].round(6).tolist()
+    row: dict[str, Any] = {"image_id": one.status.image_id,
+                           **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
-    return row | {"warnings": "; ".join(warnings_of(image))}
+    return row | {"warnings": one.status.reason if one.status.status == FLAGGED else ""}

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
 from vindr_det.errors import InputError
-from vindr_det.files import csv_row, list_images, read_csv
+from vindr_det.files import IMAGE_SUFFIXES, csv_row, read_csv, require_texts
 from vindr_det.folds import refuse_leaks
+from vindr_det.inputs import list_images
 from vindr_det.packed import PackedImages
 
 ABNORMAL = "abnormal"
@@ -69,11 +70,12 @@ def read_table(path: str | Path, target: str) -> LabelTable:
     """
     if target not in TARGETS:
         raise InputError(f"DATA.TARGET is {target!r}, expected one of {', '.join(TARGETS)}")
-    frame = read_csv(path, dtype={"image_id": str, "image": str, "patient": str})
+    frame = read_csv(path)
     key = next((name for name in ("image_id", "image") if name in frame), None)
     if key is None:
         raise InputError(f"{path}: has no column image_id or image")
-    ids = frame[key].map(lambda name: Path(name).stem).to_numpy(str)
+    require_texts(path, frame, [key])
+    ids = frame[key].map(_image_id).to_numpy(str)
     repeated = pd.Series(ids).duplicated().to_numpy()
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0])
@@ -82,6 +84,11 @@ def read_table(path: str | Path, target: str) -> LabelTable:
     folds = frame["fold"].to_numpy(np.int64) if "fold" in frame else np.full(len(frame), -1)
     return LabelTable(ids, TARGETS[target], _targets(path, frame, target), _abnormal(path, frame) == 0,
                       groups, folds, what)
+
+
+def _image_id(name: str) -> str:
+    """Without an image's suffix; the last number of a UID is none."""
+    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def _targets(path: str | Path, frame: pd.DataFrame, target: str) -> NDArray[np.float32]:

@@ -80,6 +80,19 @@ def save_checkpoint(
         torch.save(data, temporary)
 
 
+def checkpoints(folder: str | Path) -> list[Path]:
+    """One file per fold.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths = sorted(Path(folder).glob("fold*.pth"))
+    if not paths:
+        raise InputError(f"{folder}: holds no fold*.pth, expected a folder that "
+                         "tools/train_classifier.py wrote")
+    return paths
+
+
 class Classifier:
     """The mean of all folds' models in a folder.
 
@@ -95,11 +108,7 @@ class Classifier:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        paths = sorted(Path(folder).glob("fold*.pth"))
-        if not paths:
-            raise InputError(f"{folder}: holds no fold*.pth, expected a folder that "
-                             "tools/train_classifier.py wrote")
-        loaded = [load_one(path) for path in paths]
+        loaded = [load_one(path) for path in checkpoints(folder)]
         self.device = torch.device(best_device())
         self.models = [model.to(self.device) for model, _, _ in loaded]
         self.cfg, self.columns = loaded[0][1:]

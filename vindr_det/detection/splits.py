@@ -13,7 +13,6 @@ vindr_test              none                                        test/
 The first two also with ``_min2``, ``_min3``: the boxes that so many readers drew.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
+from vindr_det.files import read_json
 from vindr_det.prepare import SETTINGS
 from vindr_det.records import Record, agreed_by
 
@@ -80,7 +80,9 @@ def _check_preparation(images: Path, cfg: Any) -> None:
     settings = images / SETTINGS
     if not settings.is_file():
         return
-    made = json.loads(settings.read_text(encoding="utf-8"))
+    made = read_json(settings)
+    if not isinstance(made, dict):
+        raise InputError(f"{settings}: holds {made!r}, expected what prepare_images.py wrote")
     if made.get("keep_aspect") != cfg.VINDR.KEEP_ASPECT:
         raise InputError(f"{settings}: images were prepared with keep_aspect "
                          f"{made.get('keep_aspect')}, but VINDR.KEEP_ASPECT is "

@@ -7,14 +7,20 @@ import pandas as pd
 
 from vindr_det.errors import InputError
 from vindr_det.predictions import PredictionSet
+from vindr_det.status import read_failed, status_path
 from vindr_det.submission.check import parse_submission
 from vindr_det.submission.mend import mend
+from vindr_det.submission.write import with_unread
 
 log = logging.getLogger(__name__)
 
 
 def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> PredictionSet:
-    """Read a submission; what :func:`vindr_det.submission.mend.mend` is sure of is put right, with a warning.
+    """Read a submission, without the images that ``<stem>.status.csv`` beside it says were not read.
+
+    Their rows say "no finding" for Kaggle's sake alone; a gate, a fusion or a score must not take that for a
+    prediction. :func:`vindr_det.status.read_failed` tells which they are. What
+    :func:`vindr_det.submission.mend.mend` is sure of is put right, with a warning.
 
     Args:
         path: of the CSV.
@@ -23,6 +29,16 @@ def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> Pred
     Raises:
         InputError: names the first fault that is left and how many there are.
     """
+    failed = read_failed(path)
+    found = _read(path, sizes if sizes is None else with_unread(sizes, failed))
+    unread = found.keys() & failed.keys()
+    if unread:
+        log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
+                    "(%s)", path, len(unread), len(found), min(unread), status_path(path))
+    return {image_id: one for image_id, one in found.items() if image_id not in unread}
+
+
+def _read(path: str | Path, sizes: pd.DataFrame | None) -> PredictionSet:
     parsed = parse_submission(path, sizes=sizes)
     if not any(fault.error for fault in parsed.faults):
         return parsed.predictions

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -29,32 +29,40 @@ def format_predictions(predictions: Predictions) -> str:
 
 def write_submission(
     path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None,
-    sizes: pd.DataFrame | None = None,
+    sizes: pd.DataFrame | None = None, unread: Collection[str] = (),
 ) -> None:
     """Write a submission, whole or not at all, and never one with errors.
 
     Args:
         path: of the CSV.
-        predictions: image id -> detections in original pixels.
-        image_ids: one row each, in this order; images without predictions get "no finding".
-            None takes the ids of ``predictions``.
+        predictions: image id -> detections in original pixels; without any the row says "no finding".
+        image_ids: one row each, in this order. None takes the ids of ``predictions``, then ``unread``.
         sizes: of the originals; boxes must lie inside.
+        unread: images about which nothing is known. Kaggle wants a row of them too, and has but one that
+            holds no box: "no finding". No other file may say so.
 
     Raises:
-        InputError: a prediction belongs to none of ``image_ids``, what was to be written has an error, or
-            the path cannot be written.
+        InputError: a prediction belongs to none of ``image_ids``, one of these has no prediction and is not
+            ``unread`` either, what was to be written has an error, or the path cannot be written.
     """
-    ids = list(predictions if image_ids is None else image_ids)
+    ids = list([*predictions, *unread] if image_ids is None else image_ids)
     stray = set(predictions).difference(ids)
     if stray:
         raise InputError(f"{path}: predictions for {min(stray)}, which is none of the image ids")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
+    lost = set(ids).difference(predictions, unread)
+    if lost:
+        raise InputError(f"{path}: not written; image {min(lost)} has no prediction ({len(lost)} in all); "
+                         "an image without one is not a normal one")
     rows = [[i, format_predictions(predictions.get(i, Predictions()))] for i in ids]
-    writer.writerows(rows)
-    checked = check_rows([list(HEADER), *rows], ids, sizes)
-    for fault in checked.faults:
+    known = None if sizes is None else with_unread(sizes, unread)
+    for fault in check_rows([list(HEADER), *rows], ids, known).faults:
         if fault.error:
             raise InputError(f"{path}: not written; {str(fault).removeprefix('error: ')}")
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([list(HEADER), *rows])
     write_text(path, buffer.getvalue())
+
+
+def with_unread(sizes: pd.DataFrame, unread: Iterable[str]) -> pd.DataFrame:
+    """A table of sizes that also has images which nobody could read; their rows hold no box to check."""
+    return sizes.reindex([*sizes.index, *set(unread).difference(sizes.index)], fill_value=1)

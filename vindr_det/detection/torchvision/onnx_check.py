@@ -12,8 +12,8 @@ from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.torchvision.onnx_file import OnnxPredictor
 from vindr_det.detection.torchvision.predictor import TorchvisionPredictor
 from vindr_det.errors import InputError
-from vindr_det.files import list_images
 from vindr_det.images import read_image
+from vindr_det.inputs import list_images
 from vindr_det.predictions import Predictions
 
 #: Detections below this score come and go with the last bit of a float.

@@ -1,0 +1,57 @@
+"""What every tool does with an error: one line for the user's, a traceback for ours."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vindr_det.errors import InputError
+from vindr_det.files import atomic_path, make_folder, require_writable
+
+SCRIPT = """
+import errno, os, sys
+from vindr_det import cli
+from vindr_det.errors import InputError
+sys.argv = ["tool.py"]
+kind = {kind!r}
+def main(argv):
+    print("caf\\udce9")
+    if kind == "input":
+        raise InputError("x.csv:\\n row 2")
+    if kind == "disk":
+        raise OSError(errno.ENOSPC, "No space left on device", "out.csv")
+    if kind == "bug":
+        raise OSError(errno.EBADF, "Bad file descriptor")
+    return int(kind)
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("kind, status, line", [
+    ("0", 0, ""), ("1", 1, ""), ("input", 2, "tool.py: x.csv: row 2"),
+    ("disk", 2, "tool.py: out.csv: No space left on device"),
+    ("bug", 1, "OSError: [Errno 9] Bad file descriptor"),
+])
+def test_exit_status_and_line(kind, status, line):
+    run = subprocess.run([sys.executable, "-c", SCRIPT.format(kind=kind)], capture_output=True, text=True)
+    assert run.returncode == status, run.stderr
+    assert run.stdout == "caf\\udce9\n"  # a name that is not UTF-8 can be told
+    assert (run.stderr.strip().splitlines() or [""])[-1] == line
+    assert ("Traceback" in run.stderr) == (kind == "bug")
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="File name too long"), atomic_path(tmp_path / ("x" * 256)) as path:
+        path.write_text("lost")
+    with pytest.raises(InputError, match="file: is a file, expected a folder"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(InputError, match="expected a folder"), atomic_path(tmp_path / "file/below.csv"):
+        pass
+    with pytest.raises(InputError, match="is no regular file"):
+        require_writable("/dev/full")
+    with pytest.raises(InputError, match="No space left"), atomic_path(tmp_path / "full") as path:
+        raise OSError(28, "No space left on device", str(path))
+    with pytest.raises(KeyError), atomic_path(tmp_path / "bug"):
+        raise KeyError("ours")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,144 @@
+"""Tables, whoever wrote them: texts stay texts, blanks are seen, separators and archives are known."""
+
+import gzip
+import io
+import zipfile
+
+import pandas as pd
+import pytest
+
+from vindr_det.annotations import read_annotations, read_sizes, to_records
+from vindr_det.classification.labels import read_table
+from vindr_det.coco import load_coco
+from vindr_det.convert import Conversion, convert
+from vindr_det.errors import InputError
+from vindr_det.files import read_csv, read_text
+from vindr_det.gate_fit import folds_of
+from vindr_det.gating import read_probabilities
+
+#: What pandas takes for nothing, or for a number, unless it is told; and a UID whose end is no suffix.
+IDS = ["NA", "null", "nan", "None", "N/A", "0012", "1e5", "-1", "True", "inf", "1.2.840.10008.5"]
+TABLE = "image_id,fold\na,0\nb,1\n"
+
+
+def zipped(**files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("data", [
+    TABLE.encode(), TABLE.replace("\n", "\r\n").encode(), TABLE.encode("utf-8-sig"), TABLE.rstrip().encode(),
+    TABLE.replace(",", ";").encode(), TABLE.replace(",", "\t").encode(), gzip.compress(TABLE.encode()),
+    gzip.compress(TABLE.encode("utf-8-sig")), zipped(a=TABLE), TABLE.replace("a,", "  a ,").encode(),
+    TABLE.replace("image_id", "Image ID").encode(), TABLE.replace("image_id", ' "IMAGE_ID" ').encode(),
+    (TABLE + "\n,\r\n , \n").encode(), TABLE.replace("\n", "\r").encode(),
+], ids=["plain", "windows", "bom", "no end", "semicolons", "tabs", "gzip", "gzip bom", "zip", "spaces",
+        "other name", "quoted name", "empty rows of a spreadsheet", "old mac"])
+def test_other_programs_tables(tmp_path, data):
+    (tmp_path / "t.csv").write_bytes(data)
+    frame = read_csv(tmp_path / "t.csv", ["image_id", "fold"])
+    assert frame.to_dict("list") == {"image_id": ["a", "b"], "fold": [0, 1]}
+
+
+NO_TABLES = [
+    (b"", "t.csv: not a readable CSV"),
+    (b"image_id,fold\n", "t.csv: has a header and no row below it"),
+    (b"image_id,fold\n,\n;;\n", "t.csv: has a header and no row below it"),
+    (b"image_id\na\n", "t.csv: column fold is missing; it has image_id"),
+    (b"image_id,fold\na,0\n,1\n", "t.csv, row 3: image_id is empty, expected a value"),
+    (b"image_id,fold\na,0\n \t ,1\n", "t.csv, row 3: image_id is empty"),
+    (b"image_id,fold\na,0\n\nb,1\n", "t.csv, row 3: image_id is empty"),
+    (b"image_id,fold,fold\na,0,1\n", "t.csv: column fold is there 2 times, expected once"),
+    (b"image_id,Image ID,fold\na,b,1\n", "t.csv: column image_id is there 2 times"),
+    (b"image_id,fold\na,0,7\nb,1,8\n", "t.csv, row 2: has more values than the header's 2 columns"),
+    (b"image_id,fold\na,0\nb,1,8\n", "t.csv: not a readable CSV .*line 3"),
+    (b'image_id,fold\n"a,0\n', "t.csv: not a readable CSV"),
+    (TABLE.encode("utf-16"), "t.csv: not a readable CSV"),
+    ("image_id,fold\né,1".encode("latin-1"), "t.csv: not a readable CSV"),
+    (gzip.compress(TABLE.encode())[:-9], "t.csv: damaged archive"),
+    (b"PK\x03\x04 no archive", "t.csv: damaged archive"),
+    (zipped(a=TABLE, b=TABLE), "t.csv: an archive of 2 files, expected one"),
+]
+
+
+@pytest.mark.parametrize("data, message", NO_TABLES, ids=range(len(NO_TABLES)))
+def test_what_is_no_table(tmp_path, data, message):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        read_csv(tmp_path / "t.csv", ["image_id", "fold"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_zipped_text(tmp_path):
+    (tmp_path / "t.txt").write_bytes(zipped(a="ä"))
+    assert read_text(tmp_path / "t.txt") == "ä"
+
+
+def test_numbers_stay_numbers_and_what_is_blank_is_known(tmp_path):
+    (tmp_path / "t.csv").write_text("image_id,patient,fold,x\n1,007,0,NA\n2,,1,.5\n")
+    frame = read_csv(tmp_path / "t.csv", ["image_id"])
+    assert frame["image_id"].tolist() == ["1", "2"] and frame["patient"][0] == "007"
+    assert frame["fold"].tolist() == [0, 1] and frame["patient"].isna().tolist() == [False, True]
+    assert frame["x"].isna().tolist() == [True, False]
+
+
+def write(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def test_ids_survive_a_conversion(tmp_path):
+    """From train.csv through COCO files, folds and labels to the classifier's table; readers too."""
+    boxes = [(i, 3 if n % 2 else 14, reader, *((1, 2, 30, 40) if n % 2 else ("",) * 4))
+             for n, i in enumerate(IDS) for reader in ("NA", "007")]
+    csv = write(tmp_path / "train.csv", "image_id,class_id,rad_ID,x_min,y_min,x_max,y_max", boxes)
+    meta = write(tmp_path / "meta.csv", "image_id,dim0,dim1", [(i, 90, 80) for i in IDS])
+    patients = write(tmp_path / "p.csv", "image_id,patient_id", [(i, i) for i in IDS])
+    convert(csv, meta, tmp_path / "out", Conversion(folds=2), patients=patients)
+    records, _ = load_coco(tmp_path / "out/instances_readers.json")
+    assert sorted(record.image_id for record in records) == sorted(IDS)
+    assert {name for record in records for names in record.readers for name in names} == {"NA", "007"}
+    assert sorted(read_csv(tmp_path / "out/folds.csv", ["image_id"])["image_id"]) == sorted(IDS)
+    table = read_table(tmp_path / "out/labels.csv", "vindr15")
+    assert sorted(table.image_ids) == sorted(IDS) and table.groups.tolist() == table.image_ids.tolist()
+    assert table.what == "patient" and table.normal.sum() == 6
+
+
+def test_ids_survive_elsewhere(tmp_path):
+    sizes = read_sizes(write(tmp_path / "m.csv", "image_id,width,height", [(i, 9, 8) for i in IDS]))
+    assert sizes.index.tolist() == IDS
+    path = write(tmp_path / "p.csv", "image_id,p_abnormal,fold", [(i, .5, n % 2) for n, i in enumerate(IDS)])
+    assert list(read_probabilities(path)) == IDS
+    assert folds_of(path, IDS, 2) == {i: n % 2 for n, i in enumerate(IDS)}
+
+
+def test_a_suffix_is_cut_from_a_file_name_only(tmp_path):
+    names = ["a.png", "1.2.840.7", "b.JPEG", "x.y"]
+    path = write(tmp_path / "l.csv", "image,abnormal", [(name, 1) for name in names])
+    assert read_table(path, "abnormal").image_ids.tolist() == ["a", "1.2.840.7", "b", "x.y"]
+
+
+def test_the_sample_of_a_submission(tool, tmp_path):
+    """The ids that a submission must have are texts too."""
+    for name in ("sample.csv", "submission.csv"):
+        write(tmp_path / name, "image_id,PredictionString", [(i, "14 1 0 0 1 1") for i in IDS])
+    result = tool("check_submission.py", tmp_path / "submission.csv", "--sample", tmp_path / "sample.csv")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_reader_is_read_however_the_column_is_spelled(tmp_path):
+    """PhysioNet's tables say rad_ID; taken for a consensus, three readers' boxes would all stand."""
+    rows = [("a", 3, f"R{n}", 1, 2, 30, 40) for n in (8, 9, 10)]
+    for name in ("rad_ID", "Rad ID", "RadId", "rad_id"):
+        path = write(tmp_path / "t.csv", f"image_id,class_id,{name},x_min,y_min,x_max,y_max", rows)
+        frame = read_annotations(path)
+        assert frame["rad_id"].tolist() == ["R8", "R9", "R10"]
+        sizes = pd.DataFrame({"height": 90, "width": 80}, index=["a"])
+        assert to_records(frame, sizes)[0].truth.scores.tolist() == [1]
+    for name in ("radiologist", "reader_id", "Annotator"):
+        path = write(tmp_path / "t.csv", f"image_id,class_id,{name},x_min,y_min,x_max,y_max", rows)
+        with pytest.raises(InputError, match=f"column '{name}' seems to name readers, expected it as rad_id"):
+            read_annotations(path)
