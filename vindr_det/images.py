@@ -70,7 +70,7 @@ def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedI
     return DecodedImage(
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
         syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
-        window=window, flags=_flags(image),
+        window=window, flags=("colour",) if _is_coloured(image) else (),
     )
 
 
@@ -87,11 +87,6 @@ def _raster_size(path: Path) -> tuple[int, int]:
             raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
         with reader(file) as image:
             return image.size
-
-
-def _flags(image: NDArray) -> tuple[str, ...]:
-    flags = ("colour",) if _is_coloured(image) else ()
-    return (*flags, f"every pixel is {image.flat[0]}") if np.ptp(image) == 0 else flags
 
 
 def _to_one_channel(image: NDArray) -> NDArray:

@@ -179,10 +179,6 @@ def test_spacing_is_recorded(tmp_path, tags, spacing):
     assert image.spacing == spacing and not image.flags
 
 
-def test_a_picture_of_one_value_is_flagged(tmp_path):
-    assert read_dicom(write(tmp_path / "a.dcm", RAMP * 0 + 7)).flags == ("every pixel is 7",)
-
-
 @pytest.mark.parametrize("key", ["FloatPixelData", "DoubleFloatPixelData"])
 def test_float_pixels_are_refused_as_such(tmp_path, key):
     path = write(tmp_path / "a.dcm", RAMP)

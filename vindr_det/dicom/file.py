@@ -64,7 +64,7 @@ def _read_gray(path: str | Path, target: Target | None, max_pixels: int) -> Deco
     flags = _flags(path, dataset, header)
     shape = target.shape(int(dataset.Rows), int(dataset.Columns)) if target is not None else None
     stored = decode(path, dataset, stream, header, shape)
-    flags += _out_of_range(dataset, stored) + _constant(stored.values)
+    flags += _out_of_range(dataset, stored)
     pixels, window = _grays(path, dataset, stored, shape)
     return DecodedImage(
         pixels=pixels, height=int(dataset.Rows), width=int(dataset.Columns),
@@ -141,11 +141,6 @@ def _out_of_range(dataset: Dataset, stored: Stored) -> list[str]:
 
 def _sample_shape(dataset: Dataset) -> tuple[int, int]:
     return Target(_SAMPLE_SIDE, True).shape(int(dataset.Rows), int(dataset.Columns))
-
-
-def _constant(stored: NDArray) -> list[str]:
-    """A stream that ends early may decode to nothing without a word of its decoder."""
-    return [f"every pixel is {stored.flat[0]:g}"] if np.ptp(stored) == 0 else []
 
 
 def _unknown_sequences(dataset: Dataset) -> list[BaseTag]:
