@@ -47,11 +47,11 @@ def main() -> None:
         work = Path(folder)
         compressed = make_films(work / "j2k", JPEG2000Lossless, 4, 2850, 2400)
         plain = make_films(work / "raw", ImplicitVRLittleEndian, 4, 2850, 2400)
-        rows = [measure("JPEG 2000, 2850 x 2400", compressed, size, work) for size in (1024, 512)]
-        rows += [measure("uncompressed, 2850 x 2400", plain, size, work) for size in (1024, 512)]
+        rows = [measure("JPEG 2000, 2850 x 2400", compressed, size, work) for size in (1280, 1024, 512)]
+        rows += [measure("uncompressed, 2850 x 2400", plain, size, work) for size in (1280, 1024, 512)]
         if args.dicoms:
             own = sorted(args.dicoms.glob("*.dic*m"))
-            rows += [measure(f"{len(own)} files of --dicoms", own, size, work) for size in (512, 256)]
+            rows += [measure(f"{len(own)} files of --dicoms", own, size, work) for size in (1024, 512, 256)]
         print(tabulate(rows, headers="keys", floatfmt=".2f"))
         if not args.quick:
             print(f"two processes / one: {speed_up(compressed, work):.2f} times")

@@ -17,15 +17,15 @@ from scipy.sparse import csr_array
 from vindr_det.dicom.stream import StreamHeader
 
 #: A reduced image is at least so many times the target. From here on a picture holds .9 to 1.1 of the
-#: fine detail that an average over the whole image has (benchmarks/bench_prepare.py); at 1.0 times,
-#: .75, since that average then leaks nothing between neighbors.
-_MARGIN = 1.05
-_MOST_TIMES = 3
+#: fine detail that an average over the whole image has (benchmarks/bench_sharpness.py). At 1.0 times it
+#: would be .75, since that average then leaks nothing between neighbors; and the more often the sides
+#: were halved, the farther a picture of little more than the target's size is from that average.
+_MARGIN = {1: 1.05, 2: 1.35, 3: 1.35}
 #: Smaller images (longest side) are quick to decode whole, and their finest detail is anatomy.
 _SMALLEST = 1000
 # Slope of the cubic through the samples (Keys, IEEE TASSP 29, 1981): the pictures of real images are
 # as sharp as with whole decoding, neither less (-.2) nor more (-.5).
-_SLOPE = -0.4
+_SLOPE = -0.35
 
 
 def choose_reduction(stream: StreamHeader, shape: tuple[int, int]) -> int:
@@ -38,9 +38,11 @@ def choose_reduction(stream: StreamHeader, shape: tuple[int, int]) -> int:
     gray = stream.components == 1 and stream.signed is False and 8 <= stream.precision <= 16
     if not gray or not stream.reversible or max(stream.height, stream.width) < _SMALLEST:
         return 0
-    for times in range(min(stream.levels, _MOST_TIMES), 0, -1):
+    for times in sorted(_MARGIN, reverse=True):
         sides = (-(-stream.height // 2**times), -(-stream.width // 2**times))
-        if all(side >= _MARGIN * wanted for side, wanted in zip(sides, shape, strict=True)):
+        if times <= stream.levels and all(
+            side >= _MARGIN[times] * wanted for side, wanted in zip(sides, shape, strict=True)
+        ):
             return times
     return 0
 
