@@ -15,6 +15,11 @@ class InputError(ValueError):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """What an exception of a library says, without its line breaks."""
+    return " ".join(str(error).split())
+
+
 class DivergedError(InputError):
     """A loss that is not finite: the iteration, the images, the losses, and what to try."""
 

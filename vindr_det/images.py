@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
-from vindr_det.errors import InputError
+from vindr_det.errors import InputError, one_line
 from vindr_det.files import IMAGE_SUFFIXES, is_dicom
 from vindr_det.limits import MAX_PIXELS, require_bytes, require_size
 from vindr_det.resize import Target, resize
@@ -40,7 +40,7 @@ def read_image(
     except InputError:
         raise
     except Exception as error:  # OSError of the system; OpenCV and Pillow raise their own
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
 def _read(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
@@ -70,7 +70,7 @@ def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedI
     return DecodedImage(
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
         syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
-        window=window, flags=_flags(image),
+        window=window, flags=("colour",) if _is_coloured(image) else (),
     )
 
 
@@ -87,11 +87,6 @@ def _raster_size(path: Path) -> tuple[int, int]:
             raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
         with reader(file) as image:
             return image.size
-
-
-def _flags(image: NDArray) -> tuple[str, ...]:
-    flags = ("colour",) if _is_coloured(image) else ()
-    return (*flags, f"every pixel is {image.flat[0]}") if np.ptp(image) == 0 else flags
 
 
 def _to_one_channel(image: NDArray) -> NDArray:

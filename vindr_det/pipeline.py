@@ -27,6 +27,7 @@ from vindr_det.image_run import ImageRun, Looked
 from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import reason_of
 from vindr_det.predictions import Predictions, drop_degenerate
+from vindr_det.resize import Target, covering
 from vindr_det.status import FAILED, Status
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def predict(
     agreement = AgreementCheck("the classifier")
     statuses: list[Status] = []
     with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
-        for group in _batches(image_run.read_all(run, workers=workers, ahead=batch), batch):
+        for group in _batches(image_run.read_all(run, work.target, workers, ahead=batch), batch):
             statuses += work.look(group)
             if not allow_inverted:
                 agreement(work.words, work.boxes)
@@ -188,6 +189,12 @@ class _Models:
     boxes: dict[str, Predictions] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
     error: Exception | None = None
+
+    @property
+    def target(self) -> Target:
+        """The size to read images at; a classifier that names none sees them whole."""
+        models = [*self.predictors, *([] if self.classifier is None else [self.classifier])]
+        return covering([getattr(model, "target", Target(0, True)) for model in models])
 
     def look(self, group: Sequence[Looked]) -> list[Status]:
         """Look at a batch of images; returns their statuses."""

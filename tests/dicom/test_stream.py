@@ -33,10 +33,10 @@ def test_other_streams(stream, expected):
 
 
 @pytest.mark.parametrize("name, expected", [
-    ("ok/RG1_J2KI.dcm", StreamHeader(1955, 1841, 1, 15, False, 5)),
+    ("ok/RG1_J2KI.dcm", StreamHeader(1955, 1841, 1, 15, False, 5, reversible=False)),
     ("ok/RG2_JLSN.dcm", StreamHeader(2140, 1760, 1, 10, predictive=True)),
     ("ok/RG2_JPLY_fixed.dcm", StreamHeader(2140, 1760, 1, 12)),
-    ("ok/HTJ2K_08_RGB.dcm", StreamHeader(480, 640, 3, 8, False, 5)),
+    ("ok/HTJ2K_08_RGB.dcm", StreamHeader(480, 640, 3, 8, False, 5, reversible=False)),
 ])
 def test_real_streams(data, name, expected):
     assert read_header(stream_of(data / "dicom_cases" / name)) == expected

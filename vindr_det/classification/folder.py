@@ -48,7 +48,7 @@ def classify(
     """
     rows: list[dict[str, Any]] = []
     statuses = []
-    looked = image_run.read_all(run, workers=workers)
+    looked = image_run.read_all(run, classifier.target, workers)
     for one in tqdm(looked, desc="classify", unit="image", total=len(run.inputs), disable=None):
         row = guarded(lambda seen: _row(classifier, seen, thresholds), one) if one.image else None
         if isinstance(row, Failure):

@@ -24,6 +24,7 @@ from vindr_det.detection.weights import fitting
 from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
 from vindr_det.gating import P_ABNORMAL, P_NO_FINDING, Word
+from vindr_det.resize import Target
 
 
 def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
@@ -102,6 +103,7 @@ class Classifier:
     Attributes:
         columns: (K,) what is predicted, such as ``p_abnormal``.
         models: one a fold.
+        target: the size that it brings images to, as in training.
 
     Raises:
         InputError: there is none, or a file is not a classifier's checkpoint.
@@ -112,6 +114,7 @@ class Classifier:
         self.device = torch.device(best_device())
         self.models = [model.to(self.device) for model, _, _ in loaded]
         self.cfg, self.columns = loaded[0][1:]
+        self.target = Target(self.cfg.INPUT.SIZE, keep_aspect=False)
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:

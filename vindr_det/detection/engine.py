@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vindr_det.config import ENGINES
 from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
+from vindr_det.resize import Target
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,13 @@ class Launch:
 
 
 class Predictor(Protocol):
-    """A trained detector."""
+    """A trained detector.
+
+    Attributes:
+        target: the size that it brings images to, as in training; larger ones gain it nothing.
+    """
+
+    target: Target
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0

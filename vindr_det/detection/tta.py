@@ -9,6 +9,7 @@ from vindr_det.detection.engine import Predictor
 from vindr_det.errors import InputError
 from vindr_det.fusion import Fusion, fuse
 from vindr_det.predictions import Predictions
+from vindr_det.resize import Target
 
 
 class Augmented:
@@ -32,6 +33,11 @@ class Augmented:
             raise InputError(f"--tta-scales {list(scales)}: expected numbers above 0")
         self.predictor, self.scales, self.flip = predictor, tuple(scales), flip
         self.fusion = Fusion(iou_thr=iou_thr)
+
+    @property
+    def target(self) -> Target:
+        """See :class:`vindr_det.detection.engine.Predictor`."""
+        return self.predictor.target
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0

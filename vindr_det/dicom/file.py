@@ -12,18 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
-from pydicom.encaps import generate_frames
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.uid import JPEG2000TransferSyntaxes, RLELossless
 
 from vindr_det.decoded import DecodedImage
-from vindr_det.dicom import jpeg2000
 from vindr_det.dicom.grayscale import gray_table, value_range
+from vindr_det.dicom.pixels import Stored, compressed_frame, decode
 from vindr_det.dicom.source import open_dataset, whole_number
 from vindr_det.dicom.spacing import pixel_spacing, spacing_flags
-from vindr_det.dicom.stream import StreamHeader, held_tiles, read_header
-from vindr_det.errors import InputError
+from vindr_det.dicom.stream import StreamHeader
+from vindr_det.errors import InputError, one_line
 from vindr_det.limits import MAX_PIXELS, require_size
 from vindr_det.resize import Target, resize_to
 
@@ -32,8 +30,6 @@ _RADIOGRAPHY = ("", "CR", "DX", "DR", "RG", "RF", "XA", "PX", "IO", "OT")
 # The longest side of the picture that percentiles are taken from. It is the same whatever the
 # image is decoded at, so that a reduced image gets the grays of the whole one.
 _SAMPLE_SIDE = 256
-# The decoder takes 6 KB for each tile of a JPEG 2000 stream, whatever the tile holds.
-_MOST_TILES = 4096
 
 
 def read_dicom(
@@ -59,22 +55,23 @@ def read_dicom(
         except InputError:
             raise
         except Exception as error:  # values are parsed when they are asked for, so anywhere
-            raise InputError(f"{path}: damaged DICOM file ({error})") from error
+            raise InputError(f"{path}: damaged DICOM file ({one_line(error)})") from error
 
 
 def _read_gray(path: str | Path, target: Target | None, max_pixels: int) -> DecodedImage:
     dataset = open_dataset(path, partial(_require_gray_frame, path, max_pixels))
-    stream, header = _stream(path, dataset)
+    stream, header = compressed_frame(path, dataset)
     flags = _flags(path, dataset, header)
-    stored, reduced = _decode(path, dataset, stream, header, target)
-    flags += _out_of_range(dataset, stored, reduced) + _constant(stored)
-    pixels, window = _grays(path, dataset, stored, target)
+    shape = target.shape(int(dataset.Rows), int(dataset.Columns)) if target is not None else None
+    stored = decode(path, dataset, stream, header, shape)
+    flags += _out_of_range(dataset, stored)
+    pixels, window = _grays(path, dataset, stored, shape)
     return DecodedImage(
         pixels=pixels, height=int(dataset.Rows), width=int(dataset.Columns),
         syntax=str(dataset.file_meta.TransferSyntaxUID.name), bits=int(dataset.BitsStored),
         photometric=str(dataset.PhotometricInterpretation), window=window,
         orientation=_joined(dataset.get("PatientOrientation")),
-        view=_joined(dataset.get("ViewPosition")), reduced=reduced, flags=tuple(flags),
+        view=_joined(dataset.get("ViewPosition")), reduced=stored.reduced, flags=tuple(flags),
         spacing="/".join(f"{side:g}" for side in pixel_spacing(dataset) or ()),
     )
 
@@ -102,29 +99,6 @@ def _require_gray_frame(path: str | Path, max_pixels: int, dataset: Dataset) -> 
 def _joined(value: object) -> str:
     parts = value if isinstance(value, MultiValue) else [value] if value else []
     return "/".join(str(part) for part in parts)
-
-
-def _stream(path: str | Path, dataset: Dataset) -> tuple[bytes, StreamHeader | None]:
-    """The compressed frame and its own header; no header where the syntax has none.
-
-    Raises:
-        InputError: a header that cannot be read, so that nobody knows what the decoder would take.
-    """
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated:
-        return b"", None
-    try:
-        stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    except Exception as error:  # pydicom raises what it happens to meet
-        raise InputError(f"{path}: pixel data cannot be decoded ({error})") from error
-    header = read_header(stream)
-    if header is None and syntax != RLELossless:
-        raise InputError(f"{path}: pixel data cannot be decoded (no header of {syntax.name})")
-    if header is not None and header.tiles > _MOST_TILES:
-        raise InputError(f"{path}: {header.tiles} tiles, expected at most {_MOST_TILES}")
-    if header is not None and header.tiles > 1 and (held := held_tiles(stream)) < header.tiles:
-        raise InputError(f"{path}: the stream holds {held} of its {header.tiles} tiles")
-    return stream, header
 
 
 def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> list[str]:
@@ -155,20 +129,18 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     return flags
 
 
-def _out_of_range(dataset: Dataset, stored: NDArray, reduced: int) -> list[str]:
+def _out_of_range(dataset: Dataset, stored: Stored) -> list[str]:
     """Streams often have more bits than BitsStored says (VinBigData's have 16 of 12), unused."""
     low, high = value_range(dataset)
-    # The 5/3 low-pass overshoots a step by an eighth, in both directions.
-    slack = (high - low) / 4 if reduced else 0
-    outside = np.count_nonzero((stored < low - slack) | (stored > high + slack)) / stored.size
-    if not outside:
-        return []
-    return [f"{outside:.1%} of the values do not fit into BitsStored {dataset.BitsStored}"]
+    # The 5/3 low-pass overshoots an edge, in both directions; averages over its samples do so less.
+    slack = (high - low) / 4 if stored.reduced else 0
+    values = stored.at(_sample_shape(dataset)) if stored.reduced else stored.values
+    share = np.count_nonzero((values < low - slack) | (values > high + slack)) / values.size
+    return [f"{share:.1%} of the values do not fit into BitsStored {dataset.BitsStored}"] if share else []
 
 
-def _constant(stored: NDArray) -> list[str]:
-    """A stream that ends early may decode to nothing without a word of its decoder."""
-    return [f"every pixel is {stored.flat[0]:g}"] if np.ptp(stored) == 0 else []
+def _sample_shape(dataset: Dataset) -> tuple[int, int]:
+    return Target(_SAMPLE_SIDE, True).shape(int(dataset.Rows), int(dataset.Columns))
 
 
 def _unknown_sequences(dataset: Dataset) -> list[BaseTag]:
@@ -183,70 +155,18 @@ def _sign(signed: bool) -> str:
     return "signed" if signed else "unsigned"
 
 
-def _decode(
-    path: str | Path, dataset: Dataset, stream: bytes, header: StreamHeader | None,
-    target: Target | None,
-) -> tuple[NDArray, int]:
-    """Stored values, averaged over blocks where the stream was decoded reduced; and how much."""
-    if target is not None and header is not None and _can_be_reduced(dataset):
-        shape = target.shape(header.height, header.width)
-        if times := jpeg2000.choose_reduction(header, shape):
-            try:
-                return jpeg2000.decode_reduced(stream, header, times), times
-            except (OSError, ValueError, SyntaxError):
-                pass  # fewer levels in some tile, or damage: the whole decode tells
-    try:
-        stored = dataset.pixel_array
-    except Exception as error:  # decoders raise whatever their C library reports
-        raise InputError(f"{path}: pixel data cannot be decoded ({error})") from error
-    if stored.shape != (int(dataset.Rows), int(dataset.Columns)):
-        raise InputError(f"{path}: pixels have shape {stored.shape}, expected "
-                         f"{(int(dataset.Rows), int(dataset.Columns))}")
-    if header is not None and header.predictive:
-        _refuse_run_over(path, stored, int(dataset.BitsStored))
-    return _for_opencv(stored), 0
-
-
-def _for_opencv(stored: NDArray) -> NDArray:
-    """OpenCV takes every array for native byte order, and resizes no signed 8 bits."""
-    dtype = np.dtype(np.int16) if stored.dtype == np.int8 else stored.dtype.newbyteorder("=")
-    return stored.astype(dtype, copy=False)
-
-
-def _can_be_reduced(dataset: Dataset) -> bool:
-    # Padding must be found before anything is averaged with it.
-    return (dataset.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes
-            and "PixelPaddingValue" not in dataset)
-
-
-def _refuse_run_over(path: str | Path, stored: NDArray, bits: int) -> None:
-    """A decoder that disagrees with the encoder leaves stripes: sums of differences run over.
-
-    Radiographs jump by a quarter of their range beside letters and shutters, at .02 to .11 % of
-    their pixels in the files measured; a run-over stream did at 17 %.
-    """
-    rows = stored[:: max(1, stored.shape[0] // 64)].astype(np.int32)
-    jumps = np.abs(np.diff(rows, axis=1)) > 2**bits / 4
-    if jumps.size and jumps.mean() > 0.05:
-        raise InputError(f"{path}: neighbouring pixels jump by over a quarter of the range at "
-                         f"{jumps.mean():.0%} of the image: its values have run over")
-
-
 def _grays(
-    path: str | Path, dataset: Dataset, stored: NDArray, target: Target | None
+    path: str | Path, dataset: Dataset, stored: Stored, shape: tuple[int, int] | None
 ) -> tuple[NDArray[np.uint8], str]:
     low, high = value_range(dataset)
-    padding = _padding(path, dataset, stored)
-    height, width = int(dataset.Rows), int(dataset.Columns)
-    shape = target.shape(height, width) if target is not None else (height, width)
-    whole = stored
-    if target is not None and padding is None:
-        stored = resize_to(stored, shape)
-    sample = resize_to(whole, Target(_SAMPLE_SIDE, True).shape(height, width))
-    table, window = gray_table(dataset, sample if padding is None else whole[~padding])
-    if stored.dtype.kind == "f":
-        stored = np.rint(stored, out=stored).astype(np.int32)
-    gray = table[np.clip(stored, low, high).astype(np.int32) - low]
+    shape = shape or (int(dataset.Rows), int(dataset.Columns))
+    padding = _padding(path, dataset, stored.values)
+    sample = stored.at(_sample_shape(dataset)) if padding is None else stored.values[~padding]
+    table, window = gray_table(dataset, sample)
+    values = stored.at(shape) if padding is None else stored.values
+    if values.dtype.kind == "f":
+        values = np.rint(values).astype(np.int32)
+    gray = table[np.clip(values, low, high).astype(np.int32) - low]
     if padding is not None:
         gray[padding] = 0
         gray = resize_to(gray, shape)

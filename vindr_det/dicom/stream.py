@@ -28,6 +28,7 @@ class StreamHeader:
         signed: JPEG 2000 only; None where the format cannot say.
         levels: wavelet decompositions of a JPEG 2000 stream, so that ``levels + 1`` resolutions
             are in it; 0 for every other.
+        reversible: whether a JPEG 2000 stream's wavelet is the 5/3 of integers (T.800 annex F).
         tiles: of a JPEG 2000 stream, 1 for every other.
         predictive: values are sums of coded differences, so that a wrong one runs over.
     """
@@ -38,6 +39,7 @@ class StreamHeader:
     precision: int
     signed: bool | None = None
     levels: int = 0
+    reversible: bool = True
     tiles: int = 1
     predictive: bool = False
 
@@ -105,5 +107,5 @@ def _jpeg2000(stream: bytes) -> StreamHeader | None:
     levels = segments[_COD][5] if x0 == y0 == 0 else 0
     return StreamHeader(
         height=y1 - y0, width=x1 - x0, components=components, precision=(depth & 0x7F) + 1,
-        signed=bool(depth & 0x80), levels=levels,
+        signed=bool(depth & 0x80), levels=levels, reversible=segments[_COD][9] == 1,
         tiles=-(-(x1 - tile_x0) // tile_width) * -(-(y1 - tile_y0) // tile_height))

@@ -28,6 +28,7 @@ class Detectron2Predictor:
         self.model.load_state_dict(state, strict=True)
         self.model.eval()
         self.reader = SampleReader.from_config(cfg, is_train=False)
+        self.target = self.reader.target
         self.edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         self.half = half_precision(cfg)
 

@@ -120,6 +120,7 @@ class OnnxPredictor:
             raise InputError(f"{path}: carries no vindr_det config, expected a file of tools/export.py")
         self.cfg = config_from_text(properties["config"], "torchvision", str(path))
         self.reader = SampleReader.from_config(self.cfg, is_train=False)
+        self.target = self.reader.target
         # Has no weights; only its resize is used.
         self.transform = GeneralizedRCNNTransform(0, 0, [0.0], [1.0]).eval()
 

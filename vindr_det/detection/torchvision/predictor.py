@@ -29,6 +29,7 @@ class TorchvisionPredictor:
         self.network.eval().to(self.device)
         self.cfg = cfg
         self.reader = SampleReader.from_config(cfg, is_train=False)
+        self.target = self.reader.target
         self.first_label = first_label(cfg)
         self.half = half_precision(cfg)
 

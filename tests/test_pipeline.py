@@ -1,0 +1,71 @@
+"""Prediction reads an image as preparation did for training."""
+
+import cv2
+import numpy as np
+import pytest
+from pydicom.uid import JPEG2000Lossless
+
+from vindr_det.gating import Word
+from vindr_det.phantom.dicom_file import Header, write_dicom
+from vindr_det.phantom.radiograph import render
+from vindr_det.pipeline import find_images, predict
+from vindr_det.predictions import Predictions
+from vindr_det.prepare import prepare_folder
+from vindr_det.resize import Target
+
+SHAPE = (1300, 1100)
+
+
+class Corner:
+    """Finds the upper left quarter of what it is shown; keeps what it was shown."""
+
+    def __init__(self, target):
+        self.target, self.seen = target, []
+
+    def __call__(self, images, scale=1.0):
+        self.seen += images
+        return [Predictions(np.array([[0.0, 0.0, image.shape[1] / 2, image.shape[0] / 2]]), np.array([0.9]),
+                            np.array([3])) for image in images]
+
+
+class Classifier:
+    def __init__(self, target):
+        self.target, self.seen = target, []
+
+    def __call__(self, image):
+        self.seen.append(image)
+        return Word(0.9, None)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """One JPEG 2000 phantom that is decoded at half its resolution for 512 pixels."""
+    folder = tmp_path_factory.mktemp("film")
+    header = Header(JPEG2000Lossless, 12, False, True, 0.14, "050Y", True)
+    write_dicom(folder / "a.dicom", "a", render(np.random.default_rng(0), *SHAPE, [3]), header)
+    return folder
+
+
+@pytest.mark.parametrize("target", [Target(512, True), Target(512, False)])
+def test_a_dicom_is_shown_to_the_detector_as_it_was_prepared_for_training(film, tmp_path, target):
+    table = prepare_folder(film, tmp_path / "png", target, 1)
+    assert table["reduced"].tolist() == [1]
+    detector = Corner(target)
+    found = predict(find_images(film), [detector], workers=1)
+    assert np.array_equal(detector.seen[0], cv2.imread(str(tmp_path / "png/a.png"), cv2.IMREAD_UNCHANGED))
+    assert np.allclose(found.predictions["a"].findings().boxes, [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]], atol=1e-6)
+    assert found.sizes.loc["a"].tolist() == list(SHAPE)
+
+
+@pytest.mark.parametrize("sizes, classifier, shown", [
+    ([512, 256], None, 512), ([512], Target(256, False), 512), ([256], Target(256, False), 512),
+    ([0], None, 1300), ([512], Target(0, True), 1300),
+])
+def test_several_models_share_one_size(film, sizes, classifier, shown):
+    detectors = [Corner(Target(size, True)) for size in sizes]
+    words = None if classifier is None else Classifier(classifier)
+    found = predict(find_images(film), detectors, classifier=words, workers=1)
+    seen = [one for model in [*detectors, *([words] if words else [])] for one in model.seen]
+    assert {max(image.shape) for image in seen} == {shown} and len(seen) == len(sizes) + bool(words)
+    boxes = found.predictions["a"].findings().boxes
+    assert np.allclose(boxes, [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]], atol=1)
