@@ -115,6 +115,13 @@ def test_ids_survive_elsewhere(tmp_path):
     assert folds_of(path, IDS, 2) == {i: n % 2 for n, i in enumerate(IDS)}
 
 
+@pytest.mark.parametrize("fold", ["", "x", "0.5", "inf"])
+def test_a_fold_that_is_none(tmp_path, fold):
+    path = write(tmp_path / "p.csv", "image_id,fold", [("a", 0), ("b", fold), ("c", 1)])
+    with pytest.raises(InputError, match="p.csv, row 3: fold of image b is .*, expected a whole number"):
+        folds_of(path, ["a", "b"], 2)
+
+
 def test_a_suffix_is_cut_from_a_file_name_only(tmp_path):
     names = ["a.png", "1.2.840.7", "b.JPEG", "x.y"]
     path = write(tmp_path / "l.csv", "image,abnormal", [(name, 1) for name in names])

@@ -215,9 +215,10 @@ def _letters(name: str) -> str:
 
 
 def require_texts(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise an InputError that names the first row on which one of the columns is empty."""
-    for name in columns:
-        refuse_first(path, frame[name].isna(), lambda _: f"{name} is empty, expected a value")  # noqa: B023
+    """Raise an InputError that names the first row on which one of the columns is empty, and the column."""
+    empty = frame[list(columns)].isna()
+    refuse_first(path, empty.any(axis=1), lambda i: f"{empty.columns[empty.iloc[i]][0]} is empty, expected a "
+                 "value")
 
 
 def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
