@@ -55,6 +55,7 @@ def test_faults_name_row_value_and_expectation(tmp_path, rows, message):
     ("a,No finding,14,R8,0,0,1,1", [np.nan] * 4),  # the competition's box of class 14
     ("a,No Finding,14,R8,0,0,0,0", [np.nan] * 4),  # an empty box filled with zeros
     ("a,No finding,14,R8,NA,nan,null,", [np.nan] * 4),
+    ("a, No finding, 14, R8, , , , ", [np.nan] * 4),
 ])
 def test_what_others_write_is_understood(tmp_path, row, corners):
     csv, meta = write(tmp_path, row + "\n")
