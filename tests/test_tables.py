@@ -87,6 +87,12 @@ def test_numbers_stay_numbers_and_what_is_blank_is_known(tmp_path):
     assert frame["x"].isna().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("dtype", [{"fold": str, "image_id": int, "none": int}, str])
+def test_a_type_that_is_asked_for(tmp_path, dtype):
+    (tmp_path / "t.csv").write_text("image_id,fold\nNA,01\n")
+    assert read_csv(tmp_path / "t.csv", ["image_id"], dtype).values.tolist() == [["NA", "01"]]
+
+
 def write(path, header, rows):
     path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
     return path

@@ -152,7 +152,7 @@ def existing_file(path: str | Path) -> Path:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | None = None
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
 ) -> pd.DataFrame:
     """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
 
@@ -163,7 +163,7 @@ def read_csv(
     Args:
         path: the file.
         columns: must be there; those that are text must be filled in on every row.
-        dtype: of columns that are not text.
+        dtype: of the columns that are not text, or of some of them.
 
     Raises:
         InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
@@ -173,8 +173,8 @@ def read_csv(
     names = _column_names(path, given, columns)
     texts = [name for name in given if names[name] in TEXT_COLUMNS]
     numbers = [name for name in given if name not in texts]
-    kinds = {name: kind for name, kind in (dtype or {}).items() if name in numbers}
-    frame = _parsed(path, data, sep=separator, dtype=kinds | dict.fromkeys(texts, str),
+    kinds = dtype if isinstance(dtype, dict) else dict.fromkeys(numbers, dtype) if dtype else {}
+    frame = _parsed(path, data, sep=separator, dtype={**kinds, **dict.fromkeys(texts, str)},
                     keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING)).rename(columns=names)
     require_columns(path, frame, columns)
     if frame.empty:
