@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__, in_sample, scoring
 from vindr_det.errors import InputError
-from vindr_det.files import existing_file, read_csv, read_json, write_json
+from vindr_det.files import existing_file, read_csv, read_json, refuse_first, write_json
 from vindr_det.gating import FORMS, Column, Gate, Word, check_sign
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
@@ -129,9 +130,13 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
     of the classifier, as a detector's validation set is, they are dealt at random too.
 
     Raises:
-        InputError: fewer than two parts.
+        InputError: fewer than two parts, or a fold that is not a whole number.
     """
-    frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    frame = read_csv(path, ["image_id"])
+    if "fold" in frame:
+        numbers = pd.to_numeric(frame["fold"], errors="coerce")
+        refuse_first(path, numbers % 1 != 0, lambda i: f"fold of image {frame['image_id'].iloc[i]} is "
+                     f"{frame['fold'].iloc[i]}, expected a whole number")
     frame = frame[frame["image_id"].isin(ids)]
     if "fold" in frame and frame["fold"].nunique() > 1:
         return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))
