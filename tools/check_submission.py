@@ -4,8 +4,9 @@
     python tools/check_submission.py submission.csv --sample sample_submission.csv --meta test_meta.csv
     python tools/check_submission.py submission.csv --sample S --meta M --fix mended.csv
 
---fix writes the header, the order of the rows, empty strings, repeated rows and boxes, boxes over the image's
-edge and the box of class 14 as they should be, and lists the changes; what nobody can know stays an error.
+--fix writes the header, line ends, empty lines, the order of the rows, empty strings, class ids such as 3.0,
+repeated rows and boxes, boxes over the image's edge and the box of class 14 as they should be, and lists the
+changes; what nobody can know stays an error. Rows are always those of the file that was given.
 Exit 0: the file (with --fix: the new one) can be submitted; there may be notes. Exit 2: it has errors.
 """
 
@@ -31,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.sample:
         ids = read_csv(args.sample, ["image_id"], dtype={"image_id": str})["image_id"].tolist()
     sizes = read_sizes(args.meta) if args.meta else None
-    name = args.fix or args.submission
     if args.fix:
         require_writable(args.fix)
         mended = mend(args.submission, ids, sizes)
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(fault)
     errors = sum(fault.error for fault in parsed.faults)
     if errors:
-        raise InputError(f"{name}: {errors} errors, expected none" + ("; not written" if args.fix else ""))
+        left = f" that cannot be put right; {args.fix} is not written" if args.fix else ", expected none"
+        raise InputError(f"{args.submission}: {errors} errors{left}")
     if args.fix:
         write_text(args.fix, mended.text)
     boxes = sum(len(p.findings()) for p in parsed.predictions.values())

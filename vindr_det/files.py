@@ -15,6 +15,7 @@ import pandas as pd
 from vindr_det.errors import InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+GZIP_MAGIC = b"\x1f\x8b"
 _PARTIAL = ".partial-"
 
 
@@ -68,9 +69,10 @@ def require_writable(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system."""
+    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system; gzipped as ``.gz``."""
+    data = text.encode("utf-8")
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -97,13 +99,22 @@ def read_text(path: str | Path) -> str:
         InputError: the file is missing, or is a damaged archive.
         UnicodeDecodeError: it is not text.
     """
+    return read_bytes(path).decode("utf-8-sig")
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content, unpacked where it is gzipped.
+
+    Raises:
+        InputError: the file is missing, or is a damaged archive.
+    """
     data = existing_file(path).read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file ({error})") from error
-    return data.decode("utf-8-sig")
+    if data[:2] != GZIP_MAGIC:
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged gzip file ({error})") from error
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
