@@ -310,6 +310,19 @@ def test_rescoring_with_the_truth_wins(problem):
     assert "rescore power" in fitted.text()
 
 
+@pytest.mark.parametrize("text, message", [
+    ("[]", "not a gate"), ("{}", "not a gate"), ("3", "not a gate"), ('{"gate": [1]}', "not a gate"),
+    ('{"gate": "append"}', "not a gate"), ('{"gate": {"form": "append", "cut": 1}}', "not a gate"),
+    ('{"gate": {"low": "x"}}', "not a gate"), ('{"gate": {}, "probabilities": [1]}', "not a gate"),
+    ('{"gate": {"low": 2}}', "expected 0 <= low"), ('{"gate": null}', "holds no gate"),
+    ("{", "not valid JSON"), ("[" * 100_000, "not valid JSON"), ("9" * 5000, "not valid JSON"),
+])
+def test_what_is_no_gate_is_one_line(tmp_path, text, message):
+    (tmp_path / "g.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        gate_fit.read(tmp_path / "g.json")
+
+
 def test_bad_gate_files(tmp_path):
     (tmp_path / "g.json").write_text("{}")
     with pytest.raises(InputError, match=r"g.json: not a gate"):

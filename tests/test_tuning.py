@@ -13,6 +13,7 @@ from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv, write_json
 from vindr_det.fusion import Fusion, fuse_all
+from vindr_det.in_sample import as_json
 from vindr_det.search_space import at_ends, default_point, suggest
 from vindr_det.submission import read_submission, write_submission
 from vindr_det.tuning import Search, defaults, read_inputs, read_tuned, tune
@@ -93,6 +94,9 @@ def test_a_second_report_on_the_same_images_is_no_longer_on_unseen_ones(folder, 
     again = tune(search, folder / "t.json", 3, workers=1)
     assert again.uses == 2 and "no longer unseen: this is report 2 on them" in again.text()
     assert json.loads((folder / "t.json").read_text())["held_out"]["uses"] == 2
+    for name, text in (("x", "[]"), ("y", "{"), ("z", json.dumps(as_json(["i000"]) | {"held_out": []}))):
+        (folder / f"{name}.json").write_text(text)  # another tool's
+        (folder / f"{name}.journal").touch()
     other = replace(search, oof=None, seed=5)
     assert tune(other, folder / "other.json", 2, workers=1).uses == 3
     assert tune(search, folder / "apart/t.json", 2, workers=1).uses == 1
@@ -180,9 +184,13 @@ def test_bad_input_is_told(folder, tool):
     (folder / "t.csv").write_text("image_id\n")
     assert "expected --meta too" in one_line(tool("tune.py", *base, "--annotations", folder / "t.csv"))
     assert "--trials 0" in one_line(tool("tune.py", *base, "--annotations", folder / "g.json", "--trials", 0))
-    (folder / "x.json").write_text("[]")
-    with pytest.raises(InputError, match=r"x.json: not a file of tools/tune.py"):
-        read_tuned(folder / "x.json")
+    for text in ("[]", "{}", '{"fusion": "wbf", "search": {"predictions": []}}',
+                 '{"fusion": {"weights": 3}, "search": {"predictions": []}}',
+                 '{"fusion": {"weights": ["x"]}, "search": {"predictions": []}}',
+                 '{"search": 1, "fusion": null}'):
+        (folder / "x.json").write_text(text)
+        with pytest.raises(InputError, match=r"x.json: not a file of tools/tune.py"):
+            read_tuned(folder / "x.json")
     turned = pd.read_csv(folder / "p.csv")
     write_csv(folder / "turned.csv", turned.assign(p_abnormal=1 - turned["p_abnormal"]))
     write_csv(folder / "few.csv", turned.head(60))

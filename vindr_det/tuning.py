@@ -279,8 +279,8 @@ def _earlier_reports(out: Path, holdout: Sequence[str]) -> int:
     for path in {out, *(journal.with_suffix(".json") for journal in out.parent.glob("*.journal"))}:
         try:
             data = read_json(path)
-            if in_sample.shared(data["images"], holdout):
-                uses += data["held_out"].get("uses", 1)
+            if in_sample.shared(in_sample.read_images(path, data), holdout):
+                uses += data["held_out"]["uses"]
         except (InputError, KeyError, TypeError):  # not written yet, or another tool's
             continue
     return uses
