@@ -22,6 +22,7 @@ import pandas as pd
 from vindr_det.errors import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+GZIP_MAGIC = b"\x1f\x8b"
 #: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
 TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
                 "class_name", "Finding Label", "Finding Labels")
@@ -105,9 +106,10 @@ def require_writable(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system."""
+    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system; gzipped as ``.gz``."""
+    data = text.encode("utf-8")
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -123,7 +125,7 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also integers of thousands of digits, and endless nesting
         raise InputError(f"{path}: not valid JSON ({error})") from error
 
 
@@ -134,14 +136,18 @@ def read_text(path: str | Path) -> str:
         InputError: the file is missing, or is a damaged archive.
         UnicodeDecodeError: it is not text.
     """
-    return _unpacked(path).decode("utf-8-sig")
+    return read_bytes(path).decode("utf-8-sig")
 
 
-def _unpacked(path: str | Path) -> bytes:
-    """A file's bytes; archives are known by how they begin, whatever their name."""
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content, unpacked; archives are known by how they begin, whatever their name.
+
+    Raises:
+        InputError: the file is missing, or is a damaged archive.
+    """
     data = existing_file(path).read_bytes()
     try:
-        if data[:2] == b"\x1f\x8b":
+        if data[:2] == GZIP_MAGIC:
             return gzip.decompress(data)
         return _unzipped(path, data) if data[:4] == b"PK\x03\x04" else data
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
@@ -189,7 +195,7 @@ def read_csv(
     Raises:
         InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
     """
-    data = _unpacked(path)
+    data = read_bytes(path)
     separator, given = _header(data)
     names = _column_names(path, given, columns)
     texts = [name for name in given if names[name] in TEXT_COLUMNS]

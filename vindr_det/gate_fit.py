@@ -28,15 +28,15 @@ from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record, truth_of
 
-_LOWS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
-_HIGHS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
-#: form -> what is tried.
+_LOWS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+_HIGHS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
+#: form -> what is tried; each parameter as far as it goes, so that the best is never at an arbitrary end.
 GRID: Mapping[str, Sequence[Gate]] = {
     "none": [Gate("none")],
     "append": [Gate("append")],
-    "hard": [Gate("hard", low, high) for low, high in product((0.0, *_LOWS), _HIGHS) if low <= high],
-    "scale": [Gate("scale", low) for low in (*_LOWS, 0.7, 0.9, 1.0)],
-    "rescore": [Gate("rescore", power=power) for power in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)],
+    "hard": [Gate("hard", low, high) for low, high in product(_LOWS, _HIGHS) if low <= high],
+    "scale": [Gate("scale", low) for low in _LOWS],
+    "rescore": [Gate("rescore", power=power / 10) for power in range(11)],
 }
 
 
