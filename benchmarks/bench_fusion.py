@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fusing submissions against a plain loop over ensemble-boxes, in the same run.
+"""What checked input costs, and what several processes gain: fusion against a plain loop over ensemble-boxes.
 
     python benchmarks/bench_fusion.py
     python benchmarks/bench_fusion.py --inputs A.csv B.csv C.csv D.csv --meta test_meta.csv

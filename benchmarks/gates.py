@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from vindr_det.files import read_json
 from vindr_det.gating import Gate, read_words
+from vindr_det.in_sample import refuse_in_sample
 from vindr_det.scoring import Difference, images_resampled, mean_ap, read_truth
 from vindr_det.submission import read_submission
 
@@ -95,6 +96,7 @@ def held_out(out: Path, test: Path) -> None:
     """Each form, with the parameters that it was given, on images that nothing has seen."""
     fitted = read_json(out / "gate.json")
     words, boxes = read_words(test), read_submission(out / "test.csv")
+    refuse_in_sample(out / "gate.json", list(boxes))
     records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda one: one.image_id)
     bootstrap = images_resampled(records, 1000)
     scored = {form: mean_ap(Gate(**found["gate"]).apply(boxes, words), records, bootstrap)

@@ -55,6 +55,7 @@ def test_faults_name_row_value_and_expectation(tmp_path, rows, message):
     ("a,No finding,14,R8,0,0,1,1", [np.nan] * 4),  # the competition's box of class 14
     ("a,No Finding,14,R8,0,0,0,0", [np.nan] * 4),  # an empty box filled with zeros
     ("a,No finding,14,R8,NA,nan,null,", [np.nan] * 4),
+    ("a, No finding, 14, R8, , , , ", [np.nan] * 4),
 ])
 def test_what_others_write_is_understood(tmp_path, row, corners):
     csv, meta = write(tmp_path, row + "\n")
@@ -118,7 +119,7 @@ def test_sizes_go_by_name_not_by_place(tmp_path, meta):
     ("image_id,dim0,dim1\na,1e300,50\n", "row 2.*size"),
     ("image_id,dim0,dim1\na,-100,50\n", "row 2.*size"),
     ("image_id,dim0,dim1\na,100.5,50\n", "row 2.*size"),
-    ("image_id,dim0,dim1\na,100,wide\n", "row 2.*size .*wide.*, expected two positive whole numbers"),
+    ("image_id,dim0,dim1\na,100,wide\n", "row 2.*size .100, wide., expected two positive whole numbers"),
 ])
 def test_bad_sizes(tmp_path, meta, message):
     _, path = write(tmp_path, GOOD, meta)

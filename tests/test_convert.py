@@ -3,6 +3,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from vindr_det.coco import load_coco
 from vindr_det.convert import Conversion, convert
@@ -28,6 +30,65 @@ def test_every_readers_box_is_kept_beside_the_consensus(tables, tmp_path):
     names = pd.Series([one["readers"][0] for one in coco["annotations"]]).value_counts()
     assert names.to_dict() == drawn["rad_id"].value_counts().to_dict()
     assert ids(tmp_path / "instances_readers.json") == ids(tmp_path / "instances_all.json")
+
+
+@pytest.fixture(scope="module")
+def files(phantoms, tmp_path_factory):
+    """Every kind of COCO file that a conversion writes, by name."""
+    out = tmp_path_factory.mktemp("converted")
+    convert(phantoms / "raw/train.csv", phantoms / "raw/train_meta.csv", out,
+            Conversion(folds=2, frequent=("R8",), label_sets=True))
+    return {path.name: path for path in sorted(out.glob("*.json"))}
+
+
+def test_an_image_keeps_its_id_in_all_files(files):
+    """And an annotation, but for those of single readers, which stand in one file only."""
+    whole = read_json(files["instances_all.json"])
+    names = {image["id"]: image["file_name"] for image in whole["images"]}
+    boxes = {one["id"]: one for one in whole["annotations"]}
+    assert sorted(names) == [*range(1, 25)] and len(files) == 13
+    for name, path in files.items():
+        coco = read_json(path)
+        assert coco["images"] and all(names[image["id"]] == image["file_name"] for image in coco["images"])
+        assert {one["image_id"] for one in coco["annotations"]} <= {image["id"] for image in coco["images"]}
+        assert len({one["id"] for one in coco["annotations"]}) == len(coco["annotations"])
+        if name != "instances_readers.json":
+            assert all(boxes[one["id"]] == one for one in coco["annotations"])
+
+
+def test_pycocotools_takes_every_file(files):
+    for path in files.values():
+        truth = COCO(str(path))
+        found = [one | {"score": 1.0} for one in read_json(path)["annotations"]]
+        run = COCOeval(truth, truth.loadRes(found), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+        assert run.stats[1] == pytest.approx(1), path.name
+
+
+@pytest.mark.detectron2
+def test_detectron2s_own_loader_and_evaluator_take_every_file(files, tmp_path):
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data.datasets import register_coco_instances
+    from detectron2.evaluation import COCOEvaluator
+    from detectron2.structures import Boxes, BoxMode, Instances
+    from torch import ones, tensor
+
+    for name, path in files.items():
+        register_coco_instances(name, {}, str(path), "images")
+        evaluator = COCOEvaluator(name, ("bbox",), False, str(tmp_path), use_fast_impl=False)
+        evaluator.reset()
+        for given in DatasetCatalog.get(name):
+            drawn = given["annotations"]
+            boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in drawn]
+            found = Instances((given["height"], given["width"]), pred_boxes=Boxes(boxes))
+            found.scores = ones(len(drawn))
+            found.pred_classes = tensor([a["category_id"] for a in drawn]).long()
+            evaluator.process([given], [{"instances": found}])
+        assert evaluator.evaluate()["bbox"]["AP50"] == pytest.approx(100), name
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def test_label_sets_hold_what_so_many_readers_drew(tables, tmp_path):
@@ -56,6 +117,34 @@ def test_a_patients_images_share_a_fold(tables, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("row, message", [
+    (",p", "p.csv, row 26: image_id is empty"),
+    ("x,", "p.csv, row 26: patient_id is empty"),
+    ("{first},other", "p.csv, row 26: image_id {first} is repeated"),
+])
+def test_bad_patients(tables, tmp_path, row, message):
+    names = sorted(pd.read_csv(tables[1])["image_id"])
+    rows = [*(f"{name},p" for name in names), row.format(first=names[0])]
+    (tmp_path / "p.csv").write_text("\n".join(["image_id,patient_id", *rows]))
+    with pytest.raises(InputError, match=message.format(first=names[0])):
+        convert(*tables, tmp_path / "out", patients=tmp_path / "p.csv")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rows, message", [
+    (0, "t.csv: has a header and no row below it"),
+    (1, "--folds 5: images to split: 1, expected at least 2"),
+    (3, "--folds 5: expected 2 to 3 .the number of images."),
+])
+def test_too_few_images(tmp_path, rows, message):
+    lines = ["image_id,class_id,rad_id,x_min,y_min,x_max,y_max", *(f"{i},14,R1,,,," for i in "abc"[:rows])]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "m.csv").write_text("image_id,dim0,dim1\na,9,9\nb,9,9\nc,9,9\n")
+    with pytest.raises(InputError, match=message):
+        convert(tmp_path / "t.csv", tmp_path / "m.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_reader_is_refused(tables, tmp_path):
     with pytest.raises(InputError, match="--reader-groups R99: no such reader"):
         convert(*tables, tmp_path / "out", Conversion(frequent=("R99",)))
@@ -79,6 +168,10 @@ def test_real_table_to_consensus_and_folds(data, tmp_path):
     seconds = time.perf_counter() - began
     assert seconds < 15, seconds  # 6 on an idle machine; see benchmarks
     assert said.startswith("15000 images (10606 normal), 22719 boxes, 5 folds")
+    numbered = read_json(tmp_path / "instances_readers.json")["images"]
+    id_of = {image["file_name"]: image["id"] for image in numbered}
+    for path in tmp_path.glob("*.json"):
+        assert all(id_of[image["file_name"]] == image["id"] for image in read_json(path)["images"])
     coco = read_json(tmp_path / "instances_all.json")
     assert len(coco["images"]) == 15000 and len(coco["annotations"]) == 22719
     assert len(read_json(tmp_path / "instances_readers.json")["annotations"]) == 36096

@@ -53,7 +53,8 @@ def test_a_dicom_is_shown_to_the_detector_as_it_was_prepared_for_training(film, 
     detector = Corner(target)
     found = predict(find_images(film), [detector], workers=1)
     assert np.array_equal(detector.seen[0], cv2.imread(str(tmp_path / "png/a.png"), cv2.IMREAD_UNCHANGED))
-    assert np.allclose(found.predictions["a"].findings().boxes, [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]], atol=1e-6)
+    half = [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]]
+    assert np.allclose(found.predictions["a"].findings().boxes, half, atol=1e-6)
     assert found.sizes.loc["a"].tolist() == list(SHAPE)
 
 

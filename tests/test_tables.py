@@ -34,9 +34,11 @@ def zipped(**files):
     TABLE.replace(",", ";").encode(), TABLE.replace(",", "\t").encode(), gzip.compress(TABLE.encode()),
     gzip.compress(TABLE.encode("utf-8-sig")), zipped(a=TABLE), TABLE.replace("a,", "  a ,").encode(),
     TABLE.replace("image_id", "Image ID").encode(), TABLE.replace("image_id", ' "IMAGE_ID" ').encode(),
+    TABLE.replace("image_id,", "image_id, \t").encode(), TABLE.replace(",", ", ").encode(),
     (TABLE + "\n,\r\n , \n").encode(), TABLE.replace("\n", "\r").encode(),
 ], ids=["plain", "windows", "bom", "no end", "semicolons", "tabs", "gzip", "gzip bom", "zip", "spaces",
-        "other name", "quoted name", "empty rows of a spreadsheet", "old mac"])
+        "other name", "quoted name", "tab in a name", "comma and space",
+        "empty rows of a spreadsheet", "old mac"])
 def test_other_programs_tables(tmp_path, data):
     (tmp_path / "t.csv").write_bytes(data)
     frame = read_csv(tmp_path / "t.csv", ["image_id", "fold"])
@@ -53,7 +55,7 @@ NO_TABLES = [
     (b"image_id,fold\na,0\n\nb,1\n", "t.csv, row 3: image_id is empty"),
     (b"image_id,fold,fold\na,0,1\n", "t.csv: column fold is there 2 times, expected once"),
     (b"image_id,Image ID,fold\na,b,1\n", "t.csv: column image_id is there 2 times"),
-    (b"image_id,fold\na,0,7\nb,1,8\n", "t.csv, row 2: has more values than the header's 2 columns"),
+    (b"image_id,fold\na,0,7\nb,1,8\n", "t.csv, row 2: has more values than the header has columns"),
     (b"image_id,fold\na,0\nb,1,8\n", "t.csv: not a readable CSV .*line 3"),
     (b'image_id,fold\n"a,0\n', "t.csv: not a readable CSV"),
     (TABLE.encode("utf-16"), "t.csv: not a readable CSV"),
@@ -85,6 +87,12 @@ def test_numbers_stay_numbers_and_what_is_blank_is_known(tmp_path):
     assert frame["x"].isna().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("dtype", [{"fold": str, "image_id": int, "none": int}, str])
+def test_a_type_that_is_asked_for(tmp_path, dtype):
+    (tmp_path / "t.csv").write_text("image_id,fold\nNA,01\n")
+    assert read_csv(tmp_path / "t.csv", ["image_id"], dtype).values.tolist() == [["NA", "01"]]
+
+
 def write(path, header, rows):
     path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
     return path
@@ -113,6 +121,13 @@ def test_ids_survive_elsewhere(tmp_path):
     path = write(tmp_path / "p.csv", "image_id,p_abnormal,fold", [(i, .5, n % 2) for n, i in enumerate(IDS)])
     assert list(read_probabilities(path)) == IDS
     assert folds_of(path, IDS, 2) == {i: n % 2 for n, i in enumerate(IDS)}
+
+
+@pytest.mark.parametrize("fold", ["", "x", "0.5", "inf"])
+def test_a_fold_that_is_none(tmp_path, fold):
+    path = write(tmp_path / "p.csv", "image_id,fold", [("a", 0), ("b", fold), ("c", 1)])
+    with pytest.raises(InputError, match="p.csv, row 3: fold of image b is .*, expected a whole number"):
+        folds_of(path, ["a", "b"], 2)
 
 
 def test_a_suffix_is_cut_from_a_file_name_only(tmp_path):

@@ -253,6 +253,17 @@ def test_visualize_draws(tool, phantoms, tmp_path):
     assert any((p[..., 1].astype(int) - p[..., 0] > 80).any() for p in pictures)  # green boxes
 
 
+def test_visualize_goes_on_after_an_unreadable_image(tool, phantoms, tmp_path):
+    import shutil
+
+    shutil.copytree(phantoms / "data/test", tmp_path / "images")
+    next((tmp_path / "images").glob("*.png")).write_bytes(b"broken")
+    result = tool("visualize.py", "--images", tmp_path / "images", "--annotations",
+                  phantoms / "raw/test_annotations.csv", "--out", tmp_path / "out", "--count", "6")
+    assert result.returncode == 0 and "5 pictures" in result.stdout and "W no picture: " in result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
 def test_visualize_shows_the_augmentation(tool, phantoms, tmp_path):
     import cv2
 

@@ -1,6 +1,7 @@
 """The search: its space, its resume, and the honest word about what it found."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ from metric_cases import noisy_detector
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv, write_json
-from vindr_det.fusion import Fusion
+from vindr_det.fusion import Fusion, fuse_all
+from vindr_det.in_sample import as_json
+from vindr_det.search_space import at_ends, default_point, suggest
 from vindr_det.submission import read_submission, write_submission
 from vindr_det.tuning import Search, defaults, read_inputs, read_tuned, tune
 
@@ -37,8 +40,83 @@ def test_a_search_finds_that_doubled_boxes_cost(folder):
     assert "improves on the defaults" in found.text() if found.gain.low > 0 else "not told" in found.text()
     saved = json.loads((folder / "t.json").read_text())
     assert saved["held_out"]["tuned"] == found.tuned and len(saved["images"]) == 90
-    assert isinstance(read_tuned(folder / "t.json"), Fusion)
-    assert len(pd.read_csv(folder / "t.trials.csv")) == 24
+    assert isinstance(read_tuned(folder / "t.json", 1), Fusion)
+    with pytest.raises(InputError, match=r"t.json: was searched over 1 files, expected as many and got 2"):
+        read_tuned(folder / "t.json", 2)
+    assert pd.read_csv(folder / "t.trials.csv")["method"].value_counts().to_dict() == {
+        "none": 1, "nms": 12, "wbf": 11}
+
+
+@pytest.fixture
+def search(folder):
+    """Of two detectors, with a classifier."""
+    return Search((str(folder / "a.csv"), str(folder / "b.csv")), str(folder / "g.json"),
+                  oof=str(folder / "p.csv"))
+
+
+def test_no_method_is_starved_and_the_defaults_are_the_first_trial(folder, search):
+    found = tune(search, folder / "t.json", 50, workers=1)
+    trials = pd.read_csv(folder / "t.trials.csv")
+    assert trials["method"].value_counts().to_dict() == {"wbf": 13, "nms": 13, "soft-nms": 12, "nmw": 12}
+    first = trials.iloc[0]
+    assert first["method"] == "wbf" and first["params_iou_thr"] == 0.4 and first["params_gate"] == "append"
+    assert first["value"] == pytest.approx(read_inputs(search).score(defaults(search), 0), abs=1e-12)
+    assert trials["value"].max() >= first["value"]
+    assert trials["params_conf_type"].nunique() == 4 and found.uses == 1
+
+
+@pytest.mark.parametrize("models, oof", [(1, None), (1, "p.csv"), (2, None), (2, "p.csv")])
+def test_the_first_point_is_the_defaults(models, oof):
+    from optuna.trial import FixedTrial
+
+    search = Search(("a.csv", "b.csv")[:models], "g.json", oof=oof)
+    found = suggest(FixedTrial(default_point(search)), search, search.methods[0], True)
+    base = defaults(search)
+    assert found.gate == base.gate
+    if models == 1:
+        assert found.fusion is base.fusion is None
+    else:
+        assert found.fusion == replace(base.fusion, weights=(1.0, 1.0))
+
+
+@pytest.mark.parametrize("models, oof, trials, expected", [
+    (2, None, 1, [1, 0, 0, 0]), (2, None, 6, [2, 2, 1, 1]), (2, None, 200, [50] * 4), (1, None, 1, [1, 0, 0]),
+    (1, None, 24, [1, 12, 11]), (1, "p.csv", 24, [8, 8, 8])])
+def test_every_method_has_its_share(models, oof, trials, expected):
+    search = Search(("a.csv", "b.csv")[:models], "g.json", oof=oof)
+    assert search.shares(trials) == dict(zip(search.methods, expected, strict=True))
+
+
+def test_a_second_report_on_the_same_images_is_no_longer_on_unseen_ones(folder, search):
+    """Also under another name, of other options or another seed; not in a folder of its own."""
+    first = tune(search, folder / "t.json", 2, workers=1)
+    assert first.uses == 1 and "no longer unseen" not in first.text()
+    again = tune(search, folder / "t.json", 3, workers=1)
+    assert again.uses == 2 and "no longer unseen: this is report 2 on them" in again.text()
+    assert json.loads((folder / "t.json").read_text())["held_out"]["uses"] == 2
+    for name, text in (("x", "[]"), ("y", "{"), ("z", json.dumps(as_json(["i000"]) | {"held_out": []}))):
+        (folder / f"{name}.json").write_text(text)  # another tool's
+        (folder / f"{name}.journal").touch()
+    other = replace(search, oof=None, seed=5)
+    assert tune(other, folder / "other.json", 2, workers=1).uses == 3
+    assert tune(search, folder / "apart/t.json", 2, workers=1).uses == 1
+
+
+def test_an_option_at_the_end_of_what_was_searched_is_told():
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    space = {"iou_thr": FloatDistribution(0.1, 0.9), "skip_box_thr": FloatDistribution(1e-5, 0.3, log=True),
+             "weight0": FloatDistribution(0.25, 4, log=True), "max_boxes": IntDistribution(5, 300, log=True),
+             "power": FloatDistribution(0, 1), "conf_type": CategoricalDistribution(("avg", "max"))}
+    middle = {"iou_thr": 0.5, "skip_box_thr": 1e-3, "weight0": 1.0, "max_boxes": 50, "power": 0.5,
+              "conf_type": "max"}
+    cases = {"iou_thr": (0.899, 0.101), "weight0": (3.95, 0.251), "skip_box_thr": (0.29,), "max_boxes": (5,)}
+    for name, values in cases.items():
+        for value in values:
+            (found,) = at_ends(middle | {name: value}, space)
+            assert found.startswith(f"{name} {value:g} is at the end of what was searched")
+    for harmless in (middle, middle | {"power": 1.0}, middle | {"skip_box_thr": 1e-5, "max_boxes": 300}):
+        assert at_ends(harmless, space) == []
 
 
 def test_a_search_goes_on_where_it_stopped(folder, tool):
@@ -74,16 +152,18 @@ def test_the_halves_share_no_image_and_the_search_sees_one(folder, monkeypatch):
     assert asked == {0}
 
 
-def test_what_was_tuned_fuses_and_gates(folder, tool):
-    search = Search((str(folder / "a.csv"), str(folder / "b.csv")), str(folder / "g.json"),
-                    oof=str(folder / "p.csv"))
+def test_what_was_tuned_fuses_and_gates(folder, search, tool):
     assert defaults(search).gate.form == "append"
     tune(search, folder / "t.json", 8, workers=1)
     meta = folder / "meta.csv"
     ids = list(read_submission(folder / "a.csv"))
     write_csv(meta, pd.DataFrame({"image_id": ids, "dim0": 200, "dim1": 200}))
-    run = tool("fuse.py", "--inputs", folder / "a.csv", folder / "b.csv", "--meta", meta, "--tuned",
-               folder / "t.json", "--out", folder / "f.csv")
+    fuse = ["fuse.py", "--inputs", folder / "a.csv", folder / "b.csv", "--meta", meta, "--tuned",
+            folder / "t.json", "--out", folder / "f.csv"]
+    assert "t.json: was fitted on 90 of these 90 images" in one_line(tool(*fuse))
+    assert "--iou-thr 0.3 beside --tuned" in one_line(tool(*fuse, "--iou-thr", 0.3))
+    assert not (folder / "f.csv").exists()
+    run = tool(*fuse, "--allow-in-sample")
     assert run.returncode == 0, run.stderr
     gate = ["apply", "--submission", folder / "f.csv", "--probabilities", folder / "p.csv", "--gate",
             folder / "t.json", "--out", folder / "o.csv"]
@@ -92,7 +172,11 @@ def test_what_was_tuned_fuses_and_gates(folder, tool):
     plain = ["--inputs", folder / "a.csv", folder / "b.csv", "--meta", meta, "--out", folder / "g.csv"]
     assert "90 images" in tool("fuse.py", *plain, "--weights", 2, 1, "--method", "nmw").stdout
     assert "3 weights for 2 models" in one_line(tool("fuse.py", *plain, "--weights", 1, 2, 3))
-    assert "iou_thr 4.0" in one_line(tool("fuse.py", *plain, "--iou-thr", 4))
+    assert tool("fuse.py", *plain, "--conf-type", "max").returncode == 0
+    highest = fuse_all([read_submission(folder / name) for name in ("a.csv", "b.csv")],
+                       dict.fromkeys(ids, (200, 200)), Fusion(conf_type="max"))
+    assert all(found.scores == pytest.approx(highest[i].scores, rel=1e-4)
+               for i, found in read_submission(folder / "g.csv").items())
 
 
 def test_bad_input_is_told(folder, tool):
@@ -100,13 +184,19 @@ def test_bad_input_is_told(folder, tool):
     (folder / "t.csv").write_text("image_id\n")
     assert "expected --meta too" in one_line(tool("tune.py", *base, "--annotations", folder / "t.csv"))
     assert "--trials 0" in one_line(tool("tune.py", *base, "--annotations", folder / "g.json", "--trials", 0))
-    (folder / "x.json").write_text("[]")
-    with pytest.raises(InputError, match=r"x.json: not a file of tools/tune.py"):
-        read_tuned(folder / "x.json")
+    for text in ("[]", "{}", '{"fusion": "wbf", "search": {"predictions": []}}',
+                 '{"fusion": {"weights": 3}, "search": {"predictions": []}}',
+                 '{"fusion": {"weights": ["x"]}, "search": {"predictions": []}}',
+                 '{"search": 1, "fusion": null}'):
+        (folder / "x.json").write_text(text)
+        with pytest.raises(InputError, match=r"x.json: not a file of tools/tune.py"):
+            read_tuned(folder / "x.json")
     turned = pd.read_csv(folder / "p.csv")
     write_csv(folder / "turned.csv", turned.assign(p_abnormal=1 - turned["p_abnormal"]))
     write_csv(folder / "few.csv", turned.head(60))
     with pytest.raises(InputError, match=r"few.csv: no probability for image i060 \(30 in all\)"):
         read_inputs(Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "few.csv")))
+    turned = Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "turned.csv"))
     with pytest.raises(InputError, match="sign is swapped"):
-        read_inputs(Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "turned.csv")))
+        read_inputs(turned)
+    assert read_inputs(replace(turned, allow_inverted=True)).words

@@ -4,8 +4,9 @@
     python tools/check_submission.py submission.csv --sample sample_submission.csv --meta test_meta.csv
     python tools/check_submission.py submission.csv --sample S --meta M --fix mended.csv
 
---fix writes the header, the order of the rows, empty strings, repeated rows and boxes, boxes over the image's
-edge and the box of class 14 as they should be, and lists the changes; what nobody can know stays an error.
+--fix writes the header, line ends, empty lines, the order of the rows, empty strings, class ids such as 3.0,
+repeated rows and boxes, boxes over the image's edge and the box of class 14 as they should be, and lists the
+changes; what nobody can know stays an error. Rows are always those of the file that was given.
 Exit 0: the file (with --fix: the new one) can be submitted; there may be notes. Exit 2: it has errors.
 """
 
@@ -25,13 +26,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.annotations import read_sizes
     from vindr_det.errors import InputError
     from vindr_det.files import read_csv, require_writable, write_text
+    from vindr_det.status import read_failed, status_path
     from vindr_det.submission import mend, parse_submission
+    from vindr_det.submission.tables import pass_on
 
     ids = None
     if args.sample:
         ids = read_csv(args.sample, ["image_id"], dtype={"image_id": str})["image_id"].tolist()
     sizes = read_sizes(args.meta) if args.meta else None
-    name = args.fix or args.submission
     if args.fix:
         require_writable(args.fix)
         mended = mend(args.submission, ids, sizes)
@@ -44,8 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(fault)
     errors = sum(fault.error for fault in parsed.faults)
     if errors:
-        raise InputError(f"{name}: {errors} errors, expected none" + ("; not written" if args.fix else ""))
+        left = f" that cannot be put right; {args.fix} is not written" if args.fix else ", expected none"
+        raise InputError(f"{args.submission}: {errors} errors{left}")
     if args.fix:
+        failed = read_failed(args.submission)
+        if failed or status_path(args.fix).exists():  # a table of an older file would tell of that one
+            pass_on(args.fix, {i: p for i, p in parsed.predictions.items() if i not in failed}, [failed])
         write_text(args.fix, mended.text)
     boxes = sum(len(p.findings()) for p in parsed.predictions.values())
     print(f"ok: {len(parsed.predictions)} images, {boxes} boxes")

@@ -7,12 +7,17 @@
 
 Boxes are in original pixels, whose sizes --meta tells. A file that lacks an image counts as a model that saw
 nothing there; one whose status table (A.status.csv) says that an image was not read does not count there.
-What the files say about class 14 is averaged. --tuned takes all options from tools/tune.py.
+What the files say about class 14 is averaged. --tuned takes all options from tools/tune.py, and refuses
+images that they were searched on.
 """
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from vindr_det import cli
+
+#: What --tuned decides.
+OPTIONS = ("method", "iou_thr", "skip_box_thr", "conf_type", "weights", "max_boxes")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,28 +28,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", default="wbf", choices=["wbf", "nms", "soft-nms", "nmw"])
     parser.add_argument("--iou-thr", type=float, default=0.4)
     parser.add_argument("--skip-box-thr", type=float, default=0.0001)
-    parser.add_argument("--weights", type=float, nargs="+", help="one a file")
+    parser.add_argument("--conf-type", default="avg",
+                        choices=["avg", "max", "box_and_model_avg", "absent_model_aware_avg"],
+                        help="how wbf makes one score of several")
+    parser.add_argument("--weights", type=float, nargs="+", help="one per file")
     parser.add_argument("--max-boxes", type=int, help="keep the best so many of an image")
     parser.add_argument("--tuned", metavar="JSON", help="of tune.py, instead of these options")
-    parser.add_argument("--workers", type=int, help="processes; default one a core")
+    parser.add_argument("--allow-in-sample", action="store_true",
+                        help="also images that --tuned was searched on")
+    parser.add_argument("--workers", type=int, help="processes; default one per core")
     args = parser.parse_args(argv)
 
     from vindr_det import submission
     from vindr_det.annotations import read_sizes, shapes_of
     from vindr_det.files import require_writable
     from vindr_det.fusion import Fusion, fuse_all
+    from vindr_det.in_sample import refuse_in_sample
     from vindr_det.status import read_failed, status_path
     from vindr_det.submission.tables import pass_on
     from vindr_det.tuning import read_tuned
 
     require_writable(args.out)
+    _refuse_contradiction(parser, args)
     table = read_sizes(args.meta)
     sizes = shapes_of(table)
     files = [submission.read_submission(path, table) for path in args.inputs]
-    how = read_tuned(args.tuned) if args.tuned else Fusion(
+    how = read_tuned(args.tuned, len(files)) if args.tuned else Fusion(
         args.method, args.iou_thr, args.skip_box_thr, tuple(args.weights) if args.weights else None,
-        max_boxes=args.max_boxes)
+        args.conf_type, args.max_boxes)
     known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
+    if args.tuned and not args.allow_in_sample:
+        refuse_in_sample(args.tuned, list(known))
     failed = [read_failed(path) for path in args.inputs]
     fused = fuse_all(files, known, how, args.workers, failed)
     unread = pass_on(args.out, fused, failed)
@@ -52,6 +66,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     boxes = sum(len(one.findings()) for one in fused.values())
     print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files, {len(unread)} images "
           f"that were not read; {status_path(args.out)}")
+
+
+def _refuse_contradiction(parser: ArgumentParser, args: Namespace) -> None:
+    from vindr_det.errors import InputError
+
+    given = [name for name in OPTIONS if getattr(args, name) != parser.get_default(name)]
+    if args.tuned and given:
+        option = given[0].replace("_", "-")
+        raise InputError(f"--{option} {getattr(args, given[0])} beside --tuned {args.tuned}, expected "
+                         "one of the two")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@
     python tools/tune.py --predictions A.csv B.csv --annotations G --oof oof_predictions.csv --out tuned.json
     python tools/fuse.py --inputs A_test.csv B_test.csv --meta test_meta.csv --tuned tuned.json --out F.csv
 
-Half of the images is searched on; the result is held against the defaults on the other half, and the tool
-says whether it improves on them. Never give it test images. The trials stand in tuned.trials.csv; a search
-that is run again goes on with those in tuned.journal. With --oof the gate is searched too, and gate.py apply
-takes tuned.json. Needs pip install 'vindr_det[tune]'.
+Half of the images is searched on, with the defaults as the first trial and as many trials for each method of
+fusion; the result is held against the defaults on the other half, and the tool says whether it improves on
+them. Each report on the same images is counted in tuned.json: after the first they are no longer unseen.
+Never give it test images. The trials stand in tuned.trials.csv; a search that is run again resumes with those
+in tuned.journal. With --oof the gate is searched too, and gate.py apply takes tuned.json; inverted labels are
+refused. Needs pip install 'vindr_det[tune]'.
 """
 
 from collections.abc import Sequence
@@ -19,13 +21,15 @@ from vindr_det import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--predictions", nargs="+", required=True, help="submissions, one a model")
+    parser.add_argument("--predictions", nargs="+", required=True, help="submissions, one per model")
     parser.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
     parser.add_argument("--meta", help="image_id,dim0,dim1, where the annotations are a .csv")
     parser.add_argument("--oof", help="a classifier's probabilities out of fold")
+    parser.add_argument("--allow-inverted", action="store_true",
+                        help="also probabilities that contradict the annotations")
     parser.add_argument("--out", required=True, help="JSON to write")
     parser.add_argument("--trials", type=int, default=200, help="in all, with those of earlier runs")
-    parser.add_argument("--workers", type=int, help="processes; default one a core")
+    parser.add_argument("--workers", type=int, help="processes; default one per core")
     parser.add_argument("--seed", type=int, default=0, help="of the halves and the trials")
     args = parser.parse_args(argv)
 
@@ -38,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--trials {args.trials}: expected 1 or more")
     if args.annotations.endswith((".csv", ".csv.gz")) and not args.meta:
         raise InputError(f"{args.annotations}: a .csv does not tell sizes; expected --meta too")
-    search = Search(tuple(args.predictions), args.annotations, args.meta, args.oof, args.seed)
+    search = Search(tuple(args.predictions), args.annotations, args.meta, args.oof, args.seed,
+                    args.allow_inverted)
     print(tune(search, Path(args.out), args.trials, args.workers).text())
 
 

@@ -52,7 +52,7 @@ def read_sizes(path: str | Path) -> pd.DataFrame:
     numbers = sizes.apply(pd.to_numeric, errors="coerce")
     bad = ~(numbers.ge(1) & numbers.le(_LARGEST_SIDE) & (numbers % 1 == 0)).all(axis=1).to_numpy()
     refuse_first(path, bad, lambda i: f"image {sizes.index[i]} has size "
-                 f"{sizes.iloc[i].tolist()}, expected two positive whole numbers")
+                 f"[{', '.join(map(str, sizes.iloc[i]))}], expected two positive whole numbers")
     return numbers.astype(int)
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 from vindr_det.errors import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+GZIP_MAGIC = b"\x1f\x8b"
 #: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
 TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
                 "class_name", "Finding Label", "Finding Labels")
@@ -105,9 +106,10 @@ def require_writable(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system."""
+    """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system; gzipped as ``.gz``."""
+    data = text.encode("utf-8")
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -123,7 +125,7 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also integers of thousands of digits, and endless nesting
         raise InputError(f"{path}: not valid JSON ({error})") from error
 
 
@@ -134,14 +136,18 @@ def read_text(path: str | Path) -> str:
         InputError: the file is missing, or is a damaged archive.
         UnicodeDecodeError: it is not text.
     """
-    return _unpacked(path).decode("utf-8-sig")
+    return read_bytes(path).decode("utf-8-sig")
 
 
-def _unpacked(path: str | Path) -> bytes:
-    """A file's bytes; archives are known by how they begin, whatever their name."""
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content, unpacked; archives are known by how they begin, whatever their name.
+
+    Raises:
+        InputError: the file is missing, or is a damaged archive.
+    """
     data = existing_file(path).read_bytes()
     try:
-        if data[:2] == b"\x1f\x8b":
+        if data[:2] == GZIP_MAGIC:
             return gzip.decompress(data)
         return _unzipped(path, data) if data[:4] == b"PK\x03\x04" else data
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
@@ -173,7 +179,7 @@ def existing_file(path: str | Path) -> Path:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | None = None
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
 ) -> pd.DataFrame:
     """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
 
@@ -184,39 +190,47 @@ def read_csv(
     Args:
         path: the file.
         columns: must be there; those that are text must be filled in on every row.
-        dtype: of columns that are not text.
+        dtype: of the columns that are not text, or of some of them.
 
     Raises:
         InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
     """
-    data = _unpacked(path)
-    header = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
-    separator = max(",;\t", key=header.count)
-    given = next(csv.reader([header], delimiter=separator), [])
+    data = read_bytes(path)
+    separator, given = _header(data)
     names = _column_names(path, given, columns)
     texts = [name for name in given if names[name] in TEXT_COLUMNS]
     numbers = [name for name in given if name not in texts]
+    kinds = dtype if isinstance(dtype, dict) else dict.fromkeys(numbers, dtype) if dtype else {}
+    frame = _parsed(path, data, sep=separator, dtype={**kinds, **dict.fromkeys(texts, str)},
+                    keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING)).rename(columns=names)
+    require_columns(path, frame, columns)
+    if frame.empty:
+        raise InputError(f"{path}: has a header and no row below it")
+    for name in (names[name] for name in texts):
+        text = frame[name].str.strip()
+        frame[name] = text.mask(text == "")
+    require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
+    return frame
+
+
+def _header(data: bytes) -> tuple[str, list[str]]:
+    """What separates the values, and the columns' names."""
+    line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
+    separator = max(",;\t", key=line.count)
+    return separator, next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+
+
+def _parsed(path: str | Path, data: bytes, **options: Any) -> pd.DataFrame:
     try:
         # A line without values keeps its place, so that rows are counted as an editor does.
-        frame = pd.read_csv(
-            io.BytesIO(data.rstrip(_NO_VALUES)), sep=separator, encoding="utf-8-sig", low_memory=False,
-            skip_blank_lines=False, keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING),
-            dtype={name: kind for name, kind in (dtype or {}).items() if name in numbers}
-            | dict.fromkeys(texts, str))
+        frame = pd.read_csv(io.BytesIO(data.rstrip(_NO_VALUES)), encoding="utf-8-sig", low_memory=False,
+                            skip_blank_lines=False, skipinitialspace=True, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable CSV ({str(error).strip()})") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{path}, row 2: has more values than the header's {len(given)} columns")
-    frame = frame.rename(columns=names)
-    require_columns(path, frame, columns)
-    if frame.empty:
-        raise InputError(f"{path}: has a header and no row below it")
-    for name in texts:
-        text = frame[names[name]].str.strip()
-        frame[names[name]] = text.mask(text == "")
-    require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
+        raise InputError(f"{path}, row 2: has more values than the header has columns")
     return frame
 
 
@@ -253,9 +267,10 @@ def _letters(name: str) -> str:
 
 
 def require_texts(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise an InputError that names the first row on which one of the columns is empty."""
-    for name in columns:
-        refuse_first(path, frame[name].isna(), lambda _: f"{name} is empty, expected a value")  # noqa: B023
+    """Raise an InputError that names the first row on which one of the columns is empty, and the column."""
+    empty = frame[list(columns)].isna()
+    refuse_first(path, empty.any(axis=1), lambda i: f"{empty.columns[empty.iloc[i]][0]} is empty, expected a "
+                 "value")
 
 
 def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:

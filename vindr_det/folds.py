@@ -41,11 +41,10 @@ def assign_folds(
     """
     _, group_of = np.unique(np.arange(len(labels)) if groups is None else np.asarray(groups),
                             return_inverse=True)
-    sizes = np.bincount(group_of, minlength=1)
+    sizes = np.bincount(group_of)
     what = "images" if groups is None else "patients"
-    if len(labels) < 2 or len(sizes) < 2:
-        raise InputError(f"--folds {count}: there are {min(len(labels), len(sizes))} {what} to deal out, "
-                         "expected at least 2")
+    if len(sizes) < 2:
+        raise InputError(f"--folds {count}: {what} to split: {len(sizes)}, expected at least 2")
     if not 2 <= count <= len(sizes):
         raise InputError(f"--folds {count}: expected 2 to {len(sizes)} (the number of {what})")
     counts = np.zeros((len(sizes), labels.shape[1] + 1), np.int64)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__, in_sample, scoring
 from vindr_det.errors import InputError
-from vindr_det.files import existing_file, read_csv, read_json, write_json
+from vindr_det.files import existing_file, read_csv, read_json, refuse_first, write_json
 from vindr_det.gating import FORMS, Column, Gate, Word, check_sign
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
@@ -27,15 +28,15 @@ from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record, truth_of
 
-_LOWS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
-_HIGHS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
-#: form -> what is tried.
+_LOWS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+_HIGHS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
+#: form -> what is tried; each parameter as far as it goes, so that the best is never at an arbitrary end.
 GRID: Mapping[str, Sequence[Gate]] = {
     "none": [Gate("none")],
     "append": [Gate("append")],
-    "hard": [Gate("hard", low, high) for low, high in product((0.0, *_LOWS), _HIGHS) if low <= high],
-    "scale": [Gate("scale", low) for low in (*_LOWS, 0.7, 0.9, 1.0)],
-    "rescore": [Gate("rescore", power=power) for power in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)],
+    "hard": [Gate("hard", low, high) for low, high in product(_LOWS, _HIGHS) if low <= high],
+    "scale": [Gate("scale", low) for low in _LOWS],
+    "rescore": [Gate("rescore", power=power / 10) for power in range(11)],
 }
 
 
@@ -129,9 +130,13 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
     of the classifier, as a detector's validation set is, they are dealt at random too.
 
     Raises:
-        InputError: fewer than two parts.
+        InputError: fewer than two parts, or a fold that is not a whole number.
     """
-    frame = read_csv(path, ["image_id"], dtype={"image_id": str})
+    frame = read_csv(path, ["image_id"])
+    if "fold" in frame:
+        numbers = pd.to_numeric(frame["fold"], errors="coerce")
+        refuse_first(path, numbers % 1 != 0, lambda i: f"fold of image {frame['image_id'].iloc[i]} is "
+                     f"{frame['fold'].iloc[i]}, expected a whole number")
     frame = frame[frame["image_id"].isin(ids)]
     if "fold" in frame and frame["fold"].nunique() > 1:
         return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))

@@ -106,7 +106,7 @@ def read_boxes(path: str | Path) -> list[Record]:
     refuse_first(path, ~names.isin(NIH_LABELS), lambda i: f"label {names.iloc[i]!r}, expected one of "
             f"{', '.join(NIH_LABELS)}")
     corners = frame[["x", "y", "w", "h"]].apply(pd.to_numeric, errors="coerce")
-    boxes = box_ops.xywh_to_xyxy(corners.to_numpy(float))
+    boxes = box_ops.xywh_to_xyxy(corners.where(np.isfinite(corners)).to_numpy(float))
     # The boxes of the set were scaled by hand and reach over by up to a pixel.
     bad = ~((boxes >= -1) & (boxes <= IMAGE_SIDE + 1)).all(axis=1) | ~(box_ops.area(boxes) > 0)
     refuse_first(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "

@@ -108,6 +108,9 @@ def predict_folder(
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder: :func:`find_images` and :func:`predict`.
 
+    Images are read in processes of their own, so that a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
+
     Raises:
         InputError: as there.
     """

@@ -1,12 +1,12 @@
 """Search of post-processing on validation predictions: fusion's options, boxes an image, the gate.
 
-The images are dealt into two halves. Trials (Optuna's TPE; Bergstra et al., 2011) see the first alone; what
+The images are split into two halves. Trials (Optuna's TPE; Bergstra et al., 2011) see the first alone; what
 they found is then held against the defaults on the second, with a paired interval, so that the gain that is
-told is of images that nothing was chosen on. Trials are kept in a journal beside the result; a search that
-was interrupted, or is asked for more trials, goes on with it.
+told is of images that nothing was chosen on. Each further report on the same images is counted, since whoever
+reads them chooses. Trials are kept in a journal beside the result; a search that was interrupted, or is asked
+for more trials, resumes with it.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,59 +14,26 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from vindr_det import __version__, gating, scoring
+from vindr_det import __version__, gating, in_sample, scoring
 from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.errors import InputError
-from vindr_det.files import existing_file, read_json, write_csv, write_json
+from vindr_det.files import read_json, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix
-from vindr_det.fusion import METHODS, Fusion, fuse_all
+from vindr_det.fusion import Fusion, fuse_all
 from vindr_det.gating import Gate, Word
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
 from vindr_det.parallel import process_pool
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record, truth_of
+from vindr_det.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 
 _TRIALS_A_JOB = 4
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched over.
-
-    Attributes:
-        predictions: submissions on the validation images, one a model.
-        annotations: of these images.
-        meta: sizes of the originals, where the annotations are a table.
-        oof: a classifier's probabilities out of fold; None leaves class 14 as the files have it, or as
-            1 - the highest score where they do not tell it.
-        seed: of the halves and of the trials.
-    """
-
-    predictions: tuple[str, ...]
-    annotations: str
-    meta: str | None = None
-    oof: str | None = None
-    seed: int = 0
-
-    def fingerprint(self) -> str:
-        """Tells searches over other files, or other contents, apart; reads them all."""
-        digest = hashlib.sha256(str(self.seed).encode())
-        for path in (*self.predictions, self.annotations, self.meta, self.oof):
-            digest.update(existing_file(path).read_bytes() if path else b"-")
-        return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Post-processing as a whole; ``fusion`` None leaves a single file's boxes as they are."""
-
-    fusion: Fusion | None = None
-    gate: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +76,10 @@ class Inputs:
 
 
 def read_inputs(search: Search) -> Inputs:
-    """Read the files and deal the images.
+    """Read the files and split the images.
 
     Raises:
-        InputError: a faulty file, a swapped sign, or too few images.
+        InputError: a faulty file, inverted labels, or too few images.
     """
     from vindr_det.submission import read_submission
 
@@ -126,7 +93,8 @@ def read_inputs(search: Search) -> Inputs:
     if search.oof:
         words = gating.read_words(search.oof)
         gating.check_sign({i: word.p_abnormal for i, word in words.items()},
-                          {one.image_id: not one.normal for one in records}, search.oof)
+                          {one.image_id: not one.normal for one in records}, search.oof,
+                          search.allow_inverted)
         missing = [one.image_id for one in records if one.image_id not in words]
         if missing:
             raise InputError(f"{search.oof}: no probability for image {missing[0]} ({len(missing)} in all)")
@@ -144,34 +112,6 @@ def _inputs_once(search: Search, name: str) -> Inputs:
     return read_inputs(search)
 
 
-def defaults(search: Search) -> Settings:
-    """What is done without a search: a single file as it is, several by WBF; the soft gate."""
-    return Settings(Fusion() if len(search.predictions) > 1 else None, Gate("append") if search.oof else None)
-
-
-def suggest(trial: Any, search: Search, tells_findings: bool) -> Settings:
-    """One point of the space, from Optuna's trial."""
-    several = len(search.predictions) > 1
-    method = trial.suggest_categorical("method", METHODS if several else ("nms", "wbf"))
-    weights = tuple(trial.suggest_float(f"weight{at}", 0.25, 4, log=True)
-                    for at in range(len(search.predictions))) if several else None
-    fusion = Fusion(method, trial.suggest_float("iou_thr", 0.15, 0.75),
-                    trial.suggest_float("skip_box_thr", 1e-4, 0.2, log=True), weights,
-                    max_boxes=trial.suggest_int("max_boxes", 10, 200, log=True))
-    return Settings(fusion, _suggest_gate(trial, tells_findings) if search.oof else None)
-
-
-def _suggest_gate(trial: Any, tells_findings: bool) -> Gate:
-    forms = [form for form in gating.FORMS if form != "rescore" or tells_findings]
-    form = trial.suggest_categorical("gate", forms)
-    if form == "hard":
-        low = trial.suggest_float("low", 0, 0.5)
-        return Gate(form, low, trial.suggest_float("high", 0.5, 1))
-    if form == "scale":
-        return Gate(form, trial.suggest_float("low", 0, 0.5))
-    return Gate(form, power=trial.suggest_float("power", 0, 0.9)) if form == "rescore" else Gate(form)
-
-
 @dataclass(frozen=True)
 class Tuned:
     """What a search found.
@@ -181,8 +121,10 @@ class Tuned:
         default: mAP40 of the defaults on the second half.
         tuned: mAP40 of the settings on the second half.
         gain: their difference with its paired interval.
-        trials: a row a trial.
+        trials: a row per trial.
         images: of both halves.
+        uses: how often searches of this folder have reported on images of the second half, with this time.
+        ends: options that may be better beyond what was searched, in words.
     """
 
     settings: Settings
@@ -191,15 +133,21 @@ class Tuned:
     gain: Measured
     trials: pd.DataFrame = field(repr=False)
     images: Sequence[str] = field(repr=False, default=())
+    uses: int = 1
+    ends: Sequence[str] = ()
 
     def text(self) -> str:
         """Honest words: whether the gain is more than chance."""
         verdict = ("improves on the defaults" if self.gain.low > 0 else
                    "is worse than the defaults" if self.gain.high < 0 else
                    "is not told apart from the defaults")
-        return (f"{len(self.trials)} trials; on the half that they have not seen: defaults "
-                f"{self.default:.4f}, tuned {self.tuned:.4f}, gain {self.gain.value:+.4f} "
-                f"[{self.gain.low:+.4f}, {self.gain.high:+.4f}]: {verdict}\n{_parameters(self.settings)}")
+        seen = (f"note: these images are no longer unseen: this is report {self.uses} on them, and a gain on "
+                "images that were chosen by flatters" if self.uses > 1 else "")
+        found = (f"{len(self.trials)} trials; on the half that they have not seen: defaults "
+                 f"{self.default:.4f}, tuned {self.tuned:.4f}, gain {self.gain.value:+.4f} "
+                 f"[{self.gain.low:+.4f}, {self.gain.high:+.4f}]: {verdict}")
+        lines = [found, seen, *(f"note: {end}" for end in self.ends), _parameters(self.settings)]
+        return "\n".join(line for line in lines if line)
 
 
 def tune(search: Search, out: Path, trials: int, workers: int | None = None, resamples: int = 1000) -> Tuned:
@@ -219,10 +167,10 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, res
     inputs = _inputs_once(search, name)
     journal = out.with_suffix(".journal")
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = len(_finished(_study(name, journal)))
-    missing = trials - done
-    jobs = [(done + start, min(_TRIALS_A_JOB, missing - start)) for start in range(0, missing, _TRIALS_A_JOB)]
-    with tqdm(total=trials, initial=trials - max(missing, 0), desc="tune", unit="trial", disable=None) as bar:
+    _default_first(search, name, journal)
+    jobs = _missing(search, name, journal, trials)
+    missing = sum(count for *_, count in jobs)
+    with tqdm(total=trials, initial=trials - missing, desc="tune", unit="trial", disable=None) as bar:
         if workers == 1 or len(jobs) < 2:
             for job in jobs:
                 bar.update(_run(search, name, journal, job))
@@ -230,13 +178,38 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, res
             with process_pool(workers, len(jobs)) as pool:
                 for count in pool.map(partial(_run, search, name, journal), jobs):
                     bar.update(count)
-    tuned = _held_against_defaults(search, inputs, _study(name, journal), resamples)
+    finished = {method: _finished(_study(name, method, journal)) for method in search.methods}
+    holdout = [one.image_id for one in inputs.halves[1]]
+    tuned = _held_against_defaults(search, inputs, finished, resamples, 1 + _earlier_reports(out, holdout))
     write_csv(out.with_suffix(".trials.csv"), tuned.trials)
     save(out, search, tuned)
     return tuned
 
 
-def _study(name: str, journal: Path) -> Any:
+#: A method, the number of the first trial, and how many.
+_Job = tuple[str, int, int]
+
+
+def _missing(search: Search, name: str, journal: Path, trials: int) -> list[_Job]:
+    """What is to be done yet, a few trials at a time, the methods in turns."""
+    jobs: list[_Job] = []
+    for method, share in search.shares(trials).items():
+        done = len(_finished(_study(name, method, journal)))
+        jobs += [(method, first, min(_TRIALS_A_JOB, share - first))
+                 for first in range(done, share, _TRIALS_A_JOB)]
+    return sorted(jobs, key=lambda job: job[1])
+
+
+def _default_first(search: Search, name: str, journal: Path) -> None:
+    """Trial 0 is the defaults, so that no search ends below them on its own half."""
+    method, point = search.methods[0], default_point(search)
+    study = _study(name, method, journal)
+    if not any(trial.params == point for trial in _finished(study)):
+        study.enqueue_trial(point)
+        _run(search, name, journal, (method, 0, 1))
+
+
+def _study(name: str, method: str, journal: Path) -> Any:
     try:
         import optuna
         from optuna.storages import JournalStorage
@@ -245,7 +218,7 @@ def _study(name: str, journal: Path) -> Any:
         raise InputError("the package optuna is not installed; pip install 'vindr_det[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(study_name=name, storage=storage, direction="maximize",
+    return optuna.create_study(study_name=f"{name}-{method}", storage=storage, direction="maximize",
                                load_if_exists=True)
 
 
@@ -253,36 +226,64 @@ def _finished(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
-def _run(search: Search, name: str, journal: Path, job: tuple[int, int]) -> int:
-    """Some trials (number of the first, count), in this process; the journal is shared with all others."""
+def _run(search: Search, name: str, journal: Path, job: _Job) -> int:
+    """Some trials in this process; the journal is shared with all others."""
     import optuna
 
-    inputs, study = _inputs_once(search, name), _study(name, journal)
-    first, count = job
+    method, first, count = job
+    inputs, study = _inputs_once(search, name), _study(name, method, journal)
     # With the same seed each process, and each resume, would try the same points.
-    study.sampler = optuna.samplers.TPESampler(seed=search.seed * 10_000 + first, constant_liar=True)
+    seed = np.random.SeedSequence([search.seed, search.methods.index(method), first]).generate_state(1)[0]
+    study.sampler = optuna.samplers.TPESampler(seed=int(seed), constant_liar=True)
 
     def objective(trial: Any) -> float:
-        score = inputs.score(suggest(trial, search, inputs.tells_findings), 0)
+        score = inputs.score(suggest(trial, search, method, inputs.tells_findings), 0)
         return 0.0 if math.isnan(score) else score
 
     study.optimize(objective, n_trials=count)
     return count
 
 
-def _held_against_defaults(search: Search, inputs: Inputs, study: Any, resamples: int) -> Tuned:
+def _held_against_defaults(
+    search: Search, inputs: Inputs, finished: Mapping[str, list[Any]], resamples: int, uses: int
+) -> Tuned:
     from optuna.trial import FixedTrial
 
     base = defaults(search)
-    settings = base
-    if _finished(study) and study.best_value > inputs.score(base, 0):
-        settings = suggest(FixedTrial(study.best_params), search, inputs.tells_findings)
+    settings, ends = base, []
+    method, best = max(((method, trial) for method, trials in finished.items() for trial in trials),
+                       key=lambda item: item[1].value)
+    if best.value > inputs.score(base, 0):
+        settings = suggest(FixedTrial(best.params), search, method, inputs.tells_findings)
+        ends = at_ends(best.params, best.distributions)
     bootstrap = scoring.images_resampled(inputs.halves[1], resamples, search.seed)
     found = scoring.Difference.of(*(scoring.mean_ap(inputs.processed(one, 1), inputs.halves[1], bootstrap)
                                     for one in (settings, base)))
     images = sorted(one.image_id for half in inputs.halves for one in half)
-    return Tuned(settings, found.b, found.a, found.gain,
-                 study.trials_dataframe(attrs=("number", "value", "params", "duration", "state")), images)
+    return Tuned(settings, found.b, found.a, found.gain, _trial_table(finished), images, uses, ends)
+
+
+def _trial_table(finished: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """A row per trial of any method, in the order in which they began."""
+    began = sorted(((trial.datetime_start, method, trial) for method, trials in finished.items()
+                    for trial in trials), key=lambda item: item[:2])
+    return pd.DataFrame([
+        {"number": number, "value": trial.value, "duration": trial.duration, "method": method,
+         **{f"params_{name}": value for name, value in sorted(trial.params.items())}}
+        for number, (_, method, trial) in enumerate(began)])
+
+
+def _earlier_reports(out: Path, holdout: Sequence[str]) -> int:
+    """How often searches that wrote to this folder have reported on any of these images, of any seed."""
+    uses = 0
+    for path in {out, *(journal.with_suffix(".json") for journal in out.parent.glob("*.journal"))}:
+        try:
+            data = read_json(path)
+            if in_sample.shared(in_sample.read_images(path, data), holdout):
+                uses += data["held_out"]["uses"]
+        except (InputError, KeyError, TypeError):  # not written yet, or another tool's
+            continue
+    return uses
 
 
 def save(path: Path, search: Search, tuned: Tuned) -> None:
@@ -291,27 +292,36 @@ def save(path: Path, search: Search, tuned: Tuned) -> None:
     write_json(path, {
         "fusion": asdict(fusion) if fusion else None, "gate": asdict(gate) if gate else None,
         "held_out": {"default": tuned.default, "tuned": tuned.tuned, "gain": tuned.gain.value,
-                     "ci95": [tuned.gain.low, tuned.gain.high]},
-        "trials": len(tuned.trials), "search": asdict(search), "images": list(tuned.images),
-        "version": __version__,
+                     "ci95": [tuned.gain.low, tuned.gain.high], "uses": tuned.uses},
+        "trials": len(tuned.trials), "search": asdict(search), **in_sample.as_json(tuned.images),
+        "probabilities": gating.column_in(search.oof)._asdict() if search.oof else None,
+        "at_ends": list(tuned.ends), "version": __version__,
     })
 
 
-def read_tuned(path: str | Path) -> Fusion:
+def read_tuned(path: str | Path, files: int | None = None) -> Fusion:
     """The fusion of a file that :func:`save` wrote.
 
+    Args:
+        path: the file.
+        files: how many are to be fused; None does not check it.
+
     Raises:
-        InputError: not one of ours, or the search found nothing better than to leave a file as it is.
+        InputError: not one of ours, the search found nothing better than to leave a file as it is, or it was
+            over another number of files.
     """
     data = read_json(path)
     try:
-        options = data["fusion"]
+        options, searched = data["fusion"], len(data["search"]["predictions"])
         if options is None:
             raise InputError(f"{path}: the search kept a single file's boxes as they are; nothing to fuse")
         weights = options["weights"]
-        return Fusion(**options | {"weights": tuple(weights) if weights else None})
+        fusion = Fusion(**options | {"weights": tuple(weights) if weights else None})
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a file of tools/tune.py") from error
+    if files not in (None, searched):
+        raise InputError(f"{path}: was searched over {searched} files, expected as many and got {files}")
+    return fusion
 
 
 def _parameters(settings: Settings) -> str:

@@ -4,9 +4,10 @@ One row an image: ``image_id,PredictionString``, the string groups of six,
 ``class_id score x_min y_min x_max y_max`` in original pixels; ``14 1 0 0 1 1`` says "no finding".
 """
 
-from vindr_det.submission.check import Fault, ParsedSubmission, parse_submission
+from vindr_det.submission.check import ParsedSubmission, parse_submission
 from vindr_det.submission.mend import Mended, mend
 from vindr_det.submission.read import read_submission
+from vindr_det.submission.table import Fault
 from vindr_det.submission.write import format_predictions, write_submission
 
 __all__ = ["Fault", "Mended", "ParsedSubmission", "format_predictions", "mend", "parse_submission",

@@ -1,8 +1,7 @@
 """Every fault of a submission, with its row."""
 
-import csv
-import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,34 +11,18 @@ import pandas as pd
 
 from vindr_det.annotations import Shapes, shapes_of
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.errors import InputError
-from vindr_det.files import read_text
 from vindr_det.predictions import Predictions
+from vindr_det.submission.table import Fault, Rows, read_table
 
 HEADER = ("image_id", "PredictionString")
 NO_FINDING_STRING = "14 1 0 0 1 1"
+#: As they are written: ``3.0`` and ``-0`` are no class ids to every parser.
+CLASS_IDS = tuple(map(str, range(len(CLASS_NAMES))))
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity|[\d.]+e\+?\d+)", re.ASCII | re.IGNORECASE)
 #: With at least so many images with boxes, boxes that never reach the images' far half are
 #: taken for boxes of a smaller copy of the images.
 _ENOUGH_IMAGES = 20
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong with a submission.
-
-    Attributes:
-        row: line of the file, the header being 1; 0 for the file as a whole.
-        message: what is wrong and what was expected.
-        error: True where the file must not be used; False for a remark.
-    """
-
-    row: int
-    message: str
-    error: bool = True
-
-    def __str__(self) -> str:
-        where = f"row {self.row}: " if self.row else ""
-        return f"{'error' if self.error else 'note'}: {where}{self.message}"
 
 
 @dataclass
@@ -61,51 +44,58 @@ def parse_submission(
         sizes: original sizes; None skips the checks that need them.
 
     Raises:
-        InputError: the file is missing or is not text.
+        InputError: the file is missing or is no CSV.
     """
-    text, rows = read_rows(path)
-    result = check_rows(rows, sample_ids, sizes)
-    if text and not text.endswith("\n"):
-        result.faults.insert(0, Fault(0, "no newline at the end of the file", error=False))
+    table = read_table(path)
+    result = check_rows([row for _, row in table.rows], sample_ids, sizes, [line for line, _ in table.rows])
+    result.faults[:0] = [fault for fault, _ in table.faults]
     return result
 
 
-def read_rows(path: str | Path) -> tuple[str, list[list[str]]]:
-    """The file's text and its rows, the header first.
-
-    Raises:
-        InputError: the file is missing or is no CSV.
-    """
-    try:
-        text = read_text(path)
-        return text, list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error})") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: not a readable CSV ({error})") from error
-
-
 def check_rows(
-    rows: list[list[str]], sample_ids: Sequence[str] | None, sizes: pd.DataFrame | None
+    rows: list[list[str]], sample_ids: Sequence[str] | None, sizes: pd.DataFrame | None,
+    lines: Sequence[int] | None = None,
 ) -> ParsedSubmission:
-    """:func:`parse_submission` of what is read already, the header first."""
+    """:func:`parse_submission` of what is read already.
+
+    Args:
+        rows: the header first.
+        sample_ids: as there.
+        sizes: as there.
+        lines: where each row stood; None counts from 1.
+    """
     result = ParsedSubmission()
     shapes = None if sizes is None else shapes_of(sizes)
     if not rows:
         result.faults.append(Fault(0, f"the file is empty, expected a header {','.join(HEADER)}"))
         return result
-    if tuple(rows[0]) != HEADER:
+    (first, header), *body = zip(lines or range(1, len(rows) + 1), rows, strict=True)
+    if tuple(header) != HEADER:
         result.faults.append(
-            Fault(1, f"header {','.join(rows[0])!r}, expected {','.join(HEADER)!r}"))
-    for number, row in enumerate(rows[1:], start=2):
+            Fault(first, f"header {','.join(header)!r}, expected {','.join(HEADER)!r}"))
+    body = _of_images(result, body)
+    for number, row in body:
         _parse_row(result, number, row, shapes)
-    _check_repeats(result, rows)
+    _check_repeats(result, body)
     if sample_ids is not None:
-        _check_ids(result, rows, sample_ids)
+        _check_ids(result, body, sample_ids)
     if shapes is not None:
         _check_scale(result, shapes)
     result.faults.sort(key=lambda fault: fault.row)
     return result
+
+
+def _of_images(result: ParsedSubmission, body: Rows) -> Rows:
+    """The rows that mean to be an image's."""
+    kept = []
+    for number, row in body:
+        if is_blank(row):
+            result.faults.append(Fault(number, "an empty line, expected 2 columns"))
+        elif tuple(row) == HEADER:
+            result.faults.append(Fault(number, "the header again, expected an image"))
+        else:
+            kept.append((number, row))
+    return kept
 
 
 def _parse_row(
@@ -116,6 +106,8 @@ def _parse_row(
         return
     image_id, text = row
     faults: list[Fault] = []
+    if image_id != image_id.strip() or not image_id:
+        faults.append(Fault(number, f"image_id {image_id!r}, expected an id without blanks around it"))
     predictions = _parse_string(number, text, faults)
     _check_inside(number, image_id, predictions, sizes, faults)
     result.faults += faults
@@ -123,10 +115,15 @@ def _parse_row(
         result.predictions.setdefault(image_id, predictions)
 
 
-def _check_repeats(result: ParsedSubmission, rows: list[list[str]]) -> None:
+def is_blank(row: Sequence[str]) -> bool:
+    """Whether a line holds nothing, not even a comma."""
+    return len(row) < 2 and not "".join(row).strip()
+
+
+def _check_repeats(result: ParsedSubmission, body: Rows) -> None:
     """An image's second row, also where its first one is faulty."""
     seen = set()
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in body:
         if row and row[0] in seen:
             result.faults.append(Fault(number, f"image_id {row[0]} has a second row"))
         seen.update(row[:1])
@@ -137,6 +134,9 @@ def _parse_string(number: int, text: str, faults: list[Fault]) -> Predictions:
     if not tokens:
         faults.append(Fault(number, f"empty PredictionString, expected {NO_FINDING_STRING!r}"))
         return Predictions()
+    odd = odd_blanks(text)
+    if odd:
+        faults.append(Fault(number, f"{odd[0]!r} between values, expected a space"))
     if len(tokens) % 6:
         faults.append(Fault(number, f"{len(tokens)} values, expected groups of six"))
         return Predictions()
@@ -153,22 +153,30 @@ def _parse_string(number: int, text: str, faults: list[Fault]) -> Predictions:
     return Predictions(table[:, 2:], table[:, 1], table[:, 0])
 
 
+def odd_blanks(text: str) -> list[str]:
+    """White space that Python splits at and others may not: tabs, newlines, no-break spaces."""
+    return [char for char in text if char.isspace() and char != " "]
+
+
+def is_number(token: str) -> bool:
+    """Whether any parser reads a finite number: not ``1_00``, ``+1``, ``0x1p3``, or digits beyond ASCII."""
+    return bool(_NUMBER.fullmatch(token)) and math.isfinite(float(token))
+
+
 def _parse_group(group: list[str]) -> tuple[list[float], str]:
     """Six numbers, or what is wrong with them."""
-    try:
-        values = [float(token) for token in group]
-    except ValueError:
-        return [], "not six numbers"
-    label, score, x0, y0, x1, y1 = values
-    if not all(map(math.isfinite, values)):
-        return values, "not finite"
-    if label not in range(len(CLASS_NAMES)):
-        return values, "unknown class id, expected 0..14"
+    odd = [token for token in group if not is_number(token)]
+    if odd:
+        return [], "not finite" if _NOT_FINITE.fullmatch(odd[0]) else f"not six numbers: {odd[0]!r}"
+    values = [float(token) for token in group]
+    _, score, x0, y0, x1, y1 = values
+    if group[0] not in CLASS_IDS:
+        return values, f"unknown class id {group[0]!r}, expected 0..14"
     if not 0 <= score <= 1:
         return values, f"score {score:g}, expected 0 to 1"
     if not (x0 < x1 and y0 < y1):
         return values, "expected x_min < x_max and y_min < y_max"
-    if label == NO_FINDING_ID and tuple(values[2:]) != NO_FINDING_BOX:
+    if values[0] == NO_FINDING_ID and tuple(values[2:]) != NO_FINDING_BOX:
         return values, "class 14 has the box 0 0 1 1"
     return values, ""
 
@@ -206,10 +214,10 @@ def _words(box: np.ndarray) -> str:
     return " ".join(f"{value:g}" for value in box)
 
 
-def _check_ids(result: ParsedSubmission, rows: list[list[str]], sample_ids: Sequence[str]) -> None:
+def _check_ids(result: ParsedSubmission, body: Rows, sample_ids: Sequence[str]) -> None:
     expected = set(sample_ids)
     found = set()
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in body:
         if row:
             found.add(row[0])
             if row[0] not in expected:

@@ -1,8 +1,9 @@
 """Faults of a submission whose meaning is certain, put right.
 
-Certain are the header's names, the order of the rows, an empty string, the same row or the same box twice, a
-box that reaches out of its image, the box of class 14, and a missing newline. Nothing else is touched: which
-of two different rows counts, what a seventh number means, or by how much boxes were scaled, nobody can tell.
+Certain are the header's names and its repetition, empty lines, line ends, blanks, the order of the rows, an
+empty string, a class id such as ``3.0``, the same row or the same box twice, a box that reaches out of its
+image, and the box of class 14. Nothing else is touched: which of two different rows counts, what a seventh
+number means, or by how much boxes were scaled, nobody can tell.
 """
 
 import csv
@@ -17,13 +18,16 @@ import pandas as pd
 from vindr_det.annotations import Shapes, shapes_of
 from vindr_det.categories import NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.submission.check import (
+    CLASS_IDS,
     HEADER,
     NO_FINDING_STRING,
-    Fault,
     ParsedSubmission,
     check_rows,
-    read_rows,
+    is_blank,
+    is_number,
+    odd_blanks,
 )
+from vindr_det.submission.table import Fault, Rows, read_table
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Mended:
     """Attributes:
         text: the file as it should be.
         changes: what was changed and where; rows are those of the file as it was.
-        left: what is wrong with ``text``.
+        left: what is wrong with ``text``; rows, likewise, are those of the file as it was.
     """
 
     text: str
@@ -52,57 +56,74 @@ def mend(
     Raises:
         InputError: the file is missing or is no CSV.
     """
-    text, rows = read_rows(path)
-    changes = [] if not text or text.endswith("\n") else [_change(0, "a newline at the end")]
-    body = _header(rows, sample_ids or (), changes)
+    table = read_table(path)
+    changes = [_change(fault.row, repair) for fault, repair in table.faults]
+    body = _header(_without_blank(table.rows, changes), sample_ids or (), changes)
     shapes = {} if sizes is None else shapes_of(sizes)
     body = [(number, _row(number, row, shapes, changes)) for number, row in body]
     body = _once(body, changes)
     body = _ordered(body, sample_ids, changes)
-    mended = [list(HEADER), *(row for _, row in body)] if rows else []
+    mended = [(1, list(HEADER)), *body] if table.rows else []
+    rows, lines = [row for _, row in mended], [line for line, _ in mended]
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(mended)
-    return Mended(buffer.getvalue(), changes, check_rows(mended, sample_ids, sizes))
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return Mended(buffer.getvalue(), changes, check_rows(rows, sample_ids, sizes, lines))
 
 
 def _change(row: int, what: str) -> Fault:
     return Fault(row, what, error=False)
 
 
-_Rows = list[tuple[int, list[str]]]
+def _without_blank(rows: Rows, changes: list[Fault]) -> Rows:
+    changes += [_change(line, "an empty line; it goes") for line, row in rows if is_blank(row)]
+    return [(line, row) for line, row in rows if not is_blank(row)]
 
 
-def _header(rows: list[list[str]], sample_ids: Sequence[str], changes: list[Fault]) -> _Rows:
+def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Fault]) -> Rows:
     """The rows below the header; a first row of no known image and without a number is one."""
     if not rows:
         return []
-    first = rows[0]
-    if tuple(first) == HEADER:
-        return list(enumerate(rows[1:], start=2))
-    numbers = any(_is_number(token) for field in first[1:] for token in field.split())
-    if first and first[0] not in sample_ids and not numbers:
-        changes.append(_change(1, f"header {','.join(first)!r} becomes {','.join(HEADER)!r}"))
-        return list(enumerate(rows[1:], start=2))
-    changes.append(_change(1, f"a header {','.join(HEADER)!r} above it"))
-    return list(enumerate(rows, start=1))
+    (line, first), *body = rows
+    numbers = any(is_number(token) for field in first[1:] for token in field.split())
+    if tuple(first) != HEADER and first[0] not in sample_ids and not numbers:
+        changes.append(_change(line, f"header {','.join(first)!r} becomes {','.join(HEADER)!r}"))
+    elif tuple(first) != HEADER:
+        changes.append(_change(line, f"a header {','.join(HEADER)!r} above it"))
+        body = rows
+    changes += [_change(line, "the header again; it goes") for line, row in body if tuple(row) == HEADER]
+    return [(line, row) for line, row in body if tuple(row) != HEADER]
 
 
 def _row(number: int, row: list[str], shapes: Shapes, changes: list[Fault]) -> list[str]:
-    """The row with what is certain about its string put right."""
+    """The row with what is certain about its id and its string put right."""
     if len(row) != 2:
         return row
-    image_id, tokens = row[0], row[1].split()
+    image_id, tokens = row[0].strip(), row[1].split()
+    if image_id != row[0]:
+        changes.append(_change(number, f"image_id {row[0]!r} becomes {image_id!r}"))
     if not tokens:
         changes.append(_change(number, f"an empty string becomes {NO_FINDING_STRING!r}"))
         return [image_id, NO_FINDING_STRING]
-    if len(tokens) % 6 or not all(_is_number(token) for token in tokens):
-        return row
-    groups = [tokens[start:start + 6] for start in range(0, len(tokens), 6)]
+    if odd_blanks(row[1]):
+        changes.append(_change(number, f"{odd_blanks(row[1])[0]!r} between values becomes a space"))
+    if len(tokens) % 6 or not all(is_number(token) for token in tokens):
+        return [image_id, " ".join(tokens)]
+    groups = _class_ids(number, [tokens[start:start + 6] for start in range(0, len(tokens), 6)], changes)
     kept = _distinct(number, groups, changes)
     if image_id in shapes:
         kept = _clipped(number, kept, shapes[image_id], changes)
     kept = [_whole_image(number, group, changes) for group in kept]
     return [image_id, " ".join(token for group in kept for token in group) or NO_FINDING_STRING]
+
+
+def _class_ids(number: int, groups: list[list[str]], changes: list[Fault]) -> list[list[str]]:
+    """``3.0``, as ensemble-boxes returns labels, and other spellings of a class id as it is written."""
+    plain = {token: str(int(float(token))) for token, *_ in groups
+             if token not in CLASS_IDS and float(token) in range(len(CLASS_IDS))}
+    if plain:
+        old, new = next(iter(plain.items()))
+        changes.append(_change(number, f"class id {old!r} becomes {new!r}"))
+    return [[plain.get(token, token), *rest] for token, *rest in groups]
 
 
 def _distinct(number: int, groups: list[list[str]], changes: list[Fault]) -> list[list[str]]:
@@ -152,7 +173,7 @@ def _whole_image(number: int, group: list[str], changes: list[Fault]) -> list[st
     return [*group[:2], "0", "0", "1", "1"]
 
 
-def _once(body: _Rows, changes: list[Fault]) -> _Rows:
+def _once(body: Rows, changes: list[Fault]) -> Rows:
     """Rows that stand twice, word for word, once."""
     seen: set[tuple[str, ...]] = set()
     kept = []
@@ -165,7 +186,7 @@ def _once(body: _Rows, changes: list[Fault]) -> _Rows:
     return kept
 
 
-def _ordered(body: _Rows, sample_ids: Sequence[str] | None, changes: list[Fault]) -> _Rows:
+def _ordered(body: Rows, sample_ids: Sequence[str] | None, changes: list[Fault]) -> Rows:
     if sample_ids is None:
         return body
     place = {image_id: at for at, image_id in enumerate(sample_ids)}
@@ -173,11 +194,3 @@ def _ordered(body: _Rows, sample_ids: Sequence[str] | None, changes: list[Fault]
     if ordered != body:
         changes.append(_change(0, "rows stand in the sample's order"))
     return ordered
-
-
-def _is_number(token: str) -> bool:
-    try:
-        float(token)
-    except ValueError:
-        return False
-    return True
