@@ -120,7 +120,8 @@ def predict_folder(
     paths = list_images(images)
     if check_ids is not None:
         check_ids(list(paths))
-    agreement = AgreementCheck("the classifier")
+    gate = gate or Gate("append" if classifier else "none")
+    agreement = None if allow_inverted or gate.form == "none" else AgreementCheck("the classifier")
     sizes = original_sizes(images, meta, list(paths))
     result, rows = FolderPredictions(), {}
     found: dict[str, Predictions] = {}
@@ -140,15 +141,15 @@ def predict_folder(
                 found |= _detect(images_of, predictors, rows, fusion)
             if classifier is not None:
                 words |= {image_id: classifier(image) for image_id, image in images_of.items()}
-                if not allow_inverted:
+                if agreement:
                     agreement(words, found)
             bar.update(len(group))
     if not found:
         raise InputError(f"{images}: none of its {len(paths)} images can be read; the first: "
                          f"{next(iter(result.failed.values()))}")
-    if not allow_inverted:
+    if agreement:
         agreement(words, found, finished=True)
-    gated = (gate or Gate("append" if classifier else "none")).apply(found, words)
+    gated = gate.apply(found, words)
     result.predictions = {image_id: gated.get(image_id, no_finding()) for image_id in paths}
     result.sizes = pd.DataFrame.from_dict(rows, orient="index", columns=["height", "width"])
     return result
