@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from vindr_det.gating import (
     soft_append,
     without_classifier,
 )
+from vindr_det.in_sample import refuse_in_sample
 from vindr_det.metrics import vindr
 from vindr_det.predictions import Predictions, no_finding
 from vindr_det.records import truth_of
@@ -334,3 +336,34 @@ def test_bad_gate_files(tmp_path):
     (tmp_path / "p.csv").write_text("image_id,p_abnormal\na,0.5\nb,0.5\n")
     with pytest.raises(InputError, match="--folds 3: expected 2 to 2"):
         gate_fit.folds_of(tmp_path / "p.csv", ["a", "b"], 3)
+
+
+def test_predicting_a_folder_stops_for_seen_images_and_inverted_labels(tmp_path):
+    """Before any image is read; and after 64 images, not at the end."""
+    import cv2
+
+    from vindr_det.pipeline import predict_folder
+
+    levels = np.random.default_rng(0).integers(1, 250, 200)
+    for number, level in enumerate(levels):
+        cv2.imwrite(str(tmp_path / f"i{number:03d}.png"), np.full((8, 8), level, np.uint8))
+    looked = []
+
+    def detector(images):
+        looked.extend(images)
+        return [Predictions([[0, 0, 4, 4]], [image.mean() / 255], [3]) for image in images]
+
+    def inverted(image):
+        return Word(1 - image.mean() / 255)
+
+    path = tmp_path / "gate.json"
+    gate_fit.save(path, gate_fit.Fitted(Gate("append"), {}, 1.0, ["train/i007.dicom"]), {})
+    with pytest.raises(InputError, match="gate.json: was fitted on 1 of these 200 images, the first is i007"):
+        predict_folder(tmp_path, [detector], check_ids=partial(refuse_in_sample, path))
+    assert not looked
+    with pytest.raises(InputError, match="the classifier: .*on 64 images.*inverted"):
+        predict_folder(tmp_path, [detector], classifier=inverted, batch=8)
+    assert len(looked) == 64
+    allowed = predict_folder(tmp_path, [detector], classifier=inverted, allow_inverted=True)
+    right = predict_folder(tmp_path, [detector], classifier=lambda image: Word(image.mean() / 255))
+    assert len(allowed.predictions) == len(right.predictions) == 200

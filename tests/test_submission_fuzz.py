@@ -194,11 +194,17 @@ def test_any_bytes_at_all(tmp_path):
                 content[at:at] = rng.choice([b'"', b",", b"\n", b"\0", b"1e999", b"\xff\xfe", b"\r", b"\n\n",
                                              b"\xef\xbb\xbf", b"\xc2\xa0", b"\t", b"1_0", b"\xef\xbc\x91"])
         path.write_bytes(bytes(content))
-        for work in (parse_submission, mend):
-            try:
-                work(path, IDS, SIZES)
-            except InputError as error:
-                assert "\n" not in str(error).strip()
+        try:
+            parse_submission(path, IDS, SIZES)
+            mended = mend(path, IDS, SIZES)
+        except InputError as error:
+            assert "\n" not in str(error).strip()
+            continue
+        if not any(fault.error for fault in mended.left.faults):  # then the new file is good
+            write_text(path, mended.text)
+            found = parse_submission(path, IDS, SIZES)
+            assert not any(fault.error for fault in found.faults), (content, found.faults)
+            assert found.predictions.keys() == mended.left.predictions.keys()
 
 
 def test_mending_by_hand(tmp_path, tool):
@@ -267,6 +273,19 @@ def test_rows_behind_a_quoted_line_break_are_lines_of_the_file(tmp_path):
     (tmp_path / "s.csv").write_text(GOOD.replace("14 1 0 0 1 1", '"14 1 0\n0 1 1"') + "c,nan\n")
     rows = [f.row for f in parse_submission(tmp_path / "s.csv").faults]
     assert rows == [2, 5]
+
+
+@pytest.mark.parametrize("first", ["a,\uff11 \uff12", "a,nan", "a,+1", "a,1_0"])
+def test_a_row_of_odd_numbers_is_no_header(tmp_path, first):
+    (tmp_path / "s.csv").write_text(f"{first}\nb,14 1 0 0 1 1\n", encoding="utf-8")
+    mended = mend(tmp_path / "s.csv")
+    assert [f.row for f in mended.left.faults if f.error] == [1] and mended.text.count("\n") == 3
+
+
+def test_an_id_over_two_lines_is_told(tmp_path):
+    (tmp_path / "s.csv").write_text(GOOD.replace("b,", '"b\nc",'))
+    for found in (parse_submission(tmp_path / "s.csv"), mend(tmp_path / "s.csv").left):
+        assert [f.row for f in found.faults if "control characters" in f.message] == [3]
 
 
 def test_what_is_no_text_is_one_line(tmp_path):

@@ -161,19 +161,20 @@ def predict(
         Exception: what the models raised, where they did so at every image.
     """
     work = _Models(predictors, classifier, fusion)
-    agreement = AgreementCheck("the classifier")
+    gate = gate or Gate("append" if classifier else "none")
+    agreement = None if allow_inverted or gate.form == "none" else AgreementCheck("the classifier")
     statuses: list[Status] = []
     with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
         for group in _batches(image_run.read_all(run, work.target, workers, ahead=batch), batch):
             statuses += work.look(group)
-            if not allow_inverted:
+            if agreement:
                 agreement(work.words, work.boxes)
             bar.update(len(group))
     if not work.boxes and work.error is not None:
         raise work.error
-    if not allow_inverted:
+    if agreement:
         agreement(work.words, work.boxes, finished=True)
-    gated = (gate or Gate("append" if classifier else "none")).apply(work.boxes, work.words)
+    gated = gate.apply(work.boxes, work.words)
     sizes = {one.image_id: (one.height, one.width) for one in statuses if one.image_id in gated}
     table = pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
     return FolderPredictions(gated, table, statuses)

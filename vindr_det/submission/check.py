@@ -106,8 +106,9 @@ def _parse_row(
         return
     image_id, text = row
     faults: list[Fault] = []
-    if image_id != image_id.strip() or not image_id:
-        faults.append(Fault(number, f"image_id {image_id!r}, expected an id without blanks around it"))
+    if not image_id or image_id != image_id.strip() or not image_id.isprintable():
+        faults.append(Fault(number, f"image_id {image_id!r}, expected an id without blanks around it and "
+                                    "without control characters"))
     predictions = _parse_string(number, text, faults)
     _check_inside(number, image_id, predictions, sizes, faults)
     result.faults += faults

@@ -84,7 +84,7 @@ def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Fault]) -> Rows
     if not rows:
         return []
     (line, first), *body = rows
-    numbers = any(is_number(token) for field in first[1:] for token in field.split())
+    numbers = any(_means_number(token) for field in first[1:] for token in field.split())
     if tuple(first) != HEADER and first[0] not in sample_ids and not numbers:
         changes.append(_change(line, f"header {','.join(first)!r} becomes {','.join(HEADER)!r}"))
     elif tuple(first) != HEADER:
@@ -194,3 +194,8 @@ def _ordered(body: Rows, sample_ids: Sequence[str] | None, changes: list[Fault])
     if ordered != body:
         changes.append(_change(0, "rows stand in the sample's order"))
     return ordered
+
+
+def _means_number(token: str) -> bool:
+    """Also one that no parser but Python's reads: its row is no header."""
+    return token.lstrip("+-.")[:1].isdigit() or token.lower().lstrip("+-") in ("nan", "inf", "infinity")
