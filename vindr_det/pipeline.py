@@ -104,7 +104,7 @@ def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
     classifier: Callable[[Image], Word] | None = None, gate: Gate | None = None,
     fusion: Fusion = AS_DEFAULT, batch: int = 1, recursive: bool = False, workers: int | None = None,
-    allow_inverted: bool = False,
+    check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:
     """Detect, fuse and gate every image of a folder: :func:`find_images` and :func:`predict`.
 
@@ -114,7 +114,10 @@ def predict_folder(
     Raises:
         InputError: as there.
     """
-    return predict(find_images(images, meta, recursive), predictors, classifier=classifier, gate=gate,
+    run = find_images(images, meta, recursive)
+    if check_ids is not None:  # gets the image ids before the work and may refuse them
+        check_ids(run.readable)
+    return predict(run, predictors, classifier=classifier, gate=gate,
                    fusion=fusion, batch=batch, workers=workers, allow_inverted=allow_inverted)
 
 
