@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__, in_sample, scoring
 from vindr_det.errors import InputError
-from vindr_det.files import existing_file, read_csv, read_json, write_json
+from vindr_det.files import csv_row, existing_file, read_csv, read_json, write_json
 from vindr_det.gating import FORMS, Column, Gate, Word, check_sign
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
@@ -126,15 +127,20 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
     """image id -> its column ``fold`` in a file, or else ``count`` parts at random, always the same.
 
     Parts serve to choose parameters on other images than they are scored on; where all images are of one fold
-    of the classifier, as a detector's validation set is, they are dealt at random too.
+    of the classifier, as a detector's validation set is, they are split at random too.
 
     Raises:
-        InputError: fewer than two parts.
+        InputError: fewer than two parts, or a fold that is not a whole number.
     """
     frame = read_csv(path, ["image_id"], dtype={"image_id": str})
     frame = frame[frame["image_id"].isin(ids)]
     if "fold" in frame and frame["fold"].nunique() > 1:
-        return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))
+        folds = pd.to_numeric(frame["fold"], errors="coerce")
+        bad = frame.index[folds.isna() | (folds % 1 != 0)]
+        if len(bad):
+            raise InputError(f"{path}, row {csv_row(bad[0])}: fold {frame['fold'][bad[0]]} of image "
+                             f"{frame['image_id'][bad[0]]}, expected a whole number")
+        return dict(zip(frame["image_id"], folds.astype(int).tolist(), strict=True))
     known = sorted(frame["image_id"])
     if not 2 <= count <= len(known):
         raise InputError(f"--folds {count}: expected 2 to {len(known)} (the number of images)")
