@@ -312,6 +312,20 @@ def test_rescoring_with_the_truth_wins(problem):
     assert "rescore power" in fitted.text()
 
 
+def test_rescoring_goes_beyond_where_the_grid_once_ended(problem):
+    """Scores over 12 powers of ten that know nothing beside a classifier that knows all."""
+    _, records, predictions, p_abnormal = problem
+    rng, words, noise = np.random.default_rng(0), {}, {}
+    for one in records:
+        there = np.isin(np.arange(14), one.truth.labels)
+        words[one.image_id] = Word(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
+        found = predictions[one.image_id].findings()
+        noise[one.image_id] = Predictions(found.boxes, 10 ** rng.uniform(-12, 0, len(found)), found.labels)
+    folds = {one.image_id: at % 4 for at, one in enumerate(records)}
+    fitted = gate_fit.fit(noise, records, words, folds, resamples=20)
+    assert fitted.forms["rescore"].gate.power in (0.9, 1.0)
+
+
 @pytest.mark.parametrize("text, message", [
     ("[]", "not a gate"), ("{}", "not a gate"), ("3", "not a gate"), ('{"gate": [1]}', "not a gate"),
     ('{"gate": "append"}', "not a gate"), ('{"gate": {"form": "append", "cut": 1}}', "not a gate"),
@@ -331,6 +345,10 @@ def test_bad_gate_files(tmp_path):
         gate_fit.read(tmp_path / "g.json")
     (tmp_path / "f.csv").write_text("image_id,p_abnormal,fold\na,0,0\nb,0,1\nc,0,1\nd,0,1\n")
     assert gate_fit.folds_of(tmp_path / "f.csv", ["a", "b"], 3) == {"a": 0, "b": 1}
+    for fold in ("", "x", "0.5", "inf"):
+        (tmp_path / "b.csv").write_text(f"image_id,fold\na,0\nz,9\nb,{fold}\nc,1\n")
+        with pytest.raises(InputError, match=r"b.csv, row 4: fold .* of image b, expected a whole number"):
+            gate_fit.folds_of(tmp_path / "b.csv", ["a", "b", "c"], 3)
     # A detector's validation set is of one fold.
     assert sorted(gate_fit.folds_of(tmp_path / "f.csv", ["b", "c", "d"], 3).values()) == [0, 1, 2]
     (tmp_path / "p.csv").write_text("image_id,p_abnormal\na,0.5\nb,0.5\n")

@@ -127,7 +127,7 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
     """image id -> its column ``fold`` in a file, or else ``count`` parts at random, always the same.
 
     Parts serve to choose parameters on other images than they are scored on; where all images are of one fold
-    of the classifier, as a detector's validation set is, they are dealt at random too.
+    of the classifier, as a detector's validation set is, they are split at random too.
 
     Raises:
         InputError: fewer than two parts, or a fold that is not a whole number.
@@ -135,8 +135,8 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
     frame = read_csv(path, ["image_id"])
     if "fold" in frame:
         numbers = pd.to_numeric(frame["fold"], errors="coerce")
-        refuse_first(path, numbers % 1 != 0, lambda i: f"fold of image {frame['image_id'].iloc[i]} is "
-                     f"{frame['fold'].iloc[i]}, expected a whole number")
+        refuse_first(path, numbers % 1 != 0, lambda i: f"fold {frame['fold'].iloc[i]} of image "
+                     f"{frame['image_id'].iloc[i]}, expected a whole number")
     frame = frame[frame["image_id"].isin(ids)]
     if "fold" in frame and frame["fold"].nunique() > 1:
         return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))
