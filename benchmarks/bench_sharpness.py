@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pydicom
+from bench_prepare import make_films
 from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless
 from tabulate import tabulate
 
-from bench_prepare import make_films
 from vindr_det.dicom import jpeg2000, read_dicom
 from vindr_det.dicom.grayscale import gray_table, value_range
 from vindr_det.dicom.stream import StreamHeader
