@@ -1,7 +1,8 @@
 """DICOM files to 8-bit gray images.
 
-``file`` reads and checks one file, ``stream`` what its compressed pixels say of themselves,
-``jpeg2000`` decodes them at reduced resolution, ``grayscale`` turns stored values to grays.
+``file`` reads and checks one file, ``source`` opens it without taking its pixels, ``stream`` tells what
+compressed pixels say of themselves, ``pixels`` decodes them, ``jpeg2000`` does so at reduced resolution,
+``grayscale`` turns stored values to grays; ``spacing`` and ``identity`` tell what else a header knows.
 """
 
 from vindr_det.dicom.file import read_dicom
