@@ -13,6 +13,7 @@ from detectron2.structures import BoxMode
 from vindr_det import boxes as box_ops
 from vindr_det.detection.detectron2.predictor import to_predictions
 from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.interruption import Interruption
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
@@ -24,10 +25,11 @@ class VindrEvaluator(DatasetEvaluator):
 
     Args:
         records: the images to score, with their true boxes.
+        interruption: after a signal nothing is scored, since images are missing.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = list(records)
+    def __init__(self, records: Sequence[Record], interruption: Interruption | None = None) -> None:
+        self.records, self.interruption = list(records), interruption or Interruption()
         self.predictions: dict[str, Predictions] = {}
 
     @classmethod
@@ -45,7 +47,9 @@ class VindrEvaluator(DatasetEvaluator):
             self.predictions[given["image_id"]] = to_predictions(found["instances"])
 
     def evaluate(self) -> "OrderedDict[str, Any]":
-        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first."""
+        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first, and after a signal."""
+        if self.interruption.agreed():
+            return OrderedDict()
         gathered = comm.gather(self.predictions)
         if not comm.is_main_process():
             return OrderedDict()

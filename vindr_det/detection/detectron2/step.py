@@ -9,6 +9,7 @@ import torch
 from detectron2.engine import SimpleTrainer
 from torch import nn
 
+from vindr_det.detection.precision import autocast
 from vindr_det.errors import DivergedError
 
 
@@ -55,7 +56,7 @@ class VindrStep(SimpleTrainer):
         with self.model.no_sync() if waits else contextlib.nullcontext():
             image_ids = [given["image_id"] for given in batch]
             try:
-                with torch.autocast(self.device, self.half, enabled=self.half is not None):
+                with autocast(self.device, self.half):
                     losses = self.model(batch)
             except FloatingPointError as error:  # the proposals were not finite
                 raise DivergedError(self.iter, image_ids, {}) from error
@@ -70,6 +71,7 @@ class VindrStep(SimpleTrainer):
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """With the scaler's state."""
+        """With the scaler's state, where the training had one."""
         super().load_state_dict(state_dict)
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict["grad_scaler"]:
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
