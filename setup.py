@@ -25,7 +25,7 @@ setup(
         "fvcore>=0.1.5,<0.1.6",
         "grad-cam>=1.5",
         "iterative-stratification>=0.1.9",
-        "lightning>=2.5",
+        "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.9",

@@ -44,7 +44,8 @@ def vindr_node() -> dict[str, Any]:
         "IMAGE_SIZE": 1024,
         # False squeezes images into squares of IMAGE_SIZE.
         "KEEP_ASPECT": True,
-        # Normal images in training for each abnormal one; -1 takes all.
+        # Normal images in an epoch of the training for each abnormal one; others come in the next
+        # epoch, so that all are seen. -1 takes all each time. Validation loss: the same ones each time.
         "NORMAL_RATIO": -1.0,
         # Boxes behind which fewer readers stand are not trained on.
         "MIN_READERS": 1,
@@ -220,6 +221,8 @@ def check(cfg: CfgNode, source: str) -> None:
         section, name = key.split(".")
         if not cfg[section][name] > 0:
             raise InputError(f"{source}: {key} is {cfg[section][name]}, expected more than 0")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", cfg.MODEL.DEVICE):
+        raise InputError(f"{source}: MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, expected cpu, cuda or cuda:<n>")
     _check_schedule(cfg.SOLVER, source)
 
 

@@ -70,16 +70,15 @@ def test_a_signal_during_validation_leaves_it_to_the_resume(engine, at, phantoms
 
 def command(engine, out, phantoms, *more):
     return [sys.executable, str(ROOT / "tools/train_net.py"), "--config", str(DEMO), "--engine", engine,
-            *SHORT, "SOLVER.MAX_ITER", "40", "TEST.EVAL_PERIOD", "20", "SOLVER.CHECKPOINT_PERIOD", "20",
+            *SHORT, "SOLVER.MAX_ITER", "14", "TEST.EVAL_PERIOD", "5", "SOLVER.CHECKPOINT_PERIOD", "3",
             "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(phantoms / "data"), *more]
 
 
 def interrupt(run_command, out, number, group=False):
-    """Send a signal once the training has written its first losses; what it said at the end."""
+    """Send a signal once the training has saved its first state; its exit status and what it said."""
     run = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                            start_new_session=True)
-    metrics = out / "metrics.json"
-    while not (metrics.exists() and metrics.stat().st_size):
+    while not list(out.glob("state_*")):
         assert run.poll() is None, run.communicate()[1]
         time.sleep(0.01)
     (os.killpg if group else os.kill)(run.pid, number)
@@ -95,7 +94,7 @@ def test_interrupted_and_resumed_is_the_same_training(engine, number, status, ph
     assert code == status and "Traceback" not in errors, errors
     states = saved(broken, SUFFIXES[engine])
     assert errors.splitlines()[-1] == f"train_net.py: interrupted; --resume goes on from {states[-1]}"
-    assert not (broken / "model_final.pth").exists() and 20 <= iterations_of(states[-1]) <= 40
+    assert not (broken / "model_final.pth").exists() and 3 <= iterations_of(states[-1]) < 14
     subprocess.run([*command(engine, broken, phantoms), "--resume"], check=True, capture_output=True)
     subprocess.run(command(engine, straight, phantoms), check=True, capture_output=True)
     same_models(straight, broken)
@@ -103,18 +102,15 @@ def test_interrupted_and_resumed_is_the_same_training(engine, number, status, ph
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, group", [(signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_several_processes_and_their_loaders_end_together(engine, number, group, phantoms, tmp_path):
+def test_several_processes_end_together(engine, number, group, phantoms, tmp_path):
     """A terminal's Ctrl-C reaches every process, a cluster's SIGTERM perhaps only the first."""
-    more = ("--num-gpus", "2", "DATALOADER.NUM_WORKERS", "1", "SOLVER.IMS_PER_BATCH", "2")
-    code, errors = interrupt(command(engine, tmp_path, phantoms, *more), tmp_path, number, group)
+    run_command = [*command(engine, tmp_path, phantoms, "--num-gpus", "2"), "TEST.EVAL_PERIOD", "0",
+                   "SOLVER.MAX_ITER", "40"]
+    code, errors = interrupt(run_command, tmp_path, number, group)
     assert code == 128 + number and "Traceback" not in errors, errors
-    states = saved(tmp_path, SUFFIXES[engine])
-    assert errors.count("interrupted; --resume goes on from") == 1 and str(states[-1]) in errors
-    end = str(iterations_of(states[-1]) + 1)
-    again = subprocess.run([*command(engine, tmp_path, phantoms, *more), "--resume", "SOLVER.MAX_ITER", end,
-                            "SOLVER.STEPS", "()"], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == int(end)
+    state = saved(tmp_path, SUFFIXES[engine])[-1]
+    assert errors.count("interrupted; --resume goes on from") == 1 and str(state) in errors
+    assert 3 <= iterations_of(state) < 40 and not (tmp_path / "model_final.pth").exists()
 
 
 def test_a_second_signal_stops_at_once(monkeypatch):

@@ -72,6 +72,7 @@ def check(cfg: Any) -> None:
     _expect(cfg, "MODEL.BACKBONE.NAME", _RCNN_BACKBONES if rcnn else _DENSE_BACKBONES)
     _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
     _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "vertical", "none"))
+    _expect(cfg, "SOLVER.LR_SCHEDULER_NAME", ("WarmupMultiStepLR", "WarmupCosineLR"))
     if not timm_backbone.wanted(cfg):
         _check_resnet(cfg)
 

@@ -25,7 +25,7 @@ from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
-from vindr_det.errors import DivergedError, InputError
+from vindr_det.errors import DivergedError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
@@ -165,11 +165,8 @@ def build_schedule(solver: Any) -> ParamScheduler:
         values = [solver.GAMMA**k for k in range(len(steps) + 1)]
         main: ParamScheduler = MultiStepParamScheduler(
             values=values, milestones=steps, num_updates=solver.MAX_ITER)
-    elif name == "WarmupCosineLR":
-        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
     else:
-        raise InputError(f"SOLVER.LR_SCHEDULER_NAME is {name!r}: the torchvision engine takes "
-                         "WarmupMultiStepLR or WarmupCosineLR")
+        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
     length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
     if length <= 0:
         return main

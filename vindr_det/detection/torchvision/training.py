@@ -147,12 +147,11 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
     if clip.ENABLED and clip.CLIP_TYPE not in ("value", "full_model"):
         raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
                          "engine takes 'value' or 'full_model'")
-    accelerator = _accelerator(cfg)
     if launch.machines > 1:  # where Lightning looks for them
         host, port = launch.url.removeprefix("tcp://").split(":")
         os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
     return L.Trainer(
-        accelerator=accelerator, devices=launch.processes, num_nodes=launch.machines,
+        **devices(cfg.MODEL.DEVICE, launch.processes), num_nodes=launch.machines,
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
@@ -164,8 +163,18 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
     )
 
 
-def _accelerator(cfg: Any) -> str:
-    return "gpu" if str(cfg.MODEL.DEVICE).startswith("cuda") else "cpu"
+def devices(device: str, processes: int) -> dict[str, Any]:
+    """MODEL.DEVICE in Lightning's words: so many, or the one GPU of that number.
+
+    Raises:
+        InputError: one GPU for several processes.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return {"accelerator": "cpu", "devices": processes}
+    if number and processes > 1:
+        raise InputError(f"MODEL.DEVICE is {device}, but {processes} processes are to train; expected cuda")
+    return {"accelerator": "gpu", "devices": [int(number)] if number else processes}
 
 
 @contextlib.contextmanager
