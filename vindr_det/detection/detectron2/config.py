@@ -6,11 +6,14 @@ from detectron2.config import CfgNode, get_cfg
 
 from vindr_det.config import vindr_node
 from vindr_det.detection.detectron2.backbones import register_backbones
+from vindr_det.detection.detectron2.weights import register_weights
 
 
 def add_vindr_config(cfg: Any) -> None:
-    """Add ``cfg.VINDR`` and the backbones that its keys describe; nothing else is touched."""
+    """Add ``cfg.VINDR``, and the backbones and ImageNet weights that our configs name; nothing else
+    is touched."""
     register_backbones()
+    register_weights()
     cfg.VINDR = CfgNode(vindr_node())
 
 

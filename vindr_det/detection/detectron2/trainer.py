@@ -1,7 +1,6 @@
 """DefaultTrainer with our data, our hooks and our evaluator."""
 
 import logging
-import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from vindr_det.detection.detectron2.hooks import (
     AverageWeights,
     BestModel,
     MetricsLines,
+    ModelNumbers,
     RandomState,
     SaveStates,
     ValidationLoss,
@@ -35,19 +35,14 @@ from vindr_det.detection.detectron2.hooks import (
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.model import build_model
 from vindr_det.detection.detectron2.step import VindrStep
+from vindr_det.detection.detectron2.weights import in_detectron2s_names
 from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.order import batch_part, training_order
 from vindr_det.detection.pickles import read_pickle
 from vindr_det.detection.precision import half_precision
 from vindr_det.detection.splits import loss_records, training_records, validation_records
-from vindr_det.detection.weights import (
-    backbone_state,
-    detectron2_name,
-    fitting,
-    is_backbone,
-    local_file,
-)
+from vindr_det.detection.weights import fitting, is_backbone, local_file
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -86,10 +81,7 @@ class VindrCheckpointer(DetectionCheckpointer):
             # Detectron2's own catalogue is left to its own loader.
             where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
             return super().load(where, checkpointables)
-        state = {
-            f"backbone.bottom_up.{detectron2_name(key)}": value
-            for key, value in backbone_state(path).items() if not key.endswith("batches_tracked")
-        }
+        state = {f"backbone.bottom_up.{key}": value for key, value in in_detectron2s_names(path).items()}
         self.model.load_state_dict(fitting(path, state, self.model.state_dict()), strict=False)
         return {}
 
@@ -216,7 +208,7 @@ class VindrTrainer(DefaultTrainer):
         return build_detection_test_loader(
             to_dicts(loss_records(self.cfg)),
             mapper=VindrMapper(self.cfg, is_train=False, keep_truth=True),
-            batch_size=max(1, self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()),
+            batch_size=batch_part(self.cfg, comm.get_world_size()),
             num_workers=self.cfg.DATALOADER.NUM_WORKERS)
 
     def evaluate(self) -> "OrderedDict[str, float]":
@@ -224,10 +216,8 @@ class VindrTrainer(DefaultTrainer):
         evaluator = VindrEvaluator([record for record, _ in self._validation])
         with averaged_weights(unwrapped(self.model), self._average.averaged):
             results = inference_on_dataset(self.model, self._validation_loader(), evaluator)
-        # NaN stands for "no ground truth of this class"; JSON has no word for it.
-        measured = {key: value for key, value in results.items() if math.isfinite(value)}
-        self._latest = (measured, self.iter)
-        return OrderedDict(measured)
+        self._latest = (results, self.iter)
+        return results
 
     def build_writers(self) -> list[Any]:
         """Detectron2's, but for metrics.json, which :class:`MetricsLines` writes."""
@@ -241,6 +231,7 @@ class VindrTrainer(DefaultTrainer):
         period = self.cfg.TEST.EVAL_PERIOD
         built: list[Any] = [
             RandomState(),
+            ModelNumbers(self.model),
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
