@@ -44,8 +44,8 @@ def test_seeded():
 @pytest.mark.parametrize("seeded", ["each image", "once"])
 def test_transforms_are_applied_independently(seeded):
     """Two coins per image: each of the four outcomes comes in a quarter of them."""
-    spec = [{"name": "RandomBrightnessContrast", "brightness_limit": [0.5, 0.5], "contrast_limit": [0, 0], "p": 0.5},
-            {"name": "HorizontalFlip", "p": 0.5}]
+    brighter = {"brightness_limit": [0.5, 0.5], "contrast_limit": [0, 0]}
+    spec = [{"name": "RandomBrightnessContrast", "p": 0.5, **brighter}, {"name": "HorizontalFlip", "p": 0.5}]
     augment, outcomes = Augment(spec, seed=0), Counter()
     for seed in range(400):
         if seeded == "each image":

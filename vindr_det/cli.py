@@ -30,7 +30,8 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a tool's ``main`` and leave with its exit status.
 
     Exit status: what ``main`` returns (None means 0); 2 with one line on stderr for an
-    :class:`InputError`; 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    :class:`InputError`; 130 after Ctrl-C, and where a training ends for SIGTERM 143. Any other
+    exception is a bug and keeps its traceback.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(levelname).1s %(message)s", stream=sys.stderr, force=True
@@ -46,9 +47,9 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except InputError as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        print(f"{name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(getattr(error, "status", 130))
     except BrokenPipeError:
         # `tool | head` closed the pipe; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -180,8 +180,9 @@ def test_detectron2s_mapper_finds_the_boxes_where_ours_does(cfg):
         size, other = one["image"].shape[1:], two["image"].shape[1:]
         assert size == pytest.approx(other, abs=1)  # ours resizes twice
         scale = torch.tensor([other[1] / size[1], other[0] / size[0]]).repeat(2)
-        assert torch.allclose(one["instances"].gt_boxes.tensor * scale, two["instances"].gt_boxes.tensor, atol=0.5)
-        assert one["instances"].gt_classes.tolist() == two["instances"].gt_classes.tolist()
+        one, two = one["instances"], two["instances"]
+        assert torch.allclose(one.gt_boxes.tensor * scale, two.gt_boxes.tensor, atol=0.5)
+        assert one.gt_classes.tolist() == two.gt_classes.tolist()
 
 
 def test_the_test_set_is_registered_without_annotations(cfg, phantoms):
@@ -270,7 +271,8 @@ def with_our_parts(cfg):
     augment = L(Augment)(transforms=[{"name": "Affine", "scale": [0.9, 1.1], "p": 1.0}])
     for loader, is_train in ((cfg.dataloader.train, True), (cfg.dataloader.test, False)):
         reader = L(SampleReader)(image_size=64, keep_aspect=True, augment=augment if is_train else None)
-        loader.mapper = L(VindrMapper)(reader=reader, edges=[[64], 64, "choice"], keep_truth=is_train, masks=True)
+        edges = [[64], 64, "choice"]
+        loader.mapper = L(VindrMapper)(reader=reader, edges=edges, keep_truth=is_train, masks=True)
     cfg.dataloader.evaluator = L(VindrEvaluator.from_catalog)(name="vindr_val_fold0")
     return cfg
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vindr_det.detection.module_state import changed, numbers, put_back, set_numbers
 from vindr_det.detection.modes import training_mode_aside
+from vindr_det.detection.module_state import changed, numbers, put_back, set_numbers
 
 
 class Head(nn.Module):
@@ -26,7 +26,8 @@ class Head(nn.Module):
 
 class Net(nn.Sequential):
     def __init__(self):
-        super().__init__(Head(), nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True), nn.Dropout())
+        norms = nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True)
+        super().__init__(Head(), *norms, nn.Dropout())
 
 
 X = torch.arange(12.0).reshape(2, 3, 2)

@@ -99,13 +99,25 @@ def choose(requested: str) -> str:
     return engine
 
 
-def check_device(cfg: Any) -> None:
-    """Refuse MODEL.DEVICE cuda where there is no GPU, before minutes of loading."""
+def check_device(cfg: Any, launch: Launch = Launch()) -> None:
+    """Refuse GPUs that are not there, before minutes of loading.
+
+    Raises:
+        InputError: MODEL.DEVICE cuda without a GPU, or of one GPU for several processes; more processes
+            than GPUs.
+    """
     import torch
 
-    if str(cfg.MODEL.DEVICE).startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but this machine has no usable GPU; "
-                         "add MODEL.DEVICE cpu")
+    device, launch = str(cfg.MODEL.DEVICE), launch or Launch()
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        raise InputError(f"MODEL.DEVICE is {device}, but this machine has no usable GPU; add MODEL.DEVICE cpu")
+    if launch.processes * launch.machines > 1 and device != "cuda":
+        raise InputError(f"MODEL.DEVICE is {device}: expected cuda, where each process has its own GPU")
+    if launch.processes > torch.cuda.device_count():
+        raise InputError(f"--num-gpus {launch.processes}: this machine has {torch.cuda.device_count()} GPUs; "
+                         "add MODEL.DEVICE cpu for processes without")
 
 
 def best_device() -> str:

@@ -18,7 +18,8 @@ def add_vindr_config(cfg: Any) -> None:
 
 
 def get_vindr_cfg() -> Any:
-    """``get_cfg()`` with our node."""
+    """``get_cfg()`` with our node, for our trainer."""
     cfg = get_cfg()
     add_vindr_config(cfg)
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = False  # batches follow the order of the seed
     return cfg

@@ -82,7 +82,7 @@ def register_datasets(root: str | Path, names: Sequence[str]) -> None:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
         DatasetCatalog.register(name, partial(_load, split))
-        # No json_file: it holds the originals' pixels and ids of its own. COCOEvaluator makes one of the dicts.
+        # No json_file: it holds the originals' pixels and ids of its own. COCOEvaluator makes one.
         MetadataCatalog.get(name).set(
             thing_classes=list(FINDINGS),
             thing_dataset_id_to_contiguous_id={i: i for i in range(len(FINDINGS))},

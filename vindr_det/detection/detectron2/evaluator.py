@@ -16,6 +16,7 @@ from vindr_det import boxes as box_ops
 from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.predictor import to_predictions
 from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.interruption import Interruption
 from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
@@ -28,10 +29,12 @@ class VindrEvaluator(DatasetEvaluator):
 
     Args:
         records: the images to score, with their true boxes.
+        interruption: after a signal nothing is scored, since images are missing.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], interruption: Interruption | None = None) -> None:
         self.records = {record.image_id: record for record in records}
+        self.interruption = interruption or Interruption()
         self.predictions: dict[str, Predictions] = {}
 
     @classmethod
@@ -60,10 +63,12 @@ class VindrEvaluator(DatasetEvaluator):
             self.predictions[record.image_id] = replace(found, boxes=boxes)
 
     def evaluate(self) -> "OrderedDict[str, float]":
-        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first.
+        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first, and after a signal.
 
         A class without ground truth has no AP and is left out: metrics.json has no word for NaN.
         """
+        if self.interruption.agreed():
+            return OrderedDict()
         gathered = comm.gather(self.predictions)
         if not comm.is_main_process():
             return OrderedDict()

@@ -9,6 +9,7 @@ from detectron2.config import configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
 
+from vindr_det.detection.detectron2.keys import check_mapper
 from vindr_det.detection.samples import Sample, SampleReader, to_rgb
 
 
@@ -51,7 +52,12 @@ class VindrMapper:
     def from_config(
         cls, cfg: Any, is_train: bool = True, keep_truth: bool | None = None
     ) -> dict[str, Any]:
-        """Training augments and draws a size; validation takes the test size."""
+        """Training augments and draws a size; validation takes the test size.
+
+        Raises:
+            InputError: a key that this mapper cannot honor.
+        """
+        check_mapper(cfg)
         if is_train:
             edges = (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN,
                      cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
