@@ -18,7 +18,8 @@ REFUSED = {
     "DATALOADER.REPEAT_THRESHOLD": 0.1, "DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler",
     "DATASETS.PROPOSAL_FILES_TEST": ("a.pkl",), "DATASETS.PROPOSAL_FILES_TRAIN": ("a.pkl",),
     "FLOAT32_PRECISION": "low", "GLOBAL.HACK": 2.0, "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": True,
-    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "all", "TEST.AUG.ENABLED": True,
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "all", "SOLVER.LR_SCHEDULER_NAME": "WarmupStepWithFixedGammaLR",
+    "TEST.AUG.ENABLED": True,
     "TEST.EXPECTED_RESULTS": [["bbox", "AP", 38.5, 0.2]], "TEST.KEYPOINT_OKS_SIGMAS": [0.1],
     "TEST.PRECISE_BN.ENABLED": True, "MODEL.META_ARCHITECTURE": "PanopticFPN",
     "MODEL.PROPOSAL_GENERATOR.NAME": "RRPN", "MODEL.ANCHOR_GENERATOR.NAME": "RotatedAnchorGenerator",
@@ -28,7 +29,7 @@ REFUSED = {
 BEHIND_A_REFUSED_KEY = (
     "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_", "INPUT.CROP.", "MODEL.ANCHOR_GENERATOR.ANGLES",
     "MODEL.PANOPTIC_FPN.", "MODEL.ROI_KEYPOINT_HEAD.", "MODEL.SEM_SEG_HEAD.",
-    "MODEL.ROI_BOX_HEAD.FED_LOSS_", "TEST.AUG.", "TEST.PRECISE_BN.",
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_", "SOLVER.NUM_DECAYS", "TEST.AUG.", "TEST.PRECISE_BN.",
 )
 #: Read by Detectron2 elsewhere than in a training: its version, and what tools/predict.py predicts on.
 ELSEWHERE = ("VERSION", "DATASETS.TEST", "VINDR.ENGINE")
@@ -61,7 +62,7 @@ def test_what_is_not_honored_is_refused_before_anything_is_written(phantoms, tmp
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("key", ["INPUT.CROP.ENABLED", "INPUT.MASK_FORMAT", "MODEL.KEYPOINT_ON", "INPUT.FORMAT"])
+@pytest.mark.parametrize("key", ["INPUT.CROP.ENABLED", "INPUT.MASK_FORMAT", "MODEL.KEYPOINT_ON"])
 def test_our_mapper_in_other_trainers_refuses_too(phantoms, tmp_path, key):
     from vindr_det.detection.detectron2 import VindrMapper
 
@@ -95,7 +96,8 @@ def spied(cfg, seen):
         spy = Spy({})
         spy.__dict__["prefix"] = prefix
         for key, value in node.items():
-            dict.__setitem__(spy, key, make(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else value)
+            inner = make(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else value
+            dict.__setitem__(spy, key, inner)
         return spy
 
     return make(cfg, "")
@@ -112,13 +114,13 @@ def test_every_other_key_is_read_by_a_training(phantoms, tmp_path, monkeypatch):
     variants = [
         ("vindr_mrcnn", "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.CLIP_GRADIENTS.ENABLED", "True",
          "SOLVER.REFERENCE_WORLD_SIZE", "1", "VINDR.ROI_FOCAL_GAMMA", "1", "VINDR.MIN_READERS", "2"),
-        ("vindr_cascade", "SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"),
+        ("vindr_cascade", "SOLVER.NESTEROV", "True"),
         ("vindr_retinanet", "SOLVER.MOMENTUM", "0.8"),
         ("vindr_frcnn", "MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "VINDR.TIMM_MODEL", "resnet10t",
-         "VINDR.OPTIMIZER", "AdamW"),
+         "VINDR.OPTIMIZER", "AdamW", "SOLVER.AMP.ENABLED", "True", "VINDR.AMP_DTYPE", "bfloat16"),
     ]
     for number, (name, *more) in enumerate(variants):
-        cfg = config(phantoms, tmp_path / str(number), name, "SOLVER.MAX_ITER", "2", *more)
+        cfg = config(phantoms, tmp_path / str(number), name, "SOLVER.MAX_ITER", "1", *more)
         engine.train(spied(cfg, seen))
     expected = {key for key, _ in leaves(get_cfg())} | {f"VINDR.{key}" for key in cfg.VINDR}
     excused = [key for key in expected if key.startswith(BEHIND_A_REFUSED_KEY)]
@@ -139,18 +141,19 @@ def test_settings_of_the_machine_are_obeyed(phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "VindrTrainer", stop)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    before = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, torch.get_float32_matmul_precision(), cudnn.allow_tf32
     try:
         for benchmark, precision in itertools.product((True, False), ("highest", "medium")):
             cfg = config(phantoms, tmp_path, "vindr_frcnn", "CUDNN_BENCHMARK", str(benchmark),
                          "FLOAT32_PRECISION", precision)
             with pytest.raises(Enough):
                 engine.train(cfg)
-            assert torch.backends.cudnn.benchmark is benchmark
+            assert cudnn.benchmark is benchmark
             assert torch.get_float32_matmul_precision() == precision
-            assert torch.backends.cudnn.allow_tf32 is (precision != "highest")
+            assert cudnn.allow_tf32 is (precision != "highest")
     finally:
-        torch.backends.cudnn.benchmark, precision, torch.backends.cudnn.allow_tf32 = before
+        cudnn.benchmark, precision, cudnn.allow_tf32 = before
         torch.set_float32_matmul_precision(precision)
 
 

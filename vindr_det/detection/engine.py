@@ -112,7 +112,8 @@ def check_device(cfg: Any, launch: Launch = Launch()) -> None:
     if not device.startswith("cuda"):
         return
     if not torch.cuda.is_available():
-        raise InputError(f"MODEL.DEVICE is {device}, but this machine has no usable GPU; add MODEL.DEVICE cpu")
+        raise InputError(f"MODEL.DEVICE is {device}, but this machine has no usable GPU; "
+                         "add MODEL.DEVICE cpu")
     if launch.processes * launch.machines > 1 and device != "cuda":
         raise InputError(f"MODEL.DEVICE is {device}: expected cuda, where each process has its own GPU")
     if launch.processes > torch.cuda.device_count():

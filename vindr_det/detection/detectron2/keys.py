@@ -33,6 +33,8 @@ TRAINER: Rows = {
     "GLOBAL.HACK": ((1.0,), ""),
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": ((False,), "the data sets do not count images of a class"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (("value", "norm", "full_model"), ""),
+    "SOLVER.LR_SCHEDULER_NAME": (("WarmupMultiStepLR", "WarmupCosineLR"),
+                                 "WarmupStepWithFixedGammaLR fails at Detectron2's last iteration"),
     "TEST.AUG.ENABLED": ((False,), "tools/predict.py has --tta"),
     "TEST.EXPECTED_RESULTS": (((),), ""),
     "TEST.KEYPOINT_OKS_SIGMAS": (((),), "findings have boxes alone"),
