@@ -82,7 +82,7 @@ def seed_of(seed: int, position: int) -> int:
 
 
 def repeat_factors(
-    records: Sequence[Record], threshold: float, count: int | None = None
+    records: Sequence[Record], threshold: float, in_epoch: int | None = None
 ) -> list[float]:
     """How often each image comes, so that rare findings come oftener (Gupta et al., LVIS, 2019).
 
@@ -92,9 +92,9 @@ def repeat_factors(
     Args:
         records: the images.
         threshold: see above.
-        count: images in an epoch; None for all.
+        in_epoch: images in an epoch; None for all.
     """
-    total = len(records) if count is None else count
+    total = len(records) if in_epoch is None else in_epoch
     images = Counter(label for record in records for label in set(record.truth.labels.tolist()))
     wanted = {label: max(1.0, (threshold * total / count) ** 0.5) for label, count in images.items()}
     return [max((wanted[label] for label in record.truth.labels.tolist()), default=1.0)
