@@ -79,8 +79,8 @@ class VindrEvaluator(DatasetEvaluator):
 
 def _to_record(given: dict[str, Any]) -> Record:
     height, width = original_size(given)
-    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in given["annotations"]]
-    boxes = box_ops.scale(boxes, width / given["width"], height / given["height"])
+    found = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in given["annotations"]]
+    boxes = box_ops.scale(found, width / given["width"], height / given["height"])
     labels = np.array([a["category_id"] for a in given["annotations"]], dtype=np.int64)
     truth = Predictions(boxes, np.ones(len(boxes)), labels)
     return Record(given["image_id"], given["file_name"], height, width, truth)
