@@ -148,6 +148,28 @@ def test_processes_of_cpus_do_not_see_the_gpus(monkeypatch, device, seen):
 
 
 @pytest.mark.detectron2
+@pytest.mark.parametrize("of_ranks, own, expected", [
+    ([None, None], None, None), ([None, "rank 1 diverged"], None, "rank 1 diverged"),
+    (["rank 0 diverged", "rank 1 diverged"], "rank 0 diverged", "rank 0 diverged"),
+])
+def test_a_rank_that_is_well_stops_with_the_one_that_is_not(monkeypatch, of_ranks, own, expected):
+    from vindr_det.detection.detectron2 import processes
+
+    def work():
+        if own:
+            raise InputError(own)
+        return 7
+
+    monkeypatch.setattr(processes, "_any_rank", lambda _: any(of_ranks))
+    monkeypatch.setattr(processes.comm, "all_gather", lambda text: of_ranks if text == own else None)
+    if expected is None:
+        assert processes.on_all_ranks(work) == 7
+    else:
+        with pytest.raises(InputError, match=expected):
+            processes.on_all_ranks(work)
+
+
+@pytest.mark.detectron2
 def test_the_validation_losses_batch_is_a_part_of_a_batch(phantoms, tmp_path):
     """VINDR.ACCUMULATE is for memory, of which the validation loss takes as much as training."""
     from vindr_det.config import load_config

@@ -66,7 +66,7 @@ def from_config(cfg: Any, kind: type[Body] = TimmBody) -> Body:
                          "is trained whole, expected 0")
     norm = cfg.MODEL.RESNETS.NORM
     if norm not in ("FrozenBN", "BN"):
-        raise InputError(f"MODEL.RESNETS.NORM is {norm!r}: a backbone of timm's has norms of its own, expected "
+        raise InputError(f"MODEL.RESNETS.NORM is {norm!r}: a backbone of timm's has its own norms, expected "
                          "FrozenBN, or BN to train them")
     return kind(cfg.VINDR.TIMM_MODEL, strides, norm == "FrozenBN")
 

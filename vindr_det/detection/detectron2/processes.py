@@ -10,7 +10,8 @@ import detectron2.utils.comm as comm
 import torch
 from detectron2.engine import launch as detectron2_launch
 from torch import distributed
-from torch.multiprocessing import ProcessExitedException, get_context
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.engine import Launch
 from vindr_det.errors import InputError
@@ -36,7 +37,7 @@ def run(work: Callable[..., None], launch: Launch, device: str, args: tuple[Any,
         try:
             detectron2_launch(_tell, launch.processes, launch.machines, launch.rank, launch.url,
                               args=(errors, work, args))
-        except ProcessExitedException:
+        except ProcessException:
             if errors.empty():
                 raise
             raise InputError(errors.get()) from None
