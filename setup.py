@@ -51,6 +51,8 @@ setup(
             "iopath>=0.1.7,<0.1.10",
             "omegaconf>=2.1,<2.4",
             "packaging",
+            "setuptools<81",  # detectron2.model_zoo imports pkg_resources, which 81 and later lack
+            "shapely>=2.0",  # with which Detectron2 crops masks, as ViTDet's training does
             "termcolor>=1.1",
             "yacs>=0.1.8",
         ],

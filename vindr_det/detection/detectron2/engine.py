@@ -8,10 +8,12 @@ from typing import Any
 
 import detectron2.utils.comm as comm
 import torch
-from detectron2.engine import launch as detectron2_launch
+from detectron2.engine.defaults import _set_float32_precision
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from vindr_det.detection.detectron2 import processes
+from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.engine import Launch
@@ -27,14 +29,14 @@ _ALONE = Launch()
 
 def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
     """See :class:`vindr_det.detection.engine.Engine`."""
+    check_trainer(cfg)
     require_output_folder(cfg.OUTPUT_DIR)
     state = state_to_resume(cfg.OUTPUT_DIR, "detectron2") if resume else None
     if state is not None and is_finished(state, cfg):
         return
     several = launch.processes * launch.machines > 1
     with Interruption(forward=True) if several else contextlib.nullcontext() as interruption:
-        detectron2_launch(_train_worker, launch.processes, launch.machines, launch.rank, launch.url,
-                          args=(cfg, resume))
+        processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
     if interruption is not None and interruption.signal:
         raise _interrupted(cfg, interruption.signal)
 
@@ -59,6 +61,7 @@ def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
 
 def _train_worker(cfg: Any, resume: bool) -> None:
     _set_up(cfg)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     trainer = VindrTrainer(cfg)
     trainer.resume_or_load(resume=resume)
     if comm.is_main_process():
@@ -72,10 +75,12 @@ def _train_worker(cfg: Any, resume: bool) -> None:
 
 
 def _set_up(cfg: Any) -> None:
-    """Logging and seeds."""
+    """Logging, seeds and precision, as Detectron2's ``default_setup``, but in fewer lines on the screen."""
     rank = comm.get_rank()
     for name in ("detectron2", "fvcore", "vindr_det"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
     # Its one line a parameter would push everything else off the screen.
     logging.getLogger("detectron2.engine.defaults").setLevel(logging.WARNING)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if cfg.FLOAT32_PRECISION:
+        _set_float32_precision(cfg.FLOAT32_PRECISION)

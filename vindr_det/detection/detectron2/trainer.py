@@ -1,7 +1,6 @@
 """DefaultTrainer with our data, our hooks and our evaluator."""
 
 import logging
-import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -27,14 +26,17 @@ from vindr_det.detection.detectron2.hooks import (
     AverageWeights,
     BestModel,
     MetricsLines,
+    ModelNumbers,
     RandomState,
     SaveStates,
     ValidationLoss,
     unwrapped,
 )
+from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.model import build_model
 from vindr_det.detection.detectron2.step import VindrStep
+from vindr_det.detection.detectron2.weights import in_detectron2s_names
 from vindr_det.detection.ema import Averaged, averaged_weights
 from vindr_det.detection.interruption import Interruption, leave_signals_to_trainer
 from vindr_det.detection.journal import keep_until
@@ -43,13 +45,7 @@ from vindr_det.detection.pickles import read_pickle
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.resume import require_resumable, state_to_resume
 from vindr_det.detection.splits import loss_records, training_records, validation_records
-from vindr_det.detection.weights import (
-    backbone_state,
-    detectron2_name,
-    fitting,
-    is_backbone,
-    local_file,
-)
+from vindr_det.detection.weights import fitting, is_backbone, local_file
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -88,10 +84,7 @@ class VindrCheckpointer(DetectionCheckpointer):
             # Detectron2's own catalogue is left to its own loader.
             where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
             return super().load(where, checkpointables)
-        state = {
-            f"backbone.bottom_up.{detectron2_name(key)}": value
-            for key, value in backbone_state(path).items() if not key.endswith("batches_tracked")
-        }
+        state = {f"backbone.bottom_up.{key}": value for key, value in in_detectron2s_names(path).items()}
         self.model.load_state_dict(fitting(path, state, self.model.state_dict()), strict=False)
         return {}
 
@@ -118,6 +111,7 @@ class VindrTrainer(DefaultTrainer):
     _trainer: Any
 
     def __init__(self, cfg: Any) -> None:
+        check_trainer(cfg)
         self._validation = validation_records(cfg)
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
         self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
@@ -133,7 +127,7 @@ class VindrTrainer(DefaultTrainer):
                                  device_ids=[comm.get_local_rank()] if cuda else None)
         clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if _clips_all(cfg) else 0.0
         self._trainer = VindrStep(model, self.build_train_loader(cfg), optimizer, cfg.VINDR.ACCUMULATE,
-                                  half_precision(cfg), clip_norm)
+                                  half_precision(cfg), clip_norm, cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         me = weakref.proxy(self)
@@ -160,7 +154,8 @@ class VindrTrainer(DefaultTrainer):
             return super().build_optimizer(cfg, model)
         groups = get_default_optimizer_params(
             model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM)
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM, bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS)
         return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(groups, cfg.SOLVER.BASE_LR))
 
     @classmethod
@@ -209,6 +204,7 @@ class VindrTrainer(DefaultTrainer):
                     self._make_up()
                 if not self._ends(validated=True):
                     self._iterate()
+                self._numbers.gather()
                 if comm.is_main_process():
                     self._save()
                 self.iter += 1  # as hooks expect of a training that came to its end
@@ -260,7 +256,7 @@ class VindrTrainer(DefaultTrainer):
     def _loss_loader(self) -> Any:
         return self._test_loader(
             loss_records(self.cfg), VindrMapper(self.cfg, is_train=False, keep_truth=True),
-            batch_size=max(1, self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()))
+            batch_size=batch_part(self.cfg, comm.get_world_size()))
 
     def _test_loader(self, items: Any, mapper: VindrMapper, **options: Any) -> Any:
         """Each image once; a signal ends it."""
@@ -276,12 +272,9 @@ class VindrTrainer(DefaultTrainer):
         with averaged_weights(unwrapped(self.model), self._average.averaged), half:
             results = inference_on_dataset(self.model, self._validation_loader(), evaluator)
         self._pending = self.interruption.ends > 0
-        if self._pending:
-            return OrderedDict()
-        # NaN stands for "no ground truth of this class"; JSON has no word for it.
-        measured = {key: value for key, value in results.items() if math.isfinite(value)}
-        self._latest = (measured, self.iter)
-        return OrderedDict(measured)
+        if not self._pending:
+            self._latest = (results, self.iter)
+        return results
 
     def build_writers(self) -> list[Any]:
         """Detectron2's, but for metrics.json, which :class:`MetricsLines` writes."""
@@ -292,9 +285,11 @@ class VindrTrainer(DefaultTrainer):
         me = weakref.proxy(self)
         self._states = SaveStates(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD,
                                   self.cfg.VINDR.KEEP_CHECKPOINTS)
+        self._numbers = ModelNumbers(self.model, self.cfg.SOLVER.CHECKPOINT_PERIOD)
         period = self.cfg.TEST.EVAL_PERIOD
         built: list[Any] = [
             RandomState(max(self.cfg.SEED, 0)),
+            self._numbers,
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,

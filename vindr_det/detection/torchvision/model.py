@@ -28,6 +28,7 @@ _NORMS = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d}
 _ALWAYS = {
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
     "SOLVER.WARMUP_METHOD": "linear",
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": 2.0,
 }
 _RCNN = {
     "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
@@ -73,6 +74,7 @@ def check(cfg: Any) -> None:
     _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
     _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "vertical", "none"))
     _expect(cfg, "SOLVER.LR_SCHEDULER_NAME", ("WarmupMultiStepLR", "WarmupCosineLR"))
+    _expect(cfg, "INPUT.FORMAT", ("BGR", "RGB"))
     if not timm_backbone.wanted(cfg):
         _check_resnet(cfg)
 
