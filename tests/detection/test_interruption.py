@@ -18,6 +18,15 @@ from vindr_det.detection.checkpoint import read_file
 from vindr_det.detection.interruption import Interrupted, Interruption, leave_signals_to_trainer
 from vindr_det.detection.states import SUFFIXES, iterations_of, saved
 
+
+@pytest.fixture(autouse=True)
+def heeds_ctrl_c():
+    """Also where these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 SHORT = [*TINY, "SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "4",
          "VINDR.EMA_DECAY", "0.9", "VINDR.REPEAT_THRESHOLD", "0.3", "VINDR.NORMAL_RATIO", "0.5"]
 
@@ -116,7 +125,10 @@ def test_several_processes_end_together(engine, number, group, phantoms, tmp_pat
 def test_a_second_signal_stops_at_once(monkeypatch):
     clock = iter([100.0, 100.2, 102.0])
     monkeypatch.setattr("vindr_det.detection.interruption.time.monotonic", lambda: next(clock))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not interruption.signal  # who was started to ignore it does
         for _ in range(2):  # a terminal and a launcher may both pass one on
             os.kill(os.getpid(), signal.SIGINT)
         assert interruption.signal == interruption.agreed() == signal.SIGINT
@@ -124,6 +136,7 @@ def test_a_second_signal_stops_at_once(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Slow(torch.utils.data.Dataset):

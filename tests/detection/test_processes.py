@@ -101,6 +101,7 @@ def test_the_tool_refuses_a_bad_launch(tool):
     ("cuda", 0, {}, "MODEL.DEVICE is cuda, but this machine has no usable GPU"),
     ("cuda", 2, {"processes": 3}, "--num-gpus 3: this machine has 2 GPUs"),
     ("cuda:1", 2, {"processes": 2}, "MODEL.DEVICE is cuda:1: expected cuda"),
+    ("cuda:2", 2, {}, "MODEL.DEVICE is cuda:2: this machine has 2 GPUs, numbered from 0"),
 ])
 def test_devices_that_are_not_there_are_refused(monkeypatch, device, gpus, given, message):
     from types import SimpleNamespace

@@ -34,6 +34,8 @@ class Interrupted(KeyboardInterrupt):
 class Interruption:
     """Remembers SIGINT and SIGTERM while it is entered; a later second Ctrl-C stops at once.
 
+    One that the process was started to ignore, as a shell's background jobs are, stays ignored.
+
     Args:
         forward: pass signals on to the processes that this one has started.
 
@@ -48,7 +50,8 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread() and not self._before:
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(self, *_: Any) -> None:
