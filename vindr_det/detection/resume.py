@@ -69,9 +69,10 @@ def _engine_of(folder: Path, engine: str) -> str:
 def is_finished(state: Path, cfg: Any) -> bool:
     """Whether a state is a training's last and its ``model_final.pth`` is written; the log says so."""
     done, final = iterations_of(state), state.parent / _FINAL
-    waited = (read_file(state).get("vindr") or {}).get("waited", 0)
+    meta = read_file(state).get("vindr") or {}
+    waited = meta.get("waited", 0)
     stopped = 0 < cfg.VINDR.PATIENCE <= waited
-    if not (stopped or done >= cfg.SOLVER.MAX_ITER) or not final.is_file():
+    if not (stopped or done >= cfg.SOLVER.MAX_ITER) or meta.get("pending") or not final.is_file():
         return False
     if (read_file(final).get("vindr") or {}).get("iteration") != done:
         return False
