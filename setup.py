@@ -25,7 +25,7 @@ setup(
         "fvcore>=0.1.5,<0.1.6",
         "grad-cam>=1.5",
         "iterative-stratification>=0.1.9",
-        "lightning>=2.5",
+        "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
@@ -51,6 +51,8 @@ setup(
             "iopath>=0.1.7,<0.1.10",
             "omegaconf>=2.1,<2.4",
             "packaging",
+            "setuptools<81",  # detectron2.model_zoo imports pkg_resources, which 81 and later lack
+            "shapely>=2.0",  # with which Detectron2 crops masks, as ViTDet's training does
             "termcolor>=1.1",
             "yacs>=0.1.8",
         ],

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,20 @@ def test_seeded():
     spec = [{"name": "RandomBrightnessContrast", "p": 1.0}]
     one, two = (Augment(spec, seed=4)(IMAGE, BOXES, LABELS)[0] for _ in range(2))
     assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("seeded", ["each image", "once"])
+def test_transforms_are_applied_independently(seeded):
+    """Two coins per image: each of the four outcomes comes in a quarter of them."""
+    brighter = {"brightness_limit": [0.5, 0.5], "contrast_limit": [0, 0]}
+    spec = [{"name": "RandomBrightnessContrast", "p": 0.5, **brighter}, {"name": "HorizontalFlip", "p": 0.5}]
+    augment, outcomes = Augment(spec, seed=0), Counter()
+    for seed in range(400):
+        if seeded == "each image":
+            augment.reseed(seed)
+        image = augment(IMAGE, np.zeros((0, 4)), np.zeros(0, np.int64))[0]
+        outcomes[bool(image.max() > 99), bool(image[0, 0] > image[0, -1])] += 1
+    assert len(outcomes) == 4 and min(outcomes.values()) > 70
 
 
 @pytest.mark.parametrize("spec, message", [

@@ -72,6 +72,14 @@ def test_every_classifier_config_builds(path):
     ("", ["SOLVER.MAX_ITER", "0"], "SOLVER.MAX_ITER is 0"),
     ("", ["VINDR.BEST_METRIC", "mAP"], "VINDR.BEST_METRIC is 'mAP', expected one of vindr/mAP40"),
     ("MODEL: {ROI_HEADS: {NUM_CLASSES: 80}}", [], "NUM_CLASSES is 80, expected 14"),
+    ("SOLVER: {MAX_ITER: 90, STEPS: \"(60, 90)\"}", [],
+     r"c.yaml: SOLVER.STEPS is \(60, 90\), expected ascending.*none of them SOLVER.MAX_ITER \(90\)"),
+    ("", ["SOLVER.STEPS", "(60, 30)"], r"SOLVER.STEPS is \(60, 30\), expected ascending"),
+    ("", ["SOLVER.STEPS", "(60, 60)"], "expected ascending"),
+    ("", ["SOLVER.STEPS", "(0, 60)"], "expected ascending iterations from 1 on"),
+    ("", ["SOLVER.LR_SCHEDULER_NAME", "OneCycle"],
+     "SOLVER.LR_SCHEDULER_NAME is 'OneCycle', expected WarmupMultiStepLR or WarmupCosineLR"),
+    ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected cpu, cuda or cuda:<n>"),
 ])
 def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, message):
     path = tmp_path / "c.yaml"
@@ -80,6 +88,28 @@ def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, mes
     path.write_text(base + text)
     with pytest.raises(InputError, match=message):
         load_config(path, engine, overrides)
+
+
+@pytest.mark.parametrize("steps, scheduler", [("()", "WarmupMultiStepLR"), ("(3,)", "WarmupCosineLR"),
+                                              ("(2, 9)", "WarmupMultiStepLR")])
+def test_steps_that_never_come_do_no_harm(engine, steps, scheduler):
+    load_config(CONFIGS / "vindr_frcnn.yaml", engine, [
+        "SOLVER.MAX_ITER", "3", "SOLVER.STEPS", steps, "SOLVER.LR_SCHEDULER_NAME", scheduler])
+
+
+@pytest.mark.parametrize("key, value", [
+    ("MODEL.META_ARCHITECTURE", "FasterRCNN"), ("MODEL.BACKBONE.NAME", "build_vgg"),
+    ("MODEL.PROPOSAL_GENERATOR.NAME", "RPM"), ("MODEL.ROI_HEADS.NAME", "StandardHeads"),
+    ("MODEL.ROI_BOX_HEAD.NAME", "BoxHead"),
+])
+def test_parts_that_nobody_knows_are_named(engine, key, value):
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2.model import build_model
+    else:
+        from vindr_det.detection.torchvision.model import build_model
+    cfg = load_config(CONFIGS / "vindr_frcnn.yaml", engine, ["MODEL.DEVICE", "cpu", key, value])
+    with pytest.raises(InputError, match=f"{key} is '{value}'"):
+        build_model(cfg)
 
 
 def test_torchvision_refuses_a_detectron2_key_it_cannot_honour(tmp_path):
@@ -92,7 +122,9 @@ def test_torchvision_refuses_a_detectron2_key_it_cannot_honour(tmp_path):
 @pytest.mark.parametrize("key, value", [
     ("MODEL.META_ARCHITECTURE", "PanopticFPN"), ("MODEL.RESNETS.STRIDE_IN_1X1", "True"),
     ("MODEL.RESNETS.NORM", "SyncBN"), ("MODEL.RESNETS.DEPTH", "51"),
-    ("INPUT.RANDOM_FLIP", "diagonal"), ("MODEL.ROI_BOX_HEAD.NUM_FC", "0"),
+    ("INPUT.RANDOM_FLIP", "diagonal"), ("MODEL.ROI_BOX_HEAD.NUM_FC", "0"), ("INPUT.FORMAT", "L"),
+    ("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"),
+    ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "1.0"),
 ])
 def test_torchvision_refuses_values_it_cannot_honour(key, value):
     from vindr_det.detection.torchvision.model import build_model

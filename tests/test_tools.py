@@ -1,5 +1,6 @@
 """The tools as a user runs them: help, exit status, one line for bad input, nothing half-written."""
 
+import importlib.util
 import time
 
 import numpy as np
@@ -306,3 +307,16 @@ def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     assert run.returncode == 0, run.stderr
     assert tool("predict.py", *base, "--out", tmp_path / "p.csv").returncode == 0
     assert (tmp_path / "n.csv").read_text() == (tmp_path / "p.csv").read_text()
+
+
+def test_a_linked_checkout_has_its_model_zoo(tmp_path):
+    """As after Detectron2's own setup.py; again, and in a folder that cannot be written, does nothing."""
+    spec = importlib.util.spec_from_file_location("link", ROOT / "tools/link_detectron2.py")
+    link = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(link)
+    (tmp_path / "configs/common").mkdir(parents=True)
+    link.link_model_zoo(tmp_path)  # no detectron2/model_zoo here
+    (tmp_path / "detectron2/model_zoo").mkdir(parents=True)
+    for _ in range(2):
+        link.link_model_zoo(tmp_path)
+        assert (tmp_path / "detectron2/model_zoo/configs/common").is_dir()

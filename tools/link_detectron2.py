@@ -9,6 +9,7 @@
 Without an argument's checkout the environment is left as it is. It downloads nothing.
 """
 
+import contextlib
 import importlib.util
 import subprocess
 import sys
@@ -59,10 +60,19 @@ def _link(checkout: Path, link: Path) -> None:
     if not (package / "__init__.py").is_file():
         raise InputError(f"DETECTRON2={checkout}: expected a wheel or a checkout, that is a folder "
                          "that holds detectron2/__init__.py")
+    link_model_zoo(checkout)
     if not source_differs(link, package):
         return
     _unlink(link)
     link.symlink_to(package.resolve(), target_is_directory=True)
+
+
+def link_model_zoo(checkout: Path) -> None:
+    """Put the checkout's configs where ``detectron2.model_zoo`` looks, as Detectron2's own setup.py does."""
+    configs = checkout.resolve() / "detectron2/model_zoo/configs"
+    with contextlib.suppress(OSError):  # one that cannot be written goes without the model zoo
+        if not configs.exists():
+            configs.symlink_to(checkout.resolve() / "configs", target_is_directory=True)
 
 
 def source_differs(link: Path, package: Path) -> bool:

@@ -39,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = args.engine or requested_engine(args.config, args.opts)
     name = engines.choose(wanted)
     cfg = load_config(args.config, name, args.opts)
-    engines.check_device(cfg)
+    engines.check_device(cfg, launch)
     engine = engines.load(name)
     if args.eval_only:
         from vindr_det.detection.checkpoint import load_checkpoint
 
+        if launch.processes * launch.machines > 1:
+            raise InputError("--eval-only: runs in one process, expected --num-gpus 1 --num-machines 1")
         if not cfg.MODEL.WEIGHTS:
             raise InputError("--eval-only: MODEL.WEIGHTS is empty, expected a checkpoint to score")
         state = load_checkpoint(cfg.MODEL.WEIGHTS, name).state

@@ -7,6 +7,7 @@ and dropped where too little of them is left.
 
 import difflib
 import inspect
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,8 +44,8 @@ class Augment:
         with warnings.catch_warnings():
             # A list that only changes grays is fine, though it leaves the boxes nothing to do.
             warnings.filterwarnings("ignore", "Got processor for bboxes")
-            self._compose = A.Compose([_build(A, spec) for spec in transforms], bbox_params=boxes,
-                                      seed=seed)
+            self._compose = A.Compose([_build(A, spec) for spec in transforms], bbox_params=boxes)
+        self.reseed(seed)
 
     def __call__(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float64], labels: NDArray[np.int64]
@@ -73,9 +74,13 @@ class Augment:
             np.asarray(result["index"], dtype=np.int64).reshape(-1),
         )
 
-    def reseed(self, seed: int) -> None:
-        """Start the random numbers anew; data loader workers must not share them."""
-        self._compose.set_random_seed(seed)
+    def reseed(self, seed: int | None) -> None:
+        """Start the random numbers anew; data loader workers must not share them.
+
+        One stream for all transforms: Albumentations' own ``set_random_seed`` gives each a stream of the
+        same seed, so that all of them are applied to an image or none.
+        """
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def _build(albumentations: Any, spec: Mapping[str, Any]) -> Any:
@@ -109,9 +114,9 @@ def _names(albumentations: Any) -> list[str]:
 
 
 def _tuples(value: Any) -> Any:
-    """YAML has lists where Albumentations wants tuples."""
-    if isinstance(value, list):
+    """YAML and LazyConfig have lists where Albumentations wants tuples."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_tuples(item) for item in value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     return value

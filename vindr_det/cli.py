@@ -47,8 +47,8 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a tool's ``main`` and leave with its exit status.
 
     Exit status: what ``main`` returns (None means 0); 2 with one line on stderr for an
-    :class:`InputError`, or for a disk that is full or not ours to use; 130 after Ctrl-C. Any other
-    exception is a bug and keeps its traceback.
+    :class:`InputError`, or for a disk that is full or not ours to use; 130 after Ctrl-C, and where a training
+    ends for SIGTERM 143. Any other exception is a bug and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -67,9 +67,9 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except InputError as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        print(f"{name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(getattr(error, "status", 130))
     except BrokenPipeError:
         # `tool | head` closed the pipe; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,6 +27,8 @@ METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
 
 _CHOICES = {"OPTIMIZER": ("SGD", "AdamW"), "AMP_DTYPE": ("float16", "bfloat16")}
 
+_SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+
 
 def vindr_node() -> dict[str, Any]:
     """Everything that this project adds to the schema."""
@@ -42,7 +44,8 @@ def vindr_node() -> dict[str, Any]:
         "IMAGE_SIZE": 1024,
         # False squeezes images into squares of IMAGE_SIZE.
         "KEEP_ASPECT": True,
-        # Normal images in training for each abnormal one; -1 takes all.
+        # Normal images in an epoch of the training for each abnormal one; others come in the next
+        # epoch, so that all are seen. -1 takes all each time. Validation loss: the same ones each time.
         "NORMAL_RATIO": -1.0,
         # Boxes behind which fewer readers stand are not trained on.
         "MIN_READERS": 1,
@@ -218,6 +221,21 @@ def check(cfg: CfgNode, source: str) -> None:
         section, name = key.split(".")
         if not cfg[section][name] > 0:
             raise InputError(f"{source}: {key} is {cfg[section][name]}, expected more than 0")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", cfg.MODEL.DEVICE):
+        raise InputError(f"{source}: MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, expected cpu, cuda or cuda:<n>")
+    _check_schedule(cfg.SOLVER, source)
+
+
+def _check_schedule(solver: Any, source: str) -> None:
+    """Steps beyond MAX_ITER never come; Detectron2 says so."""
+    if solver.LR_SCHEDULER_NAME not in _SCHEDULERS:
+        raise InputError(f"{source}: SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}, expected "
+                         f"{' or '.join(_SCHEDULERS)}")
+    steps = tuple(solver.STEPS)
+    ascending = all(first < second for first, second in zip((0, *steps), steps, strict=False))
+    if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR" and (not ascending or solver.MAX_ITER in steps):
+        raise InputError(f"{source}: SOLVER.STEPS is {steps}, expected ascending iterations from 1 on, none "
+                         f"of them SOLVER.MAX_ITER ({solver.MAX_ITER})")
 
 
 def _load_yaml(path: str | Path) -> dict[str, Any]:
@@ -272,13 +290,17 @@ def _whole_to_float(cfg: Any, data: dict[str, Any]) -> None:
             data[key] = float(value)
 
 
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Full names of the leaves."""
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names of the leaves, and their values."""
     for key, value in node.items():
         if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
+
+
+def _keys(node: Any) -> Iterator[str]:
+    return (key for key, _ in leaves(node))
 
 
 def unknown_key(source: str, key: str, cfg: CfgNode, schema: str) -> str:

@@ -14,6 +14,11 @@ class InputError(ValueError):
     The tools print it without a traceback and exit 2; see ``vindr_det.cli``.
     """
 
+    def __init__(self, text: str) -> None:
+        # A data loader raises what its worker met once more, with the worker's traceback before the text.
+        name = f"{InputError.__module__}.{InputError.__name__}: "
+        super().__init__(text.rpartition(name)[2].strip())
+
 
 def one_line(error: BaseException) -> str:
     """What an exception of a library says, without its line breaks."""

@@ -51,16 +51,17 @@ def test_whole_numbers_are_copied_into_the_average():
     assert averaged.state["num_batches_tracked"].item() == 1
 
 
-def test_random_numbers_go_on_after_a_restore(tmp_path):
-    """Through a file that holds no code."""
-    torch.save(random_state.capture(), tmp_path / "s.pth")
+def test_each_step_of_each_process_draws_its_own_numbers():
+    def draw(*position):
+        random_state.reseed(*position)
+        return torch.rand(1).item(), np.random.rand(), random.random()
 
-    def draw():
-        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random(), np.random.randn()
-
-    first = draw()
-    random_state.restore(torch.load(tmp_path / "s.pth", weights_only=True))
-    assert draw() == first
+    drawn = {(seed, step, rank): draw(seed, step, rank)
+             for seed in (0, 3) for step in (0, 1, 20) for rank in (0, 1)}
+    for kind in zip(*drawn.values(), strict=True):
+        assert len(set(kind)) == len(drawn)
+    torch.rand(5)
+    assert all(draw(*position) == numbers for position, numbers in drawn.items())  # whatever was drawn before
 
 
 @pytest.mark.parametrize("done, left", [(0, 0), (20, 1), (40, 2), (99, 2)])

@@ -1,6 +1,9 @@
 """What Detectron2 users take from us: mapper, hooks, evaluator, registration."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 pytestmark = pytest.mark.detectron2
 
@@ -47,7 +50,6 @@ def test_mapper_scales_boxes_from_the_originals_pixels_to_the_images(cfg, phanto
 
 
 def test_evaluator_gives_one_for_the_truth(cfg):
-    import torch
     from detectron2.structures import Boxes, Instances
 
     from vindr_det.detection.detectron2 import VindrEvaluator
@@ -69,7 +71,6 @@ def test_evaluator_gives_one_for_the_truth(cfg):
 
 def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
     """Batch norm, random state and modes stay; the value is that of the model's losses by hand."""
-    import torch
     from detectron2.data import build_detection_test_loader
     from detectron2.modeling import build_model
     from detectron2.utils.events import EventStorage
@@ -119,17 +120,21 @@ def test_best_model_survives_a_resume():
     def hook():
         return BestModel(Best("m"), save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
 
+    def step(taken, iteration):
+        taken.trainer = SimpleNamespace(iter=iteration)
+        taken.after_step()
+
     first = hook()
     for iteration, value in enumerate([0.3, 0.6, 0.5]):
         latest[0] = ({"m": value}, iteration)
-        first.after_step()
-        first.after_step()  # the same evaluation seen twice counts once
-    assert saved == [0.3, 0.6]
+        step(first, iteration)
+        step(first, iteration + 0.5)  # one without an evaluation
+    assert first.best.waited == 1 and saved == [0.3, 0.6]
     second = hook()
     second.load_state_dict(first.state_dict())
     for iteration, value in ((7, 0.4), (8, float("nan")), (9, 0.7)):
         latest[0] = ({"m": value}, iteration)
-        second.after_step()
+        step(second, iteration)
     assert saved == [0.3, 0.6, 0.7]
 
 
@@ -138,8 +143,6 @@ def test_best_model_survives_a_resume():
     "ours"])
 def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
     """Detectron2's BestCheckpointer against ours: a worse evaluation after a resume saves nothing."""
-    from types import SimpleNamespace
-
     from detectron2.engine.hooks import BestCheckpointer
     from detectron2.utils.events import EventStorage
 
@@ -168,3 +171,94 @@ def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
     assert len(saved) == 2
     run([(2, 0.4)], state)
     assert len(saved) == 2
+
+
+RETINANET = ["SOLVER.AMP.ENABLED", "False", "MODEL.WEIGHTS", "", "MODEL.RESNETS.DEPTH", "18",
+             "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.RESNETS.NORM", "BN",
+             "MODEL.BACKBONE.FREEZE_AT", "0", "MODEL.FPN.OUT_CHANNELS", "32", "SEED", "4"]
+
+
+def retinanet(phantoms, out, *more):
+    from conftest import ROOT, TINY
+
+    from vindr_det.config import load_config
+
+    return load_config(ROOT / "configs/vindr_retinanet.yaml", "detectron2", [
+        *TINY, *RETINANET, "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(phantoms / "data"), *more])
+
+
+def test_validation_does_not_move_what_retinanet_divides_its_losses_by(phantoms, tmp_path):
+    """Its average of positive anchors, an attribute that no state dict has."""
+    from detectron2.modeling import build_model
+    from detectron2.utils.events import EventStorage
+
+    from vindr_det.detection.detectron2 import VindrMapper, mean_losses, to_dicts
+    from vindr_det.detection.splits import validation_records
+
+    cfg = retinanet(phantoms, tmp_path)
+    model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
+    batch = [mapper(given) for given in to_dicts(validation_records(cfg))]
+    first = mean_losses(model, [batch])
+    assert not hasattr(model, "loss_normalizer")  # as if there had been no validation
+    with EventStorage():
+        model(batch)
+    moved = model.loss_normalizer
+    assert moved != 100 and mean_losses(model, [batch]) != first and model.loss_normalizer == moved
+
+
+def test_a_resumed_retinanet_is_the_one_that_was_not_interrupted(phantoms, tmp_path):
+    from vindr_det.detection.checkpoint import read_file
+    from vindr_det.detection.detectron2 import engine
+
+    period = ["SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2", "SOLVER.STEPS", "(3,)"]
+    for out, resumed in ((tmp_path / "straight", False), (tmp_path / "broken", True)):
+        cfg = retinanet(phantoms, out, *period, "SOLVER.MAX_ITER", "4")
+        engine.train(cfg)
+        if resumed:
+            (out / "last_checkpoint").write_text("state_0000002.pth")
+            (out / "state_0000004.pth").unlink()
+            engine.train(cfg, resume=True)
+    one, two = (read_file(tmp_path / name / "state_0000004.pth") for name in ("straight", "broken"))
+    numbers = [state["trainer"]["hooks"]["ModelNumbers"] for state in (one, two)]
+    assert numbers[0] == numbers[1] and "loss_normalizer" in numbers[0]["of_ranks"][0]
+    for key, value in one["model"].items():
+        assert torch.allclose(value, two["model"][key], rtol=0, atol=1e-6), key
+
+
+SPEC = [{"name": "RandomBrightnessContrast", "brightness_limit": 0.5, "contrast_limit": 0.5, "p": 1.0}]
+
+
+def augmented(cfg, phantoms, seed, count=12):
+    """Mean gray levels of one image as Detectron2's own loader gives it with two workers."""
+    from detectron2.data import build_detection_train_loader
+    from detectron2.utils.env import seed_all_rng
+
+    from vindr_det.detection.detectron2 import VindrMapper, to_dicts
+    from vindr_det.detection.splits import read_split
+
+    records, images = read_split("vindr_val_fold0", cfg)
+    seed_all_rng(seed)
+    loader = build_detection_train_loader(
+        to_dicts([(records[0], images)]), mapper=VindrMapper(cfg, is_train=True), total_batch_size=1,
+        aspect_ratio_grouping=False, num_workers=2)
+    batches = iter(loader)
+    return [float(next(batches)[0]["image"].mean()) for _ in range(count)]
+
+
+def test_each_worker_and_each_epoch_augments_otherwise_by_the_seed_alone(cfg, phantoms):
+    cfg.VINDR.AUGMENT = SPEC
+    drawn = augmented(cfg, phantoms, seed=3)
+    assert len(set(drawn)) == len(drawn)
+    assert drawn == augmented(cfg, phantoms, seed=3) != augmented(cfg, phantoms, seed=4)
+
+
+def test_a_mapper_that_augments_nothing_draws_nothing(cfg, phantoms):
+    """Validation in the process that trains must not move the training's random numbers."""
+    import numpy as np
+
+    from vindr_det.detection.detectron2 import VindrMapper, to_dicts
+    from vindr_det.detection.splits import validation_records
+
+    before = np.random.get_state()[1].tolist()
+    VindrMapper(cfg, is_train=False)(to_dicts(validation_records(cfg))[0])
+    assert np.random.get_state()[1].tolist() == before

@@ -140,6 +140,70 @@ def test_weights_of_the_other_engine_are_refused(engine, trained, phantoms, tmp_
         load_predictors([weights], other)
 
 
+def test_weights_of_another_width_are_refused(engine, trained, tool, phantoms):
+    from conftest import one_line
+
+    line = one_line(tool("train_net.py", "--config", DEMO, "--engine", engine, "--eval-only", *TINY,
+                         "MODEL.WEIGHTS", trained(engine) / "model_final.pth", "MODEL.FPN.OUT_CHANNELS", "32",
+                         "VINDR.DATA_ROOT", phantoms / "data"))
+    assert "model_final.pth" in line and "weights of another shape, such as" in line
+
+
+@pytest.mark.parametrize("place", ["a file/out", "/proc/out"])
+def test_a_folder_that_cannot_be_written_is_refused(engine, place, phantoms, tmp_path):
+    (tmp_path / "a file").touch()
+    out = str(tmp_path / place)
+    cfg = load_config(DEMO, engine, [*TINY, "OUTPUT_DIR", out, "VINDR.DATA_ROOT", str(phantoms / "data")])
+    for resume in (False, True):
+        with pytest.raises(InputError, match=f"OUTPUT_DIR {out}: cannot be written"):
+            engines.load(engine).train(cfg, resume=resume)
+
+
+def test_scoring_weights_leaves_the_trainings_folder_alone(engine, trained, phantoms, tmp_path):
+    checkpoint = load_checkpoint(trained(engine) / "model_final.pth")
+    checkpoint.cfg.OUTPUT_DIR = str(tmp_path)
+    (tmp_path / "config.yaml").write_text("mine")
+    engines.load(engine).evaluate(checkpoint.cfg, checkpoint.state)
+    assert (tmp_path / "config.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("device, processes, expected", [
+    ("cpu", 1, ("cpu", 1)), ("cpu", 4, ("cpu", 4)), ("cuda", 1, ("gpu", 1)), ("cuda", 8, ("gpu", 8)),
+    ("cuda:1", 1, ("gpu", [1])), ("cuda:0", 1, ("gpu", [0])),
+])
+def test_lightning_trains_where_the_config_says(device, processes, expected):
+    from vindr_det.detection.torchvision.training import devices
+
+    assert devices(device, processes) == dict(zip(("accelerator", "devices"), expected, strict=True))
+    with pytest.raises(InputError, match="MODEL.DEVICE is cuda:1, but 2 processes"):
+        devices("cuda:1", 2)
+
+
+@pytest.mark.parametrize("freeze", [0, 1, 2, 5])
+def test_frozen_stages_keep_their_statistics(engine, freeze):
+    """MODEL.RESNETS.NORM BN: what is frozen is not normalized by the batch, and does not learn from it."""
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2.model import build_model
+    else:
+        from vindr_det.detection.torchvision.model import build_model
+    cfg = load_config(DEMO, engine, [*TINY, "MODEL.BACKBONE.FREEZE_AT", str(freeze)])
+    model = build_model(cfg).train()
+    prefix, stages = {
+        "torchvision": ("body", ("bn1", "layer1", "layer2", "layer3", "layer4")),
+        "detectron2": ("bottom_up", ("stem", "res2", "res3", "res4", "res5")),
+    }[engine]
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    model.backbone(torch.rand(2, 3, 64, 64))
+    for number, stage in enumerate(stages):
+        own = f"{prefix}.{stage}."
+        means = [key for key in before if key.startswith(own) and key.endswith("running_mean")]
+        still = {bool(torch.equal(before[key], model.backbone.state_dict()[key])) for key in means}
+        assert means and still == {number < freeze}, stage
+        weights = model.backbone.named_parameters()
+        learned = [value.requires_grad for key, value in weights if key.startswith(own)]
+        assert any(learned) == (number >= freeze)
+
+
 @pytest.mark.detectron2
 @pytest.mark.parametrize("first, second", [("torchvision", "detectron2"),
                                            ("detectron2", "torchvision")])

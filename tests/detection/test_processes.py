@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -93,3 +94,109 @@ def test_bad_launches(given, message):
 
 def test_the_tool_refuses_a_bad_launch(tool):
     assert "--dist-url auto" in one_line(tool("train_net.py", "--config", DEMO, "--num-machines", "2"))
+
+
+@pytest.mark.parametrize("device, gpus, given, message", [
+    ("cpu", 0, {"processes": 9}, None), ("cuda", 2, {"processes": 2}, None), ("cuda:1", 2, {}, None),
+    ("cuda", 0, {}, "MODEL.DEVICE is cuda, but this machine has no usable GPU"),
+    ("cuda", 2, {"processes": 3}, "--num-gpus 3: this machine has 2 GPUs"),
+    ("cuda:1", 2, {"processes": 2}, "MODEL.DEVICE is cuda:1: expected cuda"),
+    ("cuda:2", 2, {}, "MODEL.DEVICE is cuda:2: this machine has 2 GPUs, numbered from 0"),
+])
+def test_devices_that_are_not_there_are_refused(monkeypatch, device, gpus, given, message):
+    from types import SimpleNamespace
+
+    from vindr_det.detection.engine import check_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    cfg = SimpleNamespace(MODEL=SimpleNamespace(DEVICE=device))
+    if message is None:
+        check_device(cfg, Launch(**given))
+    else:
+        with pytest.raises(InputError, match=message):
+            check_device(cfg, Launch(**given))
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, row):
+        raise InputError("a.png: cannot be decoded as PNG")
+
+
+def test_what_a_loaders_worker_met_is_one_line():
+    """PyTorch raises it once more, with the worker's traceback in the text."""
+    with pytest.raises(InputError) as caught:
+        next(iter(torch.utils.data.DataLoader(Broken(), num_workers=1)))
+    assert str(caught.value) == "a.png: cannot be decoded as PNG"
+
+
+@pytest.mark.detectron2
+@pytest.mark.parametrize("device, seen", [("cpu", ""), ("cuda", "0,1")])
+def test_processes_of_cpus_do_not_see_the_gpus(monkeypatch, device, seen):
+    """Detectron2 asks PyTorch for a GPU in each new process, and takes NCCL where there is one."""
+    from vindr_det.detection.detectron2 import processes
+
+    told = []
+    monkeypatch.setattr(processes, "detectron2_launch",
+                        lambda *_, **__: told.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    processes.run(print, Launch(processes=2), device, ())
+    assert told == [seen] and os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+@pytest.mark.detectron2
+@pytest.mark.parametrize("of_ranks, own, expected", [
+    ([None, None], None, None), ([None, "rank 1 diverged"], None, "rank 1 diverged"),
+    (["rank 0 diverged", "rank 1 diverged"], "rank 0 diverged", "rank 0 diverged"),
+])
+def test_a_rank_that_is_well_stops_with_the_one_that_is_not(monkeypatch, of_ranks, own, expected):
+    from vindr_det.detection.detectron2 import processes
+
+    def work():
+        if own:
+            raise InputError(own)
+        return 7
+
+    monkeypatch.setattr(processes, "_any_rank", lambda _: any(of_ranks))
+    monkeypatch.setattr(processes.comm, "all_gather", lambda text: of_ranks if text == own else None)
+    if expected is None:
+        assert processes.on_all_ranks(work) == 7
+    else:
+        with pytest.raises(InputError, match=expected):
+            processes.on_all_ranks(work)
+
+
+@pytest.mark.detectron2
+def test_the_validation_losses_batch_is_a_part_of_a_batch(phantoms, tmp_path):
+    """VINDR.ACCUMULATE is for memory, of which the validation loss takes as much as training."""
+    from vindr_det.config import load_config
+    from vindr_det.detection.detectron2.trainer import VindrTrainer
+
+    cfg = load_config(DEMO, "detectron2", [
+        *TINY, "SOLVER.IMS_PER_BATCH", "4", "VINDR.ACCUMULATE", "2", "OUTPUT_DIR", str(tmp_path),
+        "VINDR.DATA_ROOT", str(phantoms / "data")])
+    assert len(next(iter(VindrTrainer(cfg)._loss_loader()))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.detectron2
+def test_what_stops_one_process_stops_all_with_one_line(square, tmp_path):
+    """A damaged image comes to one rank alone; the other one must not wait for it."""
+    from shutil import copytree
+
+    copytree(square, tmp_path / "data", symlinks=False)
+    damaged = sorted((tmp_path / "data/train").glob("*.png"))
+    for path in damaged[::2]:
+        path.write_bytes(b"damaged")
+    begin = time.monotonic()
+    run = subprocess.run(
+        [*command("detectron2", tmp_path / "out", tmp_path / "data", "--num-gpus", 2),
+         "SOLVER.MAX_ITER", "50", "DATALOADER.NUM_WORKERS", "1"],
+        capture_output=True, text=True, timeout=280, env=ONE_THREAD)
+    assert time.monotonic() - begin < 200
+    line = one_line(run)
+    assert line.startswith("train_net.py: ") and line.endswith("cannot be decoded as PNG")

@@ -1,15 +1,19 @@
 """A training that was killed and resumed is the training that was not."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import DEMO, ROOT, TINY
+import torch
+from conftest import DEMO, ROOT, TINY, one_line
 
 from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.resume import state_to_resume
+from vindr_det.errors import InputError
 
 LONG = ["SOLVER.MAX_ITER", "40", "SOLVER.STEPS", "(30,)", "TEST.EVAL_PERIOD", "20",
         "SOLVER.CHECKPOINT_PERIOD", "20", "VINDR.EMA_DECAY", "0.9", "VINDR.REPEAT_THRESHOLD", "0.3",
@@ -103,6 +107,131 @@ def test_patience_ends_the_training(engine, scripted, phantoms, tmp_path):
     assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 4
     assert read_file(tmp_path / "model_best.pth")["vindr"]["iteration"] == 2
     assert [path.stem for path in tmp_path.glob("state_*")] == ["state_0000004"]
+    before = contents(tmp_path)
+    more = ("SOLVER.MAX_ITER", "9", "VINDR.KEEP_CHECKPOINTS", "1", "SOLVER.CHECKPOINT_PERIOD", "1")
+    train(engine, tmp_path, phantoms / "data", "VINDR.PATIENCE", "2", *more, resume=True)
+    assert contents(tmp_path) == before  # waited long enough already
+    scripted(0.1, 0.9)
+    train(engine, tmp_path, phantoms / "data", "VINDR.PATIENCE", "3", *more, resume=True)
+    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 5
+
+
+def contents(folder):
+    """What must not change."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()
+            if path.is_file() and path.name != "log.txt"}
+
+
+@pytest.fixture
+def finished(engine, trained, tmp_path):
+    """A finished training of three iterations."""
+    return shutil.copytree(trained(engine), tmp_path / "finished")
+
+
+def test_a_resume_of_a_finished_training_changes_nothing(engine, finished, phantoms, caplog):
+    caplog.set_level("INFO")
+    before = contents(finished)
+    for more in ((), ("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()")):
+        train(engine, finished, phantoms / "data", *more, resume=True)
+    assert contents(finished) == before and read_file(finished / "model_final.pth")["vindr"]["metrics"]
+    assert "the training is finished after 3 iterations (a larger SOLVER.MAX_ITER goes on)" in caplog.text
+
+
+def test_a_resume_of_the_other_engines_training_is_refused(engine, finished, phantoms, tool):
+    other = {"detectron2": "torchvision", "torchvision": "detectron2"}[engine]
+    config = finished / "config.yaml"
+    config.write_text(config.read_text().replace(f"ENGINE: {engine}", f"ENGINE: {other}"))
+    before = contents(finished)
+    line = one_line(tool("train_net.py", "--config", DEMO, "--engine", engine, "--resume", *TINY,
+                         "OUTPUT_DIR", finished, "VINDR.DATA_ROOT", phantoms / "data"))
+    assert f"holds a training of the {other} engine" in line and f"add --engine {other}" in line
+    assert contents(finished) == before
+
+
+def test_a_resume_without_a_state_keeps_the_models(engine, finished, phantoms):
+    for state in finished.glob("state_*"):
+        state.unlink()
+    before = contents(finished)
+    with pytest.raises(InputError, match=r"holds model_final.pth but no state to resume from"):
+        train(engine, finished, phantoms / "data", resume=True)
+    assert contents(finished) == before
+
+
+def test_a_training_that_was_killed_before_its_last_line_is_ended(engine, finished, phantoms):
+    """All iterations are made, but model_final.pth is missing."""
+    before = contents(finished)
+    final = read_file(finished / "model_final.pth")
+    (finished / "model_final.pth").unlink()
+    train(engine, finished, phantoms / "data", resume=True)
+    again = read_file(finished / "model_final.pth")
+    assert again["vindr"]["metrics"] == final["vindr"]["metrics"] and again["vindr"]["iteration"] == 3
+    assert all(torch.equal(value, again["model"][key]) for key, value in final["model"].items())
+    for name in ("metrics.json", "model_best.pth"):
+        assert (finished / name).read_bytes() == before[name]
+
+
+@pytest.mark.parametrize("files, engine, found", [
+    ({}, "torchvision", None),
+    ({"state_0000003.ckpt": ""}, "torchvision", "state_0000003.ckpt"),
+    ({"state_0000003.ckpt": "", "state_0000010.ckpt": ""}, "torchvision", "state_0000010.ckpt"),
+    ({"state_0000003.ckpt": "", "state_0000010.pth": ""}, "torchvision", "state_0000003.ckpt"),
+    ({"state_0000003.ckpt": "", "state_0000010.pth": ""}, "detectron2", "state_0000010.pth"),
+    ({"state_0000003.pth": ""}, "torchvision", "training of the detectron2 engine"),
+    ({"state_0000003.ckpt": "", "config.yaml": "VINDR: {ENGINE: torchvision}"}, "detectron2",
+     "training of the torchvision engine"),
+    ({"state_0000003.pth": "", "config.yaml": "VINDR: {ENGINE: torchvision}"}, "detectron2",
+     "training of the torchvision engine"),
+    ({"config.yaml": "VINDR: {ENGINE: torchvision}", "metrics.json": ""}, "torchvision", None),
+    ({"model_best.pth": ""}, "detectron2", "holds model_best.pth but no state"),
+])
+def test_what_a_resume_finds(tmp_path, files, engine, found):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    if found is None or found.startswith("state_"):
+        assert state_to_resume(tmp_path, engine) == (tmp_path / found if found else None)
+    else:
+        with pytest.raises(InputError, match=found):
+            state_to_resume(tmp_path, engine)
+
+
+@pytest.mark.parametrize("more, message", [
+    (["MODEL.FPN.OUT_CHANNELS", "32"], r"state_0000003.*weights of another shape, .*\(64.*there, \(32"),
+    (["VINDR.OPTIMIZER", "AdamW"], "VINDR.OPTIMIZER is 'AdamW', expected 'SGD' as in .*state_0000003"),
+    (["MODEL.RESNETS.DEPTH", "34"], "weights that it lacks, such as"),
+])
+def test_a_state_of_another_model_is_refused(engine, finished, phantoms, more, message):
+    before = contents(finished)
+    with pytest.raises(InputError, match=message):
+        train(engine, finished, phantoms / "data", "SOLVER.MAX_ITER", "5", *more, resume=True)
+    assert contents(finished) == before
+
+
+@pytest.mark.detectron2
+@pytest.mark.parametrize("before, after", [(None, torch.float16), (torch.float16, None)])
+def test_a_resume_may_change_the_precision(before, after):
+    """A scaler that was off has no state; one that is on begins anew then."""
+    from vindr_det.detection.detectron2.step import VindrStep
+
+    def step(half):
+        model = torch.nn.Linear(1, 1)
+        return VindrStep(model, [], torch.optim.SGD(model.parameters(), 0.1), half=half)
+
+    one, two = step(before), step(after)
+    two.load_state_dict(one.state_dict())
+    assert two.grad_scaler.is_enabled() == (after is not None)
+    if before is not None:
+        state, again = one.state_dict(), step(before)
+        state["grad_scaler"]["scale"] = 8.0
+        again.load_state_dict(state)
+        assert again.grad_scaler.get_scale() == 8.0
+
+
+def test_a_training_resumes_in_another_precision(engine, phantoms, tmp_path):
+    more = ("SOLVER.STEPS", "()", "VINDR.AMP_DTYPE", "bfloat16", "TEST.EVAL_PERIOD", "0")
+    for number, half in enumerate(("False", "True", "False"), 1):
+        train(engine, tmp_path, phantoms / "data", *more, "SOLVER.MAX_ITER", str(number),
+              "SOLVER.AMP.ENABLED", half, resume=number > 1)
+    assert read_file(tmp_path / "model_final.pth")["vindr"]["iteration"] == 3
 
 
 def test_a_batch_in_parts_is_as_many_steps(engine, phantoms, tmp_path):

@@ -73,6 +73,7 @@ def test_every_weight_of_a_file_of_timms_arrives(engine, phantoms, tmp_path):
 
 @pytest.mark.parametrize("more, message", [
     (["MODEL.BACKBONE.FREEZE_AT", "2"], "FREEZE_AT is 2: a backbone of timm's is trained whole"),
+    (["MODEL.RESNETS.NORM", "GN"], "MODEL.RESNETS.NORM is 'GN'"),
     (["VINDR.TIMM_MODEL", "resnet"], "VINDR.TIMM_MODEL 'resnet': timm has no such network"),
     (["MODEL.WEIGHTS", "timm://convnext_atto@nowhere.pth"], "cannot be loaded .*give a file of timm's"),
     (["MODEL.WEIGHTS", "timm://nothing"], "'nothing': timm has no such network"),

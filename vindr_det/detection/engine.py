@@ -106,13 +106,29 @@ def choose(requested: str) -> str:
     return engine
 
 
-def check_device(cfg: Any) -> None:
-    """Refuse MODEL.DEVICE cuda where there is no GPU, before minutes of loading."""
+def check_device(cfg: Any, launch: Launch = Launch()) -> None:
+    """Refuse GPUs that are not there, before minutes of loading.
+
+    Raises:
+        InputError: MODEL.DEVICE cuda without a GPU, or of one GPU for several processes; more processes
+            than GPUs; a number that no GPU has.
+    """
     import torch
 
-    if str(cfg.MODEL.DEVICE).startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but this machine has no usable GPU; "
+    device = str(cfg.MODEL.DEVICE)
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        raise InputError(f"MODEL.DEVICE is {device}, but this machine has no usable GPU; "
                          "add MODEL.DEVICE cpu")
+    if launch.processes * launch.machines > 1 and device != "cuda":
+        raise InputError(f"MODEL.DEVICE is {device}: expected cuda, where each process has its own GPU")
+    here = torch.cuda.device_count()
+    if launch.processes > here:
+        raise InputError(f"--num-gpus {launch.processes}: this machine has {here} GPUs; add MODEL.DEVICE cpu "
+                         "for processes without")
+    if int(device.partition(":")[2] or 0) >= here:
+        raise InputError(f"MODEL.DEVICE is {device}: this machine has {here} GPUs, numbered from 0")
 
 
 def best_device() -> str:

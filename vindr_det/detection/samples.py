@@ -54,6 +54,11 @@ class SampleReader:
         flip = cfg.INPUT.RANDOM_FLIP if is_train else "none"
         return cls(node.IMAGE_SIZE, node.KEEP_ASPECT, augment, flip)
 
+    @property
+    def random(self) -> bool:
+        """Whether what comes of an image depends on its seed."""
+        return self.augment is not None or self.flip != "none"
+
     def __call__(
         self, path: str | Path, height: int, width: int, boxes: NDArray[np.float64],
         labels: NDArray[np.int64], seed: int | None = None,
@@ -62,9 +67,9 @@ class SampleReader:
 
         Args:
             path: of the file, which may be smaller than the original.
-            height: of the original.
-            width: of the original.
-            boxes: (N, 4) xyxy in the original's pixels.
+            height: of the image whose pixels the boxes count, such as the original.
+            width: of the same.
+            boxes: (N, 4) xyxy.
             labels: (N,).
             seed: of the augmentation; None draws on.
         """
@@ -78,13 +83,18 @@ class SampleReader:
                 self.augment.reseed(seed)
             image, boxes, labels, left = self.augment(image, boxes, labels)
             kept = kept[left]
-        if self.flip != "none" and np.random.default_rng(seed).random() < 0.5:
+        if self.flip != "none" and _stream(seed).random() < 0.5:
             image, boxes = mirrored(image, boxes, vertical=self.flip == "vertical")
         return Sample(image, boxes, labels, kept)
 
     def to_size(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The resize that training and prediction share."""
         return resize(image, self.target)
+
+
+def _stream(seed: int | None) -> np.random.Generator:
+    """Other numbers than those that the augmentation draws from the same seed."""
+    return np.random.default_rng(None if seed is None else [seed, 1])
 
 
 def mirrored(

@@ -90,8 +90,14 @@ def _check_preparation(images: Path, cfg: Any) -> None:
 
 
 def training_records(cfg: Any) -> list[tuple[Record, Path]]:
-    """The images to train on, each with its folder: DATASETS.TRAIN less superfluous normal ones."""
-    chosen = _filtered(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
+    """The images to train on, each with its folder: DATASETS.TRAIN, boxes by agreement.
+
+    All normal images are among them if there are any in an epoch; which ones, the order of the training
+    says anew for each (:func:`vindr_det.detection.order.training_order`).
+    """
+    chosen = _agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
+    if not normal_count(cfg, [record for record, _ in chosen]):
+        chosen = [item for item in chosen if not item[0].normal]
     if not chosen:
         raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
     if cfg.VINDR.AGREEMENT_POWER > 0 and not any(_agreement_known(record) for record, _ in chosen):
@@ -105,11 +111,21 @@ def _agreement_known(record: Record) -> bool:
 
 
 def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
-    """The images of VINDR.VALIDATION that the validation loss is over: filtered as training's are.
+    """The images of VINDR.VALIDATION that the validation loss is over, the same at each validation.
 
-    With other shares of normal images the two losses could not be compared.
+    As many normal ones for each abnormal one as in an epoch of the training; with other shares the two
+    losses could not be compared.
     """
-    return _filtered(validation_records(cfg), cfg)
+    chosen = _agreed_boxes(validation_records(cfg), cfg)
+    count = normal_count(cfg, [record for record, _ in chosen])
+    return thin_normal(chosen, count, seed=max(cfg.SEED, 0))
+
+
+def normal_count(cfg: Any, records: Sequence[Record]) -> int:
+    """How many of the normal images NORMAL_RATIO wants beside the abnormal ones."""
+    normal = sum(record.normal for record in records)
+    ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
+    return normal if ratio < 0 else min(normal, round(ratio * (len(records) - normal)))
 
 
 def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Path]]:
@@ -117,14 +133,13 @@ def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Pa
             for records, images in [read_split(name, cfg)] for record in records]
 
 
-def _filtered(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
-    """Boxes by agreement, and less superfluous normal images."""
-    if cfg.VINDR.MIN_READERS > 1:
-        agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
-        # An image on which readers disagree about everything is neither normal nor abnormal.
-        chosen = [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
-    ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
-    return thin_normal(chosen, ratio, seed=max(cfg.SEED, 0))
+def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """Boxes that MIN_READERS drew."""
+    if cfg.VINDR.MIN_READERS <= 1:
+        return chosen
+    agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
+    # An image on which readers disagree about everything is neither normal nor abnormal.
+    return [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
 
 
 def _agreed(record: Record, count: int) -> Record:
@@ -146,12 +161,9 @@ def _named(names: Sequence[str], key: str) -> Sequence[str]:
 
 
 def thin_normal(
-    items: Sequence[tuple[Record, Path]], ratio: float, seed: int
+    items: Sequence[tuple[Record, Path]], count: int, seed: int
 ) -> list[tuple[Record, Path]]:
-    """Keep ``ratio`` normal images for each abnormal one, chosen at random; -1 keeps all."""
-    if ratio < 0:
-        return list(items)
+    """Keep ``count`` of the normal images, chosen at random."""
     normal = [i for i, (record, _) in enumerate(items) if record.normal]
-    wanted = min(len(normal), round(ratio * (len(items) - len(normal))))
-    kept = set(np.random.default_rng(seed).choice(normal, wanted, replace=False).tolist())
+    kept = set(np.random.default_rng(seed).choice(normal, count, replace=False).tolist())
     return [item for i, item in enumerate(items) if not item[0].normal or i in kept]

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+#: Of each engine's states.
+SUFFIXES = {"detectron2": ".pth", "torchvision": ".ckpt"}
+
 
 def name_of(done: int) -> str:
     """The stem of the state after ``done`` iterations."""

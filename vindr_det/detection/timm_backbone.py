@@ -64,7 +64,11 @@ def from_config(cfg: Any, kind: type[Body] = TimmBody) -> Body:
     if cfg.MODEL.BACKBONE.FREEZE_AT:
         raise InputError(f"MODEL.BACKBONE.FREEZE_AT is {cfg.MODEL.BACKBONE.FREEZE_AT}: a backbone of timm's "
                          "is trained whole, expected 0")
-    return kind(cfg.VINDR.TIMM_MODEL, strides, cfg.MODEL.RESNETS.NORM == "FrozenBN")
+    norm = cfg.MODEL.RESNETS.NORM
+    if norm not in ("FrozenBN", "BN"):
+        raise InputError(f"MODEL.RESNETS.NORM is {norm!r}: a backbone of timm's has its own norms, expected "
+                         "FrozenBN, or BN to train them")
+    return kind(cfg.VINDR.TIMM_MODEL, strides, norm == "FrozenBN")
 
 
 def is_timm(weights: str) -> bool:

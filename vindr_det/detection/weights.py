@@ -94,16 +94,41 @@ def fitting(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> d
         raise InputError(f"MODEL.WEIGHTS {weights}: none of its {len(state)} weights has a place in "
                          "this model")
     log.info("%s: %d of the model's %d weights loaded", weights, len(found), len(own))
-    reshaped = [f"{k} ({tuple(state[k].shape)} there, {tuple(own[k].shape)} here)"
-                for k in state if k in own and k not in found]
-    odd = {"of another shape, which start anew": reshaped,
-           "that it lacks": [k for k in own if k not in state],
-           "that have no place here": [k for k in state if k not in own]}
-    for what, names in odd.items():
+    for what, names in _differences(state, own).items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             log.warning("%s: weights %s: %s%s", weights, what, ", ".join(names[:3]), more)
     return found
+
+
+def require_same_model(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse weights that are not of a model like this one.
+
+    Args:
+        weights: the file's name.
+        state: its weights.
+        own: the model's.
+
+    Raises:
+        InputError: names the first weight that differs.
+    """
+    counters = "num_batches_tracked"  # which a norm may have lost since
+    parts = [{key: value for key, value in one.items() if not key.endswith(counters)} for one in (state, own)]
+    for what, names in _differences(*parts).items():
+        if names:
+            raise InputError(f"{weights}: {len(names)} weights {what.partition(',')[0]}, such as {names[0]}; "
+                             "expected those of the model that the config describes")
+
+
+def _differences(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What keeps a file's weights from being a model's."""
+    return {
+        "of another shape, which start anew": [
+            f"{k} ({tuple(state[k].shape)} there, {tuple(own[k].shape)} here)"
+            for k in state if k in own and own[k].shape != state[k].shape],
+        "that it lacks": [k for k in own if k not in state],
+        "that have no place here": [k for k in state if k not in own],
+    }
 
 
 _RENAMED = (

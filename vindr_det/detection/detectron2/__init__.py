@@ -3,13 +3,20 @@
 In your own Detectron2 project::
 
     from vindr_det.detection.detectron2 import (
-        ValidationLoss, VindrEvaluator, VindrMapper, get_vindr_cfg, register_datasets)
+        ValidationLoss, VindrEvaluator, VindrMapper, add_vindr_config, before_writers, register_datasets)
+
+The README has the training script that they make.
 """
 
 from vindr_det.detection.detectron2.config import add_vindr_config, get_vindr_cfg
 from vindr_det.detection.detectron2.datasets import register_datasets, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
-from vindr_det.detection.detectron2.hooks import BestModel, ValidationLoss
+from vindr_det.detection.detectron2.hooks import (
+    BestModel,
+    ValidationLoss,
+    before_writers,
+    mean_losses,
+)
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
@@ -22,7 +29,9 @@ __all__ = [
     "VindrMapper",
     "VindrTrainer",
     "add_vindr_config",
+    "before_writers",
     "get_vindr_cfg",
+    "mean_losses",
     "register_datasets",
     "to_dicts",
 ]

@@ -28,14 +28,14 @@ class TimmBottomUp(TimmBody, Backbone):
 def build_timm_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
     """Levels 2 to 6, as ``build_resnet_fpn_backbone`` has them."""
     body = timm_backbone.from_config(cfg, TimmBottomUp)
-    return FPN(body, list(body.output_shape()), cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.FPN.NORM,
+    return FPN(body, cfg.MODEL.FPN.IN_FEATURES, cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.FPN.NORM,
                LastLevelMaxPool(), cfg.MODEL.FPN.FUSE_TYPE)
 
 
 def build_retinanet_timm_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
     """Levels 3 to 7, as ``build_retinanet_resnet_fpn_backbone`` has them."""
     body, channels = timm_backbone.from_config(cfg, TimmBottomUp), cfg.MODEL.FPN.OUT_CHANNELS
-    return FPN(body, list(body.output_shape()), channels, cfg.MODEL.FPN.NORM,
+    return FPN(body, cfg.MODEL.FPN.IN_FEATURES, channels, cfg.MODEL.FPN.NORM,
                LastLevelP6P7(body.channels[-1], channels), cfg.MODEL.FPN.FUSE_TYPE)
 
 

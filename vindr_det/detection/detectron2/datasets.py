@@ -7,14 +7,21 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
+from vindr_det import boxes as box_ops
+from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.categories import FINDINGS
 from vindr_det.coco import read_coco
+from vindr_det.detection.detectron2.mapper import rectangle
 from vindr_det.detection.order import Ticket
-from vindr_det.detection.splits import resolve
+from vindr_det.detection.splits import Split, resolve
 from vindr_det.errors import InputError
+from vindr_det.files import list_images
 from vindr_det.records import Record
+
+Size = tuple[int, int]
 
 
 def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
@@ -57,11 +64,13 @@ class MappedImages(Dataset):
 def register_datasets(root: str | Path, names: Sequence[str]) -> None:
     """Register data sets of :mod:`vindr_det.detection.splits` with Detectron2's catalogs.
 
-    Our own trainer does not need this; other Detectron2 code does. Registering a name again
-    replaces it.
+    Our own trainer does not need this; other Detectron2 code does: its ``DatasetMapper``,
+    ``COCOEvaluator`` (which needs an ``output_dir``) and training scripts take what is registered
+    here as they take COCO. Registering a name again replaces it. See :func:`in_file_pixels` for the
+    dicts; ``vindr_test`` has no annotations.
 
     Args:
-        root: folder that holds train/ and annotations/.
+        root: folder that holds train/, test/ and annotations/.
         names: such as ``vindr_train_fold0``.
 
     Raises:
@@ -69,20 +78,76 @@ def register_datasets(root: str | Path, names: Sequence[str]) -> None:
     """
     for name in names:
         split = resolve(name, root)
-        if split.annotations is None:
-            raise InputError(f"data set {name}: has no annotations to register")
         if name in DatasetCatalog:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-        DatasetCatalog.register(name, partial(_load, split.annotations, split.images))
+        DatasetCatalog.register(name, partial(_load, split))
+        # No json_file: it holds the originals' pixels and ids of its own. COCOEvaluator makes one.
         MetadataCatalog.get(name).set(
             thing_classes=list(FINDINGS),
             thing_dataset_id_to_contiguous_id={i: i for i in range(len(FINDINGS))},
             image_root=str(split.images),
-            json_file=str(split.annotations),
-            evaluator_type="vindr",
+            evaluator_type="coco",
         )
 
 
-def _load(annotations: Path, images: Path) -> list[dict[str, Any]]:
-    return to_dicts((record, images) for record in read_coco(annotations))
+def _load(split: Split) -> list[dict[str, Any]]:
+    if split.annotations is None:
+        given = _unannotated(split.images)
+    else:
+        given = to_dicts((record, split.images) for record in read_coco(split.annotations))
+    return [in_file_pixels(one) for one in given]
+
+
+def _unannotated(images: Path) -> list[dict[str, Any]]:
+    """Every image of a folder, with its original's size where meta.csv has it."""
+    meta = images / "meta.csv"
+    sizes = shapes_of(read_sizes(meta)) if meta.is_file() else {}
+    found = []
+    for image_id, path in list_images(images).items():
+        size = sizes.get(image_id) or _file_size(path)
+        if size is None:
+            raise InputError(f"{path}: its size is not known, expected {meta} to hold {image_id}")
+        height, width = size
+        found.append({"file_name": str(path), "image_id": image_id, "height": height, "width": width})
+    return found
+
+
+def in_file_pixels(given: dict[str, Any]) -> dict[str, Any]:
+    """A dict of :func:`to_dicts` as Detectron2's own code expects it.
+
+    ``height``, ``width`` and the boxes become those of the file, which may be smaller than the
+    original; ``original_height`` and ``original_width`` keep the original's. Each box is also its own
+    ``segmentation``, for Mask R-CNN on data that has only boxes.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    height, width = original = (given["height"], given["width"])
+    size = _file_size(Path(given["file_name"])) or original
+    result = given | {"height": size[0], "width": size[1], "original_height": height, "original_width": width}
+    if "annotations" in given:
+        x, y = size[1] / width, size[0] / height
+        result["annotations"] = [_scaled(one, x, y) for one in given["annotations"]]
+    return result
+
+
+def original_size(given: dict[str, Any]) -> Size:
+    """Height and width of the original of a dict of either kind."""
+    return given.get("original_height", given["height"]), given.get("original_width", given["width"])
+
+
+def _scaled(annotation: dict[str, Any], x: float, y: float) -> dict[str, Any]:
+    box = box_ops.scale([annotation["bbox"]], x, y)[0].tolist()
+    return annotation | {"bbox": box, "segmentation": [rectangle(box).tolist()]}
+
+
+def _file_size(path: Path) -> Size | None:
+    """Height and width in the header; None for DICOM, which is its own original."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except UnidentifiedImageError:
+        return None
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such image, but its annotations name it") from error

@@ -1,5 +1,6 @@
 """The Detectron2 engine as :class:`vindr_det.detection.engine.Engine`."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +8,19 @@ from typing import Any
 
 import detectron2.utils.comm as comm
 import torch
-from detectron2.engine import launch as detectron2_launch
+from detectron2.engine.defaults import _set_float32_precision
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from vindr_det.detection.detectron2 import processes
+from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.engine import Launch
+from vindr_det.detection.interruption import Interrupted, Interruption
+from vindr_det.detection.resume import is_finished, require_output_folder, state_to_resume
+from vindr_det.detection.states import SUFFIXES, saved
+from vindr_det.detection.weights import require_same_model
 from vindr_det.files import write_text
 
 log = logging.getLogger(__name__)
@@ -22,14 +29,27 @@ _ALONE = Launch()
 
 def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
     """See :class:`vindr_det.detection.engine.Engine`."""
-    detectron2_launch(_train_worker, launch.processes, launch.machines, launch.rank, launch.url,
-                      args=(cfg, resume))
+    check_trainer(cfg)
+    require_output_folder(cfg.OUTPUT_DIR)
+    state = state_to_resume(cfg.OUTPUT_DIR, "detectron2") if resume else None
+    if state is not None and is_finished(state, cfg):
+        return
+    several = launch.processes * launch.machines > 1
+    with Interruption(forward=True) if several else contextlib.nullcontext() as interruption:
+        processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
+    if interruption is not None and interruption.signal:
+        raise _interrupted(cfg, interruption.signal)
+
+
+def _interrupted(cfg: Any, number: int) -> Interrupted:
+    return Interrupted(number, next(reversed(saved(cfg.OUTPUT_DIR, SUFFIXES["detectron2"])), None))
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
     _set_up(cfg)
     trainer = VindrTrainer(cfg)
+    require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, trainer.model.state_dict())
     trainer.model.load_state_dict(state)
     return trainer.evaluate()
 
@@ -41,21 +61,26 @@ def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
 
 def _train_worker(cfg: Any, resume: bool) -> None:
     _set_up(cfg)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     trainer = VindrTrainer(cfg)
     trainer.resume_or_load(resume=resume)
+    if comm.is_main_process():
+        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     trainer.train()
+    if trainer.interruption.ends and comm.get_world_size() == 1:  # of several processes the first one tells
+        raise _interrupted(cfg, trainer.interruption.ends)
     if comm.get_world_size() > 1:  # a rank that leaves first takes the others' connections with it
         comm.synchronize()
         torch.distributed.destroy_process_group()
 
 
 def _set_up(cfg: Any) -> None:
-    """Logging, seeds and config.yaml."""
+    """Logging, seeds and precision, as Detectron2's ``default_setup``, but in fewer lines on the screen."""
     rank = comm.get_rank()
     for name in ("detectron2", "fvcore", "vindr_det"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
     # Its one line a parameter would push everything else off the screen.
     logging.getLogger("detectron2.engine.defaults").setLevel(logging.WARNING)
-    if comm.is_main_process():
-        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if cfg.FLOAT32_PRECISION:
+        _set_float32_precision(cfg.FLOAT32_PRECISION)

@@ -1,7 +1,9 @@
 """The competition's metric and COCO AP as a Detectron2 evaluator."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import detectron2.utils.comm as comm
@@ -11,29 +13,41 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode
 
 from vindr_det import boxes as box_ops
+from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.predictor import to_predictions
 from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.interruption import Interruption
+from vindr_det.errors import InputError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
 
 class VindrEvaluator(DatasetEvaluator):
-    """Collects detections in original pixels and scores them against records.
+    """Collects detections and scores them against records, in the originals' pixels.
 
     Nothing is cached on disk, so changed annotations count at once.
 
     Args:
         records: the images to score, with their true boxes.
+        interruption: after a signal nothing is scored, since images are missing.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = list(records)
+    def __init__(self, records: Sequence[Record], interruption: Interruption | None = None) -> None:
+        self.records = {record.image_id: record for record in records}
+        self.interruption = interruption or Interruption()
         self.predictions: dict[str, Predictions] = {}
 
     @classmethod
     def from_catalog(cls, name: str) -> "VindrEvaluator":
-        """Score against a data set of Detectron2's catalog whose category ids are 0..13."""
-        return cls([_to_record(given) for given in DatasetCatalog.get(name)])
+        """Score against a data set of Detectron2's catalog whose category ids are 0..13.
+
+        Raises:
+            InputError: it has no annotations.
+        """
+        given = DatasetCatalog.get(name)
+        if any("annotations" not in one for one in given):
+            raise InputError(f"data set {name}: has no annotations to score with")
+        return cls([_to_record(one) for one in given])
 
     def reset(self) -> None:
         """Forget everything."""
@@ -41,20 +55,32 @@ class VindrEvaluator(DatasetEvaluator):
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
         """Take one batch; ``inputs[i]["image_id"]`` is our string id."""
-        for given, found in zip(inputs, outputs, strict=True):
-            self.predictions[given["image_id"]] = to_predictions(found["instances"])
+        for given, output in zip(inputs, outputs, strict=True):
+            record, instances = self.records[given["image_id"]], output["instances"]
+            height, width = instances.image_size  # of the pixels that the model was asked to answer in
+            found = to_predictions(instances)
+            boxes = box_ops.scale(found.boxes, record.width / width, record.height / height)
+            self.predictions[record.image_id] = replace(found, boxes=boxes)
 
-    def evaluate(self) -> "OrderedDict[str, Any]":
-        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first."""
+    def evaluate(self) -> "OrderedDict[str, float]":
+        """Metrics such as ``vindr/mAP40``; empty on all ranks but the first, and after a signal.
+
+        A class without ground truth has no AP and is left out: metrics.json has no word for NaN.
+        """
+        if self.interruption.agreed():
+            return OrderedDict()
         gathered = comm.gather(self.predictions)
         if not comm.is_main_process():
             return OrderedDict()
         merged = {key: value for part in gathered for key, value in part.items()}
-        return OrderedDict(validation_metrics(merged, self.records))
+        measured = validation_metrics(merged, list(self.records.values()))
+        return OrderedDict((key, value) for key, value in measured.items() if math.isfinite(value))
 
 
 def _to_record(given: dict[str, Any]) -> Record:
-    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in given["annotations"]]
+    height, width = original_size(given)
+    found = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in given["annotations"]]
+    boxes = box_ops.scale(found, width / given["width"], height / given["height"])
     labels = np.array([a["category_id"] for a in given["annotations"]], dtype=np.int64)
-    truth = Predictions(box_ops.as_boxes(boxes), np.ones(len(boxes)), labels)
-    return Record(given["image_id"], given["file_name"], given["height"], given["width"], truth)
+    truth = Predictions(boxes, np.ones(len(boxes)), labels)
+    return Record(given["image_id"], given["file_name"], height, width, truth)

@@ -2,24 +2,42 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import detectron2.utils.comm as comm
 import torch
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import PeriodicWriter
 from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from vindr_det.detection import random_state, states
+from vindr_det.detection import module_state, random_state, states
 from vindr_det.detection.best import Best
+from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.detection.interruption import Interruption
 from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
+from vindr_det.detection.order import batch_part
+from vindr_det.detection.precision import autocast
 
 log = logging.getLogger(__name__)
+
+
+def before_writers(hooks: Sequence[HookBase | None], *more: HookBase) -> list[HookBase | None]:
+    """``hooks`` with ``more`` put where what they measure is still written.
+
+    Only the first rank has writers and checkpoints, so a place counted from the end of the list is
+    another place on the other ranks. Hooks that wait for all ranks (an evaluation, a validation loss)
+    must come in one order everywhere, or each rank waits in another one for ever.
+    """
+    writers = [hook for hook in hooks if isinstance(hook, PeriodicWriter)]
+    return [*(hook for hook in hooks if hook not in writers), *more, *writers]
 
 
 class ValidationLoss(HookBase):
@@ -35,27 +53,51 @@ class ValidationLoss(HookBase):
         period: iterations between two measurements; 0 measures at the end alone.
         loader: a finite iterable of batches whose dicts have ``instances``.
         averaged: returns the average of the weights to measure instead of the weights, or None.
+        half: type of mixed precision to measure in; None for none.
+        interruption: after a signal nothing is written; ``loader`` may end early then.
     """
 
     def __init__(
-        self, period: int, loader: Any, averaged: Callable[[], Averaged | None] = lambda: None
+        self, period: int, loader: Any, averaged: Callable[[], Averaged | None] = lambda: None,
+        half: torch.dtype | None = None, interruption: Interruption | None = None,
     ) -> None:
         self.period, self.loader, self.averaged = period, loader, averaged
+        self.half, self.interruption = half, interruption or Interruption()
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> "ValidationLoss":
+        """Every TEST.EVAL_PERIOD iterations on VINDR.VALIDATION, which Detectron2's catalog must hold."""
+        mapper = VindrMapper(cfg, is_train=False, keep_truth=True)
+        return cls(cfg.TEST.EVAL_PERIOD, build_detection_test_loader(
+            cfg, list(cfg.VINDR.VALIDATION), mapper=mapper,
+            batch_size=batch_part(cfg, comm.get_world_size())),
+            half=torch.float16 if cfg.SOLVER.AMP.ENABLED else None)  # AMPTrainer's
 
     def after_step(self) -> None:
         """Measure every ``period`` iterations and after the last."""
         done = self.trainer.iter + 1
         if done == self.trainer.max_iter or (self.period > 0 and done % self.period == 0):
-            with averaged_weights(unwrapped(self.trainer.model), self.averaged()):
+            model = unwrapped(self.trainer.model)
+            device = next(model.parameters()).device
+            with averaged_weights(model, self.averaged()), autocast(device, self.half):
                 losses = mean_losses(self.trainer.model, self.loader)
-            self.trainer.storage.put_scalars(smoothing_hint=False, **losses)
+            if not self.interruption.agreed():
+                self.trainer.storage.put_scalars(smoothing_hint=False, **losses)
 
 
 @torch.no_grad()
 def mean_losses(model: nn.Module, loader: Any) -> dict[str, float]:
     """Means of the model's losses over the images of ``loader`` and all ranks, named as
-    :meth:`vindr_det.detection.losses.LossMeans.means` does."""
+    :meth:`vindr_det.detection.losses.LossMeans.means` does.
+
+    For a training loop of your own; :class:`ValidationLoss` calls it for Detectron2's trainers.
+
+    Args:
+        model: a Detectron2 model, also one that is wrapped for several processes.
+        loader: a finite iterable of batches whose dicts have ``instances``.
+    """
     means = LossMeans()
+    model = unwrapped(model)  # ranks may have different numbers of batches, so none may wait for another
     with training_mode_aside(model), EventStorage():
         for batch in loader:
             for normal in (False, True):
@@ -82,27 +124,22 @@ class BestModel(HookBase):
         latest: Callable[[], tuple[Mapping[str, float], int]],
     ) -> None:
         self.best, self.save, self.latest = best, save, latest
-        self.seen = -1
 
     def after_step(self) -> None:
-        """Look whether there was an evaluation since the last look."""
+        """Look whether there was an evaluation after this step."""
         metrics, iteration = self.latest()
-        if iteration == self.seen or not metrics:
-            return
-        self.seen = iteration
-        if self.best.update(metrics):
+        if iteration == self.trainer.iter and metrics and self.best.update(metrics):
             self.save()
             log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value,
                      iteration)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry."""
-        return self.best.state_dict() | {"seen": self.seen}
+        return self.best.state_dict()
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from a checkpoint."""
         self.best.load_state_dict(state)
-        self.seen = int(state["seen"])
 
 
 class AverageWeights(HookBase):
@@ -165,9 +202,44 @@ class MetricsLines(HookBase):
             key: value
             for key, (value, of) in storage.latest_with_smoothing_hint(self.period).items()
             if of == self.trainer.iter and (periodic or not smoothed[key])
+            and math.isfinite(value)  # JSON has no word for what is not
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values | {"iteration": self.trainer.iter}, sort_keys=True) + "\n")
+
+
+class ModelNumbers(HookBase):
+    """Keep the numbers that a model has outside of its state dict: each rank's, since each counts its own
+    images. See :mod:`vindr_det.detection.module_state`.
+
+    Args:
+        model: as it was built.
+        period: iterations between two states.
+    """
+
+    def __init__(self, model: nn.Module, period: int) -> None:
+        self.built, self.period = module_state.numbers(unwrapped(model)), period
+        self.of_ranks: list[module_state.Numbers] = [{}]
+
+    def after_step(self) -> None:
+        """Look whether it is time."""
+        if (self.trainer.iter + 1) % self.period == 0:
+            self.gather()
+
+    def gather(self) -> None:
+        """All ranks together, since only the first one saves."""
+        own = module_state.changed(unwrapped(self.trainer.model), self.built)
+        self.of_ranks = comm.all_gather(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must carry."""
+        return {"of_ranks": self.of_ranks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, perhaps with another number of ranks."""
+        self.of_ranks = state["of_ranks"]
+        own = self.of_ranks[comm.get_rank() % len(self.of_ranks)]
+        module_state.set_numbers(unwrapped(self.trainer.model), own)
 
 
 class SaveStates(HookBase):
@@ -195,24 +267,18 @@ class SaveStates(HookBase):
 
 
 class RandomState(HookBase):
-    """Put back the random numbers that a resumed training would have gone on with."""
+    """Seed each step, see :mod:`vindr_det.detection.random_state`.
 
-    def __init__(self) -> None:
-        self._resumed: dict[str, Any] | None = None
+    Args:
+        seed: of the training.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
     def before_step(self) -> None:
-        """As late as can be, so that nothing draws in between."""
-        if self._resumed is not None:
-            random_state.restore(self._resumed)
-            self._resumed = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must carry."""
-        return random_state.capture()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keep it until the first step."""
-        self._resumed = state
+        """Each rank draws its own numbers."""
+        random_state.reseed(self.seed, self.trainer.iter, comm.get_rank())
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

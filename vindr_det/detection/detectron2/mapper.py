@@ -9,16 +9,18 @@ from detectron2.config import configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
 
+from vindr_det.detection.detectron2.keys import check_mapper
 from vindr_det.detection.samples import Sample, SampleReader, to_rgb
 
 
 class VindrMapper:
     """A replacement for Detectron2's ``DatasetMapper``.
 
-    Differs in that it reads DICOM and 16-bit files as well, scales boxes from the original's
-    pixels (``height``, ``width`` of the dict) to those of the file, augments with Albumentations,
-    and keeps the boxes when ``is_train`` is False and ``keep_truth`` is set. With a ``seed`` in the
-    dict all that is random comes from it.
+    Differs in that it reads DICOM and 16-bit files as well, scales boxes from the pixels that
+    ``height`` and ``width`` of the dict count (the original's or the file's) to those of the image,
+    augments with Albumentations, and keeps the boxes when ``is_train`` is False and ``keep_truth``
+    is set. All that is random comes from a ``seed`` in the dict; without one, a seed is drawn from
+    numpy's global numbers, which Detectron2 seeds apart for each process and loader worker.
 
     Returns of a call:
         image: (3, H, W) float32, 0..255, three equal channels.
@@ -44,12 +46,18 @@ class VindrMapper:
         self.reader, self.edges = reader, edges
         self.keep_truth, self.masks = keep_truth, masks
         self.agreement_power = agreement_power
+        self.random = reader.random or len(edges[0]) > 1
 
     @classmethod
     def from_config(
         cls, cfg: Any, is_train: bool = True, keep_truth: bool | None = None
     ) -> dict[str, Any]:
-        """Training augments and draws a size; validation takes the test size."""
+        """Training augments and draws a size; validation takes the test size.
+
+        Raises:
+            InputError: a key that this mapper cannot honor.
+        """
+        check_mapper(cfg)
         if is_train:
             edges = (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN,
                      cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
@@ -69,7 +77,7 @@ class VindrMapper:
             BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations
         ], dtype=np.float64).reshape(-1, 4)
         labels = np.array([a["category_id"] for a in annotations], dtype=np.int64)
-        seed = dataset_dict.get("seed")
+        seed = self._seed(dataset_dict)
         sample = self.reader(dataset_dict["file_name"], dataset_dict["height"],
                              dataset_dict["width"], boxes, labels, seed)
         aug_input = T.AugInput(sample.image, boxes=sample.boxes)
@@ -82,12 +90,15 @@ class VindrMapper:
             result["instances"] = self._instances(sample, shares)
         return result
 
-    def _resize(self, seed: int | None) -> T.Augmentation:
-        """With a seed the edge is drawn from it; Detectron2 draws from numpy's global numbers."""
+    def _seed(self, dataset_dict: dict[str, Any]) -> int:
+        """Of this image's augmentation; validation has none, and draws no number that training would."""
+        if "seed" in dataset_dict or not self.random:
+            return dataset_dict.get("seed", 0)
+        return int(np.random.randint(2**31))
+
+    def _resize(self, seed: int) -> T.Augmentation:
         shortest, longest, sampling = self.edges
-        if seed is None:
-            return T.ResizeShortestEdge(list(shortest), longest, sampling)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([seed, 2])  # another stream than the reader's
         edge = rng.choice(shortest) if sampling == "choice" else rng.integers(
             shortest[0], shortest[1] + 1)
         return T.ResizeShortestEdge(int(edge), longest)
@@ -98,11 +109,11 @@ class VindrMapper:
         instances.gt_classes = torch.as_tensor(sample.labels)
         instances.gt_weights = torch.as_tensor(shares**self.agreement_power, dtype=torch.float32)
         if self.masks:
-            instances.gt_masks = PolygonMasks([[_rectangle(box)] for box in sample.boxes])
+            instances.gt_masks = PolygonMasks([[rectangle(box)] for box in sample.boxes])
         return instances
 
 
-def _rectangle(box: np.ndarray) -> np.ndarray:
+def rectangle(box: Sequence[float]) -> np.ndarray:
     """A box as a polygon ``x y x y ...``: the mask of a finding that was only ever boxed."""
     x0, y0, x1, y1 = box
     return np.array([x0, y0, x1, y0, x1, y1, x0, y1], dtype=np.float64)

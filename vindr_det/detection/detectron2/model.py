@@ -1,13 +1,16 @@
 """A config's model, with the losses of :mod:`vindr_det.detection.roi_losses` where it asks for them."""
 
+import re
 from typing import Any
 
 import torch
-from detectron2.layers import cat
+from detectron2.layers import ROIAlign, cat
 from detectron2.modeling import build_model as build_detectron2s
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, _log_classification_stats
 from torch import Tensor, nn
 
+from vindr_det.config import leaves
 from vindr_det.detection import roi_losses
 from vindr_det.errors import InputError
 
@@ -44,6 +47,14 @@ def _weights(proposals: Any) -> Tensor:
     return torch.ones(len(proposals), device=proposals.proposal_boxes.device)
 
 
+class ExactROIAlign(ROIAlign):
+    """Detectron2's rounds the regions to the features' half precision; a grid of 4 pixels at 1,000."""
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """(N, C, H, W) features and (M, 5) regions to (M, C, h, w) of the features' type."""
+        return super().forward(input.float(), rois).to(input.dtype)
+
+
 def build_model(cfg: Any) -> nn.Module:
     """Detectron2's model for a config.
 
@@ -51,7 +62,11 @@ def build_model(cfg: Any) -> nn.Module:
         InputError: a lever of the box head that this config's box head does not have.
     """
     roi_losses.check(cfg)
-    model = build_detectron2s(cfg)
+    try:
+        model = build_detectron2s(cfg)
+    except KeyError as error:
+        raise _unknown_part(cfg, error) from error
+    _pool_exactly(model)
     if roi_losses.wanted(cfg):
         node = cfg.MODEL.ROI_BOX_HEAD
         if node.CLS_AGNOSTIC_BBOX_REG or node.BBOX_REG_LOSS_TYPE != "smooth_l1" or node.USE_SIGMOID_CE:
@@ -63,3 +78,20 @@ def build_model(cfg: Any) -> nn.Module:
         layers.gamma = cfg.VINDR.ROI_FOCAL_GAMMA
         heads.box_predictor = layers
     return model
+
+
+def _pool_exactly(model: nn.Module) -> None:
+    for pooler in model.modules():
+        if isinstance(pooler, ROIPooler):
+            pooler.level_poolers = nn.ModuleList(
+                ExactROIAlign(one.output_size, one.spatial_scale, one.sampling_ratio, one.aligned)
+                if type(one) is ROIAlign else one for one in pooler.level_poolers)
+
+
+def _unknown_part(cfg: Any, error: KeyError) -> Exception:
+    """An error that names the key, where a registry of Detectron2 does not know its value."""
+    found = re.search(r"No object named '(.+)' found in '(.+)' registry", str(error))
+    if found is None:
+        return error
+    keys = [key for key, value in leaves(cfg.MODEL, "MODEL.") if value == found[1]]
+    return InputError(f"{' and '.join(keys)} is {found[1]!r}: Detectron2's registry {found[2]} has none such")

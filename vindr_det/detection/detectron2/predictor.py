@@ -10,7 +10,7 @@ from detectron2.structures import Instances
 from numpy.typing import NDArray
 
 from vindr_det.detection.detectron2.model import build_model
-from vindr_det.detection.precision import half_precision
+from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.predictions import Predictions, drop_degenerate
 
@@ -37,7 +37,7 @@ class Detectron2Predictor:
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
         """See :class:`vindr_det.detection.engine.Predictor`."""
-        with torch.autocast(self.model.device.type, self.half, enabled=self.half is not None):
+        with autocast(self.model.device, self.half):
             outputs = self.model([self._input(image, scale) for image in images])
         return [to_predictions(output["instances"]) for output in outputs]
 

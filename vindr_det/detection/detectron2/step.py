@@ -9,6 +9,8 @@ import torch
 from detectron2.engine import SimpleTrainer
 from torch import nn
 
+from vindr_det.detection.detectron2.processes import on_all_ranks
+from vindr_det.detection.precision import autocast
 from vindr_det.errors import DivergedError
 
 
@@ -22,14 +24,17 @@ class VindrStep(SimpleTrainer):
         accumulate: batches a step; their losses are averaged.
         half: type of mixed precision, float16 with a gradient scaler; None for none.
         clip_norm: longest gradient of all weights together; 0 clips nothing here.
+        norm_type: p of the norm that measures it.
     """
 
     def __init__(
         self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer,
         accumulate: int = 1, half: torch.dtype | None = None, clip_norm: float = 0.0,
+        norm_type: float = 2.0,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
-        self.accumulate, self.half, self.clip_norm = accumulate, half, clip_norm
+        self.accumulate, self.half = accumulate, half
+        self.clip_norm, self.norm_type = clip_norm, norm_type
         self.device = next(model.parameters()).device.type
         self.grad_scaler = torch.amp.GradScaler(self.device, enabled=half == torch.float16)
 
@@ -38,31 +43,34 @@ class VindrStep(SimpleTrainer):
         self.optimizer.zero_grad()
         seen: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         for part in range(self.accumulate):
-            batch = next(self._data_loader_iter)
-            last = part == self.accumulate - 1
-            for key, value in self._backward(batch, last).items():
+            for key, value in self._backward(last=part == self.accumulate - 1).items():
                 seen[key] = seen[key] + value.detach().cpu() / self.accumulate
         self.after_backward()
         self._write_metrics(dict(seen), 0.0)
         if self.clip_norm > 0:
             self.grad_scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, self.norm_type)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _backward(self, batch: list[Mapping[str, Any]], last: bool) -> Mapping[str, torch.Tensor]:
+    def _backward(self, last: bool) -> Mapping[str, torch.Tensor]:
+        """The gradients of one batch; a rank that cannot go on stops all of them."""
         waits = hasattr(self.model, "no_sync") and not last  # ranks need to meet only once a step
         with self.model.no_sync() if waits else contextlib.nullcontext():
-            image_ids = [given["image_id"] for given in batch]
-            try:
-                with torch.autocast(self.device, self.half, enabled=self.half is not None):
-                    losses = self.model(batch)
-            except FloatingPointError as error:  # the proposals were not finite
-                raise DivergedError(self.iter, image_ids, {}) from error
-            total = sum(losses.values())
-            if not torch.isfinite(total):
-                raise DivergedError(self.iter, image_ids, {k: float(v) for k, v in losses.items()})
-            self.grad_scaler.scale(total / self.accumulate).backward()
+            batch = on_all_ranks(lambda: next(self._data_loader_iter))
+            losses = on_all_ranks(lambda: self._losses(batch))
+            self.grad_scaler.scale(sum(losses.values()) / self.accumulate).backward()
+        return losses
+
+    def _losses(self, batch: list[Mapping[str, Any]]) -> Mapping[str, torch.Tensor]:
+        image_ids = [given["image_id"] for given in batch]
+        try:
+            with autocast(self.device, self.half):
+                losses = self.model(batch)
+        except FloatingPointError as error:  # the proposals were not finite
+            raise DivergedError(self.iter, image_ids, {}) from error
+        if not torch.isfinite(sum(losses.values())):
+            raise DivergedError(self.iter, image_ids, {k: float(v) for k, v in losses.items()})
         return losses
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,6 +78,7 @@ class VindrStep(SimpleTrainer):
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """With the scaler's state."""
+        """With the scaler's state, where the training had one."""
         super().load_state_dict(state_dict)
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict["grad_scaler"]:
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

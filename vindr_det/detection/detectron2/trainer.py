@@ -1,7 +1,6 @@
 """DefaultTrainer with our data, our hooks and our evaluator."""
 
 import logging
-import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -27,27 +26,26 @@ from vindr_det.detection.detectron2.hooks import (
     AverageWeights,
     BestModel,
     MetricsLines,
+    ModelNumbers,
     RandomState,
     SaveStates,
     ValidationLoss,
     unwrapped,
 )
+from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.model import build_model
 from vindr_det.detection.detectron2.step import VindrStep
+from vindr_det.detection.detectron2.weights import in_detectron2s_names
 from vindr_det.detection.ema import Averaged, averaged_weights
+from vindr_det.detection.interruption import Interruption, leave_signals_to_trainer
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.order import batch_part, training_order
 from vindr_det.detection.pickles import read_pickle
-from vindr_det.detection.precision import half_precision
+from vindr_det.detection.precision import autocast, half_precision
+from vindr_det.detection.resume import require_resumable, state_to_resume
 from vindr_det.detection.splits import loss_records, training_records, validation_records
-from vindr_det.detection.weights import (
-    backbone_state,
-    detectron2_name,
-    fitting,
-    is_backbone,
-    local_file,
-)
+from vindr_det.detection.weights import fitting, is_backbone, local_file
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -86,10 +84,7 @@ class VindrCheckpointer(DetectionCheckpointer):
             # Detectron2's own catalogue is left to its own loader.
             where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
             return super().load(where, checkpointables)
-        state = {
-            f"backbone.bottom_up.{detectron2_name(key)}": value
-            for key, value in backbone_state(path).items() if not key.endswith("batches_tracked")
-        }
+        state = {f"backbone.bottom_up.{key}": value for key, value in in_detectron2s_names(path).items()}
         self.model.load_state_dict(fitting(path, state, self.model.state_dict()), strict=False)
         return {}
 
@@ -116,10 +111,12 @@ class VindrTrainer(DefaultTrainer):
     _trainer: Any
 
     def __init__(self, cfg: Any) -> None:
+        check_trainer(cfg)
         self._validation = validation_records(cfg)
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
         self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
         self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
+        self.interruption, self._pending = Interruption(), False
         # Not DefaultTrainer's: that one wraps the model for GPUs alone, and makes a step of its own.
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -130,7 +127,7 @@ class VindrTrainer(DefaultTrainer):
                                  device_ids=[comm.get_local_rank()] if cuda else None)
         clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if _clips_all(cfg) else 0.0
         self._trainer = VindrStep(model, self.build_train_loader(cfg), optimizer, cfg.VINDR.ACCUMULATE,
-                                  half_precision(cfg), clip_norm)
+                                  half_precision(cfg), clip_norm, cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         me = weakref.proxy(self)
@@ -139,7 +136,8 @@ class VindrTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def _metadata(self) -> dict[str, Any]:
-        return metadata(self.cfg, self.iter + 1, self._latest[0])
+        entry = metadata(self.cfg, self.iter + 1, self._latest[0])
+        return entry | {"waited": self._best.waited, "pending": self._pending}
 
     @classmethod
     def build_model(cls, cfg: Any) -> Any:
@@ -156,7 +154,8 @@ class VindrTrainer(DefaultTrainer):
             return super().build_optimizer(cfg, model)
         groups = get_default_optimizer_params(
             model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM)
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM, bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS)
         return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(groups, cfg.SOLVER.BASE_LR))
 
     @classmethod
@@ -170,37 +169,81 @@ class VindrTrainer(DefaultTrainer):
             sampler=training_order(cfg, [record for record, _ in items], rank, world, start),
             # A generator of its own: the loader must not draw from what the model draws from.
             generator=torch.Generator().manual_seed(0),
+            worker_init_fn=leave_signals_to_trainer,
         )
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Also goes on in the order of the images, and in metrics.json."""
-        super().resume_or_load(resume)
-        if self.start_iter:
-            self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
+        """Also goes on in the order of the images, and in metrics.json.
+
+        Raises:
+            InputError: there is nothing that this training can go on from.
+        """
+        state = state_to_resume(self.cfg.OUTPUT_DIR, "detectron2") if resume else None
+        if state is None:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        else:
+            self._resume(state)
         if comm.is_main_process():
             keep_until(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
 
+    def _resume(self, state: Path) -> None:
+        data = read_file(state)
+        require_resumable(state, data["vindr"], data["model"], unwrapped(self.model).state_dict(), self.cfg)
+        self.checkpointer.load(str(state))
+        self.start_iter = self.iter + 1
+        self._latest = (data["vindr"]["metrics"], -1)
+        self._pending = data["vindr"].get("pending", False)
+        self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
+
     def train(self) -> None:
-        """Detectron2's loop, but it ends when there is nothing more to wait for."""
-        with EventStorage(self.start_iter) as self.storage:
+        """Detectron2's loop, but it ends when there is nothing more to wait for, or a signal came."""
+        with EventStorage(self.start_iter) as self.storage, self.interruption:
             try:
                 self.before_train()
-                for iteration in range(self.start_iter, self.max_iter):
-                    self.iter = iteration
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                    if self._is_due() and any(comm.all_gather(self._best.exhausted)):
-                        log.info("stopping at iteration %d: no better %s in %d validations",
-                                 self.iter + 1, self._best.metric, self.cfg.VINDR.PATIENCE)
-                        break
+                if self._pending:
+                    self._make_up()
+                if not self._ends(validated=True):
+                    self._iterate()
+                self._numbers.gather()
                 if comm.is_main_process():
-                    if (self.iter + 1) % self._states.period:
-                        self._states.save()
-                    self.checkpointer.export("model_final", self._average.averaged)
+                    self._save()
                 self.iter += 1  # as hooks expect of a training that came to its end
             finally:
                 self.after_train()
+
+    def _make_up(self) -> None:
+        """The validation that was interrupted, after the last step."""
+        self.iter = self.storage.iter = self.start_iter - 1
+        self._pending = False
+        for hook in self._hooks:
+            if isinstance(hook, (ValidationLoss, _EvalHook, BestModel, MetricsLines)):
+                hook.after_step()
+
+    def _iterate(self) -> None:
+        for iteration in range(self.start_iter, self.max_iter):
+            self.iter = iteration
+            self.before_step()
+            self.run_step()
+            self.after_step()
+            if self._ends(self._is_due()):
+                return
+
+    def _ends(self, validated: bool) -> bool:
+        """Whether to stop before MAX_ITER; all ranks agree."""
+        if self.interruption.agreed():
+            return True
+        if not validated or not any(comm.all_gather(self._best.exhausted)):
+            return False
+        log.info("stopping at iteration %d: no better %s in %d validations",
+                 self.iter + 1, self._best.metric, self.cfg.VINDR.PATIENCE)
+        return True
+
+    def _save(self) -> None:
+        """The last state and, of a training that was not interrupted, the last model."""
+        if self.interruption.ends or (self.iter + 1) % self._states.period:
+            self._states.save()
+        if not self.interruption.ends:
+            self.checkpointer.export("model_final", self._average.averaged)
 
     def _is_due(self) -> bool:
         """Whether this iteration ends with a validation."""
@@ -208,26 +251,30 @@ class VindrTrainer(DefaultTrainer):
         return done == self.max_iter or (period > 0 and done % period == 0)
 
     def _validation_loader(self) -> Any:
-        return build_detection_test_loader(
-            to_dicts(self._validation), mapper=VindrMapper(self.cfg, is_train=False),
-            num_workers=self.cfg.DATALOADER.NUM_WORKERS)
+        return self._test_loader(self._validation, VindrMapper(self.cfg, is_train=False))
 
     def _loss_loader(self) -> Any:
-        return build_detection_test_loader(
-            to_dicts(loss_records(self.cfg)),
-            mapper=VindrMapper(self.cfg, is_train=False, keep_truth=True),
-            batch_size=max(1, self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()),
-            num_workers=self.cfg.DATALOADER.NUM_WORKERS)
+        return self._test_loader(
+            loss_records(self.cfg), VindrMapper(self.cfg, is_train=False, keep_truth=True),
+            batch_size=batch_part(self.cfg, comm.get_world_size()))
+
+    def _test_loader(self, items: Any, mapper: VindrMapper, **options: Any) -> Any:
+        """Each image once; a signal ends it."""
+        loader = build_detection_test_loader(
+            to_dicts(items), mapper=mapper, num_workers=self.cfg.DATALOADER.NUM_WORKERS, **options)
+        loader.worker_init_fn = leave_signals_to_trainer
+        return self.interruption.until(loader)
 
     def evaluate(self) -> "OrderedDict[str, float]":
         """Metrics of VINDR.VALIDATION."""
-        evaluator = VindrEvaluator([record for record, _ in self._validation])
-        with averaged_weights(unwrapped(self.model), self._average.averaged):
+        evaluator = VindrEvaluator([record for record, _ in self._validation], self.interruption)
+        half = autocast(self.cfg.MODEL.DEVICE, half_precision(self.cfg))
+        with averaged_weights(unwrapped(self.model), self._average.averaged), half:
             results = inference_on_dataset(self.model, self._validation_loader(), evaluator)
-        # NaN stands for "no ground truth of this class"; JSON has no word for it.
-        measured = {key: value for key, value in results.items() if math.isfinite(value)}
-        self._latest = (measured, self.iter)
-        return OrderedDict(measured)
+        self._pending = self.interruption.ends > 0
+        if not self._pending:
+            self._latest = (results, self.iter)
+        return results
 
     def build_writers(self) -> list[Any]:
         """Detectron2's, but for metrics.json, which :class:`MetricsLines` writes."""
@@ -238,13 +285,16 @@ class VindrTrainer(DefaultTrainer):
         me = weakref.proxy(self)
         self._states = SaveStates(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD,
                                   self.cfg.VINDR.KEEP_CHECKPOINTS)
+        self._numbers = ModelNumbers(self.model, self.cfg.SOLVER.CHECKPOINT_PERIOD)
         period = self.cfg.TEST.EVAL_PERIOD
         built: list[Any] = [
-            RandomState(),
+            RandomState(max(self.cfg.SEED, 0)),
+            self._numbers,
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
-            ValidationLoss(period, self._loss_loader(), lambda: me._average.averaged),
+            ValidationLoss(period, self._loss_loader(), lambda: me._average.averaged,
+                           half_precision(self.cfg), self.interruption),
             _EvalHook(period, self.evaluate),
         ]
         if comm.is_main_process():
@@ -253,7 +303,8 @@ class VindrTrainer(DefaultTrainer):
                           save=lambda: me.checkpointer.export("model_best", me._average.averaged)),
                 # After BestModel, so that a state knows the best value so far.
                 self._states,
-                MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", lambda: me._is_due()),
+                MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json",
+                             lambda: me._is_due() and not me._pending),
                 hooks.PeriodicWriter(self.build_writers(), period=20),
             ]
         return built

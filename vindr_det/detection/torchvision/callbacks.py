@@ -15,14 +15,14 @@ import torch
 from vindr_det.detection import states
 from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata
+from vindr_det.detection.interruption import Interruption
 from vindr_det.detection.torchvision.module import DetectorModule
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 _PERIOD = 20
-#: Lightning's checkpoints.
-STATE_SUFFIX = ".ckpt"
+STATE_SUFFIX = states.SUFFIXES["torchvision"]
 
 
 class AfterStep(L.Callback):
@@ -49,6 +49,25 @@ class AfterStep(L.Callback):
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """After each step; ``done`` have been made."""
+
+
+class Signals(L.Callback):
+    """Remember SIGINT and SIGTERM while training; Lightning's own handler of SIGTERM is put aside."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
+
+    def on_train_start(self, *_: Any) -> None:
+        """Lightning has set its handler by now."""
+        self.interruption.__enter__()
+
+    def on_train_end(self, *_: Any) -> None:
+        """As they were."""
+        self.interruption.__exit__()
+
+    def on_exception(self, *_: Any) -> None:
+        """As they were."""
+        self.interruption.__exit__()
 
 
 class AverageWeights(AfterStep):
@@ -117,51 +136,94 @@ class Validation(AfterStep):
         period: iterations; 0 validates at the end alone.
         loader: this rank's share of the validation images.
         listeners: called with (trainer, module) after each validation.
+        interruption: ends a validation; a resume begins with it then.
     """
 
     def __init__(
-        self, period: int, loader: Any, listeners: Sequence[Callable[[L.Trainer, Any], None]]
+        self, period: int, loader: Any, listeners: Sequence[Callable[[L.Trainer, Any], None]],
+        interruption: Interruption,
     ) -> None:
         self.period, self.loader, self.listeners = period, loader, listeners
+        self.interruption, self.pending = interruption, False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Make up for a validation that was interrupted."""
+        super().on_train_start(trainer, module)
+        if self.pending:
+            self._run(trainer, module)
+            trainer.should_stop |= self.pending
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Look whether it is time."""
         if done == trainer.max_steps or (self.period > 0 and done % self.period == 0):
-            module.validate(self.loader)
-            for listener in self.listeners:
-                listener(trainer, module)
+            self._run(trainer, module)
+
+    def _run(self, trainer: L.Trainer, module: Any) -> None:
+        self.pending = not module.validate(self.loader, self.interruption)
+        for listener in () if self.pending else self.listeners:
+            listener(trainer, module)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What a resume must know."""
+        checkpoint.setdefault("vindr", {})["pending"] = self.pending
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from a checkpoint."""
+        self.pending = checkpoint["vindr"].get("pending", False)
 
 
 class BestAndFinal(AfterStep):
     """model_best.pth whenever the metric improves, model_final.pth at the end, states to resume from.
 
     The best value is part of the state that Lightning saves, so a resume does not forget it.
+
+    Args:
+        cfg: the config.
+        interruption: ends the training after a step, with a state and without a final model.
     """
 
-    def __init__(self, cfg: Any) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: Any, interruption: Interruption) -> None:
+        self.cfg, self.interruption = cfg, interruption
         self.best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """A resumed training may have nothing to wait for."""
+        super().on_train_start(trainer, module)
+        trainer.should_stop |= self.best.exhausted
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Compare, save, and stop when there is nothing more to wait for."""
-        if self.best.update(module.latest):
-            self._save(trainer, module, "model_best.pth")
-            log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value,
-                     trainer.global_step)
+        self.compare(module, trainer.global_step, trainer.is_global_zero)
         if self.best.exhausted and trainer.global_step < trainer.max_steps:
             log.info("stopping at iteration %d: no better %s in %d validations", trainer.global_step,
                      self.best.metric, self.best.waited)
             trainer.should_stop = True
 
+    def compare(self, module: DetectorModule, done: int, writes: bool = True) -> None:
+        """Save the model if it is the best so far."""
+        if self.best.update(module.latest):
+            log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value, done)
+            if writes:
+                self.save(module, done, "model_best.pth")
+
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
-        """Every CHECKPOINT_PERIOD iterations."""
-        if done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0:
+        """Every CHECKPOINT_PERIOD iterations, and when a signal came."""
+        interrupted = self.interruption.agreed() > 0
+        if interrupted or done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0:
             self._save_state(trainer)
+        trainer.should_stop |= interrupted
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """The last state, best or not."""
         assert isinstance(module, DetectorModule)
-        self._save(trainer, module, "model_final.pth")
+        if self.interruption.ends:
+            return
+        if trainer.is_global_zero:
+            self.save(module, trainer.global_step, "model_final.pth")
         if trainer.global_step % self.cfg.SOLVER.CHECKPOINT_PERIOD:
             self._save_state(trainer)
 
@@ -173,12 +235,19 @@ class BestAndFinal(AfterStep):
         """Go on from a checkpoint."""
         self.best.load_state_dict(state)
 
-    def _save(self, trainer: L.Trainer, module: DetectorModule, name: str) -> None:
-        if trainer.is_global_zero:
-            data = {"model": module.weights(),
-                    "vindr": metadata(self.cfg, trainer.global_step, module.latest)}
-            with atomic_path(Path(self.cfg.OUTPUT_DIR) / name) as temporary:
-                torch.save(data, temporary)
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What :mod:`vindr_det.detection.resume` looks at."""
+        assert isinstance(module, DetectorModule)
+        entry = checkpoint.setdefault("vindr", {})
+        entry.update(metadata(self.cfg, trainer.global_step, module.latest), waited=self.best.waited)
+
+    def save(self, module: DetectorModule, done: int, name: str) -> None:
+        """The weights to predict with."""
+        data = {"model": module.weights(), "vindr": metadata(self.cfg, done, module.latest)}
+        with atomic_path(Path(self.cfg.OUTPUT_DIR) / name) as temporary:
+            torch.save(data, temporary)
 
     def _save_state(self, trainer: L.Trainer) -> None:
         done, folder = trainer.global_step, Path(self.cfg.OUTPUT_DIR)

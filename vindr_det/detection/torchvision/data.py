@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vindr_det.detection.interruption import leave_signals_to_trainer
 from vindr_det.detection.order import Ticket, batch_part, training_order
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.splits import training_records, validation_records
@@ -104,4 +105,5 @@ def _loader(
     workers = cfg.DATALOADER.NUM_WORKERS
     # A generator of its own: the loader must not draw from what the model draws from.
     return DataLoader(dataset, batch, sampler=sampler, num_workers=workers, collate_fn=collate,
-                      generator=torch.Generator().manual_seed(0), persistent_workers=workers > 0)
+                      generator=torch.Generator().manual_seed(0), persistent_workers=workers > 0,
+                      worker_init_fn=leave_signals_to_trainer)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
@@ -16,6 +17,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from vindr_det.categories import NUM_FINDINGS
 from vindr_det.detection import roi_losses, timm_backbone
+from vindr_det.detection.precision import in_float32
 from vindr_det.detection.timm_backbone import TimmBody
 from vindr_det.detection.torchvision.roi_heads import WeightedRoIHeads
 from vindr_det.errors import InputError
@@ -26,6 +28,7 @@ _NORMS = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d}
 _ALWAYS = {
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
     "SOLVER.WARMUP_METHOD": "linear",
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": 2.0,
 }
 _RCNN = {
     "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
@@ -70,6 +73,8 @@ def check(cfg: Any) -> None:
     _expect(cfg, "MODEL.BACKBONE.NAME", _RCNN_BACKBONES if rcnn else _DENSE_BACKBONES)
     _expect(cfg, "MODEL.RESNETS.NORM", tuple(_NORMS))
     _expect(cfg, "INPUT.RANDOM_FLIP", ("horizontal", "vertical", "none"))
+    _expect(cfg, "SOLVER.LR_SCHEDULER_NAME", ("WarmupMultiStepLR", "WarmupCosineLR"))
+    _expect(cfg, "INPUT.FORMAT", ("BGR", "RGB"))
     if not timm_backbone.wanted(cfg):
         _check_resnet(cfg)
 
@@ -110,7 +115,18 @@ def build_model(cfg: Any) -> nn.Module:
     build = {"GeneralizedRCNN": _build_rcnn, "RetinaNet": _build_retinanet, "FCOS": _build_fcos}
     sizes = {"min_size": tuple(cfg.INPUT.MIN_SIZE_TRAIN), "max_size": cfg.INPUT.MAX_SIZE_TRAIN,
              "image_mean": list(cfg.MODEL.PIXEL_MEAN), "image_std": list(cfg.MODEL.PIXEL_STD)}
-    return build[cfg.MODEL.META_ARCHITECTURE](cfg, sizes)
+    network = build[cfg.MODEL.META_ARCHITECTURE](cfg, sizes)
+    for head in _heads(network):
+        head.register_forward_hook(in_float32)
+    return network
+
+
+def _heads(network: Any) -> list[nn.Module]:
+    """Where a network ends and boxes begin."""
+    if not isinstance(network, FasterRCNN):
+        return [network.head]
+    heads = [network.rpn.head, network.roi_heads.box_predictor, network.roi_heads.mask_predictor]
+    return [head for head in heads if head is not None]
 
 
 def _build_rcnn(cfg: Any, sizes: dict[str, Any]) -> FasterRCNN:
@@ -158,7 +174,8 @@ def _build_retinanet(cfg: Any, sizes: dict[str, Any]) -> RetinaNet:
 
 def _build_fcos(cfg: Any, sizes: dict[str, Any]) -> FCOS:
     """Tian et al., "FCOS", 2019; needs no anchors."""
-    return FCOS(build_backbone(cfg), NUM_FINDINGS, **sizes, **_dense_test(cfg))
+    centers = Anchors(tuple((8 * 2**level,) for level in range(5)), ((1.0,),) * 5)  # as torchvision has them
+    return FCOS(build_backbone(cfg), NUM_FINDINGS, **sizes, **_dense_test(cfg), anchor_generator=centers)
 
 
 def _dense_test(cfg: Any) -> dict[str, Any]:
@@ -205,8 +222,19 @@ def _resnet(cfg: Any) -> nn.Module:
     stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     for stage in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
         for name in stage:
-            getattr(body, name).requires_grad_(False)
+            setattr(body, name, freeze_batch_norm(getattr(body, name).requires_grad_(False)))
     return body
+
+
+def freeze_batch_norm(module: nn.Module) -> nn.Module:
+    """A module whose batch norms keep their statistics, also in training; as Detectron2's ``freeze``."""
+    if isinstance(module, nn.BatchNorm2d):
+        frozen = FrozenBatchNorm2d(module.num_features, module.eps)
+        frozen.load_state_dict(module.state_dict())
+        return frozen
+    for name, part in module.named_children():
+        setattr(module, name, freeze_batch_norm(part))
+    return module
 
 
 def _initialise_like_detectron2(network: nn.Module) -> None:
@@ -218,7 +246,15 @@ def _initialise_like_detectron2(network: nn.Module) -> None:
     nn.init.zeros_(predictor.bbox_pred.bias)
 
 
-def _anchors(cfg: Any, levels: int) -> AnchorGenerator:
+class Anchors(AnchorGenerator):
+    """In float32, whatever the type of the features that they are laid over."""
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        """torchvision's, without the features' type."""
+        super().set_cell_anchors(torch.float32, device)
+
+
+def _anchors(cfg: Any, levels: int) -> Anchors:
     """One list of sizes and ratios a pyramid level; a single list of ratios serves all levels."""
     node = cfg.MODEL.ANCHOR_GENERATOR
     sizes, ratios = list(node.SIZES), list(node.ASPECT_RATIOS)
@@ -226,7 +262,7 @@ def _anchors(cfg: Any, levels: int) -> AnchorGenerator:
     if len(sizes) != levels or len(ratios) != levels:
         raise InputError(f"MODEL.ANCHOR_GENERATOR: {len(sizes)} lists of SIZES and {len(ratios)} of "
                          f"ASPECT_RATIOS, expected one for each of {levels} levels")
-    return AnchorGenerator(tuple(map(tuple, sizes)), tuple(map(tuple, ratios)))
+    return Anchors(tuple(map(tuple, sizes)), tuple(map(tuple, ratios)))
 
 
 def _pool(node: Any) -> MultiScaleRoIAlign:

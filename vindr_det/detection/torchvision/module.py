@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from vindr_det.detection.averaged_module import AveragedModule
 from vindr_det.detection.ema import averaged_weights
 from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.interruption import Interruption
 from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
+from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
-from vindr_det.errors import DivergedError, InputError
+from vindr_det.errors import DivergedError
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
@@ -40,7 +42,7 @@ class DetectorModule(AveragedModule):
     def __init__(
         self, cfg: Any, records: list[Record], loss_ids: Collection[str] | None = None
     ) -> None:
-        super().__init__(build_model(cfg), cfg.VINDR.EMA_DECAY)
+        super().__init__(build_model(cfg), cfg.VINDR.EMA_DECAY, max(cfg.SEED, 0))
         self.cfg, self.records = cfg, records
         self._record_of = {record.image_id: record for record in records}
         self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
@@ -62,20 +64,33 @@ class DetectorModule(AveragedModule):
                       sync_dist=self.trainer.world_size > 1)
         return total
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also what was measured last, which the final model carries."""
+        super().on_load_checkpoint(checkpoint)
+        self.latest = checkpoint["vindr"].get("metrics", {})
+
     @torch.no_grad()
-    def validate(self, loader: Iterable[Batch]) -> dict[str, float]:
+    def validate(
+        self, loader: Iterable[Batch], interruption: Interruption | None = None
+    ) -> dict[str, float]:
         """Losses and metrics over this rank's share of the images; ``latest`` keeps them.
 
-        Not Lightning's validation loop: that one cannot be made to run after the last iteration
-        unless the period divides their number.
+        In the precision of the training. Not Lightning's validation loop: that one cannot be made to
+        run after the last iteration unless the period divides their number.
+
+        Returns:
+            The metrics; nothing where a signal came before all was measured.
         """
+        interruption = interruption or Interruption()
         self._found, self._losses = {}, LossMeans()
         training = self.training
         self.eval()
-        with averaged_weights(self.network, self.averaged):
-            for batch in loader:
+        with averaged_weights(self.network, self.averaged), autocast(self.device, half_precision(self.cfg)):
+            for batch in interruption.until(loader):
                 self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
         self.train(training)
+        if interruption.agreed():
+            return {}
         self.latest = self._measured()
         return self.latest
 
@@ -150,11 +165,8 @@ def build_schedule(solver: Any) -> ParamScheduler:
         values = [solver.GAMMA**k for k in range(len(steps) + 1)]
         main: ParamScheduler = MultiStepParamScheduler(
             values=values, milestones=steps, num_updates=solver.MAX_ITER)
-    elif name == "WarmupCosineLR":
-        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
     else:
-        raise InputError(f"SOLVER.LR_SCHEDULER_NAME is {name!r}: the torchvision engine takes "
-                         "WarmupMultiStepLR or WarmupCosineLR")
+        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
     length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
     if length <= 0:
         return main

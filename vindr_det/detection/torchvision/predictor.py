@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vindr_det.detection.precision import half_precision
+from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.predictions import Predictions, drop_degenerate
@@ -40,7 +40,7 @@ class TorchvisionPredictor:
         """See :class:`vindr_det.detection.engine.Predictor`."""
         set_sizes(self.network, self.cfg, training=False, scale=scale)
         small = [self.reader.to_size(image) for image in images]
-        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+        with autocast(self.device, self.half):
             outputs = self.network([torch.from_numpy(to_rgb(one)).to(self.device) for one in small])
         return [to_predictions(output, ratio(image, one), self.first_label)
                 for output, image, one in zip(outputs, images, small, strict=True)]

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,23 +14,31 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from vindr_det.detection import states
 from vindr_det.detection.checkpoint import read_file, require_engine
 from vindr_det.detection.engine import Launch
+from vindr_det.detection.interruption import Interrupted, Interruption
 from vindr_det.detection.journal import keep_until
 from vindr_det.detection.precision import half_precision
+from vindr_det.detection.resume import (
+    is_finished,
+    require_output_folder,
+    require_resumable,
+    state_to_resume,
+)
 from vindr_det.detection.splits import loss_records, validation_records
+from vindr_det.detection.states import iterations_of, saved
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
     AverageWeights,
     BestAndFinal,
     MetricsFile,
+    Signals,
     Validation,
 )
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
 from vindr_det.detection.torchvision.model import check
 from vindr_det.detection.torchvision.module import DetectorModule
-from vindr_det.detection.weights import backbone_state, fitting, is_backbone, local_file
+from vindr_det.detection.weights import backbone_state, fitting, is_backbone, local_file, require_same_model
 from vindr_det.errors import InputError
 from vindr_det.files import write_text
 
@@ -42,32 +51,70 @@ def train(cfg: Any, resume: bool, launch: Launch) -> None:
     """As :meth:`vindr_det.detection.engine.Engine.train`."""
     check(cfg)
     out = Path(cfg.OUTPUT_DIR)
-    saved = states.saved(out, STATE_SUFFIX) if resume else []
-    last = saved[-1] if saved else None
-    start = states.iterations_of(last) if last else 0
-    write_text(out / "config.yaml", cfg.dump())
+    require_output_folder(out)
+    state = state_to_resume(out, "torchvision") if resume else None
+    if state is not None and is_finished(state, cfg):
+        return
     if cfg.SEED >= 0:
         L.seed_everything(cfg.SEED, workers=True, verbose=False)
     module = _module(cfg)
-    if last is None:
+    if state is None:
         load_weights(module.network, cfg.MODEL.WEIGHTS)
+    else:
+        data = read_file(state)
+        require_resumable(state, data["vindr"], data["state_dict"], module.state_dict(), cfg)
+    write_text(out / "config.yaml", cfg.dump())
+    if state is not None and iterations_of(state) >= cfg.SOLVER.MAX_ITER:
+        _finish(cfg, module, data)
+    else:
+        _fit(cfg, module, launch, state)
+
+
+def _fit(cfg: Any, module: DetectorModule, launch: Launch, state: Path | None) -> None:
+    """Train from the first iteration, or from a state."""
+    out, start = Path(cfg.OUTPUT_DIR), iterations_of(state) if state else 0
     with _quiet():
         trainer = _trainer(cfg, launch)
-        rank, world = trainer.global_rank, trainer.world_size
-        metrics, best = MetricsFile(cfg.OUTPUT_DIR), BestAndFinal(cfg)
+        rank, world, interruption = trainer.global_rank, trainer.world_size, Interruption()
+        metrics, best = MetricsFile(out), BestAndFinal(cfg, interruption)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
-                                [metrics.on_validated, best.on_validated])
+                                [metrics.on_validated, best.on_validated], interruption)
         # BestAndFinal comes last, so that a state to resume from knows the best value so far.
-        trainer.callbacks += [AverageWeights(), metrics, validation, best]
+        trainer.callbacks += [Signals(interruption), AverageWeights(), metrics, validation, best]
+        loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
             keep_until(out / "metrics.json", start)
-        trainer.fit(module, train_loader(cfg, rank, world, start), ckpt_path=last,
-                    weights_only=True)
+        try:
+            trainer.fit(module, loader, ckpt_path=state, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to a KeyboardInterrupt
+            raise _interrupted(out, interruption.signal or signal.SIGINT) from error
+    if trainer.local_rank:  # a copy of this program that Lightning started: the first one speaks for all
+        raise SystemExit(0)
+    if interruption.ends:
+        raise _interrupted(out, interruption.ends)
+
+
+def _interrupted(out: Path, number: int) -> Interrupted:
+    return Interrupted(number, next(reversed(saved(out, STATE_SUFFIX)), None))
+
+
+def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
+    """What a training whose last iteration was made did not come to: its last validation, and its model."""
+    module.load_state_dict(data["state_dict"])
+    module.on_load_checkpoint(data)
+    module.to(cfg.MODEL.DEVICE).on_fit_start()
+    done, best = data["global_step"], BestAndFinal(cfg, Interruption())
+    best.load_state_dict(data["callbacks"]["BestAndFinal"])
+    if data["vindr"].get("pending") and module.validate(validation_loader(cfg, 0, 1)):
+        MetricsFile(cfg.OUTPUT_DIR).write({"iteration": done - 1, **module.latest})
+        best.compare(module, done)
+    best.save(module, done, "model_final.pth")
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
     module = _module(cfg)
+    require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, module.network.state_dict())
     module.network.load_state_dict(state)
     return module.to(cfg.MODEL.DEVICE).validate(validation_loader(cfg, 0, 1))
 
@@ -100,12 +147,11 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
     if clip.ENABLED and clip.CLIP_TYPE not in ("value", "full_model"):
         raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
                          "engine takes 'value' or 'full_model'")
-    accelerator = _accelerator(cfg)
     if launch.machines > 1:  # where Lightning looks for them
         host, port = launch.url.removeprefix("tcp://").split(":")
         os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
     return L.Trainer(
-        accelerator=accelerator, devices=launch.processes, num_nodes=launch.machines,
+        **devices(cfg.MODEL.DEVICE, launch.processes), num_nodes=launch.machines,
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
@@ -117,8 +163,18 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
     )
 
 
-def _accelerator(cfg: Any) -> str:
-    return "gpu" if str(cfg.MODEL.DEVICE).startswith("cuda") else "cpu"
+def devices(device: str, processes: int) -> dict[str, Any]:
+    """MODEL.DEVICE in Lightning's words: so many, or the one GPU of that number.
+
+    Raises:
+        InputError: one GPU for several processes.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return {"accelerator": "cpu", "devices": processes}
+    if number and processes > 1:
+        raise InputError(f"MODEL.DEVICE is {device}, but {processes} processes are to train; expected cuda")
+    return {"accelerator": "gpu", "devices": [int(number)] if number else processes}
 
 
 @contextlib.contextmanager
