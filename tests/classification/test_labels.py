@@ -56,9 +56,16 @@ def test_shares_of_readers_are_soft_targets(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("name,abnormal\na,1", "no column image_id or image"),
     ("image_id,x\na,1", "has no column abnormal, No finding or No Finding, nor one of a label"),
-    ("image_id,abnormal\na,2", "row 2: abnormal is 2, expected 0 to 1"),
-    ("image_id,abnormal\na,\nb,1", "row 2: abnormal is .*nan.*, expected 0 to 1"),
+    ("image_id,abnormal\na,2", "row 2: abnormal is 2, expected 0 to 1, -1 or a blank"),
+    ("image_id,abnormal\na,0\nb,-0.5", "row 3: abnormal is -0.5, expected 0 to 1"),
     ("image_id,abnormal\na,1\na,0", "row 3: image a is repeated"),
+    ("image_id,abnormal\na,1\n,0", "row 3: image_id is blank, expected an image's name"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,", "row 3: fold is blank, expected a whole number from 0"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,1.5", "row 3: fold is 1.5, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,x\nb,0,1", "row 2: fold is x, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,-9\nb,0,1", "row 2: fold is -9, expected a whole number"),
+    ("image_id,abnormal,patient\na,1,5\nb,0,", "row 3: patient is blank, expected a name"),
+    ("image_id,abnormal,patient\na,1,5\nb,0,   ", "row 3: patient is blank, expected a name"),
 ])
 def test_faulty_tables(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vindr_det.classification.data import squeeze, to_tensor
+from vindr_det.classification.data import squeeze
 from vindr_det.classification.model import Classifier
 
 _STRIP = 24
@@ -32,7 +32,7 @@ class Explainer:
             image: (H, W) uint8.
             label: position among the classifier's columns.
         """
-        batch = to_tensor(squeeze(image, self.size))[None]
+        batch = self.classifier.normalize(squeeze(image, self.size))[None]
         maps = [_one(model, batch.to(next(model.parameters()).device), label, move)
                 for model, move in zip(self.classifier.models, self._moves, strict=True)]
         mean = np.mean(maps, axis=0)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from vindr_det.classification.checks import warnings_of
 from vindr_det.classification.model import Classifier
-from vindr_det.classification.report import read_points
+from vindr_det.classification.points import read_points
 from vindr_det.errors import InputError
 from vindr_det.files import list_images
 from vindr_det.images import read_image
@@ -17,7 +17,7 @@ from vindr_det.images import read_image
 def classify(
     model: str | Path, images: str | Path, point: str = "youden", recursive: bool = False
 ) -> pd.DataFrame:
-    """A row an image: image_id, a ``p_...`` a label, ``says_...`` 0 or 1 at an operating point, warnings.
+    """A row an image: image_id, ``p_...``, ``says_...`` 0 or 1 at an operating point, calibrated, warnings.
 
     Args:
         model: folder of a finished train_classifier.py.
@@ -29,9 +29,9 @@ def classify(
         InputError: no model, no images, or no label has such a point.
     """
     classifier, points = Classifier(model), read_points(model)
-    thresholds = {column: values[point] for column, values in points.items() if point in values}
+    thresholds = {column: one.thresholds[point] for column, one in points.items() if point in one.thresholds}
     if not thresholds:
-        known = sorted({name for values in points.values() for name in values} - {"temperature"})
+        known = sorted({name for one in points.values() for name in one.thresholds})
         raise InputError(f"--point {point}: the model has {', '.join(known) or 'none'}")
     paths = list_images(images, recursive)
     rows = [_row(classifier, image_id, path, thresholds)
@@ -50,4 +50,4 @@ def _row(
     row: dict[str, Any] = {"image_id": image_id, **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
-    return row | {"warnings": "; ".join(warnings_of(image))}
+    return row | {"calibrated": int(bool(classifier.calibrations)), "warnings": "; ".join(warnings_of(image))}
