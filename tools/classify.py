@@ -4,7 +4,8 @@
     python tools/classify.py --model outputs/nih_binary_effnet_b2 --images DIR --out predictions.csv
 
 A row an image: image_id, p_... a label, says_... (0 or 1) at an operating point that was chosen out of fold,
-and warnings: not radiography, lateral, inverted, coloured, too small. Unreadable images keep their row.
+calibrated (1 where the training stored calibrations, which are applied), and warnings: not radiography,
+lateral, inverted, coloured, too small. Unreadable images keep their row.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files")
     parser.add_argument("--recursive", action="store_true", help="also folders within")
     parser.add_argument("--out", required=True, help="CSV to write")
-    parser.add_argument("--point", default="youden", help="operating point: youden, sensitivity_0.95, "
-                        "specificity_0.95")
+    parser.add_argument("--point", default="youden", help="operating point: youden, threshold_0.5, "
+                        "sensitivity_0.95, specificity_0.95, or as POINTS of the training has it")
     args = parser.parse_args(argv)
 
     from vindr_det.classification.folder import classify

@@ -61,7 +61,7 @@ def test_rates_of_images_that_chose_flatter_and_crossed_ones_do_not():
             own = rates["p_abnormal/youden"]
             sums[name].append(own["sensitivity"] + own["specificity"])
     error = np.std(sums["crossed"]) / 40**0.5
-    assert np.mean(sums["own"]) > 1.15 and abs(np.mean(sums["crossed"]) - 1) < 3 * error < 0.1
+    assert np.mean(sums["own"]) > 1.1 and abs(np.mean(sums["crossed"]) - 1) < 3 * error < 0.1
 
 
 def test_crossed_rates_by_hand():
@@ -105,7 +105,10 @@ def test_one_fold_is_cut_by_patient():
     assert all(len(set(parts[table["patient"] == one])) == 1 for one in table["patient"])
 
 
-def shifted(count=4000, seed=0, by=np.log(5)):
+SHIFT = float(np.log(5))
+
+
+def shifted(count=4000, seed=0, by=SHIFT):
     """Probabilities that are right but for a constant on the logit, as a weighted loss leaves them."""
     rng = np.random.default_rng(seed)
     p = 1 / (1 + np.exp(-rng.normal(-2, 1.5, count)))
@@ -118,7 +121,7 @@ def test_a_shifted_prior_is_undone_out_of_fold():
     table = shifted()
     stored = chosen(table)
     found = points.calibrations(labels(table), stored, crossed=True)["p_abnormal"]
-    assert found["method"] == "platt" and found["intercept"] == pytest.approx(-np.log(5), abs=0.25)
+    assert found["method"] == "platt" and found["intercept"] == pytest.approx(-SHIFT, abs=0.25)
     assert found["ece"] > 0.15 and found["ece_calibrated"] < 0.02 and found["nll_calibrated"] < found["nll"]
     there = report.calibrate(table, stored)
     assert (there["calibrated"] == 1).all()

@@ -106,13 +106,14 @@ def test_folds_one_by_one_are_all_folds(phantoms, tmp_path):
 
 
 def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path):
-    train(config(phantoms, tmp_path), [0])
+    small = ["MODEL.NAME", "test_resnet"]
+    train(config(phantoms, tmp_path, *small), [0, 1])
     before = (tmp_path / "fold0.pth").stat().st_mtime_ns
-    more = ["POINTS.SENSITIVITY", "[0.8, 0.9]", "POINTS.SPECIFICITY", "[]", "NUM_WORKERS", "1"]
-    found = train(config(phantoms, tmp_path, *more), [0], resume=True)["operating_points"]
+    more = [*small, "POINTS.SENSITIVITY", "[0.8, 0.9]", "POINTS.SPECIFICITY", "[]", "NUM_WORKERS", "1"]
+    found = train(config(phantoms, tmp_path, *more), [0, 1], resume=True)["operating_points"]
     stored = json.loads((tmp_path / "operating_points.json").read_text())["points"]["p_abnormal"]
     assert set(stored) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
-    assert all(name.removeprefix("p_abnormal/") in stored for name in found)
+    assert {name.removeprefix("p_abnormal/") for name in found} <= set(stored)
     assert (tmp_path / "fold0.pth").stat().st_mtime_ns == before
 
 
@@ -127,7 +128,7 @@ def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_p
             "No finding": np.where(own, 1 - table["No finding"], table["No finding"])}))
         train(config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"), "SOLVER.SELECT",
                      select, "DATA.CALIBRATION_SHARE", "0.4", "SOLVER.EPOCHS", "4", "SOLVER.LR", "0.01",
-                     "SEED", "1"), [1])
+                     "SEED", "1", "MODEL.NAME", "test_resnet"), [1])
         states.append(read_file(tmp_path / "out/fold1.pth")["model"])
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -150,7 +151,7 @@ def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch
     monkeypatch.setattr(module.Chooser, "measure", measure)
     monkeypatch.setattr(fit.EndOfEpoch, "on_train_epoch_end", watched)
     cfg = config(phantoms, tmp_path, "SOLVER.SELECT", "inner", "DATA.CALIBRATION_SHARE", "0.4",
-                 "SOLVER.EPOCHS", "3")
+                 "SOLVER.EPOCHS", "3", "MODEL.NAME", "test_resnet")
     metrics = train(cfg, [2])
     state = read_file(tmp_path / "fold2.pth")["model"]
     assert all(torch.equal(state[key], kept[1][key]) for key in state)

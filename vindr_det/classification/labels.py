@@ -107,13 +107,13 @@ class _Source:
 
 
 def read_table(
-    path: str | Path, target: str, uncertain: str = "ignore", blank: str = "ignore"
+    path: str | Path, target: str | Sequence[str], uncertain: str = "ignore", blank: str = "ignore"
 ) -> LabelTable:
     """A table of labels.
 
     Args:
         path: CSV.
-        target: a key of :data:`TARGETS`.
+        target: a key of :data:`TARGETS`, or the labels by name.
         uncertain: what a label of -1 means: ignore, zeros or ones.
         blank: what a blank label means.
 
@@ -121,8 +121,9 @@ def read_table(
         InputError: a column is missing, a value is not in 0..1, a fold or patient is blank, or an image is
             repeated.
     """
-    if target not in TARGETS:
+    if isinstance(target, str) and target not in TARGETS:
         raise InputError(f"DATA.TARGET is {target!r}, expected one of {', '.join(TARGETS)}")
+    wanted = TARGETS[target] if isinstance(target, str) else tuple(target)
     frame = read_csv(path, dtype={"image_id": str, "image": str, "patient": str})
     source = _Source(path, frame, _MEANING[uncertain], _MEANING[blank])
     key = next((name for name in ("image_id", "image") if name in frame), None)
@@ -135,9 +136,8 @@ def read_table(
         raise InputError(f"{path}, row {csv_row(row)}: image {ids[row]} is repeated")
     groups, what = (source.names("patient", "a name"), "patient") if "patient" in frame else (ids, "image")
     abnormal = _abnormal(source)
-    targets = (abnormal[:, None] if target == ABNORMAL else
-               np.column_stack([source.labels(name) for name in TARGETS[target]]))
-    return LabelTable(ids, TARGETS[target], targets, abnormal == 0, groups, source.folds(), what)
+    targets = np.column_stack([abnormal if name == ABNORMAL else source.labels(name) for name in wanted])
+    return LabelTable(ids, wanted, targets, abnormal == 0, groups, source.folds(), what)
 
 
 def _abnormal(source: _Source) -> NDArray[np.float32]:

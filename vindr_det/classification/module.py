@@ -139,7 +139,8 @@ class EndOfEpoch(L.Callback):
             value = trainer.strategy.broadcast(self.chooser.measure(module), 0)
             better = self.chooser.best.update({AUC: value})
             told += f"  AUC of the images set aside {value:.4f}"
-        if better or not self.kept:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if (better or not self.kept) and (self.chooser is not None or last):
             self.kept = {key: one.detach().cpu().clone() for key, one in module.weights().items()}
         log.info("%s", told)
         if self.chooser is not None and self.chooser.best.exhausted:

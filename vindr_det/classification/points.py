@@ -62,6 +62,7 @@ class Label:
 
     Attributes:
         column: of the probability.
+        ids: (N,) of the images.
         truth: (N,) bool.
         p: (N,) probabilities, not calibrated.
         parts: (N,) of the cross-fitting.
@@ -69,6 +70,7 @@ class Label:
     """
 
     column: str
+    ids: NDArray[np.str_]
     truth: NDArray[np.bool_]
     p: NDArray[np.float64]
     parts: NDArray[np.int64]
@@ -94,8 +96,9 @@ def labels_of(frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap) -
         known = frame[name].notna().to_numpy()
         truth = frame[name].to_numpy(float)[known] >= 0.5
         if measurable(truth):
-            found.append(Label(column_of(name), truth, frame[column_of(name)].to_numpy(float)[known],
-                               parts[known], replace(bootstrap, group_of=bootstrap.group_of[known])))
+            found.append(Label(column_of(name), frame["image_id"].to_numpy(str)[known], truth,
+                               frame[column_of(name)].to_numpy(float)[known], parts[known],
+                               replace(bootstrap, group_of=bootstrap.group_of[known])))
     return found
 
 
@@ -103,8 +106,12 @@ def parts_of(frame: pd.DataFrame) -> NDArray[np.int64]:
     """(N,) the folds, or where there is one alone five random parts; a patient is in one of them."""
     if "fold" in frame and frame["fold"].nunique() > 1:
         return frame["fold"].to_numpy(np.int64)
-    _, patient = np.unique(frame["patient" if "patient" in frame else "image_id"].to_numpy(str),
-                           return_inverse=True)
+    return parts_of_groups(frame["patient" if "patient" in frame else "image_id"].to_numpy(str))
+
+
+def parts_of_groups(groups: NDArray[np.str_]) -> NDArray[np.int64]:
+    """(N,) five random parts, always the same; images of one patient are in one of them."""
+    _, patient = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(0).permutation(int(patient.max(initial=-1)) + 1)
     return order[patient.reshape(-1)] % _PARTS
 
