@@ -227,10 +227,11 @@ def _named(predictions: str | Path, labels: str | Path) -> list[str]:
 
 
 def _compared(found: Sequence[Label], others: Sequence[Label]) -> dict[str, Difference]:
-    """Column by column; where each file has one alone, these two."""
+    """Column by column; a file's only column is P(abnormal), whatever it is called."""
     by_name = {one.column: one for one in others}
-    alone = others[0] if len(found) == len(others) == 1 else None
-    pairs = {one.column: (one, by_name.get(one.column, alone)) for one in found}
+    if len(others) == 1:
+        by_name[found[0].column if len(found) == 1 else _FILE] = others[0]
+    pairs = {one.column: (one, by_name.get(one.column)) for one in found}
     result = {name: _difference(first, second) for name, (first, second) in pairs.items() if second}
     return {name: one for name, one in result.items() if one is not None}
 

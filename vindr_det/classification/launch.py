@@ -66,7 +66,8 @@ def run(work: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None
     try:
         multiprocessing.start_processes(_in_process, (work, arguments, logging.getLogger().level, told),
                                         nprocs=len(arguments), start_method="spawn")
-    except multiprocessing.ProcessExitedException:
+    except (multiprocessing.ProcessExitedException, multiprocessing.ProcessRaisedException):
+        # The others may have failed first, for want of it.
         if told.empty():
             raise
         raise InputError(told.get()) from None
