@@ -24,7 +24,8 @@ BAD = [
     ("MODEL.DROP_RATE", "1", "0 to below 1"), ("MODEL.OUTPUT_STRIDE", "-8", "0 or more"),
     ("INPUT.SIZE", "0", "16 or more"), ("DATA.KEEP_NORMAL", "1.5", "0 to 1"),
     ("DATA.CALIBRATION_SHARE", "1", "0 to below 1"), ("DATA.UNCERTAIN", "skip", "ignore or zeros or ones"),
-    ("DATA.BLANK", "nan", "ignore or zeros or ones"), ("POINTS.SENSITIVITY", "[95]", "numbers between 0 and 1"),
+    ("DATA.BLANK", "nan", "ignore or zeros or ones"),
+    ("POINTS.SENSITIVITY", "[95]", "numbers between 0 and 1"),
     ("POINTS.SPECIFICITY", "['x']", "numbers between 0 and 1"), ("NUM_WORKERS", "-1", "0 or more"),
     ("SEED", "-1", "0 or more"),
 ]
