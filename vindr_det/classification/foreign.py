@@ -158,7 +158,7 @@ def score(
         rates = points.applied(enough, chosen)
     second = replace(request, columns=other_columns or request.columns)
     return Scored(
-        len(table), int((~table.normal).sum()),
+        len(table), int((table.targets[:, 0] >= 0.5).sum()),
         {one.column: measure(one.truth, one.p, one.bootstrap) for one in found},
         points.calibrations(enough, chosen, request.points is None), rates, source,
         {} if other is None else _compared(found, _labels(other, labels, second)[0]))

@@ -53,9 +53,10 @@ def resamples_of(frame: pd.DataFrame) -> Bootstrap:
 
 
 def calibrate(frame: pd.DataFrame, chosen: Mapping[str, Chosen]) -> pd.DataFrame:
-    """Probabilities and their spread by the stored calibrations; a column says that it was done."""
-    result = frame.assign(calibrated=1)
-    for column in set(chosen).intersection(frame):
+    """Probabilities by the stored calibrations; a column says whether there are any."""
+    known = set(chosen).intersection(frame)
+    result = frame.assign(calibrated=int(bool(known)))
+    for column in known:
         result[column] = chosen[column].calibration(frame[column]).round(6)
     return result
 

@@ -19,7 +19,7 @@ from vindr_det.classification.module import mean_auc
 from vindr_det.classification.points import Chosen, Targets
 from vindr_det.classification.splits import ENOUGH, Splits, split
 from vindr_det.errors import InputError
-from vindr_det.files import read_csv, write_csv, write_json, write_text
+from vindr_det.files import read_csv, require_writable, write_csv, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def train(
             another process trains one of the folds.
     """
     check(cfg, "config")
+    require_writable(Path(cfg.OUTPUT_DIR) / "config.yaml")
     where = devices(cfg.DEVICE, processes)
     check_precision(cfg.SOLVER.PRECISION, where[0])
     if parallel and parallel not in PARALLEL:
@@ -206,10 +207,10 @@ def _test(
     bootstrap = report.resamples_of(mean)
     found = report.measured(mean, table.names, bootstrap)
     labels = points.labels_of(mean, table.names, bootstrap)
-    calibrated = [report.calibrate(one, chosen)[columns].to_numpy(float) for one in frames]
-    spread = np.std(calibrated, axis=0)
-    frame = report.prediction_frame(table, report.calibrate(mean, chosen)[columns].to_numpy(float), spread)
-    write_csv(out / TEST_FILE, frame.assign(calibrated=1))
+    spread = np.std([report.calibrate(one, chosen)[columns].to_numpy(float) for one in frames], axis=0)
+    calibrated = report.calibrate(mean, chosen)
+    frame = report.prediction_frame(table, calibrated[columns].to_numpy(float), spread)
+    write_csv(out / TEST_FILE, frame.assign(calibrated=calibrated["calibrated"]))
     log.info("test, mean of %d models\n%s", len(frames), report.text(mean, found))
     return report.as_json(found) | {
         "calibration": points.calibrations(labels, chosen, crossed=False),
