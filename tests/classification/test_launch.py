@@ -10,6 +10,7 @@ import torch
 from conftest import classifier_config
 
 from vindr_det.classification import launch
+from vindr_det.classification import train as training
 from vindr_det.classification.data import EpochOrder, Share
 from vindr_det.classification.labels import read_tables
 from vindr_det.classification.train import train
@@ -27,6 +28,16 @@ def config(phantoms, out, *more):
     ([3, 1], 1, [[3, 1]])])
 def test_folds_are_dealt_to_devices(folds, count, expected):
     assert launch.deal(folds, count) == expected
+
+
+@pytest.mark.parametrize("folds, where, parallel, expected", [
+    ([0, 1], ["cpu"], "", [([0, 1], ["cpu"])]),
+    ([0, 1, 2], ["cuda:0", "cuda:1"], "", [([0, 2], ["cuda:0"]), ([1], ["cuda:1"])]),
+    ([0, 1, 2], ["cuda:0", "cuda:1"], "ddp", [([0, 1, 2], ["cuda:0", "cuda:1"])]),
+    ([3], ["cuda:0", "cuda:1"], "", [([3], ["cuda:0", "cuda:1"])]),
+    ([3], ["cuda:0", "cuda:1"], "folds", [([3], ["cuda:0"])])])
+def test_what_each_process_trains(folds, where, parallel, expected):
+    assert training._shares(folds, where, parallel) == expected
 
 
 @pytest.mark.parametrize("wanted, here, count, expected", [

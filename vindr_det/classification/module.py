@@ -137,7 +137,7 @@ class EndOfEpoch(L.Callback):
         else:
             # All processes measure (their batch norms could differ), one decides.
             value = trainer.strategy.broadcast(self.chooser.measure(module), 0)
-            better = self.chooser.best.update({AUC: value})
+            better = self.chooser.best.update({AUC: value}) or math.isnan(value)  # then the last
             told += f"  AUC of the images set aside {value:.4f}"
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if (better or not self.kept) and (self.chooser is not None or last):

@@ -72,13 +72,23 @@ def train(
     with _held(out, wanted):
         with _reporting(out):
             _keep_config(cfg, out, [] if resume else wanted)
-        if len(where) > 1 and (parallel or ("folds" if len(wanted) > 1 else "ddp")) == "folds":
-            run(several_folds, [(cfg, out, {fold: splits.folds[fold] for fold in mine}, others, [device])
-                                for mine, device in zip(deal(wanted, len(where)), where, strict=False)])
+        shares = _shares(wanted, where, parallel)
+        work = [(cfg, out, {fold: splits.folds[fold] for fold in mine}, others, own) for mine, own in shares]
+        if len(work) == 1:
+            several_folds(*work[0])
         else:
-            several_folds(cfg, out, {fold: splits.folds[fold] for fold in wanted}, others, where)
+            run(several_folds, work)
     with _reporting(out):
         return _report(cfg, out, splits, others)
+
+
+def _shares(
+    folds: Sequence[int], where: Sequence[str], parallel: str
+) -> list[tuple[Sequence[int], Sequence[str]]]:
+    """Folds and the devices that train them, for each process that this one starts or is."""
+    if len(where) == 1 or (parallel or ("folds" if len(folds) > 1 else "ddp")) == "ddp":
+        return [(folds, where)]
+    return [(mine, [device]) for mine, device in zip(deal(folds, len(where)), where, strict=False)]
 
 
 @contextmanager
