@@ -72,8 +72,9 @@ def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
 
 def normalization(model: nn.Module) -> Normalization:
     """What timm says that a network's images were normalized with when its weights were made."""
-    known = model.pretrained_cfg
-    return Normalization.of_colors(known["mean"], known["std"])
+    known = getattr(model, "pretrained_cfg", None) or {}
+    plain = Normalization()
+    return Normalization.of_colors(known.get("mean", [plain.mean]), known.get("std", [plain.std]))
 
 
 def save_checkpoint(
