@@ -22,6 +22,7 @@ setup(
         "albumentations==2.0.8",  # the last release; its successor changed name and licence
         "ensemble-boxes>=1.0.9",
         "faster-coco-eval>=1.6",
+        "filelock>=3.12",
         "fvcore>=0.1.5,<0.1.6",
         "grad-cam>=1.5",
         "iterative-stratification>=0.1.9",
@@ -36,6 +37,7 @@ setup(
         "pylibjpeg-libjpeg>=2.3",
         "pylibjpeg-openjpeg>=2.4",
         "scikit-learn>=1.5",
+        "scipy>=1.11",
         "tabulate",
         "tensorboard",
         "timm>=1.0.31",

@@ -4,8 +4,9 @@
     python tools/classify.py --model outputs/nih_binary_effnet_b2 --images DIR --out predictions.csv
 
 A row per image that was read: image_id, p_... per label, says_... (0 or 1) at an operating point that was
-chosen out of fold, and warnings: not radiography, lateral, inverted, coloured, too small. Beside P.csv stands
-P.status.csv, a row per input: ok, flagged or failed, and why. An image that was not read has no row in P.csv.
+chosen out of fold, calibrated (1 where the training stored calibrations, which are applied), and warnings:
+not radiography, lateral, inverted, coloured, too small. Beside P.csv stands P.status.csv, a row per input:
+ok, flagged or failed, and why. An image that was not read has no row in P.csv.
 Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
@@ -20,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
     cli.add_input_options(parser)
     parser.add_argument("--out", required=True, help="CSV to write")
-    parser.add_argument("--point", default="youden", help="operating point: youden, sensitivity_0.95, "
-                        "specificity_0.95")
+    parser.add_argument("--point", default="youden", help="operating point: youden, threshold_0.5, "
+                        "sensitivity_0.95, specificity_0.95, or as POINTS of the training has it")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 

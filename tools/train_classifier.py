@@ -5,8 +5,11 @@
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold 0
 
 OUTPUT_DIR gets fold{k}.pth, oof_predictions.csv (every image by the model that did not see it), with
-DATA.TEST test_predictions.csv (mean of the models and their spread), metrics.json (with 95 % intervals) and
-operating_points.json (thresholds and temperature, chosen out of fold). --resume keeps finished folds.
+DATA.TEST test_predictions.csv (mean of the models and their spread), metrics.json (with 95 % intervals; its
+node about says what each number is) and operating_points.json (thresholds and calibrations, applied by
+classify.py and predict.py). The epoch is the last, or with SOLVER.SELECT inner the best on images set aside:
+never one that the reported images chose. --resume keeps finished folds, and chooses points anew.
+--num-gpus trains one fold on each GPU, or one fold on all of them (--parallel ddp).
 """
 
 from collections.abc import Sequence
@@ -19,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="YAML file")
     parser.add_argument("--fold", default="all", help="a number, or all")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    parser.add_argument("--num-gpus", type=int, default=1, help="or processes where DEVICE is cpu; default 1")
+    parser.add_argument("--parallel", choices=["folds", "ddp"], default="",
+                        help="what several do: a fold each, or all each fold's steps; default folds")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
@@ -34,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.classification.train import train  # seconds; a wrong path should not cost them
 
     folds = None if args.fold == "all" else [int(args.fold)]
-    metrics = train(cfg, folds, args.resume)
+    metrics = train(cfg, folds, args.resume, args.num_gpus, args.parallel)
     for key in ("auc", *(key for key in metrics if key.startswith("auc/fold"))):
         print(f"{key:12} {'not measurable' if metrics[key] is None else f'{metrics[key]:.4f}'}")
 

@@ -7,6 +7,7 @@ import torch
 from conftest import classifier_config, one_line
 
 from vindr_det.classification import explain
+from vindr_det.classification.data import Normalization
 from vindr_det.classification.model import Classifier
 from vindr_det.classification.train import train
 
@@ -28,7 +29,7 @@ class Bright(torch.nn.Module):
 def two_bright():
     """What explain needs of a classifier, with two folds."""
     return SimpleNamespace(models=[Bright().eval(), Bright().eval()], columns=["p_abnormal"],
-                           cfg=SimpleNamespace(INPUT=SimpleNamespace(SIZE=64)))
+                           normalize=Normalization(), cfg=SimpleNamespace(INPUT=SimpleNamespace(SIZE=64)))
 
 
 def spot(x, y, height=160, width=120, radius=10):
@@ -79,7 +80,7 @@ def test_every_kind_of_network_has_a_map(phantoms, name):
     torch.manual_seed(1)
     cfg = classifier_config(phantoms, "unused", "MODEL.NAME", name, "DATA.TARGET", "vindr15",
                             "MODEL.PRETRAINED", "False")
-    classifier = SimpleNamespace(models=[build_model(cfg).eval()], cfg=cfg)
+    classifier = SimpleNamespace(models=[build_model(cfg).eval()], normalize=Normalization(), cfg=cfg)
     explainer = explain.Explainer(classifier)
     maps = [np.max([explainer.heat_map(spot(x, 80), label) for label in range(4)], axis=0)
             for x in (20, 100)]

@@ -56,9 +56,16 @@ def test_shares_of_readers_are_soft_targets(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("name,abnormal\na,1", "no column image_id or image"),
     ("image_id,x\na,1", "has no column abnormal, No finding or No Finding, nor one of a label"),
-    ("image_id,abnormal\na,2", "row 2: abnormal is 2, expected 0 to 1"),
-    ("image_id,abnormal\na,\nb,1", "row 2: abnormal is .*nan.*, expected 0 to 1"),
+    ("image_id,abnormal\na,2", "row 2: abnormal is 2, expected 0 to 1, -1 or a blank"),
+    ("image_id,abnormal\na,0\nb,-0.5", "row 3: abnormal is -0.5, expected 0 to 1"),
     ("image_id,abnormal\na,1\na,0", "row 3: image a is repeated"),
+    ("image_id,abnormal\na,1\n,0", "row 3: image_id is blank, expected an image's name"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,", "row 3: fold is blank, expected a whole number from 0"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,1.5", "row 3: fold is 1.5, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,x\nb,0,1", "row 2: fold is x, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,-9\nb,0,1", "row 2: fold is -9, expected a whole number"),
+    ("image_id,abnormal,patient\na,1,5\nb,0,", "row 3: patient is blank, expected a name"),
+    ("image_id,abnormal,patient\na,1,5\nb,0,   ", "row 3: patient is blank, expected a name"),
 ])
 def test_faulty_tables(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
@@ -116,3 +123,29 @@ def test_thinning_keeps_all_abnormal_images(tmp_path):
     ("Pleural_Thickening", "p_pleural_thickening"), ("ILD", "p_ild")])
 def test_columns(label, column):
     assert column_of(label) == column
+
+
+CHEXPERT = "image_id,abnormal\na,1\nb,0\nc,-1\nd,\n"
+
+
+@pytest.mark.parametrize("uncertain, blank, expected", [
+    ("ignore", "ignore", [1, 0, np.nan, np.nan]), ("zeros", "ones", [1, 0, 0, 1]),
+    ("ones", "zeros", [1, 0, 1, 0]), ("ones", "ignore", [1, 0, 1, np.nan])])
+def test_uncertain_and_blank_labels(tmp_path, uncertain, blank, expected):
+    (tmp_path / "a.csv").write_text(CHEXPERT)
+    table = read_table(tmp_path / "a.csv", "abnormal", uncertain, blank)
+    assert np.array_equal(table.targets[:, 0], expected, equal_nan=True)
+    assert table.normal.tolist() == [value == 0 for value in expected]
+
+
+def test_one_known_finding_makes_an_image_abnormal_and_one_unknown_label_nothing(tmp_path):
+    (tmp_path / "a.csv").write_text("image_id,Mass,Edema\na,1,-1\nb,0,-1\nc,0,0\nd,,\n")
+    table = read_table(tmp_path / "a.csv", "abnormal")
+    assert np.array_equal(table.targets[:, 0], [1, np.nan, 0, np.nan], equal_nan=True)
+    assert table.normal.tolist() == [False, False, True, False]
+    assert read_table(tmp_path / "a.csv", "abnormal", "zeros", "zeros").targets[:, 0].tolist() == [1, 0, 0, 0]
+
+
+def test_labels_by_name(tmp_path):
+    table = read_table(nih(tmp_path / "a.csv", ROWS), ["abnormal", "Mass"])
+    assert table.names == ("abnormal", "Mass") and table.targets.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]

@@ -63,3 +63,28 @@ def test_weighted_sampling_draws_rare_labels_as_often():
     weights = balance(targets)
     assert weights.sum() == pytest.approx(1)
     assert weights[:2].sum() == pytest.approx(weights[2:12].sum()) == pytest.approx(weights[12:].sum())
+
+
+@pytest.mark.parametrize("name", ["bce", "weighted_bce", "asymmetric"])
+def test_nothing_is_learned_from_labels_that_are_not_known(name):
+    """The mean is over the known ones, and the others have no gradient; without any the loss is 0."""
+    cfg = defaults()
+    cfg.SOLVER.LOSS = name
+    some = TARGETS.clone()
+    some[0, 0], some[3, 1] = torch.nan, torch.nan
+    given, logits = build_loss(cfg, TARGETS), LOGITS.clone().requires_grad_()
+    value = given(logits, some)
+    value.backward()
+    known = ~some.isnan()
+    assert (logits.grad[~known] == 0).all() and (logits.grad[known] != 0).any()
+    each = torch.stack([given(LOGITS[r:r + 1], torch.where(torch.arange(2) == c, TARGETS[r], torch.nan)[None])
+                        for r, c in known.nonzero().tolist()]) if name == "bce" else None
+    assert each is None or float(value.detach()) == pytest.approx(float(each.mean()))
+    assert float(given(LOGITS, torch.full_like(TARGETS, torch.nan))) == 0
+
+
+def test_frequencies_are_of_the_known_labels():
+    cfg = defaults()
+    cfg.SOLVER.LOSS = "weighted_bce"
+    some = torch.cat([TARGETS, torch.full((4, 2), torch.nan)])
+    assert torch.equal(build_loss(cfg, some).frequency, TARGETS.mean(dim=0))

@@ -12,7 +12,6 @@ from conftest import classifier_config as config
 
 from vindr_det.classification.config import load_config
 from vindr_det.classification.model import build_model
-from vindr_det.classification.report import applied, choose_points, resamples_of
 from vindr_det.classification.train import train
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.errors import InputError
@@ -54,25 +53,12 @@ def test_test_labels_choose_nothing(phantoms, tmp_path):
                      "DATA.TEST", str(tmp_path / f"{name}.csv"))
         results[name] = train(cfg)
     one, other = ((tmp_path / name / "operating_points.json").read_text() for name in results)
-    assert one == other
+    assert one == other and len(one) > 100
     found = results["as"]["test"]["operating_points"], results["turned"]["test"]["operating_points"]
     for point, values in found[0].items():
         assert values["threshold"] == found[1][point]["threshold"]
         assert (values["tp"], values["fn"]) == (found[1][point]["fp"], found[1][point]["tn"])
     assert results["as"]["auc"] == results["turned"]["auc"]
-
-
-def test_points_are_chosen_from_what_they_are_given():
-    rng = np.random.default_rng(0)
-    truth = rng.random(300) < 0.4
-    frame = pd.DataFrame({"image_id": range(300), "fold": 0, "abnormal": truth.astype(float),
-                          "p_abnormal": np.clip(rng.normal(0.3 + 0.3 * truth, 0.2), 0, 1)})
-    points = choose_points(frame, ["abnormal"])
-    assert set(points["p_abnormal"]) == {"youden", "sensitivity_0.95", "specificity_0.95", "temperature"}
-    there = applied(frame, ["abnormal"], points, resamples_of(frame))
-    assert there["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
-    assert there["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
-    assert choose_points(frame.head(6), ["abnormal"]) == {}
 
 
 def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, monkeypatch):
@@ -117,6 +103,67 @@ def test_folds_one_by_one_are_all_folds(phantoms, tmp_path):
         train(other, [0])
     with pytest.raises(InputError, match=r"config.yaml: fold\d.pth was trained with this config"):
         train(other, [1], resume=True)
+
+
+def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path):
+    small = ["MODEL.NAME", "test_resnet"]
+    train(config(phantoms, tmp_path, *small), [0, 1])
+    before = (tmp_path / "fold0.pth").stat().st_mtime_ns
+    more = [*small, "POINTS.SENSITIVITY", "[0.8, 0.9]", "POINTS.SPECIFICITY", "[]", "NUM_WORKERS", "1"]
+    found = train(config(phantoms, tmp_path, *more), [0, 1], resume=True)["operating_points"]
+    stored = json.loads((tmp_path / "operating_points.json").read_text())["points"]["p_abnormal"]
+    assert set(stored) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
+    assert {name.removeprefix("p_abnormal/") for name in found} <= set(stored)
+    assert (tmp_path / "fold0.pth").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("select", ["last", "inner"])
+def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_path, select, monkeypatch):
+    """The epoch too is chosen without them: with the fold's labels turned round the weights are the same."""
+    from vindr_det.classification import module
+
+    monkeypatch.setattr(module, "measurable", lambda truth: 0 < sum(truth) < len(truth))  # few images do
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
+    states = []
+    for turned in (False, True):
+        own = (table["fold"] == 1) & turned
+        write_csv(tmp_path / "labels.csv", table.assign(**{
+            "No finding": np.where(own, 1 - table["No finding"], table["No finding"])}))
+        train(config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"), "SOLVER.SELECT",
+                     select, "DATA.CALIBRATION_SHARE", "0.4", "SOLVER.EPOCHS", "4", "SOLVER.LR", "0.01",
+                     "SEED", "1", "MODEL.NAME", "test_resnet"), [1])
+        states.append(read_file(tmp_path / "out/fold1.pth")["model"])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    own = torch.load(tmp_path / "out/fold1.pth", weights_only=True)["vindr_classifier"]["metrics"]
+    assert ("inner_auc" in own) == (select == "inner") and all(0 <= one <= 1 for one in own.values())
+
+
+def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch):
+    """Of three epochs the second is best there: its weights are kept, and no image of the fold was asked."""
+    from vindr_det.classification import fit, module
+
+    values, seen, kept = iter([0.6, 0.9, 0.7]), [], []
+    real = module.EndOfEpoch.on_train_epoch_end
+
+    def measure(self, _):
+        seen.extend(self.loader.dataset.table.image_ids)
+        return next(values)
+
+    def watched(self, trainer, own):
+        real(self, trainer, own)
+        kept.append({key: one.clone() for key, one in own.weights().items()})
+
+    monkeypatch.setattr(module.Chooser, "measure", measure)
+    monkeypatch.setattr(fit.EndOfEpoch, "on_train_epoch_end", watched)
+    cfg = config(phantoms, tmp_path, "SOLVER.SELECT", "inner", "DATA.CALIBRATION_SHARE", "0.4",
+                 "SOLVER.EPOCHS", "3", "MODEL.NAME", "test_resnet")
+    metrics = train(cfg, [2])
+    state = read_file(tmp_path / "fold2.pth")["model"]
+    assert all(torch.equal(state[key], kept[1][key]) for key in state)
+    assert not all(torch.equal(state[key], kept[2][key]) for key in state)
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv").set_index("image_id")
+    assert len(seen) > 0 and (table.loc[seen, "fold"] != 2).all()
+    assert metrics["epoch"] == "the best on images set aside, none of the fold"
 
 
 def test_a_model_of_other_folds_is_not_mixed_in(phantoms, tmp_path):
@@ -208,7 +255,8 @@ def test_the_tool(phantoms, tmp_path, tool):
     run = tool(*classify)
     assert run.returncode == 0, run.stderr
     table = pd.read_csv(tmp_path / "p.csv")
-    assert len(table) == 6 and {"image_id", "p_abnormal", "says_abnormal", "warnings"} == set(table)
+    assert len(table) == 6
+    assert {"image_id", "p_abnormal", "says_abnormal", "calibrated", "warnings"} == set(table)
     images = tmp_path / "images"
     shutil.copytree(test, images)
     (images / "broken.dicom").write_bytes(b"nothing")

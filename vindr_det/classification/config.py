@@ -1,8 +1,12 @@
 """The classifier's YAML schema."""
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from fvcore.common.config import CfgNode
 
 from vindr_det.config import merge_overrides, merge_yaml
@@ -30,12 +34,21 @@ def defaults() -> CfgNode:
             "LABELS": "datasets/vindr/annotations/labels.csv",
             "VALIDATION": "",  # a list of its own instead of folds: one model
             "TEST": "",  # predicted by the mean of all models, and scored
+            "CALIBRATION": "",  # a list that no model is trained on: the ensemble's points are chosen there
+            "CALIBRATION_SHARE": 0.1,  # or this share of LABELS' patients, where that is enough of them
             "PARTIAL": False,  # go on without the images that are not there
             "TARGET": "abnormal",  # or vindr15 (shares of readers), or nih14
             "KEEP_NORMAL": 1.0,  # share of the normal images that is trained on
+            # What a label of -1 (uncertain) and a blank one mean, in CheXpert's terms (Irvin et al., 2019):
+            # ignore leaves them out of losses and metrics, zeros and ones call them negative and positive.
+            "UNCERTAIN": "ignore",
+            "BLANK": "ignore",
         },
         "SOLVER": {
-            "EPOCHS": 10, "BATCH_SIZE": 32, "LR": 3e-4, "WEIGHT_DECAY": 0.01,
+            "EPOCHS": 10,
+            "BATCH_SIZE": 32,  # images in a step, of all processes
+            "LR": 3e-4,
+            "WEIGHT_DECAY": 0.01,  # of weights; norms and biases have none
             "WARMUP_EPOCHS": 1.0,  # linear
             "SCHEDULE": "cosine",  # to 0; hold: HOLD_EPOCHS at LR, then DECAY an epoch
             "HOLD_EPOCHS": 0.0,
@@ -43,20 +56,63 @@ def defaults() -> CfgNode:
             "LOSS": "bce",  # or weighted_bce, by the frequency of the other side; or asymmetric
             "LABEL_SMOOTHING": 0.0,
             "SAMPLER": "shuffle",  # or weighted: rare labels as often as frequent ones
-            "EMA_DECAY": 0.0,  # as VINDR.EMA_DECAY
-            "KEEP": "best",  # of the epochs by AUC of the held-out images; or last
-            "PATIENCE": 0,  # epochs without a new best before training stops; 0 never
-            "PRECISION": "32-true",  # Lightning's names: 16-mixed, bf16-mixed
+            "EMA_DECAY": 0.999,  # as VINDR.EMA_DECAY
+            # The epoch that is kept: the last, or the best by AUC of DATA.CALIBRATION's images outside the
+            # fold (inner). The held-out fold itself never chooses: what is reported on it would be too good.
+            "SELECT": "last",
+            "PATIENCE": 0,  # of inner: epochs without a new best before training stops; 0 never
+            "PRECISION": "32-true",  # or 16-mixed (a GPU), bf16-mixed
         },
+        # Operating points beside Youden's and the threshold .5.
+        "POINTS": {"SENSITIVITY": [0.95], "SPECIFICITY": [0.95]},
         "TEST_FLIP": False,  # predict the mean of the image and its mirror image
         "NUM_WORKERS": 4,
-        "DEVICE": "auto",
+        "DEVICE": "auto",  # cpu, cuda, cuda:1
         "SEED": 0,
         "OUTPUT_DIR": "outputs/classifier",
     })
 
 
-_CHOICES = {"SCHEDULE": ("cosine", "hold"), "SAMPLER": ("shuffle", "weighted"), "KEEP": ("best", "last")}
+#: Keys that say where and how fast, not what comes out; and what can be chosen anew for trained models.
+_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS")
+#: What earlier versions had; their checkpoints still hold them.
+_RETIRED = {"SOLVER": ("KEEP",)}
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _above(low: float) -> Check:
+    return lambda value: low < value < math.inf, f"more than {low:g}"
+
+
+def _from(low: float) -> Check:
+    return lambda value: low <= value < math.inf, f"{low:g} or more"
+
+
+def _one_of(*choices: Any) -> Check:
+    return lambda value: value in choices, " or ".join(map(str, choices))
+
+
+_SHARE: Check = (lambda value: 0 <= value <= 1, "0 to 1")
+_PART: Check = (lambda value: 0 <= value < 1, "0 to below 1")
+_LABEL = _one_of("ignore", "zeros", "ones")
+_RATES: Check = (lambda values: all(isinstance(one, float) and 0 < one < 1 for one in values),
+                 "numbers between 0 and 1, such as [0.9, 0.95]")
+_CHECKS: Mapping[str, Check] = {
+    "MODEL.DROP_RATE": _PART, "MODEL.OUTPUT_STRIDE": _from(0), "INPUT.SIZE": _from(16),
+    "DATA.KEEP_NORMAL": _SHARE, "DATA.CALIBRATION_SHARE": _PART, "DATA.UNCERTAIN": _LABEL,
+    "DATA.BLANK": _LABEL,
+    "SOLVER.EPOCHS": _from(1), "SOLVER.BATCH_SIZE": _from(1), "SOLVER.LR": _above(0),
+    "SOLVER.WEIGHT_DECAY": _from(0), "SOLVER.WARMUP_EPOCHS": _from(0), "SOLVER.HOLD_EPOCHS": _from(0),
+    "SOLVER.SCHEDULE": _one_of("cosine", "hold"), "SOLVER.LABEL_SMOOTHING": _PART, "SOLVER.EMA_DECAY": _PART,
+    "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
+    "SOLVER.LOSS": _one_of("bce", "weighted_bce", "asymmetric"),
+    "SOLVER.SAMPLER": _one_of("shuffle", "weighted"), "SOLVER.SELECT": _one_of("last", "inner"),
+    "SOLVER.PATIENCE": _from(0), "SOLVER.PRECISION": _one_of("32-true", "16-mixed", "bf16-mixed"),
+    "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": _from(0), "SEED": _from(0),
+    "DEVICE": (lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
+               "auto, cpu, cuda or cuda:1"),
+}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -68,16 +124,55 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     cfg = defaults()
     merge_yaml(cfg, path, "classifier")
     merge_overrides(cfg, overrides, "classifier")
-    solver = cfg.SOLVER
-    if solver.EPOCHS < 1 or solver.BATCH_SIZE < 1:
-        raise InputError(f"{path}: SOLVER.EPOCHS {solver.EPOCHS} and SOLVER.BATCH_SIZE "
-                         f"{solver.BATCH_SIZE}, expected 1 or more")
-    for key, choices in _CHOICES.items():
-        if solver[key] not in choices:
-            raise InputError(f"{path}: SOLVER.{key} is {solver[key]!r}, expected {' or '.join(choices)}")
-    shares = {"DATA.KEEP_NORMAL": cfg.DATA.KEEP_NORMAL, "SOLVER.LABEL_SMOOTHING": solver.LABEL_SMOOTHING,
-              "SOLVER.EMA_DECAY": solver.EMA_DECAY}
-    for key, value in shares.items():
-        if not 0 <= value <= 1:
-            raise InputError(f"{path}: {key} is {value}, expected 0 to 1")
+    check(cfg, str(path))
+    return cfg
+
+
+def check(cfg: CfgNode, source: str) -> None:
+    """Refuse values that could only fail later.
+
+    Raises:
+        InputError: names the source, the key, the value and what was expected.
+    """
+    for key, (holds, expected) in _CHECKS.items():
+        value = _value(cfg, key)
+        if not holds(value):
+            raise InputError(f"{source}: {key} is {value!r}, expected {expected}")
+    solver, data = cfg.SOLVER, cfg.DATA
+    if solver.PATIENCE and solver.SELECT != "inner":
+        raise InputError(f"{source}: SOLVER.PATIENCE is {solver.PATIENCE} with SOLVER.SELECT last, expected "
+                         "inner: only images that are looked at can end a training")
+    if solver.SELECT == "inner" and not data.CALIBRATION and not data.CALIBRATION_SHARE:
+        raise InputError(f"{source}: SOLVER.SELECT is inner, expected DATA.CALIBRATION or "
+                         "DATA.CALIBRATION_SHARE to choose the epoch on")
+
+
+def _value(cfg: CfgNode, key: str) -> Any:
+    node: Any = cfg
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def same_training(text: str, other: str) -> bool:
+    """Whether two configs, as YAML, train the same model."""
+    one, two = ({key: value for key, value in yaml.safe_load(given).items() if key not in _WITHOUT_EFFECT}
+                for given in (text, other))
+    return one == two
+
+
+def of_checkpoint(values: Mapping[str, Any], source: str) -> CfgNode:
+    """The config that a checkpoint of this or an earlier version carries.
+
+    Raises:
+        InputError: it has a key that this version does not know.
+    """
+    cfg, own = defaults(), {key: dict(one) if isinstance(one, dict) else one for key, one in values.items()}
+    for section, keys in _RETIRED.items():
+        for key in keys:
+            own.get(section, {}).pop(key, None)
+    try:
+        cfg.merge_from_other_cfg(CfgNode(own))
+    except (KeyError, ValueError, AssertionError) as error:
+        raise InputError(f"{source}: its config is not one of this version ({error})") from error
     return cfg

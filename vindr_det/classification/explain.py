@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vindr_det import image_run
-from vindr_det.classification.data import squeeze, to_tensor
+from vindr_det.classification.data import squeeze
 from vindr_det.classification.model import Classifier
 from vindr_det.files import atomic_path
 from vindr_det.image_run import ImageRun, Looked
@@ -40,7 +40,7 @@ class Explainer:
             image: (H, W) uint8.
             label: position among the classifier's columns.
         """
-        batch = to_tensor(squeeze(image, self.size))[None]
+        batch = self.classifier.normalize(squeeze(image, self.size))[None]
         maps = [_one(model, batch.to(next(model.parameters()).device), label, move)
                 for model, move in zip(self.classifier.models, self._moves, strict=True)]
         mean = np.mean(maps, axis=0)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from vindr_det import image_run
 from vindr_det.classification.model import Classifier
-from vindr_det.classification.report import read_points
+from vindr_det.classification.points import read_points
 from vindr_det.errors import InputError
 from vindr_det.image_run import ImageRun, Looked
 from vindr_det.parallel import Failure, guarded
@@ -24,9 +24,9 @@ def thresholds_of(model: str | Path, point: str = "youden") -> dict[str, float]:
         InputError: the training is not finished, or no label has such a point.
     """
     points = read_points(model)
-    thresholds = {column: values[point] for column, values in points.items() if point in values}
+    thresholds = {column: one.thresholds[point] for column, one in points.items() if point in one.thresholds}
     if not thresholds:
-        known = sorted({name for values in points.values() for name in values} - {"temperature"})
+        known = sorted({name for one in points.values() for name in one.thresholds})
         raise InputError(f"--point {point}: the model has {', '.join(known) or 'none'}")
     return thresholds
 
@@ -43,8 +43,8 @@ def classify(
         workers: processes that read; None takes one per core.
 
     Returns:
-        A row an image that was read: image_id, a ``p_...`` a label, ``says_...`` 0 or 1, warnings. An image
-        that was not read has none: a blank would be read as 0 by somebody.
+        A row per image that was read: image_id, a ``p_...`` per label, ``says_...`` 0 or 1, calibrated,
+        warnings. An image that was not read has none: a blank would be read as 0 by somebody.
     """
     rows: list[dict[str, Any]] = []
     statuses = []
@@ -67,4 +67,5 @@ def _row(classifier: Classifier, one: Looked, thresholds: Mapping[str, float]) -
                            **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
-    return row | {"warnings": one.status.reason if one.status.status == FLAGGED else ""}
+    return row | {"calibrated": int(bool(classifier.calibrations)),
+                  "warnings": one.status.reason if one.status.status == FLAGGED else ""}

@@ -1,18 +1,42 @@
-"""Probabilities from any file against a table of labels."""
+"""Probabilities from any file, or two, against a table of labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from vindr_det.classification.labels import ABNORMAL, read_table
+from vindr_det.categories import column_of
+from vindr_det.classification import points
+from vindr_det.classification.labels import ABNORMAL, TARGETS, LabelTable, read_table
+from vindr_det.classification.points import Chosen, Label, Targets, parts_of_groups
 from vindr_det.errors import InputError
-from vindr_det.gating import check_sign, read_probabilities
+from vindr_det.files import read_csv
+from vindr_det.gating import SIGNS, check_sign, read_probabilities
 from vindr_det.metrics.bootstrap import Bootstrap, Measured
-from vindr_det.metrics.classification import measure
+from vindr_det.metrics.calibration import Calibration
+from vindr_det.metrics.classification import measurable, measure
+from vindr_det.metrics.comparison import DeLong, delong, paired
+
+_FILE, _MEAN = "the file", "their mean"
+_TARGETS = Targets()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the second file has more than the first, on the images of both.
+
+    Attributes:
+        by_patient: ``auc`` and ``ap``, intervals by bootstrap of whole patients.
+        by_image: of the AUC, by DeLong; patients' images count as independent.
+        images: that both know.
+    """
+
+    by_patient: Mapping[str, Measured]
+    by_image: DeLong
+    images: int
 
 
 @dataclass(frozen=True)
@@ -23,52 +47,200 @@ class Scored:
         images: with a label.
         abnormal: of them.
         found: column -> ``auc`` and ``ap``; empty where there is too little of one side.
+        calibration: column -> errors as it is and calibrated by other parts of the images.
+        rates: ``<column>/<point>`` -> counts and rates.
+        source: of the operating points.
+        compared: column -> how the second file differs.
     """
 
     images: int
     abnormal: int
     found: Mapping[str, Mapping[str, Measured]]
+    calibration: Mapping[str, Mapping[str, Any]]
+    rates: Mapping[str, Mapping[str, Any]]
+    source: str
+    compared: Mapping[str, Difference]
 
     def text(self) -> str:
-        """A table for people."""
-        rows = [[name, *(str(values.get(kind, "not measurable")) for kind in ("auc", "ap"))]
-                for name, values in self.found.items()]
-        table = tabulate(rows, ["P(abnormal) of", "AUC [95 %]", "AP [95 %]"], disable_numparse=True)
-        return f"{self.images} images, {self.abnormal} abnormal\n\n{table}"
+        """Tables for people."""
+        rows = [[name, *(str(values.get(kind, "not measurable")) for kind in ("auc", "ap")),
+                 *(f"{self.calibration[name][key]:.4f}" if name in self.calibration else ""
+                   for key in ("ece", "ece_calibrated"))] for name, values in self.found.items()]
+        parts = [f"{self.images} images, {self.abnormal} abnormal", _table(
+            rows, ["probability", "AUC [95 %]", "AP [95 %]", "ECE", "ECE, calibrated"])]
+        if self.rates:
+            rows = [[*name.rsplit("/", 1), f"{values['threshold']:.4f}",
+                     *(_rate(values, rate) for rate in ("sensitivity", "specificity", "ppv", "npv"))]
+                    for name, values in self.rates.items()]
+            parts += [f"operating points: {self.source}", _table(
+                rows, ["probability", "point", "threshold", "sensitivity", "specificity", "PPV", "NPV"])]
+        if self.compared:
+            rows = [[name, str(one.images), *map(str, one.by_patient.values()), str(one.by_image.difference),
+                     f"{one.by_image.p:.3g}"] for name, one in self.compared.items()]
+            head = ["probability", "images", "AUC by patient", "AP by patient", "AUC by image (DeLong)", "p"]
+            parts += ["the second file less the first", _table(rows, head)]
+        return "\n\n".join(parts)
 
     def as_json(self) -> dict[str, Any]:
-        """``auc/<column>`` and ``auc/<column>/ci95``."""
+        """``auc/<column>`` and ``auc/<column>/ci95``; calibration, points and differences in nodes."""
         flat: dict[str, Any] = {}
         for name, values in self.found.items():
             for kind, one in values.items():
                 flat |= {f"{kind}/{name}": one.value, f"{kind}/{name}/ci95": [one.low, one.high]}
+        flat |= {"calibration": self.calibration, "operating_points": self.rates,
+                 "points_source": self.source}
+        for name, other in self.compared.items():
+            for kind, one in other.by_patient.items():
+                flat |= {f"difference/{kind}/{name}": one.value,
+                         f"difference/{kind}/{name}/ci95": [one.low, one.high]}
+            exact = other.by_image
+            flat |= {f"difference/auc/{name}/delong": {
+                "ci95": [exact.difference.low, exact.difference.high], "p": exact.p}}
         return flat
 
 
+def _table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:
+    return tabulate(rows, head, disable_numparse=True)
+
+
+def _rate(values: Mapping[str, Any], rate: str) -> str:
+    if rate not in values:
+        return ""
+    low, high = values[f"{rate}/ci95"]
+    return f"{values[rate]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to score.
+
+    Attributes:
+        columns: each P(abnormal) or, as ``says`` has it, P(no finding); None takes all that the file names.
+        says: what ``columns`` hold.
+        resampled: replicates of the intervals.
+        targets: operating points beside Youden's and .5.
+        points: folder of a training whose points and calibration are held against the labels; None lets the
+            images choose their own, crossed.
+    """
+
+    columns: Sequence[str] | None = None
+    says: str = SIGNS[0]
+    resampled: int = 1000
+    targets: Targets = _TARGETS
+    points: str | Path | None = None
+
+
 def score(
-    predictions: str | Path, labels: str | Path, columns: Sequence[str] | None, says: str, resampled: int
+    predictions: str | Path, labels: str | Path, request: Request, other: str | Path | None = None,
+    other_columns: Sequence[str] | None = None,
 ) -> Scored:
-    """Score one or several columns of a file.
+    """Score a file, and hold a second one against it.
+
+    Args:
+        predictions: CSV with image_id and probabilities.
+        labels: a table of labels.
+        request: what to score.
+        other: a second file.
+        other_columns: of it; None takes those of ``request``.
 
     Raises:
         InputError: a faulty file, or a swapped sign; see :func:`vindr_det.gating.check_sign`.
     """
-    table = read_table(labels, ABNORMAL)
-    wanted: Sequence[str | None] = columns or [None]
-    parts = {name or "the file": read_probabilities(predictions, name, says) for name in wanted}
+    found, table = _labels(predictions, labels, request)
+    enough = [one for one in found if measurable(one.truth)]
+    if request.points is None:
+        source = "chosen by other parts of these images than they are counted on"
+        chosen = points.choose(enough, request.targets, source)
+        rates = points.crossed_rates(enough, chosen, request.targets)
+    else:
+        source = f"of {request.points}"
+        chosen = _stored(predictions, request.points)
+        rates = points.applied(enough, chosen)
+    second = replace(request, columns=other_columns or request.columns)
+    return Scored(
+        len(table), int((table.targets[:, 0] >= 0.5).sum()),
+        {one.column: measure(one.truth, one.p, one.bootstrap) for one in found},
+        points.calibrations(enough, chosen, request.points is None), rates, source,
+        {} if other is None else _compared(found, _labels(other, labels, second)[0]))
+
+
+def _stored(predictions: str | Path, folder: str | Path) -> dict[str, Chosen]:
+    """A training's points; its calibrations only where the file was not calibrated by them already."""
+    frame, stored = read_csv(predictions), points.read_points(folder)
+    if "calibrated" in frame and bool(frame["calibrated"].all()):
+        stored = {name: replace(one, calibration=Calibration()) for name, one in stored.items()}
+    sign = stored.get(SIGNS[0])
+    return stored | ({_FILE: sign} if sign else {})
+
+
+def _labels(
+    predictions: str | Path, labels: str | Path, request: Request
+) -> tuple[list[Label], LabelTable]:
+    """Every column with its truth, and the images that file and table know, in the file's order."""
+    names = [] if request.columns else _named(predictions, labels)
+    table = read_table(labels, [ABNORMAL, *names])
     known = dict(zip(table.image_ids.tolist(), range(len(table)), strict=True))
-    first = next(iter(parts.values()))
+    columns = _columns(predictions, request, names)
+    first = next(iter(columns.values()))[1]
     ids = [image_id for image_id in first if image_id in known]
     if not ids:
         raise InputError(f"{predictions}: none of its {len(first)} images is in {labels}")
-    rows = [known[image_id] for image_id in ids]
-    truth, groups = table.targets[rows, 0] >= 0.5, table.groups[rows]
-    abnormal = dict(zip(ids, truth.tolist(), strict=True))
-    for name, part in parts.items():
-        check_sign(part, abnormal, f"{predictions}, {name}")
-    values = {name: np.array([part[image_id] for image_id in ids]) for name, part in parts.items()}
-    if len(values) > 1:
-        values["their mean"] = np.mean(list(values.values()), axis=0)
-    bootstrap = Bootstrap.of(groups, resampled)
-    return Scored(len(ids), int(truth.sum()),
-                  {name: measure(truth, one, bootstrap) for name, one in values.items()})
+    part = table[[known[image_id] for image_id in ids]]
+    parts, bootstrap = parts_of_groups(part.groups), Bootstrap.of(part.groups, request.resampled)
+    result = []
+    for column, (place, values) in columns.items():
+        target = part.targets[:, place]
+        told = ~np.isnan(target)
+        if place == 0 and column != _MEAN:
+            abnormal = dict(zip(np.array(ids)[told].tolist(), (target[told] >= 0.5).tolist(), strict=True))
+            check_sign(values, abnormal, f"{predictions}, {column}")
+        p = np.array([values[image_id] for image_id in ids])
+        result.append(Label(column, np.array(ids)[told], target[told] >= 0.5, p[told], parts[told],
+                            replace(bootstrap, group_of=bootstrap.group_of[told])))
+    return result, part
+
+
+def _columns(
+    predictions: str | Path, request: Request, names: Sequence[str]
+) -> dict[str, tuple[int, dict[str, float]]]:
+    """Name of a result -> column of the table's targets, and the file's probabilities."""
+    if request.columns:
+        result = {name: (0, read_probabilities(predictions, name, request.says)) for name in request.columns}
+        if len(result) > 1:
+            parts = [values for _, values in result.values()]
+            result[_MEAN] = (0, {i: float(np.mean([one[i] for one in parts])) for i in parts[0]})
+        return result
+    result = {}
+    if not names or set(SIGNS).intersection(read_csv(predictions)):
+        result[_FILE] = (0, read_probabilities(predictions, None, request.says))
+    for place, name in enumerate(names, start=1):
+        result[column_of(name)] = (place, read_probabilities(predictions, column_of(name)))
+    return result
+
+
+def _named(predictions: str | Path, labels: str | Path) -> list[str]:
+    """Findings that the file has a column of and the table a label."""
+    given, known = read_csv(predictions, ["image_id"]).columns, read_csv(labels).columns
+    every = dict.fromkeys(name for target in TARGETS.values() for name in target)
+    return [name for name in every if name in known and column_of(name) in given
+            and column_of(name) not in SIGNS]
+
+
+def _compared(found: Sequence[Label], others: Sequence[Label]) -> dict[str, Difference]:
+    """Column by column; a file's only column is P(abnormal), whatever it is called."""
+    by_name = {one.column: one for one in others}
+    if len(others) == 1:
+        by_name[found[0].column if len(found) == 1 else _FILE] = others[0]
+    pairs = {one.column: (one, by_name.get(one.column)) for one in found}
+    result = {name: _difference(first, second) for name, (first, second) in pairs.items() if second}
+    return {name: one for name, one in result.items() if one is not None}
+
+
+def _difference(first: Label, second: Label) -> Difference | None:
+    _, here, there = np.intersect1d(first.ids, second.ids, return_indices=True)
+    truth = first.truth[here]
+    if not measurable(truth):
+        return None
+    bootstrap = replace(first.bootstrap, group_of=first.bootstrap.group_of[here])
+    more, less = second.p[there], first.p[here]
+    return Difference(paired(truth, more, less, bootstrap), delong(truth, more, less), len(truth))

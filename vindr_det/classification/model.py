@@ -1,6 +1,8 @@
 """A timm model with one logit a label, and its checkpoint."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 
 from vindr_det import __version__
 from vindr_det.categories import FINDINGS, column_of
-from vindr_det.classification.config import defaults
-from vindr_det.classification.data import squeeze, to_tensor
+from vindr_det.classification.config import of_checkpoint
+from vindr_det.classification.data import Normalization, squeeze
 from vindr_det.classification.labels import TARGETS, columns_of
+from vindr_det.classification.points import POINTS_FILE, read_points
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.detection.engine import best_device
 from vindr_det.detection.timm_backbone import require_model
@@ -25,6 +28,8 @@ from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
 from vindr_det.gating import P_ABNORMAL, P_NO_FINDING, Word
 from vindr_det.resize import Target
+
+log = logging.getLogger(__name__)
 
 
 def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
@@ -66,15 +71,24 @@ def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
                          f"{cfg.MODEL.OUTPUT_STRIDE}: {error or 'it has no such option'}") from error
 
 
+def normalization(model: nn.Module) -> Normalization:
+    """What timm says that a network's images were normalized with when its weights were made."""
+    known = getattr(model, "pretrained_cfg", None) or {}
+    plain = Normalization()
+    return Normalization.of_colors(known.get("mean", [plain.mean]), known.get("std", [plain.std]))
+
+
 def save_checkpoint(
-    path: Path, state: Mapping[str, Tensor], cfg: CfgNode, metrics: Mapping[str, float]
+    path: Path, state: Mapping[str, Tensor], cfg: CfgNode, normalize: Normalization,
+    metrics: Mapping[str, float],
 ) -> None:
     """Weights, config, classes, preprocessing and metrics in one file of plain values."""
     data = {
         "model": dict(state),
         "vindr_classifier": {
             "config": cfg.dump(), "classes": columns_of(TARGETS[cfg.DATA.TARGET]),
-            "size": cfg.INPUT.SIZE, "version": __version__, "metrics": dict(metrics),
+            "size": cfg.INPUT.SIZE, "normalization": asdict(normalize), "version": __version__,
+            "metrics": dict(metrics),
         },
     }
     with atomic_path(path) as temporary:
@@ -95,34 +109,49 @@ def checkpoints(folder: str | Path) -> list[Path]:
 
 
 class Classifier:
-    """The mean of all folds' models in a folder.
+    """The mean of all folds' models in a folder, calibrated.
 
     Args:
         folder: OUTPUT_DIR of a training; holds fold0.pth, fold1.pth, ...
+        calibrated: apply the calibrations of ``operating_points.json``.
 
     Attributes:
         columns: (K,) what is predicted, such as ``p_abnormal``.
         models: one a fold.
         target: the size that it brings images to, as in training.
+        calibrations: column -> its calibration; empty where none is applied.
 
     Raises:
-        InputError: there is none, or a file is not a classifier's checkpoint.
+        InputError: there is none, a file is not a classifier's checkpoint, or they are of several trainings.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, calibrated: bool = True) -> None:
         loaded = [load_one(path) for path in checkpoints(folder)]
+        kinds = {(tuple(one.columns), one.cfg.INPUT.SIZE, one.normalize) for one in loaded}
+        if len(kinds) > 1:
+            raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
+                             "of one training")
         self.device = torch.device(best_device())
-        self.models = [model.to(self.device) for model, _, _ in loaded]
-        self.cfg, self.columns = loaded[0][1:]
+        self.models = [one.network.to(self.device) for one in loaded]
+        self.cfg, self.columns, self.normalize = loaded[0].cfg, loaded[0].columns, loaded[0].normalize
         self.target = Target(self.cfg.INPUT.SIZE, keep_aspect=False)
+        self.calibrations = {}
+        if calibrated and (Path(folder) / POINTS_FILE).is_file():
+            self.calibrations = {name: one.calibration for name, one in read_points(folder).items()}
+        elif calibrated:
+            log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """(B, K) means over the folds for (H, W) uint8 images; with TEST_FLIP also mirrored."""
-        batch = torch.stack([to_tensor(squeeze(image, self.cfg.INPUT.SIZE)) for image in images])
+        """(B, K) means over the folds for (H, W) uint8 images, calibrated; with TEST_FLIP also mirrored."""
+        batch = torch.stack([self.normalize(squeeze(image, self.cfg.INPUT.SIZE)) for image in images])
         batch = batch.to(self.device)
         parts = [probabilities(model, batch, self.cfg.TEST_FLIP) for model in self.models]
-        return torch.stack(parts).mean(dim=0).double().cpu().numpy()
+        mean = torch.stack(parts).mean(dim=0).double().cpu().numpy()
+        for place, column in enumerate(self.columns):
+            if column in self.calibrations:
+                mean[:, place] = self.calibrations[column](mean[:, place])
+        return mean
 
     def __call__(self, image: NDArray[np.uint8]) -> Word:
         """What a gate needs to know of one (H, W) uint8 image.
@@ -147,8 +176,25 @@ def probabilities(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
     return (found + model(images.flip(3)).sigmoid()) / 2 if flip else found
 
 
-def load_one(path: Path) -> tuple[nn.Module, Any, list[str]]:
-    """A fold's model, its config and the columns that it predicts.
+@dataclass(frozen=True)
+class Loaded:
+    """A fold's model as its checkpoint describes it.
+
+    Attributes:
+        network: ready to predict.
+        cfg: its config.
+        columns: (K,) what it predicts.
+        normalize: what it expects of images.
+    """
+
+    network: nn.Module
+    cfg: Any
+    columns: list[str]
+    normalize: Normalization
+
+
+def load_one(path: Path) -> Loaded:
+    """A fold's model; what earlier versions did not store is as they had it.
 
     Raises:
         InputError: not a classifier's checkpoint.
@@ -156,8 +202,8 @@ def load_one(path: Path) -> tuple[nn.Module, Any, list[str]]:
     data = read_file(path)
     if "vindr_classifier" not in data:
         raise InputError(f"{path}: not a classifier's checkpoint")
-    meta, cfg = data["vindr_classifier"], defaults()
-    cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(meta["config"])))
+    meta = data["vindr_classifier"]
+    cfg = of_checkpoint(yaml.safe_load(meta["config"]), str(path))
     model = build_model(cfg, pretrained=False)
     model.load_state_dict(data["model"])
-    return model.eval(), cfg, list(meta["classes"])
+    return Loaded(model.eval(), cfg, list(meta["classes"]), Normalization(**meta.get("normalization", {})))

@@ -1,7 +1,8 @@
-"""One model's training with Lightning: loss, optimizer, schedule, average, best epoch."""
+"""One model's training with Lightning: loss, optimizer, schedule, average, the epoch that is kept."""
 
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -56,8 +58,9 @@ class ClassifierModule(AveragedModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The rate rises over WARMUP_EPOCHS, then falls as SCHEDULE says."""
         solver, lr = self.cfg.SOLVER, torch.optim.lr_scheduler
-        optimizer = torch.optim.AdamW(self.network.parameters(), solver.LR,
-                                      weight_decay=solver.WEIGHT_DECAY)
+        skip: set[str] = getattr(self.network, "no_weight_decay", set)()
+        groups = param_groups_weight_decay(self.network, solver.WEIGHT_DECAY, no_weight_decay_list=skip)
+        optimizer = torch.optim.AdamW(groups, solver.LR)
         warmup = max(1, round(solver.WARMUP_EPOCHS * self.steps))
         parts: list[Any] = [lr.LinearLR(optimizer, 0.05, total_iters=warmup)]
         if solver.SCHEDULE == "cosine":
@@ -83,47 +86,81 @@ def predict(network: nn.Module, loader: DataLoader, device: torch.device, flip: 
 
 def mean_auc(targets: NDArray, found: NDArray) -> float:
     """Mean over the labels with enough images on both sides; NaN where there is none."""
-    truth = targets >= 0.5
-    areas = [auc(curve(truth[:, k], found[:, k]))[0] for k in range(truth.shape[1])
-             if measurable(truth[:, k])]
+    areas = []
+    for label, p in zip(targets.T, found.T, strict=True):
+        known = ~np.isnan(label)
+        if measurable(label[known] >= 0.5):
+            areas.append(auc(curve(label[known] >= 0.5, p[known]))[0])
     return float(np.mean(areas)) if areas else math.nan
 
 
-class EndOfEpoch(L.Callback):
-    """Look at the held-out images after each epoch; keep the best weights and a state to resume from.
+@dataclass
+class Chooser:
+    """Images that choose the epoch; the model is not trained on them, nor reported on them alone.
 
-    Args:
-        loader: of the held-out images.
+    Attributes:
+        loader: of the images.
         targets: (N, K) of theirs.
         best: what is best so far, and when to stop.
-        state: file to resume from.
     """
 
-    def __init__(self, loader: DataLoader, targets: NDArray, best: Best, state: Path) -> None:
-        self.loader, self.targets, self.best, self.state = loader, targets, best, state
+    loader: DataLoader
+    targets: NDArray[np.float32]
+    best: Best
+
+    def measure(self, module: ClassifierModule) -> float:
+        """Mean AUC of the model's average."""
+        with averaged_weights(module.network, module.averaged):
+            found = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
+        return mean_auc(self.targets, found)
+
+
+class EndOfEpoch(L.Callback):
+    """Keep the last or the best weights after each epoch, and a state to resume from.
+
+    Args:
+        state: file to resume from.
+        chooser: looks for the best epoch; None keeps the last.
+    """
+
+    def __init__(self, state: Path, chooser: Chooser | None = None) -> None:
+        self.state, self.chooser = state, chooser
         self.kept: dict[str, Tensor] = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Measure, keep, save, and stop when there is nothing more to wait for."""
         assert isinstance(module, ClassifierModule)
-        with averaged_weights(module.network, module.averaged):
-            found = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
-        value = mean_auc(self.targets, found)
-        if self.best.update({AUC: value}) or module.cfg.SOLVER.KEEP == "last" or not self.kept:
+        told = (f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
+                f"loss {float(trainer.callback_metrics.get('loss', math.nan)):.4f}")
+        if self.chooser is None:
+            better = True
+        else:
+            # All processes measure (their batch norms could differ), one decides.
+            value = trainer.strategy.broadcast(self.chooser.measure(module), 0)
+            better = self.chooser.best.update({AUC: value}) or math.isnan(value)  # then the last
+            told += f"  AUC of the images set aside {value:.4f}"
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if (better or not self.kept) and (self.chooser is not None or last):
             self.kept = {key: one.detach().cpu().clone() for key, one in module.weights().items()}
-        log.info("epoch %d/%d  loss %.4f  held-out AUC %.4f", trainer.current_epoch + 1,
-                 trainer.max_epochs, float(trainer.callback_metrics.get("loss", math.nan)), value)
-        if self.best.exhausted:
-            log.info("stopping: no better AUC in %d epochs", self.best.waited)
+        log.info("%s", told)
+        if self.chooser is not None and self.chooser.best.exhausted:
+            log.info("stopping: no better AUC in %d epochs", self.chooser.best.waited)
             trainer.should_stop = True
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.state)  # takes part; the first process alone writes
+            return
         with atomic_path(self.state) as temporary:
             trainer.save_checkpoint(temporary)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must carry."""
-        return {"best": self.best.state_dict(), "kept": self.kept}
+        return {"best": self.chooser.best.state_dict() if self.chooser else {}, "kept": self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.best.load_state_dict(state["best"])
+        if self.chooser is not None:
+            self.chooser.best.load_state_dict(state["best"])
         self.kept = state["kept"]

@@ -1,7 +1,7 @@
-"""What out-of-fold and test predictions are worth: measures, operating points, calibration."""
+"""Tables of predictions, and what they are worth."""
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,10 @@ from tabulate import tabulate
 from vindr_det.categories import column_of
 from vindr_det.classification.labels import LabelTable, columns_of
 from vindr_det.classification.plots import reliability_plot
-from vindr_det.errors import InputError
-from vindr_det.files import write_json
+from vindr_det.classification.points import Chosen, Label, calibrated
 from vindr_det.metrics.bootstrap import Bootstrap, Measured
-from vindr_det.metrics.calibration import calibration_error, fit_temperature, reliability, warmed
-from vindr_det.metrics.classification import (
-    Confusion,
-    mean_of_measurable,
-    measurable,
-    measure,
-    operating_points,
-    rates,
-)
-
-POINTS_FILE = "operating_points.json"
+from vindr_det.metrics.calibration import reliability
+from vindr_det.metrics.classification import mean_of_measurable, measure
 
 
 def prediction_frame(
@@ -47,8 +37,14 @@ def prediction_frame(
 def measured(
     frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, dict[str, Measured]]:
-    """``auc`` and ``ap`` with intervals a label; nothing for labels with too few positives."""
-    return {name: measure(frame[name] >= 0.5, frame[column_of(name)], bootstrap) for name in names}
+    """``auc`` and ``ap`` with intervals a label, of the images for which it is known; nothing for labels with
+    too few positives."""
+    result = {}
+    for name in names:
+        known = frame[name].notna().to_numpy()
+        drawn = replace(bootstrap, group_of=bootstrap.group_of[known])
+        result[name] = measure(frame[name][known] >= 0.5, frame[column_of(name)][known], drawn)
+    return result
 
 
 def resamples_of(frame: pd.DataFrame) -> Bootstrap:
@@ -56,77 +52,26 @@ def resamples_of(frame: pd.DataFrame) -> Bootstrap:
     return Bootstrap.of(frame["patient" if "patient" in frame else "image_id"])
 
 
-def choose_points(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Thresholds and the temperature of each measurable label, chosen on these predictions."""
-    return {column_of(name): operating_points(frame[name] >= 0.5, frame[column_of(name)])
-            | {"temperature": fit_temperature(frame[name] >= 0.5, frame[column_of(name)])}
-            for name in names if measurable(frame[name] >= 0.5)}
-
-
-def save_points(folder: Path, points: Mapping[str, Any], frame: pd.DataFrame) -> None:
-    """``operating_points.json``, with what they were chosen on."""
-    write_json(folder / POINTS_FILE, {
-        "chosen_on": {"predictions": "oof_predictions.csv", "images": len(frame)}, "points": dict(points)})
-
-
-def read_points(folder: str | Path) -> Mapping[str, Mapping[str, float]]:
-    """Column -> operating points of a training.
-
-    Raises:
-        InputError: the folder has none.
-    """
-    path = Path(folder) / POINTS_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the folder of a finished train_classifier.py")
-    return json.loads(path.read_text(encoding="utf-8"))["points"]
-
-
-def applied(
-    frame: pd.DataFrame, names: Sequence[str], points: Mapping[str, Mapping[str, float]],
-    bootstrap: Bootstrap,
-) -> dict[str, Any]:
-    """Counts and, with intervals, rates at given points; the labels are read for counting alone."""
-    result: dict[str, Any] = {}
-    for name in names:
-        column = column_of(name)
-        for point, threshold in points.get(column, {}).items():
-            if point == "temperature":
-                continue
-            truth = frame[name] >= 0.5
-            counts = Confusion.at(truth, frame[column], threshold)
-            values = {"threshold": threshold, **vars(counts)}
-            for rate, one in rates(truth, frame[column], threshold, bootstrap).items():
-                values |= {rate: one.value, f"{rate}/ci95": [one.low, one.high]}
-            result[f"{column}/{point}"] = values
+def calibrate(frame: pd.DataFrame, chosen: Mapping[str, Chosen]) -> pd.DataFrame:
+    """Probabilities by the stored calibrations; a column says whether there are any."""
+    known = set(chosen).intersection(frame)
+    result = frame.assign(calibrated=int(bool(known)))
+    for column in known:
+        result[column] = chosen[column].calibration(frame[column]).round(6)
     return result
 
 
-def calibration(
-    frame: pd.DataFrame, names: Sequence[str], picture: Path
-) -> dict[str, dict[str, float]]:
-    """Expected calibration error before and after a temperature that other folds chose, and a plot."""
-    result, curves = {}, {}
-    for name in names:
-        truth, p = (frame[name] >= 0.5).to_numpy(), frame[column_of(name)].to_numpy(float)
-        if not measurable(truth):
-            continue
-        after = _warmed_by_other_folds(frame["fold"].to_numpy(), truth, p)
-        result[column_of(name)] = {"ece": calibration_error(truth, p),
-                                   "ece_with_temperature": calibration_error(truth, after)}
-        curves[name] = {"as predicted": reliability(truth, p),
-                        "with temperature": reliability(truth, after)}
+def plot_reliability(
+    frame: pd.DataFrame, labels: Sequence[Label], chosen: Mapping[str, Chosen], picture: Path
+) -> None:
+    """A diagram a label: as the models said, and calibrated by other parts than the images are in."""
+    title = {column_of(name): name for name in frame}
+    curves = {title[one.column]: {
+        "as predicted": reliability(one.truth, one.p),
+        "calibrated": reliability(one.truth, calibrated(one, chosen[one.column].calibration, True))}
+        for one in labels if one.column in chosen}
     if curves:
         reliability_plot(curves, picture)
-    return result
-
-
-def _warmed_by_other_folds(folds: NDArray, truth: NDArray, p: NDArray) -> NDArray:
-    after = p.copy()
-    for fold in np.unique(folds):
-        others = folds != fold
-        if others.any() and 0 < truth[others].sum() < others.sum():
-            after[~others] = warmed(p[~others], fit_temperature(truth[others], p[others]))
-    return after
 
 
 def as_json(found: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]:

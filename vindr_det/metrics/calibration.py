@@ -1,10 +1,19 @@
-"""Are probabilities what they say? Temperature scaling and reliability (Guo et al., 2017)."""
+"""Are probabilities what they say? Platt and temperature scaling, and reliability.
+
+Temperature scaling (Guo et al., 2017) undoes overconfidence; it cannot undo a loss that weighs positives more
+than they come, which moves all logits by a constant. Platt's scaling (1999) has an intercept for that.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 _EDGE = 1e-6
+#: Bounds of a slope's logarithm: it stays positive, so that the order of images does.
+_SLOPES = (-4.0, 4.0)
 
 
 def logit(p: ArrayLike) -> NDArray[np.float64]:
@@ -18,6 +27,33 @@ def warmed(p: ArrayLike, temperature: float) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-logit(p) / temperature))
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Logits times a slope plus an intercept; the order of images stays.
+
+    Attributes:
+        method: ``none``, ``temperature`` (no intercept) or ``platt``.
+        slope: above 0.
+        intercept: added to the logit.
+    """
+
+    method: str = "none"
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __call__(self, p: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated probabilities."""
+        if self.method == "none":
+            return np.asarray(p, dtype=float)
+        return 1 / (1 + np.exp(-self.slope * logit(p) - self.intercept))
+
+
+def cross_entropy(truth: ArrayLike, p: ArrayLike) -> float:
+    """Mean negative log likelihood of labels 0..1."""
+    labels, logits = np.asarray(truth, dtype=float), logit(p)
+    return float(np.mean(np.logaddexp(0, logits) - labels * logits))
+
+
 def fit_temperature(truth: ArrayLike, p: ArrayLike) -> float:
     """The temperature with the least cross entropy; above 1 where a model was too sure of itself."""
     labels, logits = np.asarray(truth, dtype=float), logit(p)
@@ -26,7 +62,62 @@ def fit_temperature(truth: ArrayLike, p: ArrayLike) -> float:
         scaled = logits / np.exp(log_t)
         return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
 
-    return float(np.exp(minimize_scalar(entropy, bounds=(-4, 4), method="bounded").x))
+    return float(np.exp(minimize_scalar(entropy, bounds=_SLOPES, method="bounded").x))
+
+
+def fit_platt(truth: ArrayLike, p: ArrayLike) -> Calibration:
+    """Slope and intercept with the least cross entropy.
+
+    Labels are moved off 0 and 1 as if one more image had been seen on either side (Platt, 1999), so that
+    classes that do not overlap have a slope.
+    """
+    labels, logits = np.asarray(truth, dtype=bool), logit(p)
+    positives = int(labels.sum())
+    soft = np.where(labels, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
+
+    def entropy(given: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope = np.exp(given[0])
+        scaled = slope * logits + given[1]
+        error = 1 / (1 + np.exp(-scaled)) - soft
+        value = np.mean(np.logaddexp(0, scaled) - soft * scaled)
+        return float(value), np.array([np.mean(error * logits) * slope, error.mean()])
+
+    found = minimize(entropy, np.zeros(2), jac=True, bounds=[_SLOPES, (-30, 30)]).x
+    return Calibration("platt", float(np.exp(found[0])), float(found[1]))
+
+
+def _temperature(truth: ArrayLike, p: ArrayLike) -> Calibration:
+    return Calibration("temperature", 1 / fit_temperature(truth, p))
+
+
+#: From the simplest on; of equals the first is chosen.
+METHODS: dict[str, Callable[[ArrayLike, ArrayLike], Calibration]] = {
+    "none": lambda truth, p: Calibration(), "temperature": _temperature, "platt": fit_platt}
+
+
+def choose_calibration(truth: ArrayLike, p: ArrayLike, parts: ArrayLike) -> Calibration:
+    """The method with the least cross entropy on parts that it was not fitted on, fitted on all.
+
+    Args:
+        truth: (N,) 0 or 1.
+        p: (N,) probabilities.
+        parts: (N,) numbers; images of one patient are in one part.
+    """
+    truth, p, parts = (np.asarray(one) for one in (truth, p, parts))
+    costs = {name: cross_entropy(truth, cross_fitted(truth, p, parts, fit)) for name, fit in METHODS.items()}
+    return METHODS[min(costs, key=lambda name: costs[name])](truth, p)
+
+
+def cross_fitted(
+    truth: NDArray, p: NDArray, parts: NDArray, fit: Callable[[ArrayLike, ArrayLike], Calibration]
+) -> NDArray[np.float64]:
+    """(N,) probabilities, each part's calibrated by the others; as they are where these have one class."""
+    result = np.array(p, dtype=float)
+    for part in np.unique(parts):
+        own, others = parts == part, parts != part
+        if 0 < truth[others].sum() < others.sum():
+            result[own] = fit(truth[others], p[others])(p[own])
+    return result
 
 
 def reliability(truth: ArrayLike, p: ArrayLike, bins: int = 15) -> NDArray[np.float64]:

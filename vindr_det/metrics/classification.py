@@ -156,12 +156,22 @@ def at_specificity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
 
 
 def operating_points(
-    truth: ArrayLike, scores: ArrayLike, sensitivity: float = 0.95, specificity: float = 0.95
+    truth: ArrayLike, scores: ArrayLike, sensitivity: float | Sequence[float] = 0.95,
+    specificity: float | Sequence[float] = 0.95,
 ) -> dict[str, float]:
-    """Thresholds by name, chosen on these images: apply them to others."""
+    """Thresholds by name, chosen on these images: apply them to others.
+
+    Args:
+        truth: (N,) 0 or 1.
+        scores: (N,).
+        sensitivity: one or several that are wanted.
+        specificity: one or several that are wanted.
+    """
     return {"youden": youden(truth, scores),
-            f"sensitivity_{sensitivity:g}": at_sensitivity(truth, scores, sensitivity),
-            f"specificity_{specificity:g}": at_specificity(truth, scores, specificity)}
+            **{f"sensitivity_{wanted:g}": at_sensitivity(truth, scores, wanted)
+               for wanted in np.atleast_1d(sensitivity).tolist()},
+            **{f"specificity_{wanted:g}": at_specificity(truth, scores, wanted)
+               for wanted in np.atleast_1d(specificity).tolist()}}
 
 
 def mean_of_measurable(values: Sequence[Measured]) -> float:

@@ -18,7 +18,7 @@ from vindr_det.detection.detectron2.mapper import rectangle
 from vindr_det.detection.order import Ticket
 from vindr_det.detection.splits import Split, resolve
 from vindr_det.errors import InputError
-from vindr_det.files import list_images
+from vindr_det.inputs import list_images
 from vindr_det.records import Record
 
 Size = tuple[int, int]

@@ -1,0 +1,128 @@
+"""Any file of probabilities, or two of them, against labels."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import one_line
+from sklearn.metrics import roc_auc_score
+
+from vindr_det.categories import NIH_LABELS, column_of
+from vindr_det.classification import points
+from vindr_det.classification.foreign import Request, score
+from vindr_det.classification.points import Chosen, Targets
+from vindr_det.errors import InputError
+from vindr_det.metrics.calibration import Calibration
+
+FEW = Request(resampled=60)
+NAMES = ("Mass", "Effusion", "Hernia")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Labels of 400 images of 200 patients, and two classifiers; the second is better at masses."""
+    rng = np.random.default_rng(0)
+    patients = np.arange(400) // 2
+    table = pd.DataFrame({"image": [f"{one}.png" for one in range(400)], "patient": patients, "fold": 0})
+    for name in NIH_LABELS:
+        table[name] = (rng.random(400) < {"Mass": 0.4, "Effusion": 0.3}.get(name, 0.0)).astype(float)
+    table.loc[:2, "Hernia"] = 1.0
+    table["No Finding"] = 1 - table[list(NIH_LABELS)].max(axis=1)
+    for file, gain in (("a", 0.8), ("b", 1.6)):
+        frame = pd.DataFrame({"image_id": [str(one) for one in range(400)]})
+        for name in NAMES:
+            shift = (gain if name == "Mass" else 1.0) * table[name]
+            frame[column_of(name)] = 1 / (1 + np.exp(-3 * rng.normal(shift - 0.5, 1)))  # too sure
+        frame["p_abnormal"] = frame.drop(columns="image_id").max(axis=1)
+        frame.to_csv(tmp_path / f"{file}.csv", index=False)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    return tmp_path
+
+
+def test_every_label_that_both_know(files):
+    found = score(files / "a.csv", files / "labels.csv", FEW)
+    assert list(found.found) == ["the file", "p_effusion", "p_mass", "p_hernia"]
+    table, frame = pd.read_csv(files / "labels.csv"), pd.read_csv(files / "a.csv")
+    assert found.found["p_mass"]["auc"].value == pytest.approx(roc_auc_score(table["Mass"], frame["p_mass"]))
+    assert found.found["the file"]["auc"].value == pytest.approx(
+        roc_auc_score(1 - table["No Finding"], frame["p_abnormal"]))
+    assert found.found["p_hernia"] == {} and "p_hernia" not in found.calibration  # three images
+    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "sensitivity_0.95")} <= set(found.rates)
+    assert found.calibration["p_mass"]["ece_calibrated"] < found.calibration["p_mass"]["ece"]
+    text = found.text()
+    assert "not measurable" in text and "p_effusion" in text and "specificity_0.95" in text
+    json.dumps(found.as_json())
+
+
+def test_two_files_on_the_images_of_both(files):
+    frame = pd.read_csv(files / "b.csv").sample(frac=0.8, random_state=0)  # others, in another order
+    frame.to_csv(files / "b.csv", index=False)
+    found = score(files / "a.csv", files / "labels.csv", FEW, files / "b.csv")
+    table = pd.read_csv(files / "labels.csv").assign(image_id=lambda one: one["image"].str[:-4].astype(int))
+    both = table.merge(pd.read_csv(files / "a.csv"), on="image_id").merge(frame, on="image_id")
+    one = found.compared["p_mass"]
+    assert one.images == 320 == len(both)
+    assert one.by_patient["auc"].value == pytest.approx(
+        roc_auc_score(both["Mass"], both["p_mass_y"]) - roc_auc_score(both["Mass"], both["p_mass_x"]))
+    assert one.by_image.difference.value == pytest.approx(one.by_patient["auc"].value)
+    assert one.by_image.p < 0.01 and one.by_patient["auc"].low > 0
+    assert found.compared["p_effusion"].by_image.p > 0.01 and "p_hernia" not in found.compared
+    assert found.as_json()["difference/auc/p_mass/delong"]["p"] == one.by_image.p
+    assert "the second file less the first" in found.text()
+
+
+def test_files_of_other_people_with_columns_of_their_own(files):
+    a = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])[["image_id", "net"]]
+    a.to_csv(files / "peer.csv", index=False)
+    with pytest.raises(InputError, match="peer.csv: has no column 'p_abnormal'"):
+        score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv")
+    with pytest.raises(InputError, match="its sign is swapped"):
+        score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv", ["net"])
+    peer = Request(["net"], "p_no_finding", 20)
+    found = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
+    assert found.compared["net"].by_image.difference.value == 0
+    a.assign(net=1 - a["net"]).to_csv(files / "peer.csv", index=False)
+    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv", ["net"])
+    assert list(found.compared) == ["the file"] and found.compared["the file"].by_image.p == 1
+
+
+def test_what_is_uncertain_or_blank_is_left_out(files):
+    table = pd.read_csv(files / "labels.csv")
+    table.loc[:99, "Mass"], table.loc[100:149, "Mass"] = -1, np.nan
+    table.to_csv(files / "labels.csv", index=False)
+    frame = pd.read_csv(files / "a.csv")
+    found = score(files / "a.csv", files / "labels.csv", FEW)
+    assert found.found["p_mass"]["auc"].value == pytest.approx(
+        roc_auc_score(table["Mass"][150:], frame["p_mass"][150:]))
+    rates = found.rates["p_mass/youden"]
+    assert sum(rates[key] for key in ("tp", "fp", "fn", "tn")) == 250
+
+
+@pytest.mark.parametrize("told, slope", [({}, 0.5), ({"calibrated": 1}, 1.0)])
+def test_points_of_a_training(files, told, slope):
+    """They are of calibrated probabilities: a file that was not calibrated is, and never twice."""
+    frame = pd.read_csv(files / "a.csv").assign(**told)
+    frame.to_csv(files / "a.csv", index=False)
+    points.save_points(files, {"p_mass": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}),
+                               "p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6})})
+    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, points=files))
+    assert list(found.rates) == ["the file/mine", "p_mass/mine"]
+    said = 1 / (1 + (1 / frame["p_mass"] - 1) ** slope) >= 0.6
+    rates = found.rates["p_mass/mine"]
+    assert rates["tp"] + rates["fp"] == said.sum() > 20
+
+
+def test_targets(files):
+    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, targets=Targets((0.8,), ())))
+    assert {name for name in found.rates if name.startswith("p_mass")} == {
+        "p_mass/threshold_0.5", "p_mass/youden", "p_mass/sensitivity_0.8"}
+
+
+def test_the_tool(files, tool):
+    asked = ["evaluate_classifier.py", "--predictions", files / "a.csv", "--labels", files / "labels.csv"]
+    run = tool(*asked, "--compare", files / "b.csv", "--bootstrap", 50, "--out", files / "out")
+    assert run.returncode == 0, run.stderr
+    found = json.loads((files / "out/metrics.json").read_text())
+    assert {"auc/p_mass", "calibration", "operating_points", "difference/auc/p_mass"} <= set(found)
+    assert "--sensitivity 95.0: expected a number" in one_line(tool(*asked, "--sensitivity", 95))

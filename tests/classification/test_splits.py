@@ -1,0 +1,78 @@
+"""Which images train, which choose, and that none of them does both."""
+
+import numpy as np
+import pytest
+
+from vindr_det.classification.config import defaults
+from vindr_det.classification.labels import LabelTable, Tables
+from vindr_det.classification.splits import set_aside, split
+from vindr_det.errors import InputError
+
+
+def table(count=600, seed=0, folds=3, first=0):
+    """Patients with one to three images each; a third of them abnormal."""
+    rng = np.random.default_rng(seed)
+    patients = np.sort(rng.integers(0, count // 2, count))
+    of = rng.integers(0, folds, count)[patients]
+    ill = rng.random(count)[patients] < 0.33
+    names = np.array([f"p{first + one}" for one in patients])
+    return LabelTable(np.array([f"i{first}_{one}" for one in range(count)]), ("abnormal",),
+                      ill[:, None].astype(np.float32), ~ill, names, of, "patient")
+
+
+def config(select="last", share=0.3):
+    cfg = defaults()
+    cfg.SOLVER.SELECT, cfg.DATA.CALIBRATION_SHARE = select, share
+    return cfg
+
+
+@pytest.mark.parametrize("select", ["last", "inner"])
+def test_no_patient_trains_and_chooses_or_is_reported(select):
+    whole = table(1200)
+    found = split(Tables(whole), config(select))
+    aside = set(found.calibration.groups)
+    assert sorted(found.folds) == [0, 1, 2] and len(aside) > 0
+    for own in found.folds.values():
+        learned, reported = set(own.learn.groups), set(own.held_out.groups)
+        assert not learned & (reported | aside)
+        if select == "inner":
+            assert not set(own.inner.groups) & (learned | reported) and set(own.inner.groups) <= aside
+        assert (own.inner is None) == (select == "last")
+    everything = np.concatenate([own.held_out.image_ids for own in found.folds.values()])
+    assert sorted(everything) == sorted(whole.image_ids)  # out of fold there is every image
+
+
+def test_a_share_of_each_fold_and_side():
+    whole = table(1200)
+    aside = set_aside(whole, whole.folds, 0.2, 0)
+    for fold in range(3):
+        for side in (True, False):
+            part = (whole.folds == fold) & (whole.normal == side)
+            assert aside[part].mean() == pytest.approx(0.2, abs=0.06)
+    assert np.array_equal(aside, set_aside(whole, whole.folds, 0.2, 0))
+    assert not np.array_equal(aside, set_aside(whole, whole.folds, 0.2, 1))
+    assert not set_aside(whole, whole.folds, 0.0, 0).any()
+
+
+def test_few_images_are_all_trained_on():
+    whole = table(300)
+    found = split(Tables(whole), config("last", 0.1))
+    assert found.calibration is None
+    assert len(found.folds[0].learn) + len(found.folds[0].held_out) == 300
+    with pytest.raises(InputError, match="SELECT is inner, and 0 images outside the fold are there"):
+        split(Tables(whole), config("inner", 0.001))
+
+
+def test_a_list_of_its_own_is_nobodys():
+    own = table(50, seed=4, first=1000)
+    found = split(Tables(table(300), calibration=own), config("inner", 0.3))
+    assert found.calibration is own and all(one.inner is own for one in found.folds.values())
+    assert len(found.folds[1].learn) + len(found.folds[1].held_out) == 300
+
+
+def test_one_model_alone_needs_nothing_set_aside_but_for_its_epoch():
+    held = table(200, seed=5, first=5000)
+    assert len(split(Tables(table(2000), held), config("last")).folds[0].learn) == 2000
+    found = split(Tables(table(2000), held), config("inner")).folds[0]
+    assert len(found.learn) + len(found.inner) == 2000 and len(found.inner) > 400
+    assert not set(found.learn.groups) & set(found.inner.groups)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from vindr_det.metrics.bootstrap import Bootstrap
+from vindr_det.metrics.comparison import delong, paired
+
+
+def two(seed, count=120, gain=0.0):
+    """Two classifiers that see partly the same."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random(count) < 0.4
+    common = rng.normal(truth * 1.0, 1)
+    first, second = (common + rng.normal(more * truth, 0.7) for more in (gain, 0.0))
+    return truth, np.round(first, 1), np.round(second, 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_delong_by_pairs(seed):
+    """The definition: every positive against every negative, equal scores half (equations 4 to 8)."""
+    truth, *scores = two(seed)
+    pairs = [one[truth][:, None] - one[~truth] for one in scores]
+    wins = [(one > 0) + 0.5 * (one == 0) for one in pairs]
+    by_positive, by_negative = (np.stack([one.mean(axis=axis) for one in wins]) for axis in (1, 0))
+    spread = np.cov(by_positive) / truth.sum() + np.cov(by_negative) / (~truth).sum()
+    deviation = np.sqrt(spread[0, 0] + spread[1, 1] - 2 * spread[0, 1])
+    found = delong(truth, *scores)
+    value = roc_auc_score(truth, scores[0]) - roc_auc_score(truth, scores[1])
+    assert found.difference.value == pytest.approx(value)
+    assert found.difference.high == pytest.approx(value + 1.959964 * deviation)
+    assert found.p == pytest.approx(2 * norm.sf(abs(value) / deviation))
+
+
+def test_a_classifier_against_itself():
+    truth, scores, _ = two(0)
+    found = delong(truth, scores, scores)
+    assert found.difference.value == 0 and found.p == 1
+    both = paired(truth, scores, scores, Bootstrap.of(np.arange(len(truth)), 50))
+    assert [(one.value, one.low, one.high) for one in both.values()] == [(0, 0, 0)] * 2
+
+
+def test_without_a_difference_one_in_twenty_is_found():
+    found = [delong(*two(seed)).p < 0.05 for seed in range(600)]
+    assert 0.03 < np.mean(found) < 0.075
+
+
+def test_the_bootstrap_agrees_where_images_are_independent():
+    truth, first, second = two(3, 800, gain=0.5)
+    one = delong(truth, first, second)
+    other = paired(truth, first, second, Bootstrap.of(np.arange(800), 2000))
+    assert other["auc"].value == pytest.approx(one.difference.value)
+    assert other["auc"].low == pytest.approx(one.difference.low, abs=0.004)
+    assert one.p < 0.01 and other["auc"].low > 0
+    assert other["ap"].value == pytest.approx(
+        average_precision_score(truth, first) - average_precision_score(truth, second))
+
+
+def test_images_of_one_patient_widen_the_bootstrap_alone():
+    truth, first, second = (np.repeat(one, 5) for one in two(4, 100, gain=0.5))
+    patients = Bootstrap.of(np.repeat(np.arange(100), 5), 500)
+    images = delong(truth, first, second).difference
+    whole = paired(truth, first, second, patients)["auc"]
+    assert whole.high - whole.low > 1.8 * (images.high - images.low)
