@@ -96,11 +96,10 @@ def interrupt(run_command, out, number, group=False):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_and_resumed_is_the_same_training(engine, number, status, phantoms, tmp_path):
+def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    code, errors = interrupt(command(engine, broken, phantoms), broken, number)
-    assert code == status and "Traceback" not in errors, errors
+    code, errors = interrupt(command(engine, broken, phantoms), broken, signal.SIGINT)
+    assert code == 130 and "Traceback" not in errors, errors
     states = saved(broken, SUFFIXES[engine])
     assert errors.splitlines()[-1] == f"train_net.py: interrupted; --resume goes on from {states[-1]}"
     assert not (broken / "model_final.pth").exists() and 3 <= iterations_of(states[-1]) < 14
