@@ -1,15 +1,15 @@
 #!/usr/bin/env python
 """How often 95 % intervals hold the true value: samples of images from a population that is known.
 
-    python benchmarks/coverage.py                                # 200, 1,000 and 3,000 images, 200 samples each
-    python benchmarks/coverage.py --csv train.csv                # with VinBigData's own truth
-    python benchmarks/coverage.py --images 200 --samples 20      # a look
-    python benchmarks/coverage.py --classifier                   # AUC and rates with few positives
+    python benchmarks/coverage.py                              # 200, 1,000, 3,000 images, 200 samples each
+    python benchmarks/coverage.py --csv train.csv              # with VinBigData's own truth
+    python benchmarks/coverage.py --images 200 --samples 20    # a look
+    python benchmarks/coverage.py --classifier                 # AUC and rates with few positives
 
-Images have VinBigData's findings in VinBigData's shares; a detector's boxes on them are simulated, with recall,
-scores, overlap and false boxes of their own for each finding. The true value is that of a population of
---population images, over the classes that the sample has. Beside it the percentile interval of a bootstrap with
-replacement ("old"). Differences are those of two detectors on the same images.
+Images have VinBigData's findings in VinBigData's shares; a detector's boxes on them are simulated, with
+recall, scores, overlap and false boxes of their own for each finding. The true value is that of a population
+of --population images, over the classes that the sample has. Beside it the percentile interval of a bootstrap
+with replacement ("old"). Differences are those of two detectors on the same images.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import nan
 
 import numpy as np
@@ -33,10 +34,12 @@ from vindr_det.records import Record
 #: Per finding: images of VinBigData's 15,000, consensus boxes, mean side, what the detector finds of it, its
 #: scores' mean logit, and how far its corners are off.
 FINDINGS = np.array([
-    (3067, 3201, 0.12, 0.92, 2.0, 0.07), (186, 226, 0.20, 0.55, -0.5, 0.11), (452, 724, 0.08, 0.50, -0.5, 0.11),
-    (2300, 2335, 0.25, 0.93, 2.0, 0.06), (353, 428, 0.19, 0.60, 0.0, 0.11), (386, 687, 0.27, 0.75, 0.3, 0.11),
-    (613, 915, 0.18, 0.65, -0.2, 0.11), (1322, 1942, 0.15, 0.60, -0.2, 0.11), (826, 1821, 0.06, 0.65, 0.2, 0.10),
-    (1134, 1779, 0.15, 0.45, -0.6, 0.12), (1032, 1606, 0.13, 0.85, 0.8, 0.11), (1981, 3796, 0.08, 0.65, 0.0, 0.11),
+    (3067, 3201, 0.12, 0.92, 2.0, 0.07), (186, 226, 0.20, 0.55, -0.5, 0.11),
+    (452, 724, 0.08, 0.50, -0.5, 0.11), (2300, 2335, 0.25, 0.93, 2.0, 0.06),
+    (353, 428, 0.19, 0.60, 0.0, 0.11), (386, 687, 0.27, 0.75, 0.3, 0.11),
+    (613, 915, 0.18, 0.65, -0.2, 0.11), (1322, 1942, 0.15, 0.60, -0.2, 0.11),
+    (826, 1821, 0.06, 0.65, 0.2, 0.10), (1134, 1779, 0.15, 0.45, -0.6, 0.12),
+    (1032, 1606, 0.13, 0.85, 0.8, 0.11), (1981, 3796, 0.08, 0.65, 0.0, 0.11),
     (96, 128, 0.26, 0.70, 0.5, 0.11), (1617, 3131, 0.11, 0.65, 0.0, 0.11)])
 WITH, BOXES, SIDE, RECALL, SCORE, OFF = FINDINGS.T
 IMAGES, ABNORMAL = 15_000, 4_394
@@ -142,7 +145,7 @@ def _by_image(table: Table, images: int) -> list[Predictions]:
     low, high = (way(table.box[:, :2], table.box[:, 2:]) for way in (np.minimum, np.maximum))
     boxes = np.concatenate([low, np.maximum(high, low + 1)], axis=1)
     whole = Predictions(boxes, table.score, table.label)[order]
-    return [whole[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [whole[start:end] for start, end in pairwise(ends)]
 
 
 def population(
@@ -170,7 +173,7 @@ def replicated(
 
 @dataclass
 class Outcome:
-    """Of one metric in one sample: does an interval hold the truth, its width, and the point value's error."""
+    """Of one metric in one sample: does an interval hold the truth, its width, the point value's error."""
 
     held: float
     width: float
@@ -186,7 +189,8 @@ def sample(
 ) -> dict[str, list[Outcome]]:
     """Metric -> outcomes: one, or one per class."""
     found, records = draw(pool, detectors, images, (images, number))
-    halves, old = Bootstrap.of(np.arange(images), replicates, number), with_replacement(images, replicates, number)
+    halves = Bootstrap.of(np.arange(images), replicates, number)
+    old = with_replacement(images, replicates, number)
     new, better = (replicated(one, records, halves) for one in found)
     before = replicated(found[0], records, old)
     result: dict[str, list[Outcome]] = defaultdict(list)
@@ -198,7 +202,8 @@ def sample(
     for name in PAIRED:
         gain = Difference.of(better[name], new[name]).gain
         wanted = _of_sample(true[1][name], new[name]) - _of_sample(true[0][name], new[name])
-        result[f"difference of {name}"].append(_outcome((gain.low, gain.high), (nan, nan), wanted, gain.value, 0.0))
+        result[f"difference of {name}"].append(
+            _outcome((gain.low, gain.high), (nan, nan), wanted, gain.value, 0.0))
     return result
 
 
@@ -234,12 +239,13 @@ def table(images: int, samples: Sequence[Mapping[str, Sequence[Outcome]]]) -> st
         mean = {key: np.mean([getattr(one, key) for one in every]) for key in vars(every[0])}
         rows.append([name, f"{mean['held_old']:.3f}", f"{mean['held']:.3f}", f"{mean['width_old']:.3f}",
                      f"{mean['width']:.3f}", f"{mean['error']:+.4f}", f"{mean['bias']:+.4f}"])
-    return tabulate(rows, [f"{len(samples)} samples of {images} images", "old covers", "new covers", "old width",
-                           "new width", "bias", "estimated"], disable_numparse=True, tablefmt="github")
+    return tabulate(rows, [f"{len(samples)} samples of {images} images", "old covers", "new covers",
+                           "old width", "new width", "bias", "estimated"], disable_numparse=True,
+                    tablefmt="github")
 
 
 def classifier_table(samples: int, replicates: int) -> str:
-    """AUC, sensitivity and specificity of normal scores, a patient having one image or two alike."""
+    """AUC, sensitivity and specificity of normally distributed scores; patients have one image or two."""
     rows = []
     for auc in (0.75, 0.95):
         for positives in (5, 10, 30, 100):

@@ -13,10 +13,10 @@ from vindr_det.annotations import furthest_corners, read_annotations, read_sizes
 from vindr_det.categories import CLASS_NAMES, FINDINGS
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
-from vindr_det.metrics import coco, coco_resampled, errors, froc, localisation, vindr
+from vindr_det.metrics import coco, coco_resampled, errors, froc, localisation, ties, vindr
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
-from vindr_det.metrics.matching import Matched, match
+from vindr_det.metrics.matching import Matched, aim, match, mean_over_classes
 from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 
@@ -124,6 +124,26 @@ def compare(
             if not math.isnan(one.value)}
 
 
+def tied(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -> dict[str, float]:
+    """``ties/share`` of boxes whose score another of their class has, and mAP40 over random orders of these.
+
+    ``ties/mAP40`` is its mean, ``ties/mAP40/sd`` its standard deviation; empty where few boxes are tied.
+    """
+    aimed = aim(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    share = ties.share(aimed.matched())
+    if share < ties.MANY:
+        return {}
+    values = mean_over_classes(ties.average_precisions(ties.orders(aimed, seed=seed)))
+    return {"ties/share": share, "ties/mAP40": float(values.mean()), "ties/mAP40/sd": float(values.std())}
+
+
+def tied_text(found: Mapping[str, float]) -> str:
+    """Of :func:`tied`, for people."""
+    return (f"note: {found['ties/share']:.0%} of the boxes have a score that another box of their class has; "
+            f"the file's order decides between them. Over {ties.ORDERS} random orders {MEAN_AP} is "
+            f"{found['ties/mAP40']:.4f} on average (standard deviation {found['ties/mAP40/sd']:.4f})")
+
+
 def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
     """The same rows given to other images: what a detector scores that never looks.
 
@@ -144,7 +164,7 @@ def table(metrics: Mapping[str, Any], predictions: PredictionSet, records: Seque
             for at, name in enumerate(CLASS_NAMES)]
     classes = tabulate(rows, ["class", "truths", "detections", "AP40", "sensitivity@1"],
                        disable_numparse=True, colalign=("left", "right", "right", "right", "right"))
-    detailed = ("vindr/AP40/", "errors/", *(f"froc/{name}@" for name in FINDINGS))
+    detailed = ("vindr/AP40/", "errors/", "ties/", *(f"froc/{name}@" for name in FINDINGS))
     summary = tabulate(
         [[key, _text(metrics, key)] for key in metrics
          if not key.startswith(detailed) and not key.endswith(("/ci95", "/bias"))],

@@ -58,6 +58,11 @@ class Bootstrap:
         """One replicate, which is all images."""
         return Bootstrap(np.ones((1, self.drawn.shape[1]), np.uint8), self.group_of)
 
+    def split(self, count: int) -> "list[Bootstrap]":
+        """The replicates in at most so many equal parts."""
+        rows = np.array_split(self.drawn, min(count, len(self.drawn)))
+        return [Bootstrap(drawn, self.group_of) for drawn in rows]
+
     def parts(self, width: int = 0) -> Iterator[Floats]:
         """(r, N) weights of the images, a few replicates at a time.
 
@@ -78,7 +83,7 @@ class Bootstrap:
 
 
 def interval(values: Floats | Sequence[float]) -> tuple[float, float]:
-    """95 % percentile interval of the replicates of a difference, in which biases cancel; NaN do not count."""
+    """95 % percentile interval of replicates of a difference, whose biases cancel; NaN do not count."""
     low, high = np.nanquantile(np.asarray(values, dtype=float), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 

@@ -96,7 +96,7 @@ def _greedy(found: Table, truths: Table, place: Ints) -> NDArray[np.bool_]:
 
 
 def resampled(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
-    """``coco/AP`` and so on, (R, 14) each, for replicates of the records that were matched; NaN without truth."""
+    """``coco/AP`` and so on, (R, 14) each, for replicates of the matched records; NaN without truth."""
     rows = [np.flatnonzero(matched.label == label) for label in range(len(FINDINGS))]
     widest = max(len(matched.counts), *map(len, rows))
     parts = [_precisions(matched, rows, part) for part in bootstrap.parts(widest)]

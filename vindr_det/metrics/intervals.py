@@ -13,9 +13,11 @@ from vindr_det.metrics.matching import mean_over_classes
 
 #: The normal quantile of 95 %.
 _Z = 1.959964
-#: A bias that falls with n^(-2/3) is this times what it grows by from the whole to a half. Between 1.3 and 2
-#: for AP at 200 to 3,000 images (benchmarks/README.md); 1 would be a smooth statistic's.
-_BIAS = 1 / (2 ** (2 / 3) - 1)
+#: Bias falls with so much of a power of the number of images: measured for AP at 200 to 3,000 images, between
+#: 1, which would be a smooth statistic's, and 1/2, that of a maximum.
+_RATE = 2 / 3
+#: The whole has at least so many times the images of a class that a replicate has; below, too little is seen.
+_LEAST = 1.5
 #: An image tells at most as much as so many tosses of a coin. Classes' APs come to 1 to 4, AUCs to 2 to 3.
 _MOST = 4
 #: Images with a class that an interval of its AP needs.
@@ -65,7 +67,9 @@ class Replicated:
         drawn, images = self.drawn[:, known], self.images[known]
         absent = np.isnan(drawn)
         center = np.where(absent.all(axis=0), self.values[known], _mean(drawn))
-        bias = float((center - self.values[known]).mean()) * _BIAS
+        # Replicates that have any of the images of a rare class have more than half of them.
+        fewer = np.maximum(2 * (1 - absent.mean(axis=0)), _LEAST)
+        bias = float(((center - self.values[known]) / (fewer**_RATE - 1)).mean())
         value = float(np.clip(self.value - bias, 0, 1))
         seen = np.where(absent, 0, drawn - center).mean(axis=1).var()
         unseen = np.minimum(2 * absent.mean(axis=0), 1) / images
