@@ -16,7 +16,7 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import nan
 
@@ -191,8 +191,10 @@ def sample(
     found, records = draw(pool, detectors, images, (images, number))
     halves = Bootstrap.of(np.arange(images), replicates, number)
     old = with_replacement(images, replicates, number)
-    new, better = (replicated(one, records, halves) for one in found)
-    before = replicated(found[0], records, old)
+    both = Bootstrap(np.concatenate([halves.drawn, old.drawn]), halves.group_of)  # boxes are matched once
+    metrics, better = replicated(found[0], records, both), replicated(found[1], records, halves)
+    new = {name: replace(one, drawn=one.drawn[:replicates]) for name, one in metrics.items()}
+    before = {name: replace(one, drawn=one.drawn[replicates:]) for name, one in metrics.items()}
     result: dict[str, list[Outcome]] = defaultdict(list)
     for name, metric in new.items():
         if name in NAMES:

@@ -16,8 +16,8 @@ _Z = 1.959964
 #: Bias falls with so much of a power of the number of images: measured for AP at 200 to 3,000 images, between
 #: 1, which would be a smooth statistic's, and 1/2, that of a maximum.
 _RATE = 2 / 3
-#: The whole has at least so many times the images of a class that a replicate has; below, too little is seen.
-_LEAST = 1.5
+#: Were each rate between 1/2 and 1 as likely, a bias would have a standard deviation of so much of itself.
+_DOUBT = 0.25
 #: An image tells at most as much as so many tosses of a coin. Classes' APs come to 1 to 4, AUCs to 2 to 3.
 _MOST = 4
 #: Images with a class that an interval of its AP needs.
@@ -67,13 +67,11 @@ class Replicated:
         drawn, images = self.drawn[:, known], self.images[known]
         absent = np.isnan(drawn)
         center = np.where(absent.all(axis=0), self.values[known], _mean(drawn))
-        # Replicates that have any of the images of a rare class have more than half of them.
-        fewer = np.maximum(2 * (1 - absent.mean(axis=0)), _LEAST)
-        bias = float(((center - self.values[known]) / (fewer**_RATE - 1)).mean())
+        bias = float((center - self.values[known]).mean() / (2**_RATE - 1))
         value = float(np.clip(self.value - bias, 0, 1))
         seen = np.where(absent, 0, drawn - center).mean(axis=1).var()
         unseen = np.minimum(2 * absent.mean(axis=0), 1) / images
-        variance = seen + value * (1 - value) * unseen.mean() / len(images)
+        variance = seen + value * (1 - value) * unseen.mean() / len(images) + (_DOUBT * bias) ** 2
         return Measured(self.value, *_wilson(value, variance, len(images) / (1 / images).mean()), bias)
 
 
