@@ -7,10 +7,12 @@
     python tools/evaluate.py --annotations train.csv --by reader
 
 Annotations are a COCO JSON or a VinBigData table (several readers are fused to their consensus). Intervals
-are 95 %, by resampling images; --compare draws the same images from both files. --by reader scores the
-predictions against each reader's boxes alone, or, without predictions, readers against readers; --by size
-splits COCO AP by the share of the image that a box covers. --chance adds what the same boxes score when they
-are dealt to other images. --out writes metrics.json.
+are 95 %, from random halves of the images, for the mean over the classes that have ground truth; "bias" is
+what the value is probably too high by, because there are no more images. --compare takes the same images
+from both files. --by reader scores the predictions against each reader's boxes alone, or, without
+predictions, readers against readers, as the mean over random orders of equal scores; --by size splits COCO
+AP by the share of the image that a box covers. --chance adds what the same boxes score when they are dealt
+to other images. --out writes metrics.json.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the images of a .csv, for --by size")
     parser.add_argument("--out", help="folder for metrics.json")
-    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")
+    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="replicates for intervals")
     parser.add_argument("--compare", metavar="B", help="another submission: differences with intervals")
     parser.add_argument("--by", choices=["reader", "size"], help="split the score")
     parser.add_argument("--confusion", type=float, metavar="SCORE",

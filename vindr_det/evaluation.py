@@ -13,6 +13,9 @@ from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 from vindr_det.submission import read_submission
 
+#: Fewer tell nothing of a spread.
+FEWEST_REPLICATES = 10
+
 
 @dataclass(frozen=True)
 class Request:
@@ -37,14 +40,15 @@ class Request:
         if self.predictions is None and self.by != "reader":
             raise InputError("--predictions: missing; only --by reader goes without")
         beside = {"--compare": self.compare, "--confusion": self.confusion is not None,
-                  "--chance": self.chance, "--bootstrap": self.bootstrap}
+                  "--chance": self.chance}
         if self.by == "reader" and any(beside.values()):
             raise InputError(f"--by reader with {_first(beside)}: expected one of the two")
         apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance}
         if self.compare and any(apart.values()):
             raise InputError(f"--compare with {_first(apart)}: expected one of the two")
-        if self.bootstrap < 0:
-            raise InputError(f"--bootstrap {self.bootstrap}: expected 0 or more resamples")
+        if self.bootstrap < FEWEST_REPLICATES and self.bootstrap != 0:
+            raise InputError(f"--bootstrap {self.bootstrap}: expected 0, or at least {FEWEST_REPLICATES} "
+                             "replicates")
         if self.by == "reader" and self.annotations.endswith(".json"):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
         if self.by == "size" and self.annotations.endswith((".csv", ".csv.gz")) and not self.meta:
@@ -76,6 +80,10 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
     if absent:
         texts.append(f"note: {absent} of {len(records)} images have no prediction and count as empty")
     metrics: dict[str, Any] = dict(scoring.score(predictions, records))
+    tied = scoring.tied(predictions, records, request.seed)
+    if tied:
+        texts.append(scoring.tied_text(tied))
+        metrics |= tied
     if request.by == "size":
         metrics |= coco.by_size(predictions, records)
     if request.bootstrap:
@@ -97,13 +105,14 @@ def _by_reader(
     request: Request, predictions: PredictionSet | None, records: list[Record]
 ) -> tuple[dict[str, Any], str]:
     readers = reader_scores.split_readers(read_annotations(request.annotations))
-    pairs = (reader_scores.reader_pairs(readers, records) if predictions is None
-             else reader_scores.predictions_by_reader(predictions, readers, records))
+    options = {"replicates": request.bootstrap, "seed": request.seed}
+    pairs = (reader_scores.reader_pairs(readers, records, **options) if predictions is None
+             else reader_scores.predictions_by_reader(predictions, readers, records, **options))
     if not pairs:
         raise InputError(f"{request.annotations}: no reader shares "
                          f"{reader_scores.FEWEST_ABNORMAL} abnormal images with another one or with the "
                          "predictions")
-    return dict(reader_scores.as_metrics(pairs)), reader_scores.table(pairs)
+    return reader_scores.as_metrics(pairs), reader_scores.table(pairs)
 
 
 def _compared(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,15 @@ from vindr_det.annotations import furthest_corners, read_annotations, read_sizes
 from vindr_det.categories import CLASS_NAMES, FINDINGS
 from vindr_det.coco import read_coco
 from vindr_det.errors import InputError
-from vindr_det.metrics import coco, coco_resampled, errors, froc, localisation, vindr
-from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured, interval
-from vindr_det.metrics.matching import match, mean_over_classes
+from vindr_det.metrics import coco, coco_resampled, errors, froc, localisation, ties, vindr
+from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
+from vindr_det.metrics.matching import Matched, aim, match, mean_over_classes
 from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 
 MEAN_AP = "vindr/mAP40"
+CLASS_AP = "vindr/AP40/"
 
 
 def read_truth(path: str | Path, meta: str | Path | None = None) -> list[Record]:
@@ -52,10 +53,10 @@ def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, fl
             | errors.as_metrics(errors.kinds(matched)))
 
 
-def resampled(
+def replicated(
     predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
-) -> dict[str, Floats]:
-    """Metric -> (R,) values of the resamples: mAP40, AP40 of each class, COCO APs, FROC, localisation.
+) -> dict[str, Replicated]:
+    """Metric -> its values: mAP40, AP40 of each class, COCO APs, FROC, localisation.
 
     Args:
         predictions: image id -> detections.
@@ -64,74 +65,53 @@ def resampled(
     """
     ordered = sorted(records, key=lambda record: record.image_id)
     matched = match(predictions, truth_of(ordered), vindr.IOU_THRESHOLD)
-    ap = vindr.resampled(matched, bootstrap)
-    found = {MEAN_AP: mean_over_classes(ap)}
-    found |= {f"vindr/AP40/{name}": ap[:, at] for at, name in enumerate(CLASS_NAMES)}
-    found |= coco_resampled.resampled(coco_resampled.match(predictions, ordered), bootstrap)
-    means = froc.resampled(matched, bootstrap)
-    found |= {f"froc/sensitivity@{point:g}": means[:, at] for at, point in enumerate(froc.POINTS)}
-    placed = localisation.resampled(matched, bootstrap)
-    return found | {f"localisation/accuracy@{iou:g}": placed[:, at]
+    boxes = coco_resampled.match(predictions, ordered)
+    images = bootstrap.groups_with(matched.counts > 0)
+    whole, drawn = (_per_class(matched, boxes, one) for one in (bootstrap.whole(), bootstrap))
+    found = {name: Replicated(whole[name][0], values, images[: values.shape[1]])
+             for name, values in drawn.items()}
+    return found | {f"{CLASS_AP}{name}": found[MEAN_AP].of_class(at) for at, name in enumerate(CLASS_NAMES)}
+
+
+def _per_class(
+    matched: Matched, boxes: coco_resampled.CocoMatched, bootstrap: Bootstrap
+) -> dict[str, Floats]:
+    """Metric -> (R, K) of the classes that it is a mean of."""
+    found = {MEAN_AP: vindr.resampled(matched, bootstrap)} | coco_resampled.resampled(boxes, bootstrap)
+    sensitivity, accuracy = froc.resampled(matched, bootstrap), localisation.resampled(matched, bootstrap)
+    found |= {f"froc/sensitivity@{point:g}": sensitivity[..., at] for at, point in enumerate(froc.POINTS)}
+    return found | {f"localisation/accuracy@{iou:g}": accuracy[..., at]
                     for at, iou in enumerate(localisation.IOUS)}
 
 
 def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
-    """Resamples of single images: VinBigData does not tell which are of one patient."""
+    """Replicates of single images: VinBigData does not tell which are of one patient."""
     return Bootstrap.of(np.arange(len(records)), count, seed)
 
 
 def intervals(
     predictions: PredictionSet, records: Sequence[Record], count: int, seed: int = 0
-) -> dict[str, list[float]]:
-    """``<metric>/ci95``: [low, high] of :func:`resampled`."""
-    values = resampled(predictions, records, images_resampled(records, count, seed))
-    return {f"{name}/ci95": list(interval(one)) for name, one in values.items() if not np.isnan(one).all()}
+) -> dict[str, Any]:
+    """``<metric>/ci95``, [low, high], and ``<metric>/bias``; see :class:`Replicated`.
 
-
-@dataclass(frozen=True)
-class Resampled:
-    """A metric of one prediction file.
-
-    Attributes:
-        value: on the images as they are.
-        drawn: (R,) on resamples of them.
+    A class has none whose ground truth is on fewer than :data:`FEWEST` images.
     """
-
-    value: float
-    drawn: Floats
+    found: dict[str, Any] = {}
+    for name, metric in replicated(predictions, records, images_resampled(records, count, seed)).items():
+        one = metric.measured()
+        few = name.startswith(CLASS_AP) and metric.images[0] < FEWEST
+        if not few and not math.isnan(one.value):
+            found |= {f"{name}/ci95": [one.low, one.high], f"{name}/bias": one.bias}
+    return found
 
 
 def mean_ap(
     predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
-) -> Resampled:
-    """vindr/mAP40 alone; the bootstrap as for :func:`resampled`."""
+) -> Replicated:
+    """vindr/mAP40 alone; the bootstrap as for :func:`replicated`."""
     matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
-    return Resampled(vindr.score(matched).mean_ap, mean_over_classes(vindr.resampled(matched, bootstrap)))
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One metric of two prediction files.
-
-    Attributes:
-        a: value of the first file.
-        b: of the second.
-        gain: a - b with its interval; each resample takes the same images from both.
-        wins: share of resamples in which a is better; equal ones count half.
-    """
-
-    a: float
-    b: float
-    gain: Measured
-    wins: float
-
-    @classmethod
-    def of(cls, a: Resampled, b: Resampled) -> "Difference":
-        """Of two files on the same resamples; those in which there is nothing to measure do not count."""
-        gain = a.drawn - b.drawn
-        gain = gain[~np.isnan(gain)]
-        wins = float((gain > 0).mean() + (gain == 0).mean() / 2)
-        return cls(a.value, b.value, Measured(a.value - b.value, *interval(gain)), wins)
+    whole, drawn = (vindr.resampled(matched, one) for one in (bootstrap.whole(), bootstrap))
+    return Replicated(whole[0], drawn, bootstrap.groups_with(matched.counts > 0))
 
 
 def compare(
@@ -139,11 +119,29 @@ def compare(
 ) -> dict[str, Difference]:
     """Paired bootstrap of two prediction files; metrics that neither has are left out."""
     bootstrap = images_resampled(records, count, seed)
-    drawn_a, drawn_b = (resampled(one, records, bootstrap) for one in (a, b))
-    score_a, score_b = (score(one, records) for one in (a, b))
-    measured = [name for name in drawn_a if not np.isnan(drawn_a[name] - drawn_b[name]).all()]
-    return {name: Difference.of(Resampled(score_a[name], drawn_a[name]),
-                                Resampled(score_b[name], drawn_b[name])) for name in measured}
+    found_a, found_b = (replicated(one, records, bootstrap) for one in (a, b))
+    return {name: Difference.of(one, found_b[name]) for name, one in found_a.items()
+            if not math.isnan(one.value)}
+
+
+def tied(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -> dict[str, float]:
+    """``ties/share`` of boxes whose score another of their class has, and mAP40 over random orders of these.
+
+    ``ties/mAP40`` is its mean, ``ties/mAP40/sd`` its standard deviation; empty where few boxes are tied.
+    """
+    aimed = aim(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    share = ties.share(aimed.matched())
+    if share < ties.MANY:
+        return {}
+    values = mean_over_classes(ties.average_precisions(ties.orders(aimed, seed=seed)))
+    return {"ties/share": share, "ties/mAP40": float(values.mean()), "ties/mAP40/sd": float(values.std())}
+
+
+def tied_text(found: Mapping[str, float]) -> str:
+    """Of :func:`tied`, for people."""
+    return (f"note: {found['ties/share']:.0%} of the boxes have a score that another box of their class has; "
+            f"the file's order decides between them. Over {ties.ORDERS} random orders {MEAN_AP} is "
+            f"{found['ties/mAP40']:.4f} on average (standard deviation {found['ties/mAP40/sd']:.4f})")
 
 
 def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
@@ -166,10 +164,10 @@ def table(metrics: Mapping[str, Any], predictions: PredictionSet, records: Seque
             for at, name in enumerate(CLASS_NAMES)]
     classes = tabulate(rows, ["class", "truths", "detections", "AP40", "sensitivity@1"],
                        disable_numparse=True, colalign=("left", "right", "right", "right", "right"))
-    detailed = ("vindr/AP40/", "errors/", *(f"froc/{name}@" for name in FINDINGS))
+    detailed = ("vindr/AP40/", "errors/", "ties/", *(f"froc/{name}@" for name in FINDINGS))
     summary = tabulate(
         [[key, _text(metrics, key)] for key in metrics
-         if not key.startswith(detailed) and not key.endswith("/ci95")],
+         if not key.startswith(detailed) and not key.endswith(("/ci95", "/bias"))],
         ["metric", "value"], disable_numparse=True, colalign=("left", "right"))
     kinds = tabulate(
         [[kind, int(metrics[f"errors/{kind}"]), _number(metrics[f"errors/{kind}/gain"])]
@@ -201,10 +199,12 @@ def as_json(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(metrics: Mapping[str, Any], key: str) -> str:
-    """A value, with its interval where there is one."""
+    """A value, with its interval and its bias where they are known."""
     value = _number(metrics.get(key, math.nan))
     bounds = metrics.get(f"{key}/ci95")
-    return f"{value} [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else value
+    if not bounds:
+        return value
+    return f"{value} [{bounds[0]:.4f}, {bounds[1]:.4f}] bias {metrics[f'{key}/bias']:+.4f}"
 
 
 def _number(value: float) -> str:

@@ -47,14 +47,6 @@ def test_an_interval_holds_the_value_and_shrinks_with_images():
     assert large.high - large.low < (small.high - small.low) / 3
 
 
-def test_a_bootstrap_draws_whole_patients():
-    groups = np.array(["a", "a", "b", "c", "c", "c"])
-    weights = np.concatenate(list(Bootstrap.of(groups, 500).parts()))
-    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
-    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
-    assert weights.mean(axis=0) == pytest.approx(1, abs=0.15)
-
-
 def test_parts_of_a_bootstrap_are_the_whole(monkeypatch):
     drawn = Bootstrap.of(np.arange(30), 50, seed=4)
     whole = np.concatenate(list(drawn.parts()))

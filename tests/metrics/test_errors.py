@@ -74,5 +74,5 @@ def test_localisation_by_hand():
     assert accuracy[3].tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
     assert np.isnan(accuracy[4]).all()
     twice = localisation.resampled(matched, Bootstrap(np.array([[2, 1, 0, 5]], np.uint16), np.arange(4)))
-    assert twice[0].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
+    assert twice[0, 3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
     assert localisation.as_metrics(accuracy)["localisation/accuracy@0.5"] == pytest.approx(1 / 3)

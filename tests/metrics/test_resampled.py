@@ -40,7 +40,7 @@ def test_a_resample_is_the_data_set_that_it_stands_for(seed):
     assert mean_over_classes(mine)[0] == pytest.approx(expected.mean_ap, abs=1e-12)
     ap = coco_resampled.resampled(coco_resampled.match(predictions, records), bootstrap)
     for name, value in coco.evaluate(copied, copies).items():
-        assert ap[name][0] == pytest.approx(value, abs=1e-12), name
+        assert mean_over_classes(ap[name])[0] == pytest.approx(value, abs=1e-12), name
     point = froc.sensitivities(match(copied, truth_of(copies), 0.4))[0]
     drawn = froc.sensitivities(match(predictions, truth_of(records), 0.4), weights[None].astype(float))[0]
     assert drawn == pytest.approx(point, abs=1e-12, nan_ok=True)
@@ -50,7 +50,7 @@ def test_images_that_were_drawn_once_are_the_data_set():
     predictions, records = random_set(np.random.default_rng(3))
     once = Bootstrap(np.ones((1, len(records)), np.uint16), np.arange(len(records)))
     ap = coco_resampled.resampled(coco_resampled.match(predictions, records), once)
-    assert {name: one[0] for name, one in ap.items()} == pytest.approx(
+    assert {name: mean_over_classes(one)[0] for name, one in ap.items()} == pytest.approx(
         coco.evaluate(predictions, records), abs=1e-12)
 
 
@@ -72,5 +72,5 @@ def test_of_equal_overlaps_the_last_truth_is_taken():
     matched = coco_resampled.match(found, records)
     assert matched.correct[1].all()  # at IoU .5
     once = Bootstrap(np.ones((1, 1), np.uint16), np.zeros(1, int))
-    assert coco_resampled.resampled(matched, once)["coco/AP50"][0] == pytest.approx(
+    assert coco_resampled.resampled(matched, once)["coco/AP50"][0, 3] == pytest.approx(
         coco.evaluate(found, records)["coco/AP50"])

@@ -1,8 +1,8 @@
 """How well a probability tells positive from negative images: areas, operating points, intervals.
 
-Shapes: N images, R bootstrap resamples, G distinct scores. A resample is a row of weights (R, N): how often
-each image was drawn. All curves come from the same two sums, of positives and of negatives down to each
-score, so a thousand resamples are one pass.
+Shapes: N images, R bootstrap replicates, G distinct scores. A replicate is a row of weights (R, N): how often
+each image counts. All curves come from the same two sums, of positives and of negatives down to each
+score, so a thousand replicates are one pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured, interval
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured
+from vindr_det.metrics.intervals import Replicated
 
 #: With fewer positives or fewer negatives nothing is measured.
 FEWEST = 5
@@ -77,15 +78,20 @@ def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[s
     """``auc`` and ``ap`` of one label with intervals; empty where there is too little of it."""
     if not measurable(truth):
         return {}
+    labels = np.asarray(truth, dtype=bool)
+    positive, negative = bootstrap.groups_with(np.column_stack([labels, ~labels]))
+    whole, drawn = (_areas(labels, scores, one) for one in (bootstrap.whole(), bootstrap))
+    # An AUC's variance is that of the smaller side's ranks among the other.
+    images = {"auc": min(positive, negative), "ap": positive}
+    return {name: Replicated(whole[name], drawn[name][:, None], np.array([images[name]])).measured()
+            for name in whole}
+
+
+def _areas(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Floats]:
+    """Kind -> (R,) of the replicates."""
     kinds: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
-    whole = curve(truth, scores)
-    drawn: dict[str, list[Floats]] = {name: [] for name in kinds}
-    for weights in bootstrap.parts():
-        part = curve(truth, scores, weights)
-        for name, area in kinds.items():
-            drawn[name].append(area(part))
-    return {name: Measured(float(area(whole)[0]), *interval(np.concatenate(drawn[name])))
-            for name, area in kinds.items()}
+    parts = [curve(truth, scores, weights) for weights in bootstrap.parts()]
+    return {name: np.concatenate([area(part) for part in parts]) for name, area in kinds.items()}
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,12 @@ def rates(
     cells = np.column_stack([said & labels, said & ~labels, ~said & labels, ~said & ~labels]).astype(float)
     drawn = [Confusion(*row).rates() for weights in bootstrap.parts() for row in weights @ cells]
     whole = Confusion.at(truth, scores, threshold).rates()
-    return {name: Measured(value, *interval([one[name] for one in drawn]))
-            for name, value in whole.items() if not np.isnan(value)}
+    shares = {"accuracy": labels | ~labels, "sensitivity": labels, "specificity": ~labels, "ppv": said,
+              "npv": ~said, "f1": labels | said}
+    images = bootstrap.groups_with(np.column_stack(list(shares.values())))
+    return {name: Replicated(np.array([whole[name]]), np.array([[one[name]] for one in drawn]),
+                             images[[at]]).measured()
+            for at, name in enumerate(shares) if not np.isnan(whole[name])}
 
 
 def _share(part: float, whole: float) -> float:

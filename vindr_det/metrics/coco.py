@@ -25,8 +25,8 @@ from vindr_det.records import Record
 
 #: .40 stands beside COCO's own ten thresholds and is left out of AP.
 THRESHOLDS = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
-NAMES = ("coco/AP", "coco/AP40", "coco/AP50", "coco/AP75")
-_AT = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
+#: Rows of THRESHOLDS.
+AT = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
 #: Shares of the image; about a third of VinBigData's consensus boxes each.
 SIZES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 0.006), "medium": (0.006, 0.025), "large": (0.025, 1.01)}
@@ -70,8 +70,8 @@ def _stretched(boxes: Predictions, record: Record) -> Predictions:
 
 
 def summary(precision: NDArray[np.float64]) -> dict[str, float]:
-    """:data:`NAMES` of (T, ...) precisions; -1 among them stands for classes without truth."""
-    return {"coco/AP": _mean(precision[1:])} | {name: _mean(precision[at]) for name, at in _AT.items()}
+    """``coco/AP`` and :data:`AT` of (T, ...) precisions; -1 among them stands for classes without truth."""
+    return {"coco/AP": _mean(precision[1:])} | {name: _mean(precision[at]) for name, at in AT.items()}
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
-"""COCO AP of bootstrap resamples: the matching once, the curves for each resample.
+"""COCO AP of bootstrap replicates: the matching once, the curves for each replicate.
 
 faster-coco-eval gives the value (:mod:`vindr_det.metrics.coco`); a thousand runs of it would take an hour.
 A test holds both equal. The rules are those of cocodataset.org's evaluation code: of one image and class the
 100 best detections count; each takes the ground truth that it overlaps most among those that are left, if
 that is at least the threshold, and the last of equals; precision is read off at 101 recalls.
 
-Shapes: T thresholds, D detections, G ground truths, P pairs, R resamples.
+Shapes: T thresholds, D detections, G ground truths, P pairs, R replicates.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vindr_det import boxes as box_ops
 from vindr_det.categories import FINDINGS
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
-from vindr_det.metrics.coco import MOST, NAMES, THRESHOLDS, summary
+from vindr_det.metrics.coco import AT, MOST, THRESHOLDS
 from vindr_det.metrics.matching import NUM_CLASSES, Ints, Table, pairs
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record
@@ -96,19 +96,18 @@ def _greedy(found: Table, truths: Table, place: Ints) -> NDArray[np.bool_]:
 
 
 def resampled(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
-    """``coco/AP`` and so on, (R,) each, for resamples of the records that were matched."""
+    """``coco/AP`` and so on, (R, 14) each, for replicates of the matched records; NaN without truth."""
     rows = [np.flatnonzero(matched.label == label) for label in range(len(FINDINGS))]
     widest = max(len(matched.counts), *map(len, rows))
     parts = [_precisions(matched, rows, part) for part in bootstrap.parts(widest)]
     precision = np.concatenate(parts)  # (R, T, 14)
-    each = [summary(one) for one in precision]
-    return {name: np.array([one[name] for one in each]) for name in NAMES}
+    return {"coco/AP": precision[:, 1:].mean(axis=1)} | {name: precision[:, at] for name, at in AT.items()}
 
 
 def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floats:
-    """(R, T, 14) 101-point AP; -1 without ground truth, as pycocotools has it."""
+    """(R, T, 14) 101-point AP; NaN without ground truth."""
     totals = weights @ matched.counts
-    result = np.full((len(weights), len(THRESHOLDS), len(FINDINGS)), -1.0)
+    result = np.empty((len(weights), len(THRESHOLDS), len(FINDINGS)))
     for label, mine in enumerate(rows):
         drawn = weights[:, matched.image[mine]]
         seen = np.cumsum(drawn, axis=1)
@@ -125,7 +124,6 @@ def _average(found: Floats, seen: Floats, total: Floats) -> Floats:
         precision = np.nan_to_num(recalled / (seen + np.spacing(1)))
         recall = recalled / total[:, None]
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    envelope = np.concatenate([envelope, np.zeros((len(found), 1))], axis=1)
-    values = [row[np.searchsorted(reached, _RECALLS, "left")].mean()
-              for row, reached in zip(envelope, recall, strict=True)]
-    return np.where(total > 0, values, -1.0)
+    # Each hit gives its precision to the recalls that it is the first to reach.
+    first = np.diff(np.searchsorted(_RECALLS, recall, "right"), axis=1, prepend=0)
+    return np.where(total > 0, (envelope * first).sum(axis=1) / len(_RECALLS), np.nan)

@@ -4,7 +4,7 @@ Chakraborty, "Maximum likelihood analysis of free-response ROC data", Med. Phys.
 points are those of LUNA16 (Setio et al., 2017). Boxes are right or wrong as in the competition's metric, so
 a second box on a finding that is found already is false.
 
-Shapes: R bootstrap resamples, D detections, F operating points.
+Shapes: R bootstrap replicates, D detections, F operating points.
 """
 
 from collections.abc import Sequence
@@ -57,9 +57,8 @@ def _counts(matched: Matched, rows: NDArray[np.int64], weights: Floats) -> tuple
 
 
 def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
-    """(R, F) means over findings in every resample."""
-    return np.concatenate([mean_over_classes(sensitivities(matched, part))
-                           for part in bootstrap.parts(matched.widest)])
+    """(R, 14, F) :func:`sensitivities` of every replicate."""
+    return np.concatenate([sensitivities(matched, part) for part in bootstrap.parts(matched.widest)])
 
 
 def as_metrics(values: Floats) -> dict[str, float]:

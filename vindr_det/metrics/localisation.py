@@ -2,7 +2,7 @@
 
 Li et al., "Thoracic disease identification and localization with limited supervision", CVPR 2018.
 
-Shapes: I images, R resamples, T overlaps.
+Shapes: I images, R replicates, T overlaps.
 """
 
 import numpy as np
@@ -24,9 +24,9 @@ def accuracies(matched: Matched) -> Floats:
 
 
 def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
-    """(R, T) means over findings in every resample."""
+    """(R, 14, T) :func:`accuracies` of every replicate."""
     top = _top_overlaps(matched)
-    return np.concatenate([mean_over_classes(_shares(matched, top, part)) for part in bootstrap.parts()])
+    return np.concatenate([_shares(matched, top, part) for part in bootstrap.parts()])
 
 
 def _top_overlaps(matched: Matched) -> Floats:

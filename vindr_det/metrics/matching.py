@@ -5,7 +5,7 @@ ground truth of the same image (and, where it says so, of the same class).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -101,6 +101,38 @@ class Matched:
         return flat.reshape(len(self.ids), NUM_CLASSES)
 
 
+@dataclass(frozen=True)
+class Aimed:
+    """Detections, best first, and the ground truth that each would take if it came first.
+
+    Attributes:
+        ids: as of :class:`Matched`.
+        detections: as of :class:`Matched`.
+        truths: as of :class:`Matched`.
+        target: (D,) the ground truth of its class and image that a detection overlaps most; -1 where that
+            is not enough.
+        iou_threshold: that an overlap must exceed.
+    """
+
+    ids: Sequence[str]
+    detections: Table
+    truths: Table
+    target: Ints
+    iou_threshold: float
+
+    def matched(self) -> Matched:
+        """Of the detections that aim at the same ground truth, the first (best scored) has it."""
+        truth_of, at = np.full(len(self.target), -1), np.flatnonzero(self.target >= 0)
+        taken, first = np.unique(self.target[at], return_index=True)
+        truth_of[at[first]] = taken
+        return Matched(self.ids, self.detections, self.truths, truth_of, self.iou_threshold)
+
+    def ties_shuffled(self, rng: np.random.Generator) -> "Aimed":
+        """Equal scores in a random order."""
+        order = np.lexsort((rng.random(len(self.target)), -self.detections.score))
+        return replace(self, detections=self.detections[order], target=self.target[order])
+
+
 def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Matched:
     """Hold predictions against the truth as PASCAL VOC does.
 
@@ -115,6 +147,11 @@ def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float
     Raises:
         InputError: an image is predicted that the truth does not hold.
     """
+    return aim(predictions, truth, iou_threshold).matched()
+
+
+def aim(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Aimed:
+    """What :func:`match` starts from; it does not depend on the order of equal scores."""
     unknown = set(predictions).difference(truth)
     if unknown:
         raise InputError(f"predictions for image {min(unknown)}, which the annotations lack")
@@ -124,7 +161,11 @@ def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float
     found = found[np.argsort(-found.score, kind="stable")]
     d, g = pairs(found, truths, same_class=True)
     overlap = box_ops.paired_iou(found.box[d], truths.box[g])
-    return Matched(ids, found, truths, _taken(len(found), d, g, overlap, iou_threshold), iou_threshold)
+    at = best_pair(d, overlap)
+    at = at[overlap[at] > iou_threshold]
+    target = np.full(len(found), -1)
+    target[d[at]] = g[at]
+    return Aimed(ids, found, truths, target, iou_threshold)
 
 
 def mean_over_classes(values: Floats) -> Floats:
@@ -132,17 +173,6 @@ def mean_over_classes(values: Floats) -> Floats:
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
-
-
-def _taken(count: int, d: Ints, g: Ints, overlap: Floats, iou_threshold: float) -> Ints:
-    """(D,) the ground truth that each detection gets, or -1."""
-    truth_of = np.full(count, -1)
-    at = best_pair(d, overlap)
-    at = at[overlap[at] > iou_threshold]
-    # Of the detections that chose the same ground truth, the first (best scored) has it.
-    taken, first = np.unique(g[at], return_index=True)
-    truth_of[d[at[first]]] = taken
-    return truth_of
 
 
 def best_pair(d: Ints, overlap: Floats) -> Ints:

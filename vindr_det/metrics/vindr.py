@@ -5,7 +5,7 @@ matching is :func:`vindr_det.metrics.matching.match`. AP is the area under the p
 monotone, at all points. "No finding" is the fifteenth class: a normal image's truth is one box ``0 0 1 1``
 of class 14.
 
-Shapes: I images, D detections, R bootstrap resamples.
+Shapes: I images, D detections, R bootstrap replicates.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,11 @@ def evaluate(
 
 def score(matched: Matched) -> VindrResult:
     """The result of detections that are matched already."""
-    ap = average_precisions(matched, np.ones((1, len(matched.ids))))[0]
+    return result_of(average_precisions(matched, np.ones((1, len(matched.ids))))[0], matched)
+
+
+def result_of(ap: Floats, matched: Matched) -> VindrResult:
+    """(15,) AP of every class, with the counts of the detections that it is of."""
     return VindrResult(
         float(mean_over_classes(ap[None])[0]), dict(zip(CLASS_NAMES, ap.tolist(), strict=True)),
         dict(zip(CLASS_NAMES, matched.counts.sum(axis=0).tolist(), strict=True)),
@@ -72,7 +76,7 @@ def score(matched: Matched) -> VindrResult:
 
 
 def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
-    """(R, 15) AP of every class in every resample of the images (``matched.ids``, in this order)."""
+    """(R, 15) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
     return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(matched.widest)])
 
 
