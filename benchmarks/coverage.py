@@ -239,8 +239,9 @@ def table(images: int, samples: Sequence[Mapping[str, Sequence[Outcome]]]) -> st
     for name in samples[0]:
         every = [one for each in samples for one in each.get(name, [])]
         mean = {key: np.mean([getattr(one, key) for one in every]) for key in vars(every[0])}
-        rows.append([name, f"{mean['held_old']:.3f}", f"{mean['held']:.3f}", f"{mean['width_old']:.3f}",
-                     f"{mean['width']:.3f}", f"{mean['error']:+.4f}", f"{mean['bias']:+.4f}"])
+        texts = [f"{mean[key]:.3f}" for key in ("held_old", "held", "width_old", "width")]
+        texts += [f"{mean[key]:+.4f}" for key in ("error", "bias")]
+        rows.append([name, *("" if text == "nan" else text for text in texts)])
     return tabulate(rows, [f"{len(samples)} samples of {images} images", "old covers", "new covers",
                            "old width", "new width", "bias", "estimated"], disable_numparse=True,
                     tablefmt="github")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from vindr_det.metrics import classification
 from vindr_det.metrics.bootstrap import Bootstrap
@@ -141,8 +141,10 @@ def test_intervals_hold_the_true_value(coverage):
 
     names = {name for each in found for name in each}
     assert set(coverage.NAMES) < names and coverage.CLASSES in names
+    # Fewer come once in 10,000 where .92 is true; all 200 samples of benchmarks/README.md say more.
+    least = binom.ppf(1e-4, 40, 0.92) / 40
     for name in names:
-        assert held(name, "held") >= 0.85, name
+        assert held(name, "held") >= least > 0.7, name
     for name in ("coco/AP", "coco/AP75", "vindr/mAP40"):
         assert held(name, "held_old") < 0.7 and held(name, "bias") > 0.01, name
 
