@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from conftest import classifier_config
 
+from vindr_det import image_run
 from vindr_det.classification import points, splits
 from vindr_det.classification import train as training
-from vindr_det.classification.folder import classify
+from vindr_det.classification.folder import classify, thresholds_of
 from vindr_det.classification.model import Classifier
 from vindr_det.classification.points import Chosen
 from vindr_det.classification.train import train
@@ -29,6 +30,11 @@ def trained(phantoms, tmp_path_factory):
     return out
 
 
+def classified(model, images):
+    """The table of classify.py."""
+    return classify(Classifier(model), image_run.find(images), thresholds_of(model), workers=1)[0]
+
+
 def test_it_is_applied_by_default_and_said(phantoms, trained, caplog):
     raw = Classifier(trained, calibrated=False)
     halved = Calibration("platt", 0.5, 1.0)
@@ -38,7 +44,7 @@ def test_it_is_applied_by_default_and_said(phantoms, trained, caplog):
     after = Classifier(trained).probabilities([image])
     assert after == pytest.approx(halved(before)) and abs(after - before).max() > 0.01
     assert Classifier(trained)(image).p_abnormal == pytest.approx(after[0, 0])  # what a gate gets
-    table = classify(trained, phantoms / "raw/test")
+    table = classified(trained, phantoms / "raw/test")
     assert (table["calibrated"] == 1).all()
     assert (table["says_abnormal"] == (table["p_abnormal"] >= 0.7)).all()
     (trained / "operating_points.json").unlink()
@@ -64,5 +70,5 @@ def test_points_of_the_ensemble_are_chosen_on_images_that_no_model_has_seen(phan
     assert len(oof) == 24 and len(own) < 16 and (oof["calibrated"] == 1).all()
     assert metrics["ensemble"]["calibration"]["p_abnormal"]["method"] == calibration.method
     assert "out of fold" in metrics["about"]["auc"] and metrics["epoch"] == "the last, whatever it scores"
-    found = classify(tmp_path, phantoms / "data/train").set_index("image_id")["p_abnormal"]
+    found = classified(tmp_path, phantoms / "data/train").set_index("image_id")["p_abnormal"]
     assert found[own["image_id"]].to_numpy() == pytest.approx(own["p_abnormal"].to_numpy(), abs=2e-5)
