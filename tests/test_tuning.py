@@ -13,8 +13,10 @@ from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv, write_json
 from vindr_det.fusion import Fusion, fuse_all
+from vindr_det.gating import Gate
 from vindr_det.in_sample import as_json
 from vindr_det.search_space import at_ends, default_point, suggest
+from vindr_det.status import FAILED, Status, status_path, write_status
 from vindr_det.submission import read_submission, write_submission
 from vindr_det.tuning import Search, defaults, read_inputs, read_tuned, tune
 
@@ -52,6 +54,17 @@ def search(folder):
     """Of two detectors, with a classifier."""
     return Search((str(folder / "a.csv"), str(folder / "b.csv")), str(folder / "g.json"),
                   oof=str(folder / "p.csv"))
+
+
+def test_an_image_that_one_model_was_not_shown_is_the_others(folder, search):
+    image_id = sorted(read_submission(folder / "a.csv"))[0]
+    other = {image_id: read_submission(folder / "b.csv")[image_id]}
+    write_status(status_path(folder / "a.csv"), [Status(image_id, f"{image_id}.png", FAILED, "damaged")])
+    inputs = read_inputs(search)
+    half = int(image_id in {one.image_id for one in inputs.halves[1]})
+    fused = inputs.processed(replace(defaults(search), gate=Gate("none")), half)[image_id].findings()
+    alone = fuse_all([other], {image_id: inputs.sizes[image_id]}, Fusion(), workers=1)[image_id].findings()
+    assert len(alone) and fused.scores.tolist() == pytest.approx(alone.scores.tolist())  # not halved
 
 
 def test_no_method_is_starved_and_the_defaults_are_the_first_trial(folder, search):

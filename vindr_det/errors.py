@@ -32,4 +32,4 @@ class DivergedError(InputError):
         told = ", ".join(f"{key} {value:.4g}" for key, value in losses.items()) or "in the proposals"
         super().__init__(
             f"loss is not finite at iteration {iteration} on images {', '.join(image_ids)} ({told}); "
-            "look at these images, lower SOLVER.BASE_LR or set SOLVER.CLIP_GRADIENTS")
+            "look at these images, lower the learning rate or, in a detector, set SOLVER.CLIP_GRADIENTS")

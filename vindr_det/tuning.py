@@ -8,7 +8,7 @@ for more trials, resumes with it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from vindr_det.parallel import process_pool
 from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.records import Record, truth_of
 from vindr_det.search_space import Search, Settings, at_ends, default_point, defaults, suggest
+from vindr_det.status import read_failed
 
 _TRIALS_A_JOB = 4
 
@@ -41,13 +42,15 @@ class Inputs:
     """The files of a search, read.
 
     Attributes:
-        files: one entry a model.
+        files: one entry per model.
+        unread: per model, images that it was not shown.
         sizes: image id -> (height, width).
         words: of the classifier; empty without one.
         halves: the records to search on, and those to hold the result against.
     """
 
     files: Sequence[PredictionSet]
+    unread: Sequence[Collection[str]]
     sizes: Mapping[str, tuple[int, int]]
     words: Mapping[str, Word]
     halves: tuple[Sequence[Record], Sequence[Record]]
@@ -64,7 +67,7 @@ class Inputs:
         if settings.fusion is None:
             fused = {i: files[0].get(i, Predictions()) for i in sizes}
         else:
-            fused = fuse_all(files, sizes, settings.fusion, workers=1)
+            fused = fuse_all(files, sizes, settings.fusion, workers=1, unread=self.unread)
         gate = settings.gate or Gate("none")
         if settings.gate is None and any((one.labels == NO_FINDING_ID).any() for one in fused.values()):
             return fused
@@ -103,7 +106,8 @@ def read_inputs(search: Search) -> Inputs:
     sizes = {one.image_id: (one.height, one.width) for one in records}
     if search.meta:
         sizes = shapes_of(read_sizes(search.meta))
-    return Inputs(files, sizes, words, (halves[0], halves[1]))
+    unread = [read_failed(path) for path in search.predictions]
+    return Inputs(files, unread, sizes, words, (halves[0], halves[1]))
 
 
 @lru_cache(maxsize=1)
