@@ -15,7 +15,7 @@ from vindr_det.files import write_csv, write_json
 from vindr_det.fusion import Fusion, fuse_all
 from vindr_det.gating import Gate
 from vindr_det.in_sample import as_json
-from vindr_det.search_space import at_ends, default_point, suggest
+from vindr_det.search_space import Settings, at_ends, default_point, suggest
 from vindr_det.status import FAILED, Status, status_path, write_status
 from vindr_det.submission import read_submission, write_submission
 from vindr_det.tuning import Search, defaults, read_inputs, read_tuned, tune
@@ -62,8 +62,9 @@ def test_an_image_that_one_model_was_not_shown_is_the_others(folder, search):
     write_status(status_path(folder / "a.csv"), [Status(image_id, f"{image_id}.png", FAILED, "damaged")])
     inputs = read_inputs(search)
     half = int(image_id in {one.image_id for one in inputs.halves[1]})
-    fused = inputs.processed(replace(defaults(search), gate=Gate("none")), half)[image_id].findings()
-    alone = fuse_all([other], {image_id: inputs.sizes[image_id]}, Fusion(), workers=1)[image_id].findings()
+    options = Fusion(iou_thr=0.99)
+    fused = inputs.processed(Settings(options, Gate("none")), half)[image_id].findings()
+    alone = fuse_all([other], {image_id: inputs.sizes[image_id]}, options, workers=1)[image_id].findings()
     assert len(alone) and fused.scores.tolist() == pytest.approx(alone.scores.tolist())  # not halved
 
 
