@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--confusion", type=float, metavar="SCORE",
                         help="also print which findings are taken for which, of boxes from this score on")
     parser.add_argument("--chance", action="store_true", help="also score boxes of other images")
-    parser.add_argument("--seed", type=int, default=0, help="of --chance, --bootstrap and --compare")
+    cli.add_seed(parser, what="of --chance, --bootstrap and --compare")
     args = parser.parse_args(argv)
 
     from vindr_det import evaluation, scoring

@@ -35,6 +35,21 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
                         help="refuse images of more pixels, before memory is taken for them")
 
 
+def add_seed(parser: argparse.ArgumentParser, default: int = 0, what: str | None = None) -> None:
+    """``--seed``, of which every library that draws takes 32 bits."""
+    parser.add_argument("--seed", type=_seed, default=default, help=what)
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0 to {2**32 - 1}")
+    return seed
+
+
 def require_workers(workers: int | None) -> None:
     """Raises:
         InputError: ``--workers`` is below 1.

@@ -7,6 +7,8 @@ from vindr_det.errors import InputError
 #: Pixels of the largest image that is read. A 43 x 43 cm detector of 100 µm has 18.5 million, a
 #: 35 x 43 cm film scanned at 50 µm 60 million, VinBigData's largest image 11.3 million.
 MAX_PIXELS = 100_000_000
+#: No height or width in a table is larger; what fits 32 bits.
+LARGEST_SIDE = 2**31 - 1
 # What a file may hold beside its pixels: tags, tables, a preview.
 _EXTRA_BYTES = 2**24
 
