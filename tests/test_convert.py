@@ -1,3 +1,4 @@
+import contextlib
 import time
 from pathlib import Path
 
@@ -285,10 +286,8 @@ def test_a_conversion_that_is_killed_mixes_nothing(tmp_path, monkeypatch, at):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying(Path.replace))
         patch.setattr(Path, "unlink", dying(Path.unlink))
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             convert(*tables, out, Conversion(folds=2, seed=1))
-        except KeyboardInterrupt:
-            pass
     left = {path.name: path.read_bytes() for path in out.glob("instances*fold*")}
     stale = {name for name in left if left[name] == old.get(name)}
     assert not stale or stale == set(left)  # all old, or none
@@ -313,7 +312,8 @@ QC = "image_id,file,status,reason\na,a.dicom,failed,damaged\nb,b.dicom,ok,\n"
 def test_images_that_could_not_be_prepared_are_left_out(tmp_path, caplog):
     csv, _ = small(tmp_path)
     (tmp_path / "images").mkdir()
-    (tmp_path / "images/meta.csv").write_text("image_id,dim0,dim1\n" + "".join(f"{i},100,200\n" for i in "bcdefgh"))
+    sizes = "".join(f"{name},100,200\n" for name in "bcdefgh")
+    (tmp_path / "images/meta.csv").write_text("image_id,dim0,dim1\n" + sizes)
     (tmp_path / "images/qc.csv").write_text(QC)
     for name in "bcdefgh":
         (tmp_path / f"images/{name}.png").write_bytes(b"png")
@@ -334,7 +334,8 @@ def test_images_that_could_not_be_prepared_are_left_out(tmp_path, caplog):
 @pytest.mark.parametrize("header", ["image_id,Patient ID", "image_id,patient_ID", "Image ID,Patient Id"])
 def test_a_patients_column_goes_by_its_letters(tmp_path, header):
     tables = small(tmp_path)
-    (tmp_path / "p.csv").write_text(header + "\n" + "".join(f"{i},p{n // 2}\n" for n, i in enumerate("abcdefgh")))
+    owners = "".join(f"{name},p{number // 2}\n" for number, name in enumerate("abcdefgh"))
+    (tmp_path / "p.csv").write_text(f"{header}\n{owners}")
     convert(*tables, tmp_path / "out", Conversion(folds=2), patients=tmp_path / "p.csv")
     folds = pd.read_csv(tmp_path / "out/folds.csv")["fold"].tolist()
     assert folds[::2] == folds[1::2]

@@ -6,6 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,6 +17,7 @@ from vindr_det.coco import load_coco, to_coco
 from vindr_det.convert import Conversion, convert
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv, read_text
+from vindr_det.folds import assign_folds
 from vindr_det.gate_fit import folds_of
 from vindr_det.gating import read_probabilities
 from vindr_det.predictions import Predictions
@@ -179,8 +181,10 @@ def test_annotations_are_known_by_how_they_begin(tmp_path, name, kind):
     record = Record("a", "a.png", 90, 80, Predictions([[1, 2, 30, 40]], [1.0], [3]))
     text = {"json": "\n" + json.dumps(to_coco([record])),
             "table": "image_id,class_id,x_min,y_min,x_max,y_max\na,3,1,2,30,40\n"}[kind]
-    data = {"gz": gzip.compress(text.encode()), "zip": zipped(x=text), "tsv": text.replace(",", "\t").encode()
-            if kind == "table" else text.encode()}.get(name.rpartition(".")[2], text.encode("utf-8-sig"))
+    if name == "a.tsv" and kind == "table":
+        text = text.replace(",", "\t")
+    data = {"gz": gzip.compress, "zip": lambda plain: zipped(x=plain)}.get(name.rpartition(".")[2], bytes)(
+        text.encode("utf-8-sig"))
     (tmp_path / name).write_bytes(data)
     assert [one.truth.boxes.tolist() for one in read_truth(tmp_path / name)] == [[[1, 2, 30, 40]]]
 
@@ -199,15 +203,22 @@ def test_sizes_check_the_annotations(tmp_path):
     few = write(tmp_path / "few.csv", "image_id,dim0,dim1", [("a", 90, 80)])
     with pytest.raises(InputError, match="t.csv, row 3: image_id b has no size"):
         read_truth(table, few)
+    small = write(tmp_path / "small.csv", "image_id,dim0,dim1", [("a", 90, 20), ("b", 9, 9)])
     with pytest.raises(InputError, match="t.csv, row 2: box .* leaves image a of width 20"):
-        read_truth(table, write(tmp_path / "small.csv", "image_id,dim0,dim1", [("a", 90, 20), ("b", 9, 9)]))
+        read_truth(table, small)
     assert read_truth(table, write(tmp_path / "m.csv", "image_id,dim0,dim1", [("a", 90, 80), ("b", 9, 9)]))
 
 
 def test_folds_of_other_images(tmp_path):
     path = write(tmp_path / "p.csv", "image_id,p_abnormal", [("a", .5), ("b", .5)])
-    with pytest.raises(InputError, match="p.csv: has none of the 2 images of the predictions, the first is x"):
+    with pytest.raises(InputError, match="p.csv: has none of the 2 images of .* predictions, the first is x"):
         folds_of(path, ["x", "y"], 5)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_of_folds(seed):
+    with pytest.raises(InputError, match=f"--seed {seed}: expected a whole number from 0 to 4294967295"):
+        assign_folds(np.zeros((4, 1), np.int64), 2, seed)
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**32), "x"])
@@ -217,6 +228,7 @@ def test_seeds_are_checked_by_every_tool(seed, capsys):
     assert parser.parse_args(["--seed", str(2**32 - 1)]).seed == 2**32 - 1 and parser.parse_args([]).seed == 0
     with pytest.raises(SystemExit) as caught:
         parser.parse_args(["--seed", seed])
-    assert caught.value.code == 2 and "expected a whole number from 0 to 4294967295" in capsys.readouterr().err
+    assert caught.value.code == 2
+    assert "expected a whole number from 0 to 4294967295" in capsys.readouterr().err
     tools = [path.read_text() for path in (Path(__file__).parents[1] / "tools").glob("*.py")]
     assert not [text for text in tools if 'add_argument("--seed"' in text]

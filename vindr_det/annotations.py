@@ -57,12 +57,15 @@ def _side(path: str | Path, frame: pd.DataFrame, names: Sequence[str]) -> str:
     found = [str(frame.columns[known.index(name)]) for name in names if name in known]
     if not found:
         raise InputError(f"{path}: column {names[0]} is missing; it has {', '.join(map(str, frame))}")
-    first = found[0]
     for other in found[1:]:
-        refuse_first(path, as_numbers(frame[first]) != as_numbers(frame[other]), lambda i, other=other:
-                     f"image {frame['image_id'].iloc[i]} has {first} {frame[first].iloc[i]} and {other} "
-                     f"{frame[other].iloc[i]}, expected one of the two columns, or the same in both")
-    return first
+        _require_same(path, frame, found[0], other)
+    return found[0]
+
+
+def _require_same(path: str | Path, frame: pd.DataFrame, one: str, other: str) -> None:
+    refuse_first(path, as_numbers(frame[one]) != as_numbers(frame[other]), lambda i:
+                 f"image {frame['image_id'].iloc[i]} has {one} {frame[one].iloc[i]} and {other} "
+                 f"{frame[other].iloc[i]}, expected one of the two columns, or the same in both")
 
 
 def read_annotations(
@@ -170,7 +173,8 @@ def _check_no_findings(path: str | Path, frame: pd.DataFrame) -> None:
     keys = pd.MultiIndex.from_frame(frame[["image_id", "rad_id"]])
     refuse_first(path, normal & keys.isin(keys[~normal]), lambda i:
                  f"reader {frame['rad_id'].iloc[i]} has class 14 (No finding) on image "
-                 f"{frame['image_id'].iloc[i]} beside findings, expected either")
+                 f"{frame['image_id'].iloc[i]} beside findings, expected either "
+                 "(several readers: a column rad_id)")
 
 
 def shapes_of(sizes: pd.DataFrame) -> dict[str, tuple[int, int]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det.errors import PLACE_ERRORS, InputError
+from vindr_det.limits import LARGEST_SEED, require_seed
 from vindr_det.parallel import silence_decoders
 
 
@@ -42,12 +43,10 @@ def add_seed(parser: argparse.ArgumentParser, default: int = 0, what: str | None
 
 def _seed(text: str) -> int:
     try:
-        seed = int(text)
-    except ValueError:
-        seed = -1
-    if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0 to {2**32 - 1}")
-    return seed
+        return require_seed(int(text))
+    except ValueError as error:
+        expected = f"expected a whole number from 0 to {LARGEST_SEED}"
+        raise argparse.ArgumentTypeError(f"{text}: {expected}") from error
 
 
 def require_workers(workers: int | None) -> None:

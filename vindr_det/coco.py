@@ -162,8 +162,8 @@ def _group(
 def _row(path: str | Path, annotation: dict, label: int) -> _Row:
     number, readers = annotation.get("id"), annotation.get("readers", [])
     if annotation.get("iscrowd", 0):
-        raise InputError(f"{path}: annotation {number} is a crowd (iscrowd {annotation['iscrowd']}), expected "
-                         "single boxes")
+        raise InputError(f"{path}: annotation {number} is a crowd (iscrowd {annotation['iscrowd']}), "
+                         "expected single boxes")
     if not isinstance(readers, list) or not all(isinstance(name, str | int) for name in readers):
         raise InputError(f"{path}: annotation {number} has readers {readers!r}, expected a list of names")
     share = float(annotation.get("agreement", 1.0))

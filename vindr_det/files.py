@@ -274,7 +274,7 @@ def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str
 def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
     """The header's names to ours."""
     wanted = {letters_of(name): name for name in columns}
-    alike = {letters_of(name): name for name in TEXT_COLUMNS} | dict(zip(TEXT_COLUMNS, TEXT_COLUMNS, strict=True))
+    alike = {letters_of(name): name for name in TEXT_COLUMNS} | {name: name for name in TEXT_COLUMNS}
     names = {name: wanted.get(letters_of(name)) or alike.get(name) or alike.get(letters_of(name), name)
              for name in given}
     for name, count in Counter(names[name] for name in given if name.strip()).items():
@@ -356,14 +356,14 @@ def as_numbers(values: pd.Series) -> pd.Series:
     return pd.to_numeric(texts, errors="coerce").astype(float)
 
 
-def image_id_of(file_name: str | Path) -> str:
+def image_id_of(file_name: str | PurePath) -> str:
     """The id of an image by its file's name: without folders, and without an image's suffix.
 
     The last number of a UID is no suffix. Tables do not keep spaces at the ends.
     """
-    name = PurePath(file_name).name
-    stem, suffix = os.path.splitext(name)
-    return (stem if suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES) else name).strip() or name
+    path = PurePath(file_name)
+    known = path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
+    return (path.stem if known else path.name).strip() or path.name
 
 
 def is_dicom(path: Path) -> bool:

@@ -139,7 +139,8 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
                      f"{frame['image_id'].iloc[i]}, expected a whole number")
     frame = frame[frame["image_id"].isin(ids)]
     if ids and frame.empty:
-        raise InputError(f"{path}: has none of the {len(ids)} images of the predictions, the first is {ids[0]}")
+        raise InputError(f"{path}: has none of the {len(ids)} images of the predictions, the first is "
+                         f"{ids[0]}")
     if "fold" in frame and frame["fold"].nunique() > 1:
         return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))
     known = sorted(frame["image_id"])

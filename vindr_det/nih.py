@@ -188,8 +188,8 @@ def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> N
     for name, other, some in ((_ATTENDING, "the test part", images - known),
                               ("test", f"the {_ATTENDING} part", known - images)):
         if some:
-            raise InputError(f"{folder}: {name}: image {min(some)} is not in {other}, expected the same images "
-                             f"in both ({len(some)} are not)")
+            raise InputError(f"{folder}: {name}: image {min(some)} is not in {other}, expected the same "
+                             f"images in both ({len(some)} are not)")
 
 
 def _is_of(path: Path, part: str, kind: str) -> bool:

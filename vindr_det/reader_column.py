@@ -47,8 +47,8 @@ def refuse_unnamed_readers(path: str | Path, frame: pd.DataFrame) -> None:
                          "column where the boxes are a consensus")
     normal = frame["class_id"] == NO_FINDING_ID
     refuse_first(path, normal & frame["image_id"].where(normal).duplicated(), lambda i:
-                 f"class 14 (No finding) stands on image {frame['image_id'].iloc[i]} twice, expected once in a "
-                 "consensus, or the readers as rad_id")
+                 f"class 14 (No finding) stands on image {frame['image_id'].iloc[i]} twice, expected once, "
+                 "as in a consensus, or the readers as rad_id")
 
 
 def _tells_apart(frame: pd.DataFrame, name: str, groups: list[NDArray[np.int64]]) -> bool:
@@ -57,20 +57,17 @@ def _tells_apart(frame: pd.DataFrame, name: str, groups: list[NDArray[np.int64]]
 
 
 def _repeating(frame: pd.DataFrame) -> list[NDArray[np.int64]]:
-    """Positions of rows that repeat or contradict each other; none where these are few."""
+    """Positions of rows that say the same; of boxes none where only few do, as in a consensus."""
     labels, boxes = frame["class_id"].to_numpy(), frame[_EDGES].to_numpy(float)
-    certain, likely, overlapping = [], [], 0
+    normal: list[NDArray[np.int64]] = []
+    pairs: list[NDArray[np.int64]] = []
     for rows in frame.groupby("image_id", sort=False).indices.values():
-        if len(rows) < 2:
-            continue
-        if (labels[rows] == NO_FINDING_ID).any():  # and something else, or the same once more
-            certain.append(rows)
-        else:
-            pairs = list(_overlaps(rows, boxes[rows], labels[rows]))
-            likely += pairs
-            overlapping += len({row for pair in pairs for row in pair.tolist()})
+        if len(rows) > 1:
+            normal.append(rows[labels[rows] == NO_FINDING_ID])
+            pairs += _overlaps(rows, boxes[rows], labels[rows])
+    overlapping = len({row for pair in pairs for row in pair.tolist()})
     many = overlapping > _MOST_OVERLAPPING * (labels != NO_FINDING_ID).sum()
-    return certain + (likely if many else [])
+    return [rows for rows in normal if len(rows) > 1] + (pairs if many else [])
 
 
 def _overlaps(
