@@ -242,17 +242,20 @@ def small(folder, images="abcdefgh", header="image_id,dim0,dim1\n"):
     return folder / "t.csv", folder / "m.csv"
 
 
-def test_nothing_of_an_earlier_conversion_stays(tmp_path):
+def test_nothing_of_an_earlier_conversion_stays(tmp_path, caplog):
     """A label set of other folds would train on the new validation images."""
     tables, out = small(tmp_path), tmp_path / "out"
     convert(*tables, out, Conversion(folds=4, label_sets=True))
     assert (out / "instances_train_fold3_min2.json").is_file()
-    (out / "mine.json").write_text("{}")
+    assert not caplog.text
+    for name in ("mine.json", "instances_mine.json"):
+        (out / name).write_text("{}")
     convert(*tables, out, Conversion(folds=2))
     names = {path.name for path in out.iterdir()}
-    assert names == {"instances_all.json", "instances_readers.json", "folds.csv", "labels.csv",
-                     "conversion.txt", "mine.json", *(f"instances_{part}_fold{fold}.json" for fold in (0, 1)
-                                                      for part in ("train", "val"))}
+    folds = {f"instances_{part}_fold{fold}.json" for fold in (0, 1) for part in ("train", "val")}
+    assert names == folds | {"instances_all.json", "instances_readers.json", "folds.csv", "labels.csv",
+                             "conversion.txt", "mine.json", "instances_mine.json"}
+    assert "1 files of annotations that are not of this conversion stay, the first is inst" in caplog.text
 
 
 def test_a_conversion_that_fails_changes_nothing(tmp_path, monkeypatch):

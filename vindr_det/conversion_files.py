@@ -3,6 +3,7 @@
 A label set that an earlier conversion left beside the new folds would train on their validation images.
 """
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from vindr_det.files import PARTIAL, make_folder, read_text, remove_partial, req
 
 #: Names the files of the conversion that the folder holds.
 LIST = "conversion.txt"
+log = logging.getLogger(__name__)
 _HEAD = "# Files of one conversion; the next one into this folder removes them."
 
 
@@ -50,6 +52,10 @@ def _replace(folder: Path, earlier: list[str], temporary: Path) -> None:
     for name in names:
         (temporary / name).replace(folder / name)
     _write_list(folder, names)
+    others = sorted({path.name for path in folder.glob("instances_*.json")} - set(names))
+    if others:
+        log.warning("%s: %d files of annotations that are not of this conversion stay, the first is %s; "
+                    "their folds may be others", folder, len(others), others[0])
 
 
 def _listed(folder: Path) -> list[str]:
