@@ -201,6 +201,19 @@ def test_what_a_consensus_tells_of_its_boxes_names_no_reader(tmp_path, name, val
     assert set(read_annotations(tmp_path / "t.csv")["rad_id"]) == {"consensus"}
 
 
+def test_a_share_of_readers_names_none(tmp_path):
+    (tmp_path / "t.csv").write_text(NO_READER.format("score") + "a,8,.9,1,2,30,40\na,8,.5,2,2,31,40\n")
+    assert len(read_annotations(tmp_path / "t.csv")) == 2
+
+
+def test_numbers_of_rows_name_no_reader(tmp_path):
+    """Renamed to rad_id, as the error would ask for, each row would be a reader of its own."""
+    rows = [f"i{number // 3},14,{number},,,,\n" for number in range(300)]
+    (tmp_path / "t.csv").write_text(NO_READER.format("Unnamed: 0") + "".join(rows))
+    with pytest.raises(InputError, match="row 3: class 14 .* stands on image i0 twice"):
+        read_annotations(tmp_path / "t.csv")
+
+
 def test_the_real_readers_by_another_name(data, tmp_path):
     frame = read_csv(data / "vinbig/train.csv.gz").rename(columns={"rad_id": "expert"})
     for name, part in {"all": frame, "abnormal": frame[frame["class_id"] != 14]}.items():

@@ -131,7 +131,7 @@ def test_ids_survive_elsewhere(tmp_path):
     assert folds_of(path, IDS, 2) == {i: n % 2 for n, i in enumerate(IDS)}
 
 
-@pytest.mark.parametrize("fold", ["", "x", "0.5", "inf"])
+@pytest.mark.parametrize("fold", ["", "x", "0.5", "inf", "1e300", "9" * 400])
 def test_a_fold_that_is_none(tmp_path, fold):
     path = write(tmp_path / "p.csv", "image_id,fold", [("a", 0), ("b", fold), ("c", 1)])
     with pytest.raises(InputError, match="p.csv, row 3: fold .* of image b, expected a whole number"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vindr_det import boxes as box_ops
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.errors import InputError
-from vindr_det.files import refuse_first
+from vindr_det.files import as_numbers, refuse_first
 
 _EDGES = ["x_min", "y_min", "x_max", "y_max"]
 _KNOWN = ("image_id", "class_id", "class_name", "rad_id", *_EDGES)
@@ -25,6 +25,8 @@ _NAME = re.compile(r"(rad|radiologist|reader|annotator|doctor)([ _-]?(id|no|name
 _IOU_THR = 0.4
 # Of VinBigData's consensus .8 % of the boxes overlap another so, of its readers' boxes most do.
 _MOST_OVERLAPPING = 0.1
+# A column of more values numbers rows, or measures boxes; one of fractions measures too.
+_MOST_READERS = 100
 
 
 def refuse_unnamed_readers(path: str | Path, frame: pd.DataFrame) -> None:
@@ -40,7 +42,7 @@ def refuse_unnamed_readers(path: str | Path, frame: pd.DataFrame) -> None:
     extra = [name for name in frame if name not in _KNOWN]
     named = [name for name in extra if _NAME.fullmatch(str(name))]
     rows = _repeating(frame)
-    found = named or [name for name in extra if _tells_apart(frame, name, rows)]
+    found = named or [name for name in extra if _tells_apart(frame[name], rows)]
     if found:
         listed = ", ".join(repr(name) for name in found)
         raise InputError(f"{path}: column {listed} seems to name readers, expected it as rad_id, or no such "
@@ -51,9 +53,10 @@ def refuse_unnamed_readers(path: str | Path, frame: pd.DataFrame) -> None:
                  "as in a consensus, or the readers as rad_id")
 
 
-def _tells_apart(frame: pd.DataFrame, name: str, groups: list[NDArray[np.int64]]) -> bool:
-    values = pd.factorize(frame[name])[0]
-    return any(np.ptp(values[rows]) > 0 for rows in groups)
+def _tells_apart(column: pd.Series, groups: list[NDArray[np.int64]]) -> bool:
+    codes, values = pd.factorize(column)
+    names = len(values) <= _MOST_READERS and not (as_numbers(column) % 1 > 0).any()
+    return names and any(np.ptp(codes[rows]) > 0 for rows in groups)
 
 
 def _repeating(frame: pd.DataFrame) -> list[NDArray[np.int64]]:
