@@ -3,6 +3,7 @@ import pytest
 
 from vindr_det.annotations import EDGES, read_annotations, read_sizes, to_records
 from vindr_det.errors import InputError
+from vindr_det.files import read_csv, write_csv
 
 COLUMNS = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
 GOOD = "a,Cardiomegaly,3,R8,10,20,30,40\n"
@@ -161,3 +162,114 @@ def test_readers_without_boxes_count(tmp_path):
     sizes = read_sizes(meta)
     record = to_records(read_annotations(csv, sizes), sizes)[0]
     assert record.truth.scores == pytest.approx([1 / 3]) and record.readers == (("R8",),)
+
+
+NO_READER = "image_id,class_id,{},x_min,y_min,x_max,y_max\n"
+
+
+@pytest.mark.parametrize("name", ["rater_id", "physician", "rads", "reader_number", "R_ID", "rad_id_1"])
+@pytest.mark.parametrize("rows", [
+    "a,14,A,,,,\na,14,B,,,,\n",
+    "a,14,A,,,,\na,14,B,0,0,1,1\n",
+    "a,8,A,1,2,30,40\na,8,B,1,2,30,40\n",
+    "a,8,A,1,2,30,40\na,8,B,2,2,31,40\n",
+], ids=["normal twice", "mark", "same box", "box that overlaps"])
+def test_readers_by_another_name_are_no_consensus(tmp_path, name, rows):
+    """22,719 boxes of three readers each would all have an agreement of 1."""
+    (tmp_path / "t.csv").write_text(NO_READER.format(name) + rows)
+    with pytest.raises(InputError, match=f"t.csv: column '{name}' seems to name readers, expected .* rad_id"):
+        read_annotations(tmp_path / "t.csv")
+
+
+def test_normal_images_that_stand_there_twice_are_no_consensus(tmp_path):
+    """Readers' rows from which the column was cut; nothing tells whose they are."""
+    (tmp_path / "t.csv").write_text("image_id,class_id,x_min,y_min,x_max,y_max\nb,8,1,2,3,4\n"
+                                    "a,14,,,,\na,14,,,,\n")
+    with pytest.raises(InputError, match="row 4: class 14 .No finding. stands on image a twice.*rad_id"):
+        read_annotations(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(NO_READER.format("rater") + "a,8,A,1,2,30,40\na,14,B,,,,\n")
+    with pytest.raises(InputError, match="row 3: .* class 14 .* beside findings, .* a column rad_id"):
+        read_annotations(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name, values", [
+    ("agreement", "1 .67 .33"), ("num_readers", "3 2 1"), ("area", "5 6 7"), ("source", "x x x")])
+def test_what_a_consensus_tells_of_its_boxes_names_no_reader(tmp_path, name, values):
+    one, two, three = values.split()
+    (tmp_path / "t.csv").write_text(NO_READER.format(name) + f"a,8,{one},1,2,30,40\na,8,{two},50,50,90,90\n"
+                                    f"a,3,{three},1,2,30,40\nb,14,{one},,,,\n")
+    assert set(read_annotations(tmp_path / "t.csv")["rad_id"]) == {"consensus"}
+
+
+def test_a_share_of_readers_names_none(tmp_path):
+    (tmp_path / "t.csv").write_text(NO_READER.format("score") + "a,8,.9,1,2,30,40\na,8,.5,2,2,31,40\n")
+    assert len(read_annotations(tmp_path / "t.csv")) == 2
+
+
+def test_numbers_of_rows_name_no_reader(tmp_path):
+    """Renamed to rad_id, as the error would ask for, each row would be a reader of its own."""
+    rows = [f"i{number // 3},14,{number},,,,\n" for number in range(300)]
+    (tmp_path / "t.csv").write_text(NO_READER.format("Unnamed: 0") + "".join(rows))
+    with pytest.raises(InputError, match="row 3: class 14 .* stands on image i0 twice"):
+        read_annotations(tmp_path / "t.csv")
+
+
+def test_the_real_readers_by_another_name(data, tmp_path):
+    frame = read_csv(data / "vinbig/train.csv.gz").rename(columns={"rad_id": "expert"})
+    for name, part in {"all": frame, "abnormal": frame[frame["class_id"] != 14]}.items():
+        write_csv(tmp_path / f"{name}.csv", part)
+        with pytest.raises(InputError, match="column 'expert' seems to name readers"):
+            read_annotations(tmp_path / f"{name}.csv")
+
+
+@pytest.mark.parametrize("reader", ["", "R8"], ids=["consensus", "one reader"])
+def test_boxes_of_one_are_taken_as_they_are(tmp_path, reader):
+    name, value = (",rad_id", f",{reader}") if reader else ("", "")
+    (tmp_path / "t.csv").write_text(f"image_id,class_id{name},x_min,y_min,x_max,y_max\n"
+                                    f"a,8{value},10,10,50,50\na,8{value},12,12,52,52\nb,14{value},,,,\n")
+    (tmp_path / "m.csv").write_text("image_id,dim0,dim1\na,100,200\nb,100,200\n")
+    sizes = read_sizes(tmp_path / "m.csv")
+    frame = read_annotations(tmp_path / "t.csv", sizes)
+    for fusion in ("wbf", "nms", "none"):
+        record = to_records(frame, sizes, fusion)[0]
+        assert sorted(record.truth.boxes[:, 0]) == [10, 12] and record.truth.scores.tolist() == [1, 1]
+    with pytest.raises(InputError, match="--min-readers 2: the table has 1 reader"):
+        to_records(frame, sizes, min_readers=2)
+
+
+def test_a_corner_left_of_the_edge_is_moved_without_sizes_too(tmp_path):
+    csv, _ = write(tmp_path, "a,ILD,5,R9,-0.3,-0.5,30,40\n")
+    assert read_annotations(csv)[list(EDGES)].values.tolist() == [[0, 0, 30, 40]]
+
+
+NINES = "9" * 400
+
+
+def test_endless_numbers_are_one_line(tmp_path):
+    csv, meta = write(tmp_path, f"a,ILD,5,R9,10,20,{NINES},40\n")
+    with pytest.raises(InputError, match="row 2: box .*, expected four finite numbers"):
+        read_annotations(csv)
+    csv, meta = write(tmp_path, f"a,ILD,{NINES},R9,10,20,30,40\n", f"image_id,dim0,dim1\na,{NINES},5\n")
+    with pytest.raises(InputError, match="row 2: class_id .* is unknown"):
+        read_annotations(csv)
+    with pytest.raises(InputError, match="row 2: image a has size"):
+        read_sizes(meta)
+
+
+@pytest.mark.parametrize("meta", [
+    "Image ID,Dim 0,DIM1\na,100,50\n", "image_id,Width,HEIGHT\na,50,100\n",
+    "image_id,dim0,dim1,height,width\na,100,50,100,50\n"])
+def test_sizes_go_by_letters_and_digits(tmp_path, meta):
+    _, path = write(tmp_path, GOOD, meta)
+    assert read_sizes(path).loc["a"].tolist() == [100, 50]
+
+
+@pytest.mark.parametrize("meta, message", [
+    ("image_id,Height,height,width\na,1,2,3\n", "column height is there 2 times"),
+    ("image_id,dim0,dim1,height,width\na,9,8,9,8\nb,1,2,3,2\n", "row 3: image b has dim0 1 and height 3"),
+    ("image_id,dim0,dim1,w\na,9,8,7\n", "row 2: image a has dim1 8 and w 7, expected"),
+])
+def test_sizes_that_contradict_themselves(tmp_path, meta, message):
+    _, path = write(tmp_path, GOOD, meta)
+    with pytest.raises(InputError, match=message):
+        read_sizes(path)

@@ -148,3 +148,47 @@ def test_real_files_of_peers(data, name, images, boxes, said):
 def test_a_real_truncated_file_is_one_line(data):
     with pytest.raises(InputError, match="not valid JSON"):
         load_coco(data / "vinbig/coco/sagar_vinbigdata_valid_coco_format.json.gz")
+
+
+def test_an_annotation_that_is_there_twice_counts_once(tmp_path):
+    """Of one reader: two that drew the same box are two."""
+    coco = json.loads(json.dumps(to_coco(records())))
+    extra(coco)
+    extra(coco, readers=["R1"])
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    back, mended = load_coco(tmp_path / "c.json")
+    assert mended == ["1 annotations that are there twice count once"]
+    assert back[0].readers == (("R8",), ("R10", "R8", "R9"), ("R1",))
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda d: d["annotations"][0].update(iscrowd=1), "annotation 1 is a crowd .*, expected single boxes"),
+    (lambda d: d["annotations"][0].update(readers="R10"), "annotation 1 has readers 'R10', expected a list"),
+    (lambda d: d["annotations"][0].update(readers=None), "annotation 1 has readers None, expected a list"),
+    (lambda d: d["annotations"][0].update(readers=[["R1"]]), "annotation 1 has readers .*, expected a list"),
+    (lambda d: d["annotations"][0].update(agreement=HUGE), "c.json: a COCO entry has the wrong form"),
+    (lambda d: d["annotations"][0].update(bbox=[1, 2, HUGE, 4]), "c.json: a COCO entry has the wrong form"),
+    (lambda d: d["images"][0].update(height=HUGE), "c.json: a COCO entry has the wrong form"),
+    (lambda d: d["images"][0].update(height=1e30), "a.png has height 1e.30 and width 50, expected two"),
+    (lambda d: d["images"][0].update(file_name=None), "image 1 has file_name None, expected a text"),
+    (lambda d: d["images"][0].update(file_name=" "), "image 1 has file_name ' ', expected a text"),
+    (lambda d: d["images"][0].update(text_id=None), "image 1 has text_id None, expected a text"),
+    (lambda d: d["images"][0].update(text_id=["x"]), "image 1 has text_id .*, expected a text"),
+])
+def test_entries_that_mean_nothing(tmp_path, change, message):
+    coco = json.loads(json.dumps(to_coco(records())))
+    change(coco)
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    with pytest.raises(InputError, match=message):
+        load_coco(tmp_path / "c.json")
+
+
+def test_a_uid_is_no_file_name_with_a_suffix(tmp_path):
+    coco = to_coco([Record("1.2.3.4", "1.2.3.4", 9, 9), Record("1.2.3.5", "x/1.2.3.5", 9, 9)])
+    for image in coco["images"]:
+        image.pop("text_id", None)
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    assert [record.image_id for record in load_coco(tmp_path / "c.json")[0]] == ["1.2.3.4", "1.2.3.5"]

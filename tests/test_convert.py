@@ -1,4 +1,6 @@
+import contextlib
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -6,6 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.coco import load_coco
 from vindr_det.convert import Conversion, convert
 from vindr_det.errors import InputError
@@ -226,3 +229,130 @@ def test_a_patient_with_an_image_of_rare_readers_is_held_out_whole(tmp_path):
     folds = pd.read_csv(tmp_path / "out/folds.csv").set_index("image_id")["fold"]
     assert set(folds[folds == -1].index) == {"a", "z"}
     assert ids(tmp_path / "out/instances_val_rare_readers.json") == {"a.png", "z.png"}
+
+
+def small(folder, images="abcdefgh", header="image_id,dim0,dim1\n"):
+    """t.csv and m.csv: two readers on each image, every third one normal."""
+    lines = ["image_id,class_id,rad_id,x_min,y_min,x_max,y_max"]
+    for number, name in enumerate(images):
+        what = "8,{},1,2,30,40" if number % 3 else "14,{},,,,"
+        lines += [f"{name},{what.format(reader)}" for reader in ("R1", "R2")]
+    (folder / "t.csv").write_text("\n".join(lines) + "\n")
+    (folder / "m.csv").write_text(header + "".join(f"{name},100,200\n" for name in images))
+    return folder / "t.csv", folder / "m.csv"
+
+
+def test_nothing_of_an_earlier_conversion_stays(tmp_path, caplog):
+    """A label set of other folds would train on the new validation images."""
+    tables, out = small(tmp_path), tmp_path / "out"
+    convert(*tables, out, Conversion(folds=4, label_sets=True))
+    assert (out / "instances_train_fold3_min2.json").is_file()
+    assert not caplog.text
+    for name in ("mine.json", "instances_mine.json"):
+        (out / name).write_text("{}")
+    convert(*tables, out, Conversion(folds=2))
+    names = {path.name for path in out.iterdir()}
+    folds = {f"instances_{part}_fold{fold}.json" for fold in (0, 1) for part in ("train", "val")}
+    assert names == folds | {"instances_all.json", "instances_readers.json", "folds.csv", "labels.csv",
+                             "conversion.txt", "mine.json", "instances_mine.json"}
+    assert "1 files of annotations that are not of this conversion stay, the first is inst" in caplog.text
+
+
+def test_a_conversion_that_fails_changes_nothing(tmp_path, monkeypatch):
+    tables, out = small(tmp_path), tmp_path / "out"
+    convert(*tables, out, Conversion(folds=4, label_sets=True))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr("vindr_det.convert.write_csv", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert(*tables, out, Conversion(folds=2, seed=1))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("at", range(9))
+def test_a_conversion_that_is_killed_mixes_nothing(tmp_path, monkeypatch, at):
+    """Killed between any two renames or removals, then done again."""
+    tables, out = small(tmp_path), tmp_path / "out"
+    convert(*tables, out, Conversion(folds=4, label_sets=True))
+    assert len(list(out.iterdir())) == 18
+    old = {path.name: path.read_bytes() for path in out.glob("instances*fold*")}
+    calls = []
+
+    def dying(act):
+        def called(self, *args, **options):
+            if self.parent in (out, *out.glob(".partial-*")) and ".partial" not in self.name:
+                calls.append(self)
+                if len(calls) == 8 + 3 * at:
+                    raise KeyboardInterrupt
+            return act(self, *args, **options)
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying(Path.replace))
+        patch.setattr(Path, "unlink", dying(Path.unlink))
+        with contextlib.suppress(KeyboardInterrupt):
+            convert(*tables, out, Conversion(folds=2, seed=1))
+    left = {path.name: path.read_bytes() for path in out.glob("instances*fold*")}
+    stale = {name for name in left if left[name] == old.get(name)}
+    assert not stale or stale == set(left)  # all old, or none
+    convert(*tables, out, Conversion(folds=2, seed=1))
+    convert(*tables, tmp_path / "fresh", Conversion(folds=2, seed=1))
+    assert ({path.name: path.read_bytes() for path in out.iterdir()}
+            == {path.name: path.read_bytes() for path in (tmp_path / "fresh").iterdir()})
+
+
+def test_a_list_of_files_of_somebody_elses(tmp_path):
+    tables, out = small(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "conversion.txt").write_text("../t.csv\n")
+    with pytest.raises(InputError, match="conversion.txt: is no list of this tool's files"):
+        convert(*tables, out, Conversion(folds=2))
+    assert [path.name for path in out.iterdir()] == ["conversion.txt"]
+
+
+QC = "image_id,file,status,reason\na,a.dicom,failed,damaged\nb,b.dicom,ok,\n"
+
+
+def test_images_that_could_not_be_prepared_are_left_out(tmp_path, caplog):
+    csv, _ = small(tmp_path)
+    (tmp_path / "images").mkdir()
+    sizes = "".join(f"{name},100,200\n" for name in "bcdefgh")
+    (tmp_path / "images/meta.csv").write_text("image_id,dim0,dim1\n" + sizes)
+    (tmp_path / "images/qc.csv").write_text(QC)
+    for name in "bcdefgh":
+        (tmp_path / f"images/{name}.png").write_bytes(b"png")
+    said = convert(csv, tmp_path / "images/meta.csv", tmp_path / "out", Conversion(folds=2),
+                   images=tmp_path / "images")
+    assert said.startswith("7 images")
+    assert "1 annotated images could not be prepared (qc.csv) and are left out: a" in caplog.text
+    convert(csv, tmp_path / "m.csv", tmp_path / "out2", Conversion(folds=2), images=tmp_path / "images")
+    assert ids(tmp_path / "out2/instances_all.json") == {f"{name}.png" for name in "bcdefgh"}
+    (tmp_path / "images/b.png").unlink()
+    with pytest.raises(InputError, match="1 annotated images are missing, the first is b; qc.csv"):
+        convert(csv, tmp_path / "m.csv", tmp_path / "out3", Conversion(folds=2), images=tmp_path / "images")
+    (tmp_path / "images/qc.csv").write_text("my,notes\n1,2\n")
+    with pytest.raises(InputError, match="row 2: image_id a has no size in the size table; .*qc.csv"):
+        convert(csv, tmp_path / "images/meta.csv", tmp_path / "out4", Conversion(folds=2))
+
+
+@pytest.mark.parametrize("header", ["image_id,Patient ID", "image_id,patient_ID", "Image ID,Patient Id"])
+def test_a_patients_column_goes_by_its_letters(tmp_path, header):
+    tables = small(tmp_path)
+    owners = "".join(f"{name},p{number // 2}\n" for number, name in enumerate("abcdefgh"))
+    (tmp_path / "p.csv").write_text(f"{header}\n{owners}")
+    convert(*tables, tmp_path / "out", Conversion(folds=2), patients=tmp_path / "p.csv")
+    folds = pd.read_csv(tmp_path / "out/folds.csv")["fold"].tolist()
+    assert folds[::2] == folds[1::2]
+
+
+def test_the_real_consensus_stays_as_it_is(data, tmp_path):
+    """Fused, written as a table without readers, read again: the same boxes, though 88 pairs overlap."""
+    sizes = read_sizes(data / "vinbig/train_meta.csv")
+    fused = to_records(read_annotations(data / "vinbig/train.csv.gz", sizes), sizes)
+    rows = [(record.image_id, label, *box) for record in fused
+            for label, box in (zip(record.truth.labels, record.truth.boxes.tolist(), strict=True)
+                               if len(record.truth) else [(14, [None] * 4)])]
+    table = pd.DataFrame(rows, columns=["image_id", "class_id", "x_min", "y_min", "x_max", "y_max"])
+    table.assign(agreement=np.arange(len(table)) % 3 / 3).to_csv(tmp_path / "t.csv", index=False)
+    again = to_records(read_annotations(tmp_path / "t.csv", sizes), sizes)
+    assert sum(len(record.truth) for record in again) == sum(len(record.truth) for record in fused) == 22719
+    assert sum(record.normal for record in again) == 10606

@@ -75,6 +75,7 @@ def test_boxes_that_tie_are_told(folder):
 
 def test_requests_that_do_not_go_together(folder, tool):
     g = folder / "g.json"
+    (folder / "t.csv").write_text("image_id,class_id,x_min,y_min,x_max,y_max\na,14,,,,\n")
     for options, words in [
         (["--annotations", g], "--predictions: missing"),
         (["--annotations", g, "--by", "reader"], "expects a VinBigData .csv"),

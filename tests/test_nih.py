@@ -221,3 +221,56 @@ def test_the_real_images_belong_to_their_rows(data):
     frame = read_labels(data / "nih/Data_Entry_2017_v2020.csv.gz").merge(index, on="image")
     assert len(frame) == 701 and (frame["patient_x"] == frame["patient_y"]).all()
     assert frame["patient_x"].nunique() == 478
+
+
+@pytest.mark.parametrize("line", [
+    "00000001_000.png,Mass,1024,2,1,4,,,", "00000001_000.png,Mass,-1,2,.5,4,,,",
+    f"00000001_000.png,Mass,1,2,{'9' * 400},4,,,"])
+def test_boxes_of_which_nothing_is_inside(tmp_path, line):
+    with pytest.raises(InputError, match="row 2: box .* is none of an image of 1024 x 1024"):
+        read_boxes(write_boxes(tmp_path / "b.csv", [line]))
+
+
+def test_another_case_of_a_label(tmp_path):
+    frame = read_labels(write_labels(tmp_path / "l.csv", [
+        row(1, 0, "mass|NODULE"), row(1, 1, "No finding"), row(2, 0, "pleural thickening|infiltrate")]))
+    assert frame.loc[0, ["Mass", "Nodule"]].tolist() == [1, 1] and frame.loc[1, "No Finding"] == 1
+    assert frame.loc[2, ["Pleural_Thickening", "Infiltration"]].tolist() == [1, 1]
+    boxes = read_boxes(write_boxes(tmp_path / "b.csv", ["00000001_000.png,mass,1,2,3,4,,,"]))
+    assert boxes[0].truth.labels.tolist() == [NIH_LABELS.index("Mass")]
+
+
+def test_empty_lines_below_a_list(tmp_path):
+    (tmp_path / "l.txt").write_text("00000001_000.png 1\n00000002_000.png 0\n\n \n\n")
+    assert len(read_list(tmp_path / "l.txt", ["abnormal"])) == 2
+
+
+@pytest.fixture
+def cadlab(tmp_path):
+    def write(attending):
+        parts = {"train": "00000001_000.png 0\n00000001_001.png 1\n", "val": "00000002_000.png 0\n",
+                 "test_consensus": "00000003_000.png 0\n", "test_attending": attending}
+        for name, text in parts.items():
+            (tmp_path / f"cadlab_{name}.txt").write_text(text)
+        return tmp_path
+    return write
+
+
+@pytest.mark.parametrize("attending, message", [
+    ("00000001_000.png 1\n", "leak: patient 1 is in train and in test_attending"),
+    ("00000004_000.png 1\n", "test_attending: image 00000004_000.png is not in the test part"),
+    ("00000003_000.png 1\n00000003_001.png 1\n", "test_attending: image 00000003_001.png is not in the test"),
+])
+def test_the_attendings_list_is_of_the_test_images(cadlab, attending, message):
+    with pytest.raises(InputError, match=message):
+        read_lists(cadlab(attending), "cadlab")
+    assert len(read_lists(cadlab("00000003_000.png 1\n"), "cadlab")) == 4
+
+
+def test_other_lists_leave_nothing_of_the_first(small):
+    names = []
+    for lists in ({"lists": "chexnet", "lists_dir": small / "lists"}, {}):
+        convert_nih(small / "labels.csv", small / "out", folds=3, **lists)
+        names.append({path.name for path in (small / "out").iterdir()})
+    assert names[0] == {"labels.csv", "train.csv", "val.csv", "test.csv", "train_val.csv", "conversion.txt"}
+    assert names[1] == {"labels.csv", "conversion.txt"}

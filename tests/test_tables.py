@@ -2,19 +2,27 @@
 
 import gzip
 import io
+import json
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from vindr_det import cli
 from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.classification.labels import read_table
-from vindr_det.coco import load_coco
+from vindr_det.coco import load_coco, to_coco
 from vindr_det.convert import Conversion, convert
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv, read_text
+from vindr_det.folds import assign_folds
 from vindr_det.gate_fit import folds_of
 from vindr_det.gating import read_probabilities
+from vindr_det.predictions import Predictions
+from vindr_det.records import Record
+from vindr_det.scoring import read_truth
 
 #: What pandas takes for nothing, or for a number, unless it is told; and a UID whose end is no suffix.
 IDS = ["NA", "null", "nan", "None", "N/A", "0012", "1e5", "-1", "True", "inf", "1.2.840.10008.5"]
@@ -123,7 +131,7 @@ def test_ids_survive_elsewhere(tmp_path):
     assert folds_of(path, IDS, 2) == {i: n % 2 for n, i in enumerate(IDS)}
 
 
-@pytest.mark.parametrize("fold", ["", "x", "0.5", "inf"])
+@pytest.mark.parametrize("fold", ["", "x", "0.5", "inf", "1e300", "9" * 400])
 def test_a_fold_that_is_none(tmp_path, fold):
     path = write(tmp_path / "p.csv", "image_id,fold", [("a", 0), ("b", fold), ("c", 1)])
     with pytest.raises(InputError, match="p.csv, row 3: fold .* of image b, expected a whole number"):
@@ -157,3 +165,70 @@ def test_a_reader_is_read_however_the_column_is_spelled(tmp_path):
         path = write(tmp_path / "t.csv", f"image_id,class_id,{name},x_min,y_min,x_max,y_max", rows)
         with pytest.raises(InputError, match=f"column '{name}' seems to name readers, expected it as rad_id"):
             read_annotations(path)
+
+
+@pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())])
+def test_rows_are_counted_as_an_editor_does(tmp_path, pack):
+    """A quoted value may go over lines."""
+    (tmp_path / "t.csv").write_bytes(pack('image_id;fold;note\na;0;"one\ntwo\n"\n;1;"x"\n'))
+    with pytest.raises(InputError, match="t.csv, row 5: image_id is empty"):
+        read_csv(tmp_path / "t.csv", ["image_id", "fold"])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz", "a.csv.zip", "a.tsv", "a.CSV", "a"])
+@pytest.mark.parametrize("kind", ["json", "table"])
+def test_annotations_are_known_by_how_they_begin(tmp_path, name, kind):
+    record = Record("a", "a.png", 90, 80, Predictions([[1, 2, 30, 40]], [1.0], [3]))
+    text = {"json": "\n" + json.dumps(to_coco([record])),
+            "table": "image_id,class_id,x_min,y_min,x_max,y_max\na,3,1,2,30,40\n"}[kind]
+    if name == "a.tsv" and kind == "table":
+        text = text.replace(",", "\t")
+    data = {"gz": gzip.compress, "zip": lambda plain: zipped(x=plain)}.get(name.rpartition(".")[2], bytes)(
+        text.encode("utf-8-sig"))
+    (tmp_path / name).write_bytes(data)
+    assert [one.truth.boxes.tolist() for one in read_truth(tmp_path / name)] == [[[1, 2, 30, 40]]]
+
+
+def test_json_that_is_not_there(tmp_path):
+    for name in ("nowhere.json", "nowhere.csv"):
+        with pytest.raises(InputError, match=f"{name}: no such file"):
+            read_truth(tmp_path / name)
+    with pytest.raises(InputError, match="nowhere.json: no such file"):
+        load_coco(tmp_path / "nowhere.json")
+
+
+def test_sizes_check_the_annotations(tmp_path):
+    rows = [("a", 3, "R1", 1, 2, 30, 40), ("b", 14, "R1", "", "", "", "")]
+    table = write(tmp_path / "t.csv", "image_id,class_id,rad_id,x_min,y_min,x_max,y_max", rows)
+    few = write(tmp_path / "few.csv", "image_id,dim0,dim1", [("a", 90, 80)])
+    with pytest.raises(InputError, match="t.csv, row 3: image_id b has no size"):
+        read_truth(table, few)
+    small = write(tmp_path / "small.csv", "image_id,dim0,dim1", [("a", 90, 20), ("b", 9, 9)])
+    with pytest.raises(InputError, match="t.csv, row 2: box .* leaves image a of width 20"):
+        read_truth(table, small)
+    assert read_truth(table, write(tmp_path / "m.csv", "image_id,dim0,dim1", [("a", 90, 80), ("b", 9, 9)]))
+
+
+def test_folds_of_other_images(tmp_path):
+    path = write(tmp_path / "p.csv", "image_id,p_abnormal", [("a", .5), ("b", .5)])
+    with pytest.raises(InputError, match="p.csv: has none of the 2 images of .* predictions, the first is x"):
+        folds_of(path, ["x", "y"], 5)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_of_folds(seed):
+    with pytest.raises(InputError, match=f"--seed {seed}: expected a whole number from 0 to 4294967295"):
+        assign_folds(np.zeros((4, 1), np.int64), 2, seed)
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32), "x"])
+def test_seeds_are_checked_by_every_tool(seed, capsys):
+    parser = cli.parser("")
+    cli.add_seed(parser)
+    assert parser.parse_args(["--seed", str(2**32 - 1)]).seed == 2**32 - 1 and parser.parse_args([]).seed == 0
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--seed", seed])
+    assert caught.value.code == 2
+    assert "expected a whole number from 0 to 4294967295" in capsys.readouterr().err
+    tools = [path.read_text() for path in (Path(__file__).parents[1] / "tools").glob("*.py")]
+    assert not [text for text in tools if 'add_argument("--seed"' in text]

@@ -68,6 +68,13 @@ def test_an_image_that_one_model_was_not_shown_is_the_others(folder, search):
     assert len(alone) and fused.scores.tolist() == pytest.approx(alone.scores.tolist())  # not halved
 
 
+def test_sizes_of_a_coco_file_are_its_own(folder, search):
+    """A table of sizes that lacks images ended in a KeyError."""
+    write_csv(folder / "few.csv", pd.DataFrame({"image_id": ["other"], "dim0": [9], "dim1": [9]}))
+    inputs = read_inputs(replace(search, meta=str(folder / "few.csv")))
+    assert inputs.sizes == read_inputs(search).sizes and inputs.processed(defaults(search), 0)
+
+
 def test_no_method_is_starved_and_the_defaults_are_the_first_trial(folder, search):
     found = tune(search, folder / "t.json", 50, workers=1)
     trials = pd.read_csv(folder / "t.trials.csv")
@@ -196,6 +203,7 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
 def test_bad_input_is_told(folder, tool):
     base = ["--predictions", folder / "a.csv", "--out", folder / "t.json"]
     (folder / "t.csv").write_text("image_id\n")
+    (folder / "t.csv").write_text("image_id,class_id,x_min,y_min,x_max,y_max\na,14,,,,\n")
     assert "expected --meta too" in one_line(tool("tune.py", *base, "--annotations", folder / "t.csv"))
     assert "--trials 0" in one_line(tool("tune.py", *base, "--annotations", folder / "g.json", "--trials", 0))
     for text in ("[]", "{}", '{"fusion": "wbf", "search": {"predictions": []}}',

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="cadlab: normal/abnormal; chexnet: 14 labels")
     parser.add_argument("--lists-dir", help="folder with the train, val and test lists")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
+    cli.add_seed(parser)
     args = parser.parse_args(argv)
 
     from vindr_det.convert_nih import convert_nih

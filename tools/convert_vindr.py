@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--iou-thr", type=float, default=0.4, help="boxes that overlap more are one")
     parser.add_argument("--min-readers", type=int, default=1, help="keep boxes so many drew")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
+    cli.add_seed(parser)
     parser.add_argument("--patients", help="table of image_id,patient_id: patients share a fold")
     parser.add_argument("--reader-groups", nargs="*", metavar="READER",
                         help="hold out images that none of these readers read, for a second "

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", default="outputs/demo", help="folder to create")
     parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"])
-    parser.add_argument("--seed", type=int, default=7)
+    cli.add_seed(parser, 7)
     args = parser.parse_args(argv)
     begin = time.perf_counter()
     for step in steps(Path(args.out), args.engine, args.seed):

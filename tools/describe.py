@@ -20,13 +20,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pathlib import Path
 
-    from vindr_det.annotations import read_annotations, read_sizes
+    from vindr_det.convert import read_data_set
     from vindr_det.describe import as_text, describe, named_tables
     from vindr_det.files import write_csv
     from vindr_det.plots import plot_overview
 
-    sizes = read_sizes(args.meta)
-    overview = describe(read_annotations(args.csv, sizes), sizes)
+    sizes, frame = read_data_set(args.csv, args.meta)
+    overview = describe(frame, sizes)
     for name, title, table in named_tables(overview):
         print(f"{title}\n{as_text(table)}\n")
         write_csv(Path(args.out) / f"{name}.csv", table.reset_index())

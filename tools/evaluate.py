@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--predictions", help="a submission; may be missing with --by reader")
     parser.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
-    parser.add_argument("--meta", help="image_id,dim0,dim1 of the images of a .csv, for --by size")
+    parser.add_argument("--meta", help="image_id,dim0,dim1 of the images of a .csv: boxes are checked; "
+                        "needed for --by size")
     parser.add_argument("--out", help="folder for metrics.json")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="replicates for intervals")
     parser.add_argument("--compare", metavar="B", help="another submission: differences with intervals")
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--confusion", type=float, metavar="SCORE",
                         help="also print which findings are taken for which, of boxes from this score on")
     parser.add_argument("--chance", action="store_true", help="also score boxes of other images")
-    parser.add_argument("--seed", type=int, default=0, help="of --chance, --bootstrap and --compare")
+    cli.add_seed(parser, what="of --chance, --bootstrap and --compare")
     args = parser.parse_args(argv)
 
     from vindr_det import evaluation, scoring

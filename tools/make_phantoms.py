@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-train", type=int, default=300)
     parser.add_argument("--num-test", type=int, default=100)
     parser.add_argument("--size", type=int, default=512, help="longest side in pixels")
-    parser.add_argument("--seed", type=int, default=0)
+    cli.add_seed(parser)
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     args = parser.parse_args(argv)
 

@@ -30,17 +30,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="JSON to write")
     parser.add_argument("--trials", type=int, default=200, help="in all, with those of earlier runs")
     parser.add_argument("--workers", type=int, help="processes; default one per core")
-    parser.add_argument("--seed", type=int, default=0, help="of the halves and the trials")
+    cli.add_seed(parser, what="of the halves and the trials")
     args = parser.parse_args(argv)
 
     from vindr_det.errors import InputError
-    from vindr_det.files import require_writable
+    from vindr_det.files import holds_json, require_writable
     from vindr_det.tuning import Search, tune
 
     require_writable(args.out)
     if args.trials < 1:
         raise InputError(f"--trials {args.trials}: expected 1 or more")
-    if args.annotations.endswith((".csv", ".csv.gz")) and not args.meta:
+    if not args.meta and not holds_json(args.annotations):
         raise InputError(f"{args.annotations}: a .csv does not tell sizes; expected --meta too")
     search = Search(tuple(args.predictions), args.annotations, args.meta, args.oof, args.seed,
                     args.allow_inverted)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det.errors import PLACE_ERRORS, InputError
+from vindr_det.limits import LARGEST_SEED, require_seed
 from vindr_det.parallel import silence_decoders
 
 
@@ -33,6 +34,19 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
     parser.add_argument("--max-pixels", type=int, default=100_000_000,
                         help="refuse images of more pixels, before memory is taken for them")
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int = 0, what: str | None = None) -> None:
+    """``--seed``, of which every library that draws takes 32 bits."""
+    parser.add_argument("--seed", type=_seed, default=default, help=what)
+
+
+def _seed(text: str) -> int:
+    try:
+        return require_seed(int(text))
+    except ValueError as error:
+        expected = f"expected a whole number from 0 to {LARGEST_SEED}"
+        raise argparse.ArgumentTypeError(f"{text}: {expected}") from error
 
 
 def require_workers(workers: int | None) -> None:

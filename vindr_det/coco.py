@@ -1,7 +1,7 @@
 """Records to COCO JSON and back.
 
-The project knows an image by a text: the stem of ``file_name``, or ``text_id`` where it is another (a
-DICOM file named by its UID has no stem). COCO's tools want whole numbers: 1..N in the order of the
+The project knows an image by a text: ``text_id``, or else ``file_name`` without folders and the suffix of an
+image (the last number of a UID is none). COCO's tools want whole numbers: 1..N in the order of the
 records, which an image and an annotation keep in every file that :func:`part` cuts from the whole.
 Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since pycocotools takes id 0 for
 "not matched". Boxes are xywh in the original image's pixels, whatever the size of the file that is
@@ -9,7 +9,8 @@ trained on.
 
 Files of other people are read too, and mended where the meaning is certain: image ids of any kind and
 any first number, categories matched by name, a category for class 14, annotations of images that
-are not in the file, boxes that reach over the image's edge or hold nothing.
+are not in the file, boxes that reach over the image's edge or hold nothing, annotations that are there
+twice. Crowds (``iscrowd`` 1) are refused: without them an image with findings would count as normal.
 """
 
 import logging
@@ -23,7 +24,8 @@ import numpy as np
 from vindr_det import boxes as box_ops
 from vindr_det.categories import FINDINGS, NO_FINDING
 from vindr_det.errors import InputError
-from vindr_det.files import read_json
+from vindr_det.files import image_id_of, read_json
+from vindr_det.limits import LARGEST_SIDE
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
@@ -100,7 +102,7 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
         records = [_record(path, image, grouped[image["id"]], mended) for image in data["images"]]
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
@@ -149,9 +151,7 @@ def _group(
         elif label < 0:
             mended[_CLASS_14] += 1
         else:
-            grouped[annotation["image_id"]].append(_Row(
-                annotation["bbox"], float(annotation.get("agreement", 1.0)), label,
-                tuple(annotation.get("readers", ()))))
+            grouped[annotation["image_id"]].append(_row(path, annotation, label))
     if data["annotations"] and not grouped and not mended[_CLASS_14]:
         raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in "
                          f"the file; the first has image_id {data['annotations'][0]['image_id']!r}, expected "
@@ -159,12 +159,39 @@ def _group(
     return grouped
 
 
+def _row(path: str | Path, annotation: dict, label: int) -> _Row:
+    number, readers = annotation.get("id"), annotation.get("readers", [])
+    if annotation.get("iscrowd", 0):
+        raise InputError(f"{path}: annotation {number} is a crowd (iscrowd {annotation['iscrowd']}), "
+                         "expected single boxes")
+    if not isinstance(readers, list) or not all(isinstance(name, str | int) for name in readers):
+        raise InputError(f"{path}: annotation {number} has readers {readers!r}, expected a list of names")
+    share = float(annotation.get("agreement", 1.0))
+    return _Row(annotation["bbox"], share, label, tuple(map(str, readers)))
+
+
+def _without_repeats(rows: list[_Row], mended: Counter[str]) -> list[_Row]:
+    """Each box of a class once, unless other readers stand behind it."""
+    unique: dict[Any, _Row] = {}
+    for row in rows:
+        unique.setdefault((tuple(row.box), row.label, row.readers), row)
+    mended["{} annotations that are there twice count once"] += len(rows) - len(unique)
+    return list(unique.values())
+
+
+def _text(path: str | Path, image: dict, key: str) -> str:
+    if not isinstance(image[key], str) or not image[key].strip():
+        raise InputError(f"{path}: image {image['id']} has {key} {image[key]!r}, expected a text")
+    return image[key]
+
+
 def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str]) -> Record:
-    name, sides = str(image["file_name"]), [float(image[side]) for side in ("height", "width")]
-    if not all(side >= 1 and side.is_integer() for side in sides):
+    name, sides = _text(path, image, "file_name"), [float(image[side]) for side in ("height", "width")]
+    if not all(1 <= side <= LARGEST_SIDE and side.is_integer() for side in sides):
         raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
                          "expected two positive whole numbers")
     height, width = map(int, sides)
+    rows = _without_repeats(rows, mended)
     raw = box_ops.xywh_to_xyxy([row.box for row in rows])
     if not np.isfinite(raw).all():
         raise InputError(f"{path}: image {name} has a box that is not four numbers")
@@ -181,7 +208,7 @@ def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str
     except ValueError as error:
         raise InputError(f"{path}: image {name}: {error}") from error
     readers = tuple(row.readers for row in kept)
-    image_id = str(image.get("text_id", Path(name).stem))
+    image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
     return Record(image_id, name, height, width, truth, readers if any(readers) else ())
 
 

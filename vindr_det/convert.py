@@ -1,6 +1,7 @@
 """The conversion of one data set from VinBigData's tables to COCO files and folds."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +12,21 @@ from numpy.typing import NDArray
 from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.categories import CLASS_NAMES
 from vindr_det.coco import part, to_coco
+from vindr_det.conversion_files import replaced_files
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv, refuse_first, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix, refuse_leaks
 from vindr_det.inputs import list_images
 from vindr_det.records import Record
+from vindr_det.status import failed_images
 
 #: They drew almost all boxes of VinBigData's training set, and none of the test set's.
 FREQUENT_READERS = ("R8", "R9", "R10")
 #: The fold of images that belong to none: those of rare readers.
 NO_FOLD = -1
+_MANY = 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,28 +64,29 @@ def convert(
         meta: sizes of the originals.
         out: folder to create.
         how: the options; None takes the defaults.
-        images: folder in which every image must exist; its file names are then used.
+        images: folder in which every image must exist that could be prepared; its file names are then used.
         patients: table of image_id and patient_id; a patient's images then share a fold.
 
     Raises:
         InputError: the tables are faulty, or an image is missing.
     """
-    how, out = how or Conversion(), Path(out)
-    sizes = read_sizes(meta)
-    frame = read_annotations(csv, sizes)
+    how = how or Conversion()
+    files = _files(images) if images is not None else None
+    sizes, frame = read_data_set(csv, meta, images, files)
     records = to_records(frame, sizes, how.fusion, how.iou_thr, how.min_readers)
     readers = to_records(frame, sizes, "none")
-    if images is not None:
-        records, readers = (_with_files(part, images) for part in (records, readers))
+    if files is not None:
+        records, readers = (_with_files(part, files, images) for part in (records, readers))
     rare = _rare_images(frame, records, how)
     groups = _patients(patients, records) if patients is not None else None
     fold_of = _fold_of(records, rare, groups, how)
-    write_json(out / "instances_readers.json", to_coco(readers))
-    write_csv(out / "labels.csv", _labels(frame, records, fold_of, groups))
-    _write_coco(out, records, fold_of, groups, how)
     ids = [record.image_id for record in records]
-    write_csv(out / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))
-    return _summary(frame, records, fold_of, how, out)
+    with replaced_files(out) as folder:
+        write_json(folder / "instances_readers.json", to_coco(readers))
+        write_csv(folder / "labels.csv", _labels(frame, records, fold_of, groups))
+        _write_coco(folder, records, fold_of, groups, how)
+        write_csv(folder / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))
+    return _summary(frame, records, fold_of, how, Path(out))
 
 
 def _labels(
@@ -96,12 +103,40 @@ def _labels(
     return pd.DataFrame({"image_id": ids, **facts}).join(shares.reset_index(drop=True))
 
 
-def _with_files(records: list[Record], folder: str | Path) -> list[Record]:
-    files = {image_id: path.name for image_id, path in list_images(folder).items()}
+def read_data_set(
+    csv: str | Path, meta: str | Path, images: str | Path | None = None, files: Collection[str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sizes and annotations, without images that ``prepare_images.py`` could not read, which is logged.
+
+    Args:
+        csv: VinBigData's annotation table.
+        meta: sizes of the originals; a ``qc.csv`` beside it tells what could not be read.
+        images: folder of the images, whose ``qc.csv`` tells too.
+        files: the ids of the images in it; None where they are not asked for.
+
+    Raises:
+        InputError: the tables are faulty, or an image has no size and no reason for that.
+    """
+    sizes = read_sizes(meta)
+    failed = failed_images(Path(meta).parent, *([images] if images is not None else []))
+    absent = {one for one in failed if one not in sizes.index or (files is not None and one not in files)}
+    named = read_csv(csv, ["image_id"])["image_id"].unique() if absent else ()
+    gone = sorted(absent.intersection(named))
+    if gone:
+        log.warning("%d annotated images could not be prepared (qc.csv) and are left out: %s%s", len(gone),
+                    ", ".join(gone[:_MANY]), " ..." if len(gone) > _MANY else "")
+    return sizes, read_annotations(csv, sizes, absent)
+
+
+def _files(folder: str | Path) -> dict[str, str]:
+    return {image_id: path.name for image_id, path in list_images(folder).items()}
+
+
+def _with_files(records: list[Record], files: dict[str, str], folder: str | Path | None) -> list[Record]:
     missing = [record.image_id for record in records if record.image_id not in files]
     if missing:
-        raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is "
-                         f"{missing[0]}")
+        raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is {missing[0]}; "
+                         "qc.csv of their preparation tells why, and those that failed there are left out")
     return [replace(record, file_name=files[record.image_id]) for record in records]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vindr_det import nih
 from vindr_det.categories import NIH_LABELS
 from vindr_det.coco import to_coco
+from vindr_det.conversion_files import replaced_files
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv, write_json
 from vindr_det.folds import assign_folds, refuse_leaks
@@ -41,7 +42,7 @@ def convert_nih(
     """
     if (lists is None) != (lists_dir is None):
         raise InputError("--lists and --lists-dir go together: which lists, and their folder")
-    out, frame = Path(out), nih.read_labels(labels)
+    frame = nih.read_labels(labels)
     records = nih.read_boxes(boxes) if boxes is not None else []
     parts = nih.read_lists(lists_dir, lists) if lists is not None and lists_dir is not None else {}
     for name, part in parts.items():
@@ -49,13 +50,14 @@ def convert_nih(
     _require_known(str(boxes), [record.file_name for record in records], frame)
     frame["fold"] = _folds(frame, ALL_LABELS, folds, seed)
     parts = _with_folds(parts, folds, seed)
-    write_csv(out / "labels.csv", frame)
-    if boxes is not None:
-        write_json(out / "instances_bbox.json", to_coco(records, NIH_LABELS))
-    for name, part in parts.items():
-        write_csv(out / f"{name}.csv", part)
-    if parts:
-        write_csv(out / "train_val.csv", pd.concat([parts[name] for name in _TRAINING]))
+    with replaced_files(out) as folder:
+        write_csv(folder / "labels.csv", frame)
+        if boxes is not None:
+            write_json(folder / "instances_bbox.json", to_coco(records, NIH_LABELS))
+        for name, part in parts.items():
+            write_csv(folder / f"{name}.csv", part)
+        if parts:
+            write_csv(folder / "train_val.csv", pd.concat([parts[name] for name in _TRAINING]))
     return "\n".join([_labels_summary(frame, folds), *_boxes_summary(records, frame),
                       *_lists_summary(parts, frame, lists)])
 

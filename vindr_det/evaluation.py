@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vindr_det import reader_scores, scoring
-from vindr_det.annotations import read_annotations
+from vindr_det.annotations import read_annotations, read_sizes
 from vindr_det.errors import InputError
+from vindr_det.files import holds_json
 from vindr_det.metrics import coco, errors, vindr
 from vindr_det.metrics.matching import match
 from vindr_det.predictions import PredictionSet
@@ -49,9 +50,9 @@ class Request:
         if self.bootstrap < FEWEST_REPLICATES and self.bootstrap != 0:
             raise InputError(f"--bootstrap {self.bootstrap}: expected 0, or at least {FEWEST_REPLICATES} "
                              "replicates")
-        if self.by == "reader" and self.annotations.endswith(".json"):
+        if self.by == "reader" and holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
-        if self.by == "size" and self.annotations.endswith((".csv", ".csv.gz")) and not self.meta:
+        if self.by == "size" and not self.meta and not holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by size expects --meta, or a COCO .json, which hold "
                              "the images' sizes")
 
@@ -104,7 +105,8 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
 def _by_reader(
     request: Request, predictions: PredictionSet | None, records: list[Record]
 ) -> tuple[dict[str, Any], str]:
-    readers = reader_scores.split_readers(read_annotations(request.annotations))
+    sizes = read_sizes(request.meta) if request.meta else None
+    readers = reader_scores.split_readers(read_annotations(request.annotations, sizes))
     options = {"replicates": request.bootstrap, "seed": request.seed}
     pairs = (reader_scores.reader_pairs(readers, records, **options) if predictions is None
              else reader_scores.predictions_by_reader(predictions, readers, records, **options))

@@ -1,5 +1,6 @@
 """Reading tables and writing files so that nothing is ever half-written."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -7,13 +8,15 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -22,11 +25,14 @@ import pandas as pd
 from vindr_det.errors import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+#: Pictures that are not read; they get a row that says so.
+OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".avif", ".heic")
 GZIP_MAGIC = b"\x1f\x8b"
 #: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
 TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
                 "class_name", "Finding Label", "Finding Labels")
-_PARTIAL = ".partial-"
+#: How everything begins that is not finished.
+PARTIAL = ".partial-"
 # What programs write for a number that is not there.
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
 # What a spreadsheet leaves below a table.
@@ -49,7 +55,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     make_folder(path.parent)
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL, suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -85,8 +91,11 @@ def make_folder(folder: str | Path) -> Path:
 
 def remove_partial(folder: str | Path) -> None:
     """Remove what a killed run was writing when it ended."""
-    for path in Path(folder).glob(f"{_PARTIAL}*"):
-        path.unlink(missing_ok=True)
+    for path in Path(folder).glob(f"{PARTIAL}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def require_writable(path: str | Path) -> None:
@@ -125,6 +134,8 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:  # also integers of thousands of digits, and endless nesting
         raise InputError(f"{path}: not valid JSON ({error})") from error
 
@@ -137,6 +148,15 @@ def read_text(path: str | Path) -> str:
         UnicodeDecodeError: it is not text.
     """
     return read_bytes(path).decode("utf-8-sig")
+
+
+def holds_json(path: str | Path) -> bool:
+    """Whether a file, whatever its name, begins as JSON does and no table.
+
+    Raises:
+        InputError: the file is missing, or is a damaged archive.
+    """
+    return read_bytes(path).removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -183,7 +203,7 @@ def read_csv(
 ) -> pd.DataFrame:
     """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
 
-    A column goes by its letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
+    A column that is known goes by its letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
     :data:`TEXT_COLUMNS` are text without the spaces around it, NaN only where nothing stands; the
     others are numbers where all of their values are.
 
@@ -253,16 +273,18 @@ def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str
 
 def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
     """The header's names to ours."""
-    exact = {*TEXT_COLUMNS, *columns}
-    alike = {_letters(name): name for name in (*TEXT_COLUMNS, *columns)}
-    names = {name: name if name in exact else alike.get(_letters(name), name) for name in given}
+    wanted = {letters_of(name): name for name in columns}
+    alike = {letters_of(name): name for name in TEXT_COLUMNS} | {name: name for name in TEXT_COLUMNS}
+    names = {name: wanted.get(letters_of(name)) or alike.get(name) or alike.get(letters_of(name), name)
+             for name in given}
     for name, count in Counter(names[name] for name in given if name.strip()).items():
         if count > 1:
             raise InputError(f"{path}: column {name} is there {count} times, expected once")
     return names
 
 
-def _letters(name: str) -> str:
+def letters_of(name: str) -> str:
+    """What a column goes by: its letters and digits, in lower case."""
     return re.sub(r"[\W_]", "", name).casefold()
 
 
@@ -295,7 +317,7 @@ def refuse_first(
     """
     if np.any(bad):
         first = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}, row {csv_row(first) if header else first + 1}: {describe(first)}")
+        raise InputError(f"{path}, row {line_of(path, first) if header else first + 1}: {describe(first)}")
 
 
 def without_repeats(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
@@ -306,13 +328,42 @@ def without_repeats(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     repeated = frame.duplicated().to_numpy()
     if repeated.any():
         log.warning("%s: %d rows are there twice and count once; the first of them is row %d", path,
-                    repeated.sum(), csv_row(int(np.flatnonzero(repeated)[0])))
+                    repeated.sum(), line_of(path, int(np.flatnonzero(repeated)[0])))
     return frame[~repeated].reset_index(drop=True)
 
 
 def csv_row(position: int) -> int:
     """The line a person sees in an editor for the frame's row ``position`` (header = line 1)."""
     return int(position) + 2
+
+
+def line_of(path: str | Path, position: int) -> int:
+    """As :func:`csv_row`, also where values before it, in quotes, go over lines."""
+    data = read_bytes(path)
+    if b'"' not in data:
+        return csv_row(position)
+    text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    reader = csv.reader(text, delimiter=_header(data)[0], skipinitialspace=True)
+    for _ in islice(reader, position + 1):
+        pass
+    return reader.line_num + 1
+
+
+def as_numbers(values: pd.Series) -> pd.Series:
+    """Floats; NaN for what is no number, infinite for what is too large for one."""
+    # pandas keeps integers of hundreds of digits as objects, and fails to make floats of these.
+    texts = values.astype(str) if values.dtype == object else values
+    return pd.to_numeric(texts, errors="coerce").astype(float)
+
+
+def image_id_of(file_name: str | PurePath) -> str:
+    """The id of an image by its file's name: without folders, and without an image's suffix.
+
+    The last number of a UID is no suffix. Tables do not keep spaces at the ends.
+    """
+    path = PurePath(file_name)
+    known = path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
+    return (path.stem if known else path.name).strip() or path.name
 
 
 def is_dicom(path: Path) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.errors import InputError
+from vindr_det.limits import require_seed
 from vindr_det.records import Record
 
 #: A patient with four images of a finding is told from one with a single one.
@@ -37,8 +38,9 @@ def assign_folds(
         groups: (N,) the patient of each row; None counts each row as one.
 
     Raises:
-        InputError: fewer than two folds, or more folds than patients.
+        InputError: fewer than two folds, more folds than patients, or a seed of more than 32 bits.
     """
+    require_seed(seed)
     _, group_of = np.unique(np.arange(len(labels)) if groups is None else np.asarray(groups),
                             return_inverse=True)
     sizes = np.bincount(group_of)

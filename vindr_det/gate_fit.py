@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__, in_sample, scoring
 from vindr_det.errors import InputError
-from vindr_det.files import existing_file, read_csv, read_json, refuse_first, write_json
+from vindr_det.files import as_numbers, existing_file, read_csv, read_json, refuse_first, write_json
 from vindr_det.gating import FORMS, Column, Gate, Word, check_sign
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
@@ -134,12 +133,16 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
     """
     frame = read_csv(path, ["image_id"])
     if "fold" in frame:
-        numbers = pd.to_numeric(frame["fold"], errors="coerce")
-        refuse_first(path, numbers % 1 != 0, lambda i: f"fold {frame['fold'].iloc[i]} of image "
+        numbers = as_numbers(frame["fold"])
+        whole = (numbers % 1 == 0) & (numbers.abs() < 2**31)
+        refuse_first(path, ~whole, lambda i: f"fold {frame['fold'].iloc[i]} of image "
                      f"{frame['image_id'].iloc[i]}, expected a whole number")
     frame = frame[frame["image_id"].isin(ids)]
+    if ids and frame.empty:
+        raise InputError(f"{path}: has none of the {len(ids)} images of the predictions, the first is "
+                         f"{ids[0]}")
     if "fold" in frame and frame["fold"].nunique() > 1:
-        return dict(zip(frame["image_id"], frame["fold"].astype(int).tolist(), strict=True))
+        return dict(zip(frame["image_id"], as_numbers(frame["fold"]).astype(int).tolist(), strict=True))
     known = sorted(frame["image_id"])
     if not 2 <= count <= len(known):
         raise InputError(f"--folds {count}: expected 2 to {len(known)} (the number of images)")

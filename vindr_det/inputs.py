@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from vindr_det.errors import InputError
-from vindr_det.files import IMAGE_SUFFIXES, is_dicom
+from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
 
 log = logging.getLogger(__name__)
 
-#: Pictures that are not read; they get a row that says so.
-OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".avif", ".heic")
 #: What prepare_images.py writes beside its pictures.
 OWN_TABLES = ("meta.csv", "qc.csv", "prepare.json", "packed.npy")
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
@@ -56,7 +54,7 @@ def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
         raise InputError(f"{printable(str(root))}: no such folder of images, nor an image")
     if not root.is_dir():
         problem = _problem(root)
-        return [Input(printable(_id_of(root)), printable(root.name), root, problem or "")]
+        return [Input(printable(image_id_of(root)), printable(root.name), root, problem or "")]
     found = _candidates(root, recursive)
     if not found:
         raise InputError(f"{printable(str(root))}: holds no image; expected DICOM files, or files ending in "
@@ -172,18 +170,13 @@ def _is_text(start: bytes) -> bool:
     return all(c.isprintable() or c.isspace() for c in text)
 
 
-def _id_of(path: Path) -> str:
-    known = path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
-    return (path.stem if known else path.name).strip() or path.name  # tables do not keep spaces at the ends
-
-
 def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:
     """An id for each path; images that are to be read have the first choice."""
     ids: dict[Path, str] = {}
     for part in ([path for path, problem in found.items() if not problem],
                  [path for path, problem in found.items() if problem]):
         ids |= _ids(root, part, set(ids.values()))
-    longer = [path for path, image_id in ids.items() if image_id != printable(_id_of(path))]
+    longer = [path for path, image_id in ids.items() if image_id != printable(image_id_of(path))]
     if longer:
         log.warning("%s: %d images share their name with another and get longer ids; the first, %s, is %s",
                     printable(str(root)), len(longer), printable(str(longer[0].relative_to(root))),
@@ -193,9 +186,9 @@ def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:
 
 def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
     """Stems; where they are shared, names below the folder, these with their suffixes, or numbers."""
-    ids = {path: printable(_id_of(path)) for path in paths}
+    ids = {path: printable(image_id_of(path)) for path in paths}
     longer: list[Callable[[PurePath], str]] = [
-        lambda name: "_".join([*name.parts[:-1], _id_of(Path(name))]), lambda name: "_".join(name.parts)]
+        lambda name: "_".join([*name.parts[:-1], image_id_of(name)]), lambda name: "_".join(name.parts)]
     for choice in longer:
         counts = Counter([*ids.values(), *taken])
         shared = [path for path in paths if counts[ids[path]] > 1]

@@ -1,4 +1,4 @@
-"""How large an image may be, asked of its header before memory is taken."""
+"""How large a number may be: an image's pixels, asked of its header before memory is taken; sides; seeds."""
 
 from pathlib import Path
 
@@ -7,6 +7,10 @@ from vindr_det.errors import InputError
 #: Pixels of the largest image that is read. A 43 x 43 cm detector of 100 µm has 18.5 million, a
 #: 35 x 43 cm film scanned at 50 µm 60 million, VinBigData's largest image 11.3 million.
 MAX_PIXELS = 100_000_000
+#: No height or width in a table is larger; what fits 32 bits.
+LARGEST_SIDE = 2**31 - 1
+#: What scikit-learn's and numpy's older generators take.
+LARGEST_SEED = 2**32 - 1
 # What a file may hold beside its pixels: tags, tables, a preview.
 _EXTRA_BYTES = 2**24
 
@@ -38,3 +42,14 @@ def require_bytes(path: str | Path, stored: int, decoded: int) -> None:
 def byte_limit(decoded: int) -> int:
     """The most bytes that a file of ``decoded`` bytes of pixels is read for."""
     return 2 * decoded + _EXTRA_BYTES
+
+
+def require_seed(seed: int) -> int:
+    """The seed.
+
+    Raises:
+        InputError: a random generator does not take it.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed {seed}: expected a whole number from 0 to {LARGEST_SEED}")
+    return seed

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from vindr_det import boxes as box_ops
 from vindr_det.categories import NIH_LABELS
 from vindr_det.errors import InputError
-from vindr_det.files import csv_row, read_csv, read_text, refuse_first, require_columns, without_repeats
+from vindr_det.files import (
+    as_numbers,
+    image_id_of,
+    line_of,
+    read_csv,
+    read_text,
+    refuse_first,
+    require_columns,
+    without_repeats,
+)
 from vindr_det.folds import refuse_leaks
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
@@ -34,11 +43,14 @@ PUBLISHED_COUNTS: Mapping[str, int] = {
 #: Side of the distributed PNGs, whose pixels BBox_List counts in.
 IMAGE_SIDE = 1024
 
-_ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
+# In lower case, since people write "mass" and "No finding" too.
+_NAMES: Mapping[str, str] = {name.casefold(): name for name in (*NIH_LABELS, NO_FINDING)} | {
+    "infiltrate": "Infiltration", "pleural thickening": "Pleural_Thickening"}
+_ATTENDING = "test_attending"
 # Which file of a folder belongs to which part; the two test lists of cadlab hold the same images.
 _PARTS = {
     "cadlab": {"train": "*train*.txt*", "val": "*val*.txt*", "test": "*test*consensus*.txt*",
-               "test_attending": "*test*attending*.txt*"},
+               _ATTENDING: "*test*attending*.txt*"},
     "chexnet": {"train": "*train*.txt*", "val": "*val*.txt*", "test": "*test*.txt*"},
 }
 LISTS = tuple(_PARTS)
@@ -60,7 +72,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     frame = read_csv(path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
     names = frame["Image Index"]
     refuse_first(path, names.duplicated(), lambda i: f"image {names.iloc[i]} is repeated")
-    patients = pd.to_numeric(frame["Patient ID"], errors="coerce")
+    patients = as_numbers(frame["Patient ID"])
     owners = patient_of(names)
     refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
             f"{frame['Patient ID'].iloc[i]}, expected the one that its name begins with")
@@ -82,14 +94,18 @@ def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
     codes, kinds = pd.factorize(texts)
     rows = np.zeros((len(kinds), len(columns)), np.int8)
     for row, text in enumerate(kinds):
-        words = [_ALIASES.get(word.strip(), word.strip()) for word in text.split("|")]
+        words = [_label_of(word) for word in text.split("|")]
         unknown = [word for word in words if word not in columns]
         if unknown or (NO_FINDING in words and len(words) > 1):
-            first = csv_row(int(np.flatnonzero(codes == row)[0]))
+            first = line_of(path, int(np.flatnonzero(codes == row)[0]))
             raise InputError(f"{path}, row {first}: labels {text!r}, expected some of "
                              f"{'|'.join(NIH_LABELS)}, or {NO_FINDING} alone")
         rows[row, [columns[word] for word in words]] = 1
     return rows[codes]
+
+
+def _label_of(text: str) -> str:
+    return _NAMES.get(text.strip().casefold(), text)
 
 
 def read_boxes(path: str | Path) -> list[Record]:
@@ -102,21 +118,22 @@ def read_boxes(path: str | Path) -> list[Record]:
     # The header is "Bbox [x,y,w,h],,,": its brackets fall apart into four names, then three empty.
     frame = frame.rename(columns={"Bbox [x": "x", "h]": "h"})
     require_columns(path, frame, ["x", "y", "w", "h"])
-    names = frame["Finding Label"].replace(_ALIASES)
+    names = frame["Finding Label"].map(_label_of)
     refuse_first(path, ~names.isin(NIH_LABELS), lambda i: f"label {names.iloc[i]!r}, expected one of "
             f"{', '.join(NIH_LABELS)}")
-    corners = frame[["x", "y", "w", "h"]].apply(pd.to_numeric, errors="coerce")
+    corners = frame[["x", "y", "w", "h"]].apply(as_numbers)
     boxes = box_ops.xywh_to_xyxy(corners.where(np.isfinite(corners)).to_numpy(float))
+    inside = box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE)
     # The boxes of the set were scaled by hand and reach over by up to a pixel.
-    bad = ~((boxes >= -1) & (boxes <= IMAGE_SIDE + 1)).all(axis=1) | ~(box_ops.area(boxes) > 0)
+    bad = ~((boxes >= -1) & (boxes <= IMAGE_SIDE + 1)).all(axis=1) | ~(box_ops.area(inside) > 0)
     refuse_first(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "
             f"of {IMAGE_SIDE} x {IMAGE_SIDE}")
-    table = pd.DataFrame(box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE))
+    table = pd.DataFrame(inside)
     table = without_repeats(path, table.assign(image=frame["Image Index"], label=names.map(NIH_LABELS.index)))
     records = []
     for image, rows in table.groupby("image"):
         truth = Predictions(rows[[0, 1, 2, 3]].to_numpy(), np.ones(len(rows)), rows["label"].to_numpy())
-        records.append(Record(Path(str(image)).stem, str(image), IMAGE_SIDE, IMAGE_SIDE, truth))
+        records.append(Record(image_id_of(str(image)), str(image), IMAGE_SIDE, IMAGE_SIDE, truth))
     return records
 
 
@@ -127,7 +144,7 @@ def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         InputError: the number of columns is another, a value is not 0 or 1, or an image is repeated.
     """
     try:
-        frame = pd.read_csv(io.StringIO(read_text(path)), sep=r"\s+", header=None, dtype=str,
+        frame = pd.read_csv(io.StringIO(read_text(path).rstrip()), sep=r"\s+", header=None, dtype=str,
                             skip_blank_lines=False, keep_default_na=False)
     except ValueError as error:
         raise InputError(f"{path}: not a list of names and numbers ({str(error).strip()})") from error
@@ -148,7 +165,8 @@ def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
     """The parts of a given split: train, val, test, and for cadlab also test_attending.
 
     Raises:
-        InputError: a part is missing or there twice, or a patient stands in two of train, val, test.
+        InputError: a part is missing or there twice, a patient stands in two of train, val, test, or the two
+            test lists of cadlab hold different images.
     """
     parts = {}
     for part, pattern in _PARTS[kind].items():
@@ -158,7 +176,20 @@ def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
                              f"{part} part of the {kind} lists")
         parts[part] = read_list(found[0], _COLUMNS[kind])
     refuse_leaks({part: parts[part]["patient"] for part in ("train", "val", "test")}, "patient")
+    if _ATTENDING in parts:
+        _check_attending(folder, parts)
     return parts
+
+
+def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> None:
+    """The attending radiologist has read the test part's images, and no others."""
+    refuse_leaks({part: parts[part]["patient"] for part in ("train", "val", _ATTENDING)}, "patient")
+    images, known = (set(parts[part]["image"]) for part in (_ATTENDING, "test"))
+    for name, other, some in ((_ATTENDING, "the test part", images - known),
+                              ("test", f"the {_ATTENDING} part", known - images)):
+        if some:
+            raise InputError(f"{folder}: {name}: image {min(some)} is not in {other}, expected the same "
+                             f"images in both ({len(some)} are not)")
 
 
 def _is_of(path: Path, part: str, kind: str) -> bool:

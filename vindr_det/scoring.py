@@ -12,7 +12,7 @@ from tabulate import tabulate
 from vindr_det.annotations import furthest_corners, read_annotations, read_sizes, to_records
 from vindr_det.categories import CLASS_NAMES, FINDINGS
 from vindr_det.coco import read_coco
-from vindr_det.errors import InputError
+from vindr_det.files import holds_json
 from vindr_det.metrics import coco, coco_resampled, errors, froc, localisation, ties, vindr
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
@@ -25,20 +25,20 @@ CLASS_AP = "vindr/AP40/"
 
 
 def read_truth(path: str | Path, meta: str | Path | None = None) -> list[Record]:
-    """Annotations from a COCO JSON or from a VinBigData table.
+    """Annotations from a COCO JSON or from a VinBigData table, whatever the file's name.
 
-    A table with several readers is fused to their consensus; one without rad_id is taken as it
-    is. Fusing needs sizes only to bring boxes into [0, 1], and overlap does not depend on them,
-    so without ``meta`` the furthest corner of each image serves.
+    A table with several readers is fused to their consensus. That needs sizes only to bring boxes into
+    [0, 1], and overlap does not depend on them, so without ``meta`` the furthest corner of each image serves.
+    With it, boxes must lie inside their images.
+
+    Raises:
+        InputError: a faulty file, or an image without a size in ``meta``.
     """
-    if str(path).endswith(".json"):
+    if holds_json(path):
         return read_coco(path)
-    if not str(path).endswith((".csv", ".csv.gz")):
-        raise InputError(f"{path}: expected a COCO .json or a VinBigData .csv")
-    frame = read_annotations(path)
-    sizes = read_sizes(meta) if meta else furthest_corners(frame)
-    fusion = "wbf" if frame["rad_id"].nunique() > 1 else "none"
-    return to_records(frame, sizes, fusion)
+    sizes = read_sizes(meta) if meta else None
+    frame = read_annotations(path, sizes)
+    return to_records(frame, furthest_corners(frame) if sizes is None else sizes)
 
 
 def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:

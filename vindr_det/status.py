@@ -83,6 +83,13 @@ def read_failed(out: str | Path) -> dict[str, Status]:
             for row in read_own_csv(path, ["image_id", "status", "reason"]) if row["status"] == FAILED}
 
 
+def failed_images(*folders: str | Path) -> set[str]:
+    """Images that a preparation could not read, by the ``qc.csv`` of its folders, where they have one."""
+    tables = [Path(folder) / "qc.csv" for folder in folders]
+    return {row["image_id"] for table in tables if table.is_file()
+            for row in read_own_csv(table, []) if row.get("status") == FAILED and row.get("image_id")}
+
+
 def summary(statuses: Sequence[Status]) -> str:
     """How many of each kind, and what is wrong with the first."""
     counts = {kind: sum(one.status == kind for one in statuses) for kind in (OK, FLAGGED, FAILED)}

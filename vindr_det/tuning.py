@@ -19,7 +19,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det import __version__, gating, in_sample, scoring
-from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.errors import InputError
 from vindr_det.files import read_json, write_csv, write_json
@@ -104,8 +103,6 @@ def read_inputs(search: Search) -> Inputs:
     half = assign_folds(label_matrix(records), 2, search.seed)
     halves = tuple([one for one, mine in zip(records, half, strict=True) if mine == part] for part in (0, 1))
     sizes = {one.image_id: (one.height, one.width) for one in records}
-    if search.meta:
-        sizes = shapes_of(read_sizes(search.meta))
     unread = [read_failed(path) for path in search.predictions]
     return Inputs(files, unread, sizes, words, (halves[0], halves[1]))
 
