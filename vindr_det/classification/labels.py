@@ -100,6 +100,11 @@ class Tables:
     test: LabelTable | None = None
     calibration: LabelTable | None = None
 
+    def by_path(self, cfg: Any) -> dict[str, LabelTable]:
+        """The file that each was read from -> its images."""
+        found = zip(TABLES, (self.table, self.validation, self.test, self.calibration), strict=True)
+        return {cfg.DATA[name]: table for name, table in found if table is not None}
+
 
 def read_tables(cfg: Any) -> Tables:
     """DATA.LABELS, VALIDATION, TEST and CALIBRATION, without images that are not there if DATA.PARTIAL.
