@@ -98,7 +98,22 @@ def classifier_config(phantoms: Path, out: Path, *more: str):
     return load_config(CLASSIFIER_DEMO, [
         "DATA.IMAGES", str(phantoms / "data/train"), "OUTPUT_DIR", str(out),
         "DATA.LABELS", str(phantoms / "data/annotations/labels.csv"),
-        "SOLVER.EPOCHS", "1", "INPUT.SIZE", "64", *more])
+        # ResNet-18's eleven million weights cost seconds per step, checkpoint and load.
+        "MODEL.NAME", "test_resnet", "SOLVER.EPOCHS", "1", "INPUT.SIZE", "64", *more])
+
+
+@pytest.fixture
+def main_of():
+    """``main_of("predict.py", ...)``: what a tool's main returns, without the seconds of a new process."""
+
+    def run(name: str, *args) -> int:
+        path = ROOT / "tools" / name
+        spec = importlib.util.spec_from_file_location(f"tool_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.main([str(one) for one in args]) or 0
+
+    return run
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_a_missing_probability_names_the_image():
     ("image_id,target\na,0.5\n", "no column 'p_abnormal', expected p_abnormal or p_no_finding"),
     ("image_id,p_abnormal\na,0.5\nb,1.5\n", "row 3.*1.5"),
     ("image_id,p_abnormal\na,0.5\na,0.5\n", "row 3: image a .*each image once"),
-    ("image_id,p_abnormal\na,\n", "row 2"),
+    ("image_id,p_abnormal\na,\n", "row 2"), ("image_id,p_abnormal\na,0.5\nb," + "9" * 400, "row 3"),
 ])
 def test_bad_probability_files(tmp_path, text, message):
     (tmp_path / "p.csv").write_text(text)

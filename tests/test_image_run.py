@@ -16,6 +16,8 @@ from vindr_det import image_run, parallel
 from vindr_det.errors import InputError
 from vindr_det.files import write_text
 from vindr_det.parallel import Failure, in_order, reason_of
+from vindr_det.prepare import prepare_folder
+from vindr_det.resize import Target
 
 
 def scene(tmp_path, phantoms):
@@ -138,3 +140,34 @@ def test_reasons_are_one_line():
 def test_a_file_that_hangs_is_a_row():
     """Its process is ended by an alarm, which :func:`crashing.hang` brings forward."""
     assert parallel.run_alone(hang, "x") == Failure("its decoder crashed or did not end")
+
+
+def _told(folder, recursive=False):
+    """image id -> status and reasons, as a prediction run has them."""
+    return {one.status.image_id: (one.status.status, one.status.reason)
+            for one in image_run.read_all(image_run.find(folder, recursive), Target(256, False), workers=2)}
+
+
+def test_preparation_and_prediction_judge_alike(tmp_path):
+    """By the original's size, whatever the pictures' size; and what was said once is not said twice."""
+    rng = np.random.default_rng(0)
+    lungs = np.full((400, 400), 60, np.uint8)
+    lungs[:, 160:240] = 200
+    for name, image in {"small": rng.integers(0, 255, (150, 160)), "long": rng.integers(0, 255, (900, 300)),
+                        "inverted": 255 - lungs, "good": lungs}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image.astype(np.uint8))
+    expected = {"small": ("flagged", "only 160 x 150 pixels"), "good": ("ok", ""),
+                "long": ("flagged", "3.0 times as long as wide"),
+                "inverted": ("flagged", "looks inverted: lungs brighter than the mediastinum")}
+    table = prepare_folder(tmp_path, tmp_path / "prepared", Target(128, False), 1).set_index("image_id")
+    assert {name: (row.status, row.reason) for name, row in table.iterrows()} == expected
+    assert _told(tmp_path) == expected == _told(tmp_path / "prepared")
+
+
+def test_the_flags_of_real_and_damaged_files(data, tmp_path):
+    table = prepare_folder(data / "dicom_cases", tmp_path, Target(256, True), 2, recursive=True)
+    prepared = {row.image_id: (row.status, row.reason) for row in table.itertuples()}
+    told = _told(data / "dicom_cases", recursive=True)
+    assert {name: one for name, one in prepared.items() if one[0] == "flagged"} == {
+        name: one for name, one in told.items() if one[0] == "flagged"}
+    assert sum(one[0] == "flagged" for one in told.values()) == 10

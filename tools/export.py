@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""A detector of the torchvision engine as an ONNX file, checked against itself.
+"""A detector of the torchvision engine as an ONNX file, compared with itself.
 
     python tools/export.py --weights outputs/vindr_fcos/model_best.pth --out model.onnx --images DIR
     python tools/predict.py --weights model.onnx --images DIR --out S.csv
 
 The file is run with onnxruntime on up to --num-images images of the folder (without --images on a synthetic
-one) and must find what the checkpoint finds. vindr_det/detection/torchvision/onnx_file.py describes its
-input and outputs. Needs pip install 'vindr_det[export]'.
+one) and must find what the checkpoint finds; how much was compared is printed. Its input and outputs are
+described in vindr_det/detection/torchvision/onnx_file.py. Needs pip install 'vindr_det[export]'.
 """
 
 from collections.abc import Sequence

@@ -18,6 +18,7 @@ from vindr_det.categories import FINDINGS, column_of
 from vindr_det.errors import InputError
 from vindr_det.files import csv_row, read_csv
 from vindr_det.metrics.classification import auc, curve
+from vindr_det.numbers import to_numbers
 from vindr_det.predictions import Predictions, PredictionSet, no_finding
 
 #: Columns that classifiers write; the sign is in their names.
@@ -167,7 +168,7 @@ def read_words(
     names = [column_of(name) for name in FINDINGS]
     if not set(names) <= set(frame.columns):
         return {image_id: Word(p) for image_id, p in p_abnormal.items()}
-    values = frame[names].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    values = np.column_stack([to_numbers(frame[name]) for name in names])
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)).all(axis=1))
     if len(bad):
         row = int(bad[0])
@@ -211,7 +212,7 @@ def _probabilities(
     path: str | Path, frame: pd.DataFrame, column: str | None, says: str | None
 ) -> dict[str, float]:
     name, meaning = _column(path, frame, column, says)
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+    values = to_numbers(frame[name])
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)) | frame["image_id"].duplicated().to_numpy())
     if len(bad):
         row = int(bad[0])

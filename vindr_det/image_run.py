@@ -35,11 +35,13 @@ class Prepared:
         status: of the preparation.
         reason: likewise.
         uids: of the DICOM file that the image was.
+        size: height and width of that file's image; None where it does not say.
     """
 
     status: str
     reason: str
     uids: Mapping[str, str]
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,13 @@ def _read_qc(path: Path) -> dict[str, Prepared]:
         log.warning("what preparation said of the images is not known: %s", error)
         return {}
     return {row["image_id"]: Prepared(row["status"], row.get("reason", ""),
-                                      {name: row.get(name, "") for name in UIDS})
+                                      {name: row.get(name, "") for name in UIDS}, _size(row))
             for row in rows}
+
+
+def _size(row: Mapping[str, str]) -> tuple[int, int] | None:
+    sides = [row.get(name, "") for name in ("dim0", "dim1")]
+    return (int(sides[0]), int(sides[1])) if all(one.isdecimal() and int(one) for one in sides) else None
 
 
 def read_all(
@@ -169,12 +176,13 @@ def _looked(
 ) -> Looked:
     if isinstance(image, Failure):
         return Looked(_failed(run, one, reason_without_path(image.reason, one.path), uids))
-    height, width = run.sizes.get(one.image_id, (image.height, image.width))
+    before = run.prepared.get(one.image_id)
+    height, width = (run.sizes.get(one.image_id) or (before.size if before else None)
+                     or (image.height, image.width))
     image = replace(image, height=height, width=width)
     reasons = warnings_of(image)
-    before = run.prepared.get(one.image_id)
-    if before is not None and before.status == FLAGGED and before.reason not in reasons:
-        reasons.insert(0, before.reason)
+    if before is not None and before.status == FLAGGED:
+        reasons = list(dict.fromkeys([*before.reason.split("; "), *reasons]))
     return Looked(Status(one.image_id, one.file, FLAGGED if reasons else OK, "; ".join(reasons),
                          _uids(run, one, uids), height, width), image)
 

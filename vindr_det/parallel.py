@@ -53,6 +53,9 @@ def process_pool(workers: int | None, jobs: int) -> ProcessPoolExecutor:
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if context.get_start_method() == "forkserver":
+        # Read once by the server that the processes are forked from, not once by each of them.
+        context.set_forkserver_preload(["__main__", "vindr_det.image_run"])
     count = max(1, min(workers or os.cpu_count() or 1, jobs))
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start)
 

@@ -26,6 +26,7 @@ import cv2
 import pandas as pd
 from tqdm import tqdm
 
+from vindr_det.classification.checks import warnings_of
 from vindr_det.dicom.identity import UIDS
 from vindr_det.errors import InputError
 from vindr_det.files import (
@@ -111,7 +112,8 @@ def prepare_one(
         return {**_failed(one, decoded.reason), **uids}
     with atomic_path(out / f"{one.image_id}.png") as temporary:
         temporary.write_bytes(cv2.imencode(".png", decoded.pixels)[1].tobytes())
-    row = _row(one, FLAGGED if decoded.flags else OK, "; ".join(decoded.flags))
+    warnings = warnings_of(decoded)
+    row = _row(one, FLAGGED if warnings else OK, "; ".join(warnings))
     facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing", "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
         "dim0": decoded.height, "dim1": decoded.width, **uids}

@@ -55,6 +55,27 @@ def test_every_label_that_both_know(files):
     json.dumps(found.as_json())
 
 
+def test_image_names_with_and_without_suffix_are_one_image(files):
+    plain = score(files / "a.csv", files / "labels.csv", FEW)
+    frame = pd.read_csv(files / "a.csv")
+    frame["image_id"] = frame["image_id"].astype(str) + ".png"  # as the table has them
+    frame.to_csv(files / "c.csv", index=False)
+    assert score(files / "c.csv", files / "labels.csv", FEW).as_json() == plain.as_json()
+    frame.loc[1, "image_id"] = "0.jpg"
+    frame.to_csv(files / "c.csv", index=False)
+    with pytest.raises(InputError, match="1 of its images differ from another in their suffix alone"):
+        score(files / "c.csv", files / "labels.csv", FEW)
+
+
+@pytest.mark.parametrize("patient", ["patient_id", "Patient ID", "Patient Id "])
+def test_intervals_are_over_patients_however_their_column_is_spelled(files, patient):
+    expected = score(files / "a.csv", files / "labels.csv", FEW).found["p_mass"]["auc"]
+    table = pd.read_csv(files / "labels.csv").rename(columns={"patient": patient})
+    table.to_csv(files / "labels.csv", index=False)
+    found = score(files / "a.csv", files / "labels.csv", FEW).found["p_mass"]["auc"]
+    assert (found.low, found.high) == (expected.low, expected.high)
+
+
 def test_two_files_on_the_images_of_both(files):
     frame = pd.read_csv(files / "b.csv").sample(frac=0.8, random_state=0)  # others, in another order
     frame.to_csv(files / "b.csv", index=False)

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
+from vindr_det.classification import labels
 from vindr_det.classification.config import defaults
 from vindr_det.classification.labels import read_table, read_tables, thin_normal
 from vindr_det.errors import InputError
@@ -66,11 +67,82 @@ def test_shares_of_readers_are_soft_targets(tmp_path):
     ("image_id,abnormal,fold\na,1,-9\nb,0,1", "row 2: fold is -9, expected a whole number"),
     ("image_id,abnormal,patient\na,1,5\nb,0,", "row 3: patient is blank, expected a name"),
     ("image_id,abnormal,patient\na,1,5\nb,0,   ", "row 3: patient is blank, expected a name"),
+    ("image_id,abnormal,Patient Id \na,1,5\nb,0,", "row 3: Patient ID is blank, expected a name"),
+    ("image_id,abnormal,patient,Patient ID\na,1,5,5\nb,0,6,7", "row 3: patient is 6, but Patient ID is 7"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,inf", "row 3: fold is inf, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,1" + "0" * 400, "row 3: fold is .*0, expected a whole number"),
+    ("image_id,abnormal,Fold\na,1,0\nb,0,1.5", "row 3: Fold is 1.5, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,True\nb,0,False", "row 2: fold is True, expected a whole number"),
+    ("image_id,abnormal,fold\na,1,True\nb,0,1", "row 2: fold is True, expected a whole number"),
+    ("image_id,abnormal\na,1\nb," + "9" * 400, "row 3: abnormal is .*9, expected 0 to 1"),
+    ("image_id,abnormal\na,inf\nb,1", "row 2: abnormal is inf, expected 0 to 1"),
+    ("image_id,abnormal,Cardiomegaly\na,1,1\nb,0,1", "row 3: abnormal is 0, but Cardiomegaly is 1"),
+    ("image_id,No finding,Mass\na,1,0\nb,1,1", "row 3: No finding is 1, but Mass is 1"),
+    ("image_id,No Finding,abnormal\na,1,0\nb,1,1", "row 3: No Finding is 1, but abnormal is 1"),
+    ("image_id,abnormal,No finding\na,1,0\nb,0,0", "row 3: abnormal is 0, but No finding is 0"),
+    ("image_id,No finding,No Finding\na,1,1\nb,0,1", "row 3: No finding is 0, but No Finding is 1"),
 ])
 def test_faulty_tables(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_table(tmp_path / "a.csv", "abnormal")
+
+
+@pytest.mark.parametrize("text", [
+    "image_id,No finding,Mass\na,.3333,.6667\nb,1,0", "image_id,abnormal,Mass\na,0,.3333\nb,1,1",
+    "image_id,abnormal,Mass\na,1,0\nb,0,-1", "image_id,No finding,Mass\na,0,0\nb,1,",
+    "image_id,No finding,No Finding,Mass\na,0,0,1\nb,1,1,0", "image_id,abnormal\na,True\nb,False"])
+def test_shares_other_findings_and_what_is_not_known_contradict_nothing(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    for meaning in ("ignore", "ones"):
+        assert len(read_table(tmp_path / "a.csv", "abnormal", meaning, meaning)) == 2
+
+
+@pytest.mark.parametrize("patient", ["patient", "patient_id", "Patient ID", "Patient Id ", "PatientID",
+                                     "subject_id"])
+def test_spellings_of_the_columns(tmp_path, patient):
+    (tmp_path / "a.csv").write_text(f"Image_ID,abnormal,{patient},FOLD\na.png,1,7,0\nb.png,0,7,1\n")
+    table = read_table(tmp_path / "a.csv", "abnormal")
+    assert table.groups.tolist() == ["7", "7"] and table.what == "patient"
+    assert table.image_ids.tolist() == ["a", "b"] and table.folds.tolist() == [0, 1]
+
+
+def tables_of(tmp_path, learn, test, monkeypatch):
+    """``read_tables`` of two CSVs whose images are all there."""
+    monkeypatch.setattr(labels, "_present", lambda table, cfg: table)
+    cfg = defaults()
+    for key, text in (("LABELS", learn), ("TEST", test)):
+        (tmp_path / f"{key}.csv").write_text(text)
+        cfg.DATA[key] = str(tmp_path / f"{key}.csv")
+    return read_tables(cfg)
+
+
+@pytest.mark.parametrize("learn, test, message", [
+    ("image_id,abnormal,fold,patient\na,1,0,5\nb,0,1,6", "image_id,abnormal\nb.png,1",
+     "leak: image b is in fold 1 and in DATA.TEST"),
+    ("image_id,abnormal,fold\na,1,0\nb,0,1", "image_id,abnormal,patient\nb,1,Q",
+     "leak: image b is in fold 1"),
+    ("image_id,abnormal,fold,patient\na,1,0,P5\nb,0,1,P6", "image_id,abnormal,patient\nb,1,6",
+     "leak: image b"),
+    ("image_id,abnormal,fold,patient\na,1,0,0005\nb,0,1,0006", "image_id,abnormal,patient\nc,1,6",
+     "leak: patient 6 is in DATA.LABELS and in DATA.TEST"),
+    ("image_id,abnormal,fold,patient\na,1,0,5\nb,0,1,6", "image_id,abnormal,Patient_ID\nc,1,6",
+     "leak: patient 6 is in fold 1 and in DATA.TEST"),
+])
+def test_leaks_between_tables_that_write_them_differently(tmp_path, learn, test, message, monkeypatch):
+    with pytest.raises(InputError, match=message):
+        tables_of(tmp_path, learn, test, monkeypatch)
+
+
+@pytest.mark.parametrize("learn, test, message", [
+    (",patient\na,1,0,5\nb,0,1,6", "\nc,1", "DATA.TEST has no column of patients"),
+    ("\na,1,0\nb,0,1", ",patient\nc,1,6", "DATA.LABELS has no column of patients"),
+    ("\na,1,0\nb,0,1", "\nc,1", "DATA.LABELS and DATA.TEST have no column of patients"),
+    (",patient\na,1,0,5\nb,0,1,6", ",patient\nc,1,7", "")])
+def test_unknown_patients_are_told(tmp_path, learn, test, message, monkeypatch, caplog):
+    tables_of(tmp_path, f"image_id,abnormal,fold{learn}", f"image_id,abnormal{test}", monkeypatch)
+    warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(warned) == bool(message) and all(message in one for one in warned)
 
 
 def test_a_planted_leak_names_the_patient(tmp_path):
@@ -102,6 +174,10 @@ def test_images_that_are_not_there(tmp_path):
         read_tables(cfg)
     cfg.DATA.PARTIAL = True
     assert len(read_tables(cfg).table) == 3
+    for image in (tmp_path / "images").iterdir():
+        image.rename(image.with_name(f"other_{image.name}"))
+    with pytest.raises(InputError, match="none of 4 labelled images is there, the first is 00000001_000"):
+        read_tables(cfg)
 
 
 def test_no_folds_and_no_list(tmp_path):

@@ -166,15 +166,44 @@ def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch
     assert metrics["epoch"] == "the best on images set aside, none of the fold"
 
 
-def test_a_model_of_other_folds_is_not_mixed_in(phantoms, tmp_path):
-    """Folds dealt anew between two runs: the old model has seen what is held out now."""
-    table = pd.read_csv(phantoms / "data/annotations/labels.csv")
-    write_csv(tmp_path / "labels.csv", table)
-    cfg = config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"))
+def _moved(table):
+    return table.assign(fold=1 - table["fold"])
+
+
+def _turned(table):
+    return table.assign(**{"No finding": 1 - table["No finding"]})
+
+
+@pytest.mark.parametrize("key, change", [
+    ("LABELS", _moved), ("LABELS", _turned),
+    ("LABELS", lambda table: table.assign(patient=table["image_id"].str[:-1] + "x")),
+    ("TEST", _turned), ("TEST", lambda table: table[::-1]), ("TEST", lambda table: table[:-1])])
+def test_models_of_other_tables_are_not_mixed_in(phantoms, tmp_path, key, change):
+    """Folds dealt anew, labels corrected, a list in another order: the fold that is there knows others."""
+    whole = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
+    parts = {"LABELS": whole[whole["fold"] < 2], "TEST": whole[whole["fold"] == 2]}
+    paths = {name: tmp_path / f"{name}.csv" for name in parts}
+    given = [text for name, path in paths.items() for text in (f"DATA.{name}", str(path))]
+    for name, part in parts.items():
+        write_csv(paths[name], part)
+    cfg = config(phantoms, tmp_path / "out", "MODEL.NAME", "test_resnet", *given)
     train(cfg, [0])
-    write_csv(tmp_path / "labels.csv", table.assign(fold=(table["fold"] + 1) % 3))
-    with pytest.raises(InputError, match=r"fold0_oof.csv: its images are not those of fold 0 now"):
-        train(cfg, [1])
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    write_csv(paths[key], change(parts[key]))
+    for folds, resume in (([1], False), (None, True)):
+        with pytest.raises(InputError, match=rf"{key}.csv: fold0 was made with other"):
+            train(cfg, folds, resume=resume)
+    assert before == {path: path.read_bytes() for path in before}
+    train(cfg, [0])  # anew
+
+
+def test_a_refused_training_loses_nothing(phantoms, tmp_path):
+    """fold1.pth is of another config, so fold 0 cannot be trained anew beside it: it stays as it is."""
+    train(config(phantoms, tmp_path, "MODEL.NAME", "test_resnet"), [0, 1])
+    before = (tmp_path / "fold0.pth").read_bytes()
+    with pytest.raises(InputError, match=r"config.yaml: fold1.pth was trained with this config"):
+        train(config(phantoms, tmp_path, "MODEL.NAME", "test_resnet", "SOLVER.LR", "0.1"), [0])
+    assert (tmp_path / "fold0.pth").read_bytes() == before
 
 
 def test_packed_images_train_the_same_model(phantoms, tmp_path):
@@ -243,17 +272,17 @@ def test_full_sized_models_take_a_step_and_reload(phantoms, tmp_path, name, para
     assert len(found) == 3 and found[column].between(0, 1).all() and found[column].nunique() > 1
 
 
-def test_the_tool(phantoms, tmp_path, tool):
+def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     labels, test = phantoms / "data/annotations/labels.csv", phantoms / "raw/test"
-    options = ["DATA.IMAGES", phantoms / "data/train", "DATA.LABELS", labels, "SOLVER.EPOCHS", "1",
-               "INPUT.SIZE", "64", "OUTPUT_DIR", tmp_path / "out"]
-    for more in ([], ["--resume"]):
-        run = tool("train_classifier.py", "--config", CLASSIFIER_DEMO, *more, *options)
-        assert run.returncode == 0, run.stderr
-        assert "auc/fold2" in run.stdout
+    command = ["train_classifier.py", "--config", CLASSIFIER_DEMO, "DATA.IMAGES", phantoms / "data/train",
+               "DATA.LABELS", labels, "SOLVER.EPOCHS", "1", "INPUT.SIZE", "64", "MODEL.NAME", "test_resnet",
+               "OUTPUT_DIR", tmp_path / "out"]
+    run = tool(*command)
+    assert run.returncode == 0 and "auc/fold2" in run.stdout, run.stderr
+    main_of(*command, "--resume")
+    assert "auc/fold2" in capsys.readouterr().out
     classify = ["classify.py", "--model", tmp_path / "out", "--images", test, "--out", tmp_path / "p.csv"]
-    run = tool(*classify)
-    assert run.returncode == 0, run.stderr
+    assert main_of(*classify) == 0
     table = pd.read_csv(tmp_path / "p.csv")
     assert len(table) == 6
     assert {"image_id", "p_abnormal", "says_abnormal", "calibrated", "warnings"} == set(table)
@@ -265,7 +294,8 @@ def test_the_tool(phantoms, tmp_path, tool):
     assert pd.read_csv(tmp_path / "q.csv").equals(table)  # no row, and so no probability
     states = pd.read_csv(tmp_path / "q.status.csv").set_index("image_id")["status"]
     assert states["broken"] == "failed" and (states == "failed").sum() == 1 and len(states) == 7
-    assert "--point best: the model has sensitivity_0.95" in one_line(tool(*classify, "--point", "best"))
+    with pytest.raises(InputError, match=r"--point best: the model has sensitivity_0.95"):
+        main_of(*classify, "--point", "best")
     shutil.rmtree(tmp_path / "out")
     assert "holds no fold*.pth" in one_line(tool(*classify))
 

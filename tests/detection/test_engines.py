@@ -351,3 +351,15 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     sizes = read_sizes(data / "vinbig/train_meta.csv")
     found = read_submission(tmp_path / "s.csv", sizes)
     assert len(found) == 3 and sum(len(p.findings()) for p in found.values()) > 0
+
+
+def test_validation_on_what_is_trained_on_is_told_once(engine, phantoms, tmp_path, monkeypatch):
+    from vindr_det.detection import splits
+
+    told = []
+    monkeypatch.setattr(splits.log, "warning", lambda text, *values: told.append(text % values))
+    engines.load(engine).train(load_config(DEMO, engine, [
+        *TINY, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0", "DATASETS.TRAIN",
+        "('vindr_all',)", "VINDR.VALIDATION", "('vindr_val_fold0',)", "OUTPUT_DIR", str(tmp_path),
+        "VINDR.DATA_ROOT", str(phantoms / "data")]))
+    assert len(told) == 1 and "8 of the 8 images of VINDR.VALIDATION" in told[0]

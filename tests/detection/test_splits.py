@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from vindr_det.coco import to_coco
-from vindr_det.detection.splits import read_split
+from vindr_det.detection.splits import read_split, warn_of_overlap
 from vindr_det.errors import InputError
 from vindr_det.files import write_json
 from vindr_det.records import Record
@@ -20,6 +20,36 @@ def data_set(root):
 def test_ids_are_the_texts_of_the_conversion(tmp_path):
     records, _ = read_split("vindr_all", data_set(tmp_path))
     assert [record.image_id for record in records] == ["1.2.840.7"]
+
+
+def shared(tmp_path, caplog, patient=None):
+    """What is said of images a, b, c to train on and c, d to validate on; or other images of one patient."""
+    for name, images in (("all", "abc"), ("val_fold0", "de" if patient else "cd")):
+        coco = to_coco([Record(image, f"{image}.png", 9, 9) for image in images])
+        if patient:
+            coco["images"] = [one | {patient: 7} for one in coco["images"]]
+        write_json(tmp_path / f"annotations/instances_{name}.json", coco)
+    cfg = SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(tmp_path), VALIDATION=("vindr_val_fold0",)),
+                          DATASETS=SimpleNamespace(TRAIN=("vindr_all",)))
+    caplog.clear()
+    warn_of_overlap(cfg)
+    return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+
+def test_images_that_are_trained_and_validated_on_are_told_once(tmp_path, caplog):
+    warned = shared(tmp_path, caplog)
+    assert len(warned) == 1 and "1 of the 2 images of VINDR.VALIDATION ('vindr_val_fold0',)" in warned[0]
+    assert "the first is c.png" in warned[0]
+    for key in ("patient", "patient_id"):
+        warned = shared(tmp_path, caplog, key)
+        assert len(warned) == 1 and "1 of the 1 patients" in warned[0] and "the first is 7" in warned[0]
+
+
+def test_folds_share_nothing(phantoms, caplog):
+    cfg = SimpleNamespace(DATASETS=SimpleNamespace(TRAIN=("vindr_train_fold0",)), VINDR=SimpleNamespace(
+        DATA_ROOT=str(phantoms / "data"), VALIDATION=("vindr_val_fold0",)))
+    warn_of_overlap(cfg)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("text, message", [

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from vindr_det.categories import column_of
 from vindr_det.classification import points
+from vindr_det.classification.label_columns import image_id
 from vindr_det.classification.labels import ABNORMAL, TARGETS, LabelTable, read_table
 from vindr_det.classification.points import Chosen, Label, Targets, parts_of_groups
 from vindr_det.errors import InputError
@@ -182,10 +183,10 @@ def _labels(
     known = dict(zip(table.image_ids.tolist(), range(len(table)), strict=True))
     columns = _columns(predictions, request, names)
     first = next(iter(columns.values()))[1]
-    ids = [image_id for image_id in first if image_id in known]
+    ids = [name for name in first if name in known]
     if not ids:
         raise InputError(f"{predictions}: none of its {len(first)} images is in {labels}")
-    part = table[[known[image_id] for image_id in ids]]
+    part = table[[known[name] for name in ids]]
     parts, bootstrap = parts_of_groups(part.groups), Bootstrap.of(part.groups, request.resampled)
     result = []
     for column, (place, values) in columns.items():
@@ -194,7 +195,7 @@ def _labels(
         if place == 0 and column != _MEAN:
             abnormal = dict(zip(np.array(ids)[told].tolist(), (target[told] >= 0.5).tolist(), strict=True))
             check_sign(values, abnormal, f"{predictions}, {column}")
-        p = np.array([values[image_id] for image_id in ids])
+        p = np.array([values[name] for name in ids])
         result.append(Label(column, np.array(ids)[told], target[told] >= 0.5, p[told], parts[told],
                             replace(bootstrap, group_of=bootstrap.group_of[told])))
     return result, part
@@ -205,16 +206,28 @@ def _columns(
 ) -> dict[str, tuple[int, dict[str, float]]]:
     """Name of a result -> column of the table's targets, and the file's probabilities."""
     if request.columns:
-        result = {name: (0, read_probabilities(predictions, name, request.says)) for name in request.columns}
+        result = {name: (0, _probabilities(predictions, name, request.says)) for name in request.columns}
         if len(result) > 1:
             parts = [values for _, values in result.values()]
             result[_MEAN] = (0, {i: float(np.mean([one[i] for one in parts])) for i in parts[0]})
         return result
     result = {}
     if not names or set(SIGNS).intersection(read_csv(predictions)):
-        result[_FILE] = (0, read_probabilities(predictions, None, request.says))
+        result[_FILE] = (0, _probabilities(predictions, None, request.says))
     for place, name in enumerate(names, start=1):
-        result[column_of(name)] = (place, read_probabilities(predictions, column_of(name)))
+        result[column_of(name)] = (place, _probabilities(predictions, column_of(name)))
+    return result
+
+
+def _probabilities(
+    path: str | Path, column: str | None, says: str | None = None
+) -> dict[str, float]:
+    """:func:`read_probabilities` by the ids that a table of labels has: without an image's suffix."""
+    found = read_probabilities(path, column, says)
+    result = {image_id(name): value for name, value in found.items()}
+    if len(result) < len(found):
+        raise InputError(f"{path}: {len(found) - len(result)} of its images differ from another in their "
+                         "suffix alone, expected each once")
     return result
 
 

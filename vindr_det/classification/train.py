@@ -17,6 +17,7 @@ from vindr_det.classification.labels import LabelTable, columns_of, read_tables
 from vindr_det.classification.launch import PARALLEL, check_precision, deal, devices, run
 from vindr_det.classification.module import mean_auc
 from vindr_det.classification.points import Chosen, Targets
+from vindr_det.classification.provenance import digests, require_same, store
 from vindr_det.classification.splits import ENOUGH, Splits, split
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv, require_writable, write_csv, write_json, write_text
@@ -69,9 +70,10 @@ def train(
     wanted = _wanted(splits, folds, cfg)
     parts = {"test": tables.test, "calibration": splits.calibration}
     others = {kind: table for kind, table in parts.items() if table is not None}
+    made_of = digests(tables.by_path(cfg))
     with _held(out, wanted):
         with _reporting(out):
-            _keep_config(cfg, out, [] if resume else wanted)
+            _keep_config(cfg, out, wanted, resume, made_of)
         shares = _shares(wanted, where, parallel)
         work = [(cfg, out, {fold: splits.folds[fold] for fold in mine}, others, own) for mine, own in shares]
         if len(work) == 1:
@@ -79,7 +81,7 @@ def train(
         else:
             run(several_folds, work)
     with _reporting(out):
-        return _report(cfg, out, splits, others)
+        return _report(cfg, out, splits, others, made_of)
 
 
 def _shares(
@@ -125,25 +127,35 @@ def _wanted(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[int]:
     return wanted
 
 
-def _keep_config(cfg: Any, out: Path, anew: Sequence[int]) -> None:
-    """Make room for the folds that are trained anew; the others must be of the same config."""
+def _keep_config(
+    cfg: Any, out: Path, wanted: Sequence[int], resume: bool, made_of: Mapping[str, str]
+) -> None:
+    """Folds that stay must be of the same config and tables; make room for those that are trained anew."""
+    there = {int(path.stem[4:]): path for kind in ("ckpt", "pth")
+             for path in sorted(out.glob(f"fold*.{kind}")) if path.stem[4:].isdigit()}
+    kept = {fold: path for fold, path in there.items() if resume or fold not in wanted}
+    path = out / "config.yaml"
+    if kept and path.is_file() and not same_training(path.read_text(encoding="utf-8"), cfg.dump()):
+        raise InputError(f"{path}: {next(iter(kept.values())).name} was trained with this config, which "
+                         "differs from the one now; expected the same, or another OUTPUT_DIR")
+    require_same(out, kept, made_of)
+    anew = [fold for fold in wanted if fold not in kept]
     for fold in anew:
         predictions = [files(out, fold, kind)[1] for kind in ("oof", "test", "calibration")]
         for old in (*predictions, out / f"fold{fold}.pth", out / f"fold{fold}.ckpt"):
             old.unlink(missing_ok=True)
-    path = out / "config.yaml"
-    others = [*out.glob("fold*.pth"), *out.glob("fold*.ckpt")]
-    if others and path.is_file() and not same_training(path.read_text(encoding="utf-8"), cfg.dump()):
-        raise InputError(f"{path}: {others[0].name} was trained with this config, which differs from the one "
-                         "now; expected the same, or another OUTPUT_DIR")
     write_text(path, cfg.dump())
+    store(out, anew, made_of)
 
 
-def _report(cfg: Any, out: Path, splits: Splits, others: Mapping[str, LabelTable]) -> dict[str, Any]:
+def _report(
+    cfg: Any, out: Path, splits: Splits, others: Mapping[str, LabelTable], made_of: Mapping[str, str]
+) -> dict[str, Any]:
     """Of all folds that are finished, also by other processes."""
     tables = {fold: {"oof": one.held_out, **others} for fold, one in splits.folds.items()}
     finished = [fold for fold, kinds in tables.items()
                 if all(path.is_file() for kind in kinds for path in files(out, fold, kind))]
+    require_same(out, finished, made_of)  # another process may have trained one meanwhile
     found = {kind: [_read(out, fold, kind, tables[fold][kind]) for fold in finished]
              for kind in ("oof", *others)}
     frames, targets = found["oof"], Targets(cfg.POINTS.SENSITIVITY, cfg.POINTS.SPECIFICITY)

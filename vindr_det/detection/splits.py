@@ -13,6 +13,7 @@ vindr_test              none                                        test/
 The first two also with ``_min2``, ``_min3``: the boxes that so many readers drew.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from vindr_det.errors import InputError
 from vindr_det.files import read_json
 from vindr_det.prepare import SETTINGS
 from vindr_det.records import Record, agreed_by
+
+log = logging.getLogger(__name__)
 
 _ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)")
 
@@ -152,6 +155,36 @@ def _agreed(record: Record, count: int) -> Record:
 def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
     """All images of VINDR.VALIDATION, each with its folder."""
     return _read_all(cfg, cfg.VINDR.VALIDATION, "VINDR.VALIDATION")
+
+
+def warn_of_overlap(cfg: Any) -> None:
+    """Say loudly which images or patients are trained on and validated on; a fit to them looks like success.
+
+    An overfitting check wants just that, so that it is no error.
+    """
+    parts = {key: _named(names, key) for key, names in (
+        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN), ("VINDR.VALIDATION", cfg.VINDR.VALIDATION))}
+    learned, held_out = ([image for name in names for image in _images_of(name, cfg)]
+                         for names in parts.values())
+    for what, keys in (("images", ("file_name",)), ("patients", ("patient", "patient_id"))):
+        ours, others = _values(learned, keys), _values(held_out, keys)
+        both = [value for value in others if value in ours]
+        if both:
+            log.warning("%d of the %d %s of VINDR.VALIDATION %s are also in DATASETS.TRAIN %s, the first is "
+                        "%s: metrics on them, and the best checkpoint that these choose, say nothing about "
+                        "other images", len(both), len(others), what, tuple(cfg.VINDR.VALIDATION),
+                        tuple(cfg.DATASETS.TRAIN), both[0])
+            return  # the images' patients are shared too
+
+
+def _images_of(name: str, cfg: Any) -> list[dict[str, Any]]:
+    path = resolve(name, cfg.VINDR.DATA_ROOT).annotations
+    return read_json(path)["images"] if path is not None else []
+
+
+def _values(images: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, None]:
+    """What the images say under one of the keys, each once, in their order."""
+    return dict.fromkeys(str(image[key]) for image in images for key in keys if image.get(key) is not None)
 
 
 def _named(names: Sequence[str], key: str) -> Sequence[str]:

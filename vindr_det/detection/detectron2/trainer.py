@@ -44,7 +44,12 @@ from vindr_det.detection.order import batch_part, training_order
 from vindr_det.detection.pickles import read_pickle
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.resume import require_resumable, state_to_resume
-from vindr_det.detection.splits import loss_records, training_records, validation_records
+from vindr_det.detection.splits import (
+    loss_records,
+    training_records,
+    validation_records,
+    warn_of_overlap,
+)
 from vindr_det.detection.weights import fitting, is_backbone, local_file
 from vindr_det.files import atomic_path
 
@@ -113,6 +118,8 @@ class VindrTrainer(DefaultTrainer):
     def __init__(self, cfg: Any) -> None:
         check_trainer(cfg)
         self._validation = validation_records(cfg)
+        if comm.is_main_process():
+            warn_of_overlap(cfg)
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
         self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
         self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)

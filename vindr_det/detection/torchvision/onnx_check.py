@@ -32,6 +32,9 @@ class Agreement:
     pixels: float
 
     def __str__(self) -> str:
+        if not self.detections:
+            return (f"NOT CHECKED: neither the checkpoint nor onnxruntime finds anything over {_SCORE} on "
+                    f"{self.images} images, so there is nothing to compare; give --images with findings")
         return (f"onnxruntime finds the same {self.detections} detections over {_SCORE} on {self.images} "
                 f"images, scores within {self.score_difference:.1e}, corners within {self.pixels:.2f} pixels")
 

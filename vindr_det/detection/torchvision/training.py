@@ -25,7 +25,7 @@ from vindr_det.detection.resume import (
     require_resumable,
     state_to_resume,
 )
-from vindr_det.detection.splits import loss_records, validation_records
+from vindr_det.detection.splits import loss_records, validation_records, warn_of_overlap
 from vindr_det.detection.states import iterations_of, saved
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
@@ -83,6 +83,7 @@ def _fit(cfg: Any, module: DetectorModule, launch: Launch, state: Path | None) -
         trainer.callbacks += [Signals(interruption), AverageWeights(), metrics, validation, best]
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
+            warn_of_overlap(cfg)
             keep_until(out / "metrics.json", start)
         try:
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
