@@ -12,11 +12,13 @@ from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
 from vindr_det.errors import InputError, one_line
 from vindr_det.files import IMAGE_SUFFIXES, is_dicom
+from vindr_det.jpeg import require_whole_jpeg
 from vindr_det.limits import MAX_PIXELS, require_bytes, require_size
 from vindr_det.resize import Target, resize
 
 _DICOM = (".dicom", ".dcm")
-_READERS = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
+_JPEG = b"\xff\xd8\xff"
+_READERS = {b"\x89PNG\r\n\x1a\n": PngImageFile, _JPEG: JpegImageFile}
 # Red, green, blue and alpha of 16 bits.
 _MOST_BYTES = 8
 
@@ -58,7 +60,10 @@ def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedI
     width, height = _raster_size(path)
     require_size(path, height, width, max_pixels)
     require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    if data.startswith(_JPEG):
+        require_whole_jpeg(path, data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
     if image.dtype not in (np.uint8, np.uint16):
