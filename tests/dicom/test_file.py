@@ -8,9 +8,14 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     ExplicitVRBigEndian,
     JPEG2000Lossless,
+    SecondaryCaptureImageStorage,
 )
 
 from vindr_det.dicom import pixels, read_dicom
@@ -89,6 +94,8 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
 @pytest.mark.parametrize("tags, message", [
     ({"BitsStored": 10, "HighBit": 9}, "74.2% of the values do not fit into BitsStored 10"),
     ({"Modality": "CT"}, "modality CT is not radiography"),
+    ({"SOPClassUID": CTImageStorage}, "SOP class CT Image Storage is not radiography"),
+    ({"SOPClassUID": CTImageStorage, "Modality": "DX"}, "SOP class CT Image Storage is not radiography"),
     ({"PresentationLUTShape": "INVERSE"}, "MONOCHROME2 with PresentationLUTShape INVERSE"),
     ({"PixelSpacing": [0.2, 0.1]}, "pixels are not square: PixelSpacing 0.2/0.1"),
     ({"ImagerPixelSpacing": [0.1, 0.2]}, "pixels are not square: ImagerPixelSpacing 0.1/0.2"),
@@ -97,6 +104,14 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
 def test_what_may_be_right_is_flagged(tmp_path, tags, message):
     path = write(tmp_path / "a.dcm", SMOOTH, "MONOCHROME2", 12, JPEG2000Lossless, **tags)
     assert read_dicom(path).flags == (message,)
+
+
+@pytest.mark.parametrize("uid", [
+    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing, SecondaryCaptureImageStorage, "", "1.2.3.4",
+])
+def test_classes_of_radiographs_and_unknown_ones_are_not_flagged(tmp_path, uid):
+    assert not read_dicom(write(tmp_path / "a.dcm", RAMP, SOPClassUID=uid)).flags
 
 
 def test_a_sequence_of_lost_type_is_flagged(tmp_path):

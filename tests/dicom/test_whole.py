@@ -16,7 +16,8 @@ from vindr_det.resize import Target
 
 END = b"\xff\xd9"
 BASELINE = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
-JPEG_LS, EXTENDED, LOSSLESS, WAVELET = "RG2_JLSN.dcm", "RG2_JPLY_fixed.dcm", "bad_sequence.dcm", "RG1_J2KI.dcm"
+JPEG_LS, EXTENDED, LOSSLESS = "RG2_JLSN.dcm", "RG2_JPLY_fixed.dcm", "bad_sequence.dcm"
+WAVELET = "RG1_J2KI.dcm"
 
 
 def flipped(stream: bytes) -> bytes:

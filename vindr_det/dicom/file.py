@@ -17,6 +17,7 @@ from pydicom.tag import BaseTag
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom.grayscale import gray_table, value_range
+from vindr_det.dicom.modality import modality_flags
 from vindr_det.dicom.pixels import Stored, compressed_frame, decode
 from vindr_det.dicom.source import open_dataset, whole_number
 from vindr_det.dicom.spacing import pixel_spacing, spacing_flags
@@ -25,8 +26,6 @@ from vindr_det.errors import InputError, one_line
 from vindr_det.limits import MAX_PIXELS, require_size
 from vindr_det.resize import Target, resize_to
 
-#: Modality of radiographs; OT is what converted films often carry.
-_RADIOGRAPHY = ("", "CR", "DX", "DR", "RG", "RF", "XA", "PX", "IO", "OT")
 # The longest side of the picture that percentiles are taken from. It is the same whatever the
 # image is decoded at, so that a reduced image gets the grays of the whole one.
 _SAMPLE_SIDE = 256
@@ -107,10 +106,7 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     Raises:
         InputError: contradictions that do not.
     """
-    flags = []
-    modality = str(dataset.get("Modality", "") or "")
-    if modality not in _RADIOGRAPHY:
-        flags.append(f"modality {modality} is not radiography")
+    flags = modality_flags(dataset)
     inverse = str(dataset.get("PresentationLUTShape", "") or "") == "INVERSE"
     if inverse and dataset.PhotometricInterpretation == "MONOCHROME2":
         flags.append("MONOCHROME2 with PresentationLUTShape INVERSE")

@@ -61,7 +61,7 @@ def _require_consumed(path: str | Path, data: bytes, header: StreamHeader, store
     longer = _decoded(data + _OTHER * 64 + _END)
     if not np.array_equal(longer, stored):  # which pydicom may have brought to another type
         stored = _decoded(data + _END)
-    if longer is None or not np.array_equal(longer, stored):
+    if not longer.size or not np.array_equal(longer, stored):
         raise InputError(f"{path}: the stream ends before the picture does: a part of it is missing")
     last = bytes(byte ^ 0x55 for byte in data[-_LAST_BYTES:]).replace(b"\xff", b"\xfe")
     if np.array_equal(_decoded(data[:-_LAST_BYTES] + last + _END), stored):
@@ -72,12 +72,12 @@ def _unsigned(stored: NDArray) -> NDArray:
     return stored.view(f"u{stored.itemsize}")
 
 
-def _decoded(stream: bytes) -> NDArray | None:
-    """None where the decoder met what it cannot read."""
+def _decoded(stream: bytes) -> NDArray:
+    """Nothing where the decoder met what it cannot read."""
     try:
         return libjpeg.decode(stream)
     except RuntimeError:
-        return None
+        return np.empty(0)
 
 
 def _unpadded(stream: bytes) -> bytes:
