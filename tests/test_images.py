@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
 import pytest
+from dicom_samples import write
+from pydicom.uid import JPEG2000Lossless
 
 from vindr_det.errors import InputError
 from vindr_det.images import read_image
@@ -48,3 +50,16 @@ def test_colour_pictures_are_flagged(tmp_path, name, colour):
         image[20:60, 20:60] = (0, 0, 200)
     cv2.imwrite(str(tmp_path / name), image)
     assert read_image(tmp_path / name).flags == (("colour",) if colour else ())
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.png"])
+def test_one_reading_gives_every_size_as_its_own_reading_does(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 4096, (1500, 1200)).astype(np.uint16)
+    if name == "a.png":
+        cv2.imwrite(str(tmp_path / name), noise)
+    else:
+        write(tmp_path / name, noise, syntax=JPEG2000Lossless)
+    targets = [Target(300, False), Target(600, True), Target(0, True)]
+    image = read_image(tmp_path / name, targets[0], also=targets[1:])
+    for target in targets:
+        assert np.array_equal(image.at(target), read_image(tmp_path / name, target).pixels)

@@ -1,5 +1,6 @@
 """Any image file to 8-bit gray."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,8 @@ _MOST_BYTES = 8
 
 
 def read_image(
-    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS
+    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS,
+    also: Sequence[Target] = (),
 ) -> DecodedImage:
     """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray, at the size of ``target``.
 
@@ -32,31 +34,36 @@ def read_image(
         path: the file.
         target: the size to bring it to; None keeps every pixel.
         max_pixels: larger images are refused before memory is taken for them.
+        also: further sizes to read it at, as if each were the only one: ``views`` of the result.
 
     Raises:
         InputError: the format is unknown, the image is too large, or the file cannot be decoded.
     """
     path = Path(path)
     try:
-        return _read(path, target, max_pixels)
+        return _read(path, target, max_pixels, also)
     except InputError:
         raise
     except Exception as error:  # OSError of the system; OpenCV and Pillow raise their own
         raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
-def _read(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
+def _read(
+    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+) -> DecodedImage:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise InputError(f"{path}: no such image")
     if suffix in _DICOM or (suffix not in IMAGE_SUFFIXES and is_dicom(path)):
-        return read_dicom(path, target, max_pixels)
+        return read_dicom(path, target, max_pixels, also)
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(f"{path}: unknown image format, expected DICOM or one of {IMAGE_SUFFIXES}")
-    return _read_raster(path, target, max_pixels)
+    return _read_raster(path, target, max_pixels, also)
 
 
-def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
+def _read_raster(
+    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+) -> DecodedImage:
     width, height = _raster_size(path)
     require_size(path, height, width, max_pixels)
     require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
@@ -76,6 +83,7 @@ def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedI
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
         syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
         window=window, flags=("colour",) if _is_coloured(image) else (),
+        views={other: resize(gray, other) for other in also if other != target},
     )
 
 
