@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
@@ -19,7 +18,7 @@ from vindr_det.resize import Target, resize
 
 _DICOM = (".dicom", ".dcm")
 _JPEG = b"\xff\xd8\xff"
-_READERS = {b"\x89PNG\r\n\x1a\n": PngImageFile, _JPEG: JpegImageFile}
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 # Red, green, blue and alpha of 16 bits.
 _MOST_BYTES = 8
 
@@ -88,17 +87,20 @@ def _read_raster(
 
 
 def _raster_size(path: Path) -> tuple[int, int]:
-    """Width and height as the file's first bytes tell; Pillow's readers decode nothing yet.
+    """Width and height as the file's first bytes tell; Pillow's reader decodes nothing yet.
+
+    Pillow refuses PNGs for texts, profiles and checksums that nobody asked for, so theirs is read here.
 
     OpenCV looks at the content and not at the suffix, so a TIFF by the name of .png is refused here.
     """
     with path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(24)
         file.seek(0)
-        reader = next((r for signature, r in _READERS.items() if start.startswith(signature)), None)
-        if reader is None:
+        if start.startswith(_PNG) and len(start) == 24:
+            return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:], "big")
+        if not start.startswith(_JPEG):
             raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
-        with reader(file) as image:
+        with JpegImageFile(file) as image:
             return image.size
 
 
