@@ -33,11 +33,13 @@ setup(
         "pandas>=2.2",
         "pycocotools>=2.0.8",
         "pydicom>=3.0",
+        "pyjpegls>=1.4",  # refuses damaged JPEG-LS, which pylibjpeg makes a picture of
         "pylibjpeg>=2.0",
         "pylibjpeg-libjpeg>=2.3",
         "pylibjpeg-openjpeg>=2.4",
         "scikit-learn>=1.5",
         "scipy>=1.11",
+        "simplejpeg>=1.7",  # raises where libjpeg only warns
         "tabulate",
         "tensorboard",
         "timm>=1.0.31",

@@ -6,6 +6,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless
 
 from vindr_det.gating import Word
+from vindr_det.images import read_image
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
 from vindr_det.pipeline import find_images, predict
@@ -58,15 +59,25 @@ def test_a_dicom_is_shown_to_the_detector_as_it_was_prepared_for_training(film, 
     assert found.sizes.loc["a"].tolist() == list(SHAPE)
 
 
-@pytest.mark.parametrize("sizes, classifier, shown", [
-    ([512, 256], None, 512), ([512], Target(256, False), 512), ([256], Target(256, False), 512),
-    ([0], None, 1300), ([512], Target(0, True), 1300),
+@pytest.mark.parametrize("prepared, targets, classifier", [
+    (False, [Target(512, True), Target(256, True)], None),
+    (False, [Target(512, True)], Target(256, False)),
+    (False, [Target(640, True)], Target(512, False)),
+    (False, [Target(512, True), Target(512, True)], Target(0, True)),
+    (True, [Target(640, True)], Target(512, False)),
 ])
-def test_several_models_share_one_size(film, sizes, classifier, shown):
-    detectors = [Corner(Target(size, True)) for size in sizes]
+def test_every_model_is_shown_what_it_is_shown_alone(film, tmp_path, prepared, targets, classifier):
+    """To the gray: a picture that was made smaller twice is not sharp enough."""
+    folder = film
+    if prepared:
+        folder = tmp_path / "png"
+        prepare_folder(film, folder, Target(2000, True), 1)
+    path = next(path for path in folder.iterdir() if path.stem == "a")
+    detectors = [Corner(target) for target in targets]
     words = None if classifier is None else Classifier(classifier)
-    found = predict(find_images(film), detectors, classifier=words, workers=1)
-    seen = [one for model in [*detectors, *([words] if words else [])] for one in model.seen]
-    assert {max(image.shape) for image in seen} == {shown} and len(seen) == len(sizes) + bool(words)
+    found = predict(find_images(folder), detectors, classifier=words, workers=1)
+    for model in [*detectors, *([words] if words else [])]:
+        assert len(model.seen) == 1
+        assert np.array_equal(model.seen[0], read_image(path, model.target).pixels)
     boxes = found.predictions["a"].findings().boxes
     assert np.allclose(boxes, [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]], atol=1)

@@ -1,9 +1,12 @@
 """An image as it came out of its file, and everything that was decided on the way."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vindr_det.resize import Target
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class DecodedImage:
             the file does not say.
         reduced: the original was decoded at 1 / 2 ** reduced of its resolution.
         flags: what in the file contradicts itself or does not look like a chest X-ray.
+        views: target -> (H, W) uint8, where the image was read for several models at once.
     """
 
     pixels: NDArray[np.uint8]
@@ -40,3 +44,8 @@ class DecodedImage:
     spacing: str = ""
     reduced: int = 0
     flags: tuple[str, ...] = ()
+    views: Mapping[Target, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def at(self, target: Target) -> NDArray[np.uint8]:
+        """The picture that was read for ``target``: as if it had been read for that alone."""
+        return self.views.get(target, self.pixels)

@@ -120,7 +120,8 @@ def _size(row: Mapping[str, str]) -> tuple[int, int] | None:
 
 
 def read_all(
-    run: ImageRun, target: Target | None = None, workers: int | None = None, ahead: int = 1
+    run: ImageRun, target: Target | None = None, workers: int | None = None, ahead: int = 1,
+    also: Sequence[Target] = (),
 ) -> Iterator[Looked]:
     """Read every input, in order.
 
@@ -129,13 +130,14 @@ def read_all(
         target: the size to bring the images to.
         workers: processes; None takes one per core.
         ahead: images that are taken at once, so that as many are read meanwhile.
+        also: further sizes, for ``views`` of the images.
 
     Yields:
         One for each input, whatever became of it.
     """
     workers = workers or min(cpu_count() or 1, _MOST_WORKERS)
     todo = [one for one in run.inputs if not one.problem]
-    work = partial(read_one, target=target, max_pixels=run.max_pixels)
+    work = partial(read_one, target=target, max_pixels=run.max_pixels, also=also)
     results = in_order(work, todo, workers, max(workers, ahead) + ahead)
     for one in run.inputs:
         if one.problem:
@@ -148,10 +150,10 @@ def read_all(
 
 
 def read_one(
-    one: Input, target: Target | None, max_pixels: int
+    one: Input, target: Target | None, max_pixels: int, also: Sequence[Target] = ()
 ) -> tuple[DecodedImage | Failure, Mapping[str, str]]:
     """An image, or why there is none; and its UIDs, which a file can tell whose pixels are damaged."""
-    image = guarded(partial(_decode, target=target, max_pixels=max_pixels), one.path)
+    image = guarded(partial(_decode, target=target, max_pixels=max_pixels, also=also), one.path)
     return image, _or_empty(guarded(read_uids, one.path))
 
 
@@ -159,13 +161,15 @@ def _or_empty(uids: Mapping[str, str] | Failure) -> Mapping[str, str]:
     return {} if isinstance(uids, Failure) else uids
 
 
-def _decode(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
+def _decode(
+    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+) -> DecodedImage:
     """:func:`read_image`, of a picture that shows something.
 
     Raises:
         InputError: as there, or all pixels have one value.
     """
-    image = read_image(path, target, max_pixels)
+    image = read_image(path, target, max_pixels, also)
     if not np.ptp(image.pixels):
         raise InputError(f"every pixel has the value {image.pixels.flat[0]}: it shows nothing")
     return image

@@ -1,28 +1,31 @@
 """Any image file to 8-bit gray."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom import read_dicom
 from vindr_det.errors import InputError, one_line
 from vindr_det.files import IMAGE_SUFFIXES, is_dicom
+from vindr_det.jpeg import require_whole_jpeg
 from vindr_det.limits import MAX_PIXELS, require_bytes, require_size
 from vindr_det.resize import Target, resize
 
 _DICOM = (".dicom", ".dcm")
-_READERS = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 # Red, green, blue and alpha of 16 bits.
 _MOST_BYTES = 8
 
 
 def read_image(
-    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS
+    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS,
+    also: Sequence[Target] = (),
 ) -> DecodedImage:
     """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray, at the size of ``target``.
 
@@ -30,35 +33,43 @@ def read_image(
         path: the file.
         target: the size to bring it to; None keeps every pixel.
         max_pixels: larger images are refused before memory is taken for them.
+        also: further sizes to read it at, as if each were the only one: ``views`` of the result.
 
     Raises:
         InputError: the format is unknown, the image is too large, or the file cannot be decoded.
     """
     path = Path(path)
     try:
-        return _read(path, target, max_pixels)
+        return _read(path, target, max_pixels, also)
     except InputError:
         raise
     except Exception as error:  # OSError of the system; OpenCV and Pillow raise their own
         raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
-def _read(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
+def _read(
+    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+) -> DecodedImage:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise InputError(f"{path}: no such image")
     if suffix in _DICOM or (suffix not in IMAGE_SUFFIXES and is_dicom(path)):
-        return read_dicom(path, target, max_pixels)
+        return read_dicom(path, target, max_pixels, also)
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(f"{path}: unknown image format, expected DICOM or one of {IMAGE_SUFFIXES}")
-    return _read_raster(path, target, max_pixels)
+    return _read_raster(path, target, max_pixels, also)
 
 
-def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedImage:
+def _read_raster(
+    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+) -> DecodedImage:
     width, height = _raster_size(path)
     require_size(path, height, width, max_pixels)
     require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    if data.startswith(_JPEG):
+        require_whole_jpeg(path, data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
     if image.dtype not in (np.uint8, np.uint16):
@@ -71,21 +82,25 @@ def _read_raster(path: Path, target: Target | None, max_pixels: int) -> DecodedI
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
         syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
         window=window, flags=("colour",) if _is_coloured(image) else (),
+        views={other: resize(gray, other) for other in also if other != target},
     )
 
 
 def _raster_size(path: Path) -> tuple[int, int]:
-    """Width and height as the file's first bytes tell; Pillow's readers decode nothing yet.
+    """Width and height as the file's first bytes tell; Pillow's reader decodes nothing yet.
+
+    Pillow refuses PNGs for texts, profiles and checksums that nobody asked for, so theirs is read here.
 
     OpenCV looks at the content and not at the suffix, so a TIFF by the name of .png is refused here.
     """
     with path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(24)
         file.seek(0)
-        reader = next((r for signature, r in _READERS.items() if start.startswith(signature)), None)
-        if reader is None:
+        if start.startswith(_PNG) and len(start) == 24:
+            return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:], "big")
+        if not start.startswith(_JPEG):
             raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
-        with reader(file) as image:
+        with JpegImageFile(file) as image:
             return image.size
 
 

@@ -27,7 +27,7 @@ from vindr_det.image_run import ImageRun, Looked
 from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import reason_of
 from vindr_det.predictions import Predictions, drop_degenerate
-from vindr_det.resize import Target, covering
+from vindr_det.resize import Target
 from vindr_det.status import FAILED, Status
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
+
+_WHOLE = Target(0, True)
 
 
 @dataclass
@@ -168,7 +170,7 @@ def predict(
     agreement = None if allow_inverted or gate.form == "none" else AgreementCheck("the classifier")
     statuses: list[Status] = []
     with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
-        for group in _batches(image_run.read_all(run, work.target, workers, ahead=batch), batch):
+        for group in _batches(_read(run, work.targets, workers, batch), batch):
             statuses += work.look(group)
             if agreement:
                 agreement(work.words, work.boxes)
@@ -195,10 +197,10 @@ class _Models:
     error: Exception | None = None
 
     @property
-    def target(self) -> Target:
-        """The size to read images at; a classifier that names none sees them whole."""
+    def targets(self) -> list[Target]:
+        """The sizes to read images at, the first detector's first."""
         models = [*self.predictors, *([] if self.classifier is None else [self.classifier])]
-        return covering([getattr(model, "target", Target(0, True)) for model in models])
+        return list(dict.fromkeys(map(_target, models))) or [_WHOLE]
 
     def look(self, group: Sequence[Looked]) -> list[Status]:
         """Look at a batch of images; returns their statuses."""
@@ -223,13 +225,24 @@ class _Models:
         ids = [one.status.image_id for one in seen]
         boxes = dict(zip(ids, _detect(seen, self.predictors, self.fusion), strict=True))
         if self.classifier is not None:
-            self.words |= {one.status.image_id: self.classifier(_pixels(one)) for one in seen}
+            self.words |= {one.status.image_id: self.classifier(_pixels(one, self.classifier))
+                           for one in seen}
         self.boxes |= boxes
 
 
-def _pixels(one: Looked) -> Image:
+def _read(run: ImageRun, targets: Sequence[Target], workers: int | None, ahead: int) -> Iterator[Looked]:
+    return image_run.read_all(run, targets[0], workers, ahead, also=targets[1:])
+
+
+def _target(model: object) -> Target:
+    """A model that names no size sees images whole."""
+    return getattr(model, "target", _WHOLE)
+
+
+def _pixels(one: Looked, model: object) -> Image:
+    """What a model sees: the image as it is read for that model alone, in training too."""
     assert one.image is not None
-    return one.image.pixels
+    return one.image.at(_target(model))
 
 
 def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
@@ -262,13 +275,14 @@ def _detect(
     seen: Sequence[Looked], predictors: Sequence[Predictor], fusion: Fusion
 ) -> list[Predictions]:
     """Detections of all models on a batch of images, in the originals' pixels."""
-    images = [_pixels(one) for one in seen]
     result = []
-    found = [predictor(images) for predictor in predictors]
-    for one, image, *lists in zip(seen, images, *found, strict=True):
+    images = [[_pixels(one, predictor) for one in seen] for predictor in predictors]
+    found = [predictor(shown) for predictor, shown in zip(predictors, images, strict=True)]
+    for place, one in enumerate(seen):
         assert one.image is not None
         height, width = one.image.height, one.image.width
-        lists = [_to_original(boxes, image, height, width) for boxes in lists]
+        lists = [_to_original(boxes[place], shown[place], height, width)
+                 for boxes, shown in zip(found, images, strict=True)]
         result.append(lists[0].by_score() if len(lists) == 1 else fuse(lists, height, width, fusion))
     return result
 

@@ -1,6 +1,5 @@
 """The one resize that preparation, training and prediction share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -28,20 +27,6 @@ class Target:
             return self.size, self.size
         factor = min(1.0, self.size / max(height, width))
         return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def covering(targets: Sequence[Target]) -> Target:
-    """One size to read an image at that leaves every model what it needs; size 0 reads it whole.
-
-    Where all models agree it is theirs, so that an image is read for prediction as it was for training.
-    """
-    sizes = [target.size for target in targets]
-    if not targets or min(sizes) <= 0:
-        return Target(0, True)
-    if not any(target.keep_aspect for target in targets):
-        return Target(max(sizes), False)
-    # The shorter side of a picture has to fill a square too; radiographs are under twice as long as wide.
-    return Target(max(t.size if t.keep_aspect else 2 * t.size for t in targets), True)
 
 
 def resize(image: NDArray, target: Target) -> NDArray:

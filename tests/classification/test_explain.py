@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import classifier_config
+from dicom_samples import write
+from pydicom.uid import JPEG2000Lossless
 
 from vindr_det.classification import explain
 from vindr_det.classification.data import Normalization
 from vindr_det.classification.model import Classifier
 from vindr_det.classification.train import train
 from vindr_det.errors import InputError
+from vindr_det.image_run import find
+from vindr_det.images import read_image
+from vindr_det.resize import Target
 
 
 class Bright(torch.nn.Module):
@@ -100,6 +105,20 @@ def test_boxes_are_drawn_over_the_maps_and_not_under_them():
     rows, columns = changed[:, 0] - 24, changed[:, 1] % (120 + 4)
     edges = (np.isin(rows, (100, 150)) | np.isin(columns, (70, 110)))
     assert edges.all() and len(changed) > 300
+
+
+def test_the_models_see_what_classify_shows_them(tmp_path):
+    """Not the picture that the map is drawn over."""
+    noise = np.random.default_rng(0).integers(0, 255, (1400, 1200)).astype(np.uint8)
+    write(tmp_path / "a.dcm", noise, bits=8, syntax=JPEG2000Lossless)
+    classifier, seen = two_bright(), []
+    classifier.target = Target(64, False)
+    classifier.normalize = lambda image: seen.append(image) or Normalization()(image)
+    classifier.probabilities = lambda images: seen.extend(images) or np.array([[0.5]])
+    statuses = explain.draw_all(explain.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1)
+    assert [one.status for one in statuses] == ["ok"] and (tmp_path / "a.png").is_file()
+    expected = read_image(tmp_path / "a.dcm", classifier.target).pixels
+    assert len(seen) == 2 and all(np.array_equal(image, expected) for image in seen)
 
 
 def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):

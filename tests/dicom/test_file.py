@@ -1,3 +1,4 @@
+import io
 import re
 
 import numpy as np
@@ -6,14 +7,22 @@ import pytest
 from dicom_samples import RAMP, write
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     ExplicitVRBigEndian,
     JPEG2000Lossless,
+    SecondaryCaptureImageStorage,
 )
 
 from vindr_det.dicom import pixels, read_dicom
+from vindr_det.dicom.identity import read_uids
 from vindr_det.errors import InputError
 from vindr_det.prepare import FAILED, FLAGGED, prepare_folder
 from vindr_det.resize import Target, resize
@@ -89,6 +98,8 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
 @pytest.mark.parametrize("tags, message", [
     ({"BitsStored": 10, "HighBit": 9}, "74.2% of the values do not fit into BitsStored 10"),
     ({"Modality": "CT"}, "modality CT is not radiography"),
+    ({"SOPClassUID": CTImageStorage}, "SOP class CT Image Storage is not radiography"),
+    ({"SOPClassUID": CTImageStorage, "Modality": "DX"}, "SOP class CT Image Storage is not radiography"),
     ({"PresentationLUTShape": "INVERSE"}, "MONOCHROME2 with PresentationLUTShape INVERSE"),
     ({"PixelSpacing": [0.2, 0.1]}, "pixels are not square: PixelSpacing 0.2/0.1"),
     ({"ImagerPixelSpacing": [0.1, 0.2]}, "pixels are not square: ImagerPixelSpacing 0.1/0.2"),
@@ -97,6 +108,14 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
 def test_what_may_be_right_is_flagged(tmp_path, tags, message):
     path = write(tmp_path / "a.dcm", SMOOTH, "MONOCHROME2", 12, JPEG2000Lossless, **tags)
     assert read_dicom(path).flags == (message,)
+
+
+@pytest.mark.parametrize("uid", [
+    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing, SecondaryCaptureImageStorage, "", "1.2.3.4",
+])
+def test_classes_of_radiographs_and_unknown_ones_are_not_flagged(tmp_path, uid):
+    assert not read_dicom(write(tmp_path / "a.dcm", RAMP, SOPClassUID=uid)).flags
 
 
 def test_a_sequence_of_lost_type_is_flagged(tmp_path):
@@ -130,6 +149,44 @@ def test_a_file_without_preamble_is_read(tmp_path):
     whole = read_dicom(path).pixels
     path.write_bytes(path.read_bytes()[132:])
     assert np.array_equal(read_dicom(path).pixels, whole)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_file_without_preamble_and_transfer_syntax_is_read(tmp_path, implicit):
+    """As ACR-NEMA and early DICOM files were: group 8 first, little endian, with types or without."""
+    path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2048, WindowWidth=4096, StudyInstanceUID="1.2.4")
+    whole = read_dicom(path).pixels
+    dataset = pydicom.dcmread(path)
+    content = io.BytesIO()
+    write_dataset(as_little_endian(content, implicit), dataset)
+    assert content.getvalue()[:2] == b"\x08\x00"
+    path.write_bytes(content.getvalue())
+    assert np.array_equal(read_dicom(path).pixels, whole)
+    assert read_uids(path)["StudyInstanceUID"] == "1.2.4"
+
+
+def as_little_endian(content: io.BytesIO, implicit: bool) -> DicomIO:
+    file = DicomIO(content)
+    file.is_little_endian, file.is_implicit_VR = True, implicit
+    return file
+
+
+def test_a_deflated_file_tells_its_uids(tmp_path):
+    path = write(tmp_path / "a.dcm", RAMP, syntax=DeflatedExplicitVRLittleEndian, StudyInstanceUID="1.2.4",
+                 SeriesInstanceUID="1.2.5")
+    assert read_uids(path) == {"StudyInstanceUID": "1.2.4", "SeriesInstanceUID": "1.2.5",
+                               "SOPInstanceUID": "1.2.3"}
+
+
+@pytest.mark.parametrize("name, share", [
+    ("RG2_JLSN.dcm", 0.6), ("RG2_JPLY_fixed.dcm", 0.6), ("RG1_J2KI.dcm", 0.6), ("MR_small_RLE.dcm", 0.9),
+    ("RG2_JLSN.dcm", 0.005), ("693_UNCR.dcm", 0.6), ("693_UNCR.dcm", 0.002),
+])
+def test_a_file_that_was_cut_is_said_to_be(data, tmp_path, name, share):
+    content = (data / "dicom_cases/ok" / name).read_bytes()
+    (tmp_path / "a.dcm").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="the file is cut"):
+        read_dicom(tmp_path / "a.dcm")
 
 
 @pytest.mark.parametrize("cut", [0, 3, 131, 140, 400, 700])

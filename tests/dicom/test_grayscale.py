@@ -51,6 +51,18 @@ def test_several_windows_take_the_first(tmp_path):
     assert read_dicom(path).window == "linear 2048/4096"
 
 
+@pytest.mark.parametrize("entries", [4095, 4000, 2048])
+@pytest.mark.parametrize("key", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_short_table_of_words_is_not_one_of_bytes(tmp_path, key, entries):
+    """Its bytes would suffice for entries of 8 bits, but the descriptor says 12."""
+    item = lut(0, range(4096), 12)
+    item.ModalityLUTType = "US"
+    item.add_new("LUTData", "OW", np.arange(entries, dtype="<u2").tobytes())
+    path = write(tmp_path / "a.dcm", RAMP, **{key: Sequence([item])})
+    with pytest.raises(InputError, match=f"table of {entries} entries, its descriptor says 4096"):
+        read_dicom(path)
+
+
 @pytest.mark.parametrize("tags", [
     {}, {"WindowCenter": 2048}, {"WindowCenter": 2048, "WindowWidth": 0},
     {"WindowCenter": 2048, "WindowWidth": -5}, {"WindowCenter": 90000, "WindowWidth": 10},
@@ -106,7 +118,8 @@ def test_voi_lut_spans_its_own_bits_and_not_the_images_range(tmp_path, bits):
 
 @pytest.mark.parametrize("top, bits, white", [
     (255, 8, 255), (1023, 10, 1023), (4095, 12, 4095), (4095, 16, 4095), (30000, 16, 65535),
-    (3000, 12, 4095), (4095, 8, 4095),
+    (3000, 12, 4095), (4095, 8, 4095), (32767, 16, 65535), (16383, 16, 65535), (8191, 16, 65535),
+    (2047, 12, 4095), (127, 8, 255),
 ])
 def test_white_is_what_the_voi_lut_s_bits_hold(tmp_path, top, bits, white):
     item = lut(0, np.linspace(0, top, 4096).round().astype(int), bits)

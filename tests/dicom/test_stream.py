@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pydicom
 import pytest
@@ -40,3 +42,20 @@ def test_other_streams(stream, expected):
 ])
 def test_real_streams(data, name, expected):
     assert read_header(stream_of(data / "dicom_cases" / name)) == expected
+
+
+def box(kind: bytes, content: bytes, long: bool = False) -> bytes:
+    size = len(content) + (16 if long else 8)
+    head = struct.pack(">I4sQ", 1, kind, size) if long else struct.pack(">I4s", size, kind)
+    return head + content
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_head_within_another_box_of_a_jp2_file_is_not_the_stream_s(tmp_path, long):
+    """What a UUID box holds is anybody's (T.800 I.7.2); a small size there must not pass the limit."""
+    stream = stream_of(write(tmp_path / "a.dcm", np.zeros((70, 100), np.uint16), syntax=JPEG2000Lossless))
+    other = stream_of(write(tmp_path / "b.dcm", np.zeros((64, 64), np.uint16), syntax=JPEG2000Lossless))
+    jp2 = box(b"jP  ", b"\r\n\x87\n") + box(b"uuid", bytes(16) + other) + box(b"jp2c", stream, long)
+    assert read_header(jp2) == read_header(stream)
+    assert read_header(jp2 + box(b"uuid", bytes(40))) == read_header(stream)
+    assert read_header(box(b"jP  ", b"\r\n\x87\n") + box(b"uuid", other)) is None

@@ -14,12 +14,17 @@ from tqdm import tqdm
 from vindr_det import image_run
 from vindr_det.classification.data import squeeze
 from vindr_det.classification.model import Classifier
+from vindr_det.decoded import DecodedImage
 from vindr_det.files import atomic_path
 from vindr_det.image_run import ImageRun, Looked
 from vindr_det.parallel import guarded
+from vindr_det.resize import Target
 from vindr_det.status import FAILED, Status
 
 _STRIP = 24
+# Of each panel, pixels.
+_SIDE = 480
+_SHOWN = Target(_SIDE, keep_aspect=True)
 
 
 class Explainer:
@@ -48,8 +53,8 @@ class Explainer:
         return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
     def sheet(
-        self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = 480,
-        boxes: NDArray[np.float64] | None = None,
+        self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = _SIDE,
+        boxes: NDArray[np.float64] | None = None, seen: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """The image and beside it an overlay a label, with its name and probability: (H, W, 3) BGR.
 
@@ -59,8 +64,10 @@ class Explainer:
             top: how many.
             side: of each panel, pixels.
             boxes: (M, 4) xyxy in the image's pixels, drawn over every panel; the models do not see them.
+            seen: (H, W) uint8, the image as it is read for the models; None shows them ``image``.
         """
-        p = self.classifier.probabilities([image])[0]
+        seen = image if seen is None else seen
+        p = self.classifier.probabilities([seen])[0]
         chosen = list(labels) or np.argsort(-p, kind="stable")[:top].tolist()
         factor = side / max(image.shape)
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
@@ -68,7 +75,7 @@ class Explainer:
         drawn = np.zeros((0, 4)) if boxes is None else boxes * factor
         panels = [_titled(_outlined(gray, drawn), "image")]
         for label in chosen:
-            heat = cv2.resize(self.heat_map(image, label), size)
+            heat = cv2.resize(self.heat_map(seen, label), size)
             colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
             strength = 0.6 * heat[..., None]
             mixed = (gray * (1 - strength) + colour * strength).astype(np.uint8)
@@ -115,7 +122,7 @@ def draw_all(
     """
     statuses: list[Status] = []
     with tqdm(total=min(count, len(run.inputs)), desc="explain", unit="image", disable=None) as bar:
-        for one in image_run.read_all(run, workers=workers):
+        for one in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
             statuses.append(_drawn(explainer, one, out, labels, top))
             drawn = sum(status.status != FAILED for status in statuses)
             bar.update(drawn - bar.n)
@@ -125,14 +132,14 @@ def draw_all(
 
 
 def _drawn(explainer: Explainer, one: Looked, out: Path, labels: Sequence[int], top: int) -> Status:
-    def draw(image: NDArray[np.uint8]) -> None:
-        picture = explainer.sheet(image, labels, top)
+    def draw(image: DecodedImage) -> None:
+        picture = explainer.sheet(image.at(_SHOWN), labels, top, seen=image.pixels)
         with atomic_path(out / f"{one.status.image_id}.png") as temporary:
             temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
     if one.image is None:
         return one.status
-    failure = guarded(draw, one.image.pixels)
+    failure = guarded(draw, one.image)
     if failure is None:
         return one.status
     return replace(one.status, status=FAILED, reason=f"was read, but not explained: {failure.reason}")

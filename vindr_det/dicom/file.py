@@ -5,6 +5,7 @@ The pixels are averaged in stored values and turned to grays last, by the table 
 """
 
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pydicom.tag import BaseTag
 
 from vindr_det.decoded import DecodedImage
 from vindr_det.dicom.grayscale import gray_table, value_range
+from vindr_det.dicom.modality import modality_flags
 from vindr_det.dicom.pixels import Stored, compressed_frame, decode
 from vindr_det.dicom.source import open_dataset, whole_number
 from vindr_det.dicom.spacing import pixel_spacing, spacing_flags
@@ -25,15 +27,14 @@ from vindr_det.errors import InputError, one_line
 from vindr_det.limits import MAX_PIXELS, require_size
 from vindr_det.resize import Target, resize_to
 
-#: Modality of radiographs; OT is what converted films often carry.
-_RADIOGRAPHY = ("", "CR", "DX", "DR", "RG", "RF", "XA", "PX", "IO", "OT")
 # The longest side of the picture that percentiles are taken from. It is the same whatever the
 # image is decoded at, so that a reduced image gets the grays of the whole one.
 _SAMPLE_SIDE = 256
 
 
 def read_dicom(
-    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS
+    path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS,
+    also: Sequence[Target] = (),
 ) -> DecodedImage:
     """Decode one single-frame grayscale DICOM file.
 
@@ -42,6 +43,7 @@ def read_dicom(
         target: the size to bring it to; None keeps every pixel. JPEG 2000 is decoded at the
             smallest resolution that is good for the target.
         max_pixels: larger images are refused before memory is taken for them.
+        also: further sizes, each decoded as if it were the only one.
 
     Raises:
         InputError: not a DICOM file, no or damaged pixel data, color, several frames, more than
@@ -51,21 +53,27 @@ def read_dicom(
         # Files in the wild break small rules (ages, UIDs); the pixels are what we came for.
         warnings.simplefilter("ignore")
         try:
-            return _read_gray(path, target, max_pixels)
+            return _read_gray(path, target, max_pixels, also)
         except InputError:
             raise
         except Exception as error:  # values are parsed when they are asked for, so anywhere
             raise InputError(f"{path}: damaged DICOM file ({one_line(error)})") from error
 
 
-def _read_gray(path: str | Path, target: Target | None, max_pixels: int) -> DecodedImage:
+def _read_gray(
+    path: str | Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+) -> DecodedImage:
     dataset = open_dataset(path, partial(_require_gray_frame, path, max_pixels))
     stream, header = compressed_frame(path, dataset)
     flags = _flags(path, dataset, header)
-    shape = target.shape(int(dataset.Rows), int(dataset.Columns)) if target is not None else None
-    stored = decode(path, dataset, stream, header, shape)
+
+    def read(target: Target | None) -> tuple[Stored, NDArray[np.uint8], str]:
+        shape = target.shape(int(dataset.Rows), int(dataset.Columns)) if target is not None else None
+        stored = decode(path, dataset, stream, header, shape)
+        return stored, *_grays(path, dataset, stored, shape)
+
+    stored, pixels, window = read(target)
     flags += _out_of_range(dataset, stored)
-    pixels, window = _grays(path, dataset, stored, shape)
     return DecodedImage(
         pixels=pixels, height=int(dataset.Rows), width=int(dataset.Columns),
         syntax=str(dataset.file_meta.TransferSyntaxUID.name), bits=int(dataset.BitsStored),
@@ -73,6 +81,7 @@ def _read_gray(path: str | Path, target: Target | None, max_pixels: int) -> Deco
         orientation=_joined(dataset.get("PatientOrientation")),
         view=_joined(dataset.get("ViewPosition")), reduced=stored.reduced, flags=tuple(flags),
         spacing="/".join(f"{side:g}" for side in pixel_spacing(dataset) or ()),
+        views={other: read(other)[1] for other in also if other != target},
     )
 
 
@@ -107,10 +116,7 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     Raises:
         InputError: contradictions that do not.
     """
-    flags = []
-    modality = str(dataset.get("Modality", "") or "")
-    if modality not in _RADIOGRAPHY:
-        flags.append(f"modality {modality} is not radiography")
+    flags = modality_flags(dataset)
     inverse = str(dataset.get("PresentationLUTShape", "") or "") == "INVERSE"
     if inverse and dataset.PhotometricInterpretation == "MONOCHROME2":
         flags.append("MONOCHROME2 with PresentationLUTShape INVERSE")

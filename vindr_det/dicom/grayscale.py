@@ -16,6 +16,9 @@ from pydicom.multival import MultiValue
 #: Without a window the image is shown between these percentiles of its pixels.
 PERCENTILES = (0.5, 99.5)
 
+# White would be 16 of 255 grays.
+_BITS_TOO_MANY = 4
+
 Values = NDArray[np.float64]
 
 
@@ -93,12 +96,15 @@ def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
 
 
 def _voi_lut(dataset: Dataset, values: Values) -> Values:
-    """C.11.2.1.1: the LUT's output spans the bits that its descriptor names."""
+    """C.11.2.1.1: the LUT's output spans the bits that its descriptor names, as DCMTK shows it.
+
+    But where entries do not fit into these, or fill so few of them that the picture would be black, which
+    is a table of 12 bits called one of 16, the entries tell.
+    """
     item = dataset.VOILUTSequence[0]
     bits, top = int(item.LUTDescriptor[2]), int(_entries(dataset, item).max())
-    # Some descriptors name 16 bits for a table of 12, which then ends where its own bits do.
     needed = math.log2(max(top, 1) + 1)
-    if needed.is_integer() or needed > bits:
+    if needed > bits or (needed.is_integer() and needed <= bits - _BITS_TOO_MANY):
         bits = math.ceil(needed)
     return _look_up(dataset, item, values) / (2.0**bits - 1)
 
@@ -123,7 +129,7 @@ def _entries(dataset: Dataset, item: Dataset) -> NDArray:
     data = item.LUTData
     if not isinstance(data, bytes):
         entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
-    elif len(data) < 2 * count:  # two entries of 8 bits per word
+    elif int(item.LUTDescriptor[2]) <= 8 and len(data) < 2 * count:  # two entries per word (C.11.2.1.1)
         entries = np.frombuffer(data, np.uint8)
     else:
         order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"

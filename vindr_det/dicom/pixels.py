@@ -7,10 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.uid import JPEG2000TransferSyntaxes, RLELossless
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from vindr_det.dicom import jpeg2000
 from vindr_det.dicom.stream import StreamHeader, held_tiles, read_header
+from vindr_det.dicom.whole import require_end, require_whole
 from vindr_det.errors import InputError, one_line
 from vindr_det.resize import resize_to
 
@@ -57,6 +63,8 @@ def compressed_frame(path: str | Path, dataset: Dataset) -> tuple[bytes, StreamH
         raise InputError(f"{path}: pixel data cannot be decoded (no header of {syntax.name})")
     if header is not None and header.tiles > _MOST_TILES:
         raise InputError(f"{path}: {header.tiles} tiles, expected at most {_MOST_TILES}")
+    if header is not None:
+        require_end(path, stream)
     if header is not None and header.tiles > 1 and (held := held_tiles(stream)) < header.tiles:
         raise InputError(f"{path}: the stream holds {held} of its {header.tiles} tiles")
     return stream, header
@@ -78,6 +86,8 @@ def decode(
             return Stored(jpeg2000.low_pass(stream, header, times), header, times)
         except (OSError, ValueError, SyntaxError):
             pass  # fewer levels in some tile, or damage: the whole decode tells
+    if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
+        dataset.pixel_array_options(decoding_plugin="pyjpegls")  # the others fill what is missing
     try:
         stored = dataset.pixel_array
     except Exception as error:  # decoders raise whatever their C library reports
@@ -87,6 +97,8 @@ def decode(
                          f"{(int(dataset.Rows), int(dataset.Columns))}")
     if header is not None and header.predictive:
         _refuse_run_over(path, stored, int(dataset.BitsStored))
+    if header is not None and dataset.file_meta.TransferSyntaxUID in JPEGTransferSyntaxes:
+        require_whole(path, stream, header, stored)
     return Stored(_for_opencv(stored))
 
 

@@ -5,6 +5,7 @@ pixels, and on only as far as its header says that they reach.
 """
 
 import io
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,14 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from vindr_det.errors import InputError
+from vindr_det.errors import InputError, one_line
 from vindr_det.limits import byte_limit, require_bytes
 
 # Longer elements are left in the file until somebody asks for them.
@@ -48,6 +54,8 @@ def open_dataset(path: str | Path, check: Callable[[Dataset], None]) -> Dataset:
             dataset = _read(path, file, check)
         except InvalidDicomError as error:
             raise InputError(f"{path}: not a DICOM file") from error
+        except UserWarning as error:
+            raise InputError(f"{path}: the file is cut ({one_line(error)})") from error
     if "TransferSyntaxUID" not in dataset.file_meta:
         raise InputError(f"{path}: no TransferSyntaxUID, so its pixels cannot be decoded")
     check(dataset)
@@ -61,15 +69,54 @@ def whole_number(dataset: Dataset, key: str, default: int) -> int:
 
 
 def _read(path: Path, file: BinaryIO, check: Callable[[Dataset], None]) -> FileDataset:
-    force = _starts_without_preamble(file)
-    read_preamble(file, force)
-    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=_after_meta))
+    meta = read_meta(file)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         inflated = _inflated(path, file.read(), check)
-        return FileDataset(io.BytesIO(), read_dataset(io.BytesIO(inflated), False, True),
-                           file_meta=meta, is_implicit_VR=False)
+        elements = read_dataset(io.BytesIO(inflated), False, True)
+        _require_uncut(path, elements, len(inflated))
+        return FileDataset(io.BytesIO(), elements, file_meta=meta, is_implicit_VR=False)
     file.seek(0)
-    return pydicom.dcmread(file, defer_size=_DEFERRED_BYTES, force=force)
+    with warnings.catch_warnings():
+        # Where an element ends after its file, pydicom warns and gives none at all.
+        warnings.filterwarnings("error", "(End of file reached|Unexpected end of file)", UserWarning)
+        dataset = pydicom.dcmread(file, defer_size=_DEFERRED_BYTES, force=_starts_without_preamble(file))
+    _require_uncut(path, dataset, path.stat().st_size)
+    if not meta:
+        dataset.file_meta.TransferSyntaxUID = _native(dataset)
+    return dataset
+
+
+def read_meta(file: BinaryIO) -> FileMetaDataset:
+    """The elements of group 2, none where an old file has none; ``file`` stands behind them."""
+    read_preamble(file, _starts_without_preamble(file))
+    return FileMetaDataset(read_dataset(file, False, True, stop_when=_after_meta))
+
+
+def deflated_header(file: BinaryIO) -> Dataset:
+    """The elements before the pixels of a deflated file that stands behind its group 2.
+
+    Raises:
+        zlib.error: damaged.
+    """
+    elements = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_HEADER_BYTES), _HEADER_BYTES)
+    return read_dataset(io.BytesIO(elements), False, True, stop_when=_at_pixels)
+
+
+def _native(dataset: FileDataset) -> UID:
+    """Without group 2 the default syntax (PS3.5 10.1), or the one with types where these are found."""
+    implicit, _ = dataset.original_encoding
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def _require_uncut(path: Path, dataset: Dataset, held: int) -> None:
+    """No element up to the pixels ends after the ``held`` bytes; what follows these may be missing."""
+    elements = (dataset.get_item(tag, keep_deferred=True)
+                for tag in dataset.keys() if tag <= _PIXELS)  # noqa: SIM118 - keeps them raw
+    ends = [e.value_tell + e.length for e in elements
+            if isinstance(e, RawDataElement) and e.length != _UNDEFINED_LENGTH]
+    if max(ends, default=0) > held:
+        raise InputError(f"{path}: the file is cut (it ends at byte {held:,}, an element of it at "
+                         f"{max(ends):,})")
 
 
 def _starts_without_preamble(file: BinaryIO) -> bool:

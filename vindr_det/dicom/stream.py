@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 # JPEG and JPEG-LS: start-of-frame markers (ITU-T T.81 table B.1, T.87 annex C).
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-_SIZ, _COD, _SOT, _SOS = 0x51, 0x52, 0x90, 0xDA
+_SIZ, _COD, _SOT, _SOS, _DRI = 0x51, 0x52, 0x90, 0xDA, 0xDD
 # Lossless JPEG and JPEG-LS add differences to neighbors, modulo the range (T.81 H.1.2.1, T.87 A.4.5).
 _PREDICTIVE = (0xC3, 0xF7)
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -47,7 +47,7 @@ class StreamHeader:
 def read_header(stream: bytes) -> StreamHeader | None:
     """The header of a stream, or None where the stream is of another kind or damaged."""
     try:
-        stream = _codestream(stream)
+        stream = codestream(stream)
         if stream[:4] == _CODESTREAM:
             return _jpeg2000(stream)
         return _jpeg(stream) if stream[:2] == b"\xff\xd8" else None
@@ -57,7 +57,7 @@ def read_header(stream: bytes) -> StreamHeader | None:
 
 def held_tiles(stream: bytes) -> int:
     """How many of its tiles a JPEG 2000 stream holds; decoders leave the others blank (T.800 A.4.2)."""
-    stream = _codestream(stream)
+    stream = codestream(stream)
     position = next((at for marker, at, _ in _segments(stream) if marker == _SOT), len(stream))
     tiles = set()
     while stream[position : position + 2] == b"\xff\x90" and position + 12 <= len(stream):
@@ -67,9 +67,37 @@ def held_tiles(stream: bytes) -> int:
     return len(tiles)
 
 
-def _codestream(stream: bytes) -> bytes:
-    """Without the boxes of a JP2 file, which some archives put in place of its stream."""
-    return stream[stream.index(_CODESTREAM):] if stream[4:8] == b"jP  " else stream
+def codestream(stream: bytes) -> bytes:
+    """Without the boxes of a JP2 file (T.800 annex I), which some archives put in place of its stream.
+
+    Raises:
+        ValueError: a JP2 file that holds no stream.
+    """
+    if stream[4:8] != b"jP  ":
+        return stream
+    position = 0
+    while position + 8 <= len(stream):
+        length, kind = struct.unpack_from(">I4s", stream, position)
+        head = 16 if length == 1 else 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", stream, position + 8)
+        end = position + length if length else len(stream)
+        if kind == b"jp2c":
+            return stream[position + head : end]
+        position = max(end, position + head)
+    raise ValueError("no codestream")
+
+
+def scan_start(stream: bytes) -> int:
+    """Where the coded pixels of a JPEG stream begin: behind the header of its first scan."""
+    at, body = next((at, body) for marker, at, body in _segments(stream) if marker == _SOS)
+    return at + 4 + len(body)
+
+
+def restart_interval(stream: bytes) -> int:
+    """Units between two restart markers of a JPEG stream (T.81 B.2.4.4); 0 where it has none."""
+    found = [struct.unpack_from(">H", body)[0] for marker, _, body in _segments(stream) if marker == _DRI]
+    return found[-1] if found else 0
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, int, bytes]]:

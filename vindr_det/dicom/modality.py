@@ -1,0 +1,24 @@
+"""Whether a file says that it is something else than a radiograph."""
+
+from pydicom import Dataset
+from pydicom.uid import UID
+
+#: Modality of radiographs; OT is what converted films often carry.
+_MODALITIES = ("", "CR", "DX", "DR", "RG", "RF", "XA", "PX", "IO", "OT")
+# Computed and digital radiography, intra-oral, secondary capture, angiography and fluoroscopy (PS3.4 B.5):
+# the classes that go with these modalities.
+_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in (
+    "1", "1.1", "1.1.1", "1.3", "1.3.1", "7", "7.1", "7.2", "7.3", "7.4", "12.1", "12.2"))
+
+
+def modality_flags(dataset: Dataset) -> list[str]:
+    """The modality or, where that may be a radiograph's, the SOP class that is none's.
+
+    Classes that the standard does not know (private ones) say nothing.
+    """
+    modality = str(dataset.get("Modality", "") or "")
+    if modality not in _MODALITIES:
+        return [f"modality {modality} is not radiography"]
+    uid = UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or ""))
+    known = not uid.is_private and uid.type == "SOP Class"
+    return [f"SOP class {uid.name} is not radiography"] if known and uid not in _CLASSES else []
