@@ -34,14 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.errors import InputError
-    from vindr_det.files import holds_json, require_writable
+    from vindr_det.files import require_writable
     from vindr_det.tuning import Search, tune
 
     require_writable(args.out)
     if args.trials < 1:
         raise InputError(f"--trials {args.trials}: expected 1 or more")
-    if not args.meta and not holds_json(args.annotations):
-        raise InputError(f"{args.annotations}: a .csv does not tell sizes; expected --meta too")
     search = Search(tuple(args.predictions), args.annotations, args.meta, args.oof, args.seed,
                     args.allow_inverted)
     print(tune(search, Path(args.out), args.trials, args.workers).text())

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vindr_det import __version__, gating, in_sample, scoring
 from vindr_det.categories import NO_FINDING_ID
 from vindr_det.errors import InputError
-from vindr_det.files import read_json, write_csv, write_json
+from vindr_det.files import holds_json, read_json, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix
 from vindr_det.fusion import Fusion, fuse_all
 from vindr_det.gating import Gate, Word
@@ -86,6 +86,8 @@ def read_inputs(search: Search) -> Inputs:
     from vindr_det.submission import read_submission
 
     files = [read_submission(path) for path in search.predictions]
+    if not search.meta and not holds_json(search.annotations):
+        raise InputError(f"{search.annotations}: a .csv does not tell sizes; expected --meta too")
     known = set().union(*files)
     records = [one for one in scoring.read_truth(search.annotations, search.meta) if one.image_id in known]
     if len(records) < 4:
