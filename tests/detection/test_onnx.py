@@ -20,7 +20,7 @@ from vindr_det.pipeline import load_predictors, predict_folder
 
 
 def test_a_comparison_of_nothing_is_not_called_a_check():
-    assert str(onnx_check.Agreement(3, 0, 0.0, 0.0)).startswith("NOT CHECKED: neither the checkpoint nor onnxr")
+    assert str(onnx_check.Agreement(3, 0, 0.0, 0.0)).startswith("NOT CHECKED: neither the checkpoint")
     assert "the same 2 detections over 0.05 on 3 images" in str(onnx_check.Agreement(3, 2, 0.0, 0.0))
 
 
