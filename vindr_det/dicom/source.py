@@ -25,7 +25,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from vindr_det.errors import InputError, one_line
+from vindr_det.errors import InputError
 from vindr_det.limits import byte_limit, require_bytes
 
 # Longer elements are left in the file until somebody asks for them.
@@ -55,7 +55,7 @@ def open_dataset(path: str | Path, check: Callable[[Dataset], None]) -> Dataset:
         except InvalidDicomError as error:
             raise InputError(f"{path}: not a DICOM file") from error
         except UserWarning as error:
-            raise InputError(f"{path}: the file is cut ({one_line(error)})") from error
+            raise InputError(f"{path}: the file is cut ({str(error).split(' in file ')[0]})") from error
     if "TransferSyntaxUID" not in dataset.file_meta:
         raise InputError(f"{path}: no TransferSyntaxUID, so its pixels cannot be decoded")
     check(dataset)
