@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import tempfile
 import threading
 from pathlib import Path
 
@@ -96,6 +97,29 @@ def test_a_folder_that_cannot_be_listed_is_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     assert problems(tmp_path, recursive=True) == {
         "a.png": "", "shut": "folder cannot be listed (Permission denied)"}
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no users to be")
+def test_a_folder_that_may_be_listed_but_not_entered_is_rows():
+    """Of another user's files the names are known, and nothing else; root must not be who looks."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        put(folder, "a.png")
+        for inside in ("b.png", "IM1", "notes.txt", "below/c.png"):
+            put(folder, f"shut/{inside}")
+        folder.chmod(0o755)
+        (folder / "shut").chmod(0o644)
+        user = os.geteuid()
+        try:
+            os.seteuid(user or 65534)
+            found, inside = problems(folder, recursive=True), problems(folder / "shut")
+        finally:
+            os.seteuid(user)
+            (folder / "shut").chmod(0o755)
+    denied = "cannot be read (Permission denied)"
+    assert found == {"a.png": "", "shut/b.png": denied, "shut/IM1": denied,
+                     "shut/below": "folder cannot be listed (Permission denied)"}
+    assert inside == {"b.png": denied, "IM1": denied}
 
 
 def test_a_file_that_may_not_be_read_is_a_row(tmp_path, monkeypatch):

@@ -39,8 +39,9 @@ from vindr_det.files import (
 )
 from vindr_det.image_run import read_one, reason_without_path
 from vindr_det.inputs import Input, list_inputs, printable
-from vindr_det.limits import MAX_PIXELS
+from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, Runner, local_runner
+from vindr_det.prepared import LOG, REPORT, SETTINGS, SIZES
 from vindr_det.resize import Target
 from vindr_det.status import FAILED, FLAGGED, OK
 
@@ -48,9 +49,7 @@ log = logging.getLogger(__name__)
 
 QC_COLUMNS = ("image_id", "file", "status", "reason", "syntax", "bits", "photometric", "window",
               "orientation", "view", "spacing", "reduced", "dim0", "dim1", *UIDS, "bytes", "modified")
-_JOURNAL = "qc.partial.jsonl"
 _PNG_END = b"IEND\xaeB`\x82"
-SETTINGS = "prepare.json"
 
 
 def prepare_folder(
@@ -79,6 +78,7 @@ def prepare_folder(
     """
     if target.size < 16:
         raise InputError(f"--size {target.size}: expected at least 16 pixels")
+    require_limit(max_pixels)
     images, out = Path(images), Path(out)
     inputs = list_inputs(images, recursive)
     _refuse_among(images, out, recursive)
@@ -161,7 +161,7 @@ def _run(
     run: Runner, work: Callable[[Input], dict[str, Any]], items: list[Input], out: Path
 ) -> Iterable[dict[str, Any]]:
     progress = tqdm(total=len(items), desc="prepare", unit="image", disable=None)
-    with progress, (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+    with progress, (out / LOG).open("a", encoding="utf-8") as journal:
         for one, row in chain(_refused(items), run(work, [one for one in items if not one.problem])):
             if isinstance(row, Failure):
                 row = _failed(one, row.reason.replace(f"{out}{os.sep}", ""))
@@ -181,12 +181,12 @@ def _start(
 ) -> None:
     remove_partial(out)
     # Only rows that still count go into the journal that this run starts with.
-    with atomic_path(out / _JOURNAL) as temporary:
+    with atomic_path(out / LOG) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept.values()), encoding="utf-8")
     for row in earlier:
         if row["image_id"] not in kept and row["status"] != FAILED:
             (out / f"{row['image_id']}.png").unlink(missing_ok=True)
-    for name in ("qc.csv", "meta.csv"):  # until the end of this run they would tell of another
+    for name in (REPORT, SIZES):  # until the end of this run they would tell of another
         (out / name).unlink(missing_ok=True)
     write_json(out / SETTINGS, settings)
 
@@ -203,10 +203,10 @@ def _check_settings(out: Path, settings: dict[str, Any], resume: bool) -> None:
 
 def _earlier_rows(out: Path) -> list[dict[str, Any]]:
     """What an earlier run left, whole or not."""
-    rows = _journal_rows(out / _JOURNAL)
-    if (out / "qc.csv").exists():
+    rows = _journal_rows(out / LOG)
+    if (out / REPORT).exists():
         try:
-            rows += read_own_csv(out / "qc.csv", ["image_id", "status"])
+            rows += read_own_csv(out / REPORT, ["image_id", "status"])
         except InputError as error:
             log.warning("what it says is not known, so its images are prepared again: %s", error)
     return rows
@@ -252,8 +252,8 @@ def _finish(out: Path, rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(QC_COLUMNS))
     whole = ["bits", "reduced", "dim0", "dim1", "bytes", "modified"]
     table[whole] = table[whole].apply(pd.to_numeric).astype("Int64")
-    write_csv(out / "qc.csv", table)
+    write_csv(out / REPORT, table)
     good = table[table["status"] != FAILED]
-    write_csv(out / "meta.csv", good[["image_id", "dim0", "dim1"]])
-    (out / _JOURNAL).unlink(missing_ok=True)
+    write_csv(out / SIZES, good[["image_id", "dim0", "dim1"]])
+    (out / LOG).unlink(missing_ok=True)
     return table
