@@ -5,12 +5,13 @@ import os
 import socket
 import tempfile
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from vindr_det.errors import InputError
-from vindr_det.inputs import list_images, list_inputs, printable
+from vindr_det.inputs import list_images, list_inputs, printable, require_apart
 
 DICOM = bytes(128) + b"DICM" + bytes(20)
 OLD_DICOM = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(20)
@@ -186,3 +187,21 @@ def test_nothing_there(tmp_path, make, message):
 
 def test_printable():
     assert printable("a b-ü.png") == "a b-ü.png" and printable("\udce9\t") == "\\udce9\\t"
+
+
+@pytest.mark.parametrize("images, out, shut", [
+    ("in/a.png", "in", True), ("in/a.png", "out", False), ("in/a.png", "in/out", False),
+    ("in/a.png", "in/a.png", True), ("in/a.png", "in/s.csv", False), ("in/a.png", "in/a.png/x", False),
+    ("link/a.png", "in", True),  # a folder that is a link
+    ("links/a.png", "in", True), ("links/a.png", "in/a.png", True),  # a file that is one
+    ("links/a.png", "links", True), ("in/a.png", "link", True), ("in/a.png", "../x/in/a.png", True),
+])
+def test_nothing_is_written_among_what_is_read(tmp_path, images, out, shut):
+    root = tmp_path / "x"
+    put(root, "in/a.png")
+    (root / "link").symlink_to(root / "in")
+    (root / "links").mkdir()
+    (root / "links/a.png").symlink_to(root / "in/a.png")
+    refusal = pytest.raises(InputError, match="--out is among the originals") if shut else nullcontext()
+    with refusal:
+        require_apart([root / images], root / "elsewhere", root / out)

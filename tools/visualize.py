@@ -32,11 +32,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det import image_run, visualize
     from vindr_det.images import read_image
+    from vindr_det.inputs import require_apart
     from vindr_det.parallel import Failure, guarded
     from vindr_det.scoring import read_truth
     from vindr_det.submission import read_submission
 
     run = image_run.find(args.images, meta=args.meta)
+    require_apart(run.sources, args.out)
     paths = {one.image_id: one.path for one in run.inputs if not one.problem}
     predictions = read_submission(args.predictions) if args.predictions else {}
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]

@@ -15,7 +15,7 @@ from vindr_det.decoded import DecodedImage
 from vindr_det.dicom.identity import read_uids
 from vindr_det.errors import InputError
 from vindr_det.images import read_image
-from vindr_det.inputs import Input, printable, scan
+from vindr_det.inputs import OWN_TABLES, Input, printable, scan
 from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, guarded, in_order, run_alone
 from vindr_det.prepared import REPORT, SIZES, Prepared, PreparedFolder
@@ -45,6 +45,13 @@ class ImageRun:
     sizes: Mapping[str, Size]
     prepared: Mapping[str, Prepared]
     max_pixels: int = MAX_PIXELS
+
+    @property
+    def sources(self) -> list[Path]:
+        """All files that a run reads and may not write over: the images and the tables beside them."""
+        folders = sorted({one.path.parent for one in self.inputs})
+        tables = [folder / name for folder in folders for name in OWN_TABLES]
+        return [*(one.path for one in self.inputs), *tables]
 
     @property
     def readable(self) -> list[str]:

@@ -104,6 +104,28 @@ def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
     return found
 
 
+def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
+    """Refuse to write over what is read, also by way of links.
+
+    Args:
+        read: files.
+        written: files, and folders for files of any name.
+
+    Raises:
+        InputError: one that is written is one that is read, or the folder of one.
+    """
+    places: dict[str, Path] = {}
+    for path in map(Path, read):
+        real = Path(os.path.realpath(path))
+        places |= dict.fromkeys([str(real), str(real.parent)], path)
+    for folder in {Path(path).parent for path in read}:  # a link is not to be written over either
+        places.setdefault(os.path.realpath(folder), folder)
+    for out in written:
+        if (found := places.get(os.path.realpath(out))) is not None:
+            raise InputError(f"{out}: --out is among the originals (see {printable(str(found))}), expected "
+                             "another place")
+
+
 def printable(text: str) -> str:
     """The text with everything that a table or a terminal cannot hold as an escape.
 

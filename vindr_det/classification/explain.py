@@ -14,10 +14,10 @@ from tqdm import tqdm
 from vindr_det import image_run
 from vindr_det.classification.data import squeeze
 from vindr_det.classification.model import Classifier
-from vindr_det.files import atomic_path
 from vindr_det.image_run import ImageRun, Looked
 from vindr_det.parallel import guarded
 from vindr_det.status import FAILED, Status
+from vindr_det.visualize import write_png
 
 _STRIP = 24
 
@@ -126,10 +126,10 @@ def draw_all(
 
 def _drawn(explainer: Explainer, one: Looked, out: Path, labels: Sequence[int], top: int) -> Status:
     def draw(image: NDArray[np.uint8]) -> None:
-        picture = explainer.sheet(image, labels, top)
-        with atomic_path(out / f"{one.status.image_id}.png") as temporary:
-            temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        write_png(path, explainer.sheet(image, labels, top))
 
+    path = out / f"{one.status.image_id}.png"
+    path.unlink(missing_ok=True)  # one of an earlier run would pass for this run's
     if one.image is None:
         return one.status
     failure = guarded(draw, one.image.pixels)
