@@ -129,7 +129,7 @@ def _drawn(explainer: Explainer, one: Looked, out: Path, labels: Sequence[int], 
         write_png(path, explainer.sheet(image, labels, top))
 
     path = out / f"{one.status.image_id}.png"
-    path.unlink(missing_ok=True)  # one of an earlier run would pass for this run's
+    guarded(lambda old: old.unlink(missing_ok=True), path)  # it would pass for this run's
     if one.image is None:
         return one.status
     failure = guarded(draw, one.image.pixels)
