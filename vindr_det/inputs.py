@@ -117,7 +117,8 @@ def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
     places: dict[str, Path] = {}
     for path in map(Path, read):
         real = Path(os.path.realpath(path))
-        places |= dict.fromkeys([str(real), str(real.parent)], path)
+        for place in (real, real.parent):
+            places.setdefault(str(place), path)
     for folder in {Path(path).parent for path in read}:  # a link is not to be written over either
         places.setdefault(os.path.realpath(folder), folder)
     for out in written:
