@@ -307,15 +307,15 @@ def test_packed_refuses_other_files(tmp_path, content, message):
         PackedImages(tmp_path / "p.npy")
 
 
-@pytest.mark.parametrize("left", [b"\xff\xfe\x00", b'\xe9\n{"image_id": "x", "status": "ok"}\n', b"[" * 9999,
-                                  b'{"image_id": 5, "status": []}\n', bytes(4000)])
-def test_resume_after_a_damaged_log(phantoms, tmp_path, left):
+def test_resume_after_a_damaged_log(phantoms, tmp_path):
+    left = [b"\xff\xfe\x00", b'\xe9', b'{"image_id": "x", "status": "ok"}', b"[" * 9999,
+            b'{"image_id": 5, "status": []}', bytes(4000), b'{"image_id": "../x", "status": "ok"}']
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     shutil.copy(sorted((phantoms / "raw/test").iterdir())[0], source)
     whole = prepare_folder(source, out, SMALL, 1)
     rows = (out / "qc.csv").read_bytes()
-    (out / "qc.partial.jsonl").write_bytes(left)
+    (out / "qc.partial.jsonl").write_bytes(b"\n".join(left))
     assert prepare_folder(source, out, SMALL, 1, resume=True).equals(whole)
     assert (out / "qc.csv").read_bytes() == rows and not (out / "qc.partial.jsonl").exists()
 
@@ -331,7 +331,7 @@ def test_a_log_names_files_of_its_folder_alone(phantoms, tmp_path):
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("left", [b"", b"\xff", b"5"])
+@pytest.mark.parametrize("left", [b"", b"5"])
 def test_damaged_settings_end_a_resume_alone(phantoms, tmp_path, left):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()

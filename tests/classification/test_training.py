@@ -265,6 +265,11 @@ def test_the_tool(phantoms, tmp_path, tool):
     assert pd.read_csv(tmp_path / "q.csv").equals(table)  # no row, and so no probability
     states = pd.read_csv(tmp_path / "q.status.csv").set_index("image_id")["status"]
     assert states["broken"] == "failed" and (states == "failed").sum() == 1 and len(states) == 7
+    (tmp_path / "broken").mkdir()
+    shutil.copy(images / "broken.dicom", tmp_path / "broken")
+    assert "none of 1 images can be read" in one_line(
+        tool(*classify[:3], "--images", tmp_path / "broken", "--out", tmp_path / "q.csv"))
+    assert not (tmp_path / "q.csv").exists()  # that of the run before would pass for this one's
     assert "--point best: the model has sensitivity_0.95" in one_line(tool(*classify, "--point", "best"))
     shutil.rmtree(tmp_path / "out")
     assert "holds no fold*.pth" in one_line(tool(*classify))
