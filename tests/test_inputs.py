@@ -3,13 +3,15 @@
 import logging
 import os
 import socket
+import tempfile
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from vindr_det.errors import InputError
-from vindr_det.inputs import list_images, list_inputs, printable
+from vindr_det.inputs import list_images, list_inputs, printable, require_apart
 
 DICOM = bytes(128) + b"DICM" + bytes(20)
 OLD_DICOM = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(20)
@@ -98,6 +100,29 @@ def test_a_folder_that_cannot_be_listed_is_a_row(tmp_path, monkeypatch):
         "a.png": "", "shut": "folder cannot be listed (Permission denied)"}
 
 
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no users to be")
+def test_a_folder_that_may_be_listed_but_not_entered_is_rows():
+    """Of another user's files the names are known, and nothing else; root must not be who looks."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        put(folder, "a.png")
+        for inside in ("b.png", "IM1", "notes.txt", "below/c.png"):
+            put(folder, f"shut/{inside}")
+        folder.chmod(0o755)
+        (folder / "shut").chmod(0o644)
+        user = os.geteuid()
+        try:
+            os.seteuid(user or 65534)
+            found, inside = problems(folder, recursive=True), problems(folder / "shut")
+        finally:
+            os.seteuid(user)
+            (folder / "shut").chmod(0o755)
+    denied = "cannot be read (Permission denied)"
+    assert found == {"a.png": "", "shut/b.png": denied, "shut/IM1": denied,
+                     "shut/below": "folder cannot be listed (Permission denied)"}
+    assert inside == {"b.png": denied, "IM1": denied}
+
+
 def test_a_file_that_may_not_be_read_is_a_row(tmp_path, monkeypatch):
     """Suffixless, so that the listing itself wants to look into it."""
     put(tmp_path, "IM1")
@@ -162,3 +187,21 @@ def test_nothing_there(tmp_path, make, message):
 
 def test_printable():
     assert printable("a b-ü.png") == "a b-ü.png" and printable("\udce9\t") == "\\udce9\\t"
+
+
+@pytest.mark.parametrize("images, out, shut", [
+    ("in/a.png", "in", True), ("in/a.png", "out", False), ("in/a.png", "in/out", False),
+    ("in/a.png", "in/a.png", True), ("in/a.png", "in/s.csv", False), ("in/a.png", "in/a.png/x", False),
+    ("link/a.png", "in", True),  # a folder that is a link
+    ("links/a.png", "in", True), ("links/a.png", "in/a.png", True),  # a file that is one
+    ("links/a.png", "links", True), ("in/a.png", "link", True), ("in/a.png", "../x/in/a.png", True),
+])
+def test_nothing_is_written_among_what_is_read(tmp_path, images, out, shut):
+    root = tmp_path / "x"
+    put(root, "in/a.png")
+    (root / "link").symlink_to(root / "in")
+    (root / "links").mkdir()
+    (root / "links/a.png").symlink_to(root / "in/a.png")
+    refusal = pytest.raises(InputError, match="--out is among the originals") if shut else nullcontext()
+    with refusal:
+        require_apart([root / images], root / "elsewhere", root / out)

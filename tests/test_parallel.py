@@ -1,6 +1,13 @@
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
+import pytest
 
+from vindr_det import parallel
 from vindr_det.parallel import process_pool
 
 
@@ -15,3 +22,34 @@ def test_workers_run_after_opencvs_threads_did():
 def test_no_more_workers_than_jobs():
     with process_pool(8, 1) as pool:
         assert pool._max_workers == 1
+
+
+def seconds_left(_) -> float:
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no alarms")
+def test_an_item_that_hangs_is_ended_in_threads_too():
+    """Dask's workers are threads of a process that has but one alarm: it is that of the first to end."""
+    signal.alarm(0)  # a test runner's own
+    begun, end = threading.Event(), threading.Event()
+
+    def wait(_):
+        begun.set()
+        end.wait(30)
+        return seconds_left(None)
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            long = pool.submit(parallel._quietly, wait, "a")
+            begun.wait(30)
+            time.sleep(1.2)
+            first = seconds_left(None)
+            assert 250 < first < 299.5
+            during = pool.submit(parallel._quietly, seconds_left, "b").result()
+            assert 250 < during <= first + 0.5  # of a, which began before
+            assert 250 < seconds_left(None) <= first + 0.5  # b has ended, a has not
+        finally:
+            end.set()
+        assert long.result() > 250
+    assert seconds_left(None) == 0

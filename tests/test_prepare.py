@@ -305,3 +305,67 @@ def test_packed_refuses_other_files(tmp_path, content, message):
         (tmp_path / "p.npy").write_bytes(content)
     with pytest.raises(InputError, match=message):
         PackedImages(tmp_path / "p.npy")
+
+
+def test_resume_after_a_damaged_log(phantoms, tmp_path):
+    left = [b"\xff\xfe\x00", b'\xe9', b'{"image_id": "x", "status": "ok"}', b"[" * 9999,
+            b'{"image_id": 5, "status": []}', bytes(4000), b'{"image_id": "../x", "status": "ok"}']
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    shutil.copy(sorted((phantoms / "raw/test").iterdir())[0], source)
+    whole = prepare_folder(source, out, SMALL, 1)
+    rows = (out / "qc.csv").read_bytes()
+    (out / "qc.partial.jsonl").write_bytes(b"\n".join(left))
+    assert prepare_folder(source, out, SMALL, 1, resume=True).equals(whole)
+    assert (out / "qc.csv").read_bytes() == rows and not (out / "qc.partial.jsonl").exists()
+
+
+def test_a_log_names_files_of_its_folder_alone(phantoms, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    shutil.copy(sorted((phantoms / "raw/test").iterdir())[0], source)
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (out / "qc.csv").write_text("image_id,status\n../mine,ok\n\0,ok\n")
+    prepare_folder(source, out, SMALL, 1)
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("left", [b"", b"5"])
+def test_damaged_settings_end_a_resume_alone(phantoms, tmp_path, left):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    shutil.copy(sorted((phantoms / "raw/test").iterdir())[0], source)
+    whole = prepare_folder(source, out, SMALL, 1)
+    (out / "prepare.json").write_bytes(left)
+    with pytest.raises(InputError, match="prepare.json: .*leave --resume away"):
+        prepare_folder(source, out, SMALL, 1, resume=True)
+    assert prepare_folder(source, out, SMALL, 1).equals(whole)
+
+
+def test_resume_sees_a_picture_whose_inside_is_lost(phantoms, tmp_path):
+    """A machine that loses power can leave zeros between a file's beginning and its end."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for path in sorted((phantoms / "raw/test").iterdir())[:2]:
+        shutil.copy(path, source)
+    prepare_folder(source, out, SMALL, 1)
+    lost, kept = sorted(out.glob("*.png"))
+    whole, since = lost.read_bytes(), kept.stat().st_mtime_ns
+    for start, end in ((100, len(whole) - 100), (8, 40), (len(whole) - 20, len(whole) - 12)):
+        lost.write_bytes(whole[:start] + bytes(end - start) + whole[end:])
+        prepare_folder(source, out, SMALL, 1, resume=True)
+        assert lost.read_bytes() == whole and kept.stat().st_mtime_ns == since
+
+
+@pytest.mark.skipif(not os.path.lexists("/dev/full"), reason="the system has no full disk")
+def test_a_full_disk_is_one_line_that_names_the_log(tmp_path):
+    from pathlib import Path
+
+    from vindr_det.inputs import Input
+    from vindr_det.prepare import _run
+
+    one = Input("a", "a.png", Path("a.png"))
+    (tmp_path / "qc.partial.jsonl").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"qc.partial.jsonl: cannot be written \(No space left on device\)"):
+        list(_run(lambda _, items: [(one, {"image_id": "a"}) for one in items], None, [one], tmp_path))

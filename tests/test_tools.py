@@ -124,6 +124,7 @@ def test_nobody_but_kaggle_hears_of_an_image_that_was_not_read(tool, trained, mi
     assert submission["broken"] == submission["film"] == "14 1 0 0 1 1"
     checked = tool("check_submission.py", out)
     assert checked.returncode == 0 and "ok: 5 images" in checked.stdout
+    (tmp_path / "t.csv").write_text("of an earlier run")
     strict = tool("predict.py", *args[:-1], tmp_path / "t.csv", "--strict")
     assert strict.returncode == 1 and "t.csv: not written (--strict)" in strict.stdout
     assert not (tmp_path / "t.csv").exists() and rows_of(tmp_path / "t.status.csv") == list(rows.values())
@@ -159,7 +160,7 @@ def test_an_unread_image_weighs_nothing_in_a_fusion_and_passes_no_gate(tool, tra
     rows = {row["image_id"]: row["PredictionString"] for row in rows_of(tmp_path / "o.csv")}
     assert rows["y"] == "14 1 0 0 1 1" and rows["x"].endswith("14 0.1 0 0 1 1")
     states = {row["image_id"]: row["status"] for row in rows_of(tmp_path / "o.status.csv")}
-    assert states == {"x": "ok", "z": "ok", "y": "failed"}
+    assert states == {"x": "flagged", "z": "ok", "y": "failed"}
 
 
 def test_one_file_and_an_out_that_is_no_file(tool, trained, mixed, tmp_path):
@@ -189,6 +190,7 @@ def test_predict_refuses_an_empty_folder_and_unreadable_ones(tool, trained, tmp_
     args = ["--weights", weights, "--images", images, "--out", tmp_path / "s.csv"]
     assert "holds no image" in one_line(tool("predict.py", *args))
     (images / "a.png").write_bytes(b"")
+    (tmp_path / "s.csv").write_text("of an earlier run")
     assert "none of 1 images can be read; the first: a.png" in one_line(tool("predict.py", *args))
     assert not (tmp_path / "s.csv").exists()
     assert [row["status"] for row in rows_of(tmp_path / "s.status.csv")] == ["failed"]
@@ -320,3 +322,27 @@ def test_a_linked_checkout_has_its_model_zoo(tmp_path):
     for _ in range(2):
         link.link_model_zoo(tmp_path)
         assert (tmp_path / "detectron2/model_zoo/configs/common").is_dir()
+
+
+def test_no_tool_writes_over_what_it_reads(tool, phantoms, tmp_path):
+    """The pictures of a folder, under their own names, also by way of links."""
+    import shutil
+
+    images, links = tmp_path / "images", tmp_path / "links"
+    shutil.copytree(phantoms / "data/test", images)
+    links.mkdir()
+    for path in images.glob("*.png"):
+        (links / path.name).symlink_to(path)
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/fold0.pth").write_bytes(b"no weights")
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    truth = ["--annotations", phantoms / "raw/test_annotations.csv"]
+    for name, *args in [
+        ("explain.py", "--model", tmp_path / "model", "--images", images, "--out", images),
+        ("visualize.py", "--images", links, "--out", images, *truth),
+        ("prepare_images.py", "--images", links, "--out", images),
+        ("predict.py", "--weights", tmp_path / "w.pth", "--images", images, "--out", images / "meta.csv"),
+    ]:
+        assert "--out is among the originals" in one_line(tool(name, *args)), name
+    assert {path: path.read_bytes() for path in images.iterdir()} == before

@@ -11,6 +11,7 @@ Exit 0: the file (with --fix: the new one) can be submitted; there may be notes.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -25,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det.annotations import read_sizes
     from vindr_det.errors import InputError
-    from vindr_det.files import read_csv, require_writable, write_text
-    from vindr_det.status import read_failed, status_path
+    from vindr_det.files import read_csv, require_writable, write_together
+    from vindr_det.status import FAILED, read_statuses, status_path, status_text
     from vindr_det.submission import mend, parse_submission
-    from vindr_det.submission.tables import pass_on
+    from vindr_det.submission.tables import inherited
 
     ids = None
     if args.sample:
@@ -49,10 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         left = f" that cannot be put right; {args.fix} is not written" if args.fix else ", expected none"
         raise InputError(f"{args.submission}: {errors} errors{left}")
     if args.fix:
-        failed = read_failed(args.submission)
-        if failed or status_path(args.fix).exists():  # a table of an older file would tell of that one
-            pass_on(args.fix, {i: p for i, p in parsed.predictions.items() if i not in failed}, [failed])
-        write_text(args.fix, mended.text)
+        told = read_statuses(args.submission)
+        read = [i for i in parsed.predictions if i not in told or told[i].status != FAILED]
+        table = status_path(args.fix)
+        of_status = status_text(inherited(read, [told])) if told else None  # one of another file is removed
+        write_together({Path(args.fix): mended.text, table: of_status})
     boxes = sum(len(p.findings()) for p in parsed.predictions.values())
     print(f"ok: {len(parsed.predictions)} images, {boxes} boxes")
 

@@ -11,6 +11,7 @@ Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -26,10 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 
+    import pandas as pd
+
     from vindr_det import image_run, status
     from vindr_det.classification.folder import classify, thresholds_of
     from vindr_det.classification.model import Classifier, checkpoints
-    from vindr_det.files import require_writable, write_csv
+    from vindr_det.files import require_writable, write_together
+    from vindr_det.inputs import require_apart
 
     require_writable(args.out)
     table = status.status_path(args.out)
@@ -38,13 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoints(args.model)
     thresholds = thresholds_of(args.model, args.point)
     run = image_run.find(args.images, args.recursive, args.max_pixels)
-    statuses = run.statuses_if_none_readable()
+    require_apart(run.sources, args.out, table)
+    found, statuses = pd.DataFrame(), run.statuses_if_none_readable()
     if not statuses:
         found, statuses = classify(Classifier(args.model), run, thresholds, args.workers)
-    status.write_status(table, statuses)
+    text = found.to_csv(index=False, lineterminator="\n") if len(found) else None
+    write_together({Path(args.out): text, table: status.status_text(statuses)})  # all of this run, or none
     print(status.summary(statuses))
     status.require_some_read(statuses, table)
-    write_csv(args.out, found)
     failed = status.warn(statuses, table)
     warned = found["warnings"].astype(bool).sum()
     print(f"{args.out}: {len(found)} images, {warned} with warnings; {failed} were not read and have no row\n"

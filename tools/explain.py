@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.classification.model import Classifier, checkpoints
     from vindr_det.errors import InputError
     from vindr_det.files import make_folder
+    from vindr_det.inputs import require_apart
 
     for name, value in (("--top", args.top), ("--count", args.count)):
         if value < 1:
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.require_workers(args.workers)
     checkpoints(args.model)
     run, out = image_run.find(args.images, args.recursive, args.max_pixels), Path(args.out)
+    require_apart(run.sources, out)
     statuses = run.statuses_if_none_readable()
     if not statuses:
         classifier = Classifier(args.model)

@@ -41,14 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det import submission
     from vindr_det.annotations import read_sizes, shapes_of
-    from vindr_det.files import require_writable
     from vindr_det.fusion import Fusion, fuse_all
     from vindr_det.in_sample import refuse_in_sample
-    from vindr_det.status import read_failed, status_path
-    from vindr_det.submission.tables import pass_on
+    from vindr_det.inputs import require_apart
+    from vindr_det.status import read_failed, read_statuses, status_path
+    from vindr_det.submission.tables import inherited, require_all_writable, write_results, written
     from vindr_det.tuning import read_tuned
 
-    require_writable(args.out)
+    require_all_writable(args.out)
+    require_apart([*args.inputs, *map(status_path, args.inputs), args.meta], *written(args.out))
     _refuse_contradiction(parser, args)
     table = read_sizes(args.meta)
     sizes = shapes_of(table)
@@ -59,10 +60,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
     if args.tuned and not args.allow_in_sample:
         refuse_in_sample(args.tuned, list(known))
-    failed = [read_failed(path) for path in args.inputs]
-    fused = fuse_all(files, known, how, args.workers, failed)
-    unread = pass_on(args.out, fused, failed)
-    submission.write_submission(args.out, fused, sizes=table, unread=unread)
+    told = [read_statuses(path) for path in args.inputs]
+    fused = fuse_all(files, known, how, args.workers, [read_failed(path) for path in args.inputs])
+    statuses = inherited(fused, told)
+    unread = [one.image_id for one in statuses if one.image_id not in fused]
+    text = submission.submission_text(args.out, fused, sizes=table, unread=unread)
+    write_results(args.out, fused, statuses, text)
     boxes = sum(len(one.findings()) for one in fused.values())
     print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files, {len(unread)} images "
           f"that were not read; {status_path(args.out)}")

@@ -66,14 +66,16 @@ def fit(args: Namespace) -> None:
 
 def apply(args: Namespace) -> None:
     from vindr_det import gate_fit
-    from vindr_det.files import require_writable
     from vindr_det.gating import check_agreement, column_in, read_words
     from vindr_det.in_sample import refuse_in_sample
-    from vindr_det.status import read_failed
-    from vindr_det.submission import read_submission, write_submission
-    from vindr_det.submission.tables import pass_on
+    from vindr_det.inputs import require_apart
+    from vindr_det.status import read_statuses, status_path
+    from vindr_det.submission import read_submission, submission_text
+    from vindr_det.submission.tables import inherited, require_all_writable, write_results, written
 
-    require_writable(args.out)
+    require_all_writable(args.out)
+    require_apart([args.submission, status_path(args.submission), args.probabilities, args.gate],
+                  *written(args.out))
     saved = gate_fit.read(args.gate)
     predictions = read_submission(args.submission)
     if not args.allow_in_sample:
@@ -84,8 +86,9 @@ def apply(args: Namespace) -> None:
         saved.check_column(args.probabilities, column)
         check_agreement(words, predictions, args.probabilities)
     gated = saved.gate.apply(predictions, words)
-    unread = pass_on(args.out, gated, [read_failed(args.submission)])
-    write_submission(args.out, gated, unread=unread)
+    statuses = inherited(gated, [read_statuses(args.submission)])
+    unread = [one.image_id for one in statuses if one.image_id not in gated]
+    write_results(args.out, gated, statuses, submission_text(args.out, gated, unread=unread))
     print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}; {len(unread)} images that were not read")
 
 

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.files import existing_file
     from vindr_det.fusion import Fusion
     from vindr_det.in_sample import refuse_in_sample
-    from vindr_det.submission.tables import require_all_writable
+    from vindr_det.inputs import require_apart
+    from vindr_det.submission.tables import require_all_writable, written
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before anything slow: is there something to do?
     run = pipeline.find_images(args.images or pipeline.test_images(weights[0]), args.meta, args.recursive,
                                args.max_pixels)
+    read = [*run.sources, *weights, *(path for path in (args.meta, args.gate) if path)]
+    require_apart(read, *written(args.out))
     if none := run.statuses_if_none_readable():
         return _finish(args, pipeline.FolderPredictions(statuses=none))
     if args.gate and not args.allow_in_sample:
@@ -100,25 +103,26 @@ def _parser():
 
 
 def _finish(args: Namespace, result) -> int:
-    """Write everything; the tables first, which are true whatever else happens."""
+    """Write all tables, or none; an S.csv of an earlier run does not stay beside those of this one."""
     from vindr_det import status
-    from vindr_det.submission import write_submission
-    from vindr_det.submission.tables import predictions_path, write_tables
+    from vindr_det.submission import submission_text
+    from vindr_det.submission.tables import predictions_path, write_results
 
-    table = status.status_path(args.out)
-    write_tables(args.out, result.predictions, result.statuses)
+    table, strict = status.status_path(args.out), bool(result.failed) and args.strict
+    ids = [one.image_id for one in result.statuses]
+    text = None if strict or not result.predictions else submission_text(
+        args.out, result.predictions, ids, result.sizes, result.failed)
+    write_results(args.out, result.predictions, result.statuses, text)
     status.require_some_read(result.statuses, table)
     failed = status.warn(result.statuses, table)
     tables = f"{predictions_path(args.out)} and {table}"
-    if failed and args.strict:
-        print(f"{args.out}: not written (--strict), since {failed} of {len(result.statuses)} images were not "
-              f"read; {tables} are")
+    if strict:
+        print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
+              f"{tables} are")
         return 1
-    write_submission(args.out, result.predictions, [one.image_id for one in result.statuses], result.sizes,
-                     unread=result.failed)
     boxes = sum(len(p.findings()) for p in result.predictions.values())
     unread = f"; {failed} were NOT READ and say no finding for Kaggle's sake" if failed else ""
-    print(f"{args.out}: {len(result.statuses)} images, {boxes} boxes, checked{unread}\n"
+    print(f"{args.out}: {len(ids)} images, {boxes} boxes, checked{unread}\n"
           f"{tables} tell what was read and found")
     return 0
 

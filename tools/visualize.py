@@ -30,16 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "augments: augmentations.png, a row an image")
     args = parser.parse_args(argv)
 
-    from vindr_det import visualize
+    from vindr_det import image_run, visualize
     from vindr_det.images import read_image
-    from vindr_det.inputs import list_images
+    from vindr_det.inputs import require_apart
     from vindr_det.parallel import Failure, guarded
-    from vindr_det.pipeline import original_sizes
     from vindr_det.scoring import read_truth
     from vindr_det.submission import read_submission
 
-    paths = list_images(args.images)
-    sizes = original_sizes(args.images, args.meta, list(paths))
+    run = image_run.find(args.images, meta=args.meta)
+    require_apart(run.sources, args.out)
+    paths = {one.image_id: one.path for one in run.inputs if not one.problem}
     predictions = read_submission(args.predictions) if args.predictions else {}
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]
     records.sort(key=lambda record: (record.normal, -len(record.truth), record.image_id))
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             log.warning("no picture: %s", read.reason)
             continue
         image = read.pixels
-        height, width = sizes.get(record.image_id, (read.height, read.width))
+        height, width = run.sizes.get(record.image_id, (read.height, read.width))
         found = predictions.get(record.image_id)
         shown = found[found.scores >= args.score] if found is not None else None
         picture = visualize.overlay(image, record.truth, shown, height, width)

@@ -13,8 +13,8 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
@@ -116,9 +116,20 @@ def require_writable(path: str | Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system; gzipped as ``.gz``."""
-    data = text.encode("utf-8")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
+    write_together({Path(path): text})
+
+
+def write_together(texts: Mapping[Path, str | None]) -> None:
+    """Write texts as :func:`write_text`, all of them or none; a file whose text is None is removed."""
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            if text is not None:
+                data = text.encode("utf-8")
+                temporary = stack.enter_context(atomic_path(path))
+                temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
+        for path, text in texts.items():
+            if text is None:
+                path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, data: Any) -> None:

@@ -1,7 +1,7 @@
 """Every image of a run, read in processes of their own and in order, with one status row each."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from os import cpu_count
@@ -9,39 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
+from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.classification.checks import warnings_of
 from vindr_det.decoded import DecodedImage
-from vindr_det.dicom.identity import UIDS, read_uids
+from vindr_det.dicom.identity import read_uids
 from vindr_det.errors import InputError
-from vindr_det.files import read_own_csv
 from vindr_det.images import read_image
-from vindr_det.inputs import Input, list_inputs, printable
-from vindr_det.limits import MAX_PIXELS
+from vindr_det.inputs import OWN_TABLES, Input, printable, scan
+from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, guarded, in_order, run_alone
+from vindr_det.prepared import REPORT, SIZES, Prepared, PreparedFolder
 from vindr_det.resize import Target
 from vindr_det.status import FAILED, FLAGGED, OK, Status
 
-log = logging.getLogger(__name__)
-
 #: More processes than that only wait for what is done with the images.
 _MOST_WORKERS = 8
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What ``qc.csv`` of a prepared folder knows of an image that its PNG does not.
-
-    Attributes:
-        status: of the preparation.
-        reason: likewise.
-        uids: of the DICOM file that the image was.
-        size: height and width of that file's image; None where it does not say.
-    """
-
-    status: str
-    reason: str
-    uids: Mapping[str, str]
-    size: tuple[int, int] | None = None
+#: What may have been made smaller.
+RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
+#: (height, width), pixels.
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -56,9 +42,16 @@ class ImageRun:
     """
 
     inputs: Sequence[Input]
-    sizes: Mapping[str, tuple[int, int]]
+    sizes: Mapping[str, Size]
     prepared: Mapping[str, Prepared]
     max_pixels: int = MAX_PIXELS
+
+    @property
+    def sources(self) -> list[Path]:
+        """All files that a run reads and may not write over: the images and the tables beside them."""
+        folders = sorted({one.path.parent for one in self.inputs})
+        tables = [folder / name for folder in folders for name in OWN_TABLES]
+        return [*(one.path for one in self.inputs), *tables]
 
     @property
     def readable(self) -> list[str]:
@@ -83,40 +76,70 @@ class Looked:
     image: DecodedImage | None = None
 
 
-def find(images: str | Path, recursive: bool = False, max_pixels: int = MAX_PIXELS) -> ImageRun:
-    """The inputs of a prediction run.
+def find(
+    images: str | Path, recursive: bool = False, max_pixels: int = MAX_PIXELS, meta: str | Path | None = None
+) -> ImageRun:
+    """The inputs of a prediction run, and the sizes of their originals; nothing is read yet but tables.
 
     Images that were prepared by prepare_images.py bring what its ``qc.csv`` says: a CT is a CT also as PNG,
     and a file that could not be prepared is an input that cannot be read.
 
+    Args:
+        images: folder of DICOM, PNG or JPEG files, or one such file.
+        recursive: look in the folder's folders too.
+        max_pixels: larger images are refused before memory is taken for them.
+        meta: sizes of the originals of PNG and JPEG files; None takes the ``meta.csv`` of their folder, then
+            its ``qc.csv``. Where there is none, each file is an original. DICOM files always are.
+
     Raises:
-        InputError: nothing there.
+        InputError: nothing there, the preparation of the images is not finished, or a damaged table.
     """
-    inputs, prepared = list_inputs(images, recursive), {}
-    root = Path(images)
-    table = (root if root.is_dir() else root.parent) / "qc.csv"
-    if table.is_file():
-        prepared = _read_qc(table)
-    known = {one.image_id for one in inputs}
-    lost = [Input(image_id, f"{image_id}.png", root / f"{image_id}.png", f"was not prepared: {one.reason}")
-            for image_id, one in prepared.items() if one.status == FAILED and image_id not in known]
-    return ImageRun([*inputs, *(lost if root.is_dir() else [])], {}, prepared, max_pixels)
+    require_limit(max_pixels)
+    inputs, tables = scan(images, recursive)
+    prepared = {one.image_id: known for one in inputs
+                if (known := tables.get(one.path.parent, {}).get(one.path.name)) is not None}
+    sizes, lost = _original_sizes(inputs, _size_tables(inputs, tables, Path(images), meta))
+    inputs = [replace(one, problem=lost[one.image_id]) if one.image_id in lost else one for one in inputs]
+    return ImageRun(inputs, sizes, prepared, max_pixels)
 
 
-def _read_qc(path: Path) -> dict[str, Prepared]:
-    try:
-        rows = read_own_csv(path, ["image_id", "status"])
-    except InputError as error:
-        log.warning("what preparation said of the images is not known: %s", error)
-        return {}
-    return {row["image_id"]: Prepared(row["status"], row.get("reason", ""),
-                                      {name: row.get(name, "") for name in UIDS}, _size(row))
-            for row in rows}
+def _size_tables(
+    inputs: Sequence[Input], reports: Mapping[Path, PreparedFolder], images: Path, meta: str | Path | None
+) -> Callable[[Input], list[tuple[str, Size | None]]]:
+    """What tells, of an input, each table that should know its original's size, and what it says."""
+    if meta:
+        given = shapes_of(read_sizes(meta))
+        return lambda one: [(Path(meta).name, given.get(one.image_id))]
+    root = images if images.is_dir() else images.parent
+    beside = {folder: shapes_of(read_sizes(folder / SIZES))
+              for folder in {root, *(one.path.parent for one in inputs)} if os.path.lexists(folder / SIZES)}
+    sized = {folder: {name: one.size for name, one in rows.items() if one.size}
+             for folder, rows in reports.items()}
+
+    def ask(one: Input) -> list[tuple[str, Size | None]]:
+        folder = one.path.parent
+        found = [(SIZES, beside[folder].get(printable(one.path.stem)))] if folder in beside else []
+        found += [(SIZES, beside[root].get(one.image_id))] if root in beside else []
+        return found + ([(REPORT, sized[folder].get(one.path.name))] if sized.get(folder) else [])
+
+    return ask
 
 
-def _size(row: Mapping[str, str]) -> tuple[int, int] | None:
-    sides = [row.get(name, "") for name in ("dim0", "dim1")]
-    return (int(sides[0]), int(sides[1])) if all(one.isdecimal() and int(one) for one in sides) else None
+def _original_sizes(
+    inputs: Sequence[Input], ask: Callable[[Input], list[tuple[str, Size | None]]]
+) -> tuple[dict[str, Size], dict[str, str]]:
+    """Image id -> size, of PNG and JPEG files; image id -> problem, of those that no table knows."""
+    sizes, lost = {}, {}
+    for one in inputs:
+        if one.problem or one.path.suffix.lower() not in RASTER_SUFFIXES:
+            continue  # a DICOM file is an original
+        told = ask(one)
+        size = next((size for _, size in told if size), None)
+        if size:
+            sizes[one.image_id] = size
+        elif told:
+            lost[one.image_id] = f"has no size in {told[0][0]}"
+    return sizes, lost
 
 
 def read_all(
@@ -180,15 +203,25 @@ def _looked(
 ) -> Looked:
     if isinstance(image, Failure):
         return Looked(_failed(run, one, reason_without_path(image.reason, one.path), uids))
-    before = run.prepared.get(one.image_id)
-    height, width = (run.sizes.get(one.image_id) or (before.size if before else None)
-                     or (image.height, image.width))
+    file = image.height, image.width
+    height, width = run.sizes.get(one.image_id, file)
     image = replace(image, height=height, width=width)
     reasons = warnings_of(image)
+    if _is_of_another_shape(file, (height, width)):
+        reasons.append(f"the file's {file[1]} x {file[0]} pixels are of another shape than the {width} x "
+                       f"{height} that the original is said to have")
+    before = run.prepared.get(one.image_id)
     if before is not None and before.status == FLAGGED:
         reasons = list(dict.fromkeys([*before.reason.split("; "), *reasons]))
     return Looked(Status(one.image_id, one.file, FLAGGED if reasons else OK, "; ".join(reasons),
                          _uids(run, one, uids), height, width), image)
+
+
+def _is_of_another_shape(file: Size, original: Size) -> bool:
+    """Whether a size is another image's, or its sides are swapped; a square may have been squeezed."""
+    factor = max(file) / max(original)
+    return file[0] != file[1] and any(abs(side * factor - own) > 1
+                                      for side, own in zip(original, file, strict=True))
 
 
 def reason_without_path(reason: str, path: Path) -> str:

@@ -1,21 +1,32 @@
 """What a run over files is given: every file that could be an image, each with an id and, if it cannot be
 read, with the reason. docs/inputs.md has the table of what becomes of what."""
 
+import errno
 import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from vindr_det.errors import InputError
 from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
+from vindr_det.prepared import (
+    LOG,
+    REPORT,
+    SETTINGS,
+    SIZES,
+    PreparedFolder,
+    failed_in,
+    read_prepared,
+    require_finished,
+)
 
 log = logging.getLogger(__name__)
 
 #: What prepare_images.py writes beside its pictures.
-OWN_TABLES = ("meta.csv", "qc.csv", "prepare.json", "packed.npy")
+OWN_TABLES = (SIZES, REPORT, SETTINGS, "packed.npy")
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
             stat.S_IFBLK: "a device"}
 
@@ -38,30 +49,45 @@ class Input:
 
 
 def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
-    """All that may be images in a folder, sorted by name; or the one file that is given.
+    """The inputs of :func:`scan`, without what it knows of them."""
+    return scan(images, recursive)[0]
 
-    Nothing but the first bytes of regular files is read, so that a FIFO cannot block.
+
+def scan(
+    images: str | Path, recursive: bool = False
+) -> tuple[list[Input], dict[Path, PreparedFolder]]:
+    """All that may be images in a folder, sorted by name, or the one file that is given; and, of each
+    prepared folder, what its report tells of its images. One that could not be prepared is an input too.
+
+    Nothing but the first bytes of regular files and the reports is read, so that a FIFO cannot block.
 
     Args:
         images: a folder, or one file.
         recursive: look in the folder's folders too.
 
     Raises:
-        InputError: no such folder or file, or it holds nothing that may be an image.
+        InputError: no such folder or file, it holds nothing that may be an image, or a preparation that wrote
+            into it is not finished.
     """
     root = Path(images)
     if not os.path.lexists(root):
         raise InputError(f"{printable(str(root))}: no such folder of images, nor an image")
     if not root.is_dir():
-        problem = _problem(root)
-        return [Input(printable(image_id_of(root)), printable(root.name), root, problem or "")]
-    found = _candidates(root, recursive)
+        require_finished(root.parent)
+        tables = read_prepared([root.parent])
+        problem = failed_in(tables).get(root) or _problem(root) or ""
+        return [Input(printable(image_id_of(root)), printable(root.name), root, problem)], tables
+    walked = sorted(_walk(root, recursive))
+    for folder in sorted({path.parent for path, _ in walked if path.name in (LOG, SETTINGS)}):
+        require_finished(folder)
+    tables = read_prepared(path.parent for path, _ in walked if path.name == REPORT)
+    found = dict(sorted((_candidates(root, walked) | failed_in(tables)).items()))
     if not found:
         raise InputError(f"{printable(str(root))}: holds no image; expected DICOM files, or files ending in "
                          f"{IMAGE_SUFFIXES}{'' if recursive else ', or --recursive'}")
     ids = _unique_ids(root, found)
     return [Input(ids[path], printable(str(path.relative_to(root))), path, problem)
-            for path, problem in found.items()]
+            for path, problem in found.items()], tables
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
@@ -76,6 +102,29 @@ def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
     return found
 
 
+def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
+    """Refuse to write over what is read, also by way of links.
+
+    Args:
+        read: files.
+        written: files, and folders for files of any name.
+
+    Raises:
+        InputError: one that is written is one that is read, or the folder of one.
+    """
+    places: dict[str, Path] = {}
+    for path in map(Path, read):
+        real = Path(os.path.realpath(path))
+        for place in (real, real.parent):
+            places.setdefault(str(place), path)
+    for folder in {Path(path).parent for path in read}:  # a link is not to be written over either
+        places.setdefault(os.path.realpath(folder), folder)
+    for out in written:
+        if (found := places.get(os.path.realpath(out))) is not None:
+            raise InputError(f"{out}: --out is among the originals (see {printable(str(found))}), expected "
+                             "another place")
+
+
 def printable(text: str) -> str:
     """The text with everything that a table or a terminal cannot hold as an escape.
 
@@ -84,10 +133,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _candidates(root: Path, recursive: bool) -> dict[Path, str]:
+def _candidates(root: Path, walked: Iterable[tuple[Path, str]]) -> dict[Path, str]:
     """Path -> its problem; what is no image is counted in the log and left out."""
     found, others = {}, Counter[str]()
-    for path, failure in sorted(_walk(root, recursive)):
+    for path, failure in walked:
         problem = failure or _problem(path)
         if problem is None:
             others[path.name if path.name in OWN_TABLES else path.suffix.lower() or path.name] += 1
@@ -137,7 +186,7 @@ def _problem(path: Path) -> str | None:
     except OSError as error:
         if not known and not _without_suffix(path):
             return None
-        link = path.is_symlink() and not path.exists()
+        link = error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink()  # raises in a shut folder
         return "is a link to nothing" if link else f"cannot be read ({error.strerror})"
 
 

@@ -15,6 +15,14 @@ LARGEST_SEED = 2**32 - 1
 _EXTRA_BYTES = 2**24
 
 
+def require_limit(max_pixels: int) -> None:
+    """Raises:
+        InputError: a limit that no image can keep.
+    """
+    if max_pixels < 1:
+        raise InputError(f"--max-pixels {max_pixels}: expected at least 1")
+
+
 def require_size(path: str | Path, height: int, width: int, max_pixels: int) -> None:
     """Refuse an image of more than ``max_pixels`` pixels.
 

@@ -5,10 +5,12 @@ which they end, and ``(item, Failure)`` for an item whose work raised or took it
 """
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -238,13 +240,38 @@ def _quietly(work: Callable[[Item], Any], item: Item) -> Any:
     # The processes are the parallelism; OpenCV's own threads would only fight them for cores.
     cv2.setNumThreads(1)
     silence_decoders()
-    if hasattr(signal, "alarm") and threading.current_thread() is threading.main_thread():
-        signal.alarm(_SECONDS_AN_ITEM)  # nobody catches it: the process ends
+    with _ALARM.after(_SECONDS_AN_ITEM):
+        return guarded(work, item)
+
+
+class _Alarm:
+    """The one alarm that a process has, for the items of all its threads: nobody catches it, and the process
+    ends. The system rings it, so that a decoder need not let Python run."""
+
+    def __init__(self) -> None:
+        self._lock, self._ends = threading.Lock(), dict[object, float]()
+
+    @contextmanager
+    def after(self, seconds: int) -> Iterator[None]:
+        """End the process if the body takes longer."""
+        key = object()
+        self._set(key, time.monotonic() + seconds)
         try:
-            return guarded(work, item)
+            yield
         finally:
-            signal.alarm(0)
-    return guarded(work, item)
+            self._set(key, None)
+
+    def _set(self, key: object, end: float | None) -> None:
+        with self._lock:
+            self._ends.pop(key, None)
+            if end is not None:
+                self._ends[key] = end
+            if hasattr(signal, "alarm"):
+                left = min(self._ends.values(), default=None)
+                signal.alarm(0 if left is None else max(1, math.ceil(left - time.monotonic())))
+
+
+_ALARM = _Alarm()
 
 
 def _start() -> None:

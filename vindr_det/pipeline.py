@@ -1,7 +1,7 @@
 """Images to gated predictions: what tools/predict.py does, for any number of models."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from vindr_det import boxes as box_ops
 from vindr_det import image_run
-from vindr_det.annotations import read_sizes, shapes_of
 from vindr_det.config import load_config, requested_engine
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import load_checkpoint
@@ -127,20 +126,8 @@ def find_images(
     images: str | Path, meta: str | Path | None = None, recursive: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> ImageRun:
-    """What a prediction run is to read; nothing is read yet but tables.
-
-    Args:
-        images: folder of DICOM, PNG or JPEG files, or one such file; the image id is the file's stem.
-        meta: sizes of the originals, for files that were made smaller; None takes ``meta.csv``
-            in the folder if it is there, else each file counts as an original.
-        recursive: look in the folder's folders too.
-        max_pixels: larger images are refused before memory is taken for them.
-
-    Raises:
-        InputError: nothing there, or an image without a size.
-    """
-    run = image_run.find(images, recursive, max_pixels)
-    return replace(run, sizes=original_sizes(images, meta, run.readable))
+    """:func:`vindr_det.image_run.find`, as this module's callers name its arguments."""
+    return image_run.find(images, recursive, max_pixels, meta)
 
 
 def predict(
@@ -249,26 +236,6 @@ def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
     items = iter(items)
     while group := list(islice(items, size)):
         yield group
-
-
-def original_sizes(
-    images: str | Path, meta: str | Path | None, ids: Sequence[str]
-) -> Mapping[str, tuple[int, int]]:
-    """Of the originals, from ``meta`` or from ``meta.csv`` beside the images; empty where there is none.
-
-    Raises:
-        InputError: an image has no size there.
-    """
-    folder = Path(images)
-    beside = (folder if folder.is_dir() else folder.parent) / "meta.csv"
-    source = meta or (beside if beside.is_file() else None)
-    if source is None:
-        return {}
-    table = read_sizes(source)
-    missing = [image_id for image_id in ids if image_id not in table.index]
-    if missing:
-        raise InputError(f"{source}: image {missing[0]} has no size ({len(missing)} in all)")
-    return shapes_of(table)
 
 
 def _detect(

@@ -20,10 +20,11 @@ from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import pandas as pd
+from PIL.PngImagePlugin import PngImageFile
 from tqdm import tqdm
 
 from vindr_det.classification.checks import warnings_of
@@ -39,9 +40,10 @@ from vindr_det.files import (
     write_json,
 )
 from vindr_det.image_run import read_one, reason_without_path
-from vindr_det.inputs import Input, list_inputs, printable
-from vindr_det.limits import MAX_PIXELS
+from vindr_det.inputs import Input, list_inputs, printable, require_apart
+from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, Runner, local_runner
+from vindr_det.prepared import LOG, REPORT, SETTINGS, SIZES
 from vindr_det.resize import Target
 from vindr_det.status import FAILED, FLAGGED, OK
 
@@ -49,9 +51,7 @@ log = logging.getLogger(__name__)
 
 QC_COLUMNS = ("image_id", "file", "status", "reason", "syntax", "bits", "photometric", "window",
               "orientation", "view", "spacing", "reduced", "dim0", "dim1", *UIDS, "bytes", "modified")
-_JOURNAL = "qc.partial.jsonl"
 _PNG_END = b"IEND\xaeB`\x82"
-SETTINGS = "prepare.json"
 
 
 def prepare_folder(
@@ -80,9 +80,12 @@ def prepare_folder(
     """
     if target.size < 16:
         raise InputError(f"--size {target.size}: expected at least 16 pixels")
+    require_limit(max_pixels)
     images, out = Path(images), Path(out)
     inputs = list_inputs(images, recursive)
-    _refuse_among(images, out, recursive)
+    require_apart([one.path for one in inputs], out)
+    if recursive and images.resolve() in out.resolve().parents:
+        raise InputError(f"{out}: --out is among the originals, expected another folder")
     make_folder(out)
     settings = vars(target) | {"images": printable(str(images.resolve()))}
     _check_settings(out, settings, resume)
@@ -117,12 +120,6 @@ def prepare_one(
     facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing", "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
         "dim0": decoded.height, "dim1": decoded.width, **uids}
-
-
-def _refuse_among(images: Path, out: Path, recursive: bool) -> None:
-    folder = (images if images.is_dir() else images.parent).resolve()
-    if out.resolve() == folder or (recursive and folder in out.resolve().parents):
-        raise InputError(f"{out}: --out is among the originals, expected another folder")
 
 
 def summary(table: pd.DataFrame) -> str:
@@ -163,14 +160,20 @@ def _run(
     run: Runner, work: Callable[[Input], dict[str, Any]], items: list[Input], out: Path
 ) -> Iterable[dict[str, Any]]:
     progress = tqdm(total=len(items), desc="prepare", unit="image", disable=None)
-    with progress, (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+    with progress, (out / LOG).open("ab", buffering=0) as rows:
         for one, row in chain(_refused(items), run(work, [one for one in items if not one.problem])):
             if isinstance(row, Failure):
                 row = _failed(one, row.reason.replace(f"{out}{os.sep}", ""))
-            journal.write(json.dumps(row) + "\n")
-            journal.flush()
+            _append(rows, out / LOG, row)
             progress.update()
             yield row
+
+
+def _append(file: IO[bytes], path: Path, row: Mapping[str, Any]) -> None:
+    try:
+        file.write(json.dumps(row).encode() + b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); --resume continues") from error
 
 
 def _refused(items: Iterable[Input]) -> Iterable[tuple[Input, Failure]]:
@@ -182,13 +185,13 @@ def _start(
     earlier: Iterable[dict[str, Any]],
 ) -> None:
     remove_partial(out)
-    # Only rows that still count go into the journal that this run starts with.
-    with atomic_path(out / _JOURNAL) as temporary:
+    # Only rows that still count go into the log that this run starts with.
+    with atomic_path(out / LOG) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept.values()), encoding="utf-8")
     for row in earlier:
-        if row["image_id"] not in kept and row["status"] != FAILED:
+        if row["image_id"] not in kept and row["status"] != FAILED and _is_name(row["image_id"]):
             (out / f"{row['image_id']}.png").unlink(missing_ok=True)
-    for name in ("qc.csv", "meta.csv"):  # until the end of this run they would tell of another
+    for name in (REPORT, SIZES):  # until the end of this run they would tell of another
         (out / name).unlink(missing_ok=True)
     write_json(out / SETTINGS, settings)
 
@@ -196,19 +199,26 @@ def _start(
 def _check_settings(out: Path, settings: dict[str, Any], resume: bool) -> None:
     if not (out / SETTINGS).exists():
         return
-    made = read_json(out / SETTINGS)
-    source = made.get("images") if isinstance(made, dict) else None
-    if (resume and made != settings) or source not in (None, settings["images"]):
+    try:
+        made = read_json(out / SETTINGS)
+        source = made["images"]
+    except (InputError, TypeError, KeyError) as error:
+        if resume:
+            raise InputError(f"{out / SETTINGS}: is damaged; choose another --out or leave --resume away"
+                             ) from error
+        log.warning("%s: is damaged; all images are prepared again", out / SETTINGS)
+        return
+    if (resume and made != settings) or source != settings["images"]:
         raise InputError(f"{out / SETTINGS}: made with {made}, expected {settings}; choose another --out"
                          f"{' or leave --resume away' if source == settings['images'] else ''}")
 
 
 def _earlier_rows(out: Path) -> list[dict[str, Any]]:
     """What an earlier run left, whole or not."""
-    rows = _journal_rows(out / _JOURNAL)
-    if (out / "qc.csv").exists():
+    rows = _log_rows(out / LOG)
+    if (out / REPORT).exists():
         try:
-            rows += read_own_csv(out / "qc.csv", ["image_id", "status"])
+            rows += read_own_csv(out / REPORT, ["image_id", "status"])
         except InputError as error:
             log.warning("what it says is not known, so its images are prepared again: %s", error)
     return rows
@@ -230,22 +240,32 @@ def _is_of(row: Mapping[str, Any], one: Input) -> bool:
 
 
 def _is_whole(png: Path) -> bool:
-    """Whether a PNG is there with its end; a machine that lost power can leave one without."""
-    if not png.is_file() or png.stat().st_size < len(_PNG_END):
+    """Whether a PNG is there, to its end and with right checksums; a loss of power can leave others."""
+    try:
+        with png.open("rb") as file:
+            file.seek(-len(_PNG_END), 2)
+            ends = file.read() == _PNG_END
+            file.seek(0)
+            with PngImageFile(file) as image:
+                image.verify()
+    except (OSError, SyntaxError, ValueError):  # what Pillow has for a damaged file
         return False
-    with png.open("rb") as file:
-        file.seek(-len(_PNG_END), 2)
-        return file.read() == _PNG_END
+    return ends
 
 
-def _journal_rows(path: Path) -> list[dict[str, Any]]:
+def _is_name(image_id: Any) -> bool:
+    """Whether a file of that name lies in the folder itself."""
+    return isinstance(image_id, str) and printable(image_id) == image_id == Path(image_id).name
+
+
+def _log_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # the line that was being written when the run was killed
+        except (ValueError, RecursionError):  # damaged, or being written when the run was killed
             continue
-        if isinstance(row, dict) and {"image_id", "status"} <= row.keys():
+        if isinstance(row, dict) and {"image_id", "status"} <= row.keys() and _is_name(row["image_id"]):
             rows.append(row)
     return rows
 
@@ -254,8 +274,8 @@ def _finish(out: Path, rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(QC_COLUMNS))
     whole = ["bits", "reduced", "dim0", "dim1", "bytes", "modified"]
     table[whole] = table[whole].apply(pd.to_numeric).astype("Int64")
-    write_csv(out / "qc.csv", table)
+    write_csv(out / REPORT, table)
     good = table[table["status"] != FAILED]
-    write_csv(out / "meta.csv", good[["image_id", "dim0", "dim1"]])
-    (out / _JOURNAL).unlink(missing_ok=True)
+    write_csv(out / SIZES, good[["image_id", "dim0", "dim1"]])
+    (out / LOG).unlink(missing_ok=True)
     return table

@@ -14,7 +14,7 @@ import pandas as pd
 
 from vindr_det.dicom.identity import UIDS
 from vindr_det.errors import InputError
-from vindr_det.files import read_own_csv, write_csv
+from vindr_det.files import read_own_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,22 @@ def beside(out: str | Path, kind: str) -> Path:
 
 def write_status(path: str | Path, statuses: Sequence[Status]) -> None:
     """Write the table, whole or not at all."""
+    write_text(path, status_text(statuses))
+
+
+def status_text(statuses: Sequence[Status]) -> str:
+    """The table as CSV."""
     table = pd.DataFrame([one.row() for one in statuses], columns=list(COLUMNS))
-    write_csv(path, table.astype({"height": "Int64", "width": "Int64"}))
+    return table.astype({"height": "Int64", "width": "Int64"}).to_csv(index=False, lineterminator="\n")
 
 
 def read_failed(out: str | Path) -> dict[str, Status]:
-    """The failed inputs of the run that wrote ``out``; none where it left no status table.
+    """As :func:`read_statuses`, of the failed inputs alone."""
+    return {image_id: one for image_id, one in read_statuses(out).items() if one.status == FAILED}
+
+
+def read_statuses(out: str | Path) -> dict[str, Status]:
+    """Image id -> status, of the run that wrote ``out``; none where it left no status table.
 
     Raises:
         InputError: the table is damaged.
@@ -78,9 +88,14 @@ def read_failed(out: str | Path) -> dict[str, Status]:
     path = status_path(out)
     if not path.is_file():
         return {}
-    return {row["image_id"]: Status(row["image_id"], row.get("file", ""), FAILED, row["reason"],
-                                    {name: row.get(name, "") for name in UIDS})
-            for row in read_own_csv(path, ["image_id", "status", "reason"]) if row["status"] == FAILED}
+    return {row["image_id"]: Status(row["image_id"], row.get("file", ""), row["status"], row["reason"],
+                                    {name: row[name] for name in UIDS if row.get(name)},
+                                    *(_whole(row.get(name, "")) for name in ("height", "width")))
+            for row in read_own_csv(path, ["image_id", "status", "reason"])}
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
 
 
 def failed_images(*folders: str | Path) -> set[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vindr_det import boxes as box_ops
 from vindr_det.categories import FINDINGS
 from vindr_det.errors import InputError
+from vindr_det.files import atomic_path
 from vindr_det.predictions import Predictions
 from vindr_det.records import Record
 
@@ -88,10 +89,9 @@ def augmentations(
 
 def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
     """Write a picture, whole or not at all."""
-    from vindr_det.files import atomic_path
-
     with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), picture)
+        # OpenCV's own writing says nothing of a full disk.
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _draw(

@@ -133,6 +133,8 @@ def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):
     mixed.mkdir()
     (mixed / "a.png").write_bytes(b"broken")  # first, and not the last
     (mixed / "b.dicom").write_bytes(next(test.iterdir()).read_bytes())
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/a.png").write_bytes(b"of an earlier run")
     run = tool("explain.py", "--model", tmp_path / "out", "--images", mixed, "--out", tmp_path / "two",
                "--count", 1)
     assert run.returncode == 0, run.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CLASSIFIER_DEMO, ROOT
+from conftest import CLASSIFIER_DEMO, ROOT, one_line
 from conftest import classifier_config as config
 
 from vindr_det.classification.config import load_config
@@ -294,6 +294,11 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     assert pd.read_csv(tmp_path / "q.csv").equals(table)  # no row, and so no probability
     states = pd.read_csv(tmp_path / "q.status.csv").set_index("image_id")["status"]
     assert states["broken"] == "failed" and (states == "failed").sum() == 1 and len(states) == 7
+    (tmp_path / "broken").mkdir()
+    shutil.copy(images / "broken.dicom", tmp_path / "broken")
+    assert "none of 1 images can be read" in one_line(
+        tool(*classify[:3], "--images", tmp_path / "broken", "--out", tmp_path / "q.csv"))
+    assert not (tmp_path / "q.csv").exists()  # that of the run before would pass for this one's
     with pytest.raises(InputError, match=r"--point best: the model has sensitivity_0.95"):
         main_of(*classify, "--point", "best")
     shutil.rmtree(tmp_path / "out")

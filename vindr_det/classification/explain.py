@@ -15,11 +15,11 @@ from vindr_det import image_run
 from vindr_det.classification.data import squeeze
 from vindr_det.classification.model import Classifier
 from vindr_det.decoded import DecodedImage
-from vindr_det.files import atomic_path
 from vindr_det.image_run import ImageRun, Looked
 from vindr_det.parallel import guarded
 from vindr_det.resize import Target
 from vindr_det.status import FAILED, Status
+from vindr_det.visualize import write_png
 
 _STRIP = 24
 # Of each panel, pixels.
@@ -133,10 +133,11 @@ def draw_all(
 
 def _drawn(explainer: Explainer, one: Looked, out: Path, labels: Sequence[int], top: int) -> Status:
     def draw(image: DecodedImage) -> None:
-        picture = explainer.sheet(image.at(_SHOWN), labels, top, seen=image.pixels)
-        with atomic_path(out / f"{one.status.image_id}.png") as temporary:
-            temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, seen=image.pixels))
 
+
+    path = out / f"{one.status.image_id}.png"
+    guarded(lambda old: old.unlink(missing_ok=True), path)  # it would pass for this run's
     if one.image is None:
         return one.status
     failure = guarded(draw, one.image)

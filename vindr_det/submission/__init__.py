@@ -8,7 +8,7 @@ from vindr_det.submission.check import ParsedSubmission, parse_submission
 from vindr_det.submission.mend import Mended, mend
 from vindr_det.submission.read import read_submission
 from vindr_det.submission.table import Fault
-from vindr_det.submission.write import format_predictions, write_submission
+from vindr_det.submission.write import format_predictions, submission_text, write_submission
 
 __all__ = ["Fault", "Mended", "ParsedSubmission", "format_predictions", "mend", "parse_submission",
-           "read_submission", "write_submission"]
+           "read_submission", "submission_text", "write_submission"]

@@ -1,15 +1,15 @@
 """What a run over a folder leaves: the submission, and beside it the tables for everyone but Kaggle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from vindr_det.categories import CLASS_NAMES
 from vindr_det.dicom.identity import UIDS
-from vindr_det.files import require_writable, write_csv
+from vindr_det.files import require_writable, write_together
 from vindr_det.predictions import PredictionSet
-from vindr_det.status import FAILED, FLAGGED, OK, Status, beside, status_path, write_status
+from vindr_det.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
 
 COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
 
@@ -19,27 +19,34 @@ def predictions_path(out: str | Path) -> Path:
     return beside(out, "predictions")
 
 
+def written(out: str | Path) -> list[Path]:
+    """The submission and the tables beside it."""
+    return [Path(out), predictions_path(out), status_path(out)]
+
+
 def require_all_writable(out: str | Path) -> None:
     """Raises:
         InputError: the submission or a table beside it cannot be written.
     """
     require_writable(out)
-    for path in (predictions_path(out), status_path(out)):
+    for path in written(out)[1:]:
         require_writable(path)
 
 
-def write_tables(
-    out: str | Path, predictions: PredictionSet, statuses: Sequence[Status]
+def write_results(
+    out: str | Path, predictions: PredictionSet, statuses: Sequence[Status], submission: str | None
 ) -> None:
-    """Write ``S.predictions.csv`` and ``S.status.csv`` beside ``S.csv``, which is not written here.
+    """Write ``S.csv``, ``S.predictions.csv`` and ``S.status.csv``, all or none, so that they tell of one run.
 
     Args:
         out: of the submission.
         predictions: image id -> detections in original pixels.
         statuses: one for each input.
+        submission: of :func:`vindr_det.submission.write.submission_text`; None removes one of an earlier run.
     """
-    write_csv(predictions_path(out), prediction_table(predictions, statuses))
-    write_status(status_path(out), statuses)
+    table = prediction_table(predictions, statuses).to_csv(index=False, lineterminator="\n")
+    write_together({Path(out): submission, predictions_path(out): table,
+                    status_path(out): status_text(statuses)})
 
 
 def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> pd.DataFrame:
@@ -59,25 +66,30 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def pass_on(
-    out: str | Path, predictions: PredictionSet, inputs: Sequence[Mapping[str, Status]]
-) -> dict[str, str]:
-    """Write ``S.status.csv`` of a submission that was made of others; returns what none of them had read.
+def inherited(image_ids: Iterable[str], inputs: Sequence[Mapping[str, Status]]) -> list[Status]:
+    """The statuses of a submission that was made of others: of its images, then of those that failed in all.
 
     Args:
-        out: of the submission.
-        predictions: what it says, image id -> detections.
-        inputs: of each file that it was made of, :func:`vindr_det.status.read_failed`.
+        image_ids: that it says something of.
+        inputs: of each file that it was made of, :func:`vindr_det.status.read_statuses`.
     """
-    failed = {image_id: one for part in inputs for image_id, one in part.items()}
-    lost = [one for image_id, one in failed.items() if image_id not in predictions]
-    kept = []
-    for image_id in predictions:
-        count = sum(image_id in part for part in inputs)
-        reason = f"was not read for {count} of the {len(inputs)} files" if count else ""
-        kept.append(Status(image_id, "", FLAGGED if count else OK, reason))
-    write_status(status_path(out), [*kept, *lost])
-    return {one.image_id: one.reason for one in lost}
+    ids = dict.fromkeys(image_ids)
+    failed = {image_id for part in inputs for image_id, one in part.items() if one.status == FAILED}
+    return [_inherited(image_id, image_id in ids, inputs)
+            for image_id in [*ids, *sorted(failed.difference(ids))]]
+
+
+def _inherited(image_id: str, read: bool, inputs: Sequence[Mapping[str, Status]]) -> Status:
+    given = [part[image_id] for part in inputs if image_id in part]
+    known = [one for one in given if (one.status != FAILED) == read]
+    failures = sum(one.status == FAILED for one in given) if read else 0
+    reasons = list(dict.fromkeys(one.reason for one in known if one.reason))
+    reasons += [f"was not read for {failures} of the {len(inputs)} files"] * bool(failures)
+    first = [*known, *given, Status(image_id, "")]
+    size = next(((one.height, one.width) for one in first if one.height), (None, None))
+    return Status(image_id, next((one.file for one in first if one.file), ""),
+                  FAILED if not read else FLAGGED if reasons else OK, "; ".join(reasons),
+                  next((one.uids for one in first if any(one.uids.values())), {}), *size)
 
 
 def _uids(uids: Mapping[str, str]) -> list[str]:

@@ -31,10 +31,22 @@ def write_submission(
     path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None,
     sizes: pd.DataFrame | None = None, unread: Collection[str] = (),
 ) -> None:
-    """Write a submission, whole or not at all, and never one with errors.
+    """Write :func:`submission_text`, whole or not at all.
+
+    Raises:
+        InputError: as there, or the path cannot be written.
+    """
+    write_text(path, submission_text(path, predictions, image_ids, sizes, unread))
+
+
+def submission_text(
+    path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None,
+    sizes: pd.DataFrame | None = None, unread: Collection[str] = (),
+) -> str:
+    """A submission, and never one with errors.
 
     Args:
-        path: of the CSV.
+        path: of the CSV that it is for.
         predictions: image id -> detections in original pixels; without any the row says "no finding".
         image_ids: one row each, in this order. None takes the ids of ``predictions``, then ``unread``.
         sizes: of the originals; boxes must lie inside.
@@ -43,7 +55,7 @@ def write_submission(
 
     Raises:
         InputError: a prediction belongs to none of ``image_ids``, one of these has no prediction and is not
-            ``unread`` either, what was to be written has an error, or the path cannot be written.
+            ``unread`` either, or what was to be written has an error.
     """
     ids = list([*predictions, *unread] if image_ids is None else image_ids)
     stray = set(predictions).difference(ids)
@@ -60,7 +72,7 @@ def write_submission(
             raise InputError(f"{path}: not written; {str(fault).removeprefix('error: ')}")
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([list(HEADER), *rows])
-    write_text(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def with_unread(sizes: pd.DataFrame, unread: Iterable[str]) -> pd.DataFrame:
