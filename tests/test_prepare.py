@@ -39,7 +39,7 @@ def test_sizes_are_the_originals_and_images_the_prepared(phantoms, tmp_path):
     meta = pd.read_csv(tmp_path / "out/meta.csv", dtype={"image_id": str})
     expected = pd.read_csv(phantoms / "raw/test_meta.csv").sort_values("image_id")
     assert meta.sort_values("image_id").to_numpy().tolist() == expected.to_numpy().tolist()
-    assert (table["status"] == "ok").all()
+    assert table["reason"].str.fullmatch(r"only \d+ x \d+ pixels").all()
     for image_id in meta["image_id"]:
         assert max(read_image(tmp_path / f"out/{image_id}.png").pixels.shape) == 64
 
@@ -54,9 +54,9 @@ def test_a_broken_file_is_one_row_and_stops_nothing(phantoms, tmp_path):
     rows = table.set_index("image_id")
     assert rows.loc["broken", "status"] == "failed" and rows.loc["broken", "reason"]
     assert str(tmp_path) not in rows.loc["broken", "reason"]
-    assert rows.loc[source.stem, "status"] == "ok"
+    assert rows.loc[source.stem, "status"] == "flagged"  # small
     assert len(pd.read_csv(tmp_path / "out/meta.csv")) == 1
-    assert summary(table).startswith("1 ok, 0 flagged, 1 failed") and "broken.dicom" in summary(table)
+    assert summary(table).startswith("0 ok, 1 flagged, 1 failed") and "broken.dicom" in summary(table)
 
 
 def test_resume_redoes_only_what_is_missing_and_ends_the_same(phantoms, tmp_path):
@@ -78,7 +78,7 @@ def test_a_run_makes_sure_of_its_source(phantoms, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(phantoms / "raw/test", source)
     first, second, third, *others = sorted(source.iterdir())
-    assert (prepare_folder(source, out, SMALL, 1)["status"] == "ok").all()
+    assert (prepare_folder(source, out, SMALL, 1)["status"] == "flagged").all()
     before = {path.name: path.read_bytes() for path in out.glob("*.png")}
     first.write_bytes(others[0].read_bytes())  # changed
     second.write_bytes(b"broken")
@@ -162,7 +162,7 @@ def test_an_archives_folders_and_names(phantoms, tmp_path):
     assert rows["image_id"].to_dict() == {
         "a.dcm": "a", "more/a.png": "more_a", "study/IM0001": "study_IM0001", "more/IM0001": "more_IM0001",
         "study/more/1.2.840.10008": "1.2.840.10008"}
-    assert rows["status"].value_counts().to_dict() == {"ok": 4, "failed": 1}
+    assert rows["status"].value_counts().to_dict() == {"flagged": 4, "failed": 1}
     # The second run calls IM0001 otherwise: no picture of the first is left beside its own.
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {
         "a", "study_IM0001", "more_IM0001", "1.2.840.10008"}
