@@ -240,8 +240,8 @@ GOOD = "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.5 1 2 30 40\n"
 
 
 @pytest.mark.parametrize("name, content, errors, notes", [
-    ("s.csv", GOOD.encode(), [], []), ("s.csv.gz", gzip.compress(GOOD.encode()), [], []),
-    ("s.csv", gzip.compress(GOOD.encode()), ["holds gzip data, expected plain text"], []),
+    ("s.csv", GOOD.encode(), [], []), ("s.csv.gz", gzip.compress(GOOD.encode(), mtime=0), [], []),
+    ("s.csv", gzip.compress(GOOD.encode(), mtime=0), ["holds gzip data, expected plain text"], []),
     ("s.csv.gz", GOOD.encode(), ["holds plain text, expected gzip data"], []),
     ("s.csv", b"\xef\xbb\xbf" + GOOD.encode(), [], ["byte order mark"]),
     ("s.csv", GOOD.replace("\n", "\r\n").encode(), [], ["carriage return and a newline"]),
