@@ -52,7 +52,7 @@ class AfterStep(L.Callback):
 
 
 class Signals(L.Callback):
-    """Remember SIGINT and SIGTERM while training; Lightning's own handler of SIGTERM is put aside."""
+    """Remember the signals that end a training; Lightning's own handler of SIGTERM is put aside."""
 
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from vindr_det.detection.checkpoint import read_file, require_engine
@@ -152,6 +153,7 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
         os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
     return L.Trainer(
         **devices(cfg.MODEL.DEVICE, launch.processes), num_nodes=launch.machines,
+        **without_cluster(cfg.OUTPUT_DIR),
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
@@ -161,6 +163,15 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
         logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
         enable_progress_bar=False,
     )
+
+
+def without_cluster(out: str | Path) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer that leave processes, signals and states to us, under SLURM too.
+
+    Lightning would count SLURM's tasks, save a state of its own at SIGUSR1, and begin whatever training
+    comes next with the states of that kind that it finds in its folder: it gets one that is never made.
+    """
+    return {"plugins": [LightningEnvironment()], "default_root_dir": Path(out) / "lightning"}
 
 
 def devices(device: str, processes: int) -> dict[str, Any]:
