@@ -67,14 +67,18 @@ def read_file(path: str | Path) -> dict[str, Any]:
         InputError: missing, damaged, or holds pickled code.
     """
     import pickle
+    import struct
 
     import torch
 
     existing_file(path)
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+            AssertionError, OverflowError, struct.error) as error:  # what bytes that are no pickle come to
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # whose text would talk the user into executing it
+            reason = "damaged, or it holds other objects"
         raise InputError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds a {type(data).__name__}, expected a dictionary")

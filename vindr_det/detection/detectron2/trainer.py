@@ -18,6 +18,7 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from detectron2.utils.events import EventStorage, JSONWriter
 from torch.utils.data import DataLoader
 
+from vindr_det.detection import states
 from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata, read_file, require_engine
 from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
@@ -183,7 +184,10 @@ class VindrTrainer(DefaultTrainer):
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         else:
             self._resume(state)
+        comm.synchronize()  # all have read what is cleared
         if comm.is_main_process():
+            if state is None:
+                states.clear(self.cfg.OUTPUT_DIR, self.cfg.MODEL.WEIGHTS)
             keep_until(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
 
     def _resume(self, state: Path) -> None:

@@ -27,7 +27,7 @@ from vindr_det.detection.resume import (
     state_to_resume,
 )
 from vindr_det.detection.splits import loss_records, validation_records
-from vindr_det.detection.states import iterations_of, saved
+from vindr_det.detection.states import clear, iterations_of, saved
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
     AverageWeights,
@@ -84,6 +84,8 @@ def _fit(cfg: Any, module: DetectorModule, launch: Launch, state: Path | None) -
         trainer.callbacks += [Signals(interruption), AverageWeights(), metrics, validation, best]
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
+            if state is None:
+                clear(out, cfg.MODEL.WEIGHTS)
             keep_until(out / "metrics.json", start)
         try:
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
