@@ -100,6 +100,8 @@ def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
     if not isinstance(meta, dict) or "model" not in data:
         raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "
                          "model_final.pth that tools/train_net.py wrote")
+    if "trainer" in data:  # of which the weights are not those that were validated where there is an average
+        raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
     require_engine(path, meta, engine)
     if tuple(meta["classes"]) != FINDINGS:
         raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the 14 findings")

@@ -47,6 +47,7 @@ def _interrupted(cfg: Any, number: int) -> Interrupted:
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
+    require_output_folder(cfg.OUTPUT_DIR)  # where the log goes
     _set_up(cfg)
     trainer = VindrTrainer(cfg)
     require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, trainer.model.state_dict())

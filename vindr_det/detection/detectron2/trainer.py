@@ -47,6 +47,7 @@ from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.resume import require_resumable, state_to_resume
 from vindr_det.detection.splits import loss_records, training_records, validation_records
 from vindr_det.detection.weights import fitting, is_backbone, local_file
+from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class VindrCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Also takes ``torchvision://<resnet>`` and ``timm://<model>`` for the backbone."""
+        self._source = path
         if not path:
             return super().load(path, checkpointables)
         if not is_backbone(path):
@@ -92,6 +94,15 @@ class VindrCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """A model zoo's pickle is read without executing what it holds."""
         return read_pickle(filename) if filename.endswith(".pkl") else super()._load_file(filename)
+
+    def _load_model(self, checkpoint: Any) -> Any:
+        """fvcore's, which warns of weights that have no place, but trains from random ones if none has."""
+        found = super()._load_model(checkpoint)
+        absent = {*found.missing_keys, *(key for key, *_ in found.incorrect_shapes)}
+        if absent.issuperset(key for key, _ in unwrapped(self.model).named_parameters()):
+            raise InputError(f"MODEL.WEIGHTS {self._source}: none of its {len(checkpoint['model'])} weights has a "
+                             "place in this model")
+        return found
 
     def _torch_load(self, f: str) -> dict[str, Any]:
         data = read_file(f)
