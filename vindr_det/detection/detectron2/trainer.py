@@ -97,10 +97,11 @@ class VindrCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Any) -> Any:
         """fvcore's, which warns of weights that have no place, but trains from random ones if none has."""
+        count = len(checkpoint["model"])  # which fvcore takes out of it
         found = super()._load_model(checkpoint)
         absent = {*found.missing_keys, *(key for key, *_ in found.incorrect_shapes)}
         if absent.issuperset(key for key, _ in unwrapped(self.model).named_parameters()):
-            raise InputError(f"MODEL.WEIGHTS {self._source}: none of its {len(checkpoint['model'])} weights has a "
+            raise InputError(f"MODEL.WEIGHTS {self._source}: none of its {count} weights has a "
                              "place in this model")
         return found
 
@@ -206,6 +207,9 @@ class VindrTrainer(DefaultTrainer):
         require_resumable(state, data["vindr"], data["model"], unwrapped(self.model).state_dict(), self.cfg)
         self.checkpointer.load(str(state))
         self.start_iter = self.iter + 1
+        # The state has the next step's rate by the schedule that it was saved under.
+        for group, rate in zip(self._trainer.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
+            group["lr"] = rate
         self._latest = (data["vindr"]["metrics"], -1)
         self._pending = data["vindr"].get("pending", False)
         self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
