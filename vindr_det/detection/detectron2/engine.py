@@ -11,6 +11,7 @@ import torch
 from detectron2.engine.defaults import _set_float32_precision
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
+from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.detectron2 import processes
 from vindr_det.detection.detectron2.keys import check_trainer
@@ -36,7 +37,11 @@ def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
         return
     several = launch.processes * launch.machines > 1
     with Interruption(forward=True) if several else contextlib.nullcontext() as interruption:
-        processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
+        try:
+            processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
+        except ProcessException:
+            if interruption is None or not interruption.signal:
+                raise  # else a process that did not heed the signal yet has died of it
     if interruption is not None and interruption.signal:
         raise _interrupted(cfg, interruption.signal)
 

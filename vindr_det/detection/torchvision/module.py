@@ -67,8 +67,8 @@ class DetectorModule(AveragedModule):
     def on_train_start(self) -> None:
         """A state has the next step's rate by the schedule that it was saved under."""
         schedule: Any = self.lr_schedulers()
-        for group, base, factor in zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas,
-                                       strict=True):
+        groups = schedule.optimizer.param_groups
+        for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
             group["lr"] = base * factor(schedule.last_epoch)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
