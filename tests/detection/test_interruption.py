@@ -76,6 +76,26 @@ def test_a_signal_during_validation_leaves_it_to_the_resume(engine, at, phantoms
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_before_the_first_step(engine, phantoms, tmp_path, monkeypatch):
+    """While the images are looked up, say."""
+    from vindr_det.detection import splits
+
+    def warned(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read(*args)
+
+    read = splits.read_split
+    monkeypatch.setattr(splits, "read_split", warned)
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not heeded"))
+    try:
+        with pytest.raises(Interrupted, match="there was no iteration to resume from yet") as caught:
+            train(engine, tmp_path, phantoms)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.status == 143 and not saved(tmp_path, SUFFIXES[engine])
+    assert not (tmp_path / "model_final.pth").exists()
+
+
 @pytest.mark.parametrize("tasks", ["1", "2"])
 def test_slurm_is_not_lightnings_business(tasks, phantoms, tmp_path, monkeypatch):
     """It would begin with any hpc_ckpt in the folder that it runs in, and write one at SIGUSR1."""

@@ -66,9 +66,14 @@ def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
 
 
 def _train_worker(cfg: Any, resume: bool) -> None:
+    with Interruption() as interruption:
+        _train(cfg, resume, interruption)
+
+
+def _train(cfg: Any, resume: bool, interruption: Interruption) -> None:
     _set_up(cfg)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    trainer = VindrTrainer(cfg)
+    trainer = VindrTrainer(cfg, interruption)
     trainer.resume_or_load(resume=resume)
     if comm.is_main_process():
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())

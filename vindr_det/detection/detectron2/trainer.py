@@ -123,13 +123,14 @@ class VindrTrainer(DefaultTrainer):
     _states: SaveStates
     _trainer: Any
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: Any, interruption: Interruption | None = None) -> None:
+        """``interruption`` may have been entered, and heeds what comes while the trainer is made."""
         check_trainer(cfg)
         self._validation = validation_records(cfg)
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
         self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
         self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
-        self.interruption, self._pending = Interruption(), False
+        self.interruption, self._pending = interruption or Interruption(), False
         # Not DefaultTrainer's: that one wraps the model for GPUs alone, and makes a step of its own.
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -219,6 +220,7 @@ class VindrTrainer(DefaultTrainer):
         with EventStorage(self.start_iter) as self.storage, self.interruption:
             try:
                 self.before_train()
+                self.iter = self.start_iter - 1
                 if self._pending:
                     self._make_up()
                 if not self._ends(validated=True):
@@ -259,6 +261,8 @@ class VindrTrainer(DefaultTrainer):
 
     def _save(self) -> None:
         """The last state and, of a training that was not interrupted, the last model."""
+        if self.interruption.ends and self.iter < self.start_iter:
+            return  # nothing was done: the state that there may be stays
         if self.interruption.ends or (self.iter + 1) % self._states.period:
             self._states.save()
         if not self.interruption.ends:

@@ -33,7 +33,6 @@ from vindr_det.detection.torchvision.callbacks import (
     AverageWeights,
     BestAndFinal,
     MetricsFile,
-    Signals,
     Validation,
 )
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
@@ -50,6 +49,11 @@ _PRECISION: dict[Any, Any] = {None: "32-true", torch.float16: "16-mixed", torch.
 
 def train(cfg: Any, resume: bool, launch: Launch) -> None:
     """As :meth:`vindr_det.detection.engine.Engine.train`."""
+    with Interruption() as interruption:  # from the first moment on; heeded before the first step
+        _train(cfg, resume, launch, interruption)
+
+
+def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -> None:
     check(cfg)
     out = Path(cfg.OUTPUT_DIR)
     require_output_folder(out)
@@ -68,20 +72,24 @@ def train(cfg: Any, resume: bool, launch: Launch) -> None:
     if state is not None and iterations_of(state) >= cfg.SOLVER.MAX_ITER:
         _finish(cfg, module, data)
     else:
-        _fit(cfg, module, launch, state)
+        _fit(cfg, module, launch, state, interruption)
 
 
-def _fit(cfg: Any, module: DetectorModule, launch: Launch, state: Path | None) -> None:
+def _fit(
+    cfg: Any, module: DetectorModule, launch: Launch, state: Path | None, interruption: Interruption
+) -> None:
     """Train from the first iteration, or from a state."""
     out, start = Path(cfg.OUTPUT_DIR), iterations_of(state) if state else 0
     with _quiet():
         trainer = _trainer(cfg, launch)
-        rank, world, interruption = trainer.global_rank, trainer.world_size, Interruption()
+        rank, world = trainer.global_rank, trainer.world_size
+        # Lightning's handler of SIGTERM would wait for processes that it has just ended.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         metrics, best = MetricsFile(out), BestAndFinal(cfg, interruption)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
                                 [metrics.on_validated, best.on_validated], interruption)
         # BestAndFinal comes last, so that a state to resume from knows the best value so far.
-        trainer.callbacks += [Signals(interruption), AverageWeights(), metrics, validation, best]
+        trainer.callbacks += [AverageWeights(), metrics, validation, best]
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
             if state is None:
