@@ -13,6 +13,7 @@ and TensorBoard events. Any key of the config can be given as KEY VALUE at the e
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = engines.choose(wanted)
     cfg = load_config(args.config, name, args.opts)
     engines.check_device(cfg, launch)
-    engine = engines.load(name)
+    engine, out = engines.load(name), Path(cfg.OUTPUT_DIR)
     if args.eval_only:
         from vindr_det.detection.checkpoint import load_checkpoint
 
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{key:40} {value:.4f}")
         return
     engine.train(cfg, args.resume, launch)
-    print(f"trained: {cfg.OUTPUT_DIR}/model_best.pth")
+    model = next(path for path in (out / "model_best.pth", out / "model_final.pth") if path.is_file())
+    print(f"trained: {model}")
 
 
 if __name__ == "__main__":

@@ -78,3 +78,10 @@ def test_what_a_resume_writes_again_is_cut_off(tmp_path, done, left):
 def test_a_diverged_loss_names_images_and_losses():
     text = str(DivergedError(7, ["a", "b"], {"loss_cls": float("nan")}))
     assert "iteration 7 on images a, b (loss_cls nan)" in text and "\n" not in text
+
+
+def test_a_metric_that_is_never_measured_is_told_once(caplog):
+    best = Best("vindr/AP40/Pneumothorax")
+    for _ in range(2):
+        assert not best.update({"vindr/mAP40": 0.5})
+    assert caplog.text.count("VINDR.BEST_METRIC vindr/AP40/Pneumothorax was not measured") == 1

@@ -63,6 +63,12 @@ def test_the_readmes_script_trains_the_repositorys_yaml(phantoms, tmp_path, down
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
     for key in ("total_loss", "validation_loss", "validation_abnormal/loss", "vindr/mAP40", "coco/AP"):
         assert np.isfinite(found[key]), key
+    before = (tmp_path / "model_final.pth").read_bytes()
+    weights = arguments(phantoms / "data", tmp_path, "--eval-only")
+    scores = scope["main"](default_argument_parser().parse_args(
+        [*weights, "MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]))
+    assert scores["vindr/mAP40"] == pytest.approx(found["vindr/mAP40"], abs=1e-6)
+    assert (tmp_path / "model_final.pth").read_bytes() == before and written(tmp_path) == found
 
 
 # DefaultTrainer tells DistributedDataParallel a device id, which it takes for GPUs alone.

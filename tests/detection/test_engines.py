@@ -1,12 +1,13 @@
 """Both engines through the same door."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, TINY
+from conftest import DEMO, ROOT, TINY
 
 from vindr_det.categories import FINDINGS
 from vindr_det.config import load_config
@@ -147,6 +148,46 @@ def test_weights_of_another_width_are_refused(engine, trained, tool, phantoms):
                          "MODEL.WEIGHTS", trained(engine) / "model_final.pth", "MODEL.FPN.OUT_CHANNELS", "32",
                          "VINDR.DATA_ROOT", phantoms / "data"))
     assert "model_final.pth" in line and "weights of another shape, such as" in line
+
+
+def test_a_state_is_not_scored(engine, trained):
+    """Its weights are not the average that was validated."""
+    from vindr_det.detection.checkpoint import load_checkpoint
+    from vindr_det.detection.resume import state_to_resume
+
+    with pytest.raises(InputError, match=r"state_0000003.*expected a model_best.pth or model_final.pth"):
+        load_checkpoint(state_to_resume(trained(engine), engine))
+
+
+def test_weights_that_fit_nowhere_are_refused(engine, phantoms, tmp_path):
+    torch.save({"model": {"theirs.weight": torch.zeros(3)}}, tmp_path / "other.pth")
+    cfg = load_config(DEMO, engine, [*TINY, "MODEL.WEIGHTS", str(tmp_path / "other.pth"), "OUTPUT_DIR",
+                                     str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")])
+    with pytest.raises(InputError, match="other.pth: none of its 1 weights has a place in this model"):
+        engines.load(engine).train(cfg)
+
+
+@pytest.mark.detectron2
+def test_scoring_needs_a_folder_for_its_log(tmp_path):
+    (tmp_path / "out").touch()
+    cfg = load_config(DEMO, "detectron2", [*TINY, "OUTPUT_DIR", str(tmp_path / "out")])
+    with pytest.raises(InputError, match="out: cannot be written"):
+        engines.load("detectron2").evaluate(cfg, {})
+
+
+@pytest.mark.parametrize("written", ["model_best.pth", "model_final.pth"])
+def test_the_tool_names_the_model_that_is_there(written, tmp_path, monkeypatch, capsys):
+    """There is no best model where the metric was never measured."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("train_net", ROOT / "tools/train_net.py")
+    train_net = module_from_spec(spec)
+    spec.loader.exec_module(train_net)
+    for name in {written, "model_final.pth"}:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(engines, "load", lambda _: SimpleNamespace(train=lambda *_: None))
+    train_net.main(["--config", str(DEMO), "--engine", "torchvision", *TINY, "OUTPUT_DIR", str(tmp_path)])
+    assert capsys.readouterr().out == f"trained: {tmp_path / written}\n"
 
 
 @pytest.mark.parametrize("place", ["a file/out", "/proc/out"])

@@ -16,6 +16,7 @@ from vindr_det.config import load_config
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.detection.interruption import Interrupted, Interruption, leave_signals_to_trainer
+from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.states import SUFFIXES, iterations_of, saved
 
 
@@ -52,8 +53,6 @@ def validations(folder):
 
 @pytest.mark.parametrize("at", [2, 4])
 def test_a_signal_during_validation_leaves_it_to_the_resume(engine, at, phantoms, tmp_path, monkeypatch):
-    from vindr_det.detection.losses import LossMeans
-
     train(engine, tmp_path / "straight", phantoms)
     out, add = tmp_path / "broken", LossMeans.add
 
@@ -75,6 +74,49 @@ def test_a_signal_during_validation_leaves_it_to_the_resume(engine, at, phantoms
     assert validations(out) == validations(tmp_path / "straight") == [1, 3]
     same_models(tmp_path / "straight", out)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_before_the_first_step(engine, phantoms, tmp_path, monkeypatch):
+    """While the images are looked up, say."""
+    from vindr_det.detection import splits
+
+    def warned(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read(*args)
+
+    read = splits.read_split
+    monkeypatch.setattr(splits, "read_split", warned)
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not heeded"))
+    try:
+        with pytest.raises(Interrupted, match="there was no iteration to resume from yet") as caught:
+            train(engine, tmp_path, phantoms)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.status == 143 and not saved(tmp_path, SUFFIXES[engine])
+    assert not (tmp_path / "model_final.pth").exists()
+
+
+@pytest.mark.parametrize("tasks", ["1", "2"])
+def test_slurm_is_not_lightnings_business(tasks, phantoms, tmp_path, monkeypatch):
+    """It would begin with any hpc_ckpt in the folder that it runs in, and write one at SIGUSR1."""
+    job = {"JOB_ID": "8", "NTASKS": tasks, "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "train",
+           "NODELIST": "localhost"}
+    for key, value in job.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"another training's")
+    add = LossMeans.add
+
+    def warned(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        add(*args, **kwargs)
+
+    monkeypatch.setattr(LossMeans, "add", warned)
+    with pytest.raises(Interrupted, match="--resume goes on from") as caught:
+        train("torchvision", tmp_path / "out", phantoms)
+    assert caught.value.status == 128 + signal.SIGUSR1
+    assert [iterations_of(state) for state in saved(tmp_path / "out", ".ckpt")] == [2]
+    assert [path.name for path in tmp_path.rglob("hpc_*")] == ["hpc_ckpt_1.ckpt"]
 
 
 def command(engine, out, phantoms, *more):

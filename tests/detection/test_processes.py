@@ -1,11 +1,14 @@
 """Two processes over gloo against one."""
 
+import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -104,8 +107,6 @@ def test_the_tool_refuses_a_bad_launch(tool):
     ("cuda:2", 2, {}, "MODEL.DEVICE is cuda:2: this machine has 2 GPUs, numbered from 0"),
 ])
 def test_devices_that_are_not_there_are_refused(monkeypatch, device, gpus, given, message):
-    from types import SimpleNamespace
-
     from vindr_det.detection.engine import check_device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -168,6 +169,45 @@ def test_a_rank_that_is_well_stops_with_the_one_that_is_not(monkeypatch, of_rank
     else:
         with pytest.raises(InputError, match=expected):
             processes.on_all_ranks(work)
+
+
+@pytest.mark.detectron2
+@pytest.mark.parametrize("error, told", [
+    (InputError("a.png: bad"), "a.png: bad"),
+    (OSError(errno.ENOSPC, "No space left on device", "m.json"), "m.json: No space left on device"),
+    (OSError(errno.ECHILD, "a bug"), None),
+])
+def test_a_process_tells_what_the_user_can_repair(error, told, monkeypatch):
+    from vindr_det.detection.detectron2 import processes
+
+    def work():
+        raise error
+
+    texts = []
+    monkeypatch.setattr(processes.comm, "get_world_size", lambda: 2)
+    with pytest.raises(SystemExit if told else OSError):
+        processes._tell(SimpleNamespace(put=texts.append), work, ())
+    assert texts == ([told] if told else [])
+
+
+@pytest.mark.detectron2
+def test_a_process_that_dies_of_the_signal_is_no_traceback(phantoms, tmp_path, monkeypatch):
+    """SIGTERM while the processes still import: only the first one heeds it."""
+    from torch.multiprocessing.spawn import ProcessExitedException
+
+    from vindr_det.config import load_config
+    from vindr_det.detection.detectron2 import engine, processes
+    from vindr_det.detection.interruption import Interrupted
+
+    def died(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ProcessExitedException("process 1 terminated with signal SIGTERM", 1, 1, -15, "SIGTERM")
+
+    monkeypatch.setattr(processes, "run", died)
+    cfg = load_config(DEMO, "detectron2", [*TINY, "OUTPUT_DIR", str(tmp_path)])
+    with pytest.raises(Interrupted, match="there was no iteration to resume from yet") as caught:
+        engine.train(cfg, launch=Launch(processes=2))
+    assert caught.value.status == 143
 
 
 @pytest.mark.detectron2

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+import yaml
 from conftest import DEMO, ROOT, TINY, one_line
 
 from vindr_det.detection.checkpoint import read_file
@@ -183,10 +184,17 @@ def test_a_training_that_was_killed_before_its_last_line_is_ended(engine, finish
      "training of the torchvision engine"),
     ({"config.yaml": "VINDR: {ENGINE: torchvision}", "metrics.json": ""}, "torchvision", None),
     ({"model_best.pth": ""}, "detectron2", "holds model_best.pth but no state"),
+    ({"state_0000003.pth": "", "state_0000004_backup.pth": "x"}, "detectron2", "state_0000003.pth"),
+    ({"state_9999999.ckpt": "", "state_10000000.ckpt": ""}, "torchvision", "state_10000000.ckpt"),
+    ({"state_0000003.ckpt": "", "state_0000004.ckpt": "cut off"}, "torchvision", "state_0000003.ckpt"),
+    ({"state_0000003.pth": "cut", "state_0000004.pth": "cut"}, "detectron2", "not a checkpoint of tensors"),
 ])
 def test_what_a_resume_finds(tmp_path, files, engine, found):
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        if name.startswith("state_") and not text:
+            torch.save({"vindr": {}, "trainer": {}}, tmp_path / name)
+        else:
+            (tmp_path / name).write_text(text)
     if found is None or found.startswith("state_"):
         assert state_to_resume(tmp_path, engine) == (tmp_path / found if found else None)
     else:
@@ -204,6 +212,74 @@ def test_a_state_of_another_model_is_refused(engine, finished, phantoms, more, m
     with pytest.raises(InputError, match=message):
         train(engine, finished, phantoms / "data", "SOLVER.MAX_ITER", "5", *more, resume=True)
     assert contents(finished) == before
+
+
+@pytest.mark.parametrize("key, value, message", [
+    ("SOLVER.BASE_LR", "0.5", r"SOLVER.BASE_LR is 0.5, expected 0.\d+ as in .*state_0000003"),
+    ("SOLVER.WEIGHT_DECAY", "0.5", "SOLVER.WEIGHT_DECAY is 0.5, expected 0.0001"),
+    ("SOLVER.MOMENTUM", "0.5", "SOLVER.MOMENTUM is 0.5, expected 0.9"),
+    ("SOLVER.IMS_PER_BATCH", "4", "SOLVER.IMS_PER_BATCH is 4, expected 2"),
+    ("DATASETS.TRAIN", "('vindr_train_fold1',)", r"DATASETS.TRAIN is \('vindr_train_fold1',\), expected"),
+    ("VINDR.ACCUMULATE", "2", "VINDR.ACCUMULATE is 2, expected 1"),
+    ("VINDR.NORMAL_RATIO", "0.5", "VINDR.NORMAL_RATIO is 0.5, expected"),
+    ("VINDR.BEST_METRIC", "coco/AP", "VINDR.BEST_METRIC is 'coco/AP', expected 'vindr/mAP40'"),
+    ("MODEL.RPN.NMS_THRESH", "0.5", "MODEL.RPN.NMS_THRESH is 0.5, expected 0.7"),
+    ("SOLVER.STEPS", "()", None), ("SOLVER.CHECKPOINT_PERIOD", "9", None), ("OUTPUT_DIR", "o", None),
+    ("DATALOADER.NUM_WORKERS", "3", None), ("TEST.EVAL_PERIOD", "3", None), ("VINDR.PATIENCE", "3", None),
+    ("VINDR.DATA_ROOT", "elsewhere", None), ("MODEL.DEVICE", "cuda", None),
+])
+def test_what_a_state_fixes_cannot_change(engine, trained, key, value, message):
+    """The optimizer's state would override some without a word, and others would no longer fit it."""
+    from vindr_det.config import config_from_text, merge_overrides
+    from vindr_det.detection.resume import require_resumable
+
+    state = state_to_resume(trained(engine), engine)
+    meta = read_file(state)["vindr"]
+    cfg = config_from_text(meta["config"], engine, "")
+    require_resumable(state, meta, {}, {}, cfg)
+    merge_overrides(cfg, ["SOLVER.MAX_ITER", "9", key, value], "")
+    if message is None:
+        require_resumable(state, meta, {}, {}, cfg)
+    else:
+        with pytest.raises(InputError, match=message):
+            require_resumable(state, meta, {}, {}, cfg)
+
+
+def test_a_changed_schedule_is_followed(engine, finished, phantoms, monkeypatch):
+    """From the first step on, of which the optimizer's state has the old rate."""
+    rates, step = [], torch.optim.SGD.step
+
+    def noted(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    train(engine, finished, phantoms / "data", "SOLVER.MAX_ITER", "4", "SOLVER.LR_SCHEDULER_NAME",
+          "WarmupMultiStepLR", "SOLVER.STEPS", "(1, 2, 3)", "SOLVER.GAMMA", "0.5", resume=True)
+    base = yaml.safe_load((finished / "config.yaml").read_text())["SOLVER"]["BASE_LR"]
+    assert rates == pytest.approx([0.125 * base])
+
+
+def test_a_fresh_training_killed_at_once_leaves_no_other_to_resume(engine, finished, phantoms, monkeypatch):
+    """The folder holds a finished training; the new one in it does not come to its first state."""
+    class Killed(BaseException):
+        pass
+
+    def kill(*_, **__):
+        raise Killed
+
+    module = "torchvision.module.DetectorModule" if engine == "torchvision" else "detectron2.step.VindrStep"
+    step = "training_step" if engine == "torchvision" else "run_step"
+    monkeypatch.setattr(f"vindr_det.detection.{module}.{step}", kill)
+    old = (finished / "model_final.pth").read_bytes()
+    with pytest.raises(Killed):
+        train(engine, finished, phantoms / "data", "SOLVER.BASE_LR", "0.0001")
+    assert state_to_resume(finished, engine) is None and not losses(finished)
+    assert (finished / "earlier_model_final.pth").read_bytes() == old
+    monkeypatch.undo()
+    train(engine, finished, phantoms / "data", "SOLVER.BASE_LR", "0.0001", resume=True)
+    meta = read_file(finished / "model_final.pth")["vindr"]
+    assert yaml.safe_load(meta["config"])["SOLVER"]["BASE_LR"] == 0.0001
 
 
 @pytest.mark.detectron2
@@ -256,7 +332,7 @@ def test_a_diverging_training_names_the_images(engine, phantoms, tmp_path, tool)
                   tmp_path, "VINDR.DATA_ROOT", phantoms / "data")
     assert result.returncode == 2
     line = result.stderr.strip().splitlines()[-1]
-    assert "loss is not finite at iteration" in line and "on images" in line and "BASE_LR" in line
+    assert "loss is not finite at iteration" in line and "on images" in line and "learning rate" in line
 
 
 def test_the_average_is_what_is_saved(engine, phantoms, tmp_path):

@@ -102,7 +102,7 @@ def fit(
     state = out / f"fold{fold}.ckpt"
     ending = EndOfEpoch(state, chooser)
     module = ClassifierModule(cfg, network, build_loss(cfg, torch.from_numpy(learn.targets)), len(loader))
-    trainer = _trainer(cfg, ending, where)
+    trainer = _trainer(cfg, out, ending, where)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
@@ -112,15 +112,16 @@ def fit(
         state.unlink(missing_ok=True)
 
 
-def _trainer(cfg: Any, ending: EndOfEpoch, where: Sequence[str]) -> L.Trainer:
+def _trainer(cfg: Any, out: Path, ending: EndOfEpoch, where: Sequence[str]) -> L.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     gpus = [int(one.partition(":")[2]) for one in where if one != "cpu"]
-    together: dict[str, Any] = {"strategy": "ddp", "plugins": [LightningEnvironment()],
-                                "sync_batchnorm": bool(gpus)} if len(where) > 1 else {}
+    together: dict[str, Any] = {"strategy": "ddp", "sync_batchnorm": bool(gpus)} if len(where) > 1 else {}
     return L.Trainer(
         accelerator="gpu" if gpus else "cpu", devices=gpus or len(where), max_epochs=cfg.SOLVER.EPOCHS,
         callbacks=[ending], precision=cfg.SOLVER.PRECISION, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
+        # Under SLURM Lightning would begin with a state that another training left in its folder.
+        plugins=[LightningEnvironment()], default_root_dir=out / "lightning",
         use_distributed_sampler=False, **together,
     )

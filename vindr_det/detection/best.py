@@ -1,7 +1,10 @@
 """The best value of a metric so far, and when to stop waiting for a better one."""
 
+import logging
 import math
 from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
 
 
 class Best:
@@ -15,10 +18,15 @@ class Best:
     def __init__(self, metric: str, patience: int = 0) -> None:
         self.metric, self.patience = metric, patience
         self.value, self.waited = -math.inf, 0
+        self._told = False
 
     def update(self, metrics: Mapping[str, float]) -> bool:
         """Take a validation in; True for a new best. A metric that was not measured is none."""
         value = metrics.get(self.metric, math.nan)
+        if math.isnan(value) and not self._told:
+            self._told = True
+            log.warning("VINDR.BEST_METRIC %s was not measured: the validation images have no such finding; "
+                        "there is no model_best.pth without it", self.metric)
         if value > self.value:  # False for NaN
             self.value, self.waited = value, 0
             return True

@@ -67,14 +67,18 @@ def read_file(path: str | Path) -> dict[str, Any]:
         InputError: missing, damaged, or holds pickled code.
     """
     import pickle
+    import struct
 
     import torch
 
     existing_file(path)
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
+            AttributeError, AssertionError, OverflowError, struct.error) as error:  # what bytes that are no pickle come to
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # whose text would talk the user into executing it
+            reason = "damaged, or it holds other objects"
         raise InputError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds a {type(data).__name__}, expected a dictionary")
@@ -96,6 +100,8 @@ def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
     if not isinstance(meta, dict) or "model" not in data:
         raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "
                          "model_final.pth that tools/train_net.py wrote")
+    if "trainer" in data:  # of which the weights are not those that were validated where there is an average
+        raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
     require_engine(path, meta, engine)
     if tuple(meta["classes"]) != FINDINGS:
         raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the 14 findings")

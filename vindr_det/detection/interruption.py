@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a training after the step that it is in, with a state to resume from."""
+"""Ctrl-C, SIGTERM and SIGUSR1 end a training after the step that it is in, with a state to resume from.
+
+SIGUSR1 is what SLURM is usually told to send before a job's time is over.
+"""
 
 import contextlib
 import os
@@ -13,7 +16,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 #: A terminal and a launcher may both pass on the same Ctrl-C; seconds.
 _ECHO = 1.0
 
@@ -22,7 +25,7 @@ class Interrupted(KeyboardInterrupt):
     """A signal ended the training; the text says where a resume goes on.
 
     Attributes:
-        status: the exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM.
+        status: the exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1.
     """
 
     def __init__(self, number: int, state: Any) -> None:
@@ -32,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Remembers SIGINT and SIGTERM while it is entered; a later second Ctrl-C stops at once.
+    """Remembers SIGINT, SIGTERM and SIGUSR1 while it is entered; a later second Ctrl-C stops at once.
 
     One that the process was started to ignore, as a shell's background jobs are, stays ignored.
 
@@ -109,6 +112,7 @@ def leave_signals_to_trainer(_: int) -> None:
     They serve the step that the trainer finishes; the trainer's own SIGTERM ends them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_trainer, args=(os.getppid(),), daemon=True).start()

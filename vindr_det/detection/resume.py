@@ -5,23 +5,28 @@ and of the training: ``waited``, validations since the best one, and ``pending``
 iteration was to be validated but was interrupted.
 """
 
+import json
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vindr_det.config import config_from_text, requested_engine
+from vindr_det.config import config_from_text, leaves, requested_engine
 from vindr_det.detection.checkpoint import read_file
-from vindr_det.detection.states import SUFFIXES, iterations_of, saved
+from vindr_det.detection.states import MODELS, SUFFIXES, iterations_of, saved
 from vindr_det.detection.weights import require_same_model
 from vindr_det.errors import InputError
 
 log = logging.getLogger(__name__)
 
-_FINAL = "model_final.pth"
-#: What an optimizer's state cannot be taken over to another value of.
-_FIXED = ("VINDR.OPTIMIZER", "MODEL.BACKBONE.FREEZE_AT")
+#: What an optimizer's state, the place in the order of the images, or the best value so far holds for the old
+#: value of. The schedule may change: it is a function of the iteration.
+_FIXED = re.compile(
+    r"MODEL\.(?!DEVICE$|WEIGHTS$).*|SEED|DATASETS\.TRAIN"
+    r"|SOLVER\.(BASE_LR|MOMENTUM|NESTEROV|WEIGHT_DECAY.*|BIAS_LR_FACTOR|IMS_PER_BATCH)"
+    r"|VINDR\.(OPTIMIZER|ACCUMULATE|EMA_DECAY|BEST_METRIC|VALIDATION|NORMAL_RATIO|REPEAT_THRESHOLD|MIN_READERS)")
 
 
 def require_output_folder(folder: str | Path) -> None:
@@ -38,10 +43,10 @@ def require_output_folder(folder: str | Path) -> None:
 
 
 def state_to_resume(folder: str | Path, engine: str) -> Path | None:
-    """The latest state of the training in a folder; None where none has begun.
+    """The latest whole state of the training in a folder; None where none has begun.
 
     Raises:
-        InputError: the training is the other engine's, or it left models but no state.
+        InputError: the training is the other engine's, it left models but no state, or none is whole.
     """
     folder = Path(folder)
     owner = _engine_of(folder, engine)
@@ -49,11 +54,34 @@ def state_to_resume(folder: str | Path, engine: str) -> Path | None:
         raise InputError(f"--resume: {folder} holds a training of the {owner} engine, expected one of the "
                          f"{engine} engine; add --engine {owner} or take another OUTPUT_DIR")
     found = saved(folder, SUFFIXES[engine])
-    models = [name for name in (_FINAL, "model_best.pth") if (folder / name).exists()]
+    models = [name for name in MODELS if (folder / name).exists()]
     if not found and models:
         raise InputError(f"--resume: {folder} holds {models[0]} but no state to resume from, expected "
                          f"state_*{SUFFIXES[engine]}; take another OUTPUT_DIR or leave out --resume")
-    return found[-1] if found else None
+    return _latest_whole(found) if found else None
+
+
+def _latest_whole(found: list[Path]) -> Path:
+    """A disk that was full or a cluster that stopped may have cut off the last."""
+    for state in reversed(found):
+        try:
+            _read_state(state)
+            return state
+        except InputError as error:
+            if state == found[0]:
+                raise
+            log.warning("--resume: %s; going on from the state before", error)
+    raise AssertionError("there are states")
+
+
+def _read_state(state: Path) -> dict[str, Any]:
+    """Raises:
+        InputError: it is not whole, or not a training's.
+    """
+    data = read_file(state)
+    if not isinstance(data.get("vindr"), dict) or not data.keys() & {"trainer", "state_dict"}:
+        raise InputError(f"{state}: not a state of a training, expected one that tools/train_net.py wrote")
+    return data
 
 
 def _engine_of(folder: Path, engine: str) -> str:
@@ -68,8 +96,8 @@ def _engine_of(folder: Path, engine: str) -> str:
 
 def is_finished(state: Path, cfg: Any) -> bool:
     """Whether a state is a training's last and its ``model_final.pth`` is written; the log says so."""
-    done, final = iterations_of(state), state.parent / _FINAL
-    meta = read_file(state).get("vindr") or {}
+    done, final = iterations_of(state), state.parent / MODELS[0]
+    meta = read_file(state)["vindr"]
     waited = meta.get("waited", 0)
     stopped = 0 < cfg.VINDR.PATIENCE <= waited
     if not (stopped or done >= cfg.SOLVER.MAX_ITER) or meta.get("pending") or not final.is_file():
@@ -100,13 +128,7 @@ def require_resumable(state: Path, meta: Mapping[str, Any], weights: Mapping[str
     if "config" not in meta:
         return
     before = config_from_text(meta["config"], cfg.VINDR.ENGINE, str(state))
-    for key in _FIXED:
-        then, now = _value(before, key), _value(cfg, key)
-        if then != now:
-            raise InputError(f"--resume: {key} is {now!r}, expected {then!r} as in {state}")
-
-
-def _value(cfg: Any, key: str) -> Any:
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
+    then = dict(leaves(before))
+    for key, now in leaves(cfg):
+        if _FIXED.fullmatch(key) and json.dumps(then[key]) != json.dumps(now):  # a tuple may return as a list
+            raise InputError(f"--resume: {key} is {now!r}, expected {then[key]!r} as in {state}")

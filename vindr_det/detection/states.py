@@ -1,9 +1,15 @@
 """The files that a training resumes from: ``state_<finished iterations>.<suffix>``."""
 
+import logging
+import re
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: Of each engine's states.
 SUFFIXES = {"detectron2": ".pth", "torchvision": ".ckpt"}
+#: What a training leaves to predict with.
+MODELS = ("model_final.pth", "model_best.pth")
 
 
 def name_of(done: int) -> str:
@@ -17,8 +23,9 @@ def iterations_of(state: Path) -> int:
 
 
 def saved(folder: str | Path, suffix: str) -> list[Path]:
-    """All states in a folder, the latest last."""
-    return sorted(Path(folder).glob(f"state_*{suffix}"))
+    """All states in a folder, the latest last; a copy by another name is none."""
+    own = (path for path in Path(folder).glob(f"state_*{suffix}") if re.fullmatch(r"state_\d+", path.stem))
+    return sorted(own, key=iterations_of)
 
 
 def keep_latest(folder: str | Path, suffix: str, done: int, keep: int) -> None:
@@ -32,3 +39,25 @@ def keep_latest(folder: str | Path, suffix: str, done: int, keep: int) -> None:
     own = [state for state in states if iterations_of(state) <= done]
     for old in [*later, *own[:-keep]]:
         old.unlink(missing_ok=True)
+
+
+def clear(folder: str | Path, weights: str = "") -> None:
+    """Take from a folder what a resume would take for the training that begins in it now.
+
+    An earlier training's states go, of either engine, and its models are put aside by the name of
+    ``earlier_<name>``.
+
+    Args:
+        folder: OUTPUT_DIR.
+        weights: MODEL.WEIGHTS, which stay where they are.
+    """
+    folder = Path(folder)
+    old = [state for suffix in SUFFIXES.values() for state in saved(folder, suffix)]
+    if old:
+        log.warning("%s: %d states of an earlier training are removed; --resume would have gone on from %s",
+                    folder, len(old), old[-1].name)
+    for state in old:
+        state.unlink(missing_ok=True)
+    for model in (folder / name for name in MODELS):
+        if model.is_file() and not (weights and Path(weights).exists() and model.samefile(weights)):
+            model.replace(model.with_name(f"earlier_{model.name}"))

@@ -11,6 +11,7 @@ import torch
 from detectron2.engine.defaults import _set_float32_precision
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
+from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.detectron2 import processes
 from vindr_det.detection.detectron2.keys import check_trainer
@@ -36,7 +37,11 @@ def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
         return
     several = launch.processes * launch.machines > 1
     with Interruption(forward=True) if several else contextlib.nullcontext() as interruption:
-        processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
+        try:
+            processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
+        except ProcessException:
+            if interruption is None or not interruption.signal:
+                raise  # else a process that did not heed the signal yet has died of it
     if interruption is not None and interruption.signal:
         raise _interrupted(cfg, interruption.signal)
 
@@ -47,6 +52,7 @@ def _interrupted(cfg: Any, number: int) -> Interrupted:
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
+    require_output_folder(cfg.OUTPUT_DIR)  # where the log goes
     _set_up(cfg)
     trainer = VindrTrainer(cfg)
     require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, trainer.model.state_dict())
@@ -60,9 +66,14 @@ def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
 
 
 def _train_worker(cfg: Any, resume: bool) -> None:
+    with Interruption() as interruption:
+        _train(cfg, resume, interruption)
+
+
+def _train(cfg: Any, resume: bool, interruption: Interruption) -> None:
     _set_up(cfg)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    trainer = VindrTrainer(cfg)
+    trainer = VindrTrainer(cfg, interruption)
     trainer.resume_or_load(resume=resume)
     if comm.is_main_process():
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())

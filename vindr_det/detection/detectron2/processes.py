@@ -14,13 +14,13 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.engine import Launch
-from vindr_det.errors import InputError
+from vindr_det.errors import PLACE_ERRORS, InputError
 
 Result = TypeVar("Result")
 
 
 def run(work: Callable[..., None], launch: Launch, device: str, args: tuple[Any, ...]) -> None:
-    """Detectron2's ``launch``, but a process's InputError comes out of it as it is.
+    """Detectron2's ``launch``, but a process's InputError, or what the disk said, comes out in one line.
 
     Args:
         work: what each process does.
@@ -46,10 +46,12 @@ def run(work: Callable[..., None], launch: Launch, device: str, args: tuple[Any,
 def _tell(errors: Any, work: Callable[..., None], args: tuple[Any, ...]) -> None:
     try:
         work(*args)
-    except InputError as error:
-        if comm.get_world_size() == 1:
+    except (InputError, OSError) as error:
+        of_the_disk = isinstance(error, OSError) and error.errno in PLACE_ERRORS
+        if comm.get_world_size() == 1 or not (of_the_disk or isinstance(error, InputError)):
             raise
-        errors.put(str(error))
+        errors.put(str(error) if isinstance(error, InputError)
+                   else f"{error.filename or 'a file'}: {error.strerror}")
         sys.exit(2)
 
 

@@ -18,6 +18,7 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from detectron2.utils.events import EventStorage, JSONWriter
 from torch.utils.data import DataLoader
 
+from vindr_det.detection import states
 from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata, read_file, require_engine
 from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
@@ -51,6 +52,7 @@ from vindr_det.detection.splits import (
     warn_of_overlap,
 )
 from vindr_det.detection.weights import fitting, is_backbone, local_file
+from vindr_det.errors import InputError
 from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class VindrCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Also takes ``torchvision://<resnet>`` and ``timm://<model>`` for the backbone."""
+        self._source = path
         if not path:
             return super().load(path, checkpointables)
         if not is_backbone(path):
@@ -96,6 +99,16 @@ class VindrCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """A model zoo's pickle is read without executing what it holds."""
         return read_pickle(filename) if filename.endswith(".pkl") else super()._load_file(filename)
+
+    def _load_model(self, checkpoint: Any) -> Any:
+        """fvcore's, which warns of weights that have no place, but trains from random ones if none has."""
+        count = len(checkpoint["model"])  # which fvcore takes out of it
+        found = super()._load_model(checkpoint)
+        absent = {*found.missing_keys, *(key for key, *_ in found.incorrect_shapes)}
+        if absent.issuperset(key for key, _ in unwrapped(self.model).named_parameters()):
+            raise InputError(f"MODEL.WEIGHTS {self._source}: none of its {count} weights has a "
+                             "place in this model")
+        return found
 
     def _torch_load(self, f: str) -> dict[str, Any]:
         data = read_file(f)
@@ -115,7 +128,8 @@ class VindrTrainer(DefaultTrainer):
     _states: SaveStates
     _trainer: Any
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: Any, interruption: Interruption | None = None) -> None:
+        """``interruption`` may have been entered, and heeds what comes while the trainer is made."""
         check_trainer(cfg)
         self._validation = validation_records(cfg)
         if comm.is_main_process():
@@ -123,7 +137,7 @@ class VindrTrainer(DefaultTrainer):
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
         self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
         self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
-        self.interruption, self._pending = Interruption(), False
+        self.interruption, self._pending = interruption or Interruption(), False
         # Not DefaultTrainer's: that one wraps the model for GPUs alone, and makes a step of its own.
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -190,7 +204,10 @@ class VindrTrainer(DefaultTrainer):
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         else:
             self._resume(state)
+        comm.synchronize()  # all have read what is cleared
         if comm.is_main_process():
+            if state is None:
+                states.clear(self.cfg.OUTPUT_DIR, self.cfg.MODEL.WEIGHTS)
             keep_until(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
 
     def _resume(self, state: Path) -> None:
@@ -198,6 +215,9 @@ class VindrTrainer(DefaultTrainer):
         require_resumable(state, data["vindr"], data["model"], unwrapped(self.model).state_dict(), self.cfg)
         self.checkpointer.load(str(state))
         self.start_iter = self.iter + 1
+        # The state has the next step's rate by the schedule that it was saved under.
+        for group, rate in zip(self._trainer.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
+            group["lr"] = rate
         self._latest = (data["vindr"]["metrics"], -1)
         self._pending = data["vindr"].get("pending", False)
         self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
@@ -207,6 +227,7 @@ class VindrTrainer(DefaultTrainer):
         with EventStorage(self.start_iter) as self.storage, self.interruption:
             try:
                 self.before_train()
+                self.iter = self.start_iter - 1
                 if self._pending:
                     self._make_up()
                 if not self._ends(validated=True):
@@ -247,6 +268,8 @@ class VindrTrainer(DefaultTrainer):
 
     def _save(self) -> None:
         """The last state and, of a training that was not interrupted, the last model."""
+        if self.interruption.ends and self.iter < self.start_iter:
+            return  # nothing was done: the state that there may be stays
         if self.interruption.ends or (self.iter + 1) % self._states.period:
             self._states.save()
         if not self.interruption.ends:

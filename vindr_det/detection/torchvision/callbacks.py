@@ -51,25 +51,6 @@ class AfterStep(L.Callback):
         """After each step; ``done`` have been made."""
 
 
-class Signals(L.Callback):
-    """Remember SIGINT and SIGTERM while training; Lightning's own handler of SIGTERM is put aside."""
-
-    def __init__(self, interruption: Interruption) -> None:
-        self.interruption = interruption
-
-    def on_train_start(self, *_: Any) -> None:
-        """Lightning has set its handler by now."""
-        self.interruption.__enter__()
-
-    def on_train_end(self, *_: Any) -> None:
-        """As they were."""
-        self.interruption.__exit__()
-
-    def on_exception(self, *_: Any) -> None:
-        """As they were."""
-        self.interruption.__exit__()
-
-
 class AverageWeights(AfterStep):
     """Take each step's weights into their average."""
 
@@ -191,9 +172,9 @@ class BestAndFinal(AfterStep):
         self.best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """A resumed training may have nothing to wait for."""
+        """A resumed training may have nothing to wait for, and a signal may have come by now."""
         super().on_train_start(trainer, module)
-        trainer.should_stop |= self.best.exhausted
+        trainer.should_stop |= self.best.exhausted or self.interruption.agreed() > 0
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Compare, save, and stop when there is nothing more to wait for."""

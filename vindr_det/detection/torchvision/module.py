@@ -64,6 +64,13 @@ class DetectorModule(AveragedModule):
                       sync_dist=self.trainer.world_size > 1)
         return total
 
+    def on_train_start(self) -> None:
+        """A state has the next step's rate by the schedule that it was saved under."""
+        schedule: Any = self.lr_schedulers()
+        groups = schedule.optimizer.param_groups
+        for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+            group["lr"] = base * factor(schedule.last_epoch)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Also what was measured last, which the final model carries."""
         super().on_load_checkpoint(checkpoint)

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from vindr_det.detection.checkpoint import read_file, require_engine
@@ -26,13 +27,12 @@ from vindr_det.detection.resume import (
     state_to_resume,
 )
 from vindr_det.detection.splits import loss_records, validation_records, warn_of_overlap
-from vindr_det.detection.states import iterations_of, saved
+from vindr_det.detection.states import clear, iterations_of, saved
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
     AverageWeights,
     BestAndFinal,
     MetricsFile,
-    Signals,
     Validation,
 )
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
@@ -49,6 +49,11 @@ _PRECISION: dict[Any, Any] = {None: "32-true", torch.float16: "16-mixed", torch.
 
 def train(cfg: Any, resume: bool, launch: Launch) -> None:
     """As :meth:`vindr_det.detection.engine.Engine.train`."""
+    with Interruption() as interruption:  # from the first moment on; heeded before the first step
+        _train(cfg, resume, launch, interruption)
+
+
+def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -> None:
     check(cfg)
     out = Path(cfg.OUTPUT_DIR)
     require_output_folder(out)
@@ -67,23 +72,29 @@ def train(cfg: Any, resume: bool, launch: Launch) -> None:
     if state is not None and iterations_of(state) >= cfg.SOLVER.MAX_ITER:
         _finish(cfg, module, data)
     else:
-        _fit(cfg, module, launch, state)
+        _fit(cfg, module, launch, state, interruption)
 
 
-def _fit(cfg: Any, module: DetectorModule, launch: Launch, state: Path | None) -> None:
+def _fit(
+    cfg: Any, module: DetectorModule, launch: Launch, state: Path | None, interruption: Interruption
+) -> None:
     """Train from the first iteration, or from a state."""
     out, start = Path(cfg.OUTPUT_DIR), iterations_of(state) if state else 0
     with _quiet():
         trainer = _trainer(cfg, launch)
-        rank, world, interruption = trainer.global_rank, trainer.world_size, Interruption()
+        rank, world = trainer.global_rank, trainer.world_size
+        # Lightning's handler of SIGTERM would wait for processes that it has just ended.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         metrics, best = MetricsFile(out), BestAndFinal(cfg, interruption)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
                                 [metrics.on_validated, best.on_validated], interruption)
         # BestAndFinal comes last, so that a state to resume from knows the best value so far.
-        trainer.callbacks += [Signals(interruption), AverageWeights(), metrics, validation, best]
+        trainer.callbacks += [AverageWeights(), metrics, validation, best]
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
             warn_of_overlap(cfg)
+            if state is None:
+                clear(out, cfg.MODEL.WEIGHTS)
             keep_until(out / "metrics.json", start)
         try:
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
@@ -153,6 +164,7 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
         os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
     return L.Trainer(
         **devices(cfg.MODEL.DEVICE, launch.processes), num_nodes=launch.machines,
+        **without_cluster(cfg.OUTPUT_DIR),
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
@@ -162,6 +174,15 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
         logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
         enable_progress_bar=False,
     )
+
+
+def without_cluster(out: str | Path) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer that leave processes, signals and states to us, under SLURM too.
+
+    Lightning would count SLURM's tasks, save a state of its own at SIGUSR1, and begin whatever training
+    comes next with the states of that kind that it finds in its folder: it gets one that is never made.
+    """
+    return {"plugins": [LightningEnvironment()], "default_root_dir": Path(out) / "lightning"}
 
 
 def devices(device: str, processes: int) -> dict[str, Any]:
