@@ -99,13 +99,45 @@ def test_files_of_other_people_with_columns_of_their_own(files):
     with pytest.raises(InputError, match="peer.csv: has no column 'p_abnormal'"):
         score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv")
     with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv", ["net"])
+        score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]), files / "peer.csv")
     peer = Request(["net"], "p_no_finding", 20)
     found = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
     assert found.compared["net"].by_image.difference.value == 0
     a.assign(net=1 - a["net"]).to_csv(files / "peer.csv", index=False)
-    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv", ["net"])
+    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]),
+                  files / "peer.csv")
     assert list(found.compared) == ["the file"] and found.compared["the file"].by_image.p == 1
+
+
+def only(files, name, *columns):
+    """The second file with these columns alone."""
+    pd.read_csv(files / "b.csv")[["image_id", *columns]].to_csv(files / name, index=False)
+    return files / name
+
+
+@pytest.mark.parametrize("first, second", [
+    (["p_effusion"], ["p_mass"]), (["p_effusion"], ["p_abnormal"]), (["p_abnormal"], ["p_mass"]),
+    (["p_hernia"], ["p_hernia"])])  # the last: three images
+def test_different_findings_are_not_compared(files, first, second):
+    one, other = only(files, "one.csv", *first), only(files, "other.csv", *second)
+    with pytest.raises(InputError, match=r"other.csv: nothing in it can be compared with .*one.csv"):
+        score(one, files / "labels.csv", FEW, other)
+
+
+def test_columns_that_one_file_lacks_are_told(files, caplog):
+    one, other = only(files, "one.csv", "p_effusion", "p_mass"), only(files, "other.csv", "p_mass", "p_hernia")
+    found = score(one, files / "labels.csv", FEW, other)
+    assert list(found.compared) == ["p_mass"]
+    assert "not compared: p_effusion, p_hernia" in caplog.text
+
+
+def test_the_second_file_has_a_meaning_of_its_own(files):
+    frame = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])
+    frame[["image_id", "net"]].to_csv(files / "peer.csv", index=False)
+    given = Request(["p_abnormal"], resampled=20, other_columns=["net"], other_says="p_no_finding")
+    found = score(files / "a.csv", files / "labels.csv", given, files / "peer.csv")
+    assert list(found.compared) == ["p_abnormal"]
+    assert found.compared["p_abnormal"].by_image.difference.value == 0
 
 
 def test_what_is_uncertain_or_blank_is_left_out(files):
