@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from vindr_det.classification import points, report
+from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.points import Targets
 from vindr_det.errors import InputError
+from vindr_det.files import read_csv, write_csv
 from vindr_det.metrics.calibration import logit
 
 TARGETS = Targets()
@@ -155,3 +157,24 @@ def test_the_file_of_an_earlier_version_and_a_faulty_one(tmp_path):
     path.write_text('{"points": [1]}')
     with pytest.raises(InputError, match=r"operating_points.json: not what train_classifier.py writes"):
         points.read_points(tmp_path)
+
+
+def test_an_image_that_defines_a_threshold_is_at_it_in_the_file(tmp_path):
+    """Rates counted from the CSV are those of the thresholds beside it, to the last bit."""
+    table = frame(seed=4, apart=0.1)
+    table["p_abnormal"] = table["p_abnormal"].astype(np.float32).astype(float) * 1e-4  # a rare label
+    whole = LabelTable(table["image_id"].to_numpy(str), ("abnormal",),
+                       table[["abnormal"]].to_numpy(np.float32), table["abnormal"].to_numpy() == 0,
+                       table["image_id"].to_numpy(str), table["fold"].to_numpy())
+    write_csv(tmp_path / "fold.csv", report.prediction_frame(whole, table[["p_abnormal"]].to_numpy()))
+    stored = read_csv(tmp_path / "fold.csv")
+    assert (stored["p_abnormal"] == table["p_abnormal"]).all()
+    found = chosen(stored)
+    points.save_points(tmp_path, found)
+    write_csv(tmp_path / "oof.csv", report.calibrate(stored, found))
+    read, truth = read_csv(tmp_path / "oof.csv")["p_abnormal"], table["abnormal"].to_numpy() == 1
+    for threshold in (points.read_points(tmp_path)["p_abnormal"].thresholds[name]
+                      for name in ("sensitivity_0.95", "youden")):
+        assert (read == threshold).any()
+    assert (read[truth] >= points.read_points(tmp_path)["p_abnormal"].thresholds["sensitivity_0.95"]
+            ).mean() >= 0.95

@@ -207,6 +207,18 @@ def test_a_refused_training_loses_nothing(phantoms, tmp_path):
     assert (tmp_path / "fold0.pth").read_bytes() == before
 
 
+@pytest.mark.parametrize("change, more", [
+    (lambda table: table.assign(**{"No finding": table["No finding"].replace(0, np.nan)}), []),
+    (lambda table: table, ["DATA.KEEP_NORMAL", "0.0"])])
+def test_a_constant_target_is_not_trained_on(phantoms, tmp_path, change, more):
+    """CheXpert's No Finding is 1 or blank; and without normal images abnormal is all there is."""
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
+    write_csv(tmp_path / "labels.csv", change(table))
+    cfg = config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"), *more)
+    with pytest.raises(InputError, match="fold 0: its training images are all of one class"):
+        train(cfg)
+
+
 SUMMARIES = ("metrics.json", "operating_points.json", "oof_predictions.csv", "reliability.png")
 
 

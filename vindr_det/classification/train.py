@@ -13,7 +13,7 @@ import pandas as pd
 from vindr_det.classification import points, report
 from vindr_det.classification.config import check, same_training
 from vindr_det.classification.fit import files, several_folds
-from vindr_det.classification.labels import LabelTable, columns_of, read_tables
+from vindr_det.classification.labels import LabelTable, columns_of, read_tables, thin_normal
 from vindr_det.classification.launch import PARALLEL, check_precision, deal, devices, run
 from vindr_det.classification.module import mean_auc
 from vindr_det.classification.points import Chosen, Targets
@@ -121,8 +121,9 @@ def _wanted(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[int]:
         if fold not in splits.folds:
             raise InputError(f"--fold {fold}: expected one of {sorted(splits.folds)} (of {cfg.DATA.LABELS})")
         own = splits.folds[fold]
-        for name, part in (("training", own.learn), ("validation", own.held_out)):
-            if part.normal.all() or not part.normal.any():
+        learn = thin_normal(own.learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+        for name, part in (("training", learn), ("validation", own.held_out)):
+            if part.one_class():
                 raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
                                  "and abnormal ones")
     return wanted
@@ -216,7 +217,7 @@ def _by_fold(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, 
 def _mean(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """The models' mean where each predicts all images."""
     return frames[0].assign(**{
-        name: np.mean([one[name].to_numpy(float) for one in frames], axis=0).round(6) for name in columns})
+        name: np.mean([one[name].to_numpy(float) for one in frames], axis=0) for name in columns})
 
 
 def _for_ensemble(
