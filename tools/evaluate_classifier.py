@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.classification.points import Targets
     from vindr_det.errors import InputError
     from vindr_det.files import write_json
+    from vindr_det.limits import require_replicates
 
+    require_replicates(args.bootstrap)
     for name in ("sensitivity", "specificity"):
         for value in getattr(args, name):
             if not 0 < value < 1:

@@ -178,3 +178,28 @@ def test_an_image_that_defines_a_threshold_is_at_it_in_the_file(tmp_path):
         assert (read == threshold).any()
     assert (read[truth] >= points.read_points(tmp_path)["p_abnormal"].thresholds["sensitivity_0.95"]
             ).mean() >= 0.95
+
+
+@pytest.mark.parametrize("change", [
+    {"slope": "x"}, {"slope": None}, {"slope": float("nan")}, {"slope": -1.0}, {"slope": 0},
+    {"intercept": float("inf")}, {"method": "isotonic"}, {"slope": True}])
+def test_faulty_calibrations_are_refused(tmp_path, change):
+    given = {"method": "platt", "slope": 1.0, "intercept": 0.0} | change
+    (tmp_path / "operating_points.json").write_text(json.dumps({
+        "points": {"p_abnormal": {"youden": 0.4}}, "calibration": {"p_abnormal": given},
+        "chosen_on": {"p_abnormal": "here"}}))
+    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+        points.read_points(tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [None, float("nan"), "x"])
+def test_faulty_thresholds_are_refused(tmp_path, threshold):
+    (tmp_path / "operating_points.json").write_text(json.dumps({
+        "points": {"p_abnormal": {"youden": threshold}}, "chosen_on": {}}))
+    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+        points.read_points(tmp_path)
+
+
+def test_names_of_near_targets_differ():
+    found = points.thresholds(np.arange(40) > 19, np.linspace(0, 1, 40), Targets((0.95, 0.9500001), ()))
+    assert {"sensitivity_0.95", "sensitivity_0.9500001"} <= set(found)

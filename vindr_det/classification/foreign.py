@@ -13,7 +13,7 @@ from vindr_det.categories import column_of
 from vindr_det.classification import points
 from vindr_det.classification.label_columns import image_id
 from vindr_det.classification.labels import ABNORMAL, TARGETS, LabelTable, read_table
-from vindr_det.classification.points import Chosen, Label, Targets, parts_of_groups
+from vindr_det.classification.points import POINTS_FILE, Chosen, Label, Targets, parts_of_groups
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv
 from vindr_det.gating import SIGNS, check_sign, read_probabilities
@@ -21,6 +21,7 @@ from vindr_det.metrics.bootstrap import Bootstrap, Measured
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.metrics.classification import FEWEST, measurable, measure
 from vindr_det.metrics.comparison import DeLong, delong, paired
+from vindr_det.numbers import to_numbers
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Scored:
         rates: ``<column>/<point>`` -> counts and rates.
         source: of the operating points.
         compared: column -> how the second file differs.
+        calibrated_on: what must be said of the images that the calibration was fitted on; empty if nothing.
     """
 
     images: int
@@ -64,6 +66,7 @@ class Scored:
     rates: Mapping[str, Mapping[str, Any]]
     source: str
     compared: Mapping[str, Difference]
+    calibrated_on: str = ""
 
     def text(self) -> str:
         """Tables for people."""
@@ -72,6 +75,8 @@ class Scored:
                    for key in ("ece", "ece_calibrated"))] for name, values in self.found.items()]
         parts = [f"{self.images} images, {self.abnormal} abnormal", _table(
             rows, ["probability", "AUC [95 %]", "AP [95 %]", "ECE", "ECE, calibrated"])]
+        if self.calibrated_on:
+            parts.append(f"ECE is {self.calibrated_on}")
         if self.rates:
             rows = [[*name.rsplit("/", 1), f"{values['threshold']:.4f}",
                      *(_rate(values, rate) for rate in ("sensitivity", "specificity", "ppv", "npv"))]
@@ -92,7 +97,7 @@ class Scored:
             for kind, one in values.items():
                 flat |= {f"{kind}/{name}": one.value, f"{kind}/{name}/ci95": [one.low, one.high]}
         flat |= {"calibration": self.calibration, "operating_points": self.rates,
-                 "points_source": self.source}
+                 "points_source": self.source, "calibration_note": self.calibrated_on}
         for name, other in self.compared.items():
             for kind, one in other.by_patient.items():
                 flat |= {f"difference/{kind}/{name}": one.value,
@@ -171,23 +176,52 @@ def score(
         rates = points.crossed_rates(enough, chosen, request.targets)
     else:
         source = f"of {request.points}"
-        chosen = _stored(predictions, request.points)
+        chosen = _stored(predictions, request, found)
+        source += _after("; ", points.seen_by(request.points, table.image_ids.tolist()))
         rates = points.applied(enough, chosen)
     compared = {} if other is None else _compared(predictions, labels, request, found, other)
     return Scored(
         len(table), int((table.targets[:, 0] >= 0.5).sum()),
         {one.column: measure(one.truth, one.p, one.bootstrap) for one in found},
         points.calibrations(enough, chosen, request.points is None), rates, source,
-        compared)
+        compared, _calibrated_on(predictions, request, table.image_ids.tolist()))
 
 
-def _stored(predictions: str | Path, folder: str | Path) -> dict[str, Chosen]:
-    """A training's points; its calibrations only where the file was not calibrated by them already."""
-    frame, stored = read_csv(predictions), points.read_points(folder)
-    if "calibrated" in frame and bool(frame["calibrated"].all()):
+def _stored(predictions: str | Path, request: Request, found: Sequence[Label]) -> dict[str, Chosen]:
+    """A training's points; its calibrations only where the file was not calibrated by them already.
+
+    Raises:
+        InputError: it has none of any column that is scored.
+    """
+    assert request.points is not None
+    stored = points.read_points(request.points)
+    if _is_calibrated(predictions):
         stored = {name: replace(one, calibration=Calibration()) for name, one in stored.items()}
-    sign = stored.get(SIGNS[0])
-    return stored | ({_FILE: sign} if sign else {})
+    names = [one.column for one in found]
+    abnormal = [name for name in names if name in request.names_of_abnormal()]
+    if SIGNS[0] in stored and len(abnormal) == 1:
+        stored[abnormal[0]] = stored[SIGNS[0]]
+    if not stored.keys() & set(names):
+        raise InputError(f"{request.points}: has points of {', '.join(stored)}, expected one of "
+                         f"{', '.join(names)}")
+    return stored
+
+
+def _is_calibrated(predictions: str | Path) -> bool:
+    frame = read_csv(predictions)
+    return "calibrated" in frame and bool((to_numbers(frame["calibrated"]) == 1).all())
+
+
+def _calibrated_on(predictions: str | Path, request: Request, ids: Sequence[str]) -> str:
+    """What must be said of the calibration: of --points, or of the training beside a calibrated file."""
+    folder = Path(request.points or Path(predictions).parent)
+    if request.points is None and not (_is_calibrated(predictions) and (folder / POINTS_FILE).is_file()):
+        return ""
+    return points.seen_by(folder, ids)
+
+
+def _after(mark: str, text: str) -> str:
+    return mark + text if text else ""
 
 
 def _labels(

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 OOF_FILE, TEST_FILE, CALIBRATION_FILE = (
     "oof_predictions.csv", "test_predictions.csv", "calibration_predictions.csv")
 _METRICS_FILE, _PICTURE = "metrics.json", "reliability.png"
+_SINGLE = "single models, out of fold"
 _ABOUT = {
     "auc": "out of fold: each image by the model that was not trained on it, all folds pooled",
     "operating_points": "rates out of fold of single models, each part at thresholds that the others choose",
@@ -179,7 +180,8 @@ def _report(
     measured = report.measured(oof, names, bootstrap)
     log.info("out of fold\n%s", report.text(oof, measured))
     labels = points.labels_of(oof, names, bootstrap)
-    chosen = points.choose(labels, targets, "single models, out of fold")
+    chosen = points.choose(labels, targets, _SINGLE)
+    fitted = {_SINGLE: oof["image_id"].tolist()}
     write_csv(out / OOF_FILE, report.calibrate(oof, chosen))
     report.plot_reliability(oof, labels, chosen, out / _PICTURE)
     metrics = report.as_json(measured) | _by_fold(frames, names) | {
@@ -189,7 +191,8 @@ def _report(
     if "calibration" in others and len(finished) > 1:
         own, metrics["ensemble"] = _for_ensemble(out, found["calibration"], names, targets)
         chosen |= own
-    points.save_points(out, chosen)
+        fitted |= {one.source: others["calibration"].image_ids.tolist() for one in own.values()}
+    points.save_points(out, chosen, fitted)
     if "test" in others:
         metrics["test"] = _test(out, others["test"], found["test"], chosen)
     write_json(out / _METRICS_FILE, metrics)
