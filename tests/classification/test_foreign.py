@@ -98,7 +98,8 @@ def test_files_of_other_people_with_columns_of_their_own(files):
     with pytest.raises(InputError, match="peer.csv: has no column 'p_abnormal'"):
         score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv")
     with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]), files / "peer.csv")
+        score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]),
+              files / "peer.csv")
     peer = Request(["net"], "p_no_finding", 20)
     found = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
     assert found.compared["net"].by_image.difference.value == 0
@@ -124,7 +125,8 @@ def test_different_findings_are_not_compared(files, first, second):
 
 
 def test_columns_that_one_file_lacks_are_told(files, caplog):
-    one, other = only(files, "one.csv", "p_effusion", "p_mass"), only(files, "other.csv", "p_mass", "p_hernia")
+    one = only(files, "one.csv", "p_effusion", "p_mass")
+    other = only(files, "other.csv", "p_mass", "p_hernia")
     found = score(one, files / "labels.csv", FEW, other)
     assert list(found.compared) == ["p_mass"]
     assert "not compared: p_effusion, p_hernia" in caplog.text

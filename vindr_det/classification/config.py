@@ -143,8 +143,8 @@ def check(cfg: CfgNode, source: str) -> None:
             raise InputError(f"{source}: {key} is {value!r}, expected {expected}")
     solver, data = cfg.SOLVER, cfg.DATA
     if cfg.MODEL.WEIGHTS and not cfg.MODEL.PRETRAINED:
-        raise InputError(f"{source}: MODEL.WEIGHTS is {cfg.MODEL.WEIGHTS} with MODEL.PRETRAINED False, expected "
-                         "True: they would not be loaded")
+        raise InputError(f"{source}: MODEL.WEIGHTS is {cfg.MODEL.WEIGHTS} with MODEL.PRETRAINED False, "
+                         "expected True: they would not be loaded")
     if solver.PATIENCE and solver.SELECT != "inner":
         raise InputError(f"{source}: SOLVER.PATIENCE is {solver.PATIENCE} with SOLVER.SELECT last, expected "
                          "inner: only images that are looked at can end a training")

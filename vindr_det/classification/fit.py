@@ -119,8 +119,8 @@ def fit(
 def _require_batch(network: nn.Module, images: int) -> None:
     """A batch norm has no statistics of one image."""
     if images < 2 and any(isinstance(one, _BatchNorm) for one in network.modules()):
-        raise InputError(f"SOLVER.BATCH_SIZE is {images}, expected 2 or more per process: the network has batch "
-                         "norm, which one image cannot train")
+        raise InputError(f"SOLVER.BATCH_SIZE is {images}, expected 2 or more per process: the network has "
+                         "batch norm, which one image cannot train")
 
 
 def _trainer(cfg: Any, ending: EndOfEpoch, where: Sequence[str]) -> L.Trainer:

@@ -17,7 +17,7 @@ from vindr_det.numbers import to_numbers
 
 ABNORMAL = "abnormal"
 NORMAL = ("No finding", "No Finding")
-#: CheXpert's findings that neither VinBigData nor NIH calls so; Support Devices are none (Irvin et al., 2019).
+#: CheXpert's findings under names of its own; Support Devices are none (Irvin et al., 2019).
 CHEXPERT_FINDINGS = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pleural Effusion", "Pleural Other",
                      "Fracture")
 #: What DATA.UNCERTAIN and DATA.BLANK make of such a label.
@@ -82,7 +82,7 @@ class LabelColumns:
         return np.where(blank, self.blank, np.where(uncertain, self.uncertain, values)).astype(np.float32)
 
     def abnormal(self, name: str) -> NDArray[np.float32]:
-        """(N,) of :data:`ABNORMAL`, or of a column of :data:`NORMAL`; a finding decides where that is open."""
+        """(N,) of :data:`ABNORMAL`, or of one of :data:`NORMAL`; a finding decides where it is open."""
         values, given = self.labels(name, name in NORMAL), to_numbers(self.frame[name])
         present = np.zeros(len(self.frame), bool)
         for finding in (*NIH_LABELS, *FINDINGS, *CHEXPERT_FINDINGS):

@@ -95,7 +95,7 @@ def _enough(table: LabelTable) -> bool:
 def set_aside(
     table: LabelTable, folds: NDArray[np.int64], share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """(N,) whether an image's patient is drawn: a share of each fold's normal, unknown and abnormal patients."""
+    """(N,) whether an image's patient is drawn: a share of each fold's normal, unknown and abnormal ones."""
     patients, first, of = np.unique(table.groups, return_index=True, return_inverse=True)
     worst = np.zeros(len(patients), np.int64)
     np.maximum.at(worst, of.reshape(-1), np.where(table.normal, 0, 1 + table.abnormal))
