@@ -11,7 +11,8 @@ Labels are a table of convert_vindr.py or convert_nih.py. All columns that both 
 other parts of the images than they are counted on, or, with --points, are those that a training stored.
 --compare gives the second file's gain on the same images: paired bootstrap of patients, and DeLong's test. A
 file of ours names its sign in its column; for others' --columns, --says tells whether they hold p_abnormal or
-p_no_finding. An AUC below 0.5 is refused: then it is the other one.
+p_no_finding (--compare-says for the second file's). An AUC below 0.5 is refused: then it is the other one,
+unless --allow-inverted says that the classifier is this bad.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--says", default="p_abnormal", choices=["p_abnormal", "p_no_finding"])
     parser.add_argument("--compare", metavar="CSV", help="a second classifier's file")
     parser.add_argument("--compare-columns", nargs="+", help="of it; default --columns")
+    parser.add_argument("--compare-says", choices=["p_abnormal", "p_no_finding"], help="default --says")
+    parser.add_argument("--allow-inverted", action="store_true", help="score an AUC below 0.5 all the same")
     parser.add_argument("--points", metavar="DIR", help="a training whose operating points are counted")
     parser.add_argument("--sensitivity", type=float, nargs="*", default=[0.95], help="wanted; default .95")
     parser.add_argument("--specificity", type=float, nargs="*", default=[0.95], help="wanted; default .95")
@@ -39,14 +42,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.classification.points import Targets
     from vindr_det.errors import InputError
     from vindr_det.files import write_json
+    from vindr_det.limits import require_replicates
 
+    require_replicates(args.bootstrap)
     for name in ("sensitivity", "specificity"):
         for value in getattr(args, name):
             if not 0 < value < 1:
                 raise InputError(f"--{name} {value}: expected a number between 0 and 1")
     request = Request(args.columns, args.says, args.bootstrap, Targets(args.sensitivity, args.specificity),
-                      args.points)
-    scored = score(args.predictions, args.labels, request, args.compare, args.compare_columns)
+                      args.points, args.compare_columns, args.compare_says, args.allow_inverted)
+    scored = score(args.predictions, args.labels, request, args.compare)
     print(scored.text())
     if args.out:
         write_json(Path(args.out) / "metrics.json", scored.as_json())

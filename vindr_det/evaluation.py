@@ -8,14 +8,12 @@ from vindr_det import reader_scores, scoring
 from vindr_det.annotations import read_annotations, read_sizes
 from vindr_det.errors import InputError
 from vindr_det.files import holds_json
+from vindr_det.limits import require_replicates
 from vindr_det.metrics import coco, errors, vindr
 from vindr_det.metrics.matching import match
 from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 from vindr_det.submission import read_submission
-
-#: Fewer tell nothing of a spread.
-FEWEST_REPLICATES = 10
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,7 @@ class Request:
         apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance}
         if self.compare and any(apart.values()):
             raise InputError(f"--compare with {_first(apart)}: expected one of the two")
-        if self.bootstrap < FEWEST_REPLICATES and self.bootstrap != 0:
-            raise InputError(f"--bootstrap {self.bootstrap}: expected 0, or at least {FEWEST_REPLICATES} "
-                             "replicates")
+        require_replicates(self.bootstrap, none=True)
         if self.by == "reader" and holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
         if self.by == "size" and not self.meta and not holds_json(self.annotations):

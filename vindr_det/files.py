@@ -255,7 +255,8 @@ def _parsed(path: str | Path, data: bytes, **options: Any) -> pd.DataFrame:
     try:
         # A line without values keeps its place, so that rows are counted as an editor does.
         frame = pd.read_csv(io.BytesIO(data.rstrip(_NO_VALUES)), encoding="utf-8-sig", low_memory=False,
-                            skip_blank_lines=False, skipinitialspace=True, **options)
+                            float_precision="round_trip", skip_blank_lines=False, skipinitialspace=True,
+                            **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable CSV ({str(error).strip()})") from error
     except ValueError as error:

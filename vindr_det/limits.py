@@ -11,6 +11,8 @@ MAX_PIXELS = 100_000_000
 LARGEST_SIDE = 2**31 - 1
 #: What scikit-learn's and numpy's older generators take.
 LARGEST_SEED = 2**32 - 1
+#: With fewer bootstrap replicates an interval is an accident.
+FEWEST_REPLICATES = 10
 # What a file may hold beside its pixels: tags, tables, a preview.
 _EXTRA_BYTES = 2**24
 
@@ -61,3 +63,19 @@ def require_seed(seed: int) -> int:
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed {seed}: expected a whole number from 0 to {LARGEST_SEED}")
     return seed
+
+
+def require_replicates(count: int, none: bool = False) -> int:
+    """The number of bootstrap replicates.
+
+    Args:
+        count: of ``--bootstrap``.
+        none: whether 0, no intervals, is one too.
+
+    Raises:
+        InputError: too few for an interval.
+    """
+    if count < FEWEST_REPLICATES and not (none and count == 0):
+        raise InputError(f"--bootstrap {count}: expected {'0, or ' if none else ''}at least "
+                         f"{FEWEST_REPLICATES} replicates")
+    return count

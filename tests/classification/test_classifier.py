@@ -34,9 +34,10 @@ def test_a_saved_model_predicts_what_it_predicted(phantoms, tmp_path):
 
 @pytest.mark.parametrize("more, message", [
     (["MODEL.NAME", "resnet18x"], "timm has no such network; did you mean resnet18"),
-    (["MODEL.OUTPUT_STRIDE", "5"], "MODEL.NAME test_resnet with POOL '' and OUTPUT_STRIDE 5"),
+    (["MODEL.OUTPUT_STRIDE", "5"], "MODEL.NAME test_resnet with POOL '' and OUTPUT_STRIDE 5: ."),
     (["SOLVER.EPOCH", "3"], "key SOLVER.EPOCH does not exist.*EPOCHS"),
     (["SOLVER.EPOCHS", "0"], "SOLVER.EPOCHS is 0, expected 1 or more"),
+    (["SOLVER.BATCH_SIZE", "1"], "SOLVER.BATCH_SIZE is 1, expected 2 or more .* batch norm"),
     (["DATA.LABELS", "nowhere.csv"], "no such file"),
 ])
 def test_bad_configs(phantoms, tmp_path, more, message):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import one_line
 from sklearn.metrics import roc_auc_score
 
 from vindr_det.categories import NIH_LABELS, column_of
@@ -99,13 +98,47 @@ def test_files_of_other_people_with_columns_of_their_own(files):
     with pytest.raises(InputError, match="peer.csv: has no column 'p_abnormal'"):
         score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv")
     with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv", ["net"])
+        score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]),
+              files / "peer.csv")
     peer = Request(["net"], "p_no_finding", 20)
     found = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
     assert found.compared["net"].by_image.difference.value == 0
     a.assign(net=1 - a["net"]).to_csv(files / "peer.csv", index=False)
-    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv", ["net"])
+    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]),
+                  files / "peer.csv")
     assert list(found.compared) == ["the file"] and found.compared["the file"].by_image.p == 1
+
+
+def only(files, name, *columns):
+    """The second file with these columns alone."""
+    pd.read_csv(files / "b.csv")[["image_id", *columns]].to_csv(files / name, index=False)
+    return files / name
+
+
+@pytest.mark.parametrize("first, second", [
+    (["p_effusion"], ["p_mass"]), (["p_effusion"], ["p_abnormal"]), (["p_abnormal"], ["p_mass"]),
+    (["p_hernia"], ["p_hernia"])])  # the last: three images
+def test_different_findings_are_not_compared(files, first, second):
+    one, other = only(files, "one.csv", *first), only(files, "other.csv", *second)
+    with pytest.raises(InputError, match=r"other.csv: nothing in it can be compared with .*one.csv"):
+        score(one, files / "labels.csv", FEW, other)
+
+
+def test_columns_that_one_file_lacks_are_told(files, caplog):
+    one = only(files, "one.csv", "p_effusion", "p_mass")
+    other = only(files, "other.csv", "p_mass", "p_hernia")
+    found = score(one, files / "labels.csv", FEW, other)
+    assert list(found.compared) == ["p_mass"]
+    assert "not compared: p_effusion, p_hernia" in caplog.text
+
+
+def test_the_second_file_has_a_meaning_of_its_own(files):
+    frame = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])
+    frame[["image_id", "net"]].to_csv(files / "peer.csv", index=False)
+    given = Request(["p_abnormal"], resampled=20, other_columns=["net"], other_says="p_no_finding")
+    found = score(files / "a.csv", files / "labels.csv", given, files / "peer.csv")
+    assert list(found.compared) == ["p_abnormal"]
+    assert found.compared["p_abnormal"].by_image.difference.value == 0
 
 
 def test_what_is_uncertain_or_blank_is_left_out(files):
@@ -134,6 +167,39 @@ def test_points_of_a_training(files, told, slope):
     assert rates["tp"] + rates["fp"] == said.sum() > 20
 
 
+def test_points_are_those_of_the_column_that_is_named(files):
+    frame = pd.read_csv(files / "a.csv").rename(columns={"p_abnormal": "net"}).assign(second=0.5)
+    frame.to_csv(files / "peer.csv", index=False)
+    points.save_points(files, {"p_abnormal": Chosen(Calibration(), {"mine": 0.6})})
+    found = score(files / "peer.csv", files / "labels.csv", Request(["net"], resampled=20, points=files))
+    assert list(found.rates) == ["net/mine"]
+    points.save_points(files, {"p_hernia": Chosen(Calibration(), {"mine": 0.6})})
+    with pytest.raises(InputError, match="has points of p_hernia, expected one of net"):
+        score(files / "peer.csv", files / "labels.csv", Request(["net"], resampled=20, points=files))
+
+
+@pytest.mark.parametrize("shown, expected", [(400, "in sample: 400 of 400 images chose them"),
+                                             (100, "in sample: 100 of 400 images chose them"), (0, "")])
+def test_rates_on_the_images_that_chose_the_points_say_so(files, shown, expected):
+    chosen = {"p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}, "single models")}
+    ids = [str(one) for one in range(shown)] or ["another"]
+    points.save_points(files, chosen, {"single models": ids})
+    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, points=files))
+    assert expected in found.source and ("in sample" in found.source) == bool(shown)
+    # The file beside its own points was calibrated on these images.
+    pd.read_csv(files / "a.csv").assign(calibrated=1).to_csv(files / "oof.csv", index=False)
+    text = score(files / "oof.csv", files / "labels.csv", FEW).text()
+    assert ("ECE is in sample" in text) == bool(shown)
+
+
+def test_an_inverted_file_is_scored_on_request(files):
+    pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"]).to_csv(files / "c.csv")
+    with pytest.raises(InputError, match="its sign is swapped"):
+        score(files / "c.csv", files / "labels.csv", Request(["net"], resampled=20))
+    found = score(files / "c.csv", files / "labels.csv", Request(["net"], resampled=20, allow_inverted=True))
+    assert found.found["net"]["auc"].value < 0.5
+
+
 def test_targets(files):
     found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, targets=Targets((0.8,), ())))
     assert {name for name in found.rates if name.startswith("p_mass")} == {
@@ -146,4 +212,10 @@ def test_the_tool(files, tool):
     assert run.returncode == 0, run.stderr
     found = json.loads((files / "out/metrics.json").read_text())
     assert {"auc/p_mass", "calibration", "operating_points", "difference/auc/p_mass"} <= set(found)
-    assert "--sensitivity 95.0: expected a number" in one_line(tool(*asked, "--sensitivity", 95))
+
+
+def test_bad_options(main_of):
+    asked = ["evaluate_classifier.py", "--predictions", "a.csv", "--labels", "labels.csv"]
+    for option, value in (("--sensitivity", 95), ("--bootstrap", 9), ("--bootstrap", -1)):
+        with pytest.raises(InputError, match=f"{option} {value}.*: expected"):
+            main_of(*asked, option, value)

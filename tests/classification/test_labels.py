@@ -222,6 +222,23 @@ def test_one_known_finding_makes_an_image_abnormal_and_one_unknown_label_nothing
     assert read_table(tmp_path / "a.csv", "abnormal", "zeros", "zeros").targets[:, 0].tolist() == [1, 0, 0, 0]
 
 
+NO_FINDING = ("image_id,fold,No Finding,Edema,Pleural Effusion\na,0,1,0,\nb,0,0,,1\nc,0,-1,,\nd,1,,,\n"
+              "e,1,,1,\nf,1,,-1,1\ng,1,-1,0,1\n")
+
+
+@pytest.mark.parametrize("uncertain, blank, expected", [
+    ("ignore", "ignore", [0, 1, np.nan, np.nan, 1, 1, 1]), ("zeros", "ones", [0, 1, 0, 1, 1, 1, 1]),
+    ("ones", "zeros", [0, 1, 1, 0, 1, 1, 1])])
+def test_abnormal_of_no_finding(tmp_path, uncertain, blank, expected):
+    """zeros and ones are of the label abnormal; a finding that is certainly there decides before them."""
+    (tmp_path / "a.csv").write_text(NO_FINDING)
+    table = read_table(tmp_path / "a.csv", "abnormal", uncertain, blank)
+    assert np.array_equal(table.targets[:, 0], expected, equal_nan=True)
+    assert table.normal.tolist() == [value == 0 for value in expected]
+    assert table.abnormal.tolist() == [value > 0 for value in expected]  # what is unknown is neither
+    assert table[2:5].abnormal.tolist() == [value > 0 for value in expected[2:5]]
+
+
 def test_labels_by_name(tmp_path):
     table = read_table(nih(tmp_path / "a.csv", ROWS), ["abnormal", "Mass"])
     assert table.names == ("abnormal", "Mass") and table.targets.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from vindr_det.classification import points, report
+from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.points import Targets
 from vindr_det.errors import InputError
+from vindr_det.files import read_csv, write_csv
 from vindr_det.metrics.calibration import logit
 
 TARGETS = Targets()
@@ -155,3 +157,49 @@ def test_the_file_of_an_earlier_version_and_a_faulty_one(tmp_path):
     path.write_text('{"points": [1]}')
     with pytest.raises(InputError, match=r"operating_points.json: not what train_classifier.py writes"):
         points.read_points(tmp_path)
+
+
+def test_an_image_that_defines_a_threshold_is_at_it_in_the_file(tmp_path):
+    """Rates counted from the CSV are those of the thresholds beside it, to the last bit."""
+    table = frame(seed=4, apart=0.1)
+    table["p_abnormal"] = table["p_abnormal"].astype(np.float32).astype(float) * 1e-4  # a rare label
+    whole = LabelTable(table["image_id"].to_numpy(str), ("abnormal",),
+                       table[["abnormal"]].to_numpy(np.float32), table["abnormal"].to_numpy() == 0,
+                       table["image_id"].to_numpy(str), table["fold"].to_numpy())
+    write_csv(tmp_path / "fold.csv", report.prediction_frame(whole, table[["p_abnormal"]].to_numpy()))
+    stored = read_csv(tmp_path / "fold.csv")
+    assert (stored["p_abnormal"] == table["p_abnormal"]).all()
+    found = chosen(stored)
+    points.save_points(tmp_path, found)
+    write_csv(tmp_path / "oof.csv", report.calibrate(stored, found))
+    read, truth = read_csv(tmp_path / "oof.csv")["p_abnormal"], table["abnormal"].to_numpy() == 1
+    for threshold in (points.read_points(tmp_path)["p_abnormal"].thresholds[name]
+                      for name in ("sensitivity_0.95", "youden")):
+        assert (read == threshold).any()
+    assert (read[truth] >= points.read_points(tmp_path)["p_abnormal"].thresholds["sensitivity_0.95"]
+            ).mean() >= 0.95
+
+
+@pytest.mark.parametrize("change", [
+    {"slope": "x"}, {"slope": None}, {"slope": float("nan")}, {"slope": -1.0}, {"slope": 0},
+    {"intercept": float("inf")}, {"method": "isotonic"}, {"slope": True}])
+def test_faulty_calibrations_are_refused(tmp_path, change):
+    given = {"method": "platt", "slope": 1.0, "intercept": 0.0} | change
+    (tmp_path / "operating_points.json").write_text(json.dumps({
+        "points": {"p_abnormal": {"youden": 0.4}}, "calibration": {"p_abnormal": given},
+        "chosen_on": {"p_abnormal": "here"}}))
+    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+        points.read_points(tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [None, float("nan"), "x"])
+def test_faulty_thresholds_are_refused(tmp_path, threshold):
+    (tmp_path / "operating_points.json").write_text(json.dumps({
+        "points": {"p_abnormal": {"youden": threshold}}, "chosen_on": {}}))
+    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+        points.read_points(tmp_path)
+
+
+def test_names_of_near_targets_differ():
+    found = points.thresholds(np.arange(40) > 19, np.linspace(0, 1, 40), Targets((0.95, 0.9500001), ()))
+    assert {"sensitivity_0.95", "sensitivity_0.9500001"} <= set(found)

@@ -1,5 +1,7 @@
 """Which images train, which choose, and that none of them does both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,12 @@ def test_one_model_alone_needs_nothing_set_aside_but_for_its_epoch():
     found = split(Tables(table(2000), held), config("inner")).folds[0]
     assert len(found.learn) + len(found.inner) == 2000 and len(found.inner) > 400
     assert not set(found.learn.groups) & set(found.inner.groups)
+
+
+def test_unknown_images_are_neither_normal_nor_abnormal():
+    """They do not count as enough abnormal ones, and choose no epoch."""
+    whole = table(2000)
+    unknown = replace(whole, known=whole.normal)  # normal, or not known
+    assert split(Tables(unknown), config("last")).calibration is None
+    with pytest.raises(InputError, match="expected normal and abnormal ones"):
+        split(Tables(unknown), config("inner"))

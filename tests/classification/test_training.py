@@ -10,6 +10,7 @@ import torch
 from conftest import CLASSIFIER_DEMO, ROOT, one_line
 from conftest import classifier_config as config
 
+from vindr_det.classification import train as training
 from vindr_det.classification.config import load_config
 from vindr_det.classification.model import build_model
 from vindr_det.classification.train import train
@@ -204,6 +205,41 @@ def test_a_refused_training_loses_nothing(phantoms, tmp_path):
     with pytest.raises(InputError, match=r"config.yaml: fold1.pth was trained with this config"):
         train(config(phantoms, tmp_path, "MODEL.NAME", "test_resnet", "SOLVER.LR", "0.1"), [0])
     assert (tmp_path / "fold0.pth").read_bytes() == before
+
+
+@pytest.mark.parametrize("change, more", [
+    (lambda table: table.assign(**{"No finding": table["No finding"].replace(0, np.nan)}), []),
+    (lambda table: table, ["DATA.KEEP_NORMAL", "0.0"])])
+def test_a_constant_target_is_not_trained_on(phantoms, tmp_path, change, more):
+    """CheXpert's No Finding is 1 or blank; and without normal images abnormal is all there is."""
+    table = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
+    write_csv(tmp_path / "labels.csv", change(table))
+    cfg = config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"), *more)
+    with pytest.raises(InputError, match="fold 0: its training images are all of one class"):
+        train(cfg)
+
+
+SUMMARIES = ("metrics.json", "operating_points.json", "oof_predictions.csv", "reliability.png")
+
+
+def test_models_are_replaced_by_the_same_training_alone_and_what_described_them_goes(
+        phantoms, tmp_path, monkeypatch):
+    """Also where no fold would stay beside the new ones: a changed config costs nobody a trained model."""
+    train(config(phantoms, tmp_path), [0, 1])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for folds in ([0], [0, 1], None):
+        with pytest.raises(InputError, match=r"config.yaml: fold\d.pth was trained with this config"):
+            train(config(phantoms, tmp_path, "SOLVER.LR", "0.1"), folds)
+    assert before == {path: path.read_bytes() for path in before}
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "several_folds", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(phantoms, tmp_path), [0])
+    assert (tmp_path / "fold1.pth").is_file() and not (tmp_path / "fold0.pth").exists()
+    assert not [name for name in SUMMARIES if (tmp_path / name).exists()]
 
 
 def test_packed_images_train_the_same_model(phantoms, tmp_path):

@@ -27,7 +27,8 @@ BAD = [
     ("DATA.BLANK", "nan", "ignore or zeros or ones"),
     ("POINTS.SENSITIVITY", "[95]", "numbers between 0 and 1"),
     ("POINTS.SPECIFICITY", "['x']", "numbers between 0 and 1"), ("NUM_WORKERS", "-1", "0 or more"),
-    ("SEED", "-1", "0 or more"),
+    ("SEED", "-1", "a whole number from 0 to"), ("SEED", "4294967296", "a whole number from 0 to"),
+    ("OUTPUT_DIR", "", "a folder"),
 ]
 
 
@@ -43,6 +44,8 @@ def test_what_goes_together():
     with pytest.raises(InputError, match="SELECT is inner, expected DATA.CALIBRATION or"):
         load_config(CLASSIFIER_DEMO, ["SOLVER.SELECT", "inner", "DATA.CALIBRATION_SHARE", "0"])
     load_config(CLASSIFIER_DEMO, ["SOLVER.SELECT", "inner", "SOLVER.PATIENCE", "3"])
+    with pytest.raises(InputError, match="MODEL.WEIGHTS is a.pth with MODEL.PRETRAINED False, expected True"):
+        load_config(CLASSIFIER_DEMO, ["MODEL.WEIGHTS", "a.pth", "MODEL.PRETRAINED", "False"])
 
 
 def test_the_config_of_an_earlier_version_still_loads():

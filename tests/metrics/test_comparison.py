@@ -62,3 +62,9 @@ def test_images_of_one_patient_widen_the_bootstrap_alone():
     images = delong(truth, first, second).difference
     whole = paired(truth, first, second, patients)["auc"]
     assert whole.high - whole.low > 1.8 * (images.high - images.low)
+
+
+def test_one_positive_has_a_difference_without_an_interval():
+    found = delong([1, 0, 0, 0], [0.9, 0.1, 0.2, 0.3], [0.15, 0.1, 0.2, 0.3])
+    assert found.difference.value == pytest.approx(2 / 3)
+    assert np.isnan([found.difference.low, found.difference.high, found.p]).all()

@@ -109,7 +109,10 @@ _CHECKS: Mapping[str, Check] = {
     "SOLVER.LOSS": _one_of("bce", "weighted_bce", "asymmetric"),
     "SOLVER.SAMPLER": _one_of("shuffle", "weighted"), "SOLVER.SELECT": _one_of("last", "inner"),
     "SOLVER.PATIENCE": _from(0), "SOLVER.PRECISION": _one_of("32-true", "16-mixed", "bf16-mixed"),
-    "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": _from(0), "SEED": _from(0),
+    "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": _from(0),
+    # Each fold's is SEED + fold, and random generators take 32 bits.
+    "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
+    "OUTPUT_DIR": (lambda value: bool(value.strip()), "a folder"),
     "DEVICE": (lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
                "auto, cpu, cuda or cuda:1"),
 }
@@ -139,6 +142,9 @@ def check(cfg: CfgNode, source: str) -> None:
         if not holds(value):
             raise InputError(f"{source}: {key} is {value!r}, expected {expected}")
     solver, data = cfg.SOLVER, cfg.DATA
+    if cfg.MODEL.WEIGHTS and not cfg.MODEL.PRETRAINED:
+        raise InputError(f"{source}: MODEL.WEIGHTS is {cfg.MODEL.WEIGHTS} with MODEL.PRETRAINED False, "
+                         "expected True: they would not be loaded")
     if solver.PATIENCE and solver.SELECT != "inner":
         raise InputError(f"{source}: SOLVER.PATIENCE is {solver.PATIENCE} with SOLVER.SELECT last, expected "
                          "inner: only images that are looked at can end a training")

@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vindr_det.classification import report
 from vindr_det.classification.data import Share, plain_loader, train_loader
@@ -19,6 +21,7 @@ from vindr_det.classification.model import build_model, load_one, normalization,
 from vindr_det.classification.module import AUC, Chooser, ClassifierModule, EndOfEpoch, predict
 from vindr_det.classification.splits import Split
 from vindr_det.detection.best import Best
+from vindr_det.errors import InputError
 from vindr_det.files import write_csv
 
 log = logging.getLogger(__name__)
@@ -97,6 +100,7 @@ def fit(
              "%.3f, the means of the network's colors", fold, len(learn), len(split.held_out), normalize.mean,
              normalize.std)
     loader = train_loader(cfg, learn, cfg.SEED + fold, normalize, share)
+    _require_batch(network, loader.batch_size or 1)
     chooser = None if split.inner is None else Chooser(
         plain_loader(cfg, split.inner, normalize), split.inner.targets, Best(AUC, cfg.SOLVER.PATIENCE))
     state = out / f"fold{fold}.ckpt"
@@ -110,6 +114,13 @@ def fit(
         measured = {f"inner_{AUC}": chooser.best.value} if chooser else {}
         save_checkpoint(out / f"fold{fold}.pth", ending.kept, cfg, normalize, measured)
         state.unlink(missing_ok=True)
+
+
+def _require_batch(network: nn.Module, images: int) -> None:
+    """A batch norm has no statistics of one image."""
+    if images < 2 and any(isinstance(one, _BatchNorm) for one in network.modules()):
+        raise InputError(f"SOLVER.BATCH_SIZE is {images}, expected 2 or more per process: the network has "
+                         "batch norm, which one image cannot train")
 
 
 def _trainer(cfg: Any, out: Path, ending: EndOfEpoch, where: Sequence[str]) -> L.Trainer:

@@ -62,7 +62,7 @@ def classify(
 
 def _row(classifier: Classifier, one: Looked, thresholds: Mapping[str, float]) -> dict[str, Any]:
     assert one.image is not None
-    values = classifier.probabilities([one.image.pixels])[0].round(6).tolist()
+    values = classifier.probabilities([one.image.pixels])[0].tolist()
     row: dict[str, Any] = {"image_id": one.status.image_id,
                            **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():

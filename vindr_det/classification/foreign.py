@@ -1,5 +1,6 @@
 """Probabilities from any file, or two, against a table of labels."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +13,17 @@ from vindr_det.categories import column_of
 from vindr_det.classification import points
 from vindr_det.classification.label_columns import image_id
 from vindr_det.classification.labels import ABNORMAL, TARGETS, LabelTable, read_table
-from vindr_det.classification.points import Chosen, Label, Targets, parts_of_groups
+from vindr_det.classification.points import POINTS_FILE, Chosen, Label, Targets, parts_of_groups
 from vindr_det.errors import InputError
 from vindr_det.files import read_csv
 from vindr_det.gating import SIGNS, check_sign, read_probabilities
 from vindr_det.metrics.bootstrap import Bootstrap, Measured
 from vindr_det.metrics.calibration import Calibration
-from vindr_det.metrics.classification import measurable, measure
+from vindr_det.metrics.classification import FEWEST, measurable, measure
 from vindr_det.metrics.comparison import DeLong, delong, paired
+from vindr_det.numbers import to_numbers
+
+log = logging.getLogger(__name__)
 
 _FILE, _MEAN = "the file", "their mean"
 _TARGETS = Targets()
@@ -52,6 +56,7 @@ class Scored:
         rates: ``<column>/<point>`` -> counts and rates.
         source: of the operating points.
         compared: column -> how the second file differs.
+        calibrated_on: what must be said of the images that the calibration was fitted on; empty if nothing.
     """
 
     images: int
@@ -61,6 +66,7 @@ class Scored:
     rates: Mapping[str, Mapping[str, Any]]
     source: str
     compared: Mapping[str, Difference]
+    calibrated_on: str = ""
 
     def text(self) -> str:
         """Tables for people."""
@@ -69,6 +75,8 @@ class Scored:
                    for key in ("ece", "ece_calibrated"))] for name, values in self.found.items()]
         parts = [f"{self.images} images, {self.abnormal} abnormal", _table(
             rows, ["probability", "AUC [95 %]", "AP [95 %]", "ECE", "ECE, calibrated"])]
+        if self.calibrated_on:
+            parts.append(f"ECE is {self.calibrated_on}")
         if self.rates:
             rows = [[*name.rsplit("/", 1), f"{values['threshold']:.4f}",
                      *(_rate(values, rate) for rate in ("sensitivity", "specificity", "ppv", "npv"))]
@@ -89,7 +97,7 @@ class Scored:
             for kind, one in values.items():
                 flat |= {f"{kind}/{name}": one.value, f"{kind}/{name}/ci95": [one.low, one.high]}
         flat |= {"calibration": self.calibration, "operating_points": self.rates,
-                 "points_source": self.source}
+                 "points_source": self.source, "calibration_note": self.calibrated_on}
         for name, other in self.compared.items():
             for kind, one in other.by_patient.items():
                 flat |= {f"difference/{kind}/{name}": one.value,
@@ -118,6 +126,9 @@ class Request:
     Attributes:
         columns: each P(abnormal) or, as ``says`` has it, P(no finding); None takes all that the file names.
         says: what ``columns`` hold.
+        other_columns: of a second file; None takes ``columns``.
+        other_says: what they hold; None takes ``says``.
+        allow_inverted: score also what ranks images the wrong way round.
         resampled: replicates of the intervals.
         targets: operating points beside Youden's and .5.
         points: folder of a training whose points and calibration are held against the labels; None lets the
@@ -129,11 +140,21 @@ class Request:
     resampled: int = 1000
     targets: Targets = _TARGETS
     points: str | Path | None = None
+    other_columns: Sequence[str] | None = None
+    other_says: str | None = None
+    allow_inverted: bool = False
+
+    def second(self) -> "Request":
+        """Of the second file."""
+        return replace(self, columns=self.other_columns or self.columns, says=self.other_says or self.says)
+
+    def names_of_abnormal(self) -> set[str]:
+        """Columns of a result that mean P(abnormal)."""
+        return {_FILE, _MEAN, *(self.columns or ())}
 
 
 def score(
-    predictions: str | Path, labels: str | Path, request: Request, other: str | Path | None = None,
-    other_columns: Sequence[str] | None = None,
+    predictions: str | Path, labels: str | Path, request: Request, other: str | Path | None = None
 ) -> Scored:
     """Score a file, and hold a second one against it.
 
@@ -142,10 +163,10 @@ def score(
         labels: a table of labels.
         request: what to score.
         other: a second file.
-        other_columns: of it; None takes those of ``request``.
 
     Raises:
-        InputError: a faulty file, or a swapped sign; see :func:`vindr_det.gating.check_sign`.
+        InputError: a faulty file, a swapped sign (see :func:`vindr_det.gating.check_sign`), or two files that
+            have nothing in common.
     """
     found, table = _labels(predictions, labels, request)
     enough = [one for one in found if measurable(one.truth)]
@@ -155,23 +176,52 @@ def score(
         rates = points.crossed_rates(enough, chosen, request.targets)
     else:
         source = f"of {request.points}"
-        chosen = _stored(predictions, request.points)
+        chosen = _stored(predictions, request, found)
+        source += _after("; ", points.seen_by(request.points, table.image_ids.tolist()))
         rates = points.applied(enough, chosen)
-    second = replace(request, columns=other_columns or request.columns)
+    compared = {} if other is None else _compared(predictions, labels, request, found, other)
     return Scored(
         len(table), int((table.targets[:, 0] >= 0.5).sum()),
         {one.column: measure(one.truth, one.p, one.bootstrap) for one in found},
         points.calibrations(enough, chosen, request.points is None), rates, source,
-        {} if other is None else _compared(found, _labels(other, labels, second)[0]))
+        compared, _calibrated_on(predictions, request, table.image_ids.tolist()))
 
 
-def _stored(predictions: str | Path, folder: str | Path) -> dict[str, Chosen]:
-    """A training's points; its calibrations only where the file was not calibrated by them already."""
-    frame, stored = read_csv(predictions), points.read_points(folder)
-    if "calibrated" in frame and bool(frame["calibrated"].all()):
+def _stored(predictions: str | Path, request: Request, found: Sequence[Label]) -> dict[str, Chosen]:
+    """A training's points; its calibrations only where the file was not calibrated by them already.
+
+    Raises:
+        InputError: it has none of any column that is scored.
+    """
+    assert request.points is not None
+    stored = points.read_points(request.points)
+    if _is_calibrated(predictions):
         stored = {name: replace(one, calibration=Calibration()) for name, one in stored.items()}
-    sign = stored.get(SIGNS[0])
-    return stored | ({_FILE: sign} if sign else {})
+    names = [one.column for one in found]
+    abnormal = [name for name in names if name in request.names_of_abnormal()]
+    if SIGNS[0] in stored and len(abnormal) == 1:
+        stored[abnormal[0]] = stored[SIGNS[0]]
+    if not stored.keys() & set(names):
+        raise InputError(f"{request.points}: has points of {', '.join(stored)}, expected one of "
+                         f"{', '.join(names)}")
+    return stored
+
+
+def _is_calibrated(predictions: str | Path) -> bool:
+    frame = read_csv(predictions)
+    return "calibrated" in frame and bool((to_numbers(frame["calibrated"]) == 1).all())
+
+
+def _calibrated_on(predictions: str | Path, request: Request, ids: Sequence[str]) -> str:
+    """What must be said of the calibration: of --points, or of the training beside a calibrated file."""
+    folder = Path(request.points or Path(predictions).parent)
+    if request.points is None and not (_is_calibrated(predictions) and (folder / POINTS_FILE).is_file()):
+        return ""
+    return points.seen_by(folder, ids)
+
+
+def _after(mark: str, text: str) -> str:
+    return mark + text if text else ""
 
 
 def _labels(
@@ -194,7 +244,7 @@ def _labels(
         told = ~np.isnan(target)
         if place == 0 and column != _MEAN:
             abnormal = dict(zip(np.array(ids)[told].tolist(), (target[told] >= 0.5).tolist(), strict=True))
-            check_sign(values, abnormal, f"{predictions}, {column}")
+            check_sign(values, abnormal, f"{predictions}, {column}", request.allow_inverted)
         p = np.array([values[name] for name in ids])
         result.append(Label(column, np.array(ids)[told], target[told] >= 0.5, p[told], parts[told],
                             replace(bootstrap, group_of=bootstrap.group_of[told])))
@@ -239,14 +289,41 @@ def _named(predictions: str | Path, labels: str | Path) -> list[str]:
             and column_of(name) not in SIGNS]
 
 
-def _compared(found: Sequence[Label], others: Sequence[Label]) -> dict[str, Difference]:
-    """Column by column; a file's only column is P(abnormal), whatever it is called."""
-    by_name = {one.column: one for one in others}
-    if len(others) == 1:
-        by_name[found[0].column if len(found) == 1 else _FILE] = others[0]
-    pairs = {one.column: (one, by_name.get(one.column)) for one in found}
-    result = {name: _difference(first, second) for name, (first, second) in pairs.items() if second}
-    return {name: one for name, one in result.items() if one is not None}
+def _compared(
+    path: str | Path, labels: str | Path, request: Request, found: Sequence[Label], other: str | Path
+) -> dict[str, Difference]:
+    """Column by column, of those that both files have.
+
+    Raises:
+        InputError: nothing can be compared.
+    """
+    second = request.second()
+    others = {one.column: one for one in _labels(other, labels, second)[0]}
+    pairs = _pairs(found, others, request.names_of_abnormal(), second.names_of_abnormal())
+    result = {first.column: _difference(first, others[name]) for first, name in pairs}
+    measured = {name: one for name, one in result.items() if one is not None}
+    here = [one.column for one in found]
+    if not measured:
+        raise InputError(f"{other}: nothing in it can be compared with {path}: it has {', '.join(others)}, "
+                         f"expected one of {', '.join(here)}, with {FEWEST} or more common images of either "
+                         "kind")
+    left = dict.fromkeys([*(name for name in here if name not in result),
+                          *(name for name in others if name not in {name for _, name in pairs})])
+    if left:
+        log.warning("not compared: %s (in one of the files alone)", ", ".join(left))
+    return measured
+
+
+def _pairs(
+    found: Sequence[Label], others: Mapping[str, Label], here: set[str], there: set[str]
+) -> list[tuple[Label, str]]:
+    """By name; a file's only P(abnormal) is the other's, whatever they are called."""
+    pairs = [(one, one.column) for one in found if one.column in others]
+    own = [one for one in found if one.column in here]
+    theirs = [name for name in others if name in there]
+    if len(own) == len(theirs) == 1 and own[0].column != theirs[0]:
+        pairs.append((own[0], theirs[0]))
+    return pairs
 
 
 def _difference(first: Label, second: Label) -> Difference | None:

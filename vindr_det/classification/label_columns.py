@@ -17,6 +17,9 @@ from vindr_det.numbers import to_numbers
 
 ABNORMAL = "abnormal"
 NORMAL = ("No finding", "No Finding")
+#: CheXpert's findings under names of its own; Support Devices are none (Irvin et al., 2019).
+CHEXPERT_FINDINGS = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pleural Effusion", "Pleural Other",
+                     "Fracture")
 #: What DATA.UNCERTAIN and DATA.BLANK make of such a label.
 MEANING: Mapping[str, float] = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
 #: Letters and digits of the names that a column goes by.
@@ -63,14 +66,29 @@ class LabelColumns:
         text = "" if pd.isna(value) else str(value).strip()
         return f"{text[:20]}...{text[-4:]}" if len(text) > 60 else text or "blank"
 
-    def labels(self, name: str) -> NDArray[np.float32]:
-        """(N,) of one column: 0..1, or what it means that there is none."""
+    def labels(self, name: str, opposite: bool = False) -> NDArray[np.float32]:
+        """(N,) of one column: 0..1, or what it means that there is none.
+
+        Args:
+            name: of the column.
+            opposite: the label is what the column denies; zeros and ones are of the label.
+        """
         if name not in self.frame:
             raise InputError(f"{self.path}: has no column {name!r}")
         values = to_numbers(self.frame[name])
         blank, uncertain = self.frame[name].isna().to_numpy(), values == -1
         self.refuse(~((values >= 0) & (values <= 1)) & ~blank & ~uncertain, name, "0 to 1, -1 or a blank")
+        values = 1 - values if opposite else values
         return np.where(blank, self.blank, np.where(uncertain, self.uncertain, values)).astype(np.float32)
+
+    def abnormal(self, name: str) -> NDArray[np.float32]:
+        """(N,) of :data:`ABNORMAL`, or of one of :data:`NORMAL`; a finding decides where it is open."""
+        values, given = self.labels(name, name in NORMAL), to_numbers(self.frame[name])
+        present = np.zeros(len(self.frame), bool)
+        for finding in (*NIH_LABELS, *FINDINGS, *CHEXPERT_FINDINGS):
+            if finding in self.frame:
+                present |= to_numbers(self.frame[finding]) >= 0.5
+        return np.where(present & ~(given >= 0), np.float32(1), values)
 
     def names(self, role: str, what: str) -> NDArray[np.str_] | None:
         """(N,) of the column of a role, which every row has; None where there is no such column.

@@ -65,15 +65,17 @@ def read_table(
     source.refuse_contradictions()
     abnormal = _abnormal(source)
     targets = np.column_stack([abnormal if name == ABNORMAL else source.labels(name) for name in wanted])
-    return LabelTable(ids, wanted, targets, abnormal == 0, patients, source.folds(), what)
+    known = ~np.isnan(abnormal)
+    return LabelTable(ids, wanted, targets, abnormal == 0, patients, source.folds(), what,
+                      None if known.all() else known)
 
 
 def _abnormal(source: LabelColumns) -> NDArray[np.float32]:
     if ABNORMAL in source.frame:
-        return source.labels(ABNORMAL)
+        return source.abnormal(ABNORMAL)
     name = next((name for name in NORMAL if name in source.frame), None)
     if name is not None:
-        return 1 - source.labels(name)
+        return source.abnormal(name)
     known = [name for name in (*NIH_LABELS, *CLASS_NAMES) if name in source.frame]
     if not known:
         raise InputError(f"{source.path}: has no column {ABNORMAL}, {' or '.join(NORMAL)}, nor one of a "

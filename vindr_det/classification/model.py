@@ -68,7 +68,8 @@ def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
         return timm.create_model(name, **options)
     except (TypeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"MODEL.NAME {name} with POOL {cfg.MODEL.POOL!r} and OUTPUT_STRIDE "
-                         f"{cfg.MODEL.OUTPUT_STRIDE}: {error or 'it has no such option'}") from error
+                         f"{cfg.MODEL.OUTPUT_STRIDE}: {str(error) or 'timm cannot build it so'}, expected an "
+                         "empty POOL and OUTPUT_STRIDE 0, or what the network has") from error
 
 
 def normalization(model: nn.Module) -> Normalization:

@@ -4,6 +4,7 @@ Rates on the images that chose a threshold are too good. Here each part's images
 that the other parts choose; what is stored is chosen on all parts.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vindr_det import in_sample
 from vindr_det.categories import column_of
 from vindr_det.errors import InputError
 from vindr_det.files import read_json, write_json
@@ -199,12 +201,53 @@ def calibrated(one: Label, calibration: Calibration, crossed: bool) -> NDArray[n
             else calibration(one.p))
 
 
-def save_points(folder: Path, chosen: Mapping[str, Chosen]) -> None:
-    """``operating_points.json``: thresholds, calibrations and what they were chosen on."""
+def save_points(
+    folder: Path, chosen: Mapping[str, Chosen], fitted: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """``operating_points.json``: thresholds, calibrations and what they were chosen on.
+
+    Args:
+        folder: of the file.
+        chosen: column -> what is stored of it.
+        fitted: source of ``chosen`` -> ids of its images.
+    """
+    used = {one.source for one in chosen.values()}
     write_json(folder / POINTS_FILE, {
         "points": {column: dict(one.thresholds) for column, one in chosen.items()},
         "calibration": {column: asdict(one.calibration) for column, one in chosen.items()},
-        "chosen_on": {column: one.source for column, one in chosen.items()}})
+        "chosen_on": {column: one.source for column, one in chosen.items()},
+        "images_of": {source: in_sample.as_json(ids) for source, ids in (fitted or {}).items()
+                      if source in used}})
+
+
+def seen_by(folder: str | Path, ids: Sequence[str]) -> str:
+    """What must be said of points and calibrations that are applied to these images; empty if nothing."""
+    path = Path(folder) / POINTS_FILE
+    parts = read_json(path).get("images_of", {})
+    try:
+        fitted = [name for part in parts.values() for name in in_sample.read_images(path, part)]
+    except (InputError, AttributeError):
+        fitted = []
+    if not fitted:
+        return "the images that chose them are not known, so this may be in sample"
+    found = in_sample.shared(fitted, ids)
+    return f"in sample: {len(found)} of {len(ids)} images chose them, which flatters" if found else ""
+
+
+def _calibration(values: Mapping[str, Any]) -> Calibration:
+    found = Calibration(**values)
+    if found.method not in METHODS:
+        raise ValueError(f"method {found.method!r}, expected {', '.join(METHODS)}")
+    if _number("slope", found.slope) <= 0:
+        raise ValueError(f"slope {found.slope}, expected more than 0")
+    _number("intercept", found.intercept)
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} {value!r}, expected a number")
+    return float(value)
 
 
 def read_points(folder: str | Path) -> dict[str, Chosen]:
@@ -222,10 +265,11 @@ def read_points(folder: str | Path) -> dict[str, Chosen]:
     data = read_json(path)
     try:
         sources, fitted = data["chosen_on"], data.get("calibration", {})
-        return {column: Chosen(Calibration(**fitted.get(column, {})),
-                               {name: float(one) for name, one in values.items() if name != "temperature"},
+        return {column: Chosen(_calibration(fitted.get(column, {})),
+                               {name: _number(name, one) for name, one in values.items()
+                                if name != "temperature"},
                                str(sources.get(column, "")))
                 for column, values in data["points"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not what train_classifier.py writes ({error}); train anew with --resume"
                          ) from error

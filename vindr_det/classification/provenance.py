@@ -19,7 +19,8 @@ def digests(tables: Mapping[str, LabelTable]) -> dict[str, str]:
 def _digest(table: LabelTable) -> str:
     texts = "\n".join([*table.names, *table.image_ids.tolist(), *table.groups.tolist()])
     parts = (texts.encode(), table.targets.tobytes(), table.normal.tobytes(), table.folds.tobytes())
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    known = b"" if table.known is None else table.known.tobytes()
+    return hashlib.sha256(b"".join((*parts, known))).hexdigest()
 
 
 def require_same(out: Path, folds: Iterable[int], made_of: Mapping[str, str]) -> None:

@@ -28,9 +28,9 @@ def prediction_frame(
         frame["patient"] = table.groups
     for place, (name, column) in enumerate(zip(table.names, columns_of(table.names), strict=True)):
         frame[name] = table.targets[:, place].round(4)
-        frame[column] = np.round(found[:, place].astype(float), 6)
+        frame[column] = found[:, place].astype(float)
         if spread is not None:
-            frame[f"{column}_sd"] = np.round(spread[:, place].astype(float), 6)
+            frame[f"{column}_sd"] = spread[:, place].astype(float)
     return frame
 
 
@@ -57,7 +57,7 @@ def calibrate(frame: pd.DataFrame, chosen: Mapping[str, Chosen]) -> pd.DataFrame
     known = set(chosen).intersection(frame)
     result = frame.assign(calibrated=int(bool(known)))
     for column in known:
-        result[column] = chosen[column].calibration(frame[column]).round(6)
+        result[column] = chosen[column].calibration(frame[column])
     return result
 
 

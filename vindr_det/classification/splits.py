@@ -81,7 +81,7 @@ def _inner(tables: Tables, aside: LabelTable, wanted: bool) -> LabelTable | None
     if not wanted:
         return None
     chosen = tables.calibration or aside
-    if not chosen.normal.any() or chosen.normal.all():
+    if not chosen.normal.any() or not chosen.abnormal.any():
         raise InputError(f"SOLVER.SELECT is inner, and {len(chosen)} images outside the fold are there to "
                          "choose the epoch on, expected normal and abnormal ones; raise "
                          "DATA.CALIBRATION_SHARE")
@@ -89,17 +89,17 @@ def _inner(tables: Tables, aside: LabelTable, wanted: bool) -> LabelTable | None
 
 
 def _enough(table: LabelTable) -> bool:
-    return min(int(table.normal.sum()), int((~table.normal).sum())) >= ENOUGH
+    return min(int(table.normal.sum()), int(table.abnormal.sum())) >= ENOUGH
 
 
 def set_aside(
     table: LabelTable, folds: NDArray[np.int64], share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """(N,) whether an image's patient is drawn: a share of each fold's normal and of its other patients."""
+    """(N,) whether an image's patient is drawn: a share of each fold's normal, unknown and abnormal ones."""
     patients, first, of = np.unique(table.groups, return_index=True, return_inverse=True)
-    abnormal = np.zeros(len(patients), np.int64)
-    np.maximum.at(abnormal, of.reshape(-1), (~table.normal).astype(np.int64))
-    strata = 2 * folds[first] + abnormal
+    worst = np.zeros(len(patients), np.int64)
+    np.maximum.at(worst, of.reshape(-1), np.where(table.normal, 0, 1 + table.abnormal))
+    strata = 3 * folds[first] + worst
     rng, drawn = np.random.default_rng(seed), np.zeros(len(patients), bool)
     for stratum in np.unique(strata):
         members = rng.permutation(np.flatnonzero(strata == stratum))

@@ -13,7 +13,7 @@ import pandas as pd
 from vindr_det.classification import points, report
 from vindr_det.classification.config import check, same_training
 from vindr_det.classification.fit import files, several_folds
-from vindr_det.classification.labels import LabelTable, columns_of, read_tables
+from vindr_det.classification.labels import LabelTable, columns_of, read_tables, thin_normal
 from vindr_det.classification.launch import PARALLEL, check_precision, deal, devices, run
 from vindr_det.classification.module import mean_auc
 from vindr_det.classification.points import Chosen, Targets
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 OOF_FILE, TEST_FILE, CALIBRATION_FILE = (
     "oof_predictions.csv", "test_predictions.csv", "calibration_predictions.csv")
+_METRICS_FILE, _PICTURE = "metrics.json", "reliability.png"
+_SINGLE = "single models, out of fold"
 _ABOUT = {
     "auc": "out of fold: each image by the model that was not trained on it, all folds pooled",
     "operating_points": "rates out of fold of single models, each part at thresholds that the others choose",
@@ -120,8 +122,9 @@ def _wanted(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[int]:
         if fold not in splits.folds:
             raise InputError(f"--fold {fold}: expected one of {sorted(splits.folds)} (of {cfg.DATA.LABELS})")
         own = splits.folds[fold]
-        for name, part in (("training", own.learn), ("validation", own.held_out)):
-            if part.normal.all() or not part.normal.any():
+        learn = thin_normal(own.learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+        for name, part in (("training", learn), ("validation", own.held_out)):
+            if part.one_class():
                 raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
                                  "and abnormal ones")
     return wanted
@@ -130,22 +133,34 @@ def _wanted(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[int]:
 def _keep_config(
     cfg: Any, out: Path, wanted: Sequence[int], resume: bool, made_of: Mapping[str, str]
 ) -> None:
-    """Folds that stay must be of the same config and tables; make room for those that are trained anew."""
+    """Refuse another config or other tables first; only then make room for what is trained anew.
+
+    No model of another config is replaced either: a changed value must not cost a finished training.
+    """
     there = {int(path.stem[4:]): path for kind in ("ckpt", "pth")
              for path in sorted(out.glob(f"fold*.{kind}")) if path.stem[4:].isdigit()}
     kept = {fold: path for fold, path in there.items() if resume or fold not in wanted}
+    trained = kept | {fold: path for fold, path in there.items() if path.suffix == ".pth"}
     path = out / "config.yaml"
-    if kept and path.is_file() and not same_training(path.read_text(encoding="utf-8"), cfg.dump()):
-        raise InputError(f"{path}: {next(iter(kept.values())).name} was trained with this config, which "
+    if trained and path.is_file() and not same_training(path.read_text(encoding="utf-8"), cfg.dump()):
+        raise InputError(f"{path}: {next(iter(trained.values())).name} was trained with this config, which "
                          "differs from the one now; expected the same, or another OUTPUT_DIR")
     require_same(out, kept, made_of)
     anew = [fold for fold in wanted if fold not in kept]
-    for fold in anew:
+    _make_room(out, anew)
+    write_text(path, cfg.dump())
+    store(out, anew, made_of)
+
+
+def _make_room(out: Path, folds: Sequence[int]) -> None:
+    """Remove these folds, and with a model what was said of all of them together."""
+    if any((out / f"fold{fold}.pth").is_file() for fold in folds):
+        for name in (OOF_FILE, TEST_FILE, CALIBRATION_FILE, _METRICS_FILE, _PICTURE, points.POINTS_FILE):
+            (out / name).unlink(missing_ok=True)
+    for fold in folds:
         predictions = [files(out, fold, kind)[1] for kind in ("oof", "test", "calibration")]
         for old in (*predictions, out / f"fold{fold}.pth", out / f"fold{fold}.ckpt"):
             old.unlink(missing_ok=True)
-    write_text(path, cfg.dump())
-    store(out, anew, made_of)
 
 
 def _report(
@@ -165,9 +180,10 @@ def _report(
     measured = report.measured(oof, names, bootstrap)
     log.info("out of fold\n%s", report.text(oof, measured))
     labels = points.labels_of(oof, names, bootstrap)
-    chosen = points.choose(labels, targets, "single models, out of fold")
+    chosen = points.choose(labels, targets, _SINGLE)
+    fitted = {_SINGLE: oof["image_id"].tolist()}
     write_csv(out / OOF_FILE, report.calibrate(oof, chosen))
-    report.plot_reliability(oof, labels, chosen, out / "reliability.png")
+    report.plot_reliability(oof, labels, chosen, out / _PICTURE)
     metrics = report.as_json(measured) | _by_fold(frames, names) | {
         "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT,
         "calibration": points.calibrations(labels, chosen, crossed=True),
@@ -175,10 +191,11 @@ def _report(
     if "calibration" in others and len(finished) > 1:
         own, metrics["ensemble"] = _for_ensemble(out, found["calibration"], names, targets)
         chosen |= own
-    points.save_points(out, chosen)
+        fitted |= {one.source: others["calibration"].image_ids.tolist() for one in own.values()}
+    points.save_points(out, chosen, fitted)
     if "test" in others:
         metrics["test"] = _test(out, others["test"], found["test"], chosen)
-    write_json(out / "metrics.json", metrics)
+    write_json(out / _METRICS_FILE, metrics)
     return metrics
 
 
@@ -203,7 +220,7 @@ def _by_fold(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, 
 def _mean(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """The models' mean where each predicts all images."""
     return frames[0].assign(**{
-        name: np.mean([one[name].to_numpy(float) for one in frames], axis=0).round(6) for name in columns})
+        name: np.mean([one[name].to_numpy(float) for one in frames], axis=0) for name in columns})
 
 
 def _for_ensemble(

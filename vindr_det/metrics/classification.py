@@ -178,9 +178,9 @@ def operating_points(
         specificity: one or several that are wanted.
     """
     return {"youden": youden(truth, scores),
-            **{f"sensitivity_{wanted:g}": at_sensitivity(truth, scores, wanted)
+            **{f"sensitivity_{wanted}": at_sensitivity(truth, scores, wanted)
                for wanted in np.atleast_1d(sensitivity).tolist()},
-            **{f"specificity_{wanted:g}": at_specificity(truth, scores, wanted)
+            **{f"specificity_{wanted}": at_specificity(truth, scores, wanted)
                for wanted in np.atleast_1d(specificity).tolist()}}
 
 

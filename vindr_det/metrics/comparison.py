@@ -36,7 +36,7 @@ def delong(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
     """Of two scores for each of N images.
 
     Args:
-        truth: (N,) 0 or 1, two or more of each.
+        truth: (N,) 0 or 1; of one image there is no variance, and the interval and p are NaN.
         first: (N,) scores of one classifier.
         second: (N,) scores of the other.
     """
@@ -44,6 +44,8 @@ def delong(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
     parts = [_placements(labels, np.asarray(scores, dtype=float)) for scores in (first, second)]
     positives, negatives = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
     value = float(positives.mean())
+    if min(len(positives), len(negatives)) < 2:
+        return DeLong(Measured(value, np.nan, np.nan), np.nan)
     deviation = float(np.sqrt(sum(one.var(ddof=1) / len(one) for one in (positives, negatives))))
     p = 2 * float(norm.sf(abs(value) / deviation)) if deviation > 0 else float(value == 0)
     return DeLong(Measured(value, value - _QUANTILE * deviation, value + _QUANTILE * deviation), p)
