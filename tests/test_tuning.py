@@ -123,6 +123,19 @@ def test_a_second_report_on_the_same_images_is_no_longer_on_unseen_ones(folder, 
     assert tune(search, folder / "apart/t.json", 2, workers=1).uses == 1
 
 
+def test_each_report_counts_once_and_is_not_forgotten(folder):
+    """Runs a, b, a, b are four, also where a result is removed, or its journal."""
+    one, other = (Search((str(folder / name),), str(folder / "g.json")) for name in ("a.csv", "b.csv"))
+    runs = [(one, "a"), (other, "b"), (one, "a"), (other, "b")]
+    assert [tune(search, folder / f"{name}.json", 1, workers=1).uses for search, name in runs] == [1, 2, 3, 4]
+    (folder / "b.json").unlink()
+    (folder / "a.json").unlink()
+    assert tune(one, folder / "a.json", 1, workers=1).uses == 5
+    (folder / "a.journal").unlink()
+    (folder / "b.journal").write_text("no journal")
+    assert tune(one, folder / "a.json", 1, workers=1).uses == 6
+
+
 def test_an_option_at_the_end_of_what_was_searched_is_told():
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

@@ -6,7 +6,8 @@
 
 --fix writes the header, line ends, empty lines, the order of the rows, class ids such as 3.0, repeated rows
 and boxes, boxes over the image's edge and the box of class 14 as they should be, and lists the changes; what
-nobody can know stays an error. Images with an empty string become "no finding"; they are counted first. Rows are always those of the file that was given.
+nobody can know stays an error. Images with an empty string become "no finding"; they are counted first. Rows
+are always those of the file that was given.
 Exit 0: the file (with --fix: the new one) can be submitted; there may be notes. Exit 2: it has errors.
 """
 

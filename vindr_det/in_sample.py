@@ -2,9 +2,9 @@
 
 Other people's files name one image ``abc``, ``train/abc``, ``abc.png`` and ``ABC.dicom``: ids are compared
 without folder, suffix, quotes and case. Behind and before an id of eight characters or more may stand
-anything (``train_abc``, ``abc-1024``), and a hash or a UID is the same image whatever stands around it in both
-files. Running numbers are no ids. A digest of the ids stands beside their list, so that a list that was emptied
-does not pass for another data set.
+anything (``train_abc``, ``abc-1024``), and a hash or a UID is the same image whatever stands around it in
+both files. Running numbers are no ids. A digest of the ids stands beside their list, so that a list that was
+emptied does not pass for another data set.
 """
 
 import hashlib

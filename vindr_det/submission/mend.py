@@ -102,7 +102,7 @@ def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Fault]) -> Rows
         return []
     (line, first), *body = rows
     text = " ".join(first[1:])
-    image = any(map(_means_number, text.split())) or not text.strip() and first[0].lower() not in _ID_NAMES
+    image = any(map(_means_number, text.split())) or (not text.strip() and first[0].lower() not in _ID_NAMES)
     if tuple(first) != HEADER and first[0] not in sample_ids and not image:
         changes.append(_change(line, f"header {','.join(first)!r} becomes {','.join(HEADER)!r}"))
     elif tuple(first) != HEADER:
