@@ -8,14 +8,12 @@ from vindr_det import reader_scores, scoring
 from vindr_det.annotations import read_annotations, read_sizes
 from vindr_det.errors import InputError
 from vindr_det.files import holds_json
+from vindr_det.limits import FEWEST_REPLICATES
 from vindr_det.metrics import coco, errors, vindr
 from vindr_det.metrics.matching import match
 from vindr_det.predictions import PredictionSet
 from vindr_det.records import Record, truth_of
 from vindr_det.submission import read_submission
-
-#: Fewer tell nothing of a spread.
-FEWEST_REPLICATES = 10
 
 
 @dataclass(frozen=True)

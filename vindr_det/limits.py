@@ -9,6 +9,8 @@ from vindr_det.errors import InputError
 MAX_PIXELS = 100_000_000
 #: No height or width in a table is larger; what fits 32 bits.
 LARGEST_SIDE = 2**31 - 1
+#: Fewer resamples tell nothing of a spread.
+FEWEST_REPLICATES = 10
 #: What scikit-learn's and numpy's older generators take.
 LARGEST_SEED = 2**32 - 1
 # What a file may hold beside its pixels: tags, tables, a preview.
@@ -53,3 +55,12 @@ def require_seed(seed: int) -> int:
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed {seed}: expected a whole number from 0 to {LARGEST_SEED}")
     return seed
+
+
+def require_replicates(count: int) -> int:
+    """Raises:
+        InputError: so few resamples tell nothing of a spread.
+    """
+    if count < FEWEST_REPLICATES:
+        raise InputError(f"{count} resamples, expected {FEWEST_REPLICATES} or more")
+    return count

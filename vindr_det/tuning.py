@@ -302,6 +302,27 @@ def read_tuned(path: str | Path, files: int | None = None) -> Fusion:
     return fusion
 
 
+def order_note(path: str | Path, inputs: Sequence[str]) -> str:
+    """What to tell of the files that the weights of a search are given to, by their order alone.
+
+    Args:
+        path: of a file that :func:`save` wrote.
+        inputs: the files to be fused.
+
+    Raises:
+        InputError: they have the names of those that were searched over, in another order.
+    """
+    searched = read_json(path)["search"]["predictions"]
+    names, given = ([Path(one).name for one in files] for files in (searched, inputs))
+    if names == given or len(names) != len(given):
+        return ""
+    if sorted(names) == sorted(given):
+        raise InputError(f"{path}: was searched over {' '.join(names)}, got {' '.join(given)}; expected the "
+                         "same order, by which it weights them")
+    pairs = ", ".join(f"{old} for {new}" for old, new in zip(searched, inputs, strict=True))
+    return f"{path}: weights go by the order of the files: {pairs}"
+
+
 def _parameters(settings: Settings) -> str:
     parts = [str(one) for one in (settings.fusion, settings.gate) if one]
     return "\n".join(parts) or "the boxes as they are"
