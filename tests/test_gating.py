@@ -1,6 +1,7 @@
 """The five gates, their fit out of fold, and the sign of other people's files."""
 
 import json
+from argparse import ArgumentTypeError
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from conftest import one_line
 from metric_cases import noisy_detector
 
-from vindr_det import gate_fit
+from vindr_det import cli, gate_fit
 from vindr_det.coco import to_coco
 from vindr_det.errors import InputError
 from vindr_det.files import write_csv, write_json
@@ -21,6 +22,7 @@ from vindr_det.gating import (
     Word,
     check_agreement,
     check_sign,
+    column_in,
     read_probabilities,
     read_words,
     soft_append,
@@ -272,12 +274,45 @@ def test_a_turned_sign_stops_the_fit(problem, tool):
              folder / "x.json"]
     line = one_line(tool("gate.py", "fit", "--oof", folder / "turned.csv", *files))
     assert "turned.csv: AUC of P(abnormal) is 0.0000" in line and "sign is swapped" in line
-    told = ["--column", "p_abnormal", "--says", "p_no_finding"]
+    told = ["--column", "p_abnormal", "--says", "p_no_finding", "--allow-inverted"]
     run = tool("gate.py", "fit", "--oof", folder / "turned.csv", *told, *files, "--bootstrap", 50)
     assert run.returncode == 0, run.stderr
     assert json.loads((folder / "x.json").read_text())["probabilities"] == {
         "column": "p_abnormal", "says": "p_no_finding"}
     assert check_sign({"a": 0.1, "b": 0.9}, {"a": True, "b": False}, "file", allow_inverted=True) == 0
+
+
+@pytest.mark.parametrize("column, says, good", [
+    ("p_no_finding", "p_abnormal", False), ("p_abnormal", "p_no_finding", False), ("p_abnormal", None, True),
+    ("p_no_finding", "p_no_finding", True), ("x", "p_no_finding", True), ("x", "p_abnormal", True)])
+def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, says, good):
+    path = tmp_path / "p.csv"
+    path.write_text("image_id,p_abnormal,p_no_finding,x\na,0.9,0.1,0.5\n")
+    if good:
+        assert column_in(path, column, says).column == column
+    else:
+        with pytest.raises(InputError, match=f"column {column} is taken for {says}, expected {column} as"):
+            column_in(path, column, says)
+    assert column_in(path, column, says, allow_inverted=True).says == (says or column)
+
+
+@pytest.mark.parametrize("count, score, told", [(10, 0.5, True), (30, 0.0, True), (30, 0.5, False)])
+def test_a_sign_that_cannot_be_checked_is_told(caplog, count, score, told):
+    values = np.linspace(0, 1, count)
+    AgreementCheck("file")(words_of(values), boxes_of(values * score), finished=True)
+    assert (caplog.text.count("could not be told") == 1) == told
+    assert not told or f"file: its sign could not be told from the boxes of {count} images" in caplog.text
+
+
+def test_too_few_resamples_are_refused(problem, tool):
+    folder, *_ = problem
+    line = one_line(tool("gate.py", "fit", "--oof", folder / "p.csv", "--predictions", folder / "d.csv",
+                         "--annotations", folder / "g.json", "--out", folder / "x.json", "--bootstrap", 0))
+    assert "argument --bootstrap: 0: expected a whole number of 10 or more" in line
+    for count in ("-1", "1", "9", "x", "1" * 5000):
+        with pytest.raises(ArgumentTypeError, match="expected a whole number of 10 or more"):
+            cli.replicates(count)
+    assert cli.replicates("10") == 10
 
 
 def test_parameters_do_not_see_the_images_that_they_are_scored_on(problem):

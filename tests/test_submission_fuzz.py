@@ -214,15 +214,15 @@ def test_mending_by_hand(tmp_path, tool):
     given = tmp_path / "s.csv"
     twice = "b,3 0.5 -2 10 30 40 3 0.9 -2 10 30 40\n"
     given.write_text(f"ID,TARGET\n{twice}a,\n{twice}"
-                     "c,4 0.5 60 10 70 40 14 0.3 0 0 5 5")
+                     "c,4 0.5 60 10 70 40 4 0.4 6 10 7 40 14 0.3 0 0 5 5")
     options = [given, "--sample", sample, "--meta", meta]
     assert "errors, expected none" in one_line(tool("check_submission.py", *options))
     run = tool("check_submission.py", *options, "--fix", tmp_path / "new.csv")
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "new.csv").read_text() == (
-        "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.9 0 10 30 40\nc,14 0.3 0 0 1 1\n")
+        "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.9 0 10 30 40\nc,4 0.4 6 10 7 40 14 0.3 0 0 1 1\n")
     for words in ("changed: row 1: header", "changed: row 3: an empty string", "row 4: the same row again",
-                  "row 2: 1 boxes stand twice", "row 2: 1 boxes are cut", "row 5: 1 boxes wholly outside",
+                  "row 2: 1 boxes stand twice", "row 2: 2 boxes are cut", "row 5: 1 boxes wholly outside",
                   "changed: rows stand in the sample's order", "changed: a newline at the end"):
         assert words in run.stdout, (words, run.stdout)
     given.write_text("image_id,PredictionString\na,3 0.5 1 1 2\nb,14 1 0 0 1 1\nc,14 1 0 0 1 1\n")
@@ -234,6 +234,62 @@ def test_mending_by_hand(tmp_path, tool):
     assert "error: row 3: 5 values" in run.stdout and "changed: row 2: an empty line" in run.stdout
     line = one_line(run)
     assert f"{given}: 1 errors that cannot be put right; {tmp_path / 'no.csv'} is not written" in line
+
+
+def mended_twice(tmp_path, text, sizes=SIZES):
+    """Of a file in a frame of ``sizes``, what is left after mending, and after mending that."""
+    path = tmp_path / "s.csv"
+    path.write_text(text)
+    first = mend(path, sizes=sizes)
+    path.write_text(first.text)
+    return first, mend(path, sizes=sizes)
+
+
+@pytest.mark.parametrize("row", ["3 0.9 500 500 600 600", "3 0.9 500 500 600 600 14 0.3 0 0 1 1",
+                                 "3 0.9 -9 -9 -1 -1 4 0.5 900 900 999 999"])
+def test_an_image_whose_boxes_all_lie_outside_does_not_become_normal(tmp_path, row):
+    sizes = pd.DataFrame({"height": [100], "width": [100]}, index=["a"])
+    first, _ = mended_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
+    assert f"a,{row}\n" in first.text and not first.changes
+    assert any("leaves image a" in fault.message for fault in first.left.faults if fault.error)
+
+
+def test_a_file_in_a_larger_frame_is_told_and_not_cut(tmp_path):
+    ids = [f"i{n}" for n in range(40)]
+    sizes = pd.DataFrame({"height": 100, "width": 100}, index=ids)
+    boxes = np.random.default_rng(0).uniform(20, 90, (40, 2))
+    for factor, told in ((1, False), (1.5, True), (2, True)):
+        rows = "".join(f"{i},3 0.5 {x * factor - 9:g} {y * factor - 9:g} {x * factor:g} {y * factor:g}\n"
+                       for i, (x, y) in zip(ids, boxes, strict=True))
+        first, _ = mended_twice(tmp_path, f"image_id,PredictionString\n{rows}", sizes)
+        assert any("larger images" in fault.message for fault in first.left.faults if fault.error) == told
+        assert not first.changes
+
+
+def test_an_empty_string_is_counted_as_a_guess(tmp_path, tool):
+    path = tmp_path / "s.csv"
+    path.write_text("image_id,PredictionString\na,\nb, \nc,3 0.5 1 2 3 4\n")
+    run = tool("check_submission.py", path, "--fix", tmp_path / "new.csv")
+    assert run.stdout.startswith("note: 2 images are called normal for their empty strings, the first is a")
+    assert run.stdout.endswith("ok: 3 images, 1 boxes, 2 images called normal for an empty string\n")
+
+
+@pytest.mark.parametrize("row", [
+    "14 1 0 0 5 5 14 .3 0 0 1 1 3 .5 -20 1 20 20 3 .4 -30 1 20 20", "3 .5 1 1 500 20 3 .4 1 1 400 20"])
+def test_what_is_mended_needs_no_mending(tmp_path, row):
+    sizes = pd.DataFrame({"height": [100], "width": [100]}, index=["a"])
+    first, second = mended_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
+    assert not second.changes and second.text == first.text
+    assert not any("stand twice" in fault.message for fault in first.left.faults)
+
+
+@pytest.mark.parametrize("first, images", [
+    ("b,\n", ["b", "c"]), ("b\n", ["c"]), ("ID,\n", ["c"]), ("ID,TARGET\n", ["c"]), ("image_id\n", ["c"])])
+def test_a_first_row_without_a_string_is_an_image(tmp_path, first, images):
+    """Of a file without a header; ``b`` alone stays an error."""
+    found, _ = mended_twice(tmp_path, f"{first}c,14 1 0 0 1 1\n", None)
+    assert list(found.left.predictions) == images
+    assert any(fault.error for fault in found.left.faults) == (first == "b\n")
 
 
 GOOD = "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.5 1 2 30 40\n"

@@ -18,7 +18,7 @@ from vindr_det.in_sample import as_json
 from vindr_det.search_space import Settings, at_ends, default_point, suggest
 from vindr_det.status import FAILED, Status, status_path, write_status
 from vindr_det.submission import read_submission, write_submission
-from vindr_det.tuning import Search, defaults, read_inputs, read_tuned, tune
+from vindr_det.tuning import Search, defaults, order_note, read_inputs, read_tuned, tune
 
 pytest.importorskip("optuna")
 
@@ -123,6 +123,19 @@ def test_a_second_report_on_the_same_images_is_no_longer_on_unseen_ones(folder, 
     assert tune(search, folder / "apart/t.json", 2, workers=1).uses == 1
 
 
+def test_each_report_counts_once_and_is_not_forgotten(folder):
+    """Runs a, b, a, b are four, also where a result is removed, or its journal."""
+    one, other = (Search((str(folder / name),), str(folder / "g.json")) for name in ("a.csv", "b.csv"))
+    runs = [(one, "a"), (other, "b"), (one, "a"), (other, "b")]
+    assert [tune(search, folder / f"{name}.json", 1, workers=1).uses for search, name in runs] == [1, 2, 3, 4]
+    (folder / "b.json").unlink()
+    (folder / "a.json").unlink()
+    assert tune(one, folder / "a.json", 1, workers=1).uses == 5
+    (folder / "a.journal").unlink()
+    (folder / "b.journal").write_text("no journal")
+    assert tune(one, folder / "a.json", 1, workers=1).uses == 6
+
+
 def test_an_option_at_the_end_of_what_was_searched_is_told():
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -184,6 +197,8 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
     assert "t.json: was fitted on 90 of these 90 images" in one_line(tool(*fuse))
     assert "--iou-thr 0.3 beside --tuned" in one_line(tool(*fuse, "--iou-thr", 0.3))
     assert not (folder / "f.csv").exists()
+    swapped = [*fuse[:2], folder / "b.csv", folder / "a.csv", *fuse[4:], "--allow-in-sample"]
+    assert "t.json: was searched over a.csv b.csv, got b.csv a.csv" in one_line(tool(*swapped))
     run = tool(*fuse, "--allow-in-sample")
     assert run.returncode == 0, run.stderr
     gate = ["apply", "--submission", folder / "f.csv", "--probabilities", folder / "p.csv", "--gate",
@@ -198,6 +213,21 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
                        dict.fromkeys(ids, (200, 200)), Fusion(conf_type="max"))
     assert all(found.scores == pytest.approx(highest[i].scores, rel=1e-4)
                for i, found in read_submission(folder / "g.csv").items())
+
+
+@pytest.mark.parametrize("given, words", [
+    (["val/a.csv", "val/b.csv"], ""), (["test/a.csv", "test/b.csv"], ""),
+    (["a_test.csv", "b_test.csv"],
+     "by the order of the files: val/a.csv for a_test.csv, val/b.csv for b_test.csv"),
+    (["test/b.csv", "test/a.csv"], None), (["a.csv"], "")])
+def test_which_file_has_which_weight(tmp_path, given, words):
+    path = tmp_path / "t.json"
+    write_json(path, {"search": {"predictions": ["val/a.csv", "val/b.csv"]}})
+    if words is None:
+        with pytest.raises(InputError, match=r"t.json: was searched over a.csv b.csv, got b.csv a.csv"):
+            order_note(path, given)
+    else:
+        assert words in order_note(path, given) and bool(words) == bool(order_note(path, given))
 
 
 def test_bad_input_is_told(folder, tool):

@@ -4,9 +4,10 @@
     python tools/check_submission.py submission.csv --sample sample_submission.csv --meta test_meta.csv
     python tools/check_submission.py submission.csv --sample S --meta M --fix mended.csv
 
---fix writes the header, line ends, empty lines, the order of the rows, empty strings, class ids such as 3.0,
-repeated rows and boxes, boxes over the image's edge and the box of class 14 as they should be, and lists the
-changes; what nobody can know stays an error. Rows are always those of the file that was given.
+--fix writes the header, line ends, empty lines, the order of the rows, class ids such as 3.0, repeated rows
+and boxes, boxes over the image's edge and the box of class 14 as they should be, and lists the changes; what
+nobody can know stays an error. Images with an empty string become "no finding"; they are counted first. Rows
+are always those of the file that was given.
 Exit 0: the file (with --fix: the new one) can be submitted; there may be notes. Exit 2: it has errors.
 """
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.fix:
         require_writable(args.fix)
         mended = mend(args.submission, ids, sizes)
+        if mended.guess:
+            print(f"note: {mended.guess}")
         for change in mended.changes:
             print(str(change).replace("note", "changed", 1))
         parsed = mended.left
@@ -56,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         of_status = status_text(inherited(read, [told])) if told else None  # one of another file is removed
         write_together({Path(args.fix): mended.text, table: of_status})
     boxes = sum(len(p.findings()) for p in parsed.predictions.values())
-    print(f"ok: {len(parsed.predictions)} images, {boxes} boxes")
+    normal = mended.normal if args.fix else ()
+    guessed = f", {len(normal)} images called normal for an empty string" if normal else ""
+    print(f"ok: {len(parsed.predictions)} images, {boxes} boxes{guessed}")
 
 
 if __name__ == "__main__":

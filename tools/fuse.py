@@ -11,10 +11,13 @@ What the files say about class 14 is averaged. --tuned takes all options from to
 images that they were searched on.
 """
 
+import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from vindr_det import cli
+
+log = logging.getLogger(__name__)
 
 #: What --tuned decides.
 OPTIONS = ("method", "iou_thr", "skip_box_thr", "conf_type", "weights", "max_boxes")
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.inputs import require_apart
     from vindr_det.status import read_failed, read_statuses, status_path
     from vindr_det.submission.tables import inherited, require_all_writable, write_results, written
-    from vindr_det.tuning import read_tuned
+    from vindr_det.tuning import order_note, read_tuned
 
     require_all_writable(args.out)
     require_apart([*args.inputs, *map(status_path, args.inputs), args.meta], *written(args.out))
@@ -57,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     how = read_tuned(args.tuned, len(files)) if args.tuned else Fusion(
         args.method, args.iou_thr, args.skip_box_thr, tuple(args.weights) if args.weights else None,
         args.conf_type, args.max_boxes)
+    note = order_note(args.tuned, args.inputs) if args.tuned else ""
+    if note:
+        log.info("%s", note)
     known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
     if args.tuned and not args.allow_in_sample:
         refuse_in_sample(args.tuned, list(known))

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     fitting.add_argument("--out", required=True, help="JSON to write")
     fitting.add_argument("--folds", type=int, default=5,
                          help="parts, where --oof tells no folds or all images are of one")
-    fitting.add_argument("--bootstrap", type=int, default=1000, help="resamples of the intervals")
+    fitting.add_argument("--bootstrap", type=cli.replicates, default=1000, help="resamples of the intervals")
     applying = commands.add_parser("apply", help="gate a submission")
     applying.add_argument("--submission", required=True)
     applying.add_argument("--probabilities", required=True, help="of the same images")
@@ -53,7 +53,7 @@ def fit(args: Namespace) -> None:
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
-    column = column_in(args.oof, args.column, args.says)
+    column = column_in(args.oof, args.column, args.says, args.allow_inverted)
     words = read_words(args.oof, *column)
     predictions = read_submission(args.predictions)
     folds = gate_fit.folds_of(args.oof, list(predictions), args.folds)
@@ -66,7 +66,7 @@ def fit(args: Namespace) -> None:
 
 def apply(args: Namespace) -> None:
     from vindr_det import gate_fit
-    from vindr_det.gating import check_agreement, column_in, read_words
+    from vindr_det.gating import AgreementCheck, column_in, read_words
     from vindr_det.in_sample import refuse_in_sample
     from vindr_det.inputs import require_apart
     from vindr_det.status import read_statuses, status_path
@@ -80,11 +80,11 @@ def apply(args: Namespace) -> None:
     predictions = read_submission(args.submission)
     if not args.allow_in_sample:
         refuse_in_sample(args.gate, list(predictions))
-    column = column_in(args.probabilities, args.column, args.says)
+    column = column_in(args.probabilities, args.column, args.says, args.allow_inverted)
     words = read_words(args.probabilities, *column)
     if saved.gate.form != "none" and not args.allow_inverted:
         saved.check_column(args.probabilities, column)
-        check_agreement(words, predictions, args.probabilities)
+        AgreementCheck(args.probabilities)(words, predictions, finished=True)
     gated = saved.gate.apply(predictions, words)
     statuses = inherited(gated, [read_statuses(args.submission)])
     unread = [one.image_id for one in statuses if one.image_id not in gated]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det.errors import PLACE_ERRORS, InputError
-from vindr_det.limits import LARGEST_SEED, require_seed
+from vindr_det.limits import FEWEST_REPLICATES, LARGEST_SEED, require_replicates, require_seed
 from vindr_det.parallel import silence_decoders
 
 
@@ -46,6 +46,15 @@ def _seed(text: str) -> int:
         return require_seed(int(text))
     except ValueError as error:
         expected = f"expected a whole number from 0 to {LARGEST_SEED}"
+        raise argparse.ArgumentTypeError(f"{text}: {expected}") from error
+
+
+def replicates(text: str) -> int:
+    """argparse's type of a number of resamples from which an interval is taken."""
+    try:
+        return require_replicates(int(text))
+    except ValueError as error:
+        expected = f"expected a whole number of {FEWEST_REPLICATES} or more"
         raise argparse.ArgumentTypeError(f"{text}: {expected}") from error
 
 

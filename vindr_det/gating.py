@@ -5,6 +5,7 @@ every image's row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular note
 itself, which ranks the images the wrong way round.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from vindr_det.files import csv_row, read_csv
 from vindr_det.metrics.classification import auc, curve
 from vindr_det.numbers import to_numbers
 from vindr_det.predictions import Predictions, PredictionSet, no_finding
+
+log = logging.getLogger(__name__)
 
 #: Columns that classifiers write; the sign is in their names.
 P_ABNORMAL, P_NO_FINDING = SIGNS = ("p_abnormal", "p_no_finding")
@@ -140,7 +143,9 @@ class Column(NamedTuple):
     says: str
 
 
-def column_in(path: str | Path, column: str | None = None, says: str | None = None) -> Column:
+def column_in(
+    path: str | Path, column: str | None = None, says: str | None = None, allow_inverted: bool = False
+) -> Column:
     """Which column of a file holds the probabilities, and what they mean.
 
     Args:
@@ -148,11 +153,16 @@ def column_in(path: str | Path, column: str | None = None, says: str | None = No
         column: None takes p_abnormal or else p_no_finding, whatever ``says`` is.
         says: what the values of ``column`` are; None takes what its name says, and P(abnormal) where that
             says nothing. Other people's files do not tell, and both are in use.
+        allow_inverted: take a meaning that contradicts the column's own name.
 
     Raises:
-        InputError: no such column, or an unknown meaning.
+        InputError: no such column, an unknown meaning, or one that the column's name contradicts.
     """
-    return _column(path, read_csv(path, ["image_id"]), column, says)
+    found = _column(path, read_csv(path, ["image_id"]), column, says)
+    if found.column in SIGNS and found.says != found.column and not allow_inverted:
+        raise InputError(f"{path}: column {found.column} is taken for {found.says}, expected {found.column} "
+                         "as its name says (--allow-inverted)")
+    return found
 
 
 def read_words(
@@ -246,6 +256,8 @@ def check_sign(
 #: Spearman's rho * sqrt(images - 1) is about normal where two rankings have nothing to do with each other;
 #: chance goes lower once in 740 times.
 _CLEARLY_INVERTED = -3.0
+#: With no more images the two rankings cannot differ so much.
+_TOO_FEW = 10
 
 
 def check_agreement(words: Mapping[str, Word], predictions: PredictionSet, source: str) -> float:
@@ -292,4 +304,8 @@ class AgreementCheck:
         """Look at 64 images, 128, 256 and so on, and at all when finished: each look is a chance of error."""
         if finished or len(words) >= self.due:
             self.due = 2 * len(words)
-            check_agreement(words, predictions, self.source)
+            rho = check_agreement(words, predictions, self.source)
+            count = len(words.keys() & predictions.keys())
+            if finished and (np.isnan(rho) or count <= _TOO_FEW):
+                log.warning("%s: its sign could not be told from the boxes of %d images, expected more than "
+                            "%d with different scores", self.source, count, _TOO_FEW)

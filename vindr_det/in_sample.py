@@ -1,21 +1,28 @@
 """Which images a gate or a fusion was fitted on, and the refusal to apply it to them.
 
 Other people's files name one image ``abc``, ``train/abc``, ``abc.png`` and ``ABC.dicom``: ids are compared
-without folder, suffix and case, and one id may stand behind a prefix of the other (``train_abc``). A digest
-of the ids stands beside their list, so that a list that was emptied does not pass for another data set.
+without folder, suffix, quotes and case. Behind and before an id of eight characters or more may stand
+anything (``train_abc``, ``abc-1024``), and a hash or a UID is the same image whatever stands around it in
+both files. Running numbers are no ids. A digest of the ids stands beside their list, so that a list that was
+emptied does not pass for another data set.
 """
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vindr_det.errors import InputError
-from vindr_det.files import IMAGE_SUFFIXES, read_json
+from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, read_json
 
-#: Shorter ends of an id, such as a running number, are no id by themselves.
+#: Shorter parts of a name are no id by themselves.
 _SHORTEST = 8
+_SUFFIXES = (*IMAGE_SUFFIXES, *OTHER_PICTURES, ".npy", ".npz", ".pgm", ".raw", ".ima", ".nii", ".gz")
+_HEX = re.compile(r"[0-9a-f]{4,}(?:-[0-9a-f]{4,})*")
+_UID = re.compile(r"\d+(?:\.\d+){3,}")
+#: Hexadecimal digits of a hash at least, and those of the most common ones.
+_HASH, _MD5, _SHA1 = 16, 32, 40
 
 
 def as_json(ids: Sequence[str]) -> dict[str, Any]:
@@ -55,22 +62,63 @@ def refuse_in_sample(path: str | Path, ids: Sequence[str]) -> None:
 
 def shared(fitted: Sequence[str], ids: Sequence[str]) -> list[str]:
     """Those of ``ids`` that name an image of ``fitted``, as they stand in ``ids``."""
-    known = set(map(key, fitted))
-    ends = known.union(*map(_ends, known))
-    return [one for one in ids if key(one) in ends or not known.isdisjoint(_ends(key(one)))]
+    known, names = set(map(key, fitted)), set(map(key, ids))
+    cores, bare = set().union(*map(_cores, known)), set(map(_bare, known))
+    same = {name for name in names
+            if name in known or name in bare or _bare(name) in known or not cores.isdisjoint(_cores(name))}
+    same |= {name for _, name in _standing_in(known, names)}
+    same |= {name for name, _ in _standing_in(names, known)}
+    return [one for one in ids if key(one) in same]
 
 
 def key(image_id: str) -> str:
-    """An id without folder, suffix, blanks and case."""
+    """An id without folder, suffix, quotes, blanks and case."""
     name = re.split(r"[/\\]", image_id.strip().casefold())[-1]
-    while name.endswith(IMAGE_SUFFIXES):
+    name = "".join(filter(str.isprintable, name)).strip(" \"'`")
+    while name.endswith(_SUFFIXES):
         name = name[: name.rindex(".")]
     return name
 
 
-def _ends(name: str) -> Iterator[str]:
-    """What stands behind each separator."""
-    return (name[at.end():] for at in re.finditer(r"[^0-9a-z]", name) if len(name) - at.end() >= _SHORTEST)
+def _bare(name: str) -> str:
+    """Without a suffix that nobody knows; a UID's numbers are none."""
+    return re.sub(r"\.[a-z][0-9a-z]{0,5}$", "", name)
+
+
+def _cores(name: str) -> set[str]:
+    """Hashes, which dashes may divide, and UIDs in a name."""
+    cores = {uid for uid in _UID.findall(name) if len(uid) >= _HASH}
+    for run in _HEX.findall(name):
+        digits = run.replace("-", "")
+        if _MD5 < len(digits) < _SHA1:  # a number stands next to it
+            cores |= {digits[:_MD5], digits[-_MD5:]}
+        cores.add(digits)
+    return {core for core in cores if "." in core or _is_hash(core)}
+
+
+def _is_hash(digits: str) -> bool:
+    """Whether letters and digits mix as in no word and no number."""
+    return (len(digits) >= _HASH and not digits.isdigit() and not digits.isalpha()
+            and re.fullmatch(r"[0-9a-f]+", digits) is not None)
+
+
+def _standing_in(parts: Collection[str], names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each id of ``parts`` that stands in one of ``names``, with that."""
+    tell = {part for part in parts if len(part) >= _SHORTEST
+            and not (part.isdigit() and len(part.lstrip("0")) < _SHORTEST)}
+    lengths = sorted(set(map(len, tell)))
+    for name in names:
+        for length in lengths:
+            for at in range(len(name) - length + 1):
+                part = name[at : at + length]
+                if part in tell and (_is_hash(part) or _stands_apart(name, at, at + length)):
+                    yield part, name
+
+
+def _stands_apart(name: str, start: int, stop: int) -> bool:
+    """Whether no number and no word goes on beyond; nor a UID, whose numbers have dots between them."""
+    return not any(re.fullmatch(r"\d[\d.]|\.\d|[a-z]{2}", name[max(at - 1, 0) : at + 1])
+                   for at in (start, stop) if 0 < at < len(name))
 
 
 def _digest(ids: Sequence[str]) -> str:

@@ -9,10 +9,10 @@ from vindr_det.errors import InputError
 MAX_PIXELS = 100_000_000
 #: No height or width in a table is larger; what fits 32 bits.
 LARGEST_SIDE = 2**31 - 1
+#: Fewer resamples tell nothing of a spread.
+FEWEST_REPLICATES = 10
 #: What scikit-learn's and numpy's older generators take.
 LARGEST_SEED = 2**32 - 1
-#: With fewer bootstrap replicates an interval is an accident.
-FEWEST_REPLICATES = 10
 # What a file may hold beside its pixels: tags, tables, a preview.
 _EXTRA_BYTES = 2**24
 

@@ -25,6 +25,7 @@ from vindr_det.files import holds_json, read_json, write_csv, write_json
 from vindr_det.folds import assign_folds, label_matrix
 from vindr_det.fusion import Fusion, fuse_all
 from vindr_det.gating import Gate, Word
+from vindr_det.journals import count_report, earlier_reports, open_study
 from vindr_det.metrics import vindr
 from vindr_det.metrics.bootstrap import Measured
 from vindr_det.parallel import process_pool
@@ -181,9 +182,11 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, res
             with process_pool(workers, len(jobs)) as pool:
                 for count in pool.map(partial(_run, search, name, journal), jobs):
                     bar.update(count)
-    finished = {method: _finished(_study(name, method, journal)) for method in search.methods}
+    finished = {method: _finished(open_study(name, method, journal)) for method in search.methods}
     holdout = [one.image_id for one in inputs.halves[1]]
-    tuned = _held_against_defaults(search, inputs, finished, resamples, 1 + _earlier_reports(out, holdout))
+    uses = 1 + earlier_reports(out, journal, holdout)
+    tuned = _held_against_defaults(search, inputs, finished, resamples, uses)
+    count_report(open_study(name, search.methods[0], journal), tuned.images)
     write_csv(out.with_suffix(".trials.csv"), tuned.trials)
     save(out, search, tuned)
     return tuned
@@ -197,7 +200,7 @@ def _missing(search: Search, name: str, journal: Path, trials: int) -> list[_Job
     """What is to be done yet, a few trials at a time, the methods in turns."""
     jobs: list[_Job] = []
     for method, share in search.shares(trials).items():
-        done = len(_finished(_study(name, method, journal)))
+        done = len(_finished(open_study(name, method, journal)))
         jobs += [(method, first, min(_TRIALS_A_JOB, share - first))
                  for first in range(done, share, _TRIALS_A_JOB)]
     return sorted(jobs, key=lambda job: job[1])
@@ -206,23 +209,10 @@ def _missing(search: Search, name: str, journal: Path, trials: int) -> list[_Job
 def _default_first(search: Search, name: str, journal: Path) -> None:
     """Trial 0 is the defaults, so that no search ends below them on its own half."""
     method, point = search.methods[0], default_point(search)
-    study = _study(name, method, journal)
+    study = open_study(name, method, journal)
     if not any(trial.params == point for trial in _finished(study)):
         study.enqueue_trial(point)
         _run(search, name, journal, (method, 0, 1))
-
-
-def _study(name: str, method: str, journal: Path) -> Any:
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError as error:
-        raise InputError("the package optuna is not installed; pip install 'vindr_det[tune]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(study_name=f"{name}-{method}", storage=storage, direction="maximize",
-                               load_if_exists=True)
 
 
 def _finished(study: Any) -> list[Any]:
@@ -234,7 +224,7 @@ def _run(search: Search, name: str, journal: Path, job: _Job) -> int:
     import optuna
 
     method, first, count = job
-    inputs, study = _inputs_once(search, name), _study(name, method, journal)
+    inputs, study = _inputs_once(search, name), open_study(name, method, journal)
     # With the same seed each process, and each resume, would try the same points.
     seed = np.random.SeedSequence([search.seed, search.methods.index(method), first]).generate_state(1)[0]
     study.sampler = optuna.samplers.TPESampler(seed=int(seed), constant_liar=True)
@@ -276,19 +266,6 @@ def _trial_table(finished: Mapping[str, list[Any]]) -> pd.DataFrame:
         for number, (_, method, trial) in enumerate(began)])
 
 
-def _earlier_reports(out: Path, holdout: Sequence[str]) -> int:
-    """How often searches that wrote to this folder have reported on any of these images, of any seed."""
-    uses = 0
-    for path in {out, *(journal.with_suffix(".json") for journal in out.parent.glob("*.journal"))}:
-        try:
-            data = read_json(path)
-            if in_sample.shared(in_sample.read_images(path, data), holdout):
-                uses += data["held_out"]["uses"]
-        except (InputError, KeyError, TypeError):  # not written yet, or another tool's
-            continue
-    return uses
-
-
 def save(path: Path, search: Search, tuned: Tuned) -> None:
     """Write the settings with what they were found on; ``gate.py apply`` takes the file as a gate."""
     fusion, gate = tuned.settings.fusion, tuned.settings.gate
@@ -325,6 +302,27 @@ def read_tuned(path: str | Path, files: int | None = None) -> Fusion:
     if files not in (None, searched):
         raise InputError(f"{path}: was searched over {searched} files, expected as many and got {files}")
     return fusion
+
+
+def order_note(path: str | Path, inputs: Sequence[str]) -> str:
+    """What to tell of the files that the weights of a search are given to, by their order alone.
+
+    Args:
+        path: of a file that :func:`save` wrote.
+        inputs: the files to be fused.
+
+    Raises:
+        InputError: they have the names of those that were searched over, in another order.
+    """
+    searched = read_json(path)["search"]["predictions"]
+    names, given = ([Path(one).name for one in files] for files in (searched, inputs))
+    if names == given or len(names) != len(given):
+        return ""
+    if sorted(names) == sorted(given):
+        raise InputError(f"{path}: was searched over {' '.join(names)}, got {' '.join(given)}; expected the "
+                         "same order, by which it weights them")
+    pairs = ", ".join(f"{old} for {new}" for old, new in zip(searched, inputs, strict=True))
+    return f"{path}: weights go by the order of the files: {pairs}"
 
 
 def _parameters(settings: Settings) -> str:

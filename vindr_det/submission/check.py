@@ -11,7 +11,7 @@ import pandas as pd
 
 from vindr_det.annotations import Shapes, shapes_of
 from vindr_det.categories import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.predictions import Predictions
+from vindr_det.predictions import Predictions, PredictionSet
 from vindr_det.submission.table import Fault, Rows, read_table
 
 HEADER = ("image_id", "PredictionString")
@@ -23,13 +23,24 @@ _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity|[\d.]+e\+?\d+)", re.ASCII | re
 #: With at least so many images with boxes, boxes that never reach the images' far half are
 #: taken for boxes of a smaller copy of the images.
 _ENOUGH_IMAGES = 20
+#: So far beyond the edge, as a multiple of the image's size, no detector's rounding goes.
+_BEYOND = 1.1
+#: With such a share of images whose boxes do, all boxes are taken for those of larger images.
+_MANY = 0.05
 
 
 @dataclass
 class ParsedSubmission:
-    """A submission and all that is wrong with it; rows with errors are not in ``predictions``."""
+    """A submission and all that is wrong with it.
+
+    Attributes:
+        predictions: image id -> what its row says, of rows without errors.
+        stated: likewise, with what can be read of rows with errors.
+        faults: all of them, by row.
+    """
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
+    stated: dict[str, Predictions] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -112,6 +123,7 @@ def _parse_row(
     predictions = _parse_string(number, text, faults)
     _check_inside(number, image_id, predictions, sizes, faults)
     result.faults += faults
+    result.stated.setdefault(image_id, predictions)
     if not any(fault.error for fault in faults):
         result.predictions.setdefault(image_id, predictions)
 
@@ -229,15 +241,30 @@ def _check_ids(result: ParsedSubmission, body: Rows, sample_ids: Sequence[str]) 
 
 
 def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
-    """Boxes of a resized copy lie inside the image, but never reach its far half."""
-    reach, largest = [], 0.0
-    for image_id, predictions in result.predictions.items():
-        boxes = predictions.findings().boxes
-        if len(boxes):
-            height, width = sizes[image_id]
-            reach.append(max(boxes[:, 2].max() / width, boxes[:, 3].max() / height))
-            largest = max(largest, float(boxes.max()))
+    """Boxes of a resized copy lie inside the image, but never reach its far half; or go far beyond it."""
+    if looks_larger(result, sizes):
+        result.faults.append(Fault(0, "boxes look like those of larger images: they reach far beyond many "
+                                      "images; expected original pixels"))
+    reach = _reach(result.predictions, sizes)
     if len(reach) >= _ENOUGH_IMAGES and np.median(reach) < 0.5:
+        largest = max(found.findings().boxes.max(initial=0) for found in result.predictions.values())
         result.faults.append(Fault(0, "boxes look unscaled: their far corners lie at "
                                       f"{np.median(reach):.0%} of the images (median) and none is "
                                       f"beyond {largest:g}; expected original pixels"))
+
+
+def looks_larger(result: ParsedSubmission, sizes: Shapes) -> bool:
+    """Whether the boxes, also of rows with errors, are in the pixels of larger images than ``sizes`` has."""
+    reach = np.array(_reach(result.stated, sizes))
+    return len(reach) >= _ENOUGH_IMAGES and bool(np.mean(reach > _BEYOND) > _MANY)
+
+
+def _reach(predictions: PredictionSet, sizes: Shapes) -> list[float]:
+    """Of each image with boxes its furthest right or lower edge, as a share of the image."""
+    reach = []
+    for image_id, found in predictions.items():
+        boxes = found.findings().boxes
+        if len(boxes) and image_id in sizes:
+            height, width = sizes[image_id]
+            reach.append(max(boxes[:, 2].max() / width, boxes[:, 3].max() / height))
+    return reach

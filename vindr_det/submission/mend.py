@@ -1,9 +1,11 @@
 """Faults of a submission whose meaning is certain, put right.
 
-Certain are the header's names and its repetition, empty lines, line ends, blanks, the order of the rows, an
-empty string, a class id such as ``3.0``, the same row or the same box twice, a box that reaches out of its
-image, and the box of class 14. Nothing else is touched: which of two different rows counts, what a seventh
-number means, or by how much boxes were scaled, nobody can tell.
+Certain are the header's names and its repetition, empty lines, line ends, blanks, the order of the rows, a
+class id such as ``3.0``, the same row or the same box twice, a box that reaches out of its image, and the box
+of class 14. An empty string is written as "no finding", which is what it means in the files that there are,
+and counted, since it may as well be an image that nobody looked at. Nothing else is touched: which of two
+different rows counts, what a seventh number means, by how much boxes were scaled, or what is in an image all
+of whose boxes lie outside, nobody can tell.
 """
 
 import csv
@@ -25,9 +27,13 @@ from vindr_det.submission.check import (
     check_rows,
     is_blank,
     is_number,
+    looks_larger,
     odd_blanks,
 )
 from vindr_det.submission.table import Fault, Rows, read_table
+
+#: What a first column is called; anything else with nothing behind it is an image.
+_ID_NAMES = ("id", "image", "image_id", "imageid", "image id", "name", "file", "filename")
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,19 @@ class Mended:
         text: the file as it should be.
         changes: what was changed and where; rows are those of the file as it was.
         left: what is wrong with ``text``; rows, likewise, are those of the file as it was.
+        normal: images that ``text`` calls normal for want of a string.
     """
 
     text: str
     changes: list[Fault]
     left: ParsedSubmission
+    normal: Sequence[str] = ()
+
+    @property
+    def guess(self) -> str:
+        """What was taken for granted about ``normal``, in words; none where there are none."""
+        return (f"{len(self.normal)} images are called normal for their empty strings, the first is "
+                f"{self.normal[0]}; nothing tells that they were looked at") if self.normal else ""
 
 
 def mend(
@@ -60,6 +74,9 @@ def mend(
     changes = [_change(fault.row, repair) for fault, repair in table.faults]
     body = _header(_without_blank(table.rows, changes), sample_ids or (), changes)
     shapes = {} if sizes is None else shapes_of(sizes)
+    if looks_larger(check_rows([list(HEADER), *(row for _, row in body)], None, sizes), shapes):
+        shapes = {}  # by how much boxes were scaled is open: no cut is certain
+    normal = [row[0].strip() for _, row in body if len(row) == 2 and not row[1].strip()]
     body = [(number, _row(number, row, shapes, changes)) for number, row in body]
     body = _once(body, changes)
     body = _ordered(body, sample_ids, changes)
@@ -67,7 +84,7 @@ def mend(
     rows, lines = [row for _, row in mended], [line for line, _ in mended]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return Mended(buffer.getvalue(), changes, check_rows(rows, sample_ids, sizes, lines))
+    return Mended(buffer.getvalue(), changes, check_rows(rows, sample_ids, sizes, lines), normal)
 
 
 def _change(row: int, what: str) -> Fault:
@@ -80,12 +97,13 @@ def _without_blank(rows: Rows, changes: list[Fault]) -> Rows:
 
 
 def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Fault]) -> Rows:
-    """The rows below the header; a first row of no known image and without a number is one."""
+    """The rows below the header; a first row of no known image, with words and without a number, is one."""
     if not rows:
         return []
     (line, first), *body = rows
-    numbers = any(_means_number(token) for field in first[1:] for token in field.split())
-    if tuple(first) != HEADER and first[0] not in sample_ids and not numbers:
+    text = " ".join(first[1:])
+    image = any(map(_means_number, text.split())) or (not text.strip() and first[0].lower() not in _ID_NAMES)
+    if tuple(first) != HEADER and first[0] not in sample_ids and not image:
         changes.append(_change(line, f"header {','.join(first)!r} becomes {','.join(HEADER)!r}"))
     elif tuple(first) != HEADER:
         changes.append(_change(line, f"a header {','.join(HEADER)!r} above it"))
@@ -109,11 +127,11 @@ def _row(number: int, row: list[str], shapes: Shapes, changes: list[Fault]) -> l
     if len(tokens) % 6 or not all(is_number(token) for token in tokens):
         return [image_id, " ".join(tokens)]
     groups = _class_ids(number, [tokens[start:start + 6] for start in range(0, len(tokens), 6)], changes)
-    kept = _distinct(number, groups, changes)
     if image_id in shapes:
-        kept = _clipped(number, kept, shapes[image_id], changes)
-    kept = [_whole_image(number, group, changes) for group in kept]
-    return [image_id, " ".join(token for group in kept for token in group) or NO_FINDING_STRING]
+        groups = _clipped(number, groups, shapes[image_id], changes)
+    groups = [_whole_image(number, group, changes) for group in groups]
+    # Boxes that differ can be the same once they are cut.
+    return [image_id, " ".join(token for group in _distinct(number, groups, changes) for token in group)]
 
 
 def _class_ids(number: int, groups: list[list[str]], changes: list[Fault]) -> list[list[str]]:
@@ -142,6 +160,7 @@ def _distinct(number: int, groups: list[list[str]], changes: list[Fault]) -> lis
 def _clipped(
     number: int, groups: list[list[str]], size: tuple[int, int], changes: list[Fault]
 ) -> list[list[str]]:
+    """Boxes as far as they lie in the image; a row of which none does stays as it is, and an error."""
     (height, width), kept, cut, gone = size, [], 0, 0
     for group in groups:
         edges = np.array(group[2:], dtype=float)
@@ -153,6 +172,8 @@ def _clipped(
             cut += 1
         else:
             gone += 1
+    if gone and all(float(label) == NO_FINDING_ID for label, *_ in kept):
+        return groups
     if cut:
         changes.append(_change(number, f"{cut} boxes are cut at the image's edge"))
     if gone:

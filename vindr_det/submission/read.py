@@ -48,4 +48,6 @@ def _read(path: str | Path, sizes: pd.DataFrame | None) -> PredictionSet:
         more = f" (and {len(errors) - 1} more faults)" if len(errors) > 1 else ""
         raise InputError(f"{path}: {str(errors[0]).removeprefix('error: ')}{more}")
     log.warning("%s: mended in %d places, the first: %s", path, len(mended.changes), mended.changes[0])
+    if mended.guess:
+        log.warning("%s: %s", path, mended.guess)
     return mended.left.predictions
