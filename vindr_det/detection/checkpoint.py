@@ -73,9 +73,9 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
     existing_file(path)
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        data = torch.load(path, map_location="cpu", weights_only=True)  # bytes that are no pickle raise anything
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
-            AttributeError, AssertionError, OverflowError, struct.error) as error:  # what bytes that are no pickle come to
+            AttributeError, AssertionError, OverflowError, struct.error) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # whose text would talk the user into executing it
             reason = "damaged, or it holds other objects"
