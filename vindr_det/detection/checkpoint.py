@@ -72,10 +72,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
     import torch
 
     existing_file(path)
-    try:
+    try:  # bytes that are no pickle raise anything
         data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
-            AttributeError, AssertionError, OverflowError, struct.error) as error:  # bytes that are no pickle
+            AttributeError, AssertionError, OverflowError, struct.error) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # whose text would talk the user into executing it
             reason = "damaged, or it holds other objects"
