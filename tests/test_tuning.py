@@ -217,7 +217,8 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
 
 @pytest.mark.parametrize("given, words", [
     (["val/a.csv", "val/b.csv"], ""), (["test/a.csv", "test/b.csv"], ""),
-    (["a_test.csv", "b_test.csv"], "by the order of the files: val/a.csv for a_test.csv, val/b.csv for b_test.csv"),
+    (["a_test.csv", "b_test.csv"],
+     "by the order of the files: val/a.csv for a_test.csv, val/b.csv for b_test.csv"),
     (["test/b.csv", "test/a.csv"], None), (["a.csv"], "")])
 def test_which_file_has_which_weight(tmp_path, given, words):
     path = tmp_path / "t.json"
