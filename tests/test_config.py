@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from conftest import ROOT, TINY
 
@@ -90,6 +92,33 @@ def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, mes
         load_config(path, engine, overrides)
 
 
+@pytest.mark.parametrize("key, value", [
+    ("SOLVER.WEIGHT_DECAY", "-1"), ("SOLVER.MOMENTUM", "-1"),
+    ("SOLVER.WARMUP_ITERS", "-1"), ("SOLVER.WARMUP_METHOD", "foo"),
+    ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "-1.0"), ("SOLVER.STEPS", "('a',)"), ("SOLVER.STEPS", "(1.5,)"),
+    ("DATALOADER.NUM_WORKERS", "-1"), ("SEED", "5000000000"), ("INPUT.MIN_SIZE_TRAIN", "()"),
+    ("INPUT.MIN_SIZE_TRAIN", "(0,)"), ("VINDR.REPEAT_THRESHOLD", "-1"), ("VINDR.MIN_VISIBILITY", "7"),
+    ("VINDR.IMAGE_SIZE", "-5"), ("MODEL.FPN.OUT_CHANNELS", "0"), ("MODEL.ROI_HEADS.NMS_THRESH_TEST", "7"),
+    ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "0"), ("MODEL.RPN.IOU_THRESHOLDS", "[0.9, 0.1]"),
+    ("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[]"), ("MODEL.BACKBONE.FREEZE_AT", "9"),
+    ("MODEL.RESNETS.DEPTH", "51"), ("MODEL.PIXEL_MEAN", "[1.0]"), ("OUTPUT_DIR", ""),
+])
+def test_values_that_could_only_fail_later(engine, key, value):
+    with pytest.raises(InputError, match=rf"vindr_frcnn.yaml: {re.escape(key)} is .*, expected"):
+        load_config(CONFIGS / "vindr_frcnn.yaml", engine, [key, value])
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"_BASE_: c.yaml", "its _BASE_ leads back to itself"), (b"SEED: \xff", "not valid YAML"),
+    (b"[1, 2]", "c.yaml: "), (b"text", "c.yaml: "), (b"_BASE_: 3", "not valid YAML"),
+])
+def test_files_that_hold_no_config(tmp_path, engine, content, words):
+    (tmp_path / "c.yaml").write_bytes(content)
+    for read in (requested_engine, lambda path: load_config(path, engine)):
+        with pytest.raises(InputError, match=words):
+            read(tmp_path / "c.yaml")
+
+
 @pytest.mark.parametrize("steps, scheduler", [("()", "WarmupMultiStepLR"), ("(3,)", "WarmupCosineLR"),
                                               ("(2, 9)", "WarmupMultiStepLR")])
 def test_steps_that_never_come_do_no_harm(engine, steps, scheduler):
@@ -129,9 +158,8 @@ def test_torchvision_refuses_a_detectron2_key_it_cannot_honour(tmp_path):
 def test_torchvision_refuses_values_it_cannot_honour(key, value):
     from vindr_det.detection.torchvision.model import build_model
 
-    cfg = load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value])
     with pytest.raises(InputError, match=key):
-        build_model(cfg)
+        build_model(load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value]))
 
 
 def test_the_engine_can_be_asked_for_in_the_config(tmp_path):

@@ -16,6 +16,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from vindr_det.categories import CLASS_NAMES, NUM_FINDINGS
+from vindr_det.config_values import DETECTOR, above, refuse_values
 from vindr_det.errors import InputError
 from vindr_det.files import existing_file
 
@@ -162,7 +163,8 @@ def defaults(engine: str) -> CfgNode:
 
 def requested_engine(path: str | Path, overrides: Sequence[str] = ()) -> str:
     """What a config and its overrides ask for: an engine's name or ``auto``."""
-    wanted = (_load_yaml(path).get("VINDR") or {}).get("ENGINE", "auto")
+    node = _load_yaml(path).get("VINDR")
+    wanted = node.get("ENGINE", "auto") if isinstance(node, dict) else "auto"
     for key, value in _pairs(overrides):
         wanted = value if key == "VINDR.ENGINE" else wanted
     return str(wanted)
@@ -213,14 +215,9 @@ def check(cfg: CfgNode, source: str) -> None:
     for key, choices in _CHOICES.items():
         if cfg.VINDR[key] not in choices:
             raise InputError(f"{source}: VINDR.{key} is {cfg.VINDR[key]!r}, expected {' or '.join(choices)}")
-    if not 0 <= cfg.VINDR.EMA_DECAY < 1:
-        raise InputError(f"{source}: VINDR.EMA_DECAY is {cfg.VINDR.EMA_DECAY}, expected 0 to below 1")
-    positive = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
-                "VINDR.MIN_READERS", "VINDR.ACCUMULATE", "VINDR.KEEP_CHECKPOINTS")
-    for key in positive:
-        section, name = key.split(".")
-        if not cfg[section][name] > 0:
-            raise InputError(f"{source}: {key} is {cfg[section][name]}, expected more than 0")
+    refuse_values(cfg, DETECTOR, source)
+    if cfg.VINDR.ENGINE == "torchvision":
+        refuse_values(cfg, {"INPUT.MIN_SIZE_TEST": above(0)}, source)
     if not re.fullmatch(r"cpu|cuda(:\d+)?", cfg.MODEL.DEVICE):
         raise InputError(f"{source}: MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, expected cpu, cuda or cuda:<n>")
     _check_schedule(cfg.SOLVER, source)
@@ -242,10 +239,14 @@ def _load_yaml(path: str | Path) -> dict[str, Any]:
     existing_file(path)
     try:
         data = CfgNode.load_yaml_with_base(str(path))
-    except (yaml.YAMLError, TypeError) as error:
+    except RecursionError as error:
+        raise InputError(f"{path}: its _BASE_ leads back to itself") from error
+    except (yaml.YAMLError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: its _BASE_ {error.filename} does not exist") from error
+    if not isinstance(data or {}, dict):
+        raise InputError(f"{path}: holds a {type(data).__name__}, expected keys and their values")
     return data or {}
 
 

@@ -1,8 +1,7 @@
 """The classifier's YAML schema."""
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from vindr_det.config import merge_overrides, merge_yaml
+from vindr_det.config_values import FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
 from vindr_det.errors import InputError
 
 
@@ -78,41 +78,25 @@ _WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS")
 #: What earlier versions had; their checkpoints still hold them.
 _RETIRED = {"SOLVER": ("KEEP",)}
 
-Check = tuple[Callable[[Any], bool], str]
-
-
-def _above(low: float) -> Check:
-    return lambda value: low < value < math.inf, f"more than {low:g}"
-
-
-def _from(low: float) -> Check:
-    return lambda value: low <= value < math.inf, f"{low:g} or more"
-
-
-def _one_of(*choices: Any) -> Check:
-    return lambda value: value in choices, " or ".join(map(str, choices))
-
-
-_SHARE: Check = (lambda value: 0 <= value <= 1, "0 to 1")
-_PART: Check = (lambda value: 0 <= value < 1, "0 to below 1")
-_LABEL = _one_of("ignore", "zeros", "ones")
+_LABEL = one_of("ignore", "zeros", "ones")
 _RATES: Check = (lambda values: all(isinstance(one, float) and 0 < one < 1 for one in values),
                  "numbers between 0 and 1, such as [0.9, 0.95]")
 _CHECKS: Mapping[str, Check] = {
-    "MODEL.DROP_RATE": _PART, "MODEL.OUTPUT_STRIDE": _from(0), "INPUT.SIZE": _from(16),
-    "DATA.KEEP_NORMAL": _SHARE, "DATA.CALIBRATION_SHARE": _PART, "DATA.UNCERTAIN": _LABEL,
+    "MODEL.DROP_RATE": PART, "MODEL.OUTPUT_STRIDE": at_least(0), "INPUT.SIZE": at_least(16),
+    "DATA.KEEP_NORMAL": SHARE, "DATA.CALIBRATION_SHARE": PART, "DATA.UNCERTAIN": _LABEL,
     "DATA.BLANK": _LABEL,
-    "SOLVER.EPOCHS": _from(1), "SOLVER.BATCH_SIZE": _from(1), "SOLVER.LR": _above(0),
-    "SOLVER.WEIGHT_DECAY": _from(0), "SOLVER.WARMUP_EPOCHS": _from(0), "SOLVER.HOLD_EPOCHS": _from(0),
-    "SOLVER.SCHEDULE": _one_of("cosine", "hold"), "SOLVER.LABEL_SMOOTHING": _PART, "SOLVER.EMA_DECAY": _PART,
+    "SOLVER.EPOCHS": at_least(1), "SOLVER.BATCH_SIZE": at_least(1), "SOLVER.LR": above(0),
+    "SOLVER.WEIGHT_DECAY": at_least(0), "SOLVER.WARMUP_EPOCHS": at_least(0),
+    "SOLVER.HOLD_EPOCHS": at_least(0),
+    "SOLVER.SCHEDULE": one_of("cosine", "hold"), "SOLVER.LABEL_SMOOTHING": PART, "SOLVER.EMA_DECAY": PART,
     "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
-    "SOLVER.LOSS": _one_of("bce", "weighted_bce", "asymmetric"),
-    "SOLVER.SAMPLER": _one_of("shuffle", "weighted"), "SOLVER.SELECT": _one_of("last", "inner"),
-    "SOLVER.PATIENCE": _from(0), "SOLVER.PRECISION": _one_of("32-true", "16-mixed", "bf16-mixed"),
-    "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": _from(0),
+    "SOLVER.LOSS": one_of("bce", "weighted_bce", "asymmetric"),
+    "SOLVER.SAMPLER": one_of("shuffle", "weighted"), "SOLVER.SELECT": one_of("last", "inner"),
+    "SOLVER.PATIENCE": at_least(0), "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
+    "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
     # Each fold's is SEED + fold, and random generators take 32 bits.
     "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
-    "OUTPUT_DIR": (lambda value: bool(value.strip()), "a folder"),
+    "OUTPUT_DIR": FOLDER,
     "DEVICE": (lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
                "auto, cpu, cuda or cuda:1"),
 }
@@ -137,10 +121,7 @@ def check(cfg: CfgNode, source: str) -> None:
     Raises:
         InputError: names the source, the key, the value and what was expected.
     """
-    for key, (holds, expected) in _CHECKS.items():
-        value = _value(cfg, key)
-        if not holds(value):
-            raise InputError(f"{source}: {key} is {value!r}, expected {expected}")
+    refuse_values(cfg, _CHECKS, source)
     solver, data = cfg.SOLVER, cfg.DATA
     if cfg.MODEL.WEIGHTS and not cfg.MODEL.PRETRAINED:
         raise InputError(f"{source}: MODEL.WEIGHTS is {cfg.MODEL.WEIGHTS} with MODEL.PRETRAINED False, "
@@ -151,13 +132,6 @@ def check(cfg: CfgNode, source: str) -> None:
     if solver.SELECT == "inner" and not data.CALIBRATION and not data.CALIBRATION_SHARE:
         raise InputError(f"{source}: SOLVER.SELECT is inner, expected DATA.CALIBRATION or "
                          "DATA.CALIBRATION_SHARE to choose the epoch on")
-
-
-def _value(cfg: CfgNode, key: str) -> Any:
-    node: Any = cfg
-    for part in key.split("."):
-        node = node[part]
-    return node
 
 
 def same_training(text: str, other: str) -> bool:
