@@ -135,7 +135,7 @@ def test_settings_of_the_machine_are_obeyed(phantoms, tmp_path, monkeypatch):
     class Enough(Exception):
         pass
 
-    def stop(_):
+    def stop(*_):
         raise Enough
 
     monkeypatch.setattr(engine, "VindrTrainer", stop)
