@@ -46,13 +46,6 @@ def overlay(
     return _with_legend(picture, truth is not None, predicted is not None)
 
 
-def side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Pictures of different heights in one row."""
-    tallest = max(picture.shape[0] for picture in pictures)
-    padded = [np.pad(p, ((0, tallest - p.shape[0]), (0, 8), (0, 0))) for p in pictures]
-    return np.concatenate(padded, axis=1)
-
-
 def augmentations(
     cfg: Any, items: Sequence[tuple[Record, Path]], columns: int = 5, cell: int = 300
 ) -> NDArray[np.uint8]:

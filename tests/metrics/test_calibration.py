@@ -2,21 +2,25 @@ import numpy as np
 import pytest
 
 from vindr_det.metrics.calibration import (
+    Calibration,
     calibration_error,
     choose_calibration,
     cross_fitted,
     fit_platt,
     fit_temperature,
     reliability,
-    warmed,
 )
+
+
+def at_temperature(p, temperature):
+    return Calibration("temperature", 1 / temperature, 0.0)(p)
 
 
 def sure(temperature, count=20000):
     """Labels drawn from probabilities, and a model that is ``temperature`` times too sure of them."""
     rng = np.random.default_rng(0)
     p = rng.random(count)
-    return rng.random(count) < p, warmed(p, 1 / temperature)
+    return rng.random(count) < p, at_temperature(p, 1 / temperature)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -24,7 +28,7 @@ def test_the_temperature_is_found_and_undoes_it(temperature):
     truth, p = sure(temperature)
     found = fit_temperature(truth, p)
     assert found == pytest.approx(temperature, rel=0.05)
-    assert calibration_error(truth, warmed(p, found)) < 0.015
+    assert calibration_error(truth, at_temperature(p, found)) < 0.015
     assert temperature == 1.0 or calibration_error(truth, p) > 0.05
 
 
@@ -38,7 +42,7 @@ def test_reliability_by_hand():
 
 def test_the_order_of_images_stays():
     p = np.random.default_rng(1).random(100)
-    assert (np.argsort(p) == np.argsort(warmed(p, 2.5))).all()
+    assert (np.argsort(p) == np.argsort(at_temperature(p, 2.5))).all()
 
 
 def shifted(seed, count=5000, by=5.0):
@@ -55,7 +59,7 @@ def test_a_shift_of_the_prior_needs_an_intercept():
     found = choose_calibration(truth, p, np.arange(5000) % 5)
     assert found.method == "platt" and found.intercept == pytest.approx(-np.log(5), abs=0.2)
     assert found.slope == pytest.approx(1, abs=0.1)
-    warm = warmed(new_p, fit_temperature(truth, p))
+    warm = at_temperature(new_p, fit_temperature(truth, p))
     raw, by_temperature, by_platt = (calibration_error(new, one) for one in (new_p, warm, found(new_p)))
     assert raw > 0.09 and by_temperature > 0.04 and by_platt < 0.01
 

@@ -22,11 +22,6 @@ def logit(p: ArrayLike) -> NDArray[np.float64]:
     return np.log(kept) - np.log1p(-kept)
 
 
-def warmed(p: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities whose logits are divided by a temperature; their order stays."""
-    return 1 / (1 + np.exp(-logit(p) / temperature))
-
-
 @dataclass(frozen=True)
 class Calibration:
     """Logits times a slope plus an intercept; the order of images stays.
