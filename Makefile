@@ -1,7 +1,7 @@
 # make setup   .venv from pinned versions; links Detectron2 where there is one
 # make demo    phantoms -> training -> submission -> score, on two cores, no data needed
 # make test    the tests; make test-fast leaves the slow ones out
-# make lint    ruff and types
+# make lint    ruff, types, and that folders import only from those below
 # make bench   ours against peers, printed as ratios
 # make levers  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
 #
@@ -44,6 +44,7 @@ test-fast: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 levers: setup
 	$(BIN)/python benchmarks/levers.py --out outputs/levers

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from vindr_det.categories import CLASS_NAMES
-from vindr_det.coco import to_coco
-from vindr_det.metrics import coco, coco_resampled, vindr
+from vindr_det.data.coco import to_coco
+from vindr_det.evaluation.score import images_resampled
+from vindr_det.metrics import coco
+from vindr_det.metrics import coco_bootstrap as coco_resampled
+from vindr_det.metrics import voc as vindr
 from vindr_det.metrics.matching import match
-from vindr_det.predictions import Predictions, PredictionSet, no_finding
-from vindr_det.records import Record, truth_of
-from vindr_det.scoring import images_resampled
+from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
+from vindr_det.structures.label_sets import CLASS_NAMES
+from vindr_det.structures.records import Record, truth_of
 
 IMAGES, DETECTIONS, RESAMPLES = 3000, 100, 1000
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from vindr_det.classification.data import LabelledDataset, Pixels
 from vindr_det.classification.labels import LabelTable
-from vindr_det.packed import pack
+from vindr_det.imaging.packed import pack
+from vindr_det.imaging.prepare import prepare_folder
+from vindr_det.imaging.resize import Target
 from vindr_det.phantom import make_dataset
-from vindr_det.prepare import prepare_folder
-from vindr_det.resize import Target
 
 _IMAGES, _SIZE, _ROUNDS = 200, 256, 7
 

@@ -25,13 +25,13 @@ from pydicom.pixels import apply_voi_lut
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 from tabulate import tabulate
 
-from vindr_det.dicom import jpeg2000
-from vindr_det.dicom.stream import read_header
-from vindr_det.inputs import Input
+from vindr_det.imaging.dicom import jpeg2000
+from vindr_det.imaging.dicom.stream import read_header
+from vindr_det.imaging.inputs import Input
+from vindr_det.imaging.prepare import prepare_folder, prepare_one
+from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.prepare import prepare_folder, prepare_one
-from vindr_det.resize import Target
 
 ROOT = Path(__file__).resolve().parent.parent
 

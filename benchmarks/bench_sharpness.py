@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless
 from tabulate import tabulate
 
-from vindr_det.dicom import jpeg2000, read_dicom
-from vindr_det.dicom.grayscale import gray_table, value_range
-from vindr_det.dicom.stream import StreamHeader
-from vindr_det.resize import Target, resize_to
+from vindr_det.imaging.dicom import jpeg2000, read_dicom
+from vindr_det.imaging.dicom.grayscale import gray_table, value_range
+from vindr_det.imaging.dicom.stream import StreamHeader
+from vindr_det.imaging.resize import Target, resize_to
 
 SIZES = (256, 512, 1024, 1280)
 

@@ -23,13 +23,13 @@ from math import nan
 import numpy as np
 from tabulate import tabulate
 
-from vindr_det import scoring
+from vindr_det.evaluation import score as scoring
 from vindr_det.metrics import classification
 from vindr_det.metrics.bootstrap import Bootstrap, Floats, interval
 from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
 from vindr_det.metrics.matching import Table
-from vindr_det.predictions import Predictions, PredictionSet
-from vindr_det.records import Record
+from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.records import Record
 
 #: Per finding: images of VinBigData's 15,000, consensus boxes, mean side, what the detector finds of it, its
 #: scores' mean logit, and how far its corners are off.

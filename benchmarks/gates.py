@@ -17,10 +17,10 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
+from vindr_det.data.in_sample import refuse_in_sample
+from vindr_det.evaluation.score import Difference, images_resampled, mean_ap, read_truth
 from vindr_det.files import read_json
-from vindr_det.gating import Gate, read_words
-from vindr_det.in_sample import refuse_in_sample
-from vindr_det.scoring import Difference, images_resampled, mean_ap, read_truth
+from vindr_det.postprocessing.gate import Gate, read_words
 from vindr_det.submission import read_submission
 
 

@@ -27,14 +27,14 @@ from tabulate import tabulate
 
 from vindr_det.config import ENGINES
 from vindr_det.detection import engine as engines
-from vindr_det.detection import states
 from vindr_det.detection.checkpoint import Checkpoint, load_checkpoint, read_file
 from vindr_det.detection.engine import Predictor
 from vindr_det.detection.evaluation import validation_metrics
-from vindr_det.detection.tta import Augmented
+from vindr_det.evaluation.score import read_truth
 from vindr_det.files import write_json
-from vindr_det.pipeline import predict_folder
-from vindr_det.scoring import read_truth
+from vindr_det.postprocessing.tta import Augmented
+from vindr_det.predict import predict_folder
+from vindr_det.training import states
 
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 #: Normal images for each abnormal one: the base, and the lever.

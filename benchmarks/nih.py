@@ -19,9 +19,9 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, tool
 from tabulate import tabulate
 
-from vindr_det.categories import NIH_LABELS, column_of
 from vindr_det.classification.losses import NAMES
-from vindr_det.inputs import list_images
+from vindr_det.imaging.inputs import list_images
+from vindr_det.structures.label_sets import NIH_LABELS, column_of
 
 CONFIGS = ROOT / "configs/classifier/demo"
 

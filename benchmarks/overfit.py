@@ -19,7 +19,7 @@ from running import tool
 from tabulate import tabulate
 
 from vindr_det.detection.checkpoint import load_checkpoint
-from vindr_det.inputs import list_images
+from vindr_det.imaging.inputs import list_images
 
 WANTED = 0.6
 

@@ -16,10 +16,11 @@ import pandas as pd
 from sklearn.neural_network import MLPClassifier
 from tabulate import tabulate
 
-from vindr_det.classification import points, report
+from vindr_det.classification import operating_points as points
+from vindr_det.classification import report
 from vindr_det.classification.config import defaults
 from vindr_det.classification.labels import LabelTable, Tables
-from vindr_det.classification.points import Chosen, Label, Targets
+from vindr_det.classification.operating_points import Chosen, Label, Targets
 from vindr_det.classification.splits import split
 
 _TARGETS = Targets()

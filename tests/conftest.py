@@ -51,10 +51,10 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """24 training and 6 test phantoms as DICOM (raw/) and prepared (data/)."""
-    from vindr_det.convert import Conversion, convert
+    from vindr_det.data.convert import Conversion, convert
+    from vindr_det.imaging.prepare import prepare_folder
+    from vindr_det.imaging.resize import Target
     from vindr_det.phantom import make_dataset
-    from vindr_det.prepare import prepare_folder
-    from vindr_det.resize import Target
 
     root = tmp_path_factory.mktemp("phantoms")
     make_dataset(root / "raw", 24, 6, 192, seed=3, workers=2)

@@ -23,7 +23,7 @@ def raise_by_name(name: str) -> str:
     """What decoders, disks and systems raise."""
     import cv2
 
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
 
     if name == "cv2":
         cv2.resize(None, (0, 0))

@@ -5,11 +5,11 @@ import io
 
 import numpy as np
 
-from vindr_det import boxes as box_ops
-from vindr_det.coco import to_coco
+from vindr_det.data.coco import to_coco
 from vindr_det.metrics import coco
-from vindr_det.predictions import Predictions, no_finding
-from vindr_det.records import Record
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions, no_finding
+from vindr_det.structures.records import Record
 
 
 def P(*rows):

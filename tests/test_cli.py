@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, make_folder, require_writable
 
 SCRIPT = """

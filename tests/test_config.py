@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT, TINY
 
 from vindr_det.config import load_config, requested_engine, torchvision_defaults, vindr_node
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 CONFIGS = ROOT / "configs"
 DETECTORS = sorted(CONFIGS.glob("vindr_*.yaml")) + sorted(CONFIGS.glob("demo/*.yaml"))
@@ -190,8 +190,8 @@ SMALLER = {"convnext_tiny": "convnext_atto", "tf_efficientnet_b3": "tf_efficient
 def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
     """One step on a small backbone, then one prediction from the checkpoint alone."""
     from vindr_det.detection import engine as engines
-    from vindr_det.images import read_image
-    from vindr_det.pipeline import load_predictors
+    from vindr_det.imaging.read import read_image
+    from vindr_det.predict import load_predictors
 
     if requested_engine(path) not in ("auto", engine):
         pytest.skip(f"for the {requested_engine(path)} engine alone")

@@ -14,8 +14,8 @@ from dicom_samples import RAMP, write
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from vindr_det.errors import InputError
-from vindr_det.images import read_image
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.read import read_image
 from vindr_det.limits import MAX_PIXELS
 
 _SIZ = b"\xff\x4f\xff\x51\x00\x29\x00\x00"

@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 
 from vindr_det import cli
-from vindr_det.annotations import read_annotations, read_sizes, to_records
 from vindr_det.classification.labels import read_table
-from vindr_det.coco import load_coco, to_coco
-from vindr_det.convert import Conversion, convert
-from vindr_det.errors import InputError
+from vindr_det.data.coco import load_coco, to_coco
+from vindr_det.data.convert import Conversion, convert
+from vindr_det.data.folds import assign_folds
+from vindr_det.data.vinbigdata import read_annotations, read_sizes, to_records
+from vindr_det.evaluation.score import read_truth
+from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, read_text
-from vindr_det.folds import assign_folds
-from vindr_det.gate_fit import folds_of
-from vindr_det.gating import read_probabilities
-from vindr_det.predictions import Predictions
-from vindr_det.records import Record
-from vindr_det.scoring import read_truth
+from vindr_det.postprocessing.gate import read_probabilities
+from vindr_det.postprocessing.gate_fit import folds_of
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.records import Record
 
 #: What pandas takes for nothing, or for a number, unless it is told; and a UID whose end is no suffix.
 IDS = ["NA", "null", "nan", "None", "N/A", "0012", "1e5", "-1", "True", "inf", "1.2.840.10008.5"]

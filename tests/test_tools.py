@@ -134,8 +134,8 @@ def test_nobody_but_kaggle_hears_of_an_image_that_was_not_read(tool, trained, mi
 
 def test_an_unread_image_weighs_nothing_in_a_fusion_and_passes_no_gate(tool, trained, tmp_path):
     """Read by one file of two: that one's boxes stay. Read by none: still not read, in every file after."""
+    from vindr_det.data.in_sample import as_json
     from vindr_det.files import write_json, write_text
-    from vindr_det.in_sample import as_json
 
     box = "3 0.8 1 2 30 40 14 0.2 0 0 1 1"
     write_text(tmp_path / "a.csv", f"image_id,PredictionString\nx,{box}\ny,14 1 0 0 1 1\nz,{box}\n")
@@ -229,8 +229,8 @@ def test_predict_with_no_argument_but_out_after_a_training(tool, phantoms, tmp_p
 
 
 def test_evaluate_scores_the_truth_as_perfect(tool, phantoms, tmp_path):
-    from vindr_det.records import truth_of
-    from vindr_det.scoring import read_truth
+    from vindr_det.evaluation.score import read_truth
+    from vindr_det.structures.records import truth_of
     from vindr_det.submission import write_submission
 
     truth = truth_of(read_truth(phantoms / "raw/test_annotations.csv"))
@@ -287,9 +287,9 @@ def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     from conftest import classifier_config
 
     from vindr_det.classification.train import train
+    from vindr_det.data.in_sample import as_json
     from vindr_det.files import write_json
-    from vindr_det.gating import Gate
-    from vindr_det.in_sample import as_json
+    from vindr_det.postprocessing.gate import Gate
     from vindr_det.submission import read_submission
 
     train(classifier_config(phantoms, tmp_path / "classifier"), [0])

@@ -29,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import pandas as pd
 
-    from vindr_det import image_run, status
-    from vindr_det.classification.folder import classify, thresholds_of
     from vindr_det.classification.model import Classifier, checkpoints
+    from vindr_det.classification.predict import classify, thresholds_of
     from vindr_det.files import require_writable, write_together
-    from vindr_det.inputs import require_apart
+    from vindr_det.imaging import image_run, status
+    from vindr_det.imaging.inputs import require_apart
 
     require_writable(args.out)
     table = status.status_path(args.out)

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_seed(parser)
     args = parser.parse_args(argv)
 
-    from vindr_det.convert_nih import convert_nih
+    from vindr_det.data.convert_nih import convert_nih
 
     print(convert_nih(args.labels, args.out, boxes=args.boxes, lists=args.lists,
                       lists_dir=args.lists_dir, folds=args.folds, seed=args.seed))

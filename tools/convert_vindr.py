@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="also training sets of boxes that at least 2, 3 readers drew")
     args = parser.parse_args(argv)
 
-    from vindr_det.convert import FREQUENT_READERS, Conversion, convert
+    from vindr_det.data.convert import FREQUENT_READERS, Conversion, convert
 
     frequent = () if args.reader_groups is None else tuple(args.reader_groups) or FREQUENT_READERS
     how = Conversion(args.fusion, args.iou_thr, args.min_readers, args.folds, args.seed, frequent,

@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", help="folder for metrics.json")
     args = parser.parse_args(argv)
 
-    from vindr_det.classification.foreign import Request, score
-    from vindr_det.classification.points import Targets
-    from vindr_det.errors import InputError
+    from vindr_det.classification.external import Request, score
+    from vindr_det.classification.operating_points import Targets
+    from vindr_det.exceptions import InputError
     from vindr_det.files import write_json
     from vindr_det.limits import require_replicates
 

@@ -26,12 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 
-    from vindr_det import image_run, status
-    from vindr_det.classification.explain import Explainer, draw_all
+    from vindr_det.classification.gradcam import Explainer, draw_all
     from vindr_det.classification.model import Classifier, checkpoints
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
     from vindr_det.files import make_folder
-    from vindr_det.inputs import require_apart
+    from vindr_det.imaging import image_run, status
+    from vindr_det.imaging.inputs import require_apart
 
     for name, value in (("--top", args.top), ("--count", args.count)):
         if value < 1:

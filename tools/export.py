@@ -6,7 +6,7 @@
 
 The file is run with onnxruntime on up to --num-images images of the folder (without --images on a synthetic
 one) and must find what the checkpoint finds; how much was compared is printed. Its input and outputs are
-described in vindr_det/detection/torchvision/onnx_file.py. Needs pip install 'vindr_det[export]'.
+described in vindr_det/detection/torchvision/onnx.py. Needs pip install 'vindr_det[export]'.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.detection.checkpoint import load_checkpoint
-    from vindr_det.detection.torchvision import onnx_check, onnx_file
+    from vindr_det.detection.torchvision import onnx as onnx_file
+    from vindr_det.detection.torchvision import onnx_check
     from vindr_det.files import atomic_path, require_writable
 
     require_writable(args.out)

@@ -21,10 +21,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
-    from vindr_det.coco import read_coco
     from vindr_det.config import load_config
+    from vindr_det.data.coco import read_coco
     from vindr_det.detection import anchors
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
 
     if min(args.levels, args.ratios) < 1:
         raise InputError(f"--levels {args.levels} --ratios {args.ratios}: expected at least 1 each")

@@ -43,13 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det import submission
-    from vindr_det.annotations import read_sizes, shapes_of
-    from vindr_det.fusion import Fusion, fuse_all
-    from vindr_det.in_sample import refuse_in_sample
-    from vindr_det.inputs import require_apart
-    from vindr_det.status import read_failed, read_statuses, status_path
+    from vindr_det.data.in_sample import refuse_in_sample
+    from vindr_det.data.vinbigdata import read_sizes, shapes_of
+    from vindr_det.imaging.inputs import require_apart
+    from vindr_det.imaging.status import read_failed, read_statuses, status_path
+    from vindr_det.postprocessing.fusion import Fusion, fuse_all
+    from vindr_det.postprocessing.search import order_note, read_tuned
     from vindr_det.submission.tables import inherited, require_all_writable, write_results, written
-    from vindr_det.tuning import order_note, read_tuned
 
     require_all_writable(args.out)
     require_apart([*args.inputs, *map(status_path, args.inputs), args.meta], *written(args.out))
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _refuse_contradiction(parser: ArgumentParser, args: Namespace) -> None:
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
 
     given = [name for name in OPTIONS if getattr(args, name) != parser.get_default(name)]
     if args.tuned and given:

@@ -47,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fit(args: Namespace) -> None:
-    from vindr_det import gate_fit, scoring
+    from vindr_det.evaluation import score as scoring
     from vindr_det.files import require_writable
-    from vindr_det.gating import column_in, read_words
+    from vindr_det.postprocessing import gate_fit
+    from vindr_det.postprocessing.gate import column_in, read_words
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
@@ -65,11 +66,11 @@ def fit(args: Namespace) -> None:
 
 
 def apply(args: Namespace) -> None:
-    from vindr_det import gate_fit
-    from vindr_det.gating import AgreementCheck, column_in, read_words
-    from vindr_det.in_sample import refuse_in_sample
-    from vindr_det.inputs import require_apart
-    from vindr_det.status import read_statuses, status_path
+    from vindr_det.data.in_sample import refuse_in_sample
+    from vindr_det.imaging.inputs import require_apart
+    from vindr_det.imaging.status import read_statuses, status_path
+    from vindr_det.postprocessing import gate_fit
+    from vindr_det.postprocessing.gate import AgreementCheck, column_in, read_words
     from vindr_det.submission import read_submission, submission_text
     from vindr_det.submission.tables import inherited, require_all_writable, write_results, written
 

@@ -17,7 +17,7 @@ import sysconfig
 from pathlib import Path
 
 from vindr_det import cli
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 DEFAULT = Path("~/.cache/vindr_det/detectron2").expanduser()
 

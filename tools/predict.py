@@ -31,13 +31,15 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "vindr_frcnn.yaml"
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
 
-    from vindr_det import gate_fit, pipeline, status
+    from vindr_det import predict as pipeline
+    from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.engine import best_device
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
     from vindr_det.files import existing_file
-    from vindr_det.fusion import Fusion
-    from vindr_det.in_sample import refuse_in_sample
-    from vindr_det.inputs import require_apart
+    from vindr_det.imaging import status
+    from vindr_det.imaging.inputs import require_apart
+    from vindr_det.postprocessing import gate_fit
+    from vindr_det.postprocessing.fusion import Fusion
     from vindr_det.submission.tables import require_all_writable, written
 
     require_all_writable(args.out)
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         refuse_in_sample(args.gate, run.readable)
     predictors = pipeline.load_predictors(weights, None if args.engine == "auto" else args.engine, args.half)
     if args.tta or args.tta_scales:
-        from vindr_det.detection.tta import Augmented
+        from vindr_det.postprocessing.tta import Augmented
 
         predictors = [Augmented(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
@@ -104,7 +106,7 @@ def _parser():
 
 def _finish(args: Namespace, result) -> int:
     """Write all tables, or none; an S.csv of an earlier run does not stay beside those of this one."""
-    from vindr_det import status
+    from vindr_det.imaging import status
     from vindr_det.submission import submission_text
     from vindr_det.submission.tables import predictions_path, write_results
 

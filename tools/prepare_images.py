@@ -32,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="refuse originals of more pixels, before memory is taken for them")
     args = parser.parse_args(argv)
 
-    from vindr_det import packed, parallel
-    from vindr_det.errors import InputError
-    from vindr_det.prepare import FAILED, prepare_folder, summary
-    from vindr_det.resize import Target
+    from vindr_det import parallel
+    from vindr_det.exceptions import InputError
+    from vindr_det.imaging import packed
+    from vindr_det.imaging.prepare import FAILED, prepare_folder, summary
+    from vindr_det.imaging.resize import Target
 
     if args.pack and args.keep_aspect:
         raise InputError("--pack with --keep-aspect: packed images share one size, expected one of "

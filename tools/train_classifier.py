@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
 
     if args.fold != "all" and not args.fold.isdigit():
         raise InputError(f"--fold {args.fold}: expected a number or all")

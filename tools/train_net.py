@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det.config import load_config, requested_engine
     from vindr_det.detection import engine as engines
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
 
     launch = engines.Launch(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
     wanted = args.engine or requested_engine(args.config, args.opts)

@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_seed(parser, what="of the halves and the trials")
     args = parser.parse_args(argv)
 
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
     from vindr_det.files import require_writable
-    from vindr_det.tuning import Search, tune
+    from vindr_det.postprocessing.search import Search, tune
 
     require_writable(args.out)
     if args.trials < 1:

@@ -30,11 +30,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "augments: augmentations.png, a row an image")
     args = parser.parse_args(argv)
 
-    from vindr_det import image_run, visualize
-    from vindr_det.images import read_image
-    from vindr_det.inputs import require_apart
+    from vindr_det.evaluation import visualize
+    from vindr_det.evaluation.score import read_truth
+    from vindr_det.imaging import image_run
+    from vindr_det.imaging.inputs import require_apart
+    from vindr_det.imaging.read import read_image
     from vindr_det.parallel import Failure, guarded
-    from vindr_det.scoring import read_truth
     from vindr_det.submission import read_submission
 
     run = image_run.find(args.images, meta=args.meta)

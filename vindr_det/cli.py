@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vindr_det.errors import PLACE_ERRORS, InputError
+from vindr_det.exceptions import PLACE_ERRORS, InputError
 from vindr_det.limits import FEWEST_REPLICATES, LARGEST_SEED, require_replicates, require_seed
 from vindr_det.parallel import silence_decoders
 

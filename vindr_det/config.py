@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from fvcore.common.config import CfgNode
 
-from vindr_det.categories import CLASS_NAMES, NUM_FINDINGS
 from vindr_det.config_values import DETECTOR, above, refuse_values
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
+from vindr_det.structures.label_sets import CLASS_NAMES, NUM_FINDINGS
 
 ENGINES = ("detectron2", "torchvision")
 

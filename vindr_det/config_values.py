@@ -6,7 +6,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 Check = tuple[Callable[[Any], bool], str]
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vindr_det.errors import PLACE_ERRORS, InputError
+from vindr_det.exceptions import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 #: Pictures that are not read; they get a row that says so.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 #: Pixels of the largest image that is read. A 43 x 43 cm detector of 100 µm has 18.5 million, a
 #: 35 x 43 cm film scanned at 50 µm 60 million, VinBigData's largest image 11.3 million.

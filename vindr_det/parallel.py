@@ -28,7 +28,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ def process_pool(workers: int | None, jobs: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if context.get_start_method() == "forkserver":
         # Read once by the server that the processes are forked from, not once by each of them.
-        context.set_forkserver_preload(["__main__", "vindr_det.image_run"])
+        context.set_forkserver_preload(["__main__", "vindr_det.imaging.image_run"])
     count = max(1, min(workers or os.cpu_count() or 1, jobs))
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start)
 

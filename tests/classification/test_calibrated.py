@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 from conftest import classifier_config
 
-from vindr_det import image_run
-from vindr_det.classification import points, splits
+from vindr_det.classification import operating_points as points
+from vindr_det.classification import splits
 from vindr_det.classification import train as training
-from vindr_det.classification.folder import classify, thresholds_of
 from vindr_det.classification.model import Classifier
-from vindr_det.classification.points import Chosen
+from vindr_det.classification.operating_points import Chosen
+from vindr_det.classification.predict import classify, thresholds_of
 from vindr_det.classification.train import train
-from vindr_det.images import read_image
+from vindr_det.imaging import image_run
+from vindr_det.imaging.read import read_image
 from vindr_det.metrics.calibration import Calibration
 
 

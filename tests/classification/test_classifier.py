@@ -7,8 +7,8 @@ from conftest import classifier_config as config
 
 from vindr_det.classification.model import Classifier, build_model
 from vindr_det.classification.train import train
-from vindr_det.errors import InputError
-from vindr_det.images import read_image
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.read import read_image
 
 
 def test_all_folds_give_every_image_one_out_of_fold_prediction(phantoms, tmp_path):

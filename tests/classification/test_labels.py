@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
 from vindr_det.classification import labels
 from vindr_det.classification.config import defaults
 from vindr_det.classification.labels import read_table, read_tables, thin_normal
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import CLASS_NAMES, NIH_LABELS, column_of
 
 
 def nih(path, rows):

@@ -15,7 +15,7 @@ from vindr_det.classification.data import EpochOrder, Share
 from vindr_det.classification.labels import read_tables
 from vindr_det.classification.train import train
 from vindr_det.detection.checkpoint import read_file
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, write_csv
 
 

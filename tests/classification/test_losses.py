@@ -5,7 +5,7 @@ import torch
 from vindr_det.classification.config import defaults
 from vindr_det.classification.data import balance
 from vindr_det.classification.losses import build_loss
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
 LOGITS = torch.tensor([[0.3, -1.0], [0.2, 2.0], [-0.5, 0.1], [1.5, -2.0]])

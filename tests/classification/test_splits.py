@@ -8,7 +8,7 @@ import pytest
 from vindr_det.classification.config import defaults
 from vindr_det.classification.labels import LabelTable, Tables
 from vindr_det.classification.splits import set_aside, split
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 
 def table(count=600, seed=0, folds=3, first=0):

@@ -15,7 +15,7 @@ from vindr_det.classification.config import load_config
 from vindr_det.classification.model import build_model
 from vindr_det.classification.train import train
 from vindr_det.detection.checkpoint import read_file
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv
 
 
@@ -64,7 +64,7 @@ def test_test_labels_choose_nothing(phantoms, tmp_path):
 
 def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, monkeypatch):
     """Stopped within fold 1's second epoch; finished folds are not touched again."""
-    from vindr_det.classification import module
+    from vindr_det.classification import lightning_module as module
 
     more = ["SOLVER.EPOCHS", "3", "SOLVER.EMA_DECAY", "0.9", "SOLVER.SAMPLER", "weighted"]
     train(config(phantoms, tmp_path / "whole", *more))
@@ -121,7 +121,7 @@ def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path
 @pytest.mark.parametrize("select", ["last", "inner"])
 def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_path, select, monkeypatch):
     """The epoch too is chosen without them: with the fold's labels turned round the weights are the same."""
-    from vindr_det.classification import module
+    from vindr_det.classification import lightning_module as module
 
     monkeypatch.setattr(module, "measurable", lambda truth: 0 < sum(truth) < len(truth))  # few images do
     table = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
@@ -141,7 +141,8 @@ def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_p
 
 def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch):
     """Of three epochs the second is best there: its weights are kept, and no image of the fold was asked."""
-    from vindr_det.classification import fit, module
+    from vindr_det.classification import fit
+    from vindr_det.classification import lightning_module as module
 
     values, seen, kept = iter([0.6, 0.9, 0.7]), [], []
     real = module.EndOfEpoch.on_train_epoch_end
@@ -244,9 +245,9 @@ def test_models_are_replaced_by_the_same_training_alone_and_what_described_them_
 
 def test_packed_images_train_the_same_model(phantoms, tmp_path):
     """The pixels are the same, so the weights are."""
-    from vindr_det.packed import pack
-    from vindr_det.prepare import prepare_folder
-    from vindr_det.resize import Target
+    from vindr_det.imaging.packed import pack
+    from vindr_det.imaging.prepare import prepare_folder
+    from vindr_det.imaging.resize import Target
 
     prepare_folder(phantoms / "data/train", tmp_path / "small", Target(64, False), 1)
     ids = sorted(path.stem for path in (tmp_path / "small").glob("*.png"))
@@ -261,7 +262,7 @@ def test_packed_images_train_the_same_model(phantoms, tmp_path):
     ("cosine", [0.05, 1.0, 0.5, 0.0]), ("hold", [0.05, 1.0, 1.0, 0.8**2])])
 def test_schedules(phantoms, tmp_path, schedule, rates):
     """Ten steps an epoch: warm-up over one of them, then as SCHEDULE says."""
-    from vindr_det.classification.module import ClassifierModule
+    from vindr_det.classification.lightning_module import ClassifierModule
 
     epochs = 10 if schedule == "cosine" else 5
     cfg = config(phantoms, tmp_path, "SOLVER.SCHEDULE", schedule, "SOLVER.HOLD_EPOCHS", "1",

@@ -5,7 +5,7 @@ import torch
 from conftest import CLASSIFIER_DEMO
 
 from vindr_det.classification.config import load_config, of_checkpoint, same_training
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 BAD = [
     ("DEVICE", "gpu0", "expected auto, cpu, cuda or cuda:1"), ("DEVICE", "cuda:x", "expected auto"),
@@ -69,7 +69,7 @@ def test_what_changes_a_training():
 def test_norms_and_biases_do_not_decay():
     import timm
 
-    from vindr_det.classification.module import ClassifierModule
+    from vindr_det.classification.lightning_module import ClassifierModule
 
     cfg = load_config(CLASSIFIER_DEMO, ["SOLVER.WEIGHT_DECAY", "0.3"])
     for name in ("test_resnet", "test_vit"):

@@ -4,9 +4,9 @@ from conftest import DEMO
 
 from vindr_det.config import load_config
 from vindr_det.detection.anchors import Anchors, best_overlaps, box_shapes, fit, present
-from vindr_det.errors import InputError
-from vindr_det.predictions import Predictions
-from vindr_det.records import Record
+from vindr_det.exceptions import InputError
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.records import Record
 
 
 def test_shapes_by_hand():

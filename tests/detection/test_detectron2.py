@@ -33,8 +33,8 @@ def test_registration_serves_detectron2s_own_loader(cfg, phantoms):
 
 
 def test_mapper_scales_boxes_from_the_originals_pixels_to_the_images(cfg, phantoms):
+    from vindr_det.data.splits import read_split
     from vindr_det.detection.detectron2 import VindrMapper, to_dicts
-    from vindr_det.detection.splits import read_split
 
     records, images = read_split("vindr_all", cfg)
     mapper = VindrMapper(cfg, is_train=False, keep_truth=True)
@@ -52,8 +52,8 @@ def test_mapper_scales_boxes_from_the_originals_pixels_to_the_images(cfg, phanto
 def test_evaluator_gives_one_for_the_truth(cfg):
     from detectron2.structures import Boxes, Instances
 
+    from vindr_det.data.splits import read_split
     from vindr_det.detection.detectron2 import VindrEvaluator
-    from vindr_det.detection.splits import read_split
 
     records, _ = read_split("vindr_val_fold0", cfg)
     evaluator = VindrEvaluator(records)
@@ -75,9 +75,9 @@ def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
     from detectron2.modeling import build_model
     from detectron2.utils.events import EventStorage
 
+    from vindr_det.data.splits import validation_records
     from vindr_det.detection.detectron2 import VindrMapper, to_dicts
     from vindr_det.detection.detectron2.hooks import mean_losses
-    from vindr_det.detection.splits import validation_records
 
     torch.manual_seed(0)
     model = build_model(cfg)
@@ -112,8 +112,8 @@ def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
 
 def test_best_model_survives_a_resume():
     """Detectron2's BestCheckpointer would save the first evaluation after a resume."""
-    from vindr_det.detection.best import Best
     from vindr_det.detection.detectron2 import BestModel
+    from vindr_det.training.early_stopping import Best
 
     saved, latest = [], [({}, -1)]
 
@@ -146,8 +146,8 @@ def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
     from detectron2.engine.hooks import BestCheckpointer
     from detectron2.utils.events import EventStorage
 
-    from vindr_det.detection.best import Best
     from vindr_det.detection.detectron2 import BestModel
+    from vindr_det.training.early_stopping import Best
 
     saved = []
     checkpointer = SimpleNamespace(save=lambda name, **_: saved.append(name))
@@ -192,8 +192,8 @@ def test_validation_does_not_move_what_retinanet_divides_its_losses_by(phantoms,
     from detectron2.modeling import build_model
     from detectron2.utils.events import EventStorage
 
+    from vindr_det.data.splits import validation_records
     from vindr_det.detection.detectron2 import VindrMapper, mean_losses, to_dicts
-    from vindr_det.detection.splits import validation_records
 
     cfg = retinanet(phantoms, tmp_path)
     model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
@@ -233,8 +233,8 @@ def augmented(cfg, phantoms, seed, count=12):
     from detectron2.data import build_detection_train_loader
     from detectron2.utils.env import seed_all_rng
 
+    from vindr_det.data.splits import read_split
     from vindr_det.detection.detectron2 import VindrMapper, to_dicts
-    from vindr_det.detection.splits import read_split
 
     records, images = read_split("vindr_val_fold0", cfg)
     seed_all_rng(seed)
@@ -256,8 +256,8 @@ def test_a_mapper_that_augments_nothing_draws_nothing(cfg, phantoms):
     """Validation in the process that trains must not move the training's random numbers."""
     import numpy as np
 
+    from vindr_det.data.splits import validation_records
     from vindr_det.detection.detectron2 import VindrMapper, to_dicts
-    from vindr_det.detection.splits import validation_records
 
     before = np.random.get_state()[1].tolist()
     VindrMapper(cfg, is_train=False)(to_dicts(validation_records(cfg))[0])

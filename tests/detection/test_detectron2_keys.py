@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT, TINY
 
 from vindr_det.config import leaves, load_config
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 pytestmark = pytest.mark.detectron2
 

@@ -111,7 +111,7 @@ def test_a_checkpointer_of_detectron2_takes_torchvisions_weights(cfg, home):
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
-    from vindr_det.detection.weights import detectron2_name
+    from vindr_det.training.weights import detectron2_name
 
     model = build_model(cfg)
     DetectionCheckpointer(model).load("torchvision://resnet18")
@@ -155,8 +155,8 @@ def test_both_evaluators_give_full_marks_for_the_truth(cfg, tmp_path):
     from detectron2.data import DatasetCatalog
     from detectron2.evaluation import COCOEvaluator
 
+    from vindr_det.data.splits import read_split
     from vindr_det.detection.detectron2 import VindrEvaluator
-    from vindr_det.detection.splits import read_split
 
     dicts = DatasetCatalog.get("vindr_val_fold0")
     theirs = COCOEvaluator("vindr_val_fold0", output_dir=str(tmp_path / "inference"))
@@ -194,9 +194,9 @@ def test_detectron2s_mapper_finds_the_boxes_where_ours_does(cfg):
 def test_the_test_set_is_registered_without_annotations(cfg, phantoms):
     from detectron2.data import DatasetCatalog, build_detection_test_loader
 
-    from vindr_det.annotations import read_sizes
+    from vindr_det.data.vinbigdata import read_sizes
     from vindr_det.detection.detectron2 import VindrEvaluator, VindrMapper
-    from vindr_det.errors import InputError
+    from vindr_det.exceptions import InputError
 
     sizes = read_sizes(phantoms / "raw/test_meta.csv")
     dicts = DatasetCatalog.get("vindr_test")
@@ -270,9 +270,9 @@ def with_our_parts(cfg):
     """A LazyConfig takes our mapper and evaluator as its own."""
     from detectron2.config import LazyCall as L
 
-    from vindr_det.augment import Augment
     from vindr_det.detection.detectron2 import VindrEvaluator, VindrMapper
     from vindr_det.detection.samples import SampleReader
+    from vindr_det.training.augmentation import Augment
 
     augment = L(Augment)(transforms=[{"name": "Affine", "scale": [0.9, 1.1], "p": 1.0}])
     for loader, is_train in ((cfg.dataloader.train, True), (cfg.dataloader.test, False)):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import DEMO, ROOT, TINY
 
-from vindr_det.categories import FINDINGS
 from vindr_det.config import load_config
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import load_checkpoint, read_file
-from vindr_det.errors import InputError
-from vindr_det.pipeline import load_predictors, predict_folder
+from vindr_det.exceptions import InputError
+from vindr_det.predict import load_predictors, predict_folder
+from vindr_det.structures.label_sets import FINDINGS
 
 
 def lines(folder):
@@ -71,7 +71,7 @@ def test_batches_find_what_single_images_find(engine, trained, phantoms, tmp_pat
     """Images of one size make a batch without padding; a broken one in their midst takes nothing away."""
     from shutil import copy
 
-    from vindr_det.images import read_image
+    from vindr_det.imaging.read import read_image
 
     weights = [trained(engine) / "model_final.pth"]
     source = sorted((phantoms / "data/test").glob("*.png"))
@@ -95,7 +95,7 @@ def test_batches_find_what_single_images_find(engine, trained, phantoms, tmp_pat
 
 def test_half_precision_is_another_precision(engine, trained, phantoms):
     """bfloat16 has 8 bits of mantissa: scores move, but not far."""
-    from vindr_det.images import read_image
+    from vindr_det.imaging.read import read_image
 
     checkpoint = load_checkpoint(trained(engine) / "model_final.pth")
     checkpoint.cfg.VINDR.AMP_DTYPE = "bfloat16"
@@ -153,7 +153,7 @@ def test_weights_of_another_width_are_refused(engine, trained, tool, phantoms):
 def test_a_state_is_not_scored(engine, trained):
     """Its weights are not the average that was validated."""
     from vindr_det.detection.checkpoint import load_checkpoint
-    from vindr_det.detection.resume import state_to_resume
+    from vindr_det.training.resume import state_to_resume
 
     with pytest.raises(InputError, match=r"state_0000003.*expected a model_best.pth or model_final.pth"):
         load_checkpoint(state_to_resume(trained(engine), engine))
@@ -213,7 +213,7 @@ def test_scoring_weights_leaves_the_trainings_folder_alone(engine, trained, phan
     ("cuda:1", 1, ("gpu", [1])), ("cuda:0", 1, ("gpu", [0])),
 ])
 def test_lightning_trains_where_the_config_says(device, processes, expected):
-    from vindr_det.detection.torchvision.training import devices
+    from vindr_det.detection.torchvision.train import devices
 
     assert devices(device, processes) == dict(zip(("accelerator", "devices"), expected, strict=True))
     with pytest.raises(InputError, match="MODEL.DEVICE is cuda:1, but 2 processes"):
@@ -283,7 +283,7 @@ def test_backbone_weights_of_torchvisions_catalogue_fit_both_engines(
         "VINDR.DATA_ROOT", str(phantoms / "data")])
     engines.load(engine).train(cfg)
     state = read_file(tmp_path / "out/model_final.pth")["model"]
-    from vindr_det.detection.weights import detectron2_name
+    from vindr_det.training.weights import detectron2_name
 
     for key, value in source.items():
         if key.startswith("fc.") or "running" in key or "batches" in key:
@@ -386,7 +386,7 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     result = tool("predict.py", "--weights", out / "model_final.pth", "--images",
                   data / "vinbig/dicom", "--out", tmp_path / "s.csv")
     assert result.returncode == 0, result.stderr
-    from vindr_det.annotations import read_sizes
+    from vindr_det.data.vinbigdata import read_sizes
     from vindr_det.submission import read_submission
 
     sizes = read_sizes(data / "vinbig/train_meta.csv")
@@ -395,7 +395,7 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
 
 
 def test_validation_on_what_is_trained_on_is_told_once(engine, phantoms, tmp_path, monkeypatch):
-    from vindr_det.detection import splits
+    from vindr_det.data import splits
 
     told = []
     monkeypatch.setattr(splits.log, "warning", lambda text, *values: told.append(text % values))

@@ -2,8 +2,8 @@ import pytest
 from conftest import DEMO
 
 from vindr_det.config import load_config
+from vindr_det.data.splits import loss_records, training_records, validation_records
 from vindr_det.detection.losses import LossMeans
-from vindr_det.detection.splits import loss_records, training_records, validation_records
 
 
 def test_means_by_hand_and_over_ranks():
@@ -30,7 +30,7 @@ def test_no_images_of_a_kind_say_nothing():
 def test_the_loss_is_over_the_same_share_of_normal_images_as_training(phantoms):
     from itertools import islice
 
-    from vindr_det.detection.order import training_order
+    from vindr_det.training.sampler import training_order
 
     cfg = load_config(DEMO, "torchvision", ["VINDR.DATA_ROOT", str(phantoms / "data"),
                                             "VINDR.NORMAL_RATIO", "0.5"])
@@ -51,7 +51,7 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
 
     from vindr_det.detection.torchvision.data import validation_loader
     from vindr_det.detection.torchvision.model import set_sizes
-    from vindr_det.detection.torchvision.training import _module
+    from vindr_det.detection.torchvision.train import _module
 
     cfg = load_config(DEMO, "torchvision", ["VINDR.DATA_ROOT", str(phantoms / "data"),
                                             "VINDR.NORMAL_RATIO", "-1", "SOLVER.IMS_PER_BATCH", "3"])

@@ -9,14 +9,15 @@ import torch
 from conftest import ROOT, TINY, one_line
 from test_config import SMALL
 
-from vindr_det import pipeline
-from vindr_det.categories import FINDINGS
+from vindr_det import predict as pipeline
 from vindr_det.config import load_config
 from vindr_det.detection.checkpoint import Checkpoint, load_checkpoint
-from vindr_det.detection.torchvision import onnx_check, onnx_file
-from vindr_det.errors import InputError
-from vindr_det.images import read_image
-from vindr_det.pipeline import load_predictors, predict_folder
+from vindr_det.detection.torchvision import onnx as onnx_file
+from vindr_det.detection.torchvision import onnx_check
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.read import read_image
+from vindr_det.predict import load_predictors, predict_folder
+from vindr_det.structures.label_sets import FINDINGS
 
 
 def test_a_comparison_of_nothing_is_not_called_a_check():

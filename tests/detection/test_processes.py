@@ -16,7 +16,7 @@ from conftest import DEMO, ROOT, TINY, one_line
 
 from vindr_det.detection.checkpoint import read_file
 from vindr_det.detection.engine import Launch
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 # Nothing is sampled, every image has one size and gives as many proposals, and no norm looks at the
 # batch: what is left is the arithmetic of two halves against the whole.
@@ -39,8 +39,8 @@ def command(engine, out, data, *more):
 @pytest.fixture(scope="module")
 def square(phantoms, tmp_path_factory):
     """The phantoms squeezed into squares, so that no batch is padded."""
-    from vindr_det.prepare import prepare_folder
-    from vindr_det.resize import Target
+    from vindr_det.imaging.prepare import prepare_folder
+    from vindr_det.imaging.resize import Target
 
     root = tmp_path_factory.mktemp("square")
     prepare_folder(phantoms / "raw/train", root / "train", Target(96, False), 2)
@@ -197,7 +197,7 @@ def test_a_process_that_dies_of_the_signal_is_no_traceback(phantoms, tmp_path, m
 
     from vindr_det.config import load_config
     from vindr_det.detection.detectron2 import engine, processes
-    from vindr_det.detection.interruption import Interrupted
+    from vindr_det.training.interruption import Interrupted
 
     def died(*_):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -7,8 +7,8 @@ import pytest
 from metric_cases import by_pycocotools, random_boxes, random_set
 
 from vindr_det.metrics import coco
-from vindr_det.predictions import Predictions
-from vindr_det.records import Record
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.records import Record
 
 
 @pytest.mark.parametrize("seed", range(20))

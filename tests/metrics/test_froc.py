@@ -4,7 +4,7 @@ from metric_cases import BOX, FAR, P, T, random_case
 
 from vindr_det.metrics import froc
 from vindr_det.metrics.matching import match
-from vindr_det.predictions import Predictions
+from vindr_det.structures.detections import Predictions
 
 # name, truth, predictions, points, sensitivities of class 3
 CASES = [

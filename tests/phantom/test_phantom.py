@@ -6,11 +6,11 @@ import pandas as pd
 import pydicom
 import pytest
 
-from vindr_det.annotations import read_annotations, read_sizes
-from vindr_det.categories import FINDINGS
-from vindr_det.errors import InputError
+from vindr_det.data.vinbigdata import read_annotations, read_sizes
+from vindr_det.exceptions import InputError
 from vindr_det.phantom import make_dataset, render
 from vindr_det.phantom.dicom_file import sample_header
+from vindr_det.structures.label_sets import FINDINGS
 
 
 def digest(folder):

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from vindr_det.config import merge_overrides, merge_yaml
 from vindr_det.config_values import FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 
 def defaults() -> CfgNode:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vindr_det.augment import Augment
 from vindr_det.classification.labels import LabelTable
-from vindr_det.detection.order import Ticket, seed_of
-from vindr_det.errors import InputError
-from vindr_det.images import read_image
-from vindr_det.inputs import list_images
-from vindr_det.packed import PackedImages
-from vindr_det.resize import Target, resize
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.packed import PackedImages
+from vindr_det.imaging.read import read_image
+from vindr_det.imaging.resize import Target, resize
+from vindr_det.training.augmentation import Augment
+from vindr_det.training.sampler import Ticket, seed_of
 
 _NO_BOXES = np.zeros((0, 4))
 _NO_LABELS = np.zeros(0, dtype=np.int64)

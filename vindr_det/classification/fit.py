@@ -16,13 +16,13 @@ from vindr_det.classification import report
 from vindr_det.classification.data import Share, plain_loader, train_loader
 from vindr_det.classification.labels import LabelTable, thin_normal
 from vindr_det.classification.launch import free_port, join_group, run
+from vindr_det.classification.lightning_module import AUC, Chooser, ClassifierModule, EndOfEpoch, predict
 from vindr_det.classification.losses import build_loss
 from vindr_det.classification.model import build_model, load_one, normalization, save_checkpoint
-from vindr_det.classification.module import AUC, Chooser, ClassifierModule, EndOfEpoch, predict
 from vindr_det.classification.splits import Split
-from vindr_det.detection.best import Best
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv
+from vindr_det.training.early_stopping import Best
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.categories import CLASS_NAMES, FINDINGS, NIH_LABELS
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import IMAGE_SUFFIXES, csv_row, read_csv
 from vindr_det.numbers import to_numbers
+from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS
 
 ABNORMAL = "abnormal"
 NORMAL = ("No finding", "No Finding")

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.categories import CLASS_NAMES, NIH_LABELS, column_of
 from vindr_det.classification.label_columns import ABNORMAL, NORMAL, LabelColumns
 from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.leaks import check_disjoint
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import csv_row
-from vindr_det.inputs import list_images
-from vindr_det.packed import PackedImages
+from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.packed import PackedImages
+from vindr_det.structures.label_sets import CLASS_NAMES, NIH_LABELS, column_of
 
 log = logging.getLogger(__name__)
 

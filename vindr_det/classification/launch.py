@@ -11,7 +11,7 @@ import torch
 from torch import multiprocessing
 
 from vindr_det.detection.engine import best_device
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.parallel import silence_decoders
 
 PARALLEL = ("folds", "ddp")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vindr_det.classification.label_table import LabelTable
-from vindr_det.folds import refuse_leaks
+from vindr_det.data.folds import refuse_leaks
 
 log = logging.getLogger(__name__)
 

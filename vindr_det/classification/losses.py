@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 NAMES = ("bce", "weighted_bce", "asymmetric")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vindr_det.classification.label_table import LabelTable
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json
 
 _FILE = "tables.json"

@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from vindr_det.categories import column_of
 from vindr_det.classification.labels import LabelTable, columns_of
+from vindr_det.classification.operating_points import Chosen, Label, calibrated
 from vindr_det.classification.plots import reliability_plot
-from vindr_det.classification.points import Chosen, Label, calibrated
 from vindr_det.metrics.bootstrap import Bootstrap, Measured
 from vindr_det.metrics.calibration import reliability
 from vindr_det.metrics.classification import mean_of_measurable, measure
+from vindr_det.structures.label_sets import column_of
 
 
 def prediction_frame(

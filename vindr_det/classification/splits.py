@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.classification.labels import LabelTable, Tables
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 log = logging.getLogger(__name__)
 

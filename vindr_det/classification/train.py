@@ -10,16 +10,17 @@ import filelock
 import numpy as np
 import pandas as pd
 
-from vindr_det.classification import points, report
+from vindr_det.classification import operating_points as points
+from vindr_det.classification import report
 from vindr_det.classification.config import check, same_training
 from vindr_det.classification.fit import files, several_folds
 from vindr_det.classification.labels import LabelTable, columns_of, read_tables, thin_normal
 from vindr_det.classification.launch import PARALLEL, check_precision, deal, devices, run
-from vindr_det.classification.module import mean_auc
-from vindr_det.classification.points import Chosen, Targets
+from vindr_det.classification.lightning_module import mean_auc
+from vindr_det.classification.operating_points import Chosen, Targets
 from vindr_det.classification.provenance import digests, require_same, store
 from vindr_det.classification.splits import ENOUGH, Splits, split
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, require_writable, write_csv, write_json, write_text
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.errors import InputError
-from vindr_det.records import Record
-from vindr_det.resize import Target
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.resize import Target
+from vindr_det.structures.records import Record
 
 Shapes = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det import __version__
-from vindr_det.categories import FINDINGS
 from vindr_det.config import config_from_text
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
+from vindr_det.structures.label_sets import FINDINGS
 
 #: Version of the layout above.
 FORMAT = 1

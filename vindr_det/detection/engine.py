@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.config import ENGINES
-from vindr_det.errors import InputError
-from vindr_det.predictions import Predictions
-from vindr_det.resize import Target
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.resize import Target
+from vindr_det.structures.detections import Predictions
 
 log = logging.getLogger(__name__)
 

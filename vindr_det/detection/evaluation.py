@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from vindr_det.gating import without_classifier
-from vindr_det.metrics import coco, vindr
-from vindr_det.predictions import PredictionSet
-from vindr_det.records import Record, truth_of
+from vindr_det.metrics import coco
+from vindr_det.metrics import voc as vindr
+from vindr_det.postprocessing.gate import without_classifier
+from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.records import Record, truth_of
 
 
 def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from vindr_det.detection.module_state import put_back
+from vindr_det.training.module_state import put_back
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 
 def wanted(cfg: Any) -> bool:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det import boxes as box_ops
-from vindr_det.augment import Augment
-from vindr_det.images import read_image
-from vindr_det.resize import Target, resize
+from vindr_det.imaging.read import read_image
+from vindr_det.imaging.resize import Target, resize
+from vindr_det.structures import boxes as box_ops
+from vindr_det.training.augmentation import Augment
 
 
 @dataclass(frozen=True)

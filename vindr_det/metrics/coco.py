@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det import boxes as box_ops
-from vindr_det.coco import to_coco
+from vindr_det.data.coco import to_coco
 from vindr_det.metrics.matching import Table
-from vindr_det.predictions import Predictions, PredictionSet
-from vindr_det.records import Record
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.records import Record
 
 #: .40 stands beside COCO's own ten thresholds and is left out of AP.
 THRESHOLDS = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
@@ -75,7 +75,7 @@ def summary(precision: NDArray[np.float64]) -> dict[str, float]:
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format; image ids as :func:`vindr_det.coco.to_coco` has them.
+    """Detections in COCO's results format; image ids as :func:`vindr_det.data.coco.to_coco` has them.
 
     They hold what ``loadRes`` would add (id, area, iscrowd), which takes it a third of a whole evaluation.
     """

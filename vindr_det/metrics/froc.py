@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.categories import FINDINGS
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.matching import Matched, mean_over_classes
+from vindr_det.structures.label_sets import FINDINGS
 
 #: False boxes an image.
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det import boxes as box_ops
-from vindr_det.categories import CLASS_NAMES
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Floats
-from vindr_det.predictions import Predictions, PredictionSet, no_finding
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
+from vindr_det.structures.label_sets import CLASS_NAMES
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vindr_det.metrics import vindr
+from vindr_det.metrics import voc as vindr
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import Aimed, Matched

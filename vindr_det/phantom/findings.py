@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vindr_det.categories import FINDINGS
 from vindr_det.phantom.anatomy import LEFT, RIGHT, Anatomy
 from vindr_det.phantom.canvas import Canvas, Map, bezier
+from vindr_det.structures.label_sets import FINDINGS
 
 Box = tuple[float, float, float, float]
 Draw = Callable[[Canvas, Anatomy, np.random.Generator], Box]

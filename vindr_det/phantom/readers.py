@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vindr_det.categories import CLASS_NAMES, FINDINGS, NO_FINDING, NO_FINDING_ID
 from vindr_det.phantom.findings import Finding
+from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NO_FINDING, NO_FINDING_ID
 
 READERS = tuple(f"R{number}" for number in range(1, 18))
 #: The readers of almost every abnormal image.

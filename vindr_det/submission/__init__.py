@@ -5,8 +5,8 @@ One row an image: ``image_id,PredictionString``, the string groups of six,
 """
 
 from vindr_det.submission.check import ParsedSubmission, parse_submission
-from vindr_det.submission.mend import Mended, mend
 from vindr_det.submission.read import read_submission
+from vindr_det.submission.repair import Mended, mend
 from vindr_det.submission.table import Fault
 from vindr_det.submission.write import format_predictions, submission_text, write_submission
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.errors import InputError
-from vindr_det.predictions import PredictionSet
-from vindr_det.status import read_failed, status_path
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.status import read_failed, status_path
+from vindr_det.structures.detections import PredictionSet
 from vindr_det.submission.check import parse_submission
-from vindr_det.submission.mend import mend
+from vindr_det.submission.repair import mend
 from vindr_det.submission.write import with_unread
 
 log = logging.getLogger(__name__)
@@ -19,12 +19,12 @@ def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> Pred
     """Read a submission, without the images that ``<stem>.status.csv`` beside it says were not read.
 
     Their rows say "no finding" for Kaggle's sake alone; a gate, a fusion or a score must not take that for a
-    prediction. :func:`vindr_det.status.read_failed` tells which they are. What
-    :func:`vindr_det.submission.mend.mend` is sure of is put right, with a warning.
+    prediction. :func:`vindr_det.imaging.status.read_failed` tells which they are. What
+    :func:`vindr_det.submission.repair.mend` is sure of is put right, with a warning.
 
     Args:
         path: of the CSV.
-        sizes: as of :func:`vindr_det.annotations.read_sizes`; with it boxes must lie inside.
+        sizes: as of :func:`vindr_det.data.vinbigdata.read_sizes`; with it boxes must lie inside.
 
     Raises:
         InputError: names the first fault that is left and how many there are.

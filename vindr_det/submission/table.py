@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import GZIP_MAGIC, existing_file, read_bytes
 
 #: Line of the file, and its fields.

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.categories import CLASS_NAMES
-from vindr_det.dicom.identity import UIDS
 from vindr_det.files import require_writable, write_together
-from vindr_det.predictions import PredictionSet
-from vindr_det.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
+from vindr_det.imaging.dicom.identity import UIDS
+from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
+from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.label_sets import CLASS_NAMES
 
 COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
 
@@ -71,7 +71,7 @@ def inherited(image_ids: Iterable[str], inputs: Sequence[Mapping[str, Status]]) 
 
     Args:
         image_ids: that it says something of.
-        inputs: of each file that it was made of, :func:`vindr_det.status.read_statuses`.
+        inputs: of each file that it was made of, :func:`vindr_det.imaging.status.read_statuses`.
     """
     ids = dict.fromkeys(image_ids)
     failed = {image_id for part in inputs for image_id, one in part.items() if one.status == FAILED}

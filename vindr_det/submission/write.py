@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.categories import NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
-from vindr_det.predictions import Predictions, PredictionSet
+from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.submission.check import HEADER, NO_FINDING_STRING, check_rows
 
 

@@ -7,8 +7,8 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor
 
-from vindr_det.detection import timm_backbone
-from vindr_det.detection.timm_backbone import TimmBody
+from vindr_det.training import timm_backbone
+from vindr_det.training.timm_backbone import TimmBody
 
 
 class TimmBottomUp(TimmBody, Backbone):

@@ -10,16 +10,16 @@ from detectron2.structures import BoxMode
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from vindr_det import boxes as box_ops
-from vindr_det.annotations import read_sizes, shapes_of
-from vindr_det.categories import FINDINGS
-from vindr_det.coco import read_coco
+from vindr_det.data.coco import read_coco
+from vindr_det.data.splits import Split, resolve
+from vindr_det.data.vinbigdata import read_sizes, shapes_of
 from vindr_det.detection.detectron2.mapper import rectangle
-from vindr_det.detection.order import Ticket
-from vindr_det.detection.splits import Split, resolve
-from vindr_det.errors import InputError
-from vindr_det.inputs import list_images
-from vindr_det.records import Record
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.inputs import list_images
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.structures.records import Record
+from vindr_det.training.sampler import Ticket
 
 Size = tuple[int, int]
 
@@ -62,7 +62,7 @@ class MappedImages(Dataset):
 
 
 def register_datasets(root: str | Path, names: Sequence[str]) -> None:
-    """Register data sets of :mod:`vindr_det.detection.splits` with Detectron2's catalogs.
+    """Register data sets of :mod:`vindr_det.data.splits` with Detectron2's catalogs.
 
     Our own trainer does not need this; other Detectron2 code does: its ``DatasetMapper``,
     ``COCOEvaluator`` (which needs an ``output_dir``) and training scripts take what is registered

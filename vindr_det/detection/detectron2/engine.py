@@ -18,11 +18,11 @@ from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.engine import Launch
-from vindr_det.detection.interruption import Interrupted, Interruption
-from vindr_det.detection.resume import is_finished, require_output_folder, state_to_resume
-from vindr_det.detection.states import SUFFIXES, saved
-from vindr_det.detection.weights import require_same_model
 from vindr_det.files import write_text
+from vindr_det.training.interruption import Interrupted, Interruption
+from vindr_det.training.resume import is_finished, require_output_folder, state_to_resume
+from vindr_det.training.states import SUFFIXES, saved
+from vindr_det.training.weights import require_same_model
 
 log = logging.getLogger(__name__)
 _ALONE = Launch()

@@ -12,14 +12,14 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode
 
-from vindr_det import boxes as box_ops
 from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.predictor import to_predictions
 from vindr_det.detection.evaluation import validation_metrics
-from vindr_det.detection.interruption import Interruption
-from vindr_det.errors import InputError
-from vindr_det.predictions import Predictions
-from vindr_det.records import Record
+from vindr_det.exceptions import InputError
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.records import Record
+from vindr_det.training.interruption import Interruption
 
 
 class VindrEvaluator(DatasetEvaluator):

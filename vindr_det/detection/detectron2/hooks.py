@@ -16,15 +16,15 @@ from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from vindr_det.detection import module_state, random_state, states
-from vindr_det.detection.best import Best
 from vindr_det.detection.detectron2.mapper import VindrMapper
-from vindr_det.detection.ema import Averaged, averaged_weights
-from vindr_det.detection.interruption import Interruption
 from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
-from vindr_det.detection.order import batch_part
 from vindr_det.detection.precision import autocast
+from vindr_det.training import module_state, random_state, states
+from vindr_det.training.early_stopping import Best
+from vindr_det.training.ema import Averaged, averaged_weights
+from vindr_det.training.interruption import Interruption
+from vindr_det.training.sampler import batch_part
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class AverageWeights(HookBase):
     """Take each step's weights into their average; ``None`` until the training begins.
 
     Args:
-        decay: see :class:`vindr_det.detection.ema.Averaged`; 0 keeps no average.
+        decay: see :class:`vindr_det.training.ema.Averaged`; 0 keeps no average.
     """
 
     def __init__(self, decay: float) -> None:
@@ -210,7 +210,7 @@ class MetricsLines(HookBase):
 
 class ModelNumbers(HookBase):
     """Keep the numbers that a model has outside of its state dict: each rank's, since each counts its own
-    images. See :mod:`vindr_det.detection.module_state`.
+    images. See :mod:`vindr_det.training.module_state`.
 
     Args:
         model: as it was built.
@@ -267,7 +267,7 @@ class SaveStates(HookBase):
 
 
 class RandomState(HookBase):
-    """Seed each step, see :mod:`vindr_det.detection.random_state`.
+    """Seed each step, see :mod:`vindr_det.training.random_state`.
 
     Args:
         seed: of the training.

@@ -6,7 +6,7 @@ Every other key is read by Detectron2's own code or by ours; a test holds that n
 from collections.abc import Mapping
 from typing import Any
 
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 #: key -> (the values that the part takes, what to do instead)
 Rows = Mapping[str, tuple[tuple[Any, ...], str]]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vindr_det.config import leaves
 from vindr_det.detection import roi_losses
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 
 
 class WeightedOutputLayers(FastRCNNOutputLayers):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vindr_det.detection.detectron2.model import build_model
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
-from vindr_det.predictions import Predictions, drop_degenerate
+from vindr_det.structures.detections import Predictions, drop_degenerate
 
 
 class Detectron2Predictor:

@@ -14,7 +14,7 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.engine import Launch
-from vindr_det.errors import PLACE_ERRORS, InputError
+from vindr_det.exceptions import PLACE_ERRORS, InputError
 
 Result = TypeVar("Result")
 

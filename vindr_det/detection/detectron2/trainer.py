@@ -18,8 +18,7 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from detectron2.utils.events import EventStorage, JSONWriter
 from torch.utils.data import DataLoader
 
-from vindr_det.detection import states
-from vindr_det.detection.best import Best
+from vindr_det.data.splits import loss_records, training_records, validation_records, warn_of_overlap
 from vindr_det.detection.checkpoint import metadata, read_file, require_engine
 from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
@@ -36,24 +35,20 @@ from vindr_det.detection.detectron2.hooks import (
 from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.model import build_model
-from vindr_det.detection.detectron2.step import VindrStep
+from vindr_det.detection.detectron2.train_step import VindrStep
 from vindr_det.detection.detectron2.weights import in_detectron2s_names
-from vindr_det.detection.ema import Averaged, averaged_weights
-from vindr_det.detection.interruption import Interruption, leave_signals_to_trainer
-from vindr_det.detection.journal import keep_until
-from vindr_det.detection.order import batch_part, training_order
-from vindr_det.detection.pickles import read_pickle
 from vindr_det.detection.precision import autocast, half_precision
-from vindr_det.detection.resume import require_resumable, state_to_resume
-from vindr_det.detection.splits import (
-    loss_records,
-    training_records,
-    validation_records,
-    warn_of_overlap,
-)
-from vindr_det.detection.weights import fitting, is_backbone, local_file
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
+from vindr_det.training import states
+from vindr_det.training.checkpoint_io import read_pickle
+from vindr_det.training.early_stopping import Best
+from vindr_det.training.ema import Averaged, averaged_weights
+from vindr_det.training.interruption import Interruption, leave_signals_to_trainer
+from vindr_det.training.metrics_file import keep_until
+from vindr_det.training.resume import require_resumable, state_to_resume
+from vindr_det.training.sampler import batch_part, training_order
+from vindr_det.training.weights import fitting, is_backbone, local_file
 
 log = logging.getLogger(__name__)
 

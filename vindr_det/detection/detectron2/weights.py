@@ -8,8 +8,8 @@ import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 from iopath.common.file_io import get_cache_dir
 
-from vindr_det.detection.weights import backbone_state, detectron2_name
 from vindr_det.files import atomic_path
+from vindr_det.training.weights import backbone_state, detectron2_name
 
 
 class BackboneWeights(PathHandler):

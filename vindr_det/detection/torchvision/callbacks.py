@@ -12,12 +12,12 @@ from typing import Any
 import lightning as L
 import torch
 
-from vindr_det.detection import states
-from vindr_det.detection.best import Best
 from vindr_det.detection.checkpoint import metadata
-from vindr_det.detection.interruption import Interruption
-from vindr_det.detection.torchvision.module import DetectorModule
+from vindr_det.detection.torchvision.lightning_module import DetectorModule
 from vindr_det.files import atomic_path
+from vindr_det.training import states
+from vindr_det.training.early_stopping import Best
+from vindr_det.training.interruption import Interruption
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ class BestAndFinal(AfterStep):
     def on_save_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """What :mod:`vindr_det.detection.resume` looks at."""
+        """What :mod:`vindr_det.training.resume` looks at."""
         assert isinstance(module, DetectorModule)
         entry = checkpoint.setdefault("vindr", {})
         entry.update(metadata(self.cfg, trainer.global_step, module.latest), waited=self.best.waited)

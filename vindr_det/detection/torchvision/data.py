@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vindr_det.detection.interruption import leave_signals_to_trainer
-from vindr_det.detection.order import Ticket, batch_part, training_order
+from vindr_det.data.splits import training_records, validation_records
 from vindr_det.detection.samples import SampleReader, to_rgb
-from vindr_det.detection.splits import training_records, validation_records
 from vindr_det.detection.torchvision.model import first_label
-from vindr_det.records import Record
+from vindr_det.structures.records import Record
+from vindr_det.training.interruption import leave_signals_to_trainer
+from vindr_det.training.sampler import Ticket, batch_part, training_order
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 

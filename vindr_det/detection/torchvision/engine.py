@@ -14,14 +14,14 @@ _ALONE = Launch()
 
 def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
     """See :class:`vindr_det.detection.engine.Engine`."""
-    from vindr_det.detection.torchvision import training
+    from vindr_det.detection.torchvision import train as training
 
     training.train(cfg, resume, launch)
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """See :class:`vindr_det.detection.engine.Engine`."""
-    from vindr_det.detection.torchvision import training
+    from vindr_det.detection.torchvision import train as training
 
     return training.evaluate(cfg, state)
 

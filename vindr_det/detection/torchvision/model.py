@@ -15,12 +15,13 @@ from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScale
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 from torchvision.ops.poolers import initLevelMapper
 
-from vindr_det.categories import NUM_FINDINGS
-from vindr_det.detection import roi_losses, timm_backbone
+from vindr_det.detection import roi_losses
 from vindr_det.detection.precision import in_float32
-from vindr_det.detection.timm_backbone import TimmBody
 from vindr_det.detection.torchvision.roi_heads import WeightedRoIHeads
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import NUM_FINDINGS
+from vindr_det.training import timm_backbone
+from vindr_det.training.timm_backbone import TimmBody
 
 _NORMS = {"FrozenBN": FrozenBatchNorm2d, "BN": nn.BatchNorm2d}
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det import boxes as box_ops
 from vindr_det.detection.checkpoint import Checkpoint
-from vindr_det.detection.torchvision.onnx_file import OnnxPredictor
+from vindr_det.detection.torchvision.onnx import OnnxPredictor
 from vindr_det.detection.torchvision.predictor import TorchvisionPredictor
-from vindr_det.errors import InputError
-from vindr_det.images import read_image
-from vindr_det.inputs import list_images
-from vindr_det.predictions import Predictions
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.read import read_image
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions
 
 #: Detections below this score come and go with the last bit of a float.
 _SCORE = 0.05

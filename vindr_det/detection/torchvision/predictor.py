@@ -11,7 +11,7 @@ from torch import Tensor
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
-from vindr_det.predictions import Predictions, drop_degenerate
+from vindr_det.structures.detections import Predictions, drop_degenerate
 
 
 class TorchvisionPredictor:

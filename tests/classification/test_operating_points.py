@@ -1,0 +1,206 @@
+"""Operating points and calibrations: chosen by some images, counted on others."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vindr_det.classification import operating_points as points
+from vindr_det.classification import report
+from vindr_det.classification.label_table import LabelTable
+from vindr_det.classification.operating_points import Targets
+from vindr_det.exceptions import InputError
+from vindr_det.files import read_csv, write_csv
+from vindr_det.metrics.calibration import logit
+
+TARGETS = Targets()
+
+
+def frame(count=300, seed=0, apart=0.3, folds=5, unknown=0.0):
+    rng = np.random.default_rng(seed)
+    truth = rng.random(count) < 0.4
+    labels = truth.astype(float)
+    labels[rng.random(count) < unknown] = np.nan
+    return pd.DataFrame({"image_id": [f"i{one}" for one in range(count)], "fold": np.arange(count) % folds,
+                         "abnormal": labels,
+                         "p_abnormal": np.clip(rng.normal(0.3 + apart * truth, 0.2), 0.001, 0.999)})
+
+
+def labels(table):
+    return points.labels_of(table, ["abnormal"], report.resamples_of(table))
+
+
+def chosen(table, targets=TARGETS):
+    return points.choose(labels(table), targets, "here")
+
+
+def test_points_hold_on_the_images_that_chose_them():
+    table = frame()
+    there = points.applied(labels(table), chosen(table))
+    assert set(there) == {f"p_abnormal/{name}" for name in (
+        "threshold_0.5", "youden", "sensitivity_0.95", "specificity_0.95")}
+    assert there["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
+    assert there["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
+    assert there["p_abnormal/threshold_0.5"]["threshold"] == 0.5
+    assert chosen(frame().head(6)) == {}
+
+
+def test_targets_can_be_given():
+    table = frame()
+    found = chosen(table, Targets((0.8, 0.9), ()))["p_abnormal"].thresholds
+    assert set(found) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
+    assert found["sensitivity_0.8"] > found["sensitivity_0.9"]
+
+
+def test_rates_of_images_that_chose_flatter_and_crossed_ones_do_not():
+    """Where nothing can be told apart, sensitivity + specificity is 1 on images that did not choose."""
+    sums = {"own": [], "crossed": []}
+    for seed in range(40):
+        table = frame(60, seed, apart=0.0)
+        found, stored = labels(table), chosen(table)
+        both = (points.applied(found, stored), points.crossed_rates(found, stored, TARGETS))
+        for name, rates in zip(sums, both, strict=True):
+            own = rates["p_abnormal/youden"]
+            sums[name].append(own["sensitivity"] + own["specificity"])
+    error = np.std(sums["crossed"]) / 40**0.5
+    assert np.mean(sums["own"]) > 1.1 and abs(np.mean(sums["crossed"]) - 1) < 3 * error < 0.1
+
+
+def test_crossed_rates_by_hand():
+    """Two parts of known order: each is counted at the other's threshold."""
+    table = pd.DataFrame({"image_id": list("abcdefghijklmnopqrst"), "fold": [0] * 10 + [1] * 10,
+                          "abnormal": [0.0] * 5 + [1.0] * 5 + [0.0] * 5 + [1.0] * 5,
+                          "p_abnormal": [*np.linspace(0.10, 0.14, 5), *np.linspace(0.20, 0.24, 5),
+                                         *np.linspace(0.21, 0.25, 5), *np.linspace(0.40, 0.44, 5)]})
+    found = points.crossed_rates(labels(table), chosen(table), TARGETS)["p_abnormal/youden"]
+    # Part 0's threshold is .20 and part 1's .40: part 0 has no hit, part 1 five alarms.
+    assert [found[key] for key in ("tp", "fp", "fn", "tn")] == [5, 5, 5, 5]
+    assert found["threshold"] == chosen(table)["p_abnormal"].thresholds["youden"]
+
+
+def test_the_target_is_met_on_new_images_when_chosen_for_the_same_scores():
+    """The crossed rate's interval holds what new images get."""
+    table, new = frame(3000, 1), frame(20000, 2)
+    stored = chosen(table)
+    crossed = points.crossed_rates(labels(table), stored, TARGETS)["p_abnormal/specificity_0.95"]
+    there = points.applied(labels(new), stored)["p_abnormal/specificity_0.95"]["specificity"]
+    low, high = crossed["specificity/ci95"]
+    assert low < there < high and low < 0.95 < high
+
+
+def test_what_is_not_known_is_left_out():
+    table = frame(unknown=0.3)
+    known = table[table["abnormal"].notna()].reset_index(drop=True)
+    assert len(known) < 250
+    found, expected = (points.crossed_rates(labels(one), chosen(one), TARGETS) for one in (table, known))
+    assert [one["tp"] for one in found.values()] == [one["tp"] for one in expected.values()]
+    assert chosen(table)["p_abnormal"].thresholds == chosen(known)["p_abnormal"].thresholds
+    measured = [report.measured(one, ["abnormal"], report.resamples_of(one))["abnormal"]["auc"].value
+                for one in (table, known)]
+    assert measured[0] == measured[1]
+
+
+def test_one_fold_is_cut_by_patient():
+    table = frame(folds=1).assign(patient=[f"p{one // 3}" for one in range(300)])
+    parts = points.parts_of(table)
+    assert sorted(set(parts)) == [0, 1, 2, 3, 4]
+    assert all(len(set(parts[table["patient"] == one])) == 1 for one in table["patient"])
+
+
+SHIFT = float(np.log(5))
+
+
+def shifted(count=4000, seed=0, by=SHIFT):
+    """Probabilities that are right but for a constant on the logit, as a weighted loss leaves them."""
+    rng = np.random.default_rng(seed)
+    p = 1 / (1 + np.exp(-rng.normal(-2, 1.5, count)))
+    return pd.DataFrame({"image_id": [str(one) for one in range(count)], "fold": np.arange(count) % 5,
+                         "abnormal": (rng.random(count) < p).astype(float),
+                         "p_abnormal": 1 / (1 + np.exp(-logit(p) - by))})
+
+
+def test_a_shifted_prior_is_undone_out_of_fold():
+    table = shifted()
+    stored = chosen(table)
+    found = points.calibrations(labels(table), stored, crossed=True)["p_abnormal"]
+    assert found["method"] == "platt" and found["intercept"] == pytest.approx(-SHIFT, abs=0.25)
+    assert found["ece"] > 0.15 and found["ece_calibrated"] < 0.02 and found["nll_calibrated"] < found["nll"]
+    there = report.calibrate(table, stored)
+    assert (there["calibrated"] == 1).all()
+    assert (np.argsort(there["p_abnormal"], kind="stable") ==
+            np.argsort(table["p_abnormal"].round(6), kind="stable")).mean() > 0.99
+    new = shifted(seed=1)
+    there = points.calibrations(labels(new), stored, crossed=False)["p_abnormal"]
+    assert there["ece_calibrated"] < 0.02 < there["ece"]
+
+
+def test_right_probabilities_and_few_images_stay_as_they_are():
+    assert chosen(shifted(by=0.0, seed=3))["p_abnormal"].calibration.slope == pytest.approx(1, abs=0.1)
+    few = shifted(60)
+    assert few["abnormal"].sum() < points.FEWEST_CALIBRATED
+    assert chosen(few)["p_abnormal"].calibration.method == "none"
+
+
+def test_stored_and_read_again(tmp_path):
+    stored = chosen(shifted())
+    points.save_points(tmp_path, stored)
+    assert points.read_points(tmp_path) == stored
+
+
+def test_the_file_of_an_earlier_version_and_a_faulty_one(tmp_path):
+    path = tmp_path / "operating_points.json"
+    path.write_text(json.dumps({
+        "chosen_on": {"predictions": "oof_predictions.csv", "images": 24},
+        "points": {"p_abnormal": {"youden": 0.4, "temperature": 2.0}}}))
+    found = points.read_points(tmp_path)["p_abnormal"]
+    assert found.thresholds == {"youden": 0.4} and found.calibration(0.3) == 0.3
+    path.write_text('{"points": [1]}')
+    with pytest.raises(InputError, match=r"operating_points.json: not what train_classifier.py writes"):
+        points.read_points(tmp_path)
+
+
+def test_an_image_that_defines_a_threshold_is_at_it_in_the_file(tmp_path):
+    """Rates counted from the CSV are those of the thresholds beside it, to the last bit."""
+    table = frame(seed=4, apart=0.1)
+    table["p_abnormal"] = table["p_abnormal"].astype(np.float32).astype(float) * 1e-4  # a rare label
+    whole = LabelTable(table["image_id"].to_numpy(str), ("abnormal",),
+                       table[["abnormal"]].to_numpy(np.float32), table["abnormal"].to_numpy() == 0,
+                       table["image_id"].to_numpy(str), table["fold"].to_numpy())
+    write_csv(tmp_path / "fold.csv", report.prediction_frame(whole, table[["p_abnormal"]].to_numpy()))
+    stored = read_csv(tmp_path / "fold.csv")
+    assert (stored["p_abnormal"] == table["p_abnormal"]).all()
+    found = chosen(stored)
+    points.save_points(tmp_path, found)
+    write_csv(tmp_path / "oof.csv", report.calibrate(stored, found))
+    read, truth = read_csv(tmp_path / "oof.csv")["p_abnormal"], table["abnormal"].to_numpy() == 1
+    for threshold in (points.read_points(tmp_path)["p_abnormal"].thresholds[name]
+                      for name in ("sensitivity_0.95", "youden")):
+        assert (read == threshold).any()
+    assert (read[truth] >= points.read_points(tmp_path)["p_abnormal"].thresholds["sensitivity_0.95"]
+            ).mean() >= 0.95
+
+
+@pytest.mark.parametrize("change", [
+    {"slope": "x"}, {"slope": None}, {"slope": float("nan")}, {"slope": -1.0}, {"slope": 0},
+    {"intercept": float("inf")}, {"method": "isotonic"}, {"slope": True}])
+def test_faulty_calibrations_are_refused(tmp_path, change):
+    given = {"method": "platt", "slope": 1.0, "intercept": 0.0} | change
+    (tmp_path / "operating_points.json").write_text(json.dumps({
+        "points": {"p_abnormal": {"youden": 0.4}}, "calibration": {"p_abnormal": given},
+        "chosen_on": {"p_abnormal": "here"}}))
+    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+        points.read_points(tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [None, float("nan"), "x"])
+def test_faulty_thresholds_are_refused(tmp_path, threshold):
+    (tmp_path / "operating_points.json").write_text(json.dumps({
+        "points": {"p_abnormal": {"youden": threshold}}, "chosen_on": {}}))
+    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+        points.read_points(tmp_path)
+
+
+def test_names_of_near_targets_differ():
+    found = points.thresholds(np.arange(40) > 19, np.linspace(0, 1, 40), Targets((0.95, 0.9500001), ()))
+    assert {"sensitivity_0.95", "sensitivity_0.9500001"} <= set(found)

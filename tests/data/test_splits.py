@@ -1,0 +1,64 @@
+from types import SimpleNamespace
+
+import pytest
+
+from vindr_det.data.coco import to_coco
+from vindr_det.data.splits import read_split, warn_of_overlap
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_json
+from vindr_det.structures.records import Record
+
+
+def data_set(root):
+    """One image named by its UID, whose last number is no suffix."""
+    write_json(root / "annotations/instances_all.json", to_coco([Record("1.2.840.7", "1.2.840.7", 9, 9)]))
+    (root / "train").mkdir()
+    (root / "train/1.2.840.7").write_bytes(b"")
+    return SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(root), KEEP_ASPECT=True))
+
+
+def test_ids_are_the_texts_of_the_conversion(tmp_path):
+    records, _ = read_split("vindr_all", data_set(tmp_path))
+    assert [record.image_id for record in records] == ["1.2.840.7"]
+
+
+def shared(tmp_path, caplog, patient=None):
+    """What is said of images a, b, c to train on and c, d to validate on; or other images of one patient."""
+    for name, images in (("all", "abc"), ("val_fold0", "de" if patient else "cd")):
+        coco = to_coco([Record(image, f"{image}.png", 9, 9) for image in images])
+        if patient:
+            coco["images"] = [one | {patient: 7} for one in coco["images"]]
+        write_json(tmp_path / f"annotations/instances_{name}.json", coco)
+    cfg = SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(tmp_path), VALIDATION=("vindr_val_fold0",)),
+                          DATASETS=SimpleNamespace(TRAIN=("vindr_all",)))
+    caplog.clear()
+    warn_of_overlap(cfg)
+    return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+
+def test_images_that_are_trained_and_validated_on_are_told_once(tmp_path, caplog):
+    warned = shared(tmp_path, caplog)
+    assert len(warned) == 1 and "1 of the 2 images of VINDR.VALIDATION ('vindr_val_fold0',)" in warned[0]
+    assert "the first is c.png" in warned[0]
+    for key in ("patient", "patient_id"):
+        warned = shared(tmp_path, caplog, key)
+        assert len(warned) == 1 and "1 of the 1 patients" in warned[0] and "the first is 7" in warned[0]
+
+
+def test_folds_share_nothing(phantoms, caplog):
+    cfg = SimpleNamespace(DATASETS=SimpleNamespace(TRAIN=("vindr_train_fold0",)), VINDR=SimpleNamespace(
+        DATA_ROOT=str(phantoms / "data"), VALIDATION=("vindr_val_fold0",)))
+    warn_of_overlap(cfg)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "prepare.json: not valid JSON"),
+    ("[]", "prepare.json: holds \\[\\], expected what prepare_images.py wrote"),
+    ('{"keep_aspect": false}', "prepared with keep_aspect False, but VINDR.KEEP_ASPECT is True"),
+])
+def test_how_the_images_were_prepared(tmp_path, text, message):
+    cfg = data_set(tmp_path)
+    (tmp_path / "train/prepare.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_split("vindr_all", cfg)

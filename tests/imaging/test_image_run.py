@@ -1,0 +1,174 @@
+"""One bad file of a run is one row, whatever is wrong with it."""
+
+import os
+import shutil
+import signal
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from crashing import crash_on_b, hang, raise_by_name
+
+from vindr_det import parallel
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_text
+from vindr_det.imaging import image_run
+from vindr_det.imaging.prepare import prepare_folder
+from vindr_det.imaging.resize import Target
+from vindr_det.parallel import Failure, in_order, reason_of
+
+
+def scene(tmp_path, phantoms):
+    """A good DICOM, a CT, and files that each fail in another way."""
+    source = sorted((phantoms / "raw/test").iterdir())[0]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(source, folder / "good.dicom")
+    ct = pydicom.dcmread(source)
+    ct.Modality, ct.StudyInstanceUID, ct.SeriesInstanceUID = "CT", "1.2.3", "1.2.3.4"
+    ct.save_as(folder / "ct.dicom")
+    whole = (folder / "ct.dicom").read_bytes()
+    (folder / "cut.dicom").write_bytes(whole[: whole.index(b"\xe0\x7f\x10\x00") + 200])
+    (folder / "broken.png").write_bytes(b"nothing")
+    (folder / "huge.png").write_bytes(huge_png(40_000))
+    (folder / "folder.png").mkdir()
+    (folder / "film.tif").write_bytes(b"II*\0")
+    cv2.imwrite(str(folder / "flat.png"), np.full((300, 300), 7, np.uint8))
+    os.mkfifo(folder / "fifo.png")
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(cv2.imencode(".png", noise)[1].tobytes())
+    return folder
+
+
+def huge_png(side: int) -> bytes:
+    """A PNG whose header claims more pixels than OpenCV takes."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+
+
+@pytest.mark.timeout(120)
+def test_a_row_for_each_input_and_the_reason(phantoms, tmp_path):
+    run = image_run.find(scene(tmp_path, phantoms))
+    looked = list(image_run.read_all(run, workers=1))
+    rows = {one.status.image_id: one for one in looked}
+    assert [one.status.image_id for one in looked] == [one.image_id for one in run.inputs]
+    read = {"good", "ct", "caf\\udce9"}
+    assert {name for name, one in rows.items() if one.image is not None} == read
+    assert {name for name, one in rows.items() if one.status.status == "failed"} == set(rows) - read
+    reasons = {name: one.status.reason for name, one in rows.items()}
+    assert "modality CT is not radiography" in reasons["ct"] and rows["ct"].status.status == "flagged"
+    for name, words in [("broken", "cannot be decoded as PNG"), ("film", "TIF is not read"),
+                        ("folder", "is a folder"), ("fifo", "is a FIFO"), ("huge", "pixels"),
+                        ("flat", "it shows nothing")]:
+        assert words in reasons[name], reasons[name]
+    assert all(str(tmp_path) not in reason and "\n" not in reason for reason in reasons.values())
+    # A file whose pixels are damaged still tells whose it is.
+    assert rows["cut"].status.uids["StudyInstanceUID"] == "1.2.3" and rows["cut"].image is None
+    assert rows["ct"].status.uids["SeriesInstanceUID"] == "1.2.3.4"
+    assert (rows["good"].status.height, rows["good"].status.width) == rows["good"].image.pixels.shape
+
+
+def test_what_preparation_knew_comes_along(tmp_path):
+    """A CT is a CT also as PNG; a file that could not be prepared is an input that failed."""
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+    for name in ("ct", "film"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), noise)
+    write_text(tmp_path / "qc.csv", "image_id,file,status,reason,StudyInstanceUID\n"
+               "ct,ct.dcm,flagged,modality CT is not radiography,1.2\nfilm,f.dcm,ok,,1.3\n"
+               "lost,lost.dcm,failed,holds no pixel data,1.4\n")
+    looked = image_run.read_all(image_run.find(tmp_path), workers=1)
+    rows = {one.status.image_id: one.status for one in looked}
+    assert {name: one.status for name, one in rows.items()} == {
+        "ct": "flagged", "film": "ok", "lost": "failed"}
+    assert rows["ct"].reason == "modality CT is not radiography"
+    assert rows["lost"].reason == "was not prepared: holds no pixel data"
+    assert [rows[name].uids["StudyInstanceUID"] for name in ("ct", "film", "lost")] == ["1.2", "1.3", "1.4"]
+    assert [one.image_id for one in image_run.find(tmp_path / "ct.png").inputs] == ["ct"]
+
+
+def test_a_damaged_qc_table_is_said_and_costs_nothing_else(tmp_path, caplog):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "qc.csv").write_bytes(b"")
+    assert [one.image_id for one in image_run.find(tmp_path).inputs] == ["a"]
+    assert "what preparation said of the images is not known" in caplog.text
+
+
+def test_only_problems_need_no_reader(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    run = image_run.find(tmp_path)
+    assert run.readable == []
+    assert [(one.status, one.reason) for one in run.statuses_if_none_readable()] == [
+        ("failed", "is a FIFO, expected a file")]
+    (tmp_path / "b.png").write_bytes(b"x")
+    assert image_run.find(tmp_path).statuses_if_none_readable() == []
+
+
+@pytest.mark.parametrize("workers, ahead", [(1, 1), (2, 4)])
+def test_in_order_also_when_a_process_dies(workers, ahead):
+    found = list(in_order(crash_on_b, list("abcdef"), workers, ahead))
+    assert [item for item, _ in found] == list("abcdef")
+    assert [result for _, result in found if not isinstance(result, Failure)] == list("ACDEF")
+    assert found[1][1] == Failure("its decoder crashed or did not end")
+    assert list(in_order(crash_on_b, [], workers, ahead)) == []
+
+
+def test_every_exception_of_an_item_is_its_own():
+    """In the processes of a pool, under the names that a decoder, a disk and a system use."""
+    names = ["cv2", "memory", "permission", "unicode", "input", "fine"]
+    with parallel.local_runner(1, len(names)) as run:
+        found = dict(run(raise_by_name, names))
+    assert found.pop("fine") == "fine"
+    assert all(isinstance(one, Failure) for one in found.values())
+    assert found["memory"].reason == "not enough memory (for a test)"
+    assert found["permission"].reason == "cannot be read (Permission denied)"
+    assert found["input"].reason == "x.png: one line"
+    assert found["cv2"].reason.startswith("error: ") and "\n" not in found["cv2"].reason
+    assert found["unicode"].reason.startswith("UnicodeEncodeError: ")
+
+
+def test_reasons_are_one_line():
+    assert reason_of(InputError("a\n  b")) == "a b" and reason_of(KeyError("x")) == "KeyError: 'x'"
+    assert reason_of(MemoryError()) == "not enough memory"
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no alarms")
+def test_a_file_that_hangs_is_a_row():
+    """Its process is ended by an alarm, which :func:`crashing.hang` brings forward."""
+    assert parallel.run_alone(hang, "x") == Failure("its decoder crashed or did not end")
+
+
+def _told(folder, recursive=False):
+    """image id -> status and reasons, as a prediction run has them."""
+    return {one.status.image_id: (one.status.status, one.status.reason)
+            for one in image_run.read_all(image_run.find(folder, recursive), Target(256, False), workers=2)}
+
+
+def test_preparation_and_prediction_judge_alike(tmp_path):
+    """By the original's size, whatever the pictures' size; and what was said once is not said twice."""
+    rng = np.random.default_rng(0)
+    lungs = np.full((400, 400), 60, np.uint8)
+    lungs[:, 160:240] = 200
+    for name, image in {"small": rng.integers(0, 255, (150, 160)), "long": rng.integers(0, 255, (900, 300)),
+                        "inverted": 255 - lungs, "good": lungs}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image.astype(np.uint8))
+    expected = {"small": ("flagged", "only 160 x 150 pixels"), "good": ("ok", ""),
+                "long": ("flagged", "3.0 times as long as wide"),
+                "inverted": ("flagged", "looks inverted: lungs brighter than the mediastinum")}
+    table = prepare_folder(tmp_path, tmp_path / "prepared", Target(128, False), 1).set_index("image_id")
+    assert {name: (row.status, row.reason) for name, row in table.iterrows()} == expected
+    assert _told(tmp_path) == expected == _told(tmp_path / "prepared")
+
+
+def test_the_flags_of_real_and_damaged_files(data, tmp_path):
+    table = prepare_folder(data / "dicom_cases", tmp_path, Target(256, True), 2, recursive=True)
+    prepared = {row.image_id: (row.status, row.reason) for row in table.itertuples()}
+    told = _told(data / "dicom_cases", recursive=True)
+    assert {name: one for name, one in prepared.items() if one[0] == "flagged"} == {
+        name: one for name, one in told.items() if one[0] == "flagged"}
+    assert sum(one[0] == "flagged" for one in told.values()) == 10

@@ -1,0 +1,92 @@
+"""Status tables of runs, and of files that are made of others."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_text
+from vindr_det.imaging.status import FAILED, OK, Status, read_statuses, status_path, write_status
+from vindr_det.structures.detections import Predictions
+from vindr_det.submission import write_submission
+from vindr_det.submission.tables import inherited, predictions_path, write_results
+
+UIDS = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
+NORMAL = Predictions(np.array([[0.0, 0, 1, 1]]), np.array([1.0]), np.array([14]))
+CT = Status("ct", "a/ct.dcm", "flagged", "modality CT is not radiography", UIDS, 1200, 1000)
+GOOD = Status("good", "good.dcm", OK, "", UIDS, 900, 800)
+LOST = Status("lost", "lost.dcm", FAILED, "cut", UIDS)
+
+
+def test_a_table_comes_back_whole(tmp_path):
+    write_status(status_path(tmp_path / "s.csv"), [CT, GOOD, LOST])
+    assert list(read_statuses(tmp_path / "s.csv").values()) == [CT, GOOD, LOST]
+    assert read_statuses(tmp_path / "t.csv") == {}
+
+
+def parts(*groups):
+    return [{one.image_id: one for one in group} for group in groups]
+
+
+@pytest.mark.parametrize("inputs, ids, rows", [
+    ([[]], [], []),
+    ([[CT, GOOD, LOST]], ["ct", "good"], [CT, GOOD, LOST]),
+    ([[], [CT]], ["ct", "x"], [CT, Status("x", "")]),  # the first file came without a table
+    ([[CT], [Status("ct", "ct.png")]], ["ct"], [CT]),
+    ([[Status("ct", "ct.png", "flagged", "lateral")], [CT]], ["ct"],
+     [Status("ct", "ct.png", "flagged", f"lateral; {CT.reason}", UIDS, 1200, 1000)]),
+    ([[GOOD], [Status("good", "good.png", FAILED, "cut")]], ["good"],
+     [Status("good", "good.dcm", "flagged", "was not read for 1 of the 2 files", UIDS, 900, 800)]),
+    ([[Status("lost", "", FAILED, "gone")], [LOST]], [],
+     [Status("lost", "lost.dcm", FAILED, "gone; cut", UIDS)]),
+])
+def test_what_a_file_inherits(inputs, ids, rows):
+    assert inherited(ids, parts(*inputs)) == rows
+
+
+def results(out):
+    return {path.name for path in out.parent.iterdir()}
+
+
+def test_results_are_of_one_run(tmp_path):
+    """All are written or none, and what this run does not write is not left of an earlier one."""
+    out = tmp_path / "s.csv"
+    write_results(out, {"good": NORMAL}, [GOOD], "first\n")
+    assert results(out) == {"s.csv", "s.predictions.csv", "s.status.csv"}
+    status_path(out).unlink()
+    status_path(out).mkdir()  # cannot be written over
+    with pytest.raises(InputError, match="s.status.csv"):
+        write_results(out, {"ct": NORMAL}, [CT], "second\n")
+    assert out.read_text() == "first\n" and "ct" not in predictions_path(out).read_text()
+    status_path(out).rmdir()
+    write_results(out, {}, [LOST], None)
+    assert results(out) == {"s.predictions.csv", "s.status.csv"}
+
+
+def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
+    box = "3 0.8 1 2 30 40 14 0.2 0 0 1 1"
+    submission = f"image_id,PredictionString\nct,{box}\ngood,{box}\nlost,14 1 0 0 1 1\n"
+    for name in ("a", "b"):
+        write_text(tmp_path / f"{name}.csv", submission)
+        write_status(tmp_path / f"{name}.status.csv", [CT, GOOD, LOST])
+    write_text(tmp_path / "m.csv", "image_id,dim0,dim1\nct,1200,1000\ngood,900,800\n")
+    write_text(tmp_path / "f.predictions.csv", "of an earlier run\n")
+    run = tool("fuse.py", "--inputs", tmp_path / "a.csv", tmp_path / "b.csv", "--meta", tmp_path / "m.csv",
+               "--out", tmp_path / "f.csv")
+    assert run.returncode == 0, run.stderr
+    run = tool("check_submission.py", tmp_path / "f.csv", "--fix", tmp_path / "c.csv")
+    assert run.returncode == 0, run.stderr
+    for name in ("f", "c"):
+        found = read_statuses(tmp_path / f"{name}.csv")
+        assert found == {"ct": CT, "good": GOOD, "lost": found["lost"]} and "cut" in found["lost"].reason
+    rows = list(csv.DictReader((tmp_path / "f.predictions.csv").read_text().splitlines()))
+    assert [row["image_id"] for row in rows] == ["ct", "good"]
+    assert {row["SOPInstanceUID"] for row in rows} == {"1.2.3.4"}
+
+
+def test_a_submission_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    write_text(tmp_path / "s.csv", "old\n")
+    with pytest.raises(InputError, match="no prediction"):
+        write_submission(tmp_path / "s.csv", {}, ["a"])
+    assert (tmp_path / "s.csv").read_text() == "old\n"

@@ -1,0 +1,425 @@
+"""The five gates, their fit out of fold, and the sign of other people's files."""
+
+import json
+from argparse import ArgumentTypeError
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import one_line
+from metric_cases import noisy_detector
+
+from vindr_det import cli
+from vindr_det.data.coco import to_coco
+from vindr_det.data.in_sample import refuse_in_sample
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_csv, write_json
+from vindr_det.metrics import voc as vindr
+from vindr_det.postprocessing import gate_fit
+from vindr_det.postprocessing.gate import (
+    AgreementCheck,
+    Column,
+    Gate,
+    Word,
+    check_agreement,
+    check_sign,
+    column_in,
+    read_probabilities,
+    read_words,
+    soft_append,
+    without_classifier,
+)
+from vindr_det.structures.detections import Predictions, no_finding
+from vindr_det.structures.records import truth_of
+from vindr_det.submission import read_submission, write_submission
+
+BOX = Predictions(np.array([[1.0, 2, 3, 4]]), np.array([0.8]), np.array([3]))
+
+
+def test_soft_append_writes_one_minus_p():
+    gated = soft_append({"a": BOX, "b": Predictions()}, {"a": 0.9, "b": 0.2})
+    assert gated["a"].labels.tolist() == [3, 14]
+    assert gated["a"].scores == pytest.approx([0.8, 0.1])
+    assert gated["a"].boxes[1].tolist() == [0, 0, 1, 1]
+    assert gated["b"].scores == pytest.approx([0.8])
+
+
+def test_an_earlier_class_14_row_is_replaced():
+    assert len(soft_append({"a": BOX + no_finding(0.5)}, {"a": 0.9})["a"]) == 2
+
+
+def test_without_classifier_the_best_box_decides():
+    gated = without_classifier({"a": BOX, "b": Predictions()})
+    assert gated["a"].scores[1] == pytest.approx(0.2)
+    assert gated["b"].scores == pytest.approx([1.0])
+
+
+def test_a_missing_probability_names_the_image():
+    with pytest.raises(InputError, match="image b"):
+        soft_append({"a": BOX, "b": BOX}, {"a": 0.5})
+
+
+@pytest.mark.parametrize("text, message", [
+    ("image_id,target\na,0.5\n", "no column 'p_abnormal', expected p_abnormal or p_no_finding"),
+    ("image_id,p_abnormal\na,0.5\nb,1.5\n", "row 3.*1.5"),
+    ("image_id,p_abnormal\na,0.5\na,0.5\n", "row 3: image a .*each image once"),
+    ("image_id,p_abnormal\na,\n", "row 2"), ("image_id,p_abnormal\na,0.5\nb," + "9" * 400, "row 3"),
+])
+def test_bad_probability_files(tmp_path, text, message):
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_probabilities(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("text, how, expected", [
+    ("image_id,p_abnormal\na,0.9", {}, 0.9), ("image_id,p_no_finding\na,0.9", {}, 0.1),
+    ("image_id,x\na,0.9", {"column": "x"}, 0.9),
+    ("image_id,x\na,0.9", {"column": "x", "says": "p_no_finding"}, 0.1),
+    ("image_id,p_no_finding\na,0.9", {"column": "p_no_finding"}, 0.1),
+    ("image_id,p_abnormal\na,0.9", {"column": "p_abnormal", "says": "p_no_finding"}, 0.1),
+])
+def test_the_sign_is_in_the_columns_name_or_told(tmp_path, text, how, expected):
+    (tmp_path / "p.csv").write_text(text)
+    assert read_probabilities(tmp_path / "p.csv", **how) == pytest.approx({"a": expected})
+
+
+def test_a_swapped_sign_is_refused():
+    truth = {"a": True, "b": False, "c": True, "d": False}
+    p = {"a": 0.9, "b": 0.1, "c": 0.6, "d": 0.7, "unknown": 0.5}
+    assert check_sign(p, truth, "file") == pytest.approx(0.75)
+    with pytest.raises(InputError, match=r"file: AUC of P\(abnormal\) is 0.2500 .* its sign is swapped"):
+        check_sign({key: 1 - value for key, value in p.items()}, truth, "file")
+    with pytest.raises(InputError, match="1 of its images have labels, 1 of them abnormal"):
+        check_sign({"a": 0.5, "x": 0.5}, truth, "file")
+
+
+def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
+    """Three models' P(no finding) on all training images; the areas are those measured elsewhere."""
+    import json
+
+    from conftest import one_line
+
+    made = tool("convert_vindr.py", "--csv", data / "vinbig/train.csv.gz", "--meta",
+                data / "vinbig/train_meta.csv", "--out", tmp_path / "a")
+    assert made.returncode == 0, made.stderr
+    theirs = data / "vinbig/classifier/nht_class14-train-preds.csv"
+    peers = ["evaluate_classifier.py", "--predictions", theirs, "--labels", tmp_path / "a/labels.csv",
+             "--columns", "effnet", "resnext", "densenet"]
+    run = tool(*peers, "--says", "p_no_finding", "--out", tmp_path, "--bootstrap", 200)
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert [found[f"auc/{name}"] for name in ("effnet", "resnext", "densenet")] == pytest.approx(
+        [0.98863, 0.97857, 0.98456], abs=5e-6)
+    low, high = found["auc/their mean/ci95"]
+    assert low < found["auc/their mean"] < high and found["auc/their mean"] > found["auc/effnet"]
+    assert "its sign is swapped" in one_line(tool(*peers, "--says", "p_abnormal"))
+
+
+WORDS = {"a": Word(0.9, np.full(14, 0.64)), "b": Word(0.05, np.full(14, 0.01))}
+SEEN = {"a": BOX, "b": BOX + no_finding(0.7)}
+
+
+@pytest.mark.parametrize("gate, image, scores", [
+    (Gate("none"), "b", [0.8, 0.2]),
+    (Gate("append"), "b", [0.8, 0.95]),
+    (Gate("hard", 0.1, 0.8), "b", [1.0]),  # no finding, and nothing else
+    (Gate("hard", 0.1, 0.8), "a", [0.8]),  # boxes, and nothing else
+    (Gate("hard", 0.0, 0.95), "a", [0.8, 0.1]), (Gate("hard", 0.0, 0.95), "b", [0.8, 0.95]),
+    (Gate("scale", 0.1), "b", [0.04, 0.95]), (Gate("scale", 0.1), "a", [0.8, 0.1]),
+    (Gate("rescore", power=0.5), "a", [np.sqrt(0.8 * 0.64), 0.1]),
+    (Gate("rescore", power=0), "b", [0.8, 0.95]),
+])
+def test_each_form_by_hand(gate, image, scores):
+    gated = gate.apply(SEEN, WORDS)[image]
+    assert gated.scores == pytest.approx(scores)
+    assert gated.labels.tolist() == [14] if scores == [1.0] else gated.labels[0] == 3
+
+
+@pytest.mark.parametrize("options", [
+    {"form": "mean"}, {"low": -1}, {"low": 0.8, "high": 0.5}, {"power": 1.5}])
+def test_bad_gates(options):
+    with pytest.raises(InputError, match="gate"):
+        Gate(**options)
+
+
+def test_what_a_gate_lacks_is_told():
+    with pytest.raises(InputError, match="no probability for image b"):
+        Gate("scale").apply(SEEN, {"a": Word(0.5)})
+    with pytest.raises(InputError, match="needs a probability of each finding"):
+        Gate("rescore").apply({"a": BOX}, {"a": Word(0.5)})
+
+
+@pytest.fixture
+def problem(tmp_path):
+    """Files of a detector and a classifier on 90 images, and what they hold."""
+    records, predictions, p_abnormal = noisy_detector(np.random.default_rng(0))
+    write_submission(tmp_path / "d.csv", predictions)
+    write_json(tmp_path / "g.json", to_coco(records))
+    frame = pd.DataFrame(p_abnormal.items(), columns=["image_id", "p_abnormal"])
+    frame["fold"] = np.arange(len(frame)) % 3
+    write_csv(tmp_path / "p.csv", frame)
+    write_csv(tmp_path / "turned.csv", frame.assign(p_abnormal=1 - frame["p_abnormal"]))
+    return tmp_path, records, predictions, p_abnormal
+
+
+def test_a_gate_is_fitted_saved_and_applied(problem, tool):
+    folder, records, predictions, p_abnormal = problem
+    files = ["--oof", folder / "p.csv", "--predictions", folder / "d.csv", "--annotations", folder / "g.json"]
+    run = tool("gate.py", "fit", *files, "--out", folder / "gate.json", "--bootstrap", 200)
+    assert run.returncode == 0, run.stderr
+    saved = json.loads((folder / "gate.json").read_text())
+    forms = saved["forms"]
+    assert set(forms) == {"none", "append", "hard", "scale"}  # the classifier tells no findings
+    assert saved["gate"]["form"] == max(forms, key=lambda form: forms[form]["mAP40"])
+    assert forms["append"]["mAP40"] > forms["none"]["mAP40"] and forms["append"]["ci95"][0] > 0
+    assert forms["none"]["gain"] == 0 and saved["images"] == sorted(predictions)
+    assert len(saved["fitted_on"]["oof"]["sha256"]) == 64
+    # The score of a form without parameters is that of all images.
+    truth = truth_of(records)
+    expected = vindr.evaluate(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
+    assert forms["append"]["mAP40"] == pytest.approx(expected, abs=1e-9)
+    apply = ["apply", "--submission", folder / "d.csv", "--probabilities", folder / "p.csv", "--gate",
+             folder / "gate.json", "--out", folder / "o.csv"]
+    assert "was fitted on 90 of these 90 images" in one_line(tool("gate.py", *apply))
+    assert not (folder / "o.csv").exists()
+    assert tool("gate.py", *apply, "--allow-in-sample").returncode == 0
+    gated = read_submission(folder / "o.csv")
+    gate = gate_fit.read(folder / "gate.json").gate
+    whole = gate.apply(predictions, {i: Word(p) for i, p in p_abnormal.items()})
+    assert all(gated[i].scores == pytest.approx(whole[i].by_score().scores, abs=1e-5) for i in gated)
+
+
+def test_inverted_labels_stop_the_gate(problem, tool):
+    """P(no finding) under the name p_abnormal: told by the boxes, or by what the column was at the fit."""
+    folder, records, predictions, p_abnormal = problem
+    scores = [vindr.evaluate(soft_append(predictions, p), truth_of(records)).mean_ap
+              for p in (p_abnormal, {i: 1 - p for i, p in p_abnormal.items()})]
+    assert scores[0] - scores[1] > 0.08  # what it would cost
+    fitted = gate_fit.Fitted(Gate("append"), {}, 1.0, ["another"])
+    gate_fit.save(folder / "gate.json", fitted, {}, Column("p_abnormal", "p_no_finding"))
+    apply = ["gate.py", "apply", "--submission", folder / "d.csv", "--out", folder / "o.csv", "--gate",
+             folder / "gate.json", "--probabilities"]
+    line = one_line(tool(*apply, folder / "p.csv"))
+    assert "p.csv: column p_abnormal is taken for p_abnormal, expected p_no_finding as where" in line
+    gate_fit.save(folder / "gate.json", fitted, {}, Column("target", "p_abnormal"))
+    line = one_line(tool(*apply, folder / "turned.csv"))
+    assert "turned.csv: its P(abnormal) is low where the boxes score high (rank correlation -0." in line
+    assert not (folder / "o.csv").exists()
+    assert tool(*apply, folder / "turned.csv", "--allow-inverted").returncode == 0
+
+
+def words_of(values):
+    return {f"i{n:04d}": Word(float(p)) for n, p in enumerate(values)}
+
+
+def boxes_of(values):
+    return {f"i{n:04d}": Predictions([[0, 0, 9, 9]], [score], [3]) + no_finding(0.5)
+            for n, score in enumerate(values)}
+
+
+@pytest.mark.parametrize("p, best, expected", [
+    ([], [], None), ([0.5], [0.5], None), ([0.1] * 90, np.linspace(0, 1, 90), None),
+    (np.linspace(0, 1, 90), [0.0] * 90, None),
+    (np.linspace(0, 1, 90), np.linspace(0, 1, 90) ** 3, 1.0),
+    (np.linspace(1, 0, 9), np.linspace(0, 1, 9), -1.0),  # so few that chance does it
+    ([0.9, 0.1, 0.5, 0.1] * 25, [0.8, 0.2, 0.5, 0.2] * 25, 1.0),
+])
+def test_agreement_with_the_boxes(p, best, expected):
+    found = check_agreement(words_of(p), boxes_of(best), "file")
+    assert np.isnan(found) if expected is None else found == pytest.approx(expected)
+
+
+def test_agreement_is_spearmans_and_chance_passes():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        p, best = rng.random(100).round(1), rng.random(100).round(1)
+        if np.sqrt(99) * spearmanr(p, best).statistic > -3:
+            found = check_agreement(words_of(p), boxes_of(best), "file")
+            assert found == pytest.approx(spearmanr(p, best).statistic)
+    with pytest.raises(InputError, match=r"file: .*rank correlation -1.00 on 50 images.*inverted"):
+        check_agreement(words_of(np.linspace(1, 0, 50)), boxes_of(np.linspace(0, 1, 50)), "file")
+
+
+def test_a_long_run_with_inverted_labels_ends_early():
+    check, words, boxes = AgreementCheck("file"), {}, {}
+    p = np.random.default_rng(0).random(200)
+    with pytest.raises(InputError, match="on 64 images"):
+        for (image_id, word), found in zip(words_of(p).items(), boxes_of(1 - p).values(), strict=True):
+            words[image_id], boxes[image_id] = word, found
+            check(words, boxes)
+    few = dict(list(words_of(p).items())[:30])
+    check = AgreementCheck("file")
+    check(few, boxes_of(1 - p))
+    with pytest.raises(InputError, match="on 30 images"):
+        check(few, boxes_of(1 - p), finished=True)
+
+
+def test_real_probabilities_agree_with_real_boxes(data):
+    """A peer's classifier and four peers' detectors on the test images: the verdict is clear both ways."""
+    words = read_words(data / "vinbig/classifier/zfturbo_2-cls_test_pred.csv", "target")
+    inverted = {i: Word(1 - word.p_abnormal) for i, word in words.items()}
+    for name in ("brekkanegg.csv", "windeaves_sub200.csv", "windeaves_sub250.csv", "dxv2k_submission.csv.gz"):
+        predictions = read_submission(data / "vinbig/submissions" / name)
+        assert check_agreement(words, predictions, name) > 0.2, name
+        with pytest.raises(InputError, match="inverted"):
+            check_agreement(inverted, predictions, name)
+
+
+def test_a_turned_sign_stops_the_fit(problem, tool):
+    folder, *_ = problem
+    files = ["--predictions", folder / "d.csv", "--annotations", folder / "g.json", "--out",
+             folder / "x.json"]
+    line = one_line(tool("gate.py", "fit", "--oof", folder / "turned.csv", *files))
+    assert "turned.csv: AUC of P(abnormal) is 0.0000" in line and "sign is swapped" in line
+    told = ["--column", "p_abnormal", "--says", "p_no_finding", "--allow-inverted"]
+    run = tool("gate.py", "fit", "--oof", folder / "turned.csv", *told, *files, "--bootstrap", 50)
+    assert run.returncode == 0, run.stderr
+    assert json.loads((folder / "x.json").read_text())["probabilities"] == {
+        "column": "p_abnormal", "says": "p_no_finding"}
+    assert check_sign({"a": 0.1, "b": 0.9}, {"a": True, "b": False}, "file", allow_inverted=True) == 0
+
+
+@pytest.mark.parametrize("column, says, good", [
+    ("p_no_finding", "p_abnormal", False), ("p_abnormal", "p_no_finding", False), ("p_abnormal", None, True),
+    ("p_no_finding", "p_no_finding", True), ("x", "p_no_finding", True), ("x", "p_abnormal", True)])
+def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, says, good):
+    path = tmp_path / "p.csv"
+    path.write_text("image_id,p_abnormal,p_no_finding,x\na,0.9,0.1,0.5\n")
+    if good:
+        assert column_in(path, column, says).column == column
+    else:
+        with pytest.raises(InputError, match=f"column {column} is taken for {says}, expected {column} as"):
+            column_in(path, column, says)
+    assert column_in(path, column, says, allow_inverted=True).says == (says or column)
+
+
+@pytest.mark.parametrize("count, score, told", [(10, 0.5, True), (30, 0.0, True), (30, 0.5, False)])
+def test_a_sign_that_cannot_be_checked_is_told(caplog, count, score, told):
+    values = np.linspace(0, 1, count)
+    AgreementCheck("file")(words_of(values), boxes_of(values * score), finished=True)
+    assert (caplog.text.count("could not be told") == 1) == told
+    assert not told or f"file: its sign could not be told from the boxes of {count} images" in caplog.text
+
+
+def test_too_few_resamples_are_refused(problem, tool):
+    folder, *_ = problem
+    line = one_line(tool("gate.py", "fit", "--oof", folder / "p.csv", "--predictions", folder / "d.csv",
+                         "--annotations", folder / "g.json", "--out", folder / "x.json", "--bootstrap", 0))
+    assert "argument --bootstrap: 0: expected a whole number of 10 or more" in line
+    for count in ("-1", "1", "9", "x", "1" * 5000):
+        with pytest.raises(ArgumentTypeError, match="expected a whole number of 10 or more"):
+            cli.replicates(count)
+    assert cli.replicates("10") == 10
+
+
+def test_parameters_do_not_see_the_images_that_they_are_scored_on(problem):
+    """A fold's truth is turned round: its own images must not notice."""
+    _, records, predictions, p_abnormal = problem
+    words, parts = {i: Word(p) for i, p in p_abnormal.items()}, np.arange(len(records)) % 3
+    other = [replace(one, truth=Predictions()) if part == 0 else one
+             for one, part in zip(records, parts, strict=True)]
+    gated = [gate_fit._held_out(predictions, some, words, parts, gate_fit.GRID["hard"])[1]
+             for some in (records, other)]
+    for one, part in zip(records, parts, strict=True):
+        same = np.array_equal(gated[0][one.image_id].scores, gated[1][one.image_id].scores)
+        assert same or part != 0
+
+
+@pytest.mark.parametrize("form, name, lowest, highest", [
+    ("hard", "low", 0, 1), ("hard", "high", 0, 1.01), ("scale", "low", 0, 1), ("rescore", "power", 0, 1)])
+def test_no_grid_ends_before_its_parameter_does(form, name, lowest, highest):
+    tried = [getattr(gate, name) for gate in gate_fit.GRID[form]]
+    assert (min(tried), max(tried)) == (lowest, highest)
+
+
+def test_rescoring_with_the_truth_wins(problem):
+    _, records, predictions, p_abnormal = problem
+    words = {}
+    for one in records:
+        there = np.isin(np.arange(14), one.truth.labels)
+        words[one.image_id] = Word(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
+    folds = {one.image_id: at % 4 for at, one in enumerate(records)}
+    fitted = gate_fit.fit(predictions, records, words, folds, resamples=100)
+    assert fitted.gate.form == "rescore" and fitted.forms["rescore"].gain.low > 0
+    assert "rescore power" in fitted.text()
+
+
+def test_rescoring_goes_beyond_where_the_grid_once_ended(problem):
+    """Scores over 12 powers of ten that know nothing beside a classifier that knows all."""
+    _, records, predictions, p_abnormal = problem
+    rng, words, noise = np.random.default_rng(0), {}, {}
+    for one in records:
+        there = np.isin(np.arange(14), one.truth.labels)
+        words[one.image_id] = Word(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
+        found = predictions[one.image_id].findings()
+        noise[one.image_id] = Predictions(found.boxes, 10 ** rng.uniform(-12, 0, len(found)), found.labels)
+    folds = {one.image_id: at % 4 for at, one in enumerate(records)}
+    fitted = gate_fit.fit(noise, records, words, folds, resamples=20)
+    assert fitted.forms["rescore"].gate.power in (0.9, 1.0)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("[]", "not a gate"), ("{}", "not a gate"), ("3", "not a gate"), ('{"gate": [1]}', "not a gate"),
+    ('{"gate": "append"}', "not a gate"), ('{"gate": {"form": "append", "cut": 1}}', "not a gate"),
+    ('{"gate": {"low": "x"}}', "not a gate"), ('{"gate": {}, "probabilities": [1]}', "not a gate"),
+    ('{"gate": {"low": 2}}', "expected 0 <= low"), ('{"gate": null}', "holds no gate"),
+    ("{", "not valid JSON"), ("[" * 100_000, "not valid JSON"), ("9" * 5000, "not valid JSON"),
+])
+def test_what_is_no_gate_is_one_line(tmp_path, text, message):
+    (tmp_path / "g.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        gate_fit.read(tmp_path / "g.json")
+
+
+def test_bad_gate_files(tmp_path):
+    (tmp_path / "g.json").write_text("{}")
+    with pytest.raises(InputError, match=r"g.json: not a gate"):
+        gate_fit.read(tmp_path / "g.json")
+    (tmp_path / "f.csv").write_text("image_id,p_abnormal,fold\na,0,0\nb,0,1\nc,0,1\nd,0,1\n")
+    assert gate_fit.folds_of(tmp_path / "f.csv", ["a", "b"], 3) == {"a": 0, "b": 1}
+    for fold in ("", "x", "0.5", "inf"):
+        (tmp_path / "b.csv").write_text(f"image_id,fold\na,0\nz,9\nb,{fold}\nc,1\n")
+        with pytest.raises(InputError, match=r"b.csv, row 4: fold .* of image b, expected a whole number"):
+            gate_fit.folds_of(tmp_path / "b.csv", ["a", "b", "c"], 3)
+    # A detector's validation set is of one fold.
+    assert sorted(gate_fit.folds_of(tmp_path / "f.csv", ["b", "c", "d"], 3).values()) == [0, 1, 2]
+    (tmp_path / "p.csv").write_text("image_id,p_abnormal\na,0.5\nb,0.5\n")
+    with pytest.raises(InputError, match="--folds 3: expected 2 to 2"):
+        gate_fit.folds_of(tmp_path / "p.csv", ["a", "b"], 3)
+
+
+def test_predicting_a_folder_stops_for_seen_images_and_inverted_labels(tmp_path):
+    """Before any image is read; and after 64 images, not at the end."""
+    import cv2
+
+    from vindr_det.predict import predict_folder
+
+    levels = np.random.default_rng(0).integers(1, 250, 200)
+    for number, level in enumerate(levels):
+        image = np.full((8, 8), level, np.uint8)
+        image[0, 0] = 0  # a picture of one value shows nothing and is not looked at
+        cv2.imwrite(str(tmp_path / f"i{number:03d}.png"), image)
+    looked = []
+
+    def detector(images):
+        looked.extend(images)
+        return [Predictions([[0, 0, 4, 4]], [image.mean() / 255], [3]) for image in images]
+
+    def inverted(image):
+        return Word(1 - image.mean() / 255)
+
+    path = tmp_path / "gate.json"
+    gate_fit.save(path, gate_fit.Fitted(Gate("append"), {}, 1.0, ["train/i007.dicom"]), {})
+    with pytest.raises(InputError, match="gate.json: was fitted on 1 of these 200 images, the first is i007"):
+        predict_folder(tmp_path, [detector], check_ids=partial(refuse_in_sample, path))
+    assert not looked
+    with pytest.raises(InputError, match="the classifier: .*on 64 images.*inverted"):
+        predict_folder(tmp_path, [detector], classifier=inverted, batch=8)
+    assert len(looked) == 64
+    allowed = predict_folder(tmp_path, [detector], classifier=inverted, allow_inverted=True)
+    right = predict_folder(tmp_path, [detector], classifier=lambda image: Word(image.mean() / 255))
+    assert len(allowed.predictions) == len(right.predictions) == 200

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from vindr_det.exceptions import InputError
+from vindr_det.postprocessing.tta import Augmented
+from vindr_det.predict import load_predictors
+from vindr_det.structures.detections import Predictions
+
+
+class Bright:
+    """Finds the box around what is bright; remembers what it was asked."""
+
+    def __init__(self, score=0.8):
+        self.score, self.asked = score, []
+
+    def __call__(self, images, scale=1.0):
+        return [self.look(image, scale) for image in images]
+
+    def look(self, image, scale):
+        self.asked.append((scale, bool(image[:, : image.shape[1] // 2].any())))
+        rows, columns = np.nonzero(image)
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        return Predictions(np.array([box], float), np.array([self.score]), np.array([3]))
+
+
+IMAGE = np.zeros((60, 100), np.uint8)
+IMAGE[10:30, 5:25] = 255
+
+
+@pytest.mark.parametrize("scales, flip, looks", [
+    ((1.0,), False, 1), ((1.0,), True, 2), ((0.8, 1.0, 1.2), True, 6)])
+def test_all_looks_see_the_same_place(scales, flip, looks):
+    once = Bright()
+    found, again = Augmented(once, scales, flip)([IMAGE, IMAGE])
+    assert np.array_equal(found.boxes, again.boxes)
+    assert found.boxes == pytest.approx(np.array([[5, 10, 25, 30]]), abs=1e-3)
+    assert found.scores == pytest.approx([0.8]) and found.labels.tolist() == [3]
+    assert len(once.asked) == 2 * looks and {scale for scale, _ in once.asked} == set(scales)
+    assert {left for _, left in once.asked} == ({True, False} if flip else {True})
+
+
+@pytest.mark.parametrize("scales", [(), (0.0, 1.0), (-1.0,)])
+def test_bad_scales(scales):
+    with pytest.raises(InputError, match="--tta-scales"):
+        Augmented(Bright(), scales)
+
+
+def test_a_trained_detector_at_another_size(engine, trained, phantoms):
+    """The size is that of the call alone, and boxes stay in the image's pixels."""
+    from vindr_det.imaging.read import read_image
+
+    predictor = load_predictors([trained(engine) / "model_final.pth"])[0]
+    image = read_image(next((phantoms / "raw/test").iterdir())).pixels
+    once, larger, again = (predictor([image], scale)[0] for scale in (1.0, 1.5, 1.0))
+    assert np.array_equal(once.boxes, again.boxes)
+    assert larger.boxes.max() <= max(image.shape) and not np.array_equal(once.scores, larger.scores)

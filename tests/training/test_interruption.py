@@ -1,0 +1,205 @@
+"""Ctrl-C and SIGTERM: the step is finished, a state saved, one line said; the resume is exact."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import DEMO, ROOT, TINY
+from torch.utils.data import DataLoader
+
+from vindr_det.config import load_config
+from vindr_det.detection import engine as engines
+from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.losses import LossMeans
+from vindr_det.training.interruption import Interrupted, Interruption, leave_signals_to_trainer
+from vindr_det.training.states import SUFFIXES, iterations_of, saved
+
+
+@pytest.fixture(autouse=True)
+def heeds_ctrl_c():
+    """Also where these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+SHORT = [*TINY, "SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "4",
+         "VINDR.EMA_DECAY", "0.9", "VINDR.REPEAT_THRESHOLD", "0.3", "VINDR.NORMAL_RATIO", "0.5"]
+
+
+def train(engine, out, phantoms, *more, resume=False):
+    options = [*SHORT, "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(phantoms / "data"), *more]
+    engines.load(engine).train(load_config(DEMO, engine, options), resume=resume)
+
+
+def same_models(one, two):
+    for name in ("model_final.pth", "model_best.pth"):
+        first, second = read_file(one / name), read_file(two / name)
+        assert first["vindr"]["metrics"] == pytest.approx(second["vindr"]["metrics"], abs=1e-6)
+        for key, value in first["model"].items():
+            assert torch.allclose(value, second["model"][key], atol=1e-6), (name, key)
+
+
+def validations(folder):
+    path = folder / "metrics.json"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line["iteration"] for line in lines if "vindr/mAP40" in line]
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_a_signal_during_validation_leaves_it_to_the_resume(engine, at, phantoms, tmp_path, monkeypatch):
+    train(engine, tmp_path / "straight", phantoms)
+    out, add = tmp_path / "broken", LossMeans.add
+
+    def interrupted(*args, **kwargs):
+        if 2 * (1 + len(validations(out))) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        add(*args, **kwargs)
+
+    monkeypatch.setattr(LossMeans, "add", interrupted)
+    with pytest.raises(Interrupted, match="--resume goes on from") as caught:
+        train(engine, out, phantoms)
+    assert caught.value.status == 130
+    monkeypatch.undo()
+    state, = saved(out, SUFFIXES[engine])
+    assert iterations_of(state) == at and str(state) in str(caught.value)
+    assert validations(out) == [1][: at // 2 - 1]
+    assert not (out / "model_final.pth").exists()
+    train(engine, out, phantoms, resume=True)
+    assert validations(out) == validations(tmp_path / "straight") == [1, 3]
+    same_models(tmp_path / "straight", out)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_before_the_first_step(engine, phantoms, tmp_path, monkeypatch):
+    """While the images are looked up, say."""
+    from vindr_det.data import splits
+
+    def warned(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read(*args)
+
+    read = splits.read_split
+    monkeypatch.setattr(splits, "read_split", warned)
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not heeded"))
+    try:
+        with pytest.raises(Interrupted, match="there was no iteration to resume from yet") as caught:
+            train(engine, tmp_path, phantoms)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.status == 143 and not saved(tmp_path, SUFFIXES[engine])
+    assert not (tmp_path / "model_final.pth").exists()
+
+
+@pytest.mark.parametrize("tasks", ["1", "2"])
+def test_slurm_is_not_lightnings_business(tasks, phantoms, tmp_path, monkeypatch):
+    """It would begin with any hpc_ckpt in the folder that it runs in, and write one at SIGUSR1."""
+    job = {"JOB_ID": "8", "NTASKS": tasks, "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "train",
+           "NODELIST": "localhost"}
+    for key, value in job.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"another training's")
+    add = LossMeans.add
+
+    def warned(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        add(*args, **kwargs)
+
+    monkeypatch.setattr(LossMeans, "add", warned)
+    with pytest.raises(Interrupted, match="--resume goes on from") as caught:
+        train("torchvision", tmp_path / "out", phantoms)
+    assert caught.value.status == 128 + signal.SIGUSR1
+    assert [iterations_of(state) for state in saved(tmp_path / "out", ".ckpt")] == [2]
+    assert [path.name for path in tmp_path.rglob("hpc_*")] == ["hpc_ckpt_1.ckpt"]
+
+
+def command(engine, out, phantoms, *more):
+    return [sys.executable, str(ROOT / "tools/train_net.py"), "--config", str(DEMO), "--engine", engine,
+            *SHORT, "SOLVER.MAX_ITER", "14", "TEST.EVAL_PERIOD", "5", "SOLVER.CHECKPOINT_PERIOD", "3",
+            "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(phantoms / "data"), *more]
+
+
+def interrupt(run_command, out, number, group=False):
+    """Send a signal once the training has saved its first state; its exit status and what it said."""
+    run = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                           start_new_session=True)
+    while not list(out.glob("state_*")):
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.01)
+    (os.killpg if group else os.kill)(run.pid, number)
+    _, errors = run.communicate(timeout=120)
+    return run.returncode, errors
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    code, errors = interrupt(command(engine, broken, phantoms), broken, signal.SIGINT)
+    assert code == 130 and "Traceback" not in errors, errors
+    states = saved(broken, SUFFIXES[engine])
+    assert errors.splitlines()[-1] == f"train_net.py: interrupted; --resume goes on from {states[-1]}"
+    assert not (broken / "model_final.pth").exists() and 3 <= iterations_of(states[-1]) < 14
+    subprocess.run([*command(engine, broken, phantoms), "--resume"], check=True, capture_output=True)
+    subprocess.run(command(engine, straight, phantoms), check=True, capture_output=True)
+    same_models(straight, broken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, group", [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_several_processes_end_together(engine, number, group, phantoms, tmp_path):
+    """A terminal's Ctrl-C reaches every process, a cluster's SIGTERM perhaps only the first."""
+    run_command = [*command(engine, tmp_path, phantoms, "--num-gpus", "2"), "TEST.EVAL_PERIOD", "0",
+                   "SOLVER.MAX_ITER", "40"]
+    code, errors = interrupt(run_command, tmp_path, number, group)
+    assert code == 128 + number and "Traceback" not in errors, errors
+    state = saved(tmp_path, SUFFIXES[engine])[-1]
+    assert errors.count("interrupted; --resume goes on from") == 1 and str(state) in errors
+    assert 3 <= iterations_of(state) < 40 and not (tmp_path / "model_final.pth").exists()
+
+
+def test_a_second_signal_stops_at_once(monkeypatch):
+    clock = iter([100.0, 100.2, 102.0])
+    monkeypatch.setattr("vindr_det.training.interruption.time.monotonic", lambda: next(clock))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not interruption.signal  # who was started to ignore it does
+        for _ in range(2):  # a terminal and a launcher may both pass one on
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.signal == interruption.agreed() == signal.SIGINT
+        assert list(interruption.until([1, 2])) == []
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Slow(torch.utils.data.Dataset):
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, row):
+        time.sleep(0.02)
+        return row
+
+
+def test_a_loaders_workers_outlive_the_signals_that_their_trainer_handles():
+    loader = DataLoader(Slow(), num_workers=1, worker_init_fn=leave_signals_to_trainer)
+    iterator = iter(loader)
+    seen = [int(next(iterator))]
+    worker = iterator._workers[0]
+    for name in ("INT", "TERM"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    seen += [int(row) for row in iterator]
+    assert seen == list(range(60))
+    other = iter(loader)
+    next(other)
+    other._workers[0].terminate()  # the trainer's own
+    other._workers[0].join(10)
+    assert other._workers[0].exitcode == 0

@@ -1,0 +1,218 @@
+"""Records to COCO JSON and back.
+
+The project knows an image by a text: ``text_id``, or else ``file_name`` without folders and the suffix of an
+image (the last number of a UID is none). COCO's tools want whole numbers: 1..N in the order of the
+records, which an image and an annotation keep in every file that :func:`part` cuts from the whole.
+Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since pycocotools takes id 0 for
+"not matched". Boxes are xywh in the original image's pixels, whatever the size of the file that is
+trained on.
+
+Files of other people are read too, and mended where the meaning is certain: image ids of any kind and
+any first number, categories matched by name, a category for class 14, annotations of images that
+are not in the file, boxes that reach over the image's edge or hold nothing, annotations that are there
+twice. Crowds (``iscrowd`` 1) are refused: without them an image with findings would count as normal.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import image_id_of, read_json
+from vindr_det.limits import LARGEST_SIDE
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import FINDINGS, NO_FINDING
+from vindr_det.structures.records import Record
+
+_CLASS_14 = "{} annotations of the category No finding left out"
+
+log = logging.getLogger(__name__)
+
+
+def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[str, Any]:
+    """Records to a COCO "instances" dictionary with the categories ``names``, ids from 0.
+
+    Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
+    box, and ``readers``, their names where they are known.
+    """
+    images = [{"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
+              | ({} if record.image_id == Path(record.file_name).stem else {"text_id": record.image_id})
+              for number, record in enumerate(records, start=1)]
+    annotations: list[dict[str, Any]] = []
+    # All boxes at once: 22,719 conversions of a few boxes would take most of the time.
+    xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
+    xywh = np.round(box_ops.xyxy_to_xywh(xyxy), 3)
+    rows = zip(xywh.tolist(), np.round(xywh[:, 2] * xywh[:, 3], 3).tolist(), strict=True)
+    for number, record in enumerate(records, start=1):
+        truth = record.truth
+        behind = record.readers or [()] * len(truth)
+        for label, share, readers in zip(truth.labels.tolist(), truth.scores.tolist(), behind, strict=True):
+            box, area = next(rows)
+            one = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
+                   "area": area, "iscrowd": 0, "agreement": round(share, 4)}
+            annotations.append(one | {"readers": readers} if readers else one)
+    categories = [{"id": i, "name": name, "supercategory": "finding"} for i, name in enumerate(names)]
+    return {"info": {"description": "boxes in the original images' pixels"}, "images": images,
+            "annotations": annotations, "categories": categories}
+
+
+def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) -> dict[str, Any]:
+    """Some images of :func:`to_coco`'s dictionary and their annotations, all with the ids that they have.
+
+    Args:
+        coco: the whole.
+        chosen: for each of its images.
+        min_readers: leave out boxes behind which fewer readers stand.
+    """
+    images = [image for image, kept in zip(coco["images"], chosen, strict=True) if kept]
+    ids = {image["id"] for image in images}
+    return {**coco, "images": images, "annotations": [
+        one for one in coco["annotations"]
+        if one["image_id"] in ids and (min_readers == 1 or len(one.get("readers", ())) >= min_readers)]}
+
+
+def read_coco(path: str | Path) -> list[Record]:
+    """:func:`load_coco`, with what was mended in the log."""
+    records, mended = load_coco(path)
+    for note in mended:
+        log.warning("%s: %s", path, note)
+    return records
+
+
+def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
+    """A COCO file with VinDr's categories as records, and what was mended in it, a line a kind.
+
+    Raises:
+        InputError: not COCO, an unknown or missing category, two images of one name, or numbers
+            that are none.
+    """
+    data = read_json(path)
+    lists = ("images", "annotations", "categories")
+    if not isinstance(data, dict) or any(not isinstance(data.get(k), list) for k in lists):
+        raise InputError(f"{path}: not a COCO file, expected lists {', '.join(lists)}")
+    mended: Counter[str] = Counter()
+    try:
+        label_of = _labels(path, data["categories"], mended)
+        grouped = _group(path, data, label_of, mended)
+        records = [_record(path, image, grouped[image["id"]], mended) for image in data["images"]]
+    except KeyError as error:
+        raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
+    _refuse_same(path, records)
+    return records, [note.format(count) for note, count in mended.items() if count]
+
+
+class _Row(NamedTuple):
+    box: list[float]
+    share: float
+    label: int
+    readers: tuple[str, ...]
+
+
+def _labels(path: str | Path, categories: list[dict], mended: Counter[str]) -> dict[Any, int]:
+    """Category id -> class id; -1 for class 14, which is no box to find."""
+    known = {name.lower(): label for label, name in enumerate(FINDINGS)} | {NO_FINDING.lower(): -1}
+    labels = {}
+    for category in categories:
+        label = known.get(str(category["name"]).strip().lower())
+        if category["id"] in labels:
+            raise InputError(f"{path}: two categories have the id {category['id']}, expected one each")
+        if label is None:
+            raise InputError(f"{path}: category {category['name']!r} is not one of the 14 findings")
+        labels[category["id"]] = label
+        if label >= 0 and category["id"] != label:
+            mended["category ids differ from VinDr's class ids for {} categories, matched by name"] += 1
+    return labels
+
+
+def _group(
+    path: str | Path, data: dict, label_of: dict[Any, int], mended: Counter[str]
+) -> dict[Any, list[_Row]]:
+    known = {image["id"] for image in data["images"]}
+    if len(known) < len(data["images"]):
+        raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with "
+                         "another")
+    grouped: dict[Any, list[_Row]] = defaultdict(list)
+    for annotation in data["annotations"]:
+        if annotation["category_id"] not in label_of:
+            raise InputError(f"{path}: annotation {annotation.get('id')} has category_id "
+                             f"{annotation['category_id']}, expected one of {list(label_of)}")
+        label = label_of[annotation["category_id"]]
+        if annotation["image_id"] not in known:
+            mended["{} annotations of images that are not in the file left out"] += 1
+        elif label < 0:
+            mended[_CLASS_14] += 1
+        else:
+            grouped[annotation["image_id"]].append(_row(path, annotation, label))
+    if data["annotations"] and not grouped and not mended[_CLASS_14]:
+        raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in "
+                         f"the file; the first has image_id {data['annotations'][0]['image_id']!r}, expected "
+                         f"an id such as {next(iter(known), None)!r}")
+    return grouped
+
+
+def _row(path: str | Path, annotation: dict, label: int) -> _Row:
+    number, readers = annotation.get("id"), annotation.get("readers", [])
+    if annotation.get("iscrowd", 0):
+        raise InputError(f"{path}: annotation {number} is a crowd (iscrowd {annotation['iscrowd']}), "
+                         "expected single boxes")
+    if not isinstance(readers, list) or not all(isinstance(name, str | int) for name in readers):
+        raise InputError(f"{path}: annotation {number} has readers {readers!r}, expected a list of names")
+    share = float(annotation.get("agreement", 1.0))
+    return _Row(annotation["bbox"], share, label, tuple(map(str, readers)))
+
+
+def _without_repeats(rows: list[_Row], mended: Counter[str]) -> list[_Row]:
+    """Each box of a class once, unless other readers stand behind it."""
+    unique: dict[Any, _Row] = {}
+    for row in rows:
+        unique.setdefault((tuple(row.box), row.label, row.readers), row)
+    mended["{} annotations that are there twice count once"] += len(rows) - len(unique)
+    return list(unique.values())
+
+
+def _text(path: str | Path, image: dict, key: str) -> str:
+    if not isinstance(image[key], str) or not image[key].strip():
+        raise InputError(f"{path}: image {image['id']} has {key} {image[key]!r}, expected a text")
+    return image[key]
+
+
+def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str]) -> Record:
+    name, sides = _text(path, image, "file_name"), [float(image[side]) for side in ("height", "width")]
+    if not all(1 <= side <= LARGEST_SIDE and side.is_integer() for side in sides):
+        raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
+                         "expected two positive whole numbers")
+    height, width = map(int, sides)
+    rows = _without_repeats(rows, mended)
+    raw = box_ops.xywh_to_xyxy([row.box for row in rows])
+    if not np.isfinite(raw).all():
+        raise InputError(f"{path}: image {name} has a box that is not four numbers")
+    boxes = box_ops.clip(raw, height, width)
+    # Half a pixel is what rounding leaves in files that were scaled.
+    mended["{} boxes that reached over the image's edge clipped"] += int(
+        (np.abs(boxes - raw).max(axis=1, initial=0) > 0.5).sum())
+    whole = box_ops.area(boxes) > 0
+    mended["{} boxes without area left out"] += int((~whole).sum())
+    kept = [row for row, good in zip(rows, whole, strict=True) if good]
+    try:
+        truth = Predictions(boxes[whole], np.array([row.share for row in kept]),
+                            np.array([row.label for row in kept], dtype=np.int64))
+    except ValueError as error:
+        raise InputError(f"{path}: image {name}: {error}") from error
+    readers = tuple(row.readers for row in kept)
+    image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
+    return Record(image_id, name, height, width, truth, readers if any(readers) else ())
+
+
+def _refuse_same(path: str | Path, records: Sequence[Record]) -> None:
+    repeated = [name for name, n in Counter(r.image_id for r in records).items() if n > 1]
+    if repeated:
+        raise InputError(f"{path}: image {repeated[0]} is there twice")

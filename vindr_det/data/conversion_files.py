@@ -1,0 +1,72 @@
+"""The files of one conversion, which replace those of an earlier one as a whole.
+
+A label set that an earlier conversion left beside the new folds would train on their validation images.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import PARTIAL, make_folder, read_text, remove_partial, require_writable, write_text
+
+#: Names the files of the conversion that the folder holds.
+LIST = "conversion.txt"
+log = logging.getLogger(__name__)
+_HEAD = "# Files of one conversion; the next one into this folder removes them."
+
+
+@contextmanager
+def replaced_files(folder: str | Path) -> Iterator[Path]:
+    """Yield an empty folder to write to, whose files then replace those of the conversion before.
+
+    A conversion that fails changes nothing. One that is killed at the end leaves files of the old one or of
+    the new one, never of both; whatever is left is listed, so that the next one removes it. Files that no
+    conversion wrote stay.
+
+    Raises:
+        InputError: the folder cannot be made, or a file of another kind stands in a new one's place.
+    """
+    folder = make_folder(folder)
+    earlier = _listed(folder)
+    remove_partial(folder)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=PARTIAL))
+    try:
+        yield temporary
+        _replace(folder, earlier, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(folder: Path, earlier: list[str], temporary: Path) -> None:
+    names = sorted(path.name for path in temporary.iterdir())
+    both = sorted({*names, *earlier})
+    for name in both:
+        require_writable(folder / name)
+    _write_list(folder, both)
+    for name in both:
+        (folder / name).unlink(missing_ok=True)
+    for name in names:
+        (temporary / name).replace(folder / name)
+    _write_list(folder, names)
+    others = sorted({path.name for path in folder.glob("instances_*.json")} - set(names))
+    if others:
+        log.warning("%s: %d files of annotations that are not of this conversion stay, the first is %s; "
+                    "their folds may be others", folder, len(others), others[0])
+
+
+def _listed(folder: Path) -> list[str]:
+    path = folder / LIST
+    if not path.exists():
+        return []
+    head, *names = read_text(path).splitlines() or [""]
+    if head != _HEAD or any(PurePath(name).name != name for name in names):
+        raise InputError(f"{path}: is no list of this tool's files, expected another folder to write to")
+    return names
+
+
+def _write_list(folder: Path, names: list[str]) -> None:
+    write_text(folder / LIST, "\n".join([_HEAD, *names]) + "\n")

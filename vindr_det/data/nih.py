@@ -1,0 +1,206 @@
+"""NIH ChestX-ray14's tables, as they are in the wild, to one frame of labels, boxes and lists.
+
+Wang et al., "ChestX-ray8", CVPR 2017: 112,120 frontal images of 30,805 patients, 14 labels mined
+from reports, 984 boxes on 880 images. All images are 1024 x 1024 PNGs named
+``<patient>_<follow-up>.png``. The lists are those of Tang et al., npj Digital Medicine 2020
+("cadlab": 0 normal, 1 abnormal) and of the reproductions of CheXNet ("chexnet": 14 labels).
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vindr_det.data.folds import refuse_leaks
+from vindr_det.exceptions import InputError
+from vindr_det.files import (
+    as_numbers,
+    image_id_of,
+    line_of,
+    read_csv,
+    read_text,
+    refuse_first,
+    require_columns,
+    without_repeats,
+)
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import NIH_LABELS
+from vindr_det.structures.records import Record
+
+NO_FINDING = "No Finding"
+ABNORMAL = "abnormal"
+#: Images with each label in Data_Entry_2017_v2020.csv; the table of another version has others.
+PUBLISHED_COUNTS: Mapping[str, int] = {
+    "Atelectasis": 11559, "Cardiomegaly": 2776, "Effusion": 13317, "Infiltration": 19894,
+    "Mass": 5782, "Nodule": 6331, "Pneumonia": 1431, "Pneumothorax": 5302, "Consolidation": 4667,
+    "Edema": 2303, "Emphysema": 2516, "Fibrosis": 1686, "Pleural_Thickening": 3385, "Hernia": 227,
+    NO_FINDING: 60361,
+}
+#: Side of the distributed PNGs, whose pixels BBox_List counts in.
+IMAGE_SIDE = 1024
+
+# In lower case, since people write "mass" and "No finding" too.
+_NAMES: Mapping[str, str] = {name.casefold(): name for name in (*NIH_LABELS, NO_FINDING)} | {
+    "infiltrate": "Infiltration", "pleural thickening": "Pleural_Thickening"}
+_ATTENDING = "test_attending"
+# Which file of a folder belongs to which part; the two test lists of cadlab hold the same images.
+_PARTS = {
+    "cadlab": {"train": "*train*.txt*", "val": "*val*.txt*", "test": "*test*consensus*.txt*",
+               _ATTENDING: "*test*attending*.txt*"},
+    "chexnet": {"train": "*train*.txt*", "val": "*val*.txt*", "test": "*test*.txt*"},
+}
+LISTS = tuple(_PARTS)
+_COLUMNS = {"cadlab": (ABNORMAL,), "chexnet": NIH_LABELS}
+
+
+def read_labels(path: str | Path) -> pd.DataFrame:
+    """Data_Entry_2017.csv or its version of 2020.
+
+    Returns:
+        A row an image: ``image`` (file name), ``patient`` (int), ``view`` (PA or AP), and a 0/1
+        column for each of :data:`vindr_det.structures.label_sets.NIH_LABELS` and for "No Finding".
+
+    Raises:
+        InputError: names the row with an unknown label, a repeated image, a label beside "No
+            Finding", or a patient who is not the file name's.
+    """
+    # Two of the header's names hold a comma, so they are four columns; none of them is needed.
+    frame = read_csv(path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
+    names = frame["Image Index"]
+    refuse_first(path, names.duplicated(), lambda i: f"image {names.iloc[i]} is repeated")
+    patients = as_numbers(frame["Patient ID"])
+    owners = patient_of(names)
+    refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
+            f"{frame['Patient ID'].iloc[i]}, expected the one that its name begins with")
+    matrix = _label_matrix(path, frame["Finding Labels"])
+    labels = pd.DataFrame(matrix, columns=[*NIH_LABELS, NO_FINDING])
+    facts = pd.DataFrame({"image": names, "patient": owners, "view": frame["View Position"]})
+    return pd.concat([facts, labels], axis=1)
+
+
+def patient_of(images: pd.Series) -> pd.Series:
+    """The patient of each image, from names such as ``00000013_008.png``; -1 where there is none."""
+    numbers = images.str.extract(r"^(\d{8})_\d+\.", expand=False)
+    return pd.to_numeric(numbers, errors="coerce").fillna(-1).astype(np.int64)
+
+
+def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
+    """(N, 15) zeros and ones. The 112,120 texts are only 836 different ones."""
+    columns = {name: column for column, name in enumerate((*NIH_LABELS, NO_FINDING))}
+    codes, kinds = pd.factorize(texts)
+    rows = np.zeros((len(kinds), len(columns)), np.int8)
+    for row, text in enumerate(kinds):
+        words = [_label_of(word) for word in text.split("|")]
+        unknown = [word for word in words if word not in columns]
+        if unknown or (NO_FINDING in words and len(words) > 1):
+            first = line_of(path, int(np.flatnonzero(codes == row)[0]))
+            raise InputError(f"{path}, row {first}: labels {text!r}, expected some of "
+                             f"{'|'.join(NIH_LABELS)}, or {NO_FINDING} alone")
+        rows[row, [columns[word] for word in words]] = 1
+    return rows[codes]
+
+
+def _label_of(text: str) -> str:
+    return _NAMES.get(text.strip().casefold(), text)
+
+
+def read_boxes(path: str | Path) -> list[Record]:
+    """BBox_List_2017.csv as records of 1024 x 1024 images; class ids are NIH_LABELS' positions.
+
+    Raises:
+        InputError: names the row with an unknown label or a box outside the image.
+    """
+    frame = read_csv(path, ["Image Index", "Finding Label"])
+    # The header is "Bbox [x,y,w,h],,,": its brackets fall apart into four names, then three empty.
+    frame = frame.rename(columns={"Bbox [x": "x", "h]": "h"})
+    require_columns(path, frame, ["x", "y", "w", "h"])
+    names = frame["Finding Label"].map(_label_of)
+    refuse_first(path, ~names.isin(NIH_LABELS), lambda i: f"label {names.iloc[i]!r}, expected one of "
+            f"{', '.join(NIH_LABELS)}")
+    corners = frame[["x", "y", "w", "h"]].apply(as_numbers)
+    boxes = box_ops.xywh_to_xyxy(corners.where(np.isfinite(corners)).to_numpy(float))
+    inside = box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE)
+    # The boxes of the set were scaled by hand and reach over by up to a pixel.
+    bad = ~((boxes >= -1) & (boxes <= IMAGE_SIDE + 1)).all(axis=1) | ~(box_ops.area(inside) > 0)
+    refuse_first(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "
+            f"of {IMAGE_SIDE} x {IMAGE_SIDE}")
+    table = pd.DataFrame(inside)
+    table = without_repeats(path, table.assign(image=frame["Image Index"], label=names.map(NIH_LABELS.index)))
+    records = []
+    for image, rows in table.groupby("image"):
+        truth = Predictions(rows[[0, 1, 2, 3]].to_numpy(), np.ones(len(rows)), rows["label"].to_numpy())
+        records.append(Record(image_id_of(str(image)), str(image), IMAGE_SIDE, IMAGE_SIDE, truth))
+    return records
+
+
+def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A list of ``name 0 1 ...`` lines (also gzipped): ``image``, ``patient`` and 0/1 ``columns``.
+
+    Raises:
+        InputError: the number of columns is another, a value is not 0 or 1, or an image is repeated.
+    """
+    try:
+        frame = pd.read_csv(io.StringIO(read_text(path).rstrip()), sep=r"\s+", header=None, dtype=str,
+                            skip_blank_lines=False, keep_default_na=False)
+    except ValueError as error:
+        raise InputError(f"{path}: not a list of names and numbers ({str(error).strip()})") from error
+    if frame.shape[1] != len(columns) + 1:
+        raise InputError(f"{path}: {frame.shape[1] - 1} numbers a line, expected {len(columns)}: "
+                         f"{', '.join(columns)}")
+    images, values = frame[0], frame.drop(columns=0).set_axis(list(columns), axis=1)
+    refuse_first(path, ~values.isin(["0", "1"]).all(axis=1), lambda i: f"numbers "
+            f"{' '.join(map(str, values.iloc[i]))}, expected 0 or 1 each", header=False)
+    refuse_first(path, images.duplicated(), lambda i: f"image {images.iloc[i]} is repeated", header=False)
+    owners = patient_of(images)
+    refuse_first(path, owners < 0, lambda i: f"image {images.iloc[i]}, expected a name such as "
+            "00000013_008.png", header=False)
+    return pd.concat([pd.DataFrame({"image": images, "patient": owners}), values.astype(int)], axis=1)
+
+
+def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
+    """The parts of a given split: train, val, test, and for cadlab also test_attending.
+
+    Raises:
+        InputError: a part is missing or there twice, a patient stands in two of train, val, test, or the two
+            test lists of cadlab hold different images.
+    """
+    parts = {}
+    for part, pattern in _PARTS[kind].items():
+        found = sorted(p for p in Path(folder).glob(pattern) if _is_of(p, part, kind))
+        if len(found) != 1:
+            raise InputError(f"{folder}: {len(found)} files match {pattern}, expected one with the "
+                             f"{part} part of the {kind} lists")
+        parts[part] = read_list(found[0], _COLUMNS[kind])
+    refuse_leaks({part: parts[part]["patient"] for part in ("train", "val", "test")}, "patient")
+    if _ATTENDING in parts:
+        _check_attending(folder, parts)
+    return parts
+
+
+def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> None:
+    """The attending radiologist has read the test part's images, and no others."""
+    refuse_leaks({part: parts[part]["patient"] for part in ("train", "val", _ATTENDING)}, "patient")
+    images, known = (set(parts[part]["image"]) for part in (_ATTENDING, "test"))
+    for name, other, some in ((_ATTENDING, "the test part", images - known),
+                              ("test", f"the {_ATTENDING} part", known - images)):
+        if some:
+            raise InputError(f"{folder}: {name}: image {min(some)} is not in {other}, expected the same "
+                             f"images in both ({len(some)} are not)")
+
+
+def _is_of(path: Path, part: str, kind: str) -> bool:
+    """A folder may hold both sets of lists; a file that names the other is left to it."""
+    others = [other for other in LISTS if other != kind]
+    only = not any(other in path.name for other in others)
+    return only and not (part == "val" and "train" in path.name)
+
+
+def disagreements(given: pd.DataFrame, labels: pd.DataFrame) -> int:
+    """Images of a 14-label list whose labels differ from the label table's."""
+    both = given.merge(labels, on="image", suffixes=("", "_table"))
+    differ = [both[name] != both[f"{name}_table"] for name in NIH_LABELS]
+    return int(np.any(differ, axis=0).sum())

@@ -1,0 +1,202 @@
+"""Data set names to files and records: the one table behind DATASETS and VINDR.VALIDATION.
+
+======================= =========================================== ========
+name                    annotations, below DATA_ROOT                images
+======================= =========================================== ========
+vindr_all               annotations/instances_all.json              train/
+vindr_train_fold{k}     annotations/instances_train_fold{k}.json    train/
+vindr_val_fold{k}       annotations/instances_val_fold{k}.json      train/
+vindr_val_rare_readers  annotations/instances_val_rare_readers.json train/
+vindr_test              none                                        test/
+======================= =========================================== ========
+
+The first two also with ``_min2``, ``_min3``: the boxes that so many readers drew.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vindr_det.data.coco import read_coco
+from vindr_det.exceptions import InputError
+from vindr_det.files import read_json
+from vindr_det.imaging.prepare import SETTINGS
+from vindr_det.structures.records import Record, agreed_by
+
+log = logging.getLogger(__name__)
+
+_ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a data set's parts are; ``annotations`` is None for the test set."""
+
+    name: str
+    annotations: Path | None
+    images: Path
+
+
+def resolve(name: str, root: str | Path) -> Split:
+    """The files of a named data set.
+
+    Raises:
+        InputError: the name is not in the table above.
+    """
+    root = Path(root)
+    if name == "vindr_test":
+        return Split(name, None, root / "test")
+    match = _ANNOTATED.fullmatch(name)
+    if match is None:
+        raise InputError(f"data set {name!r} is unknown, expected vindr_all, vindr_train_fold<k>, "
+                         "either with _min<n>, vindr_val_fold<k>, vindr_val_rare_readers or vindr_test")
+    return Split(name, root / "annotations" / f"instances_{match[1]}.json", root / "train")
+
+
+def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
+    """Records of an annotated data set and the folder of its images.
+
+    Raises:
+        InputError: no annotations, an image is missing, or the images were prepared in another
+            way than the config will prepare those it predicts on.
+    """
+    split = resolve(name, cfg.VINDR.DATA_ROOT)
+    if split.annotations is None:
+        raise InputError(f"data set {name}: has no annotations to train or to score with")
+    records = read_coco(split.annotations)
+    if not records:
+        raise InputError(f"{split.annotations}: holds no image")
+    for record in records:
+        if not (split.images / record.file_name).is_file():
+            raise InputError(f"{split.images / record.file_name}: no such image, but "
+                             f"{split.annotations} names it")
+    _check_preparation(split.images, cfg)
+    return records, split.images
+
+
+def _check_preparation(images: Path, cfg: Any) -> None:
+    settings = images / SETTINGS
+    if not settings.is_file():
+        return
+    made = read_json(settings)
+    if not isinstance(made, dict):
+        raise InputError(f"{settings}: holds {made!r}, expected what prepare_images.py wrote")
+    if made.get("keep_aspect") != cfg.VINDR.KEEP_ASPECT:
+        raise InputError(f"{settings}: images were prepared with keep_aspect "
+                         f"{made.get('keep_aspect')}, but VINDR.KEEP_ASPECT is "
+                         f"{cfg.VINDR.KEEP_ASPECT}; expected the same")
+
+
+def training_records(cfg: Any) -> list[tuple[Record, Path]]:
+    """The images to train on, each with its folder: DATASETS.TRAIN, boxes by agreement.
+
+    All normal images are among them if there are any in an epoch; which ones, the order of the training
+    says anew for each (:func:`vindr_det.training.sampler.training_order`).
+    """
+    chosen = _agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
+    if not normal_count(cfg, [record for record, _ in chosen]):
+        chosen = [item for item in chosen if not item[0].normal]
+    if not chosen:
+        raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
+    if cfg.VINDR.AGREEMENT_POWER > 0 and not any(_agreement_known(record) for record, _ in chosen):
+        raise InputError(f"VINDR.AGREEMENT_POWER is {cfg.VINDR.AGREEMENT_POWER}, but the annotations do not "
+                         "name their readers; make them with tools/convert_vindr.py")
+    return chosen
+
+
+def _agreement_known(record: Record) -> bool:
+    return bool(record.readers) or bool((record.truth.scores < 1).any())
+
+
+def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
+    """The images of VINDR.VALIDATION that the validation loss is over, the same at each validation.
+
+    As many normal ones for each abnormal one as in an epoch of the training; with other shares the two
+    losses could not be compared.
+    """
+    chosen = _agreed_boxes(validation_records(cfg), cfg)
+    count = normal_count(cfg, [record for record, _ in chosen])
+    return thin_normal(chosen, count, seed=max(cfg.SEED, 0))
+
+
+def normal_count(cfg: Any, records: Sequence[Record]) -> int:
+    """How many of the normal images NORMAL_RATIO wants beside the abnormal ones."""
+    normal = sum(record.normal for record in records)
+    ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
+    return normal if ratio < 0 else min(normal, round(ratio * (len(records) - normal)))
+
+
+def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Path]]:
+    return [(record, images) for name in _named(names, key)
+            for records, images in [read_split(name, cfg)] for record in records]
+
+
+def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """Boxes that MIN_READERS drew."""
+    if cfg.VINDR.MIN_READERS <= 1:
+        return chosen
+    agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
+    # An image on which readers disagree about everything is neither normal nor abnormal.
+    return [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
+
+
+def _agreed(record: Record, count: int) -> Record:
+    if len(record.truth) and not record.readers:
+        raise InputError(f"VINDR.MIN_READERS is {count}, but the annotations of {record.image_id} do "
+                         "not name their readers; make them with tools/convert_vindr.py")
+    return agreed_by(record, count)
+
+
+def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
+    """All images of VINDR.VALIDATION, each with its folder."""
+    return _read_all(cfg, cfg.VINDR.VALIDATION, "VINDR.VALIDATION")
+
+
+def warn_of_overlap(cfg: Any) -> None:
+    """Say loudly which images or patients are trained on and validated on; a fit to them looks like success.
+
+    An overfitting check wants just that, so that it is no error.
+    """
+    parts = {key: _named(names, key) for key, names in (
+        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN), ("VINDR.VALIDATION", cfg.VINDR.VALIDATION))}
+    learned, held_out = ([image for name in names for image in _images_of(name, cfg)]
+                         for names in parts.values())
+    for what, keys in (("images", ("file_name",)), ("patients", ("patient", "patient_id"))):
+        ours, others = _values(learned, keys), _values(held_out, keys)
+        both = [value for value in others if value in ours]
+        if both:
+            log.warning("%d of the %d %s of VINDR.VALIDATION %s are also in DATASETS.TRAIN %s, the first is "
+                        "%s: metrics on them, and the best checkpoint that these choose, say nothing about "
+                        "other images", len(both), len(others), what, tuple(cfg.VINDR.VALIDATION),
+                        tuple(cfg.DATASETS.TRAIN), both[0])
+            return  # the images' patients are shared too
+
+
+def _images_of(name: str, cfg: Any) -> list[dict[str, Any]]:
+    path = resolve(name, cfg.VINDR.DATA_ROOT).annotations
+    return read_json(path)["images"] if path is not None else []
+
+
+def _values(images: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, None]:
+    """What the images say under one of the keys, each once, in their order."""
+    return dict.fromkeys(str(image[key]) for image in images for key in keys if image.get(key) is not None)
+
+
+def _named(names: Sequence[str], key: str) -> Sequence[str]:
+    if isinstance(names, str) or not names:
+        raise InputError(f"{key} {names!r}: expected a list of data sets such as (\"vindr_all\",)")
+    return names
+
+
+def thin_normal(
+    items: Sequence[tuple[Record, Path]], count: int, seed: int
+) -> list[tuple[Record, Path]]:
+    """Keep ``count`` of the normal images, chosen at random."""
+    normal = [i for i, (record, _) in enumerate(items) if record.normal]
+    kept = set(np.random.default_rng(seed).choice(normal, count, replace=False).tolist())
+    return [item for i, item in enumerate(items) if not item[0].normal or i in kept]

@@ -1,0 +1,194 @@
+"""A data set in tables: classes, images, boxes, readers, what they agree on, what comes together."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from vindr_det.data.folds import label_matrix
+from vindr_det.data.vinbigdata import to_records
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NO_FINDING_ID
+from vindr_det.structures.records import Record
+
+#: Two readers' boxes of one class that overlap more are the same finding, as in the metric.
+IOU_THR = 0.4
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The tables, each indexed by what its rows are.
+
+    Attributes:
+        classes: a row a class: images, readers' boxes, consensus boxes, how many readers agreed.
+        boxes_an_image: images by their number of consensus boxes.
+        sizes: quantiles of the images' and the boxes' sides.
+        readers: a row a reader: images, abnormal ones, boxes.
+        common_images: abnormal images that two readers both read, reader by reader.
+        agreement: F1 of two readers' boxes on these images (IoU > .4, same class); NaN where none.
+        together: share of the images with the row's finding that also show the column's.
+        shapes: a row an image, height and width.
+    """
+
+    classes: pd.DataFrame
+    boxes_an_image: pd.DataFrame
+    sizes: pd.DataFrame
+    readers: pd.DataFrame
+    common_images: pd.DataFrame
+    agreement: pd.DataFrame
+    together: pd.DataFrame
+    shapes: pd.DataFrame
+
+
+def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
+    """All tables of an annotated data set.
+
+    Args:
+        frame: as of :func:`vindr_det.data.vinbigdata.read_annotations`.
+        sizes: as of :func:`vindr_det.data.vinbigdata.read_sizes`.
+    """
+    records = to_records(frame, sizes, iou_thr=IOU_THR)
+    common, agreement = _reader_pairs(to_records(frame, sizes, "none"))
+    return Overview(
+        classes=_classes(frame, records),
+        boxes_an_image=_boxes_an_image(records),
+        sizes=_sizes(records),
+        readers=_readers(frame),
+        common_images=common,
+        agreement=agreement,
+        together=_together(records),
+        shapes=pd.DataFrame({"height": [r.height for r in records], "width": [r.width for r in records]},
+                            index=[r.image_id for r in records]),
+    )
+
+
+def _classes(frame: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
+    images = label_matrix(records).sum(axis=0)
+    drawn = frame.loc[frame["class_id"] != NO_FINDING_ID, "class_id"].value_counts()
+    labels = np.concatenate([np.zeros(0, np.int64), *(r.truth.labels for r in records)])
+    behind = np.array([len(names) for r in records for names in r.readers], dtype=np.int64)
+    table = pd.DataFrame(index=pd.Index(CLASS_NAMES, name="class"))
+    table["images"] = images
+    table["readers_boxes"] = [int(drawn.get(label, 0)) for label in range(len(CLASS_NAMES))]
+    table["consensus_boxes"] = np.bincount(labels, minlength=len(CLASS_NAMES))
+    for count in range(1, max(behind, default=0) + 1):
+        table[f"by_{count}"] = np.bincount(labels[behind == count], minlength=len(CLASS_NAMES))
+    return table
+
+
+def _boxes_an_image(records: Sequence[Record]) -> pd.DataFrame:
+    counts = pd.Series([len(record.truth) for record in records]).value_counts().sort_index()
+    return counts.rename_axis("consensus_boxes").to_frame("images")
+
+
+def _sizes(records: Sequence[Record]) -> pd.DataFrame:
+    height, width = (np.array([getattr(r, side) for r in records]) for side in ("height", "width"))
+    found = [r for r in records if len(r.truth)]
+    unit = [box_ops.to_unit(r.truth.boxes, r.height, r.width) for r in found]
+    box = box_ops.xyxy_to_xywh(np.concatenate(unit)) if unit else np.zeros((0, 4))
+    columns = {
+        "image height": height, "image width": width, "height / width": height / width,
+        "box height / image's": box[:, 3], "box width / image's": box[:, 2],
+        "box area / image's": box[:, 2] * box[:, 3],
+    }
+    shares = {"min": 0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1}
+    rows = {name: np.quantile(values, list(shares.values())) if len(values) else [np.nan] * 5
+            for name, values in columns.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(shares)).rename_axis("side")
+
+
+def _by_name(readers: Sequence[str]) -> list[str]:
+    """R2 before R10."""
+    return sorted(readers, key=lambda name: (len(name), name))
+
+
+def _readers(frame: pd.DataFrame) -> pd.DataFrame:
+    found = frame[frame["class_id"] != NO_FINDING_ID]
+    table = pd.DataFrame({
+        "images": frame.groupby("rad_id")["image_id"].nunique(),
+        "abnormal": found.groupby("rad_id")["image_id"].nunique(),
+        "boxes": found.groupby("rad_id").size(),
+    }).fillna(0).astype(int)
+    table["boxes_an_abnormal"] = table["boxes"] / table["abnormal"].where(table["abnormal"] > 0)
+    return table.loc[_by_name(list(table.index))].rename_axis("reader")
+
+
+def _reader_pairs(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Common abnormal images and F1 for each pair; only readers who drew something count."""
+    common: dict[tuple[str, str], int] = defaultdict(int)
+    matched: dict[tuple[str, str], int] = defaultdict(int)
+    total: dict[tuple[str, str], int] = defaultdict(int)
+    for drawn in map(_boxes_by_reader, records):
+        for one, other in combinations(_by_name(list(drawn)), 2):
+            common[one, other] += 1
+            matched[one, other] += count_matches(drawn[one], drawn[other])
+            total[one, other] += len(drawn[one]) + len(drawn[other])
+    names = _by_name(list({name for pair in common for name in pair}))
+    images = pd.DataFrame(0, index=names, columns=names)
+    f1 = pd.DataFrame(np.nan, index=names, columns=names)
+    for (one, other), count in common.items():
+        images.loc[one, other] = images.loc[other, one] = count
+        value = 2 * matched[one, other] / total[one, other]
+        f1.loc[one, other] = f1.loc[other, one] = value
+    return images.rename_axis("reader"), f1.rename_axis("reader")
+
+
+def _boxes_by_reader(record: Record) -> dict[str, Predictions]:
+    owners = np.array([names[0] for names in record.readers])
+    return {name: record.truth[owners == name] for name in dict.fromkeys(owners.tolist())}
+
+
+def count_matches(one: Predictions, other: Predictions) -> int:
+    """Pairs of boxes of one class that overlap by more than :data:`IOU_THR`, each box in one pair."""
+    overlap = box_ops.iou_matrix(one.boxes, other.boxes)
+    overlap[one.labels[:, None] != other.labels] = 0
+    count = 0
+    while overlap.size and overlap.max() > IOU_THR:
+        row, column = np.unravel_index(overlap.argmax(), overlap.shape)
+        overlap[row], overlap[:, column] = 0, 0
+        count += 1
+    return count
+
+
+def _together(records: Sequence[Record]) -> pd.DataFrame:
+    present = label_matrix(records)[:, :NO_FINDING_ID].astype(float)
+    both, alone = present.T @ present, present.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = both / alone[:, None]
+    return pd.DataFrame(share, index=pd.Index(FINDINGS, name="class"), columns=list(FINDINGS))
+
+
+def named_tables(overview: Overview) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """File name, title and table of everything to print."""
+    titles = {
+        "classes": "Classes (by_k: consensus boxes behind which k readers stand)",
+        "boxes_an_image": "Consensus boxes an image",
+        "sizes": "Sizes (pixels; boxes as a share of their image)",
+        "readers": "Readers",
+        "common_images": "Abnormal images that two readers both read",
+        "agreement": "Agreement of two readers: F1 of boxes of one class with IoU > .4",
+        "together": "Share of the images with the row's finding that show the column's too",
+    }
+    for name, title in titles.items():
+        yield name, title, getattr(overview, name)
+
+
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """A table to print: counts whole, the rest to three digits, "-" where there is nothing."""
+    text = table.reset_index().map(_cell)
+    names = [str(name).replace("_", " ") for name in text]
+    return tabulate(text, names, showindex=False, disable_numparse=True,
+                    colalign=("left", *["right"] * (len(names) - 1)))
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "-" if np.isnan(value) else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,112 @@
+"""The overview of a data set as PNG plots."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vindr_det.data.statistics import Overview
+from vindr_det.files import atomic_path
+from vindr_det.structures.label_sets import NO_FINDING
+
+_DARK, _SHADES = "#1f4e79", ("#c9d8e8", "#7fa6cc", "#1f4e79", "#12304b")
+
+
+def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
+    """Write one PNG a subject; returns the files."""
+    plots = {
+        "classes": (_classes, (9, 5)), "boxes_an_image": (_boxes_an_image, (7, 4)),
+        "shapes": (_shapes, (6, 5.5)), "readers": (_readers, (8, 4)),
+        "agreement": (_agreement, (9, 8)), "together": (_together, (9, 8)),
+    }
+    written = []
+    for name, (draw, size) in plots.items():
+        written.append(Path(out) / f"{name}.png")
+        _write(written[-1], draw, overview, size)
+    return written
+
+
+def _write(path: Path, draw, overview: Overview, size: tuple[float, float]) -> None:
+    # The canvas of its own keeps matplotlib's global state, and any display, out of it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    draw(axes, overview)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _classes(axes: Any, overview: Overview) -> None:
+    table = overview.classes.drop(index=NO_FINDING).sort_values("consensus_boxes")
+    start = np.zeros(len(table))
+    counts = [name for name in table if name.startswith("by_")]
+    for shade, name in zip(_SHADES * len(counts), counts, strict=False):
+        readers = name.removeprefix("by_")
+        axes.barh(table.index, table[name], left=start, color=shade,
+                  label=f"{readers} reader" + ("" if readers == "1" else "s"))
+        start = start + table[name].to_numpy()
+    axes.set_title("Consensus boxes, by how many readers drew them")
+    axes.set_xlabel("boxes")
+    if counts:
+        axes.legend(frameon=False, loc="lower right")
+
+
+def _boxes_an_image(axes: Any, overview: Overview) -> None:
+    counts = overview.boxes_an_image["images"].drop(index=0, errors="ignore")
+    axes.bar(counts.index, counts.to_numpy(), color=_DARK)
+    normal = overview.boxes_an_image["images"].get(0, 0)
+    axes.set_title(f"Consensus boxes on each abnormal image ({normal} normal images left out)")
+    axes.set_xlabel("boxes")
+    axes.set_ylabel("images")
+
+
+def _shapes(axes: Any, overview: Overview) -> None:
+    shapes = overview.shapes
+    image = axes.hexbin(shapes["width"], shapes["height"], gridsize=40, bins="log", mincnt=1,
+                        cmap="Blues")
+    axes.figure.colorbar(image, ax=axes, label="images")
+    low, high = shapes.to_numpy().min(), shapes.to_numpy().max()
+    axes.plot([low, high], [low, high], color="gray", linewidth=0.8, linestyle="--")
+    axes.set_title("Sizes of the images (dashed: square)")
+    axes.set_xlabel("width, pixels")
+    axes.set_ylabel("height, pixels")
+
+
+def _readers(axes: Any, overview: Overview) -> None:
+    table, place = overview.readers, np.arange(len(overview.readers))
+    axes.bar(place - 0.2, table["images"], 0.4, color=_SHADES[0], label="images read")
+    axes.bar(place + 0.2, table["boxes"], 0.4, color=_DARK, label="boxes drawn")
+    axes.set_xticks(place, table.index)
+    axes.set_title("Readers")
+    axes.legend(frameon=False)
+
+
+def _agreement(axes: Any, overview: Overview) -> None:
+    _heat_map(axes, overview.agreement, "{:.2f}")
+    axes.set_title("Agreement of two readers: F1 of boxes of one class, IoU > .4")
+
+
+def _together(axes: Any, overview: Overview) -> None:
+    table = overview.together
+    _heat_map(axes, table.mask(np.eye(len(table), dtype=bool)), "{:.2f}")
+    axes.set_title("Of the images with the row's finding, the share that show the column's too")
+
+
+def _heat_map(axes: Any, table: pd.DataFrame, pattern: str) -> None:
+    values = table.to_numpy(float)
+    if not np.isfinite(values).any():
+        axes.text(0.5, 0.5, "nothing to show", ha="center")
+        return
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(table.columns)), table.columns, rotation=60, ha="right")
+    axes.set_yticks(range(len(table)), table.index)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            axes.text(column, row, pattern.format(value), ha="center", va="center", fontsize=7,
+                      color="white" if value > 0.5 else "black")

@@ -1,0 +1,223 @@
+"""train.csv to checked readers' boxes, and those to one record an image."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vindr_det.data.consensus import Consensus, check_options, fuse_readers
+from vindr_det.data.reader_column import refuse_unnamed_readers
+from vindr_det.exceptions import InputError
+from vindr_det.files import as_numbers, letters_of, read_csv, refuse_first, require_texts, without_repeats
+from vindr_det.limits import LARGEST_SIDE
+from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
+from vindr_det.structures.records import Record
+
+EDGES = ("x_min", "y_min", "x_max", "y_max")
+
+# What other people call the two columns of a size table; the order of the columns never counts.
+_HEIGHT_NAMES = ("dim0", "height", "rows", "h")
+_WIDTH_NAMES = ("dim1", "width", "columns", "w")
+#: The reader of a table that names none.
+CONSENSUS = "consensus"
+# Pixels; what is left of a corner on the edge after boxes were scaled and rounded.
+_ROUNDING = 0.5
+
+#: image id -> (height, width) of the original.
+Shapes = Mapping[str, tuple[int, int]]
+
+
+def read_sizes(path: str | Path) -> pd.DataFrame:
+    """Original sizes: index ``image_id``, columns ``height`` and ``width`` (int).
+
+    dim0 is the height and dim1 the width, whichever comes first in the file.
+
+    Raises:
+        InputError: a column is missing, an id is repeated, or a size is not positive.
+    """
+    frame = read_csv(path, ["image_id"])
+    sides = [_side(path, frame, names) for names in (_HEIGHT_NAMES, _WIDTH_NAMES)]
+    sizes = frame.set_index("image_id")[sides].set_axis(["height", "width"], axis=1)
+    refuse_first(path, sizes.index.duplicated(), lambda i: f"image_id {sizes.index[i]} is repeated")
+    numbers = sizes.apply(as_numbers)
+    bad = ~(numbers.ge(1) & numbers.le(LARGEST_SIDE) & (numbers % 1 == 0)).all(axis=1).to_numpy()
+    refuse_first(path, bad, lambda i: f"image {sizes.index[i]} has size "
+                 f"[{', '.join(map(str, sizes.iloc[i]))}], expected two positive whole numbers")
+    return numbers.astype(int)
+
+
+def _side(path: str | Path, frame: pd.DataFrame, names: Sequence[str]) -> str:
+    """The column of the height or the width; others of its names must hold the same."""
+    known = [letters_of(str(name)) for name in frame.columns]
+    for name in names:
+        if known.count(name) > 1:
+            raise InputError(f"{path}: column {name} is there {known.count(name)} times, expected once")
+    found = [str(frame.columns[known.index(name)]) for name in names if name in known]
+    if not found:
+        raise InputError(f"{path}: column {names[0]} is missing; it has {', '.join(map(str, frame))}")
+    for other in found[1:]:
+        _require_same(path, frame, found[0], other)
+    return found[0]
+
+
+def _require_same(path: str | Path, frame: pd.DataFrame, one: str, other: str) -> None:
+    refuse_first(path, as_numbers(frame[one]) != as_numbers(frame[other]), lambda i:
+                 f"image {frame['image_id'].iloc[i]} has {one} {frame[one].iloc[i]} and {other} "
+                 f"{frame[other].iloc[i]}, expected one of the two columns, or the same in both")
+
+
+def read_annotations(
+    path: str | Path, sizes: pd.DataFrame | None = None, without: Collection[str] = ()
+) -> pd.DataFrame:
+    """A VinBigData table, checked. datasets/README.md lists what is refused and what is repaired.
+
+    Args:
+        path: CSV with image_id, class_id, x_min, y_min, x_max, y_max, and rad_id where several
+            readers drew; without rad_id the table is taken for a consensus.
+        sizes: as of :func:`read_sizes`; None skips the checks that need them.
+        without: images to leave out; they need no size.
+
+    Returns:
+        One row per box or "no finding" mark: image_id, class_id (int), rad_id, x_min .. y_max
+        (float, original pixels; NaN for class 14).
+
+    Raises:
+        InputError: names the row, the value and what was expected.
+    """
+    frame = read_csv(path, ["image_id", "class_id", *EDGES])
+    frame["class_id"] = _class_ids(path, frame)
+    frame[list(EDGES)] = _corners(path, frame)
+    _set_readers(path, frame)
+    if sizes is not None:
+        frame[list(EDGES)] = _inside(path, frame, sizes, without)
+    _check_boxes(path, frame)
+    _check_no_findings(path, frame)
+    rows = without_repeats(path, frame[["image_id", "class_id", "rad_id", *EDGES]])
+    return rows[~rows["image_id"].isin(without)].reset_index(drop=True)
+
+
+def _set_readers(path: str | Path, frame: pd.DataFrame) -> None:
+    """Every row has a reader, or none has: then the table is a consensus."""
+    if "rad_id" in frame:
+        require_texts(path, frame, ["rad_id"])
+        return
+    refuse_unnamed_readers(path, frame)
+    frame["rad_id"] = CONSENSUS
+
+
+def _class_ids(path: str | Path, frame: pd.DataFrame) -> pd.Series:
+    ids = as_numbers(frame["class_id"])
+    refuse_first(path, ~ids.isin(range(len(CLASS_NAMES))), lambda i:
+                 f"class_id {frame['class_id'].iloc[i]} is unknown, expected 0..14")
+    ids = ids.astype(int)
+    if "class_name" in frame:
+        expected = ids.map(dict(enumerate(CLASS_NAMES)))
+        differ = frame["class_name"].str.casefold() != expected.str.casefold()
+        refuse_first(path, differ, lambda i:
+                     f"class_name {frame['class_name'].iloc[i]!r} does not belong to class_id "
+                     f"{ids.iloc[i]}, expected {expected.iloc[i]!r}")
+    return ids
+
+
+def _corners(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """The four corners as floats; NaN where class 14 has none."""
+    given = frame[list(EDGES)]
+    corners = given.apply(as_numbers)
+    refuse_first(path, ((corners.isna() & given.notna()) | np.isinf(corners)).any(axis=1), lambda i:
+                 f"box [{', '.join(map(str, given.iloc[i]))}], expected four finite numbers")
+    refuse_first(path, (corners < -_ROUNDING).any(axis=1), lambda i: f"box {corners.iloc[i].tolist()} "
+                 f"leaves image {frame['image_id'].iloc[i]}, expected 0 or more")
+    normal = frame["class_id"] == NO_FINDING_ID
+    empty = corners.isna().all(axis=1) | _is_mark(corners)
+    refuse_first(path, normal & ~empty, lambda i: f"class 14 (No finding) has the box "
+                 f"{corners.iloc[i].tolist()}, expected none, or 0 0 1 1")
+    return corners.clip(lower=0).mask(normal)
+
+
+def _is_mark(corners: pd.DataFrame) -> pd.Series:
+    """The competition's box of class 14, or the zeros that an empty one is often filled with."""
+    return (corners[["x_min", "y_min"]] == 0).all(axis=1) & (
+        (corners[["x_max", "y_max"]] == 1).all(axis=1) | (corners[["x_max", "y_max"]] == 0).all(axis=1))
+
+
+def _check_boxes(path: str | Path, frame: pd.DataFrame) -> None:
+    finding = frame["class_id"] != NO_FINDING_ID
+    corners = frame[list(EDGES)]
+    refuse_first(path, finding & corners.isna().any(axis=1), lambda i:
+                 f"box {corners.iloc[i].tolist()} is incomplete, expected four numbers")
+    crossed = (corners["x_min"] >= corners["x_max"]) | (corners["y_min"] >= corners["y_max"])
+    refuse_first(path, finding & crossed, lambda i:
+                 f"box {corners.iloc[i].tolist()} has x_min >= x_max or y_min >= y_max")
+
+
+def _inside(
+    path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame, without: Collection[str]
+) -> pd.DataFrame:
+    """The corners, without the fraction of a pixel that rounding adds over the edge."""
+    unknown = ~frame["image_id"].isin(sizes.index) & ~frame["image_id"].isin(without)
+    refuse_first(path, unknown, lambda i: f"image_id {frame['image_id'].iloc[i]} has no size in "
+                 "the size table; a qc.csv beside that tells of images that could not be prepared")
+    corners = frame[list(EDGES)]
+    ends = sizes.reindex(frame["image_id"])[["width", "height"]].to_numpy(float)[:, [0, 1, 0, 1]]
+    refuse_first(path, (corners > ends + _ROUNDING).any(axis=1), lambda i:
+                 f"box {corners.iloc[i].tolist()} leaves image {frame['image_id'].iloc[i]} of width "
+                 f"{ends[i, 0]:g} and height {ends[i, 1]:g}")
+    return corners.clip(upper=pd.DataFrame(ends, corners.index, corners.columns))
+
+
+def _check_no_findings(path: str | Path, frame: pd.DataFrame) -> None:
+    """A reader who sees nothing on an image has no box there."""
+    normal = frame["class_id"] == NO_FINDING_ID
+    keys = pd.MultiIndex.from_frame(frame[["image_id", "rad_id"]])
+    refuse_first(path, normal & keys.isin(keys[~normal]), lambda i:
+                 f"reader {frame['rad_id'].iloc[i]} has class 14 (No finding) on image "
+                 f"{frame['image_id'].iloc[i]} beside findings, expected either "
+                 "(several readers: a column rad_id)")
+
+
+def shapes_of(sizes: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """A table of :func:`read_sizes` as image id -> (height, width)."""
+    return {i: (int(height), int(width)) for i, height, width in sizes.itertuples()}
+
+
+def furthest_corners(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sizes that hold all boxes, where the real ones are not known; as of :func:`read_sizes`."""
+    reach = frame.groupby("image_id")[["y_max", "x_max"]].max().fillna(1)
+    return np.ceil(reach).astype(int).set_axis(["height", "width"], axis=1)
+
+
+def to_records(
+    frame: pd.DataFrame, sizes: pd.DataFrame, fusion: str = "wbf", iou_thr: float = 0.4,
+    min_readers: int = 1,
+) -> list[Record]:
+    """Annotations to one :class:`Record` an image, sorted by image id, files ``<image_id>.png``.
+
+    Readers are taken in the order of their names, so that the order of the rows does not matter:
+    all boxes weigh the same, and fusion takes them as they come. The boxes of a table with one reader, as
+    those of a consensus, are taken as they are.
+
+    Raises:
+        InputError: an option is out of range; see :func:`vindr_det.data.consensus.fuse_readers`.
+    """
+    check_options(fusion, iou_thr, min_readers)
+    count = frame["rad_id"].nunique()
+    if min_readers > max(count, 1):
+        raise InputError(f"--min-readers {min_readers}: the table has {count} reader{'s' * (count > 1)}, "
+                         f"expected at most {count}")
+    fusion = fusion if count > 1 else "none"
+    ordered = frame.sort_values(["image_id", "rad_id"], kind="stable")
+    images, readers = ordered["image_id"].to_numpy(str), ordered["rad_id"].to_numpy(str)
+    boxes, labels = ordered[list(EDGES)].to_numpy(float), ordered["class_id"].to_numpy()
+    size_of = dict(zip(sizes.index, sizes[["height", "width"]].to_numpy().tolist(), strict=True))
+    bounds = [0, *(np.flatnonzero(images[1:] != images[:-1]) + 1).tolist(), len(images)]
+    records = []
+    for start, stop in pairwise(bounds if len(images) else []):
+        image_id, of = str(images[start]), len(set(readers[start:stop].tolist()))
+        drawn = start + np.flatnonzero(labels[start:stop] != NO_FINDING_ID)
+        fused = fuse_readers(boxes[drawn], labels[drawn], readers[drawn].tolist(), of, fusion,
+                             iou_thr, min_readers) if len(drawn) else Consensus()
+        height, width = size_of[image_id]
+        records.append(Record(image_id, f"{image_id}.png", height, width, *fused))
+    return records

@@ -1,0 +1,84 @@
+"""One iteration of training: several batches a step, mixed precision, and losses that are numbers."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from detectron2.engine import SimpleTrainer
+from torch import nn
+
+from vindr_det.detection.detectron2.processes import on_all_ranks
+from vindr_det.detection.precision import autocast
+from vindr_det.exceptions import DivergedError
+
+
+class VindrStep(SimpleTrainer):
+    """Detectron2's inner trainer, which has one batch a step and finds out too late what diverged.
+
+    Args:
+        model: returns a dictionary of losses.
+        data_loader: endless batches of dicts with ``image_id``.
+        optimizer: clips by itself, as Detectron2 builds it.
+        accumulate: batches a step; their losses are averaged.
+        half: type of mixed precision, float16 with a gradient scaler; None for none.
+        clip_norm: longest gradient of all weights together; 0 clips nothing here.
+        norm_type: p of the norm that measures it.
+    """
+
+    def __init__(
+        self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer,
+        accumulate: int = 1, half: torch.dtype | None = None, clip_norm: float = 0.0,
+        norm_type: float = 2.0,
+    ) -> None:
+        super().__init__(model, data_loader, optimizer)
+        self.accumulate, self.half = accumulate, half
+        self.clip_norm, self.norm_type = clip_norm, norm_type
+        self.device = next(model.parameters()).device.type
+        self.grad_scaler = torch.amp.GradScaler(self.device, enabled=half == torch.float16)
+
+    def run_step(self) -> None:
+        """One step of the optimizer."""
+        self.optimizer.zero_grad()
+        seen: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        for part in range(self.accumulate):
+            for key, value in self._backward(last=part == self.accumulate - 1).items():
+                seen[key] = seen[key] + value.detach().cpu() / self.accumulate
+        self.after_backward()
+        self._write_metrics(dict(seen), 0.0)
+        if self.clip_norm > 0:
+            self.grad_scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, self.norm_type)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _backward(self, last: bool) -> Mapping[str, torch.Tensor]:
+        """The gradients of one batch; a rank that cannot go on stops all of them."""
+        waits = hasattr(self.model, "no_sync") and not last  # ranks need to meet only once a step
+        with self.model.no_sync() if waits else contextlib.nullcontext():
+            batch = on_all_ranks(lambda: next(self._data_loader_iter))
+            losses = on_all_ranks(lambda: self._losses(batch))
+            self.grad_scaler.scale(sum(losses.values()) / self.accumulate).backward()
+        return losses
+
+    def _losses(self, batch: list[Mapping[str, Any]]) -> Mapping[str, torch.Tensor]:
+        image_ids = [given["image_id"] for given in batch]
+        try:
+            with autocast(self.device, self.half):
+                losses = self.model(batch)
+        except FloatingPointError as error:  # the proposals were not finite
+            raise DivergedError(self.iter, image_ids, {}) from error
+        if not torch.isfinite(sum(losses.values())):
+            raise DivergedError(self.iter, image_ids, {k: float(v) for k, v in losses.items()})
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the scaler's state."""
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """With the scaler's state, where the training had one."""
+        super().load_state_dict(state_dict)
+        if state_dict["grad_scaler"]:
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

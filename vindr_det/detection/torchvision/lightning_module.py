@@ -1,0 +1,188 @@
+"""Faster R-CNN as a LightningModule: the same solver and the same metrics as the other engine."""
+
+import math
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import torch
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+)
+from torch import Tensor, nn
+
+from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.losses import LossMeans
+from vindr_det.detection.modes import training_mode_aside
+from vindr_det.detection.precision import autocast, half_precision
+from vindr_det.detection.torchvision.data import Batch
+from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
+from vindr_det.detection.torchvision.predictor import to_predictions
+from vindr_det.exceptions import DivergedError
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.records import Record
+from vindr_det.training.ema import averaged_weights
+from vindr_det.training.interruption import Interruption
+from vindr_det.training.lightning_module import AveragedModule
+
+
+class DetectorModule(AveragedModule):
+    """Trains and validates one detector.
+
+    Args:
+        cfg: the config.
+        records: all images of VINDR.VALIDATION, to score against.
+        loss_ids: those of them that the validation loss is over; None takes all.
+    """
+
+    def __init__(
+        self, cfg: Any, records: list[Record], loss_ids: Collection[str] | None = None
+    ) -> None:
+        super().__init__(build_model(cfg), cfg.VINDR.EMA_DECAY, max(cfg.SEED, 0))
+        self.cfg, self.records = cfg, records
+        self._record_of = {record.image_id: record for record in records}
+        self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
+        self.latest: dict[str, float] = {}
+        self._found: dict[str, Predictions] = {}
+        self._losses = LossMeans()
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Sum of the detector's losses; non-finite ones stop the training."""
+        images, targets, image_ids = batch
+        set_sizes(self.network, self.cfg, training=True)
+        losses = self.network(images, targets)
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            raise DivergedError(self.global_step, image_ids, {k: float(v) for k, v in losses.items()})
+        values = {key: value.detach() for key, value in losses.items()}
+        # For MetricsFile, which also tells TensorBoard.
+        self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images), logger=False,
+                      sync_dist=self.trainer.world_size > 1)
+        return total
+
+    def on_train_start(self) -> None:
+        """A state has the next step's rate by the schedule that it was saved under."""
+        schedule: Any = self.lr_schedulers()
+        groups = schedule.optimizer.param_groups
+        for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+            group["lr"] = base * factor(schedule.last_epoch)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also what was measured last, which the final model carries."""
+        super().on_load_checkpoint(checkpoint)
+        self.latest = checkpoint["vindr"].get("metrics", {})
+
+    @torch.no_grad()
+    def validate(
+        self, loader: Iterable[Batch], interruption: Interruption | None = None
+    ) -> dict[str, float]:
+        """Losses and metrics over this rank's share of the images; ``latest`` keeps them.
+
+        In the precision of the training. Not Lightning's validation loop: that one cannot be made to
+        run after the last iteration unless the period divides their number.
+
+        Returns:
+            The metrics; nothing where a signal came before all was measured.
+        """
+        interruption = interruption or Interruption()
+        self._found, self._losses = {}, LossMeans()
+        training = self.training
+        self.eval()
+        with averaged_weights(self.network, self.averaged), autocast(self.device, half_precision(self.cfg)):
+            for batch in interruption.until(loader):
+                self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
+        self.train(training)
+        if interruption.agreed():
+            return {}
+        self.latest = self._measured()
+        return self.latest
+
+    def _validate_batch(self, batch: Batch) -> None:
+        """Losses in training mode and detections in evaluation mode, on the same images."""
+        images, targets, image_ids = batch
+        set_sizes(self.network, self.cfg, training=False)
+        with training_mode_aside(self.network):
+            for normal in (False, True):
+                rows = [row for row, (target, image_id) in enumerate(zip(targets, image_ids, strict=True))
+                        if image_id in self._loss_ids and (len(target["boxes"]) == 0) == normal]
+                if rows:
+                    losses = self.network([images[i] for i in rows], [targets[i] for i in rows])
+                    self._losses.add(losses, len(rows), normal)
+        for image_id, output, image in zip(image_ids, self.network(images), images, strict=True):
+            record = self._record_of[image_id]
+            scale = torch.tensor([record.width / image.shape[2], record.height / image.shape[1]])
+            found = to_predictions(output, scale.repeat(2).double().numpy(), first_label(self.cfg))
+            self._found[image_id] = found
+
+    def _measured(self) -> dict[str, float]:
+        """Gather over ranks and score; what cannot be measured is left out."""
+        parts = self._gathered((self._found, self._losses.parts()))
+        found = {key: value for part, _ in parts for key, value in part.items()}
+        losses = LossMeans.merged(part for _, part in parts).means()
+        scores = validation_metrics(found, self.records)
+        return {k: v for k, v in (losses | scores).items() if math.isfinite(v)}
+
+    @staticmethod
+    def _gathered(part: Any) -> list[Any]:
+        """Every rank's part."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return [part]
+        parts: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, part)
+        return parts
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer and the schedule that the Detectron2 engine builds from the same keys."""
+        solver, groups = self.cfg.SOLVER, _parameter_groups(self.network, self.cfg.SOLVER)
+        if self.cfg.VINDR.OPTIMIZER == "SGD":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR)
+        schedule = build_schedule(solver)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: schedule(min(step / solver.MAX_ITER, 1 - 1e-9)))
+        return {"optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _parameter_groups(network: nn.Module, solver: Any) -> list[dict[str, Any]]:
+    """Norm layers decay by WEIGHT_DECAY_NORM, all else by WEIGHT_DECAY."""
+    norms = {
+        id(parameter) for module in network.modules()
+        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm))
+        for parameter in module.parameters(recurse=False)
+    }
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) not in norms], "weight_decay": solver.WEIGHT_DECAY},
+        {"params": [p for p in trained if id(p) in norms],
+         "weight_decay": solver.WEIGHT_DECAY_NORM},
+    ]
+
+
+def build_schedule(solver: Any) -> ParamScheduler:
+    """Factor of BASE_LR over the training, 0..1 in time, by fvcore as in Detectron2."""
+    name, steps = solver.LR_SCHEDULER_NAME, [s for s in solver.STEPS if s <= solver.MAX_ITER]
+    if name == "WarmupMultiStepLR":
+        values = [solver.GAMMA**k for k in range(len(steps) + 1)]
+        main: ParamScheduler = MultiStepParamScheduler(
+            values=values, milestones=steps, num_updates=solver.MAX_ITER)
+    else:
+        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
+    length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
+    if length <= 0:
+        return main
+    begin = solver.WARMUP_FACTOR * main(0.0)
+    end = main(min(length, 1 - 1e-9))
+    if length >= 1:
+        return LinearParamScheduler(begin, end)
+    warmup: ParamScheduler = LinearParamScheduler(begin, end)
+    if solver.WARMUP_FACTOR >= 1:
+        warmup = ConstantParamScheduler(end)
+    return CompositeParamScheduler([warmup, main], interval_scaling=["rescaled", "fixed"],
+                                   lengths=[length, 1 - length])

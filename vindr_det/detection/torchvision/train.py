@@ -1,0 +1,204 @@
+"""Training with Lightning."""
+
+import contextlib
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import nn
+
+from vindr_det.data.splits import loss_records, validation_records, warn_of_overlap
+from vindr_det.detection.checkpoint import read_file, require_engine
+from vindr_det.detection.engine import Launch
+from vindr_det.detection.precision import half_precision
+from vindr_det.detection.torchvision.callbacks import (
+    STATE_SUFFIX,
+    AverageWeights,
+    BestAndFinal,
+    MetricsFile,
+    Validation,
+)
+from vindr_det.detection.torchvision.data import train_loader, validation_loader
+from vindr_det.detection.torchvision.lightning_module import DetectorModule
+from vindr_det.detection.torchvision.model import check
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_text
+from vindr_det.training.interruption import Interrupted, Interruption
+from vindr_det.training.metrics_file import keep_until
+from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
+from vindr_det.training.states import clear, iterations_of, saved
+from vindr_det.training.weights import backbone_state, fitting, is_backbone, local_file, require_same_model
+
+log = logging.getLogger(__name__)
+
+_PRECISION: dict[Any, Any] = {None: "32-true", torch.float16: "16-mixed", torch.bfloat16: "bf16-mixed"}
+
+
+def train(cfg: Any, resume: bool, launch: Launch) -> None:
+    """As :meth:`vindr_det.detection.engine.Engine.train`."""
+    with Interruption() as interruption:  # from the first moment on; heeded before the first step
+        _train(cfg, resume, launch, interruption)
+
+
+def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -> None:
+    check(cfg)
+    out = Path(cfg.OUTPUT_DIR)
+    require_output_folder(out)
+    state = state_to_resume(out, "torchvision") if resume else None
+    if state is not None and is_finished(state, cfg):
+        return
+    if cfg.SEED >= 0:
+        L.seed_everything(cfg.SEED, workers=True, verbose=False)
+    module = _module(cfg)
+    if state is None:
+        load_weights(module.network, cfg.MODEL.WEIGHTS)
+    else:
+        data = read_file(state)
+        require_resumable(state, data["vindr"], data["state_dict"], module.state_dict(), cfg)
+    write_text(out / "config.yaml", cfg.dump())
+    if state is not None and iterations_of(state) >= cfg.SOLVER.MAX_ITER:
+        _finish(cfg, module, data)
+    else:
+        _fit(cfg, module, launch, state, interruption)
+
+
+def _fit(
+    cfg: Any, module: DetectorModule, launch: Launch, state: Path | None, interruption: Interruption
+) -> None:
+    """Train from the first iteration, or from a state."""
+    out, start = Path(cfg.OUTPUT_DIR), iterations_of(state) if state else 0
+    with _quiet():
+        trainer = _trainer(cfg, launch)
+        rank, world = trainer.global_rank, trainer.world_size
+        # Lightning's handler of SIGTERM would wait for processes that it has just ended.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        metrics, best = MetricsFile(out), BestAndFinal(cfg, interruption)
+        validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
+                                [metrics.on_validated, best.on_validated], interruption)
+        # BestAndFinal comes last, so that a state to resume from knows the best value so far.
+        trainer.callbacks += [AverageWeights(), metrics, validation, best]
+        loader = train_loader(cfg, rank, world, start)
+        if trainer.is_global_zero:
+            warn_of_overlap(cfg)
+            if state is None:
+                clear(out, cfg.MODEL.WEIGHTS)
+            keep_until(out / "metrics.json", start)
+        try:
+            trainer.fit(module, loader, ckpt_path=state, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to a KeyboardInterrupt
+            raise _interrupted(out, interruption.signal or signal.SIGINT) from error
+    if trainer.local_rank:  # a copy of this program that Lightning started: the first one speaks for all
+        raise SystemExit(0)
+    if interruption.ends:
+        raise _interrupted(out, interruption.ends)
+
+
+def _interrupted(out: Path, number: int) -> Interrupted:
+    return Interrupted(number, next(reversed(saved(out, STATE_SUFFIX)), None))
+
+
+def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
+    """What a training whose last iteration was made did not come to: its last validation, and its model."""
+    module.load_state_dict(data["state_dict"])
+    module.on_load_checkpoint(data)
+    module.to(cfg.MODEL.DEVICE).on_fit_start()
+    done, best = data["global_step"], BestAndFinal(cfg, Interruption())
+    best.load_state_dict(data["callbacks"]["BestAndFinal"])
+    if data["vindr"].get("pending") and module.validate(validation_loader(cfg, 0, 1)):
+        MetricsFile(cfg.OUTPUT_DIR).write({"iteration": done - 1, **module.latest})
+        best.compare(module, done)
+    best.save(module, done, "model_final.pth")
+
+
+def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
+    """Metrics of VINDR.VALIDATION for given weights."""
+    module = _module(cfg)
+    require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, module.network.state_dict())
+    module.network.load_state_dict(state)
+    return module.to(cfg.MODEL.DEVICE).validate(validation_loader(cfg, 0, 1))
+
+
+def _module(cfg: Any) -> DetectorModule:
+    records = [record for record, _ in validation_records(cfg)]
+    return DetectorModule(cfg, records, {record.image_id for record, _ in loss_records(cfg)})
+
+
+def load_weights(network: nn.Module, weights: str) -> None:
+    """MODEL.WEIGHTS into a fresh network; says what did not fit.
+
+    Raises:
+        InputError: the other engine's weights, or a file that cannot be had.
+    """
+    if not weights:
+        return
+    if is_backbone(weights):
+        state = {f"backbone.body.{key}": value for key, value in backbone_state(weights).items()}
+    else:
+        data = read_file(local_file(weights))
+        require_engine(weights, data.get("vindr") or {}, "torchvision")
+        state = data.get("model", data)
+    network.load_state_dict(fitting(weights, state, network.state_dict()), strict=False)
+
+
+def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
+    solver = cfg.SOLVER
+    clip = solver.CLIP_GRADIENTS
+    if clip.ENABLED and clip.CLIP_TYPE not in ("value", "full_model"):
+        raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
+                         "engine takes 'value' or 'full_model'")
+    if launch.machines > 1:  # where Lightning looks for them
+        host, port = launch.url.removeprefix("tcp://").split(":")
+        os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
+    return L.Trainer(
+        **devices(cfg.MODEL.DEVICE, launch.processes), num_nodes=launch.machines,
+        **without_cluster(cfg.OUTPUT_DIR),
+        max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
+        precision=_PRECISION[half_precision(cfg)],
+        gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
+        gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",
+        use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,
+        benchmark=cfg.CUDNN_BENCHMARK, log_every_n_steps=20,
+        logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
+        enable_progress_bar=False,
+    )
+
+
+def without_cluster(out: str | Path) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer that leave processes, signals and states to us, under SLURM too.
+
+    Lightning would count SLURM's tasks, save a state of its own at SIGUSR1, and begin whatever training
+    comes next with the states of that kind that it finds in its folder: it gets one that is never made.
+    """
+    return {"plugins": [LightningEnvironment()], "default_root_dir": Path(out) / "lightning"}
+
+
+def devices(device: str, processes: int) -> dict[str, Any]:
+    """MODEL.DEVICE in Lightning's words: so many, or the one GPU of that number.
+
+    Raises:
+        InputError: one GPU for several processes.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return {"accelerator": "cpu", "devices": processes}
+    if number and processes > 1:
+        raise InputError(f"MODEL.DEVICE is {device}, but {processes} processes are to train; expected cuda")
+    return {"accelerator": "gpu", "devices": [int(number)] if number else processes}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice on workers and logging intervals is not for our users."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        yield

@@ -1,0 +1,123 @@
+"""Images with true and predicted boxes drawn on them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import atomic_path
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.structures.records import Record
+
+TRUE_COLOUR = (90, 220, 90)  # BGR
+PREDICTED_COLOUR = (60, 170, 255)
+_STRIP = 22
+
+
+def overlay(
+    image: NDArray[np.uint8], truth: Predictions | None, predicted: Predictions | None,
+    height: int, width: int, longest: int = 900,
+) -> NDArray[np.uint8]:
+    """Draw boxes on a copy of an image.
+
+    Args:
+        image: (H, W) uint8, any size.
+        truth: boxes in pixels of the original; None where it is not known.
+        predicted: likewise; scores stand beside the names.
+        height: of the original.
+        width: of the original.
+        longest: longest side of the picture.
+
+    Returns:
+        (H', W', 3) uint8, BGR, a legend below.
+    """
+    factor = longest / max(height, width)
+    size = (round(width * factor), round(height * factor))
+    picture = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+    for boxes, colour, below in ((truth, TRUE_COLOUR, False), (predicted, PREDICTED_COLOUR, True)):
+        if boxes is not None:
+            _draw(picture, boxes, factor, colour, below, scores=below)
+    return _with_legend(picture, truth is not None, predicted is not None)
+
+
+def augmentations(
+    cfg: Any, items: Sequence[tuple[Record, Path]], columns: int = 5, cell: int = 300
+) -> NDArray[np.uint8]:
+    """How a config's augmentation treats images: a row each, as it is and then ``columns`` times.
+
+    Args:
+        cfg: a detector's config.
+        items: records, each with its image's path.
+        columns: augmented samples a row.
+        cell: longest side of a sample in pixels.
+
+    Raises:
+        InputError: there is no image.
+    """
+    from vindr_det.detection.samples import SampleReader
+
+    if not items:
+        raise InputError("there is no annotated image to augment")
+    plain, augmented = (SampleReader.from_config(cfg, is_train) for is_train in (False, True))
+    rows = []
+    for row, (record, path) in enumerate(items):
+        truth, cells = record.truth, []
+        for column in range(columns + 1):
+            reader, seed = (augmented if column else plain), row * columns + column
+            sample = reader(path, record.height, record.width, truth.boxes, truth.labels, seed)
+            boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels)
+            height, width = sample.image.shape
+            picture = overlay(sample.image, boxes, None, height, width, longest=cell)
+            cells.append(np.pad(picture, ((0, cell + _STRIP - picture.shape[0]),
+                                          (0, cell + 8 - picture.shape[1]), (0, 0))))
+        rows.append(np.concatenate(cells, axis=1))
+    return np.concatenate(rows)
+
+
+def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture, whole or not at all."""
+    with atomic_path(path) as temporary:
+        # OpenCV's own writing says nothing of a full disk.
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def _draw(
+    picture: NDArray[np.uint8], predictions: Predictions, factor: float,
+    colour: tuple[int, int, int], below: bool, scores: bool,
+) -> None:
+    shown = predictions.findings()
+    for box, score, label in zip(
+        box_ops.scale(shown.boxes, factor, factor), shown.scores, shown.labels, strict=True
+    ):
+        x0, y0, x1, y1 = (round(v) for v in box.tolist())
+        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2, cv2.LINE_AA)
+        text = FINDINGS[label] + (f" {score:.2f}" if scores else "")
+        _label(picture, text, (x0, y1 + 14 if below else y0 - 5), colour)
+
+
+def _label(
+    picture: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]
+) -> None:
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    (wide, high), _ = cv2.getTextSize(text, font, size, 1)
+    x = int(np.clip(at[0], 0, max(0, picture.shape[1] - wide)))
+    y = int(np.clip(at[1], high + 2, picture.shape[0] - 4))
+    cv2.rectangle(picture, (x, y - high - 2), (x + wide, y + 3), (0, 0, 0), -1)
+    cv2.putText(picture, text, (x, y), font, size, colour, 1, cv2.LINE_AA)
+
+
+def _with_legend(picture: NDArray[np.uint8], truth: bool, predicted: bool) -> NDArray[np.uint8]:
+    strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
+    x = 6
+    for shown, text, colour in ((truth, "true", TRUE_COLOUR),
+                                (predicted, "predicted", PREDICTED_COLOUR)):
+        if shown:
+            cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+            x += 18 + 10 * len(text)
+    return np.concatenate([picture, strip])

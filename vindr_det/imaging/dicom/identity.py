@@ -1,0 +1,47 @@
+"""Which study, series and object a DICOM file is of: what a hospital finds the image by."""
+
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from vindr_det.files import is_dicom
+from vindr_det.imaging.dicom.source import deflated_header, read_meta
+
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+def read_uids(path: Path) -> Mapping[str, str]:
+    """:data:`UIDS` of a file, whatever its pixels are; empty where it does not tell them.
+
+    Pixels are not read, and of a deflated file no more than a header can take is inflated.
+    """
+    if not is_dicom(path):
+        return dict.fromkeys(UIDS, "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # UIDs that break the rules are UIDs all the same
+        return _read(path)
+
+
+def _read(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        meta = read_meta(file)
+        found = _elements(file, meta)
+    uids = {name: str(found.get(name, "") or "") for name in UIDS}
+    uids["SOPInstanceUID"] = uids["SOPInstanceUID"] or str(meta.get("MediaStorageSOPInstanceUID", "") or "")
+    return uids
+
+
+def _elements(file: BinaryIO, meta: Dataset) -> Dataset:
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        try:
+            return deflated_header(file)
+        except zlib.error:  # what stands before it is still known (PS3.10 7.1)
+            return Dataset()
+    file.seek(0)
+    return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(UIDS), force=True)

@@ -1,0 +1,259 @@
+"""What a run over files is given: every file that could be an image, each with an id and, if it cannot be
+read, with the reason. docs/inputs.md has the table of what becomes of what."""
+
+import errno
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
+from vindr_det.imaging.prepared import (
+    LOG,
+    REPORT,
+    SETTINGS,
+    SIZES,
+    PreparedFolder,
+    failed_in,
+    read_prepared,
+    require_finished,
+)
+
+log = logging.getLogger(__name__)
+
+#: What prepare_images.py writes beside its pictures.
+OWN_TABLES = (SIZES, REPORT, SETTINGS, "packed.npy")
+_SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+            stat.S_IFBLK: "a device"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file of a run.
+
+    Attributes:
+        image_id: the file's stem, or more of its name where two would share it; printable.
+        file: its name below the folder, printable.
+        path: the file.
+        problem: why it cannot be read, as far as its name and kind tell; empty if it is to be read.
+    """
+
+    image_id: str
+    file: str
+    path: Path
+    problem: str = ""
+
+
+def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
+    """The inputs of :func:`scan`, without what it knows of them."""
+    return scan(images, recursive)[0]
+
+
+def scan(
+    images: str | Path, recursive: bool = False
+) -> tuple[list[Input], dict[Path, PreparedFolder]]:
+    """All that may be images in a folder, sorted by name, or the one file that is given; and, of each
+    prepared folder, what its report tells of its images. One that could not be prepared is an input too.
+
+    Nothing but the first bytes of regular files and the reports is read, so that a FIFO cannot block.
+
+    Args:
+        images: a folder, or one file.
+        recursive: look in the folder's folders too.
+
+    Raises:
+        InputError: no such folder or file, it holds nothing that may be an image, or a preparation that wrote
+            into it is not finished.
+    """
+    root = Path(images)
+    if not os.path.lexists(root):
+        raise InputError(f"{printable(str(root))}: no such folder of images, nor an image")
+    if not root.is_dir():
+        require_finished(root.parent)
+        tables = read_prepared([root.parent])
+        problem = failed_in(tables).get(root) or _problem(root) or ""
+        return [Input(printable(image_id_of(root)), printable(root.name), root, problem)], tables
+    walked = sorted(_walk(root, recursive))
+    for folder in sorted({path.parent for path, _ in walked if path.name in (LOG, SETTINGS)}):
+        require_finished(folder)
+    tables = read_prepared(path.parent for path, _ in walked if path.name == REPORT)
+    found = dict(sorted((_candidates(root, walked) | failed_in(tables)).items()))
+    if not found:
+        raise InputError(f"{printable(str(root))}: holds no image; expected DICOM files, or files ending in "
+                         f"{IMAGE_SUFFIXES}{'' if recursive else ', or --recursive'}")
+    ids = _unique_ids(root, found)
+    return [Input(ids[path], printable(str(path.relative_to(root))), path, problem)
+            for path, problem in found.items()], tables
+
+
+def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
+    """image id -> path, of what :func:`list_inputs` finds and can be read.
+
+    Raises:
+        InputError: no such folder, or no image in it.
+    """
+    found = {one.image_id: one.path for one in list_inputs(folder, recursive) if not one.problem}
+    if not found:
+        raise InputError(f"{folder}: holds no image that can be read")
+    return found
+
+
+def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
+    """Refuse to write over what is read, also by way of links.
+
+    Args:
+        read: files.
+        written: files, and folders for files of any name.
+
+    Raises:
+        InputError: one that is written is one that is read, or the folder of one.
+    """
+    places: dict[str, Path] = {}
+    for path in map(Path, read):
+        real = Path(os.path.realpath(path))
+        for place in (real, real.parent):
+            places.setdefault(str(place), path)
+    for folder in {Path(path).parent for path in read}:  # a link is not to be written over either
+        places.setdefault(os.path.realpath(folder), folder)
+    for out in written:
+        if (found := places.get(os.path.realpath(out))) is not None:
+            raise InputError(f"{out}: --out is among the originals (see {printable(str(found))}), expected "
+                             "another place")
+
+
+def printable(text: str) -> str:
+    """The text with everything that a table or a terminal cannot hold as an escape.
+
+    Names that are not UTF-8 reach Python with lone surrogates, which no UTF-8 file can hold.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _candidates(root: Path, walked: Iterable[tuple[Path, str]]) -> dict[Path, str]:
+    """Path -> its problem; what is no image is counted in the log and left out."""
+    found, others = {}, Counter[str]()
+    for path, failure in walked:
+        problem = failure or _problem(path)
+        if problem is None:
+            others[path.name if path.name in OWN_TABLES else path.suffix.lower() or path.name] += 1
+        else:
+            found[path] = problem
+    for name in OWN_TABLES:
+        others.pop(name, None)
+    if others:
+        kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in others.most_common(5))
+        log.info("%s: %d other files are not looked at (%s)", printable(str(root)), others.total(), kinds)
+    return found
+
+
+def _walk(root: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
+    """Paths that are not hidden, each with why it failed; folders only where they matter."""
+    failures: list[OSError] = []
+    seen = set()
+    for folder, folders, names in os.walk(root, onerror=failures.append, followlinks=True):
+        here = Path(folder)
+        inside = [name for name in folders if not name.startswith(".")]
+        status = here.stat()
+        again = (status.st_dev, status.st_ino) in seen  # a link that leads back up
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = inside if recursive and not again else []
+        if again:
+            continue
+        yield from ((here / name, "") for name in names if not name.startswith("."))
+        if not recursive:
+            yield from ((here / name, "is a folder, expected a file; --recursive looks into it")
+                        for name in inside if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+    yield from ((Path(error.filename), f"folder cannot be listed ({error.strerror})") for error in failures)
+
+
+def _problem(path: Path) -> str | None:
+    """Why a file cannot be read; "" if it is to be read, None if it is no image at all."""
+    suffix = path.suffix.lower()
+    known = suffix in IMAGE_SUFFIXES
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind in _SPECIAL:
+            return f"is {_SPECIAL[kind]}, expected a file"
+        if known:
+            return ""
+        if suffix in OTHER_PICTURES:
+            return f"{suffix[1:].upper()} is not read, expected DICOM, PNG or JPEG"
+        return _kind_by_content(path)
+    except OSError as error:
+        if not known and not _without_suffix(path):
+            return None
+        link = error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink()  # raises in a shut folder
+        return "is a link to nothing" if link else f"cannot be read ({error.strerror})"
+
+
+def _kind_by_content(path: Path) -> str | None:
+    """As :func:`_problem`, of a file whose suffix tells nothing."""
+    if path.name == "DICOMDIR":
+        return None  # an archive's index
+    if is_dicom(path):
+        return ""
+    if not _without_suffix(path):
+        return None
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        return "is empty"
+    return None if _is_text(start) else "has no suffix and does not begin as a DICOM file does"
+
+
+def _without_suffix(path: Path) -> bool:
+    """Archives name files ``IM0001`` or by a UID, whose last number is no suffix."""
+    return not path.suffix or path.suffix[1:].isdigit()
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether bytes are text, such as a README's; the last character may be cut."""
+    try:
+        text = start[:-3].decode("utf-8") if len(start) == 512 else start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > 500
+    return all(c.isprintable() or c.isspace() for c in text)
+
+
+def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:
+    """An id for each path; images that are to be read have the first choice."""
+    ids: dict[Path, str] = {}
+    for part in ([path for path, problem in found.items() if not problem],
+                 [path for path, problem in found.items() if problem]):
+        ids |= _ids(root, part, set(ids.values()))
+    longer = [path for path, image_id in ids.items() if image_id != printable(image_id_of(path))]
+    if longer:
+        log.warning("%s: %d images share their name with another and get longer ids; the first, %s, is %s",
+                    printable(str(root)), len(longer), printable(str(longer[0].relative_to(root))),
+                    ids[longer[0]])
+    return ids
+
+
+def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
+    """Stems; where they are shared, names below the folder, these with their suffixes, or numbers."""
+    ids = {path: printable(image_id_of(path)) for path in paths}
+    longer: list[Callable[[PurePath], str]] = [
+        lambda name: "_".join([*name.parts[:-1], image_id_of(name)]), lambda name: "_".join(name.parts)]
+    for choice in longer:
+        counts = Counter([*ids.values(), *taken])
+        shared = [path for path in paths if counts[ids[path]] > 1]
+        if not shared:
+            return ids
+        ids |= {path: printable(choice(path.relative_to(root))) for path in shared}
+    return _numbered(ids, taken)
+
+
+def _numbered(ids: dict[Path, str], taken: set[str]) -> dict[Path, str]:
+    used, result = set(taken), {}
+    for path, image_id in ids.items():
+        name, number = image_id, 1
+        while name in used:
+            number += 1
+            name = f"{image_id}~{number}"
+        used.add(name)
+        result[path] = name
+    return result

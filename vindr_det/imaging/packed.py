@@ -1,0 +1,82 @@
+"""Resized images and their ids in one memory-mapped file, for training that reads at random.
+
+The file is a numpy ``.npy`` of records ``(image_id, pixels)``. Reading one image costs a page
+fault or two instead of opening and decoding a file, and processes share the pages.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import atomic_path, existing_file
+
+FILE_NAME = "packed.npy"
+
+
+def pack(images: str | Path, image_ids: list[str], out: str | Path) -> None:
+    """Write ``<image_id>.png`` of a folder to one file, whole or not at all.
+
+    Args:
+        images: folder of 8-bit gray PNGs of one size.
+        image_ids: which, in this order.
+        out: the ``.npy`` to write.
+
+    Raises:
+        InputError: no images, one that cannot be read, or one of another size than the first.
+    """
+    if not image_ids:
+        raise InputError(f"{out}: there is no image to pack")
+    shape = _read(Path(images) / f"{image_ids[0]}.png").shape
+    longest = max(len(image_id.encode()) for image_id in image_ids)
+    record = np.dtype([("image_id", f"S{longest}"), ("pixels", "u1", shape)])
+    with atomic_path(out) as temporary:
+        packed = np.lib.format.open_memmap(temporary, "w+", record, (len(image_ids),))
+        for row, image_id in enumerate(tqdm(image_ids, desc="pack", unit="image", disable=None)):
+            path = Path(images) / f"{image_id}.png"
+            pixels = _read(path)
+            if pixels.shape != shape:
+                raise InputError(f"{path}: has shape {pixels.shape}, expected {shape} as the first "
+                                 "has; packed images share one size")
+            packed[row] = (image_id.encode(), pixels)
+        packed.flush()
+        del packed
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    data = np.fromfile(existing_file(path), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    if image is None:
+        raise InputError(f"{path}: cannot be read as PNG")
+    return image
+
+
+class PackedImages(Mapping[str, NDArray[np.uint8]]):
+    """image id -> (H, W) uint8, read-only and straight from the file.
+
+    Raises:
+        InputError: the file is missing or is not such a file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            records = np.load(existing_file(path), mmap_mode="r")
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path}: not a packed file ({error})") from error
+        if records.dtype.names != ("image_id", "pixels"):
+            raise InputError(f"{path}: not a packed file, expected records of image_id and pixels")
+        self._pixels = records["pixels"]
+        self._rows = {image_id.decode(): row for row, image_id in enumerate(records["image_id"])}
+
+    def __getitem__(self, image_id: str) -> NDArray[np.uint8]:
+        return self._pixels[self._rows[image_id]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)

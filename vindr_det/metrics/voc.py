@@ -1,0 +1,109 @@
+"""The competition's metric: PASCAL VOC 2010 mAP at IoU > 0.4 over 15 classes.
+
+Everingham et al., "The PASCAL VOC Challenge", IJCV 2010, section 4.2 and the 2010 development kit; the
+matching is :func:`vindr_det.metrics.matching.match`. AP is the area under the precision-recall curve made
+monotone, at all points. "No finding" is the fifteenth class: a normal image's truth is one box ``0 0 1 1``
+of class 14.
+
+Shapes: I images, D detections, R bootstrap replicates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.matching import NUM_CLASSES, Matched, match, mean_over_classes
+from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.label_sets import CLASS_NAMES
+
+IOU_THRESHOLD = 0.4
+
+
+@dataclass(frozen=True)
+class VindrResult:
+    """The competition's mAP and what it is made of.
+
+    Attributes:
+        mean_ap: mean over the classes that have ground truth; NaN if none has.
+        ap: class name -> AP; NaN where the class has no ground truth.
+        truths: class name -> number of ground truths.
+        detections: class name -> number of detections.
+    """
+
+    mean_ap: float
+    ap: Mapping[str, float]
+    truths: Mapping[str, int]
+    detections: Mapping[str, int]
+
+    def as_metrics(self) -> dict[str, float]:
+        """``vindr/mAP40`` and ``vindr/AP40/<class name>``."""
+        return {"vindr/mAP40": self.mean_ap} | {f"vindr/AP40/{k}": v for k, v in self.ap.items()}
+
+
+def evaluate(
+    predictions: PredictionSet, truth: PredictionSet, iou_threshold: float = IOU_THRESHOLD
+) -> VindrResult:
+    """Score predictions.
+
+    Args:
+        predictions: image id -> detections; an image may be missing. Class 14 rows are detections
+            of "no finding"; without any, that class scores 0.
+        truth: image id -> true boxes; an image without boxes is normal.
+        iou_threshold: an overlap must be strictly greater.
+
+    Ties in score keep their order: by image id, then as they stand in the prediction.
+
+    Raises:
+        InputError: an image is predicted that the truth does not hold.
+    """
+    return score(match(predictions, truth, iou_threshold))
+
+
+def score(matched: Matched) -> VindrResult:
+    """The result of detections that are matched already."""
+    return result_of(average_precisions(matched, np.ones((1, len(matched.ids))))[0], matched)
+
+
+def result_of(ap: Floats, matched: Matched) -> VindrResult:
+    """(15,) AP of every class, with the counts of the detections that it is of."""
+    return VindrResult(
+        float(mean_over_classes(ap[None])[0]), dict(zip(CLASS_NAMES, ap.tolist(), strict=True)),
+        dict(zip(CLASS_NAMES, matched.counts.sum(axis=0).tolist(), strict=True)),
+        {name: len(rows) for name, rows in zip(CLASS_NAMES, matched.rows, strict=True)})
+
+
+def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
+    """(R, 15) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
+    return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(matched.widest)])
+
+
+def average_precisions(matched: Matched, weights: Floats) -> Floats:
+    """(R, 15) AP of every class where image i counts weights[r, i] times; NaN without ground truth.
+
+    An image that counts twice stands for two equal images; each detection is followed by its copy.
+    """
+    correct, image = matched.correct, matched.detections.image
+    totals = weights @ matched.counts
+    result = np.empty((len(weights), NUM_CLASSES))
+    for label, rows in enumerate(matched.rows):
+        result[:, label] = _average_precision(weights[:, image[rows]], correct[rows], totals[:, label])
+    return result
+
+
+def _average_precision(drawn: Floats, correct: NDArray[np.bool_], total: Floats) -> Floats:
+    """(R,) area under the monotone curve of one class.
+
+    Args:
+        drawn: (R, D) how often each detection counts, best first.
+        correct: (D,).
+        total: (R,) ground truths.
+    """
+    at = np.flatnonzero(correct)  # recall grows at hits and nowhere else
+    found = drawn[:, at]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.nan_to_num(np.cumsum(found, axis=1) / np.cumsum(drawn, axis=1)[:, at])
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        return np.where(total > 0, (envelope * found).sum(axis=1) / total, np.nan)

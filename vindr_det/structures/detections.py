@@ -1,0 +1,104 @@
+"""The detections on one image, checked once where they are made and trusted after that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Detections on one image.
+
+    Attributes:
+        boxes: (N, 4) xyxy in the original image's pixels.
+        scores: (N,) in [0, 1].
+        labels: (N,) class ids 0..14; 14 with the box ``0 0 1 1`` says "no finding".
+
+    Raises:
+        ValueError: lengths differ, a value is not finite, a score or label is out of range, or
+            a box has its corners crossed.
+    """
+
+    boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        boxes = box_ops.as_boxes(self.boxes)
+        scores = np.asarray(self.scores, dtype=np.float64).reshape(-1)
+        labels = np.asarray(self.labels).reshape(-1)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "labels", labels.astype(np.int64))
+        self._check(labels)
+
+    def _check(self, labels: NDArray) -> None:
+        counts = (len(self.boxes), len(self.scores), len(labels))
+        if len(set(counts)) != 1:
+            raise ValueError(f"boxes, scores and labels differ in length: {counts}")
+        if not len(labels):
+            return
+        if not np.isfinite(self.boxes).all():
+            raise ValueError(f"box {_first(self.boxes, ~np.isfinite(self.boxes).all(axis=1))} "
+                             "is not finite")
+        outside = ~((self.scores >= 0) & (self.scores <= 1))
+        if outside.any():
+            raise ValueError(f"score {_first(self.scores, outside)} is not in [0, 1]")
+        unknown = (labels != self.labels) | (self.labels < 0) | (self.labels >= len(CLASS_NAMES))
+        if unknown.any():
+            raise ValueError(f"class id {_first(labels, unknown)} is not one of 0..14")
+        crossed = (self.boxes[:, 2:] <= self.boxes[:, :2]).any(axis=1)
+        if crossed.any():
+            raise ValueError(f"box {_first(self.boxes, crossed)} needs x_min < x_max, y_min < y_max")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index) -> "Predictions":
+        """A subset by mask, slice or index array; what was checked is not checked again."""
+        part = object.__new__(Predictions)
+        for name in ("boxes", "scores", "labels"):
+            object.__setattr__(part, name, getattr(self, name)[index])
+        return part
+
+    def by_score(self) -> "Predictions":
+        """The same detections, best first; ties keep their order."""
+        return self[np.argsort(-self.scores, kind="stable")]
+
+    def findings(self) -> "Predictions":
+        """Without the rows that say "no finding"."""
+        kept = self.labels != NO_FINDING_ID
+        return self if kept.all() else self[kept]
+
+    def __add__(self, other: "Predictions") -> "Predictions":
+        return Predictions(
+            np.concatenate([self.boxes, other.boxes]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.labels, other.labels]),
+        )
+
+
+#: image id -> its detections.
+PredictionSet = Mapping[str, Predictions]
+
+
+def no_finding(score: float = 1.0) -> Predictions:
+    """The one-row prediction ``14 score 0 0 1 1``."""
+    return Predictions(np.array([NO_FINDING_BOX]), np.array([score]), np.array([NO_FINDING_ID]))
+
+
+def drop_degenerate(boxes: NDArray, scores: NDArray, labels: NDArray) -> Predictions:
+    """Predictions without rows that no consumer could use: not finite, or empty after clipping."""
+    good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    good &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return Predictions(boxes[good], np.clip(scores[good], 0, 1), labels[good])
+
+
+def _first(values: NDArray, mask: Any) -> object:
+    return values[np.flatnonzero(mask)[0]].tolist()

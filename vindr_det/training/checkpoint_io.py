@@ -1,0 +1,50 @@
+"""Model-zoo weights in ``.pkl`` files, read without executing anything that they hold.
+
+A pickle can name any function and call it. Those of Detectron2's and Detectron1's model zoos hold
+dictionaries of numpy arrays; only what these need is let through.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import existing_file
+
+_ALLOWED = {
+    ("collections", "OrderedDict"), ("_codecs", "encode"), ("numpy", "ndarray"), ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module, name)
+
+
+def read_pickle(path: str | Path) -> dict[str, Any]:
+    """A ``.pkl`` of a model zoo as ``{"model": {name: array}, ...}``.
+
+    Returns:
+        As Detectron2's checkpointer has it: with ``matching_heuristics`` where the names are
+        Caffe2's.
+
+    Raises:
+        InputError: damaged, or anything but plain values and numpy arrays is in it.
+    """
+    try:
+        with existing_file(path).open("rb") as file:
+            data = _ArraysOnly(file, encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError,
+            ImportError, TypeError) as error:
+        raise InputError(f"{path}: not a pickle of plain values and numpy arrays ({error})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: holds a {type(data).__name__}, expected a dictionary")
+    if "model" in data and "__author__" in data:
+        return data
+    blobs = data.get("blobs", data)
+    weights = {key: value for key, value in blobs.items() if not str(key).endswith("_momentum")}
+    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
