@@ -65,7 +65,7 @@ setup(
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         # The search of tools/tune.py.
         "tune": ["optuna>=4.2"],
-        "dev": ["distributed>=2024.1", "import-linter>=2.5", "mypy", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit",
-                "psutil", "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
+        "dev": ["distributed>=2024.1", "import-linter>=2.5", "mypy", "onnx>=1.16", "onnxruntime>=1.18",
+                "optuna>=4.2", "pre-commit", "psutil", "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
     },
 )

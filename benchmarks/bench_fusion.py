@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from ensemble_boxes import weighted_boxes_fusion
 
-from vindr_det.data.vinbigdata import read_sizes, shapes_of
+from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.postprocessing.fusion import Fusion, fuse_all
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.submission import read_submission

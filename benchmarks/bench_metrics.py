@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from vindr_det.data.coco import to_coco
-from vindr_det.evaluation.score import images_resampled
 from vindr_det.metrics import coco
 from vindr_det.metrics import coco_bootstrap as coco_resampled
 from vindr_det.metrics import voc as vindr
+from vindr_det.metrics.bootstrap import images_resampled
 from vindr_det.metrics.matching import match
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
 from vindr_det.structures.label_sets import CLASS_NAMES

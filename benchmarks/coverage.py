@@ -23,6 +23,7 @@ from math import nan
 import numpy as np
 from tabulate import tabulate
 
+from vindr_det.data.truth import read_truth
 from vindr_det.evaluation import score as scoring
 from vindr_det.metrics import classification
 from vindr_det.metrics.bootstrap import Bootstrap, Floats, interval
@@ -80,7 +81,7 @@ def main() -> None:
         print(classifier_table(args.samples, args.replicates))
         return
     rng = np.random.default_rng(0)
-    truth = [one.truth for one in scoring.read_truth(args.csv)] if args.csv else synthetic(rng, IMAGES)
+    truth = [one.truth for one in read_truth(args.csv)] if args.csv else synthetic(rng, IMAGES)
     detectors = [Detector(one.skill + args.skill, one.false) for one in (B, A)]
     since = time.perf_counter()
     true = population(truth, detectors, args.population)

@@ -17,10 +17,14 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
+from vindr_det.classification.probabilities import read_words
 from vindr_det.data.in_sample import refuse_in_sample
-from vindr_det.evaluation.score import Difference, images_resampled, mean_ap, read_truth
+from vindr_det.data.truth import read_truth
 from vindr_det.files import read_json
-from vindr_det.postprocessing.gate import Gate, read_words
+from vindr_det.metrics.bootstrap import images_resampled
+from vindr_det.metrics.intervals import Difference
+from vindr_det.metrics.voc import mean_ap
+from vindr_det.postprocessing.gate import Gate
 from vindr_det.submission import read_submission
 
 

@@ -25,16 +25,19 @@ from typing import Any
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
-from vindr_det.config import ENGINES
+from vindr_det.config_schema import ENGINES
+from vindr_det.data.truth import read_truth
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import Checkpoint, load_checkpoint, read_file
-from vindr_det.detection.engine import Predictor
+from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.evaluation import validation_metrics
-from vindr_det.evaluation.score import read_truth
+from vindr_det.detection.interface import Predictor
+from vindr_det.detection.loading import load_checkpoint
 from vindr_det.files import write_json
 from vindr_det.postprocessing.tta import Augmented
 from vindr_det.predict import predict_folder
 from vindr_det.training import states
+from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.device import best_device
 
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 #: Normal images for each abnormal one: the base, and the lever.
@@ -111,7 +114,7 @@ def raw_weights(folder: Path) -> Mapping[str, Any]:
 
 
 def build(checkpoint: Checkpoint, weights: Mapping[str, Any]) -> Predictor:
-    checkpoint.cfg.MODEL.DEVICE = engines.best_device()
+    checkpoint.cfg.MODEL.DEVICE = best_device()
     return engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, weights)
 
 

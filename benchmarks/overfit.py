@@ -18,7 +18,7 @@ from levers import CONFIG, pace_of
 from running import tool
 from tabulate import tabulate
 
-from vindr_det.detection.checkpoint import load_checkpoint
+from vindr_det.detection.loading import load_checkpoint
 from vindr_det.imaging.inputs import list_images
 
 WANTED = 0.6

@@ -74,8 +74,8 @@ def engine(request) -> str:
 @pytest.fixture(scope="session")
 def trained(phantoms, tmp_path_factory):
     """``trained(engine)``: the output folder of a tiny training, made once."""
-    from vindr_det.config import load_config
     from vindr_det.detection import engine as engines
+    from vindr_det.detection.loading import load_config
 
     made: dict[str, Path] = {}
 

@@ -3,7 +3,10 @@ import re
 import pytest
 from conftest import ROOT, TINY
 
-from vindr_det.config import load_config, requested_engine, torchvision_defaults, vindr_node
+from vindr_det.config import requested_engine
+from vindr_det.config_schema import vindr_node
+from vindr_det.detection.loading import load_config
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.exceptions import InputError
 
 CONFIGS = ROOT / "configs"
@@ -23,7 +26,7 @@ def test_our_defaults_are_detectron2s():
     from detectron2.config import get_cfg
 
     theirs = dict(leaves(get_cfg()))
-    for key, value in leaves(torchvision_defaults()):
+    for key, value in leaves(get_torchvision_cfg()):
         if not key.startswith("VINDR."):
             assert key in theirs and theirs[key] == value, key
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless
 
+from vindr_det.classification.probabilities import Word
 from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.postprocessing.gate import Word
 from vindr_det.predict import find_images, predict
 from vindr_det.structures.detections import Predictions
 

@@ -12,14 +12,15 @@ import pytest
 
 from vindr_det import cli
 from vindr_det.classification.labels import read_table
+from vindr_det.classification.probabilities import read_probabilities
 from vindr_det.data.coco import load_coco, to_coco
 from vindr_det.data.convert import Conversion, convert
 from vindr_det.data.folds import assign_folds
-from vindr_det.data.vinbigdata import read_annotations, read_sizes, to_records
-from vindr_det.evaluation.score import read_truth
+from vindr_det.data.truth import read_truth
+from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, read_text
-from vindr_det.postprocessing.gate import read_probabilities
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.postprocessing.gate_fit import folds_of
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record

@@ -229,7 +229,7 @@ def test_predict_with_no_argument_but_out_after_a_training(tool, phantoms, tmp_p
 
 
 def test_evaluate_scores_the_truth_as_perfect(tool, phantoms, tmp_path):
-    from vindr_det.evaluation.score import read_truth
+    from vindr_det.data.truth import read_truth
     from vindr_det.structures.records import truth_of
     from vindr_det.submission import write_submission
 

@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fix", metavar="OUT", help="write a mended file")
     args = parser.parse_args(argv)
 
-    from vindr_det.data.vinbigdata import read_sizes
     from vindr_det.exceptions import InputError
     from vindr_det.files import read_csv, require_writable, write_together
+    from vindr_det.imaging.sizes import read_sizes
     from vindr_det.imaging.status import FAILED, read_statuses, status_path, status_text
     from vindr_det.submission import parse_submission
     from vindr_det.submission import repair as mend

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-images", type=int, default=20)
     args = parser.parse_args(argv)
 
-    from vindr_det.detection.checkpoint import load_checkpoint
+    from vindr_det.detection.loading import load_checkpoint
     from vindr_det.detection.torchvision import onnx as onnx_file
     from vindr_det.detection.torchvision import onnx_check
     from vindr_det.files import atomic_path, require_writable

@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
-    from vindr_det.config import load_config
     from vindr_det.data.coco import read_coco
     from vindr_det.detection import anchors
+    from vindr_det.detection.loading import load_config
     from vindr_det.exceptions import InputError
 
     if min(args.levels, args.ratios) < 1:

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det import submission
     from vindr_det.data.in_sample import refuse_in_sample
-    from vindr_det.data.vinbigdata import read_sizes, shapes_of
     from vindr_det.imaging.inputs import require_apart
+    from vindr_det.imaging.sizes import read_sizes, shapes_of
     from vindr_det.imaging.status import read_failed, read_statuses, status_path
     from vindr_det.postprocessing.fusion import Fusion, fuse_all
     from vindr_det.postprocessing.search import order_note, read_tuned

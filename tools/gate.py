@@ -16,6 +16,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from vindr_det import cli
+from vindr_det.data.truth import read_truth
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,10 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fit(args: Namespace) -> None:
-    from vindr_det.evaluation import score as scoring
+    from vindr_det.classification.probabilities import column_in, read_words
     from vindr_det.files import require_writable
     from vindr_det.postprocessing import gate_fit
-    from vindr_det.postprocessing.gate import column_in, read_words
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
@@ -58,7 +58,7 @@ def fit(args: Namespace) -> None:
     words = read_words(args.oof, *column)
     predictions = read_submission(args.predictions)
     folds = gate_fit.folds_of(args.oof, list(predictions), args.folds)
-    records = scoring.read_truth(args.annotations)
+    records = read_truth(args.annotations)
     fitted = gate_fit.fit(predictions, records, words, folds, args.bootstrap, args.oof, args.allow_inverted)
     gate_fit.save(args.out, fitted, {"oof": args.oof, "predictions": args.predictions,
                                      "annotations": args.annotations}, column)
@@ -66,11 +66,12 @@ def fit(args: Namespace) -> None:
 
 
 def apply(args: Namespace) -> None:
+    from vindr_det.classification.probabilities import column_in, read_words
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.status import read_statuses, status_path
     from vindr_det.postprocessing import gate_fit
-    from vindr_det.postprocessing.gate import AgreementCheck, column_in, read_words
+    from vindr_det.postprocessing.gate import AgreementCheck
     from vindr_det.submission import read_submission, submission_text
     from vindr_det.submission.tables import inherited, require_all_writable, write_results, written
 

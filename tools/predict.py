@@ -33,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from vindr_det import predict as pipeline
     from vindr_det.data.in_sample import refuse_in_sample
-    from vindr_det.detection.engine import best_device
     from vindr_det.exceptions import InputError
     from vindr_det.files import existing_file
     from vindr_det.imaging import status
@@ -41,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.postprocessing import gate_fit
     from vindr_det.postprocessing.fusion import Fusion
     from vindr_det.submission.tables import require_all_writable, written
+    from vindr_det.training.device import best_device
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)

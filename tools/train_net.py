@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vindr_det import cli
+from vindr_det.detection.interface import Launch
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,18 +33,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
-    from vindr_det.config import load_config, requested_engine
+    from vindr_det.config import requested_engine
     from vindr_det.detection import engine as engines
+    from vindr_det.detection.loading import load_config
     from vindr_det.exceptions import InputError
 
-    launch = engines.Launch(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+    launch = Launch(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
     wanted = args.engine or requested_engine(args.config, args.opts)
     name = engines.choose(wanted)
     cfg = load_config(args.config, name, args.opts)
     engines.check_device(cfg, launch)
     engine, out = engines.load(name), Path(cfg.OUTPUT_DIR)
     if args.eval_only:
-        from vindr_det.detection.checkpoint import load_checkpoint
+        from vindr_det.detection.loading import load_checkpoint
 
         if launch.processes * launch.machines > 1:
             raise InputError("--eval-only: runs in one process, expected --num-gpus 1 --num-machines 1")

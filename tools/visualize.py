@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vindr_det import cli
+from vindr_det.imaging.write import write_png
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "augments: augmentations.png, a row an image")
     args = parser.parse_args(argv)
 
+    from vindr_det.data.truth import read_truth
     from vindr_det.evaluation import visualize
-    from vindr_det.evaluation.score import read_truth
     from vindr_det.imaging import image_run
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.read import read_image
@@ -45,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]
     records.sort(key=lambda record: (record.normal, -len(record.truth), record.image_id))
     if args.augment:
-        from vindr_det.config import load_config
+        from vindr_det.detection.loading import load_config
 
         grid = visualize.augmentations(load_config(args.augment, "torchvision"),
                                        [(r, paths[r.image_id]) for r in records[: args.count]])
-        visualize.write_png(Path(args.out) / "augmentations.png", grid)
+        write_png(Path(args.out) / "augmentations.png", grid)
         print(f"{min(args.count, len(records))} images augmented in {args.out}/augmentations.png")
         return
     drawn = 0
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = predictions.get(record.image_id)
         shown = found[found.scores >= args.score] if found is not None else None
         picture = visualize.overlay(image, record.truth, shown, height, width)
-        visualize.write_png(Path(args.out) / f"{record.image_id}.png", picture)
+        write_png(Path(args.out) / f"{record.image_id}.png", picture)
         drawn += 1
     print(f"{drawn} pictures in {args.out}")
 

@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vindr_det.config import load_config, requested_engine
+from vindr_det.classification.probabilities import Word
+from vindr_det.config import requested_engine
 from vindr_det.data.splits import resolve
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import load_checkpoint
-from vindr_det.detection.engine import Predictor
+from vindr_det.detection.interface import Predictor
+from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageRun, Looked
@@ -25,9 +26,10 @@ from vindr_det.imaging.status import FAILED, Status
 from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import reason_of
 from vindr_det.postprocessing.fusion import AS_DEFAULT, Fusion, fuse
-from vindr_det.postprocessing.gate import AgreementCheck, Gate, Word
+from vindr_det.postprocessing.gate import AgreementCheck, Gate
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
+from vindr_det.training.device import best_device
 
 if TYPE_CHECKING:
     from vindr_det.detection.torchvision.onnx import OnnxPredictor
@@ -83,7 +85,7 @@ def load_predictors(
         if checkpoint.engine == "detectron2" and not engines.detectron2_is_here():
             raise InputError(f"{path}: was trained with Detectron2, which does not import here; see "
                              "INSTALL.md")
-        checkpoint.cfg.MODEL.DEVICE = engines.best_device()
+        checkpoint.cfg.MODEL.DEVICE = best_device()
         checkpoint.cfg.SOLVER.AMP.ENABLED = half
         module = engines.load(checkpoint.engine)
         predictors.append(module.build_predictor(checkpoint.cfg, checkpoint.state))

@@ -14,9 +14,9 @@ from vindr_det.classification import train as training
 from vindr_det.classification.data import EpochOrder, Share
 from vindr_det.classification.labels import read_tables
 from vindr_det.classification.train import train
-from vindr_det.detection.checkpoint import read_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, write_csv
+from vindr_det.training.checkpoint_io import read_file
 
 
 def config(phantoms, out, *more):

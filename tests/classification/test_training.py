@@ -14,9 +14,9 @@ from vindr_det.classification import train as training
 from vindr_det.classification.config import load_config
 from vindr_det.classification.model import build_model
 from vindr_det.classification.train import train
-from vindr_det.detection.checkpoint import read_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv
+from vindr_det.training.checkpoint_io import read_file
 
 
 def test_a_table_of_fifteen_labels_and_a_test_list(phantoms, tmp_path):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from vindr_det.data.consensus import fuse_readers
-from vindr_det.data.vinbigdata import EDGES, read_annotations, read_sizes, to_records
+from vindr_det.data.vinbigdata import EDGES, read_annotations, to_records
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.postprocessing.fusion import Fusion, fuse
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import NO_FINDING_ID

@@ -10,9 +10,10 @@ from pycocotools.cocoeval import COCOeval
 
 from vindr_det.data.coco import load_coco
 from vindr_det.data.convert import Conversion, convert
-from vindr_det.data.vinbigdata import read_annotations, read_sizes, to_records
+from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
+from vindr_det.imaging.sizes import read_sizes
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 
 from vindr_det.data.statistics import as_text, count_matches, describe, named_tables
 from vindr_det.data.statistics_plots import plot_overview
-from vindr_det.data.vinbigdata import read_annotations, read_sizes
+from vindr_det.data.vinbigdata import read_annotations
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.structures.detections import Predictions
 
 ROWS = """image_id,class_id,rad_id,x_min,y_min,x_max,y_max

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import DEMO
 
-from vindr_det.config import load_config
 from vindr_det.detection.anchors import Anchors, best_overlaps, box_shapes, fit, present
+from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.detectron2
 def cfg(phantoms, tmp_path):
     from conftest import DEMO, TINY
 
-    from vindr_det.config import load_config
+    from vindr_det.detection.loading import load_config
 
     return load_config(DEMO, "detectron2", [*TINY, "OUTPUT_DIR", str(tmp_path),
                                             "VINDR.DATA_ROOT", str(phantoms / "data")])
@@ -181,7 +181,7 @@ RETINANET = ["SOLVER.AMP.ENABLED", "False", "MODEL.WEIGHTS", "", "MODEL.RESNETS.
 def retinanet(phantoms, out, *more):
     from conftest import ROOT, TINY
 
-    from vindr_det.config import load_config
+    from vindr_det.detection.loading import load_config
 
     return load_config(ROOT / "configs/vindr_retinanet.yaml", "detectron2", [
         *TINY, *RETINANET, "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(phantoms / "data"), *more])
@@ -207,8 +207,8 @@ def test_validation_does_not_move_what_retinanet_divides_its_losses_by(phantoms,
 
 
 def test_a_resumed_retinanet_is_the_one_that_was_not_interrupted(phantoms, tmp_path):
-    from vindr_det.detection.checkpoint import read_file
     from vindr_det.detection.detectron2 import engine
+    from vindr_det.training.checkpoint_io import read_file
 
     period = ["SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2", "SOLVER.STEPS", "(3,)"]
     for out, resumed in ((tmp_path / "straight", False), (tmp_path / "broken", True)):

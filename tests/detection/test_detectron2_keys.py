@@ -5,7 +5,8 @@ import itertools
 import pytest
 from conftest import ROOT, TINY
 
-from vindr_det.config import leaves, load_config
+from vindr_det.config import leaves
+from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
 
 pytestmark = pytest.mark.detectron2

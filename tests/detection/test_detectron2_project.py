@@ -194,9 +194,9 @@ def test_detectron2s_mapper_finds_the_boxes_where_ours_does(cfg):
 def test_the_test_set_is_registered_without_annotations(cfg, phantoms):
     from detectron2.data import DatasetCatalog, build_detection_test_loader
 
-    from vindr_det.data.vinbigdata import read_sizes
     from vindr_det.detection.detectron2 import VindrEvaluator, VindrMapper
     from vindr_det.exceptions import InputError
+    from vindr_det.imaging.sizes import read_sizes
 
     sizes = read_sizes(phantoms / "raw/test_meta.csv")
     dicts = DatasetCatalog.get("vindr_test")

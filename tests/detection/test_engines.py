@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import DEMO, ROOT, TINY
 
-from vindr_det.config import load_config
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import load_checkpoint, read_file
+from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.exceptions import InputError
 from vindr_det.predict import load_predictors, predict_folder
 from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.training.checkpoint_io import read_file
 
 
 def lines(folder):
@@ -152,7 +152,7 @@ def test_weights_of_another_width_are_refused(engine, trained, tool, phantoms):
 
 def test_a_state_is_not_scored(engine, trained):
     """Its weights are not the average that was validated."""
-    from vindr_det.detection.checkpoint import load_checkpoint
+    from vindr_det.detection.loading import load_checkpoint
     from vindr_det.training.resume import state_to_resume
 
     with pytest.raises(InputError, match=r"state_0000003.*expected a model_best.pth or model_final.pth"):
@@ -386,7 +386,7 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     result = tool("predict.py", "--weights", out / "model_final.pth", "--images",
                   data / "vinbig/dicom", "--out", tmp_path / "s.csv")
     assert result.returncode == 0, result.stderr
-    from vindr_det.data.vinbigdata import read_sizes
+    from vindr_det.imaging.sizes import read_sizes
     from vindr_det.submission import read_submission
 
     sizes = read_sizes(data / "vinbig/train_meta.csv")

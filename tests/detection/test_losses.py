@@ -1,8 +1,8 @@
 import pytest
 from conftest import DEMO
 
-from vindr_det.config import load_config
 from vindr_det.data.splits import loss_records, training_records, validation_records
+from vindr_det.detection.loading import load_config
 from vindr_det.detection.losses import LossMeans
 
 

@@ -10,8 +10,8 @@ from conftest import ROOT, TINY, one_line
 from test_config import SMALL
 
 from vindr_det import predict as pipeline
-from vindr_det.config import load_config
-from vindr_det.detection.checkpoint import Checkpoint, load_checkpoint
+from vindr_det.detection.checkpoint import Checkpoint
+from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.detection.torchvision import onnx as onnx_file
 from vindr_det.detection.torchvision import onnx_check
 from vindr_det.exceptions import InputError

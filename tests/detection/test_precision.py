@@ -4,9 +4,8 @@ import pytest
 import torch
 from conftest import DEMO, ROOT, TINY
 
-from vindr_det.config import load_config
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import load_checkpoint
+from vindr_det.detection.loading import load_checkpoint, load_config
 
 CONFIGS = {"faster": DEMO, "mask": DEMO, "retinanet": ROOT / "configs/vindr_retinanet.yaml",
            "fcos": ROOT / "configs/vindr_fcos.yaml"}

@@ -14,9 +14,9 @@ import pytest
 import torch
 from conftest import DEMO, ROOT, TINY, one_line
 
-from vindr_det.detection.checkpoint import read_file
-from vindr_det.detection.engine import Launch
+from vindr_det.detection.interface import Launch
 from vindr_det.exceptions import InputError
+from vindr_det.training.checkpoint_io import read_file
 
 # Nothing is sampled, every image has one size and gives as many proposals, and no norm looks at the
 # batch: what is left is the arithmetic of two halves against the whole.
@@ -195,8 +195,8 @@ def test_a_process_that_dies_of_the_signal_is_no_traceback(phantoms, tmp_path, m
     """SIGTERM while the processes still import: only the first one heeds it."""
     from torch.multiprocessing.spawn import ProcessExitedException
 
-    from vindr_det.config import load_config
     from vindr_det.detection.detectron2 import engine, processes
+    from vindr_det.detection.loading import load_config
     from vindr_det.training.interruption import Interrupted
 
     def died(*_):
@@ -213,8 +213,8 @@ def test_a_process_that_dies_of_the_signal_is_no_traceback(phantoms, tmp_path, m
 @pytest.mark.detectron2
 def test_the_validation_losses_batch_is_a_part_of_a_batch(phantoms, tmp_path):
     """VINDR.ACCUMULATE is for memory, of which the validation loss takes as much as training."""
-    from vindr_det.config import load_config
     from vindr_det.detection.detectron2.trainer import VindrTrainer
+    from vindr_det.detection.loading import load_config
 
     cfg = load_config(DEMO, "detectron2", [
         *TINY, "SOLVER.IMS_PER_BATCH", "4", "VINDR.ACCUMULATE", "2", "OUTPUT_DIR", str(tmp_path),

@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import DEMO, TINY
 
-from vindr_det.config import load_config
 from vindr_det.data.splits import training_records
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.loading import load_config
 from vindr_det.detection.roi_losses import box_loss, classification_loss
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions
+from vindr_det.training.checkpoint_io import read_file
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])

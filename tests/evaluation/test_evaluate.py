@@ -9,16 +9,16 @@ from conftest import one_line
 from metric_cases import by_pycocotools, noisy_detector, slow_reference
 
 from vindr_det.data.coco import read_coco, to_coco
+from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations
 from vindr_det.evaluation import evaluate as evaluation
 from vindr_det.evaluation import readers as reader_scores
-from vindr_det.evaluation import score as scoring
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv, write_json
 from vindr_det.metrics import coco
 from vindr_det.metrics import voc as vindr
-from vindr_det.postprocessing.gate import soft_append, without_classifier
-from vindr_det.structures.detections import Predictions
+from vindr_det.postprocessing.gate import soft_append
+from vindr_det.structures.detections import Predictions, with_no_finding
 from vindr_det.structures.records import Record, truth_of
 from vindr_det.submission import read_submission, write_submission
 
@@ -28,7 +28,7 @@ def folder(tmp_path):
     """g.json, and two submissions of which the gated one is better."""
     records, boxes, p_abnormal = noisy_detector(np.random.default_rng(0))
     write_json(tmp_path / "g.json", to_coco(records))
-    write_submission(tmp_path / "plain.csv", without_classifier(boxes))
+    write_submission(tmp_path / "plain.csv", with_no_finding(boxes))
     write_submission(tmp_path / "gated.csv", soft_append(boxes, p_abnormal))
     return tmp_path
 
@@ -118,7 +118,7 @@ def test_readers_by_hand(tmp_path):
     names = ["image_id", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max"]
     write_csv(tmp_path / "t.csv", pd.DataFrame(rows, columns=names))
     readers = reader_scores.split_readers(read_annotations(tmp_path / "t.csv"))
-    records = scoring.read_truth(tmp_path / "t.csv")
+    records = read_truth(tmp_path / "t.csv")
     pairs = reader_scores.reader_pairs(readers, records, fewest=1)
     assert [(one.who, one.truth, one.images, one.abnormal) for one in pairs] == [
         ("R1", "R2", 3, 2), ("R1", "consensus", 3, 2), ("R2", "R1", 3, 2), ("R2", "consensus", 3, 2)]

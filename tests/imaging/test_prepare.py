@@ -14,7 +14,6 @@ import pytest
 from conftest import ROOT, one_line
 from crashing import crash_on_b
 
-from vindr_det.data.vinbigdata import read_sizes
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_own_csv
 from vindr_det.imaging.inputs import list_images
@@ -22,6 +21,7 @@ from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.prepare import prepare_folder, summary
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.parallel import Failure, dask_runner, local_runner
 
 SMALL = Target(64, True)

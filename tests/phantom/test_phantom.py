@@ -6,8 +6,9 @@ import pandas as pd
 import pydicom
 import pytest
 
-from vindr_det.data.vinbigdata import read_annotations, read_sizes
+from vindr_det.data.vinbigdata import read_annotations
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.phantom import make_dataset, render
 from vindr_det.phantom.dicom_file import sample_header
 from vindr_det.structures.label_sets import FINDINGS

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det.data.vinbigdata import read_sizes, shapes_of
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.postprocessing.fusion import CONFIDENCES, METHODS, Fusion, fuse, fuse_all
 from vindr_det.structures.boxes import to_unit
 from vindr_det.structures.detections import Predictions, no_finding

@@ -12,26 +12,22 @@ from conftest import one_line
 from metric_cases import noisy_detector
 
 from vindr_det import cli
+from vindr_det.classification.probabilities import (
+    Column,
+    Word,
+    check_sign,
+    column_in,
+    read_probabilities,
+    read_words,
+)
 from vindr_det.data.coco import to_coco
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv, write_json
 from vindr_det.metrics import voc as vindr
 from vindr_det.postprocessing import gate_fit
-from vindr_det.postprocessing.gate import (
-    AgreementCheck,
-    Column,
-    Gate,
-    Word,
-    check_agreement,
-    check_sign,
-    column_in,
-    read_probabilities,
-    read_words,
-    soft_append,
-    without_classifier,
-)
-from vindr_det.structures.detections import Predictions, no_finding
+from vindr_det.postprocessing.gate import AgreementCheck, Gate, check_agreement, soft_append
+from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.records import truth_of
 from vindr_det.submission import read_submission, write_submission
 
@@ -50,8 +46,8 @@ def test_an_earlier_class_14_row_is_replaced():
     assert len(soft_append({"a": BOX + no_finding(0.5)}, {"a": 0.9})["a"]) == 2
 
 
-def test_without_classifier_the_best_box_decides():
-    gated = without_classifier({"a": BOX, "b": Predictions()})
+def test_with_no_finding_the_best_box_decides():
+    gated = with_no_finding({"a": BOX, "b": Predictions()})
     assert gated["a"].scores[1] == pytest.approx(0.2)
     assert gated["b"].scores == pytest.approx([1.0])
 

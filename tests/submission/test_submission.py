@@ -100,7 +100,7 @@ def test_unscaled_boxes_are_seen(tmp_path):
     ("windeaves_sub250.csv", True), ("navitacion.csv", False),
 ])
 def test_verdict_on_peers_files(data, name, good):
-    from vindr_det.data.vinbigdata import read_sizes
+    from vindr_det.imaging.sizes import read_sizes
 
     ids = pd.read_csv(data / "vinbig/sample_submission.csv")["image_id"].tolist()
     sizes = read_sizes(data / "vinbig/test_meta.csv")

@@ -12,10 +12,10 @@ import torch
 from conftest import DEMO, ROOT, TINY
 from torch.utils.data import DataLoader
 
-from vindr_det.config import load_config
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.loading import load_config
 from vindr_det.detection.losses import LossMeans
+from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption, leave_signals_to_trainer
 from vindr_det.training.states import SUFFIXES, iterations_of, saved
 

@@ -12,8 +12,8 @@ import torch
 import yaml
 from conftest import DEMO, ROOT, TINY, one_line
 
-from vindr_det.detection.checkpoint import read_file
 from vindr_det.exceptions import InputError
+from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.resume import state_to_resume
 
 LONG = ["SOLVER.MAX_ITER", "40", "SOLVER.STEPS", "(30,)", "TEST.EVAL_PERIOD", "20",
@@ -67,8 +67,8 @@ def test_killed_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
 
 
 def train(engine, out, data, *more, resume=False):
-    from vindr_det.config import load_config
     from vindr_det.detection import engine as engines
+    from vindr_det.detection.loading import load_config
 
     options = [*TINY, "TEST.EVAL_PERIOD", "1", "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(data)]
     engines.load(engine).train(load_config(DEMO, engine, [*options, *more]), resume=resume)
@@ -349,8 +349,8 @@ def test_the_average_is_what_is_saved(engine, phantoms, tmp_path):
 
 
 def test_only_boxes_that_enough_readers_drew_are_trained_on(phantoms):
-    from vindr_det.config import load_config
     from vindr_det.data.splits import training_records
+    from vindr_det.detection.loading import load_config
 
     counts, images = {}, {}
     for fewest in (1, 2, 3):

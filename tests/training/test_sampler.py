@@ -4,7 +4,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from vindr_det.config import torchvision_defaults
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
 from vindr_det.training.sampler import Ticket, TrainingOrder, repeat_factors, training_order
@@ -63,7 +63,7 @@ def vinbigdata(abnormal=3515, normal=8485):
 
 
 def cfg_with(**values):
-    cfg = torchvision_defaults()
+    cfg = get_torchvision_cfg()
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
     for key, value in values.items():
         cfg.VINDR[key] = value

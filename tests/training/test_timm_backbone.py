@@ -5,10 +5,10 @@ import timm
 import torch
 from conftest import ROOT, TINY
 
-from vindr_det.config import load_config
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import read_file
+from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
+from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.timm_backbone import TimmBody, pretrained_state
 
 

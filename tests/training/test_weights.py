@@ -53,8 +53,8 @@ def test_what_does_not_fit_is_said(caplog):
 def test_detectron2_starts_from_a_pickle(phantoms, tmp_path):
     from conftest import DEMO, TINY
 
-    from vindr_det.config import load_config
     from vindr_det.detection.detectron2.trainer import VindrTrainer
+    from vindr_det.detection.loading import load_config
 
     options = [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")]
     cfg = load_config(DEMO, "detectron2", options)

@@ -13,6 +13,7 @@ from vindr_det.classification import operating_points as points
 from vindr_det.classification.label_columns import image_id
 from vindr_det.classification.labels import ABNORMAL, TARGETS, LabelTable, read_table
 from vindr_det.classification.operating_points import POINTS_FILE, Chosen, Label, Targets, parts_of_groups
+from vindr_det.classification.probabilities import SIGNS, check_sign, read_probabilities
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv
 from vindr_det.metrics.bootstrap import Bootstrap, Measured
@@ -20,7 +21,6 @@ from vindr_det.metrics.calibration import Calibration
 from vindr_det.metrics.classification import FEWEST, measurable, measure
 from vindr_det.metrics.comparison import DeLong, delong, paired
 from vindr_det.numbers import to_numbers
-from vindr_det.postprocessing.gate import SIGNS, check_sign, read_probabilities
 from vindr_det.structures.label_sets import column_of
 
 log = logging.getLogger(__name__)
@@ -165,8 +165,8 @@ def score(
         other: a second file.
 
     Raises:
-        InputError: a faulty file, an inverted label (see
-            :func:`vindr_det.postprocessing.gate.check_sign`), or two files that have nothing in common.
+        InputError: a faulty file, inverted probabilities (see :func:`.probabilities.check_sign`), or two files
+            that have nothing in common.
     """
     found, table = _labels(predictions, labels, request)
     enough = [one for one in found if measurable(one.truth)]

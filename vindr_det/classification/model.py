@@ -19,13 +19,13 @@ from vindr_det.classification.config import of_checkpoint
 from vindr_det.classification.data import Normalization, squeeze
 from vindr_det.classification.labels import TARGETS, columns_of
 from vindr_det.classification.operating_points import POINTS_FILE, read_points
-from vindr_det.detection.checkpoint import read_file
-from vindr_det.detection.engine import best_device
+from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, Word
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.imaging.resize import Target
-from vindr_det.postprocessing.gate import P_ABNORMAL, P_NO_FINDING, Word
 from vindr_det.structures.label_sets import FINDINGS, column_of
+from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.device import best_device
 from vindr_det.training.timm_backbone import require_model
 from vindr_det.training.weights import fitting
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from vindr_det.data.coco import part, to_coco
 from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, label_matrix, refuse_leaks
-from vindr_det.data.vinbigdata import read_annotations, read_sizes, to_records
+from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, refuse_first, write_csv, write_json
 from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import failed_images
 from vindr_det.structures.label_sets import CLASS_NAMES
 from vindr_det.structures.records import Record

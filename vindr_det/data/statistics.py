@@ -50,7 +50,7 @@ def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
 
     Args:
         frame: as of :func:`vindr_det.data.vinbigdata.read_annotations`.
-        sizes: as of :func:`vindr_det.data.vinbigdata.read_sizes`.
+        sizes: as of :func:`vindr_det.imaging.sizes.read_sizes`.
     """
     records = to_records(frame, sizes, iou_thr=IOU_THR)
     common, agreement = _reader_pairs(to_records(frame, sizes, "none"))

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from vindr_det.metrics import coco
 from vindr_det.metrics import voc as vindr
-from vindr_det.postprocessing.gate import without_classifier
-from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.detections import PredictionSet, with_no_finding
 from vindr_det.structures.records import Record, truth_of
 
 
@@ -15,6 +14,6 @@ def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) ->
     A detector never says "no finding" by itself; 1 - the highest box score stands in for it, so
     that the fifteenth class counts as it does in the competition.
     """
-    gated = without_classifier(predictions)
+    gated = with_no_finding(predictions)
     scores = vindr.evaluate(gated, truth_of(records)).as_metrics()
     return scores | coco.evaluate(predictions, records)

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vindr_det.data.vinbigdata import read_annotations, read_sizes
+from vindr_det.data.truth import read_truth
+from vindr_det.data.vinbigdata import read_annotations
 from vindr_det.evaluation import readers as reader_scores
 from vindr_det.evaluation import score as scoring
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.limits import require_replicates
 from vindr_det.metrics import coco
 from vindr_det.metrics import tide as errors
@@ -67,7 +69,7 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
         InputError: a faulty file.
     """
     predictions = read_submission(request.predictions) if request.predictions else None
-    records = scoring.read_truth(request.annotations, request.meta)
+    records = read_truth(request.annotations, request.meta)
     if not records:
         raise InputError(f"{request.annotations}: holds no image")
     if request.by == "reader":

@@ -2,16 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from vindr_det.data.coco import read_coco
-from vindr_det.data.vinbigdata import furthest_corners, read_annotations, read_sizes, to_records
-from vindr_det.files import holds_json
 from vindr_det.metrics import (
     coco,
     froc,
@@ -29,7 +25,7 @@ from vindr_det.metrics import (
 from vindr_det.metrics import (
     voc as vindr,
 )
-from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, images_resampled
 from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
 from vindr_det.metrics.matching import Matched, aim, match, mean_over_classes
 from vindr_det.structures.detections import PredictionSet
@@ -38,23 +34,6 @@ from vindr_det.structures.records import Record, truth_of
 
 MEAN_AP = "vindr/mAP40"
 CLASS_AP = "vindr/AP40/"
-
-
-def read_truth(path: str | Path, meta: str | Path | None = None) -> list[Record]:
-    """Annotations from a COCO JSON or from a VinBigData table, whatever the file's name.
-
-    A table with several readers is fused to their consensus. That needs sizes only to bring boxes into
-    [0, 1], and overlap does not depend on them, so without ``meta`` the furthest corner of each image serves.
-    With it, boxes must lie inside their images.
-
-    Raises:
-        InputError: a faulty file, or an image without a size in ``meta``.
-    """
-    if holds_json(path):
-        return read_coco(path)
-    sizes = read_sizes(meta) if meta else None
-    frame = read_annotations(path, sizes)
-    return to_records(frame, furthest_corners(frame) if sizes is None else sizes)
 
 
 def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
@@ -100,11 +79,6 @@ def _per_class(
                     for at, iou in enumerate(localisation.IOUS)}
 
 
-def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
-    """Replicates of single images: VinBigData does not tell which are of one patient."""
-    return Bootstrap.of(np.arange(len(records)), count, seed)
-
-
 def intervals(
     predictions: PredictionSet, records: Sequence[Record], count: int, seed: int = 0
 ) -> dict[str, Any]:
@@ -119,15 +93,6 @@ def intervals(
         if not few and not math.isnan(one.value):
             found |= {f"{name}/ci95": [one.low, one.high], f"{name}/bias": one.bias}
     return found
-
-
-def mean_ap(
-    predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
-) -> Replicated:
-    """vindr/mAP40 alone; the bootstrap as for :func:`replicated`."""
-    matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
-    whole, drawn = (vindr.resampled(matched, one) for one in (bootstrap.whole(), bootstrap))
-    return Replicated(whole[0], drawn, bootstrap.groups_with(matched.counts > 0))
 
 
 def compare(

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import atomic_path
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import FINDINGS
@@ -78,13 +77,6 @@ def augmentations(
                                           (0, cell + 8 - picture.shape[1]), (0, 0))))
         rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows)
-
-
-def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture, whole or not at all."""
-    with atomic_path(path) as temporary:
-        # OpenCV's own writing says nothing of a full disk.
-        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _draw(

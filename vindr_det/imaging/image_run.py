@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vindr_det.data.vinbigdata import read_sizes, shapes_of
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.identity import read_uids
@@ -18,6 +17,7 @@ from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan
 from vindr_det.imaging.prepared import REPORT, SIZES, Prepared, PreparedFolder
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
+from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status
 from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, guarded, in_order, run_alone

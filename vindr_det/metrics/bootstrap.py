@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vindr_det.structures.records import Record
+
 Floats = NDArray[np.float64]
 
 #: Values that are handed out at once: 32 MB.
@@ -106,3 +108,8 @@ class Measured:
 
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
+    """Replicates of single images: VinBigData does not tell which are of one patient."""
+    return Bootstrap.of(np.arange(len(records)), count, seed)

@@ -8,16 +8,18 @@ of class 14.
 Shapes: I images, D detections, R bootstrap replicates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import NUM_CLASSES, Matched, match, mean_over_classes
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.label_sets import CLASS_NAMES
+from vindr_det.structures.records import Record, truth_of
 
 IOU_THRESHOLD = 0.4
 
@@ -107,3 +109,12 @@ def _average_precision(drawn: Floats, correct: NDArray[np.bool_], total: Floats)
         precision = np.nan_to_num(np.cumsum(found, axis=1) / np.cumsum(drawn, axis=1)[:, at])
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         return np.where(total > 0, (envelope * found).sum(axis=1) / total, np.nan)
+
+
+def mean_ap(
+    predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
+) -> Replicated:
+    """vindr/mAP40 alone; the bootstrap as of the images, sorted by id."""
+    matched = match(predictions, truth_of(records), IOU_THRESHOLD)
+    whole, drawn = (resampled(matched, one) for one in (bootstrap.whole(), bootstrap))
+    return Replicated(whole[0], drawn, bootstrap.groups_with(matched.counts > 0))

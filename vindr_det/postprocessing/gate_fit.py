@@ -18,14 +18,16 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__
+from vindr_det.classification.probabilities import Column, Word, check_sign
 from vindr_det.data import in_sample
-from vindr_det.evaluation import score as scoring
 from vindr_det.exceptions import InputError
 from vindr_det.files import as_numbers, existing_file, read_csv, read_json, refuse_first, write_json
 from vindr_det.metrics import voc as vindr
-from vindr_det.metrics.bootstrap import Measured
+from vindr_det.metrics.bootstrap import Measured, images_resampled
+from vindr_det.metrics.intervals import Difference
 from vindr_det.metrics.matching import match, mean_over_classes
-from vindr_det.postprocessing.gate import FORMS, Column, Gate, Word, check_sign
+from vindr_det.metrics.voc import mean_ap
+from vindr_det.postprocessing.gate import FORMS, Gate
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, truth_of
 
@@ -175,11 +177,11 @@ def _held_out(
 def _compared(
     held_out: Mapping[str, tuple[Gate, PredictionSet]], records: Sequence[Record], resamples: int
 ) -> dict[str, FormScore]:
-    bootstrap = scoring.images_resampled(records, resamples)
-    scored = {form: scoring.mean_ap(gated, records, bootstrap) for form, (_, gated) in held_out.items()}
+    bootstrap = images_resampled(records, resamples)
+    scored = {form: mean_ap(gated, records, bootstrap) for form, (_, gated) in held_out.items()}
     result = {}
     for form, (gate, _) in held_out.items():
-        found = scoring.Difference.of(scored[form], scored["none"])
+        found = Difference.of(scored[form], scored["none"])
         result[form] = FormScore(gate, found.a, found.gain, found.wins)
     return result
 

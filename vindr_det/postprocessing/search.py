@@ -19,18 +19,20 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det import __version__
+from vindr_det.classification.probabilities import Word, check_sign, column_in, read_words
 from vindr_det.data import in_sample
 from vindr_det.data.folds import assign_folds, label_matrix
-from vindr_det.evaluation import score as scoring
+from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, read_json, write_csv, write_json
 from vindr_det.imaging.status import read_failed
 from vindr_det.metrics import voc as vindr
-from vindr_det.metrics.bootstrap import Measured
+from vindr_det.metrics.bootstrap import Measured, images_resampled
+from vindr_det.metrics.intervals import Difference
+from vindr_det.metrics.voc import mean_ap
 from vindr_det.parallel import process_pool
-from vindr_det.postprocessing import gate as gating
 from vindr_det.postprocessing.fusion import Fusion, fuse_all
-from vindr_det.postprocessing.gate import Gate, Word
+from vindr_det.postprocessing.gate import Gate
 from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 from vindr_det.postprocessing.study_log import count_report, earlier_reports, open_study
 from vindr_det.structures.detections import Predictions, PredictionSet
@@ -93,14 +95,14 @@ def read_inputs(search: Search) -> Inputs:
     if not search.meta and not holds_json(search.annotations):
         raise InputError(f"{search.annotations}: a .csv does not tell sizes; expected --meta too")
     known = set().union(*files)
-    records = [one for one in scoring.read_truth(search.annotations, search.meta) if one.image_id in known]
+    records = [one for one in read_truth(search.annotations, search.meta) if one.image_id in known]
     if len(records) < 4:
         raise InputError(f"{search.annotations}: {len(records)} of its images have predictions, expected 4 "
                          "or more")
     words: Mapping[str, Word] = {}
     if search.oof:
-        words = gating.read_words(search.oof)
-        gating.check_sign({i: word.p_abnormal for i, word in words.items()},
+        words = read_words(search.oof)
+        check_sign({i: word.p_abnormal for i, word in words.items()},
                           {one.image_id: not one.normal for one in records}, search.oof,
                           search.allow_inverted)
         missing = [one.image_id for one in records if one.image_id not in words]
@@ -252,8 +254,8 @@ def _held_against_defaults(
     if best.value > inputs.score(base, 0):
         settings = suggest(FixedTrial(best.params), search, method, inputs.tells_findings)
         ends = at_ends(best.params, best.distributions)
-    bootstrap = scoring.images_resampled(inputs.halves[1], resamples, search.seed)
-    found = scoring.Difference.of(*(scoring.mean_ap(inputs.processed(one, 1), inputs.halves[1], bootstrap)
+    bootstrap = images_resampled(inputs.halves[1], resamples, search.seed)
+    found = Difference.of(*(mean_ap(inputs.processed(one, 1), inputs.halves[1], bootstrap)
                                     for one in (settings, base)))
     images = sorted(one.image_id for half in inputs.halves for one in half)
     return Tuned(settings, found.b, found.a, found.gain, _trial_table(finished), images, uses, ends)
@@ -277,7 +279,7 @@ def save(path: Path, search: Search, tuned: Tuned) -> None:
         "held_out": {"default": tuned.default, "tuned": tuned.tuned, "gain": tuned.gain.value,
                      "ci95": [tuned.gain.low, tuned.gain.high], "uses": tuned.uses},
         "trials": len(tuned.trials), "search": asdict(search), **in_sample.as_json(tuned.images),
-        "probabilities": gating.column_in(search.oof)._asdict() if search.oof else None,
+        "probabilities": column_in(search.oof)._asdict() if search.oof else None,
         "at_ends": list(tuned.ends), "version": __version__,
     })
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.detection.engine import Predictor
+from vindr_det.detection.interface import Predictor
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.resize import Target
 from vindr_det.postprocessing.fusion import Fusion, fuse
@@ -36,13 +36,13 @@ class Augmented:
 
     @property
     def target(self) -> Target:
-        """See :class:`vindr_det.detection.engine.Predictor`."""
+        """See :class:`vindr_det.detection.interface.Predictor`."""
         return self.predictor.target
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
-        """See :class:`vindr_det.detection.engine.Predictor`."""
+        """See :class:`vindr_det.detection.interface.Predictor`."""
         looks = []
         for factor in self.scales:
             looks.append(self.predictor(images, factor * scale))

@@ -93,6 +93,16 @@ def no_finding(score: float = 1.0) -> Predictions:
     return Predictions(np.array([NO_FINDING_BOX]), np.array([score]), np.array([NO_FINDING_ID]))
 
 
+def with_no_finding(predictions: PredictionSet) -> dict[str, Predictions]:
+    """Class 14 for detections without a classifier: 1 - the highest box score of each image.
+
+    A detector never says "no finding" by itself. Class 14 rows that are there are replaced.
+    """
+    boxes = {image_id: predicted.findings() for image_id, predicted in predictions.items()}
+    return {image_id: kept + no_finding(1 - float(kept.scores.max(initial=0.0)))
+            for image_id, kept in boxes.items()}
+
+
 def drop_degenerate(boxes: NDArray, scores: NDArray, labels: NDArray) -> Predictions:
     """Predictions without rows that no consumer could use: not finite, or empty after clipping."""
     good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)

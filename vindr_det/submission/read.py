@@ -24,7 +24,7 @@ def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> Pred
 
     Args:
         path: of the CSV.
-        sizes: as of :func:`vindr_det.data.vinbigdata.read_sizes`; with it boxes must lie inside.
+        sizes: as of :func:`vindr_det.imaging.sizes.read_sizes`; with it boxes must lie inside.
 
     Raises:
         InputError: names the first fault that is left and how many there are.

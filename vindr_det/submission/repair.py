@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vindr_det.data.vinbigdata import Shapes, shapes_of
+from vindr_det.imaging.sizes import Shapes, shapes_of
 from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID
 from vindr_det.submission.check import (
     CLASS_IDS,

@@ -48,3 +48,28 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     blobs = data.get("blobs", data)
     weights = {key: value for key, value in blobs.items() if not str(key).endswith("_momentum")}
     return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Load a file of tensors and plain values without executing anything in it.
+
+    Raises:
+        InputError: missing, damaged, or holds pickled code.
+    """
+    import pickle
+    import struct
+
+    import torch
+
+    existing_file(path)
+    try:  # bytes that are no pickle raise anything
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
+            AttributeError, AssertionError, OverflowError, struct.error) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # whose text would talk the user into executing it
+            reason = "damaged, or it holds other objects"
+        raise InputError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: holds a {type(data).__name__}, expected a dictionary")
+    return data

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det.config import config_from_text, leaves, requested_engine
-from vindr_det.detection.checkpoint import read_file
 from vindr_det.exceptions import InputError
+from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.states import MODELS, SUFFIXES, iterations_of, saved
 from vindr_det.training.weights import require_same_model
 
@@ -127,7 +127,7 @@ def require_resumable(state: Path, meta: Mapping[str, Any], weights: Mapping[str
     require_same_model(str(state), weights, own)
     if "config" not in meta:
         return
-    before = config_from_text(meta["config"], cfg.VINDR.ENGINE, str(state))
+    before = config_from_text(meta["config"], cfg, str(state))
     then = dict(leaves(before))
     for key, now in leaves(cfg):
         if _FIXED.fullmatch(key) and json.dumps(then[key]) != json.dumps(now):  # a tuple may return as a list

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
-from vindr_det.detection.checkpoint import read_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
 from vindr_det.training import timm_backbone
+from vindr_det.training.checkpoint_io import read_file
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from vindr_det.config import vindr_node
+from vindr_det.config_schema import vindr_node
 from vindr_det.detection.detectron2.backbones import register_backbones
 from vindr_det.detection.detectron2.weights import register_weights
 

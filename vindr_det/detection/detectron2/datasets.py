@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from vindr_det.data.coco import read_coco
 from vindr_det.data.splits import Split, resolve
-from vindr_det.data.vinbigdata import read_sizes, shapes_of
 from vindr_det.detection.detectron2.mapper import rectangle
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record

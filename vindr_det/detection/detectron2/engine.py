@@ -1,4 +1,4 @@
-"""The Detectron2 engine as :class:`vindr_det.detection.engine.Engine`."""
+"""The Detectron2 engine as :class:`vindr_det.detection.interface.Engine`."""
 
 import contextlib
 import logging
@@ -14,10 +14,11 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.detectron2 import processes
+from vindr_det.detection.detectron2.config import get_vindr_cfg
 from vindr_det.detection.detectron2.keys import check_trainer
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
-from vindr_det.detection.engine import Launch
+from vindr_det.detection.interface import Launch
 from vindr_det.files import write_text
 from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.resume import is_finished, require_output_folder, state_to_resume
@@ -28,8 +29,13 @@ log = logging.getLogger(__name__)
 _ALONE = Launch()
 
 
+def defaults() -> Any:
+    """See :class:`vindr_det.detection.interface.Engine`."""
+    return get_vindr_cfg()
+
+
 def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
-    """See :class:`vindr_det.detection.engine.Engine`."""
+    """See :class:`vindr_det.detection.interface.Engine`."""
     check_trainer(cfg)
     require_output_folder(cfg.OUTPUT_DIR)
     state = state_to_resume(cfg.OUTPUT_DIR, "detectron2") if resume else None
@@ -61,7 +67,7 @@ def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
-    """See :class:`vindr_det.detection.engine.Engine`."""
+    """See :class:`vindr_det.detection.interface.Engine`."""
     return Detectron2Predictor(cfg, state)
 
 

@@ -36,7 +36,7 @@ class Detectron2Predictor:
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
-        """See :class:`vindr_det.detection.engine.Predictor`."""
+        """See :class:`vindr_det.detection.interface.Predictor`."""
         with autocast(self.model.device, self.half):
             outputs = self.model([self._input(image, scale) for image in images])
         return [to_predictions(output["instances"]) for output in outputs]

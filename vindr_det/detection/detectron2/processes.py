@@ -13,7 +13,7 @@ from torch import distributed
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessException
 
-from vindr_det.detection.engine import Launch
+from vindr_det.detection.interface import Launch
 from vindr_det.exceptions import PLACE_ERRORS, InputError
 
 Result = TypeVar("Result")

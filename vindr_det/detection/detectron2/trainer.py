@@ -19,7 +19,7 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from torch.utils.data import DataLoader
 
 from vindr_det.data.splits import loss_records, training_records, validation_records, warn_of_overlap
-from vindr_det.detection.checkpoint import metadata, read_file, require_engine
+from vindr_det.detection.checkpoint import metadata, require_engine
 from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
 from vindr_det.detection.detectron2.hooks import (
@@ -41,7 +41,7 @@ from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.training import states
-from vindr_det.training.checkpoint_io import read_pickle
+from vindr_det.training.checkpoint_io import read_file, read_pickle
 from vindr_det.training.early_stopping import Best
 from vindr_det.training.ema import Averaged, averaged_weights
 from vindr_det.training.interruption import Interruption, leave_signals_to_trainer

@@ -1,4 +1,4 @@
-"""The torchvision engine as :class:`vindr_det.detection.engine.Engine`.
+"""The torchvision engine as :class:`vindr_det.detection.interface.Engine`.
 
 Lightning is imported by training alone: prediction starts seconds sooner without it.
 """
@@ -6,26 +6,34 @@ Lightning is imported by training alone: prediction starts seconds sooner withou
 from collections.abc import Mapping
 from typing import Any
 
-from vindr_det.detection.engine import Launch
+from fvcore.common.config import CfgNode
+
+from vindr_det.detection.interface import Launch
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.detection.torchvision.predictor import TorchvisionPredictor
 
 _ALONE = Launch()
 
 
+def defaults() -> CfgNode:
+    """See :class:`vindr_det.detection.interface.Engine`."""
+    return get_torchvision_cfg()
+
+
 def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
-    """See :class:`vindr_det.detection.engine.Engine`."""
+    """See :class:`vindr_det.detection.interface.Engine`."""
     from vindr_det.detection.torchvision import train as training
 
     training.train(cfg, resume, launch)
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
-    """See :class:`vindr_det.detection.engine.Engine`."""
+    """See :class:`vindr_det.detection.interface.Engine`."""
     from vindr_det.detection.torchvision import train as training
 
     return training.evaluate(cfg, state)
 
 
 def build_predictor(cfg: Any, state: Mapping[str, Any]) -> TorchvisionPredictor:
-    """See :class:`vindr_det.detection.engine.Engine`."""
+    """See :class:`vindr_det.detection.interface.Engine`."""
     return TorchvisionPredictor(cfg, state)

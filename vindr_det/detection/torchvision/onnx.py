@@ -29,6 +29,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from vindr_det.config import config_from_text
 from vindr_det.detection.checkpoint import Checkpoint, metadata
 from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import ratio, to_predictions
 from vindr_det.exceptions import InputError
@@ -99,7 +100,7 @@ class _Sized(GeneralizedRCNNTransform):
 
 
 class OnnxPredictor:
-    """An exported detector as :class:`vindr_det.detection.engine.Predictor`, on the CPU.
+    """An exported detector as :class:`vindr_det.detection.interface.Predictor`, on the CPU.
 
     Args:
         path: of a file that :func:`export` wrote.
@@ -118,7 +119,7 @@ class OnnxPredictor:
         properties = self.session.get_modelmeta().custom_metadata_map
         if properties.get("engine") != "torchvision":
             raise InputError(f"{path}: carries no vindr_det config, expected a file of tools/export.py")
-        self.cfg = config_from_text(properties["config"], "torchvision", str(path))
+        self.cfg = config_from_text(properties["config"], get_torchvision_cfg(), str(path))
         self.reader = SampleReader.from_config(self.cfg, is_train=False)
         self.target = self.reader.target
         # Has no weights; only its resize is used.
@@ -127,7 +128,7 @@ class OnnxPredictor:
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
-        """See :class:`vindr_det.detection.engine.Predictor`; one image after the other."""
+        """See :class:`vindr_det.detection.interface.Predictor`; one image after the other."""
         set_sizes(self, self.cfg, training=False, scale=scale)
         return [self._one(image) for image in images]
 

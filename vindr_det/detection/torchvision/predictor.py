@@ -37,7 +37,7 @@ class TorchvisionPredictor:
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
-        """See :class:`vindr_det.detection.engine.Predictor`."""
+        """See :class:`vindr_det.detection.interface.Predictor`."""
         set_sizes(self.network, self.cfg, training=False, scale=scale)
         small = [self.reader.to_size(image) for image in images]
         with autocast(self.device, self.half):

@@ -16,8 +16,8 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from vindr_det.data.splits import loss_records, validation_records, warn_of_overlap
-from vindr_det.detection.checkpoint import read_file, require_engine
-from vindr_det.detection.engine import Launch
+from vindr_det.detection.checkpoint import require_engine
+from vindr_det.detection.interface import Launch
 from vindr_det.detection.precision import half_precision
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
@@ -31,6 +31,7 @@ from vindr_det.detection.torchvision.lightning_module import DetectorModule
 from vindr_det.detection.torchvision.model import check
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
+from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.metrics_file import keep_until
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
@@ -43,7 +44,7 @@ _PRECISION: dict[Any, Any] = {None: "32-true", torch.float16: "16-mixed", torch.
 
 
 def train(cfg: Any, resume: bool, launch: Launch) -> None:
-    """As :meth:`vindr_det.detection.engine.Engine.train`."""
+    """As :meth:`vindr_det.detection.interface.Engine.train`."""
     with Interruption() as interruption:  # from the first moment on; heeded before the first step
         _train(cfg, resume, launch, interruption)
 

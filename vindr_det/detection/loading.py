@@ -1,0 +1,51 @@
+"""Configs and checkpoints from disk, on top of the defaults of the engine that they are for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from vindr_det.config import config_from_text, read_config
+from vindr_det.detection import engine as engines
+from vindr_det.detection.checkpoint import Checkpoint, require_engine
+from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.training.checkpoint_io import read_file
+
+
+def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """Read a YAML file on top of an engine's defaults, then ``KEY VALUE`` overrides.
+
+    Args:
+        path: the YAML file.
+        engine: ``detectron2`` or ``torchvision``.
+        overrides: keys and values in turn.
+
+    Raises:
+        InputError: names the file, the key, the value and what was expected.
+    """
+    return read_config(engines.load(engine).defaults(), engine, path, overrides)
+
+
+def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
+    """Read one of our checkpoints.
+
+    Args:
+        path: ``model_best.pth`` or ``model_final.pth`` of either engine.
+        engine: refuse a checkpoint of another engine; None takes any.
+
+    Raises:
+        InputError: not one of ours, other classes, or the other engine's.
+    """
+    data = read_file(path)
+    meta = data.get("vindr")
+    if not isinstance(meta, dict) or "model" not in data:
+        raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "
+                         "model_final.pth that tools/train_net.py wrote")
+    if "trainer" in data:  # of which the weights are not those that were validated where there is an average
+        raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
+    require_engine(path, meta, engine)
+    if tuple(meta["classes"]) != FINDINGS:
+        raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the 14 findings")
+    cfg = config_from_text(meta["config"], engines.load(meta["engine"]).defaults(), str(path))
+    return Checkpoint(meta["engine"], cfg, data["model"], meta["metrics"], meta["iteration"])

@@ -1,0 +1,61 @@
+"""Original sizes of images, from a table that someone else wrote."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import as_numbers, letters_of, read_csv, refuse_first
+from vindr_det.limits import LARGEST_SIDE
+
+# What other people call the two columns of a size table; the order of the columns never counts.
+_HEIGHT_NAMES = ("dim0", "height", "rows", "h")
+_WIDTH_NAMES = ("dim1", "width", "columns", "w")
+
+#: image id -> (height, width) of the original.
+Shapes = Mapping[str, tuple[int, int]]
+
+
+def read_sizes(path: str | Path) -> pd.DataFrame:
+    """Original sizes: index ``image_id``, columns ``height`` and ``width`` (int).
+
+    dim0 is the height and dim1 the width, whichever comes first in the file.
+
+    Raises:
+        InputError: a column is missing, an id is repeated, or a size is not positive.
+    """
+    frame = read_csv(path, ["image_id"])
+    sides = [_side(path, frame, names) for names in (_HEIGHT_NAMES, _WIDTH_NAMES)]
+    sizes = frame.set_index("image_id")[sides].set_axis(["height", "width"], axis=1)
+    refuse_first(path, sizes.index.duplicated(), lambda i: f"image_id {sizes.index[i]} is repeated")
+    numbers = sizes.apply(as_numbers)
+    bad = ~(numbers.ge(1) & numbers.le(LARGEST_SIDE) & (numbers % 1 == 0)).all(axis=1).to_numpy()
+    refuse_first(path, bad, lambda i: f"image {sizes.index[i]} has size "
+                 f"[{', '.join(map(str, sizes.iloc[i]))}], expected two positive whole numbers")
+    return numbers.astype(int)
+
+
+def _side(path: str | Path, frame: pd.DataFrame, names: Sequence[str]) -> str:
+    """The column of the height or the width; others of its names must hold the same."""
+    known = [letters_of(str(name)) for name in frame.columns]
+    for name in names:
+        if known.count(name) > 1:
+            raise InputError(f"{path}: column {name} is there {known.count(name)} times, expected once")
+    found = [str(frame.columns[known.index(name)]) for name in names if name in known]
+    if not found:
+        raise InputError(f"{path}: column {names[0]} is missing; it has {', '.join(map(str, frame))}")
+    for other in found[1:]:
+        _require_same(path, frame, found[0], other)
+    return found[0]
+
+
+def _require_same(path: str | Path, frame: pd.DataFrame, one: str, other: str) -> None:
+    refuse_first(path, as_numbers(frame[one]) != as_numbers(frame[other]), lambda i:
+                 f"image {frame['image_id'].iloc[i]} has {one} {frame[one].iloc[i]} and {other} "
+                 f"{frame[other].iloc[i]}, expected one of the two columns, or the same in both")
+
+
+def shapes_of(sizes: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """A table of :func:`read_sizes` as image id -> (height, width)."""
+    return {i: (int(height), int(width)) for i, height, width in sizes.itertuples()}
