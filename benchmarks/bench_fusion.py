@@ -75,7 +75,7 @@ def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
 
 def plain(files: Sequence[PredictionSet], sizes: Sizes) -> dict[str, tuple]:
     """As notebooks write it."""
-    result, how = {}, Fusion()
+    result, options = {}, Fusion()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for image_id, (height, width) in sizes.items():
@@ -83,7 +83,7 @@ def plain(files: Sequence[PredictionSet], sizes: Sizes) -> dict[str, tuple]:
             unit = [np.clip(found.boxes / [width, height, width, height], 0, 1).tolist() for found in lists]
             boxes, scores, labels = weighted_boxes_fusion(
                 unit, [found.scores.tolist() for found in lists], [found.labels.tolist() for found in lists],
-                iou_thr=how.iou_thr, skip_box_thr=how.skip_box_thr)
+                iou_thr=options.iou_thr, skip_box_thr=options.skip_box_thr)
             result[image_id] = boxes * [width, height, width, height], scores, labels
     return result
 

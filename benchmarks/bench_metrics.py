@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 
 from vindr_det.data.coco import to_coco
-from vindr_det.metrics import coco
-from vindr_det.metrics import coco_bootstrap as coco_resampled
-from vindr_det.metrics import voc as vindr
-from vindr_det.metrics.bootstrap import images_resampled
+from vindr_det.metrics import coco, coco_bootstrap, voc
+from vindr_det.metrics.bootstrap import image_bootstrap
 from vindr_det.metrics.matching import match
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
 from vindr_det.structures.label_sets import CLASS_NAMES
 from vindr_det.structures.records import Record, truth_of
 
-IMAGES, DETECTIONS, RESAMPLES = 3000, 100, 1000
+IMAGES, DETECTIONS, REPLICATES = 3000, 100, 1000
 
 
 def make_set(rng: np.random.Generator) -> tuple[dict[str, Predictions], list[Record]]:
@@ -83,12 +81,12 @@ def by_loops(predictions: PredictionSet, truth: PredictionSet) -> float:
             predictions[i].boxes, predictions[i].scores, predictions[i].labels, strict=True)
             if own == label), key=lambda one: one[:2])
         taken = {i: np.zeros(len(one), bool) for i, one in mine.items()}
-        hits = np.array([_is_hit(box, mine[i], taken[i]) for _, i, box in found], dtype=bool)
-        precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+        true_positives = np.array([_is_hit(box, mine[i], taken[i]) for _, i, box in found], dtype=bool)
+        precision = np.cumsum(true_positives) / np.arange(1, len(true_positives) + 1)
         area, best = 0.0, 0.0
-        for at in range(len(hits) - 1, -1, -1):
+        for at in range(len(true_positives) - 1, -1, -1):
             best = max(best, precision[at])
-            area += best * hits[at] / total
+            area += best * true_positives[at] / total
         aps.append(area)
     return float(np.mean(aps))
 
@@ -101,7 +99,7 @@ def _is_hit(box: np.ndarray, boxes: np.ndarray, taken: np.ndarray) -> bool:
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - shared
     overlap = shared / areas
     best = int(overlap.argmax())
-    if overlap[best] <= vindr.IOU_THRESHOLD or taken[best]:
+    if overlap[best] <= voc.IOU_THRESHOLD or taken[best]:
         return False
     taken[best] = True
     return True
@@ -120,15 +118,15 @@ def main() -> None:
     theirs, slow = timed(lambda: by_pycocotools(predictions, records))
     print(f"COCO AP            {ours:6.2f} s, pycocotools {theirs:6.2f} s: {theirs / ours:.1f} times; "
           f"values differ by {abs(ap - slow):.1e}")
-    ours, mean_ap = timed(lambda: vindr.evaluate(predictions, truth).mean_ap)
+    ours, mean_ap = timed(lambda: voc.evaluate(predictions, truth).mean_ap)
     theirs, slow = timed(lambda: by_loops(predictions, truth))
     print(f"vindr/mAP40        {ours:6.2f} s, plain loops {theirs:6.2f} s: {theirs / ours:.1f} times; "
           f"values differ by {abs(mean_ap - slow):.1e}")
-    bootstrap = images_resampled(records, RESAMPLES)
-    one, _ = timed(lambda: vindr.resampled(match(predictions, truth, vindr.IOU_THRESHOLD), bootstrap))
-    print(f"{RESAMPLES} resamples of vindr/mAP40 {one:.1f} s, {one / ours:.1f} times one evaluation")
-    one, _ = timed(lambda: coco_resampled.resampled(coco_resampled.match(predictions, records), bootstrap))
-    print(f"{RESAMPLES} resamples of COCO AP     {one:.1f} s")
+    bootstrap = image_bootstrap(records, REPLICATES)
+    one, _ = timed(lambda: voc.replicates(match(predictions, truth, voc.IOU_THRESHOLD), bootstrap))
+    print(f"{REPLICATES} resamples of vindr/mAP40 {one:.1f} s, {one / ours:.1f} times one evaluation")
+    one, _ = timed(lambda: coco_bootstrap.replicates(coco_bootstrap.match(predictions, records), bootstrap))
+    print(f"{REPLICATES} resamples of COCO AP     {one:.1f} s")
 
 
 if __name__ == "__main__":

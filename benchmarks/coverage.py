@@ -24,10 +24,10 @@ import numpy as np
 from tabulate import tabulate
 
 from vindr_det.data.truth import read_truth
-from vindr_det.evaluation import score as scoring
+from vindr_det.evaluation.evaluate import score as scoring
 from vindr_det.metrics import classification
 from vindr_det.metrics.bootstrap import Bootstrap, Floats, interval
-from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
+from vindr_det.metrics.intervals import MIN_COUNT, Difference, Replicated
 from vindr_det.metrics.matching import Table
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record
@@ -200,7 +200,7 @@ def sample(
     for name, metric in new.items():
         if name in NAMES:
             result[name].append(outcome(metric, before[name], true[0][name]))
-        elif metric.images[0] >= FEWEST:
+        elif metric.images[0] >= MIN_COUNT:
             result[CLASSES].append(outcome(metric, before[name], true[0][name]))
     for name in PAIRED:
         gain = Difference.of(better[name], new[name]).gain
@@ -219,7 +219,7 @@ def with_replacement(images: int, replicates: int, seed: int) -> Bootstrap:
 
 def outcome(new: Replicated, old: Replicated, true: Floats) -> Outcome:
     """Of the mean over the classes that the sample has."""
-    one = new.measured()
+    one = new.estimate()
     return _outcome((one.low, one.high), interval(old.means), _of_sample(true, new), one.value, one.bias)
 
 

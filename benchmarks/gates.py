@@ -17,11 +17,11 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
-from vindr_det.classification.probabilities import read_words
+from vindr_det.classification.probabilities import read_outputs
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.data.truth import read_truth
 from vindr_det.files import read_json
-from vindr_det.metrics.bootstrap import images_resampled
+from vindr_det.metrics.bootstrap import image_bootstrap
 from vindr_det.metrics.intervals import Difference
 from vindr_det.metrics.voc import mean_ap
 from vindr_det.postprocessing.gate import Gate
@@ -99,11 +99,11 @@ def predict(out: Path, images: Path, meta: Path, target: Path) -> None:
 def held_out(out: Path, test: Path) -> None:
     """Each form, with the parameters that it was given, on images that nothing has seen."""
     fitted = read_json(out / "gate.json")
-    words, boxes = read_words(test), read_submission(out / "test.csv")
+    outputs, boxes = read_outputs(test), read_submission(out / "test.csv")
     refuse_in_sample(out / "gate.json", list(boxes))
     records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda one: one.image_id)
-    bootstrap = images_resampled(records, 1000)
-    scored = {form: mean_ap(Gate(**found["gate"]).apply(boxes, words), records, bootstrap)
+    bootstrap = image_bootstrap(records, 1000)
+    scored = {form: mean_ap(Gate(**found["gate"]).apply(boxes, outputs), records, bootstrap)
               for form, found in fitted["forms"].items()}
     rows = []
     for form, value in scored.items():

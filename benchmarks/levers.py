@@ -33,7 +33,7 @@ from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint
 from vindr_det.files import write_json
-from vindr_det.postprocessing.tta import Augmented
+from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.predict import predict_folder
 from vindr_det.training import states
 from vindr_det.training.checkpoint_io import read_file
@@ -128,8 +128,8 @@ VARIANTS: dict[str, Variant] = {
     "base": build,
     "EMA of the weights": lambda checkpoint, _: build(checkpoint, checkpoint.state),
     "NMS at .5 for .3": with_nms,
-    "TTA, mirrored": lambda *of: Augmented(build(*of)),
-    "TTA, scales .85 1 1.15": lambda *of: Augmented(build(*of), (0.85, 1.0, 1.15), flip=False),
+    "TTA, mirrored": lambda *of: TTAPredictor(build(*of)),
+    "TTA, scales .85 1 1.15": lambda *of: TTAPredictor(build(*of), (0.85, 1.0, 1.15), flip=False),
 }
 
 

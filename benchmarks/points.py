@@ -80,7 +80,7 @@ def one_seed(seed: int, count: int) -> pd.DataFrame:
 
 
 def labels_of(frame: pd.DataFrame) -> list[Label]:
-    return points.labels_of(frame, ["abnormal"], report.resamples_of(frame))
+    return points.labels_of(frame, ["abnormal"], report.bootstrap_of(frame))
 
 
 def promise(name: str, chosen_on: list[Label], new: list[Label]) -> pd.DataFrame:

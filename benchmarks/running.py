@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def tool(name: str, *options: Any, **how: Any) -> None:
-    """Run ``tools/<name>``; ``how`` goes to subprocess.run."""
-    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, options)], check=True, **how)
+def tool(name: str, *arguments: Any, **options: Any) -> None:
+    """Run ``tools/<name>``; ``options`` goes to subprocess.run."""
+    subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, arguments)], check=True, **options)
 
 
 def phantom_data(out: Path, train: int, test: int, folds: int) -> Path:

@@ -37,7 +37,7 @@ def slow_reference(predictions, truth):
         total = sum(int((t.labels == label).sum()) for t in truth.values())
         if total == 0:
             continue
-        taken, hits = set(), []
+        taken, true_positives = set(), []
         for _, image, k in sorted(rows):
             best, where = 0.0, None
             for g in range(len(truth[image])):
@@ -49,14 +49,14 @@ def slow_reference(predictions, truth):
             hit = best > 0.4 and where not in taken
             if hit:
                 taken.add(where)
-            hits.append(hit)
+            true_positives.append(hit)
         precision, recall, right = [], [], 0
-        for n, hit in enumerate(hits, 1):
+        for n, hit in enumerate(true_positives, 1):
             right += hit
             precision.append(right / n)
             recall.append(right / total)
         area, before = 0.0, 0.0
-        for n in range(len(hits)):
+        for n in range(len(true_positives)):
             area += (recall[n] - before) * max(precision[n:])
             before = recall[n]
         scores.append(area)

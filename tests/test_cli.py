@@ -11,7 +11,7 @@ from vindr_det.files import atomic_path, make_folder, require_writable
 SCRIPT = """
 import errno, os, sys
 from vindr_det import cli
-from vindr_det.errors import InputError
+from vindr_det.exceptions import InputError
 sys.argv = ["tool.py"]
 kind = {kind!r}
 def main(argv):

@@ -111,14 +111,14 @@ def test_values_that_could_only_fail_later(engine, key, value):
         load_config(CONFIGS / "vindr_frcnn.yaml", engine, [key, value])
 
 
-@pytest.mark.parametrize("content, words", [
+@pytest.mark.parametrize("content, outputs", [
     (b"_BASE_: c.yaml", "its _BASE_ leads back to itself"), (b"SEED: \xff", "not valid YAML"),
     (b"[1, 2]", "c.yaml: "), (b"text", "c.yaml: "), (b"_BASE_: 3", "not valid YAML"),
 ])
-def test_files_that_hold_no_config(tmp_path, engine, content, words):
+def test_files_that_hold_no_config(tmp_path, engine, content, outputs):
     (tmp_path / "c.yaml").write_bytes(content)
     for read in (requested_engine, lambda path: load_config(path, engine)):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=outputs):
             read(tmp_path / "c.yaml")
 
 

@@ -101,9 +101,9 @@ def bombs(tmp_path_factory):
 _MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
-from vindr_det.errors import InputError
-from vindr_det.images import read_image
-from vindr_det.resize import Target
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.read import read_image
+from vindr_det.imaging.resize import Target
 
 resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
 for path in sys.argv[2:]:  # what is imported late is none of the file's memory

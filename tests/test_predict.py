@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless
 
-from vindr_det.classification.probabilities import Word
+from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
@@ -35,7 +35,7 @@ class Classifier:
 
     def __call__(self, image):
         self.seen.append(image)
-        return Word(0.9, None)
+        return ClassifierOutput(0.9, None)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_every_model_is_shown_what_it_is_shown_alone(film, tmp_path, prepared, t
         prepare_folder(film, folder, Target(2000, True), 1)
     path = next(path for path in folder.iterdir() if path.stem == "a")
     detectors = [Corner(target) for target in targets]
-    words = None if classifier is None else Classifier(classifier)
-    found = predict(find_images(folder), detectors, classifier=words, workers=1)
-    for model in [*detectors, *([words] if words else [])]:
+    outputs = None if classifier is None else Classifier(classifier)
+    found = predict(find_images(folder), detectors, classifier=outputs, workers=1)
+    for model in [*detectors, *([outputs] if outputs else [])]:
         assert len(model.seen) == 1
         assert np.array_equal(model.seen[0], read_image(path, model.target).pixels)
     boxes = found.predictions["a"].findings().boxes

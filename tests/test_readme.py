@@ -15,11 +15,11 @@ def commands():
             yield pytest.param(shlex.split(line), id=f"{name}: {line[:60]}")
 
 
-@pytest.mark.parametrize("words", commands())
-def test_documented_options_exist(words, tool):
-    help_text = tool(words[0].removeprefix("tools/"), "--help").stdout
-    for option in [word for word in words if word.startswith("--")]:
-        assert option in help_text, f"{words[0]} has no {option}"
+@pytest.mark.parametrize("outputs", commands())
+def test_documented_options_exist(outputs, tool):
+    help_text = tool(outputs[0].removeprefix("tools/"), "--help").stdout
+    for option in [output for output in outputs if output.startswith("--")]:
+        assert option in help_text, f"{outputs[0]} has no {option}"
 
 
 def test_links_lead_somewhere():

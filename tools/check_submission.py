@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.files import read_csv, require_writable, write_together
     from vindr_det.imaging.sizes import read_sizes
     from vindr_det.imaging.status import FAILED, read_statuses, status_path, status_text
-    from vindr_det.submission import parse_submission
-    from vindr_det.submission import repair as mend
+    from vindr_det.submission import parse_submission, repair_submission
     from vindr_det.submission.tables import inherited
 
     ids = None
@@ -39,17 +38,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = read_sizes(args.meta) if args.meta else None
     if args.fix:
         require_writable(args.fix)
-        mended = mend(args.submission, ids, sizes)
-        if mended.guess:
-            print(f"note: {mended.guess}")
-        for change in mended.changes:
+        repaired = repair_submission(args.submission, ids, sizes)
+        if repaired.guess:
+            print(f"note: {repaired.guess}")
+        for change in repaired.changes:
             print(str(change).replace("note", "changed", 1))
-        parsed = mended.left
+        parsed = repaired.left
     else:
         parsed = parse_submission(args.submission, ids, sizes)
-    for fault in parsed.faults:
-        print(fault)
-    errors = sum(fault.error for fault in parsed.faults)
+    for issue in parsed.issues:
+        print(issue)
+    errors = sum(issue.error for issue in parsed.issues)
     if errors:
         left = f" that cannot be put right; {args.fix} is not written" if args.fix else ", expected none"
         raise InputError(f"{args.submission}: {errors} errors{left}")
@@ -58,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         read = [i for i in parsed.predictions if i not in told or told[i].status != FAILED]
         table = status_path(args.fix)
         of_status = status_text(inherited(read, [told])) if told else None  # one of another file is removed
-        write_together({Path(args.fix): mended.text, table: of_status})
+        write_together({Path(args.fix): repaired.text, table: of_status})
     boxes = sum(len(p.findings()) for p in parsed.predictions.values())
-    normal = mended.normal if args.fix else ()
+    normal = repaired.normal if args.fix else ()
     guessed = f", {len(normal)} images called normal for an empty string" if normal else ""
     print(f"ok: {len(parsed.predictions)} images, {boxes} boxes{guessed}")
 

@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.data.convert import FREQUENT_READERS, Conversion, convert
 
     frequent = () if args.reader_groups is None else tuple(args.reader_groups) or FREQUENT_READERS
-    how = Conversion(args.fusion, args.iou_thr, args.min_readers, args.folds, args.seed, frequent,
+    options = Conversion(args.fusion, args.iou_thr, args.min_readers, args.folds, args.seed, frequent,
                      args.label_sets)
-    print(convert(args.csv, args.meta, args.out, how, images=args.images, patients=args.patients))
+    print(convert(args.csv, args.meta, args.out, options, images=args.images, patients=args.patients))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = read_sizes(args.meta)
     sizes = shapes_of(table)
     files = [submission.read_submission(path, table) for path in args.inputs]
-    how = read_tuned(args.tuned, len(files)) if args.tuned else Fusion(
+    options = read_tuned(args.tuned, len(files)) if args.tuned else Fusion(
         args.method, args.iou_thr, args.skip_box_thr, tuple(args.weights) if args.weights else None,
         args.conf_type, args.max_boxes)
     note = order_note(args.tuned, args.inputs) if args.tuned else ""
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.tuned and not args.allow_in_sample:
         refuse_in_sample(args.tuned, list(known))
     told = [read_statuses(path) for path in args.inputs]
-    fused = fuse_all(files, known, how, args.workers, [read_failed(path) for path in args.inputs])
+    fused = fuse_all(files, known, options, args.workers, [read_failed(path) for path in args.inputs])
     statuses = inherited(fused, told)
     unread = [one.image_id for one in statuses if one.image_id not in fused]
     text = submission.submission_text(args.out, fused, sizes=table, unread=unread)

@@ -7,7 +7,7 @@
 --predictions are a detector's boxes on images that it has not been trained on, --oof a classifier's
 probabilities of the same kind. fit tries five forms by cross-validation over the folds of --oof: no
 classifier, soft append, hard bands, soft scale, and, where the file has a column per finding, re-scoring; it
-prints each with its gain over no classifier. Files of others: --column and --says tell what their column
+prints each with its gain over no classifier. Files of others: --column and --meaning tell what their column
 means. P(no finding) given as P(abnormal) is refused: fit sees it by the annotations, apply by the boxes and
 by the column's meaning at the fit. apply refuses images that the gate was fitted on.
 """
@@ -22,14 +22,14 @@ from vindr_det.data.truth import read_truth
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    fitting = commands.add_parser("fit", help="choose form and parameters")
-    fitting.add_argument("--oof", required=True, help="probabilities out of fold")
-    fitting.add_argument("--predictions", required=True, help="a submission for the same images")
-    fitting.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
-    fitting.add_argument("--out", required=True, help="JSON to write")
-    fitting.add_argument("--folds", type=int, default=5,
+    filter_compatible = commands.add_parser("fit", help="choose form and parameters")
+    filter_compatible.add_argument("--oof", required=True, help="probabilities out of fold")
+    filter_compatible.add_argument("--predictions", required=True, help="a submission for the same images")
+    filter_compatible.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
+    filter_compatible.add_argument("--out", required=True, help="JSON to write")
+    filter_compatible.add_argument("--folds", type=int, default=5,
                          help="parts, where --oof tells no folds or all images are of one")
-    fitting.add_argument("--bootstrap", type=cli.replicates, default=1000, help="resamples of the intervals")
+    filter_compatible.add_argument("--bootstrap", type=cli.replicates, default=1000, help="resamples of the intervals")
     applying = commands.add_parser("apply", help="gate a submission")
     applying.add_argument("--submission", required=True)
     applying.add_argument("--probabilities", required=True, help="of the same images")
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     applying.add_argument("--out", required=True, help="submission to write")
     applying.add_argument("--allow-in-sample", action="store_true",
                           help="also images that the gate was fitted on")
-    for one in (fitting, applying):
+    for one in (filter_compatible, applying):
         one.add_argument("--column", help="of the probabilities; default p_abnormal or p_no_finding")
-        one.add_argument("--says", choices=["p_abnormal", "p_no_finding"],
+        one.add_argument("--meaning", choices=["p_abnormal", "p_no_finding"],
                          help="what --column holds; default what its name says, else p_abnormal")
         one.add_argument("--allow-inverted", action="store_true",
                          help="also probabilities that contradict the annotations or the boxes")
@@ -48,25 +48,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fit(args: Namespace) -> None:
-    from vindr_det.classification.probabilities import column_in, read_words
+    from vindr_det.classification.probabilities import column_in, read_outputs
     from vindr_det.files import require_writable
     from vindr_det.postprocessing import gate_fit
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
-    column = column_in(args.oof, args.column, args.says, args.allow_inverted)
-    words = read_words(args.oof, *column)
+    column = column_in(args.oof, args.column, args.meaning, args.allow_inverted)
+    outputs = read_outputs(args.oof, *column)
     predictions = read_submission(args.predictions)
     folds = gate_fit.folds_of(args.oof, list(predictions), args.folds)
     records = read_truth(args.annotations)
-    fitted = gate_fit.fit(predictions, records, words, folds, args.bootstrap, args.oof, args.allow_inverted)
+    fitted = gate_fit.fit(predictions, records, outputs, folds, args.bootstrap, args.oof, args.allow_inverted)
     gate_fit.save(args.out, fitted, {"oof": args.oof, "predictions": args.predictions,
                                      "annotations": args.annotations}, column)
     print(fitted.text())
 
 
 def apply(args: Namespace) -> None:
-    from vindr_det.classification.probabilities import column_in, read_words
+    from vindr_det.classification.probabilities import column_in, read_outputs
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.status import read_statuses, status_path
@@ -82,12 +82,12 @@ def apply(args: Namespace) -> None:
     predictions = read_submission(args.submission)
     if not args.allow_in_sample:
         refuse_in_sample(args.gate, list(predictions))
-    column = column_in(args.probabilities, args.column, args.says, args.allow_inverted)
-    words = read_words(args.probabilities, *column)
+    column = column_in(args.probabilities, args.column, args.meaning, args.allow_inverted)
+    outputs = read_outputs(args.probabilities, *column)
     if saved.gate.form != "none" and not args.allow_inverted:
         saved.check_column(args.probabilities, column)
-        AgreementCheck(args.probabilities)(words, predictions, finished=True)
-    gated = saved.gate.apply(predictions, words)
+        AgreementCheck(args.probabilities)(outputs, predictions, finished=True)
+    gated = saved.gate.apply(predictions, outputs)
     statuses = inherited(gated, [read_statuses(args.submission)])
     unread = [one.image_id for one in statuses if one.image_id not in gated]
     write_results(args.out, gated, statuses, submission_text(args.out, gated, unread=unread))

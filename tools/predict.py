@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         refuse_in_sample(args.gate, run.readable)
     predictors = pipeline.load_predictors(weights, None if args.engine == "auto" else args.engine, args.half)
     if args.tta or args.tta_scales:
-        from vindr_det.postprocessing.tta import Augmented
+        from vindr_det.postprocessing.tta import TTAPredictor
 
-        predictors = [Augmented(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
+        predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
     if args.classifier:
         from vindr_det.classification.model import Classifier

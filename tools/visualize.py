@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.data.truth import read_truth
-    from vindr_det.evaluation import visualize
+    from vindr_det.evaluation.evaluate import visualize
     from vindr_det.imaging import image_run
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.read import read_image

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.limits import FEWEST_REPLICATES, LARGEST_SEED, require_replicates, require_seed
+from vindr_det.limits import LARGEST_SEED, MIN_REPLICATES, require_replicates, require_seed
 from vindr_det.parallel import silence_decoders
 
 
@@ -54,7 +54,7 @@ def replicates(text: str) -> int:
     try:
         return require_replicates(int(text))
     except ValueError as error:
-        expected = f"expected a whole number of {FEWEST_REPLICATES} or more"
+        expected = f"expected a whole number of {MIN_REPLICATES} or more"
         raise argparse.ArgumentTypeError(f"{text}: {expected}") from error
 
 

@@ -10,7 +10,7 @@ MAX_PIXELS = 100_000_000
 #: No height or width in a table is larger; what fits 32 bits.
 LARGEST_SIDE = 2**31 - 1
 #: Fewer resamples tell nothing of a spread.
-FEWEST_REPLICATES = 10
+MIN_REPLICATES = 10
 #: What scikit-learn's and numpy's older generators take.
 LARGEST_SEED = 2**32 - 1
 # What a file may hold beside its pixels: tags, tables, a preview.
@@ -75,7 +75,7 @@ def require_replicates(count: int, none: bool = False) -> int:
     Raises:
         InputError: too few for an interval.
     """
-    if count < FEWEST_REPLICATES and not (none and count == 0):
+    if count < MIN_REPLICATES and not (none and count == 0):
         raise InputError(f"--bootstrap {count}: expected {'0, or ' if none else ''}at least "
-                         f"{FEWEST_REPLICATES} replicates")
+                         f"{MIN_REPLICATES} replicates")
     return count

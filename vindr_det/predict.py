@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vindr_det.classification.probabilities import Word
+from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.config import requested_engine
 from vindr_det.data.splits import resolve
 from vindr_det.detection import engine as engines
@@ -105,7 +105,7 @@ def _onnx(path: str | Path) -> "OnnxPredictor":
 
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Callable[[Image], Word] | None = None, gate: Gate | None = None,
+    classifier: Callable[[Image], ClassifierOutput] | None = None, gate: Gate | None = None,
     fusion: Fusion = AS_DEFAULT, batch: int = 1, recursive: bool = False, workers: int | None = None,
     check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:
@@ -133,7 +133,7 @@ def find_images(
 
 
 def predict(
-    run: ImageRun, predictors: Sequence[Predictor], *, classifier: Callable[[Image], Word] | None = None,
+    run: ImageRun, predictors: Sequence[Predictor], *, classifier: Callable[[Image], ClassifierOutput] | None = None,
     gate: Gate | None = None, fusion: Fusion = AS_DEFAULT, batch: int = 1, workers: int | None = None,
     allow_inverted: bool = False,
 ) -> FolderPredictions:
@@ -162,13 +162,13 @@ def predict(
         for group in _batches(_read(run, work.targets, workers, batch), batch):
             statuses += work.look(group)
             if agreement:
-                agreement(work.words, work.boxes)
+                agreement(work.outputs, work.boxes)
             bar.update(len(group))
     if not work.boxes and work.error is not None:
         raise work.error
     if agreement:
-        agreement(work.words, work.boxes, finished=True)
-    gated = gate.apply(work.boxes, work.words)
+        agreement(work.outputs, work.boxes, finished=True)
+    gated = gate.apply(work.boxes, work.outputs)
     sizes = {one.image_id: (one.height, one.width) for one in statuses if one.image_id in gated}
     table = pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
     return FolderPredictions(gated, table, statuses)
@@ -179,10 +179,10 @@ class _Models:
     """All that looks at an image, what it saw, and the first error that it raised."""
 
     predictors: Sequence[Predictor]
-    classifier: Callable[[Image], Word] | None
+    classifier: Callable[[Image], ClassifierOutput] | None
     fusion: Fusion
     boxes: dict[str, Predictions] = field(default_factory=dict)
-    words: dict[str, Word] = field(default_factory=dict)
+    outputs: dict[str, ClassifierOutput] = field(default_factory=dict)
     error: Exception | None = None
 
     @property
@@ -214,7 +214,7 @@ class _Models:
         ids = [one.status.image_id for one in seen]
         boxes = dict(zip(ids, _detect(seen, self.predictors, self.fusion), strict=True))
         if self.classifier is not None:
-            self.words |= {one.status.image_id: self.classifier(_pixels(one, self.classifier))
+            self.outputs |= {one.status.image_id: self.classifier(_pixels(one, self.classifier))
                            for one in seen}
         self.boxes |= boxes
 

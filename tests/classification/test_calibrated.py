@@ -57,7 +57,7 @@ def test_it_is_applied_by_default_and_said(phantoms, trained, caplog):
 def test_points_of_the_ensemble_are_chosen_on_images_that_no_model_has_seen(phantoms, tmp_path, monkeypatch):
     for module in (splits, training):
         monkeypatch.setattr(module, "ENOUGH", 5)
-    monkeypatch.setattr(points, "FEWEST_CALIBRATED", 5)
+    monkeypatch.setattr(points, "MIN_CALIBRATED", 5)
     cfg = config(phantoms, tmp_path, "DATA.CALIBRATION_SHARE", "0.5")
     metrics = train(cfg)
     stored = json.loads((tmp_path / "operating_points.json").read_text())

@@ -75,9 +75,9 @@ def test_a_classifier_of_findings_tells_a_gate_all_it_knows(phantoms, tmp_path):
     classifier = Classifier(tmp_path)
     image = read_image(next((phantoms / "raw/test").iterdir())).pixels
     values = dict(zip(classifier.columns, classifier.probabilities([image])[0], strict=True))
-    word = classifier(image)
-    assert word.p_abnormal == pytest.approx(1 - values["p_no_finding"])
-    assert word.findings[10] == pytest.approx(values["p_pleural_effusion"]) and word.findings.shape == (14,)
+    output = classifier(image)
+    assert output.p_abnormal == pytest.approx(1 - values["p_no_finding"])
+    assert output.findings[10] == pytest.approx(values["p_pleural_effusion"]) and output.findings.shape == (14,)
 
 
 def test_pooling_and_the_stride_of_features(phantoms, tmp_path):

@@ -14,7 +14,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.structures.label_sets import NIH_LABELS, column_of
 
-FEW = Request(resampled=60)
+FEW = Request(replicates=60)
 NAMES = ("Mass", "Effusion", "Hernia")
 
 
@@ -96,15 +96,15 @@ def test_files_of_other_people_with_columns_of_their_own(files):
     a = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])[["image_id", "net"]]
     a.to_csv(files / "peer.csv", index=False)
     with pytest.raises(InputError, match="peer.csv: has no column 'p_abnormal'"):
-        score(files / "a.csv", files / "labels.csv", Request(resampled=20), files / "peer.csv")
+        score(files / "a.csv", files / "labels.csv", Request(replicates=20), files / "peer.csv")
     with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]),
+        score(files / "a.csv", files / "labels.csv", Request(replicates=20, other_columns=["net"]),
               files / "peer.csv")
     peer = Request(["net"], "p_no_finding", 20)
     found = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
     assert found.compared["net"].by_image.difference.value == 0
     a.assign(net=1 - a["net"]).to_csv(files / "peer.csv", index=False)
-    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, other_columns=["net"]),
+    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, other_columns=["net"]),
                   files / "peer.csv")
     assert list(found.compared) == ["the file"] and found.compared["the file"].by_image.p == 1
 
@@ -135,7 +135,7 @@ def test_columns_that_one_file_lacks_are_told(files, caplog):
 def test_the_second_file_has_a_meaning_of_its_own(files):
     frame = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])
     frame[["image_id", "net"]].to_csv(files / "peer.csv", index=False)
-    given = Request(["p_abnormal"], resampled=20, other_columns=["net"], other_says="p_no_finding")
+    given = Request(["p_abnormal"], replicates=20, other_columns=["net"], other_meaning="p_no_finding")
     found = score(files / "a.csv", files / "labels.csv", given, files / "peer.csv")
     assert list(found.compared) == ["p_abnormal"]
     assert found.compared["p_abnormal"].by_image.difference.value == 0
@@ -160,7 +160,7 @@ def test_points_of_a_training(files, told, slope):
     frame.to_csv(files / "a.csv", index=False)
     points.save_points(files, {"p_mass": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}),
                                "p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6})})
-    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, points=files))
+    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, points=files))
     assert list(found.rates) == ["the file/mine", "p_mass/mine"]
     said = 1 / (1 + (1 / frame["p_mass"] - 1) ** slope) >= 0.6
     rates = found.rates["p_mass/mine"]
@@ -171,11 +171,11 @@ def test_points_are_those_of_the_column_that_is_named(files):
     frame = pd.read_csv(files / "a.csv").rename(columns={"p_abnormal": "net"}).assign(second=0.5)
     frame.to_csv(files / "peer.csv", index=False)
     points.save_points(files, {"p_abnormal": Chosen(Calibration(), {"mine": 0.6})})
-    found = score(files / "peer.csv", files / "labels.csv", Request(["net"], resampled=20, points=files))
+    found = score(files / "peer.csv", files / "labels.csv", Request(["net"], replicates=20, points=files))
     assert list(found.rates) == ["net/mine"]
     points.save_points(files, {"p_hernia": Chosen(Calibration(), {"mine": 0.6})})
     with pytest.raises(InputError, match="has points of p_hernia, expected one of net"):
-        score(files / "peer.csv", files / "labels.csv", Request(["net"], resampled=20, points=files))
+        score(files / "peer.csv", files / "labels.csv", Request(["net"], replicates=20, points=files))
 
 
 @pytest.mark.parametrize("shown, expected", [(400, "in sample: 400 of 400 images chose them"),
@@ -184,7 +184,7 @@ def test_rates_on_the_images_that_chose_the_points_say_so(files, shown, expected
     chosen = {"p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}, "single models")}
     ids = [str(one) for one in range(shown)] or ["another"]
     points.save_points(files, chosen, {"single models": ids})
-    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, points=files))
+    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, points=files))
     assert expected in found.source and ("in sample" in found.source) == bool(shown)
     # The file beside its own points was calibrated on these images.
     pd.read_csv(files / "a.csv").assign(calibrated=1).to_csv(files / "oof.csv", index=False)
@@ -195,13 +195,13 @@ def test_rates_on_the_images_that_chose_the_points_say_so(files, shown, expected
 def test_an_inverted_file_is_scored_on_request(files):
     pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"]).to_csv(files / "c.csv")
     with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "c.csv", files / "labels.csv", Request(["net"], resampled=20))
-    found = score(files / "c.csv", files / "labels.csv", Request(["net"], resampled=20, allow_inverted=True))
+        score(files / "c.csv", files / "labels.csv", Request(["net"], replicates=20))
+    found = score(files / "c.csv", files / "labels.csv", Request(["net"], replicates=20, allow_inverted=True))
     assert found.found["net"]["auc"].value < 0.5
 
 
 def test_targets(files):
-    found = score(files / "a.csv", files / "labels.csv", Request(resampled=20, targets=Targets((0.8,), ())))
+    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, targets=Targets((0.8,), ())))
     assert {name for name in found.rates if name.startswith("p_mass")} == {
         "p_mass/threshold_0.5", "p_mass/youden", "p_mass/sensitivity_0.8"}
 

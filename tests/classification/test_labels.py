@@ -4,7 +4,7 @@ import pytest
 
 from vindr_det.classification import labels
 from vindr_det.classification.config import defaults
-from vindr_det.classification.labels import read_table, read_tables, thin_normal
+from vindr_det.classification.labels import read_table, read_tables, subsample_normals
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import CLASS_NAMES, NIH_LABELS, column_of
 
@@ -188,10 +188,10 @@ def test_no_folds_and_no_list(tmp_path):
 def test_thinning_keeps_all_abnormal_images(tmp_path):
     table = read_table(nih(tmp_path / "a.csv", [(f"{i:08d}_000.png", i, ["Mass"] * (i % 4 == 0), 0)
                                                 for i in range(200)]), "nih14")
-    thin = thin_normal(table, 0.2, seed=1)
+    thin = subsample_normals(table, 0.2, seed=1)
     assert (~thin.normal).sum() == 50 and thin.normal.sum() == 30
-    assert np.array_equal(thin.image_ids, thin_normal(table, 0.2, seed=1).image_ids)
-    assert not np.array_equal(thin.image_ids, thin_normal(table, 0.2, seed=2).image_ids)
+    assert np.array_equal(thin.image_ids, subsample_normals(table, 0.2, seed=1).image_ids)
+    assert not np.array_equal(thin.image_ids, subsample_normals(table, 0.2, seed=2).image_ids)
 
 
 @pytest.mark.parametrize("label, column", [

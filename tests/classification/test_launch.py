@@ -76,8 +76,8 @@ def test_processes_share_the_steps_of_one(phantoms, tmp_path, weighted):
         whole, first, second = (list(one) for one in orders)
         assert len(first) == len(second) == len(orders[1]) == 11
         for step in range(5):
-            together = first[2 * step:2 * step + 2] + second[2 * step:2 * step + 2]
-            assert sorted(together) == sorted(whole[4 * step:4 * step + 4])
+            co_occurrence = first[2 * step:2 * step + 2] + second[2 * step:2 * step + 2]
+            assert sorted(co_occurrence) == sorted(whole[4 * step:4 * step + 4])
 
 
 def test_a_batch_that_cannot_be_shared(phantoms, tmp_path):

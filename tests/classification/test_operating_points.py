@@ -28,7 +28,7 @@ def frame(count=300, seed=0, apart=0.3, folds=5, unknown=0.0):
 
 
 def labels(table):
-    return points.labels_of(table, ["abnormal"], report.resamples_of(table))
+    return points.labels_of(table, ["abnormal"], report.bootstrap_of(table))
 
 
 def chosen(table, targets=TARGETS):
@@ -96,9 +96,9 @@ def test_what_is_not_known_is_left_out():
     found, expected = (points.crossed_rates(labels(one), chosen(one), TARGETS) for one in (table, known))
     assert [one["tp"] for one in found.values()] == [one["tp"] for one in expected.values()]
     assert chosen(table)["p_abnormal"].thresholds == chosen(known)["p_abnormal"].thresholds
-    measured = [report.measured(one, ["abnormal"], report.resamples_of(one))["abnormal"]["auc"].value
+    estimate = [report.estimate(one, ["abnormal"], report.bootstrap_of(one))["abnormal"]["auc"].value
                 for one in (table, known)]
-    assert measured[0] == measured[1]
+    assert estimate[0] == estimate[1]
 
 
 def test_one_fold_is_cut_by_patient():
@@ -138,7 +138,7 @@ def test_a_shifted_prior_is_undone_out_of_fold():
 def test_right_probabilities_and_few_images_stay_as_they_are():
     assert chosen(shifted(by=0.0, seed=3))["p_abnormal"].calibration.slope == pytest.approx(1, abs=0.1)
     few = shifted(60)
-    assert few["abnormal"].sum() < points.FEWEST_CALIBRATED
+    assert few["abnormal"].sum() < points.MIN_CALIBRATED
     assert chosen(few)["p_abnormal"].calibration.method == "none"
 
 

@@ -351,9 +351,9 @@ def test_each_epoch_has_an_order_of_its_own(phantoms, tmp_path, monkeypatch):
     seen, real = [], data.EpochOrder.__iter__
 
     def watched(self):
-        tickets = list(real(self))
-        seen.append([ticket.row for ticket in tickets])
-        return iter(tickets)
+        sample_keys = list(real(self))
+        seen.append([sample_key.row for sample_key in sample_keys])
+        return iter(sample_keys)
 
     monkeypatch.setattr(data.EpochOrder, "__iter__", watched)
     train(config(phantoms, tmp_path / "out", "SOLVER.EPOCHS", "3", "NUM_WORKERS", "0"), [0])

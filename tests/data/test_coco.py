@@ -19,8 +19,8 @@ def records():
 
 def test_round_trip(tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(to_coco(records())))
-    back, mended = load_coco(tmp_path / "c.json")
-    assert not mended
+    back, repaired = load_coco(tmp_path / "c.json")
+    assert not repaired
     assert [(r.image_id, r.height, r.width) for r in back] == [("a", 100, 50), ("b", 80, 60)]
     assert np.allclose(back[0].truth.boxes, records()[0].truth.boxes)
     assert back[0].truth.labels.tolist() == [0, 13]
@@ -118,8 +118,8 @@ def test_other_peoples_files_are_mended(tmp_path, change, said):
     coco = json.loads(json.dumps(to_coco(records())))
     change(coco)
     (tmp_path / "c.json").write_text(json.dumps(coco))
-    back, mended = load_coco(tmp_path / "c.json")
-    assert mended == said
+    back, repaired = load_coco(tmp_path / "c.json")
+    assert repaired == said
     assert back[0].truth.labels.tolist() == [0, 13] and len(back) == 2
 
 
@@ -127,8 +127,8 @@ def test_a_box_over_the_edge_is_clipped(tmp_path):
     coco = json.loads(json.dumps(to_coco(records())))
     coco["annotations"][0]["bbox"] = [-4, 2, 30, 200]
     (tmp_path / "c.json").write_text(json.dumps(coco))
-    back, mended = load_coco(tmp_path / "c.json")
-    assert mended == ["1 boxes that reached over the image's edge clipped"]
+    back, repaired = load_coco(tmp_path / "c.json")
+    assert repaired == ["1 boxes that reached over the image's edge clipped"]
     assert back[0].truth.boxes[0].tolist() == [0, 2, 26, 100]
 
 
@@ -140,9 +140,9 @@ def test_a_box_over_the_edge_is_clipped(tmp_path):
         "25 annotations of the category No finding left out"]),
 ])
 def test_real_files_of_peers(data, name, images, boxes, said):
-    records, mended = load_coco(data / f"vinbig/coco/{name}.json.gz")
+    records, repaired = load_coco(data / f"vinbig/coco/{name}.json.gz")
     assert (len(records), sum(len(r.truth) for r in records)) == (images, boxes)
-    assert mended == said
+    assert repaired == said
 
 
 def test_a_real_truncated_file_is_one_line(data):
@@ -156,8 +156,8 @@ def test_an_annotation_that_is_there_twice_counts_once(tmp_path):
     extra(coco)
     extra(coco, readers=["R1"])
     (tmp_path / "c.json").write_text(json.dumps(coco))
-    back, mended = load_coco(tmp_path / "c.json")
-    assert mended == ["1 annotations that are there twice count once"]
+    back, repaired = load_coco(tmp_path / "c.json")
+    assert repaired == ["1 annotations that are there twice count once"]
     assert back[0].readers == (("R8",), ("R10", "R8", "R9"), ("R1",))
 
 

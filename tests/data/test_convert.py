@@ -98,11 +98,11 @@ def test_detectron2s_own_loader_and_evaluator_take_every_file(files, tmp_path):
 def test_label_sets_hold_what_so_many_readers_drew(tables, tmp_path):
     convert(*tables, tmp_path, Conversion(folds=2, label_sets=True))
     everything = read_json(tmp_path / "instances_all.json")["annotations"]
-    for fewest in (2, 3):
-        kept = read_json(tmp_path / f"instances_all_min{fewest}.json")["annotations"]
-        expected = [one["bbox"] for one in everything if len(one["readers"]) >= fewest]
+    for min_count in (2, 3):
+        kept = read_json(tmp_path / f"instances_all_min{min_count}.json")["annotations"]
+        expected = [one["bbox"] for one in everything if len(one["readers"]) >= min_count]
         assert sorted(one["bbox"] for one in kept) == sorted(expected)
-        assert ids(tmp_path / f"instances_train_fold0_min{fewest}.json") == ids(
+        assert ids(tmp_path / f"instances_train_fold0_min{min_count}.json") == ids(
             tmp_path / "instances_train_fold0.json")
     assert 0 < len(kept) < len(everything)
 
@@ -189,8 +189,8 @@ def test_real_table_to_consensus_and_folds(data, tmp_path):
 
 def assert_even(folder, folds):
     """Classes of over 300 images deviate at most 10 % from fold to fold's mean."""
-    records, mended = load_coco(folder / "instances_all.json")
-    assert not mended
+    records, repaired = load_coco(folder / "instances_all.json")
+    assert not repaired
     fold_of = dict(zip(folds["image_id"], folds["fold"], strict=True))
     counts = np.zeros((5, 15))
     for record in records:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vindr_det.data.folds import assign_folds, refuse_leaks
+from vindr_det.data.folds import assign_folds, check_disjoint_patients
 from vindr_det.exceptions import InputError
 
 
@@ -39,7 +39,7 @@ def test_patients_stay_together_and_labels_even():
     for patient in np.unique(patients):
         assert len(set(folds[patients == patient])) == 1
     assert np.array_equal(folds, assign_folds(given, 5, 0, patients))
-    refuse_leaks({str(fold): patients[folds == fold] for fold in range(5)})
+    check_disjoint_patients({str(fold): patients[folds == fold] for fold in range(5)})
 
 
 def test_even_by_images_although_patients_are_dealt():
@@ -63,6 +63,6 @@ def test_too_few_patients():
 
 
 def test_a_leak_is_named():
-    refuse_leaks({"train": [1, 1, 2], "val": [3]})
+    check_disjoint_patients({"train": [1, 1, 2], "val": [3]})
     with pytest.raises(InputError, match="leak: patient 2 is in train and in val"):
-        refuse_leaks({"train": [1, 2], "val": [3, 2]}, "patient")
+        check_disjoint_patients({"train": [1, 2], "val": [3, 2]}, "patient")

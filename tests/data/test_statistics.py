@@ -44,8 +44,8 @@ def test_counts_by_hand(tmp_path):
     # R8 drew 3 boxes and R9 3, of which 2 agree; R10 drew 2, of which 1 agrees with R8's.
     assert overview.agreement.loc["R8", "R9"] == pytest.approx(2 * 2 / 6)
     assert overview.agreement.loc["R10", "R8"] == pytest.approx(2 * 1 / 5)
-    assert overview.together.loc["Aortic enlargement", "Cardiomegaly"] == 1
-    assert np.isnan(overview.together.loc["ILD", "Cardiomegaly"])
+    assert overview.co_occurrence.loc["Aortic enlargement", "Cardiomegaly"] == 1
+    assert np.isnan(overview.co_occurrence.loc["ILD", "Cardiomegaly"])
     assert overview.sizes.loc["image height", ["min", "median", "max"]].tolist() == [100, 200, 300]
 
 

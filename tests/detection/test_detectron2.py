@@ -112,13 +112,13 @@ def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
 
 def test_best_model_survives_a_resume():
     """Detectron2's BestCheckpointer would save the first evaluation after a resume."""
-    from vindr_det.detection.detectron2 import BestModel
-    from vindr_det.training.early_stopping import Best
+    from vindr_det.detection.detectron2 import BestCheckpoint
+    from vindr_det.training.early_stopping import EarlyStopping
 
     saved, latest = [], [({}, -1)]
 
     def hook():
-        return BestModel(Best("m"), save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
+        return BestCheckpoint(EarlyStopping("m"), save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
 
     def step(taken, iteration):
         taken.trainer = SimpleNamespace(iter=iteration)
@@ -146,8 +146,8 @@ def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
     from detectron2.engine.hooks import BestCheckpointer
     from detectron2.utils.events import EventStorage
 
-    from vindr_det.detection.detectron2 import BestModel
-    from vindr_det.training.early_stopping import Best
+    from vindr_det.detection.detectron2 import BestCheckpoint
+    from vindr_det.training.early_stopping import EarlyStopping
 
     saved = []
     checkpointer = SimpleNamespace(save=lambda name, **_: saved.append(name))
@@ -156,7 +156,7 @@ def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
         with EventStorage() as storage:
             latest = [({}, -1)]
             hook = (BestCheckpointer(1, checkpointer, "m") if kind == "theirs" else
-                    BestModel(Best("m"), lambda: checkpointer.save("best"), lambda: latest[0]))
+                    BestCheckpoint(EarlyStopping("m"), lambda: checkpointer.save("best"), lambda: latest[0]))
             hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=99)
             if state:
                 hook.load_state_dict(state)

@@ -36,7 +36,7 @@ def test_the_loss_is_over_the_same_share_of_normal_images_as_training(phantoms):
                                             "VINDR.NORMAL_RATIO", "0.5"])
     records = [record for record, _ in training_records(cfg)]
     epoch = sum(not record.normal for record in records) * 3 // 2
-    trained = [records[ticket.row] for ticket in islice(training_order(cfg, records, 0, 1, 0), epoch)]
+    trained = [records[sample_key.row] for sample_key in islice(training_order(cfg, records, 0, 1, 0), epoch)]
     for chosen in (trained, [record for record, _ in loss_records(cfg)]):
         normal = sum(record.normal for record in chosen)
         assert normal == round(0.5 * (len(chosen) - normal)) > 0
@@ -59,7 +59,7 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
     module = _module(cfg)
     before = {key: value.clone() for key, value in module.network.state_dict().items()}
     numbers = torch.random.get_rng_state()
-    measured = module.validate(validation_loader(cfg, 0, 1))
+    estimate = module.validate(validation_loader(cfg, 0, 1))
     assert torch.equal(numbers, torch.random.get_rng_state())
     assert all(torch.equal(before[k], v) for k, v in module.network.state_dict().items())
     network, total, images = module.network, 0.0, 0
@@ -77,7 +77,7 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
                     losses = network([pixels[i] for i in rows], [targets[i] for i in rows])
                     total += float(sum(losses.values())) * len(rows)
                     images += len(rows)
-    assert images == 8 and measured["validation_loss"] == pytest.approx(total / images, abs=1e-5)
+    assert images == 8 and estimate["validation_loss"] == pytest.approx(total / images, abs=1e-5)
 
 
 @pytest.mark.slow

@@ -118,9 +118,9 @@ def test_validation_computes_as_training_does(engine, trained, phantoms, tmp_pat
         assert types == {torch.bfloat16}
         types.clear()
         checkpoint = load_checkpoint(tmp_path / "model_final.pth")
-        measured = engines.load(engine).evaluate(cfg, checkpoint.state)
+        estimate = engines.load(engine).evaluate(cfg, checkpoint.state)
     finally:
         hooked.remove()
     assert types == {torch.bfloat16}
     for key, value in checkpoint.metrics.items():
-        assert measured.get(key, value) == pytest.approx(value, abs=1e-6), key
+        assert estimate.get(key, value) == pytest.approx(value, abs=1e-6), key

@@ -11,12 +11,11 @@ from metric_cases import by_pycocotools, noisy_detector, slow_reference
 from vindr_det.data.coco import read_coco, to_coco
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations
-from vindr_det.evaluation import evaluate as evaluation
-from vindr_det.evaluation import readers as reader_scores
+from vindr_det.evaluation.evaluate import evaluate as evaluation
+from vindr_det.evaluation.evaluate import readers as reader_scores
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv, write_json
-from vindr_det.metrics import coco
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import coco, voc
 from vindr_det.postprocessing.gate import soft_append
 from vindr_det.structures.detections import Predictions, with_no_finding
 from vindr_det.structures.records import Record, truth_of
@@ -79,7 +78,7 @@ def test_boxes_that_tie_are_told(folder):
 def test_requests_that_do_not_go_together(folder, tool):
     g = folder / "g.json"
     (folder / "t.csv").write_text("image_id,class_id,x_min,y_min,x_max,y_max\na,14,,,,\n")
-    for options, words in [
+    for options, outputs in [
         (["--annotations", g], "--predictions: missing"),
         (["--annotations", g, "--by", "reader"], "expects a VinBigData .csv"),
         (["--annotations", folder / "t.csv", "--predictions", "p", "--by", "size"], "expects --meta"),
@@ -87,7 +86,7 @@ def test_requests_that_do_not_go_together(folder, tool):
         (["--annotations", folder / "t.csv", "--by", "reader", "--chance"], "--by reader with --chance"),
         (["--annotations", g, "--predictions", "p", "--compare", "q", "--by", "size"], "--compare with --by"),
     ]:
-        assert words in one_line(tool("evaluate.py", *options))
+        assert outputs in one_line(tool("evaluate.py", *options))
 
 
 def test_annotations_of_nothing_are_refused(folder, tool):
@@ -119,20 +118,20 @@ def test_readers_by_hand(tmp_path):
     write_csv(tmp_path / "t.csv", pd.DataFrame(rows, columns=names))
     readers = reader_scores.split_readers(read_annotations(tmp_path / "t.csv"))
     records = read_truth(tmp_path / "t.csv")
-    pairs = reader_scores.reader_pairs(readers, records, fewest=1)
+    pairs = reader_scores.reader_pairs(readers, records, min_count=1)
     assert [(one.who, one.truth, one.images, one.abnormal) for one in pairs] == [
         ("R1", "R2", 3, 2), ("R1", "consensus", 3, 2), ("R2", "R1", 3, 2), ("R2", "consensus", 3, 2)]
     # One of two boxes of equal score is right: .5 if it comes first, .25 if not.
     assert pairs[0].result.ap["Cardiomegaly"] == pytest.approx(0.375, abs=0.05)
     assert pairs[0].result.ap["No finding"] == 1
     assert pairs[0].spread == pytest.approx(0.125 / 2, abs=0.005)
-    again = reader_scores.reader_pairs(readers, records, fewest=1, replicates=20)
+    again = reader_scores.reader_pairs(readers, records, min_count=1, replicates=20)
     assert again[0].result.mean_ap == pairs[0].result.mean_ap and pairs[0].mean_ap is None
     assert again[0].mean_ap.value == pytest.approx(pairs[0].result.mean_ap)
     assert 0 <= again[0].mean_ap.low < again[0].mean_ap.high <= 1
     assert "readers/R1/R2/mAP40/ci95" in reader_scores.as_metrics(again)
     boxes = {"a": Predictions([[0, 0, 10, 10]], [0.9], [3])}
-    mine = reader_scores.predictions_by_reader(boxes, readers, records, fewest=1)
+    mine = reader_scores.predictions_by_reader(boxes, readers, records, min_count=1)
     assert [one.truth for one in mine] == ["R1", "R2", "consensus"] and mine[0].images == 1
     assert mine[0].result.ap["Cardiomegaly"] == 1
     assert "Cardiomegaly" in reader_scores.table(pairs)
@@ -150,7 +149,7 @@ def test_real_readers_equal_the_slow_reference(data):
         said = {i: readers[who][i] if len(readers[who][i]) else reader_scores.no_finding() for i in common}
         truth = {i: readers[other][i] for i in common}
         in_file_order = slow_reference(said, truth)
-        assert vindr.evaluate(said, truth).mean_ap == pytest.approx(in_file_order, abs=1e-12)
+        assert voc.evaluate(said, truth).mean_ap == pytest.approx(in_file_order, abs=1e-12)
         # All boxes are tied: the file's order is one of many.
         assert 0 < pair.spread < 0.01
         assert pair.result.mean_ap == pytest.approx(in_file_order, abs=4 * pair.spread)
@@ -169,4 +168,4 @@ def test_a_peers_coco_file_as_pycocotools_scores_it(data):
     ours, theirs = coco.evaluate(predictions, records), by_pycocotools(predictions, records)
     assert 0.05 < ours["coco/AP"] < 0.95
     assert ours == pytest.approx(theirs, abs=1e-9)
-    assert vindr.evaluate(predictions, truth_of(records)).mean_ap > 0
+    assert voc.evaluate(predictions, truth_of(records)).mean_ap > 0

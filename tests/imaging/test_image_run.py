@@ -63,10 +63,10 @@ def test_a_row_for_each_input_and_the_reason(phantoms, tmp_path):
     assert {name for name, one in rows.items() if one.status.status == "failed"} == set(rows) - read
     reasons = {name: one.status.reason for name, one in rows.items()}
     assert "modality CT is not radiography" in reasons["ct"] and rows["ct"].status.status == "flagged"
-    for name, words in [("broken", "cannot be decoded as PNG"), ("film", "TIF is not read"),
+    for name, outputs in [("broken", "cannot be decoded as PNG"), ("film", "TIF is not read"),
                         ("folder", "is a folder"), ("fifo", "is a FIFO"), ("huge", "pixels"),
                         ("flat", "it shows nothing")]:
-        assert words in reasons[name], reasons[name]
+        assert outputs in reasons[name], reasons[name]
     assert all(str(tmp_path) not in reason and "\n" not in reason for reason in reasons.values())
     # A file whose pixels are damaged still tells whose it is.
     assert rows["cut"].status.uids["StudyInstanceUID"] == "1.2.3" and rows["cut"].image is None

@@ -60,8 +60,8 @@ def test_images_of_one_patient_widen_the_interval():
     """Ten copies of each image know no more than the image."""
     truth, scores = (np.repeat(x, 10) for x in scattered(1, 100))
     alone = c.measure(truth, scores, Bootstrap.of(np.arange(1000), 300))["auc"]
-    together = c.measure(truth, scores, Bootstrap.of(np.repeat(np.arange(100), 10), 300))["auc"]
-    assert together.high - together.low > 2 * (alone.high - alone.low)
+    co_occurrence = c.measure(truth, scores, Bootstrap.of(np.repeat(np.arange(100), 10), 300))["auc"]
+    assert co_occurrence.high - co_occurrence.low > 2 * (alone.high - alone.low)
 
 
 def test_rates_by_hand():

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from metric_cases import random_set
 
-from vindr_det.metrics import coco, froc
-from vindr_det.metrics import coco_bootstrap as coco_resampled
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import coco, coco_bootstrap, froc, voc
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.structures.detections import Predictions
@@ -35,12 +33,12 @@ def test_a_resample_is_the_data_set_that_it_stands_for(seed):
     weights = rng.integers(0, 3, len(records))
     bootstrap = Bootstrap(weights[None].astype(np.uint16), np.arange(len(records)))
     copied, copies = drawn_out(predictions, records, weights)
-    mine = vindr.resampled(match(predictions, truth_of(records), 0.4), bootstrap)
-    expected = vindr.evaluate(copied, truth_of(copies))
+    mine = voc.replicates(match(predictions, truth_of(records), 0.4), bootstrap)
+    expected = voc.evaluate(copied, truth_of(copies))
     for label, value in enumerate(expected.ap.values()):
         assert mine[0, label] == pytest.approx(value, abs=1e-12, nan_ok=True)
     assert mean_over_classes(mine)[0] == pytest.approx(expected.mean_ap, abs=1e-12)
-    ap = coco_resampled.resampled(coco_resampled.match(predictions, records), bootstrap)
+    ap = coco_bootstrap.replicates(coco_bootstrap.match(predictions, records), bootstrap)
     for name, value in coco.evaluate(copied, copies).items():
         assert mean_over_classes(ap[name])[0] == pytest.approx(value, abs=1e-12), name
     point = froc.sensitivities(match(copied, truth_of(copies), 0.4))[0]
@@ -51,7 +49,7 @@ def test_a_resample_is_the_data_set_that_it_stands_for(seed):
 def test_images_that_were_drawn_once_are_the_data_set():
     predictions, records = random_set(np.random.default_rng(3))
     once = Bootstrap(np.ones((1, len(records)), np.uint16), np.arange(len(records)))
-    ap = coco_resampled.resampled(coco_resampled.match(predictions, records), once)
+    ap = coco_bootstrap.replicates(coco_bootstrap.match(predictions, records), once)
     assert {name: mean_over_classes(one)[0] for name, one in ap.items()} == pytest.approx(
         coco.evaluate(predictions, records), abs=1e-12)
 
@@ -60,9 +58,9 @@ def test_nothing_to_find_is_no_number():
     _, records = random_set(np.random.default_rng(0))
     empty = [Record(r.image_id, r.file_name, r.height, r.width) for r in records]
     bootstrap = Bootstrap.of(np.arange(len(empty)), 4)
-    ap = coco_resampled.resampled(coco_resampled.match({}, empty), bootstrap)
+    ap = coco_bootstrap.replicates(coco_bootstrap.match({}, empty), bootstrap)
     assert all(np.isnan(one).all() for one in ap.values())
-    values = vindr.resampled(match({}, truth_of(empty), 0.4), bootstrap)
+    values = voc.replicates(match({}, truth_of(empty), 0.4), bootstrap)
     assert np.isnan(values[:, :14]).all() and (values[:, 14] == 0).all()
 
 
@@ -71,8 +69,8 @@ def test_of_equal_overlaps_the_last_truth_is_taken():
     truth = Predictions([[0, 0, 10, 10], [4, 0, 14, 10]], [1, 1], [3, 3])
     found = {"a": Predictions([[2, 0, 12, 10], [0, 0, 10, 10]], [0.9, 0.8], [3, 3])}
     records = [Record("a", "a.png", 20, 20, truth)]
-    matched = coco_resampled.match(found, records)
+    matched = coco_bootstrap.match(found, records)
     assert matched.correct[1].all()  # at IoU .5
     once = Bootstrap(np.ones((1, 1), np.uint16), np.zeros(1, int))
-    assert coco_resampled.resampled(matched, once)["coco/AP50"][0, 3] == pytest.approx(
+    assert coco_bootstrap.replicates(matched, once)["coco/AP50"][0, 3] == pytest.approx(
         coco.evaluate(found, records)["coco/AP50"])

@@ -30,7 +30,7 @@ def share(outcomes, count=1000):
 
 @pytest.mark.parametrize("ones, images", [(1, 10), (10, 40), (30, 60), (300, 1000), (999, 1000)])
 def test_a_share_has_wilsons_interval(ones, images):
-    one = share(np.arange(images) < ones).measured()
+    one = share(np.arange(images) < ones).estimate()
     known = binomtest(ones, images).proportion_ci(method="wilson")
     assert (one.low, one.high) == pytest.approx((known.low, known.high), abs=0.06 * (known.high - known.low))
     assert one.bias == pytest.approx(0, abs=1e-9)
@@ -41,30 +41,30 @@ def test_a_share_has_wilsons_interval(ones, images):
     (1, 1, 1 / (1 + Z2), 1), (1, 5, 5 / (5 + Z2), 1), (0, 5, 0, Z2 / (5 + Z2)), (0, 500, 0, Z2 / (500 + Z2)),
 ])
 def test_all_or_nothing_has_a_width(value, images, low, high):
-    one = share(np.full(images, value)).measured()
+    one = share(np.full(images, value)).estimate()
     assert (one.low, one.high) == pytest.approx((low, high), abs=1e-9) and one.value == value
 
 
 def test_of_several_classes_the_rarest_tell_least():
     """All perfect: the mean of 5 images of one class and of 20 of another has the variance of 16 images."""
-    one = replicated([1, 1], np.ones((100, 2)), [5, 20]).measured()
+    one = replicated([1, 1], np.ones((100, 2)), [5, 20]).estimate()
     assert one.low == pytest.approx(16 / (16 + Z2))
 
 
 def test_no_truth_is_no_number():
-    one = replicated([np.nan], np.full((10, 1), np.nan), [0]).measured()
+    one = replicated([np.nan], np.full((10, 1), np.nan), [0]).estimate()
     assert np.isnan([one.value, one.low, one.high, one.bias]).all()
 
 
 def test_a_class_without_truth_is_left_out():
-    both = replicated([0.5, np.nan], [[0.4, np.nan], [0.6, np.nan]], [20, 0]).measured()
-    assert both == replicated([0.5], [[0.4], [0.6]], [20]).measured()
+    both = replicated([0.5, np.nan], [[0.4, np.nan], [0.6, np.nan]], [20, 0]).estimate()
+    assert both == replicated([0.5], [[0.4], [0.6]], [20]).estimate()
 
 
 def test_a_bias_that_falls_with_n_to_the_two_thirds_is_found():
     true, images = 0.3, 800
     whole, half = (true + 2 * n ** (-2 / 3) for n in (images, images / 2))
-    one = replicated([whole], [[half - 0.01], [half + 0.01]], [images]).measured()
+    one = replicated([whole], [[half - 0.01], [half + 0.01]], [images]).estimate()
     assert one.bias == pytest.approx(whole - true)
     assert (one.low + one.high) / 2 == pytest.approx(true, abs=0.001) and one.value == whole
 
@@ -72,8 +72,8 @@ def test_a_bias_that_falls_with_n_to_the_two_thirds_is_found():
 def test_a_class_on_one_image_counts_as_not_known():
     """A half has it or not, and where it has it all agree."""
     drawn = np.tile([[0.5, 0.4], [0.5, np.nan], [0.5, 0.4], [0.5, np.nan]], (50, 1))
-    known = replicated([0.5], drawn[:, :1], [400]).measured()
-    both = replicated([0.5, 0.4], drawn, [400, 1]).measured()
+    known = replicated([0.5], drawn[:, :1], [400]).estimate()
+    both = replicated([0.5, 0.4], drawn, [400, 1]).estimate()
     assert both.high - both.low > 0.6 > 8 * (known.high - known.low) / 2
 
 
@@ -84,7 +84,7 @@ def test_every_interval_is_two_numbers_from_0_to_1():
         values = rng.choice([0, 1, 0.5, rng.random()], classes)
         drawn = np.clip(values + rng.normal(0, rng.choice([0, 0.4]), (12, classes)), 0, 1)
         drawn[rng.random(drawn.shape) < 0.4] = np.nan
-        one = replicated(values, drawn, np.full(classes, images)).measured()
+        one = replicated(values, drawn, np.full(classes, images)).estimate()
         assert 0 <= one.low < one.high <= 1
 
 

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 from metric_cases import BOX, FAR, P, T, random_case
 
-from vindr_det.metrics import localization as localisation
-from vindr_det.metrics import tide as errors
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import localization, tide, voc
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.matching import match
 from vindr_det.structures.detections import no_finding
@@ -27,21 +25,21 @@ CASES = [
 
 @pytest.mark.parametrize("name, truth, predictions, expected", CASES, ids=[c[0] for c in CASES])
 def test_kinds_by_hand(name, truth, predictions, expected):
-    found = errors.kinds(match({"a": predictions}, {"a": truth}, 0.4))
+    found = tide.kinds(match({"a": predictions}, {"a": truth}, 0.4))
     assert {kind: count for kind, count in found.counts.items() if count} == expected
 
 
 def test_gains_by_hand():
     """One of two findings right, the other named wrongly: right, the mAP of three classes were 1."""
     truth, said = {"a": T((3, *BOX), (4, *FAR))}, {"a": P((3, 0.9, *BOX), (5, 0.8, *FAR))}
-    found = errors.kinds(match(said, truth, 0.4))
+    found = tide.kinds(match(said, truth, 0.4))
     assert found.gains["classification"] == pytest.approx(0.5)
     # A background box before the only hit halves its precision.
     wrong_first = {"a": P((3, 0.9, *FAR), (3, 0.8, *BOX))}
-    assert errors.kinds(match(wrong_first, {"a": T((3, *BOX))}, 0.4)).gains["background"] == 0.5
+    assert tide.kinds(match(wrong_first, {"a": T((3, *BOX))}, 0.4)).gains["background"] == 0.5
     # A box in the wrong place whose truth another box has found already only goes.
     twice = {"a": P((3, 0.9, *LOW), (3, 0.8, *BOX))}
-    assert errors.kinds(match(twice, {"a": T((3, *BOX))}, 0.4)).gains["localisation"] == 0.5
+    assert tide.kinds(match(twice, {"a": T((3, *BOX))}, 0.4)).gains["localisation"] == 0.5
 
 
 def test_every_false_box_is_of_one_kind_and_mending_never_costs():
@@ -49,17 +47,17 @@ def test_every_false_box_is_of_one_kind_and_mending_never_costs():
     for _ in range(60):
         predictions, truth = random_case(rng)
         matched = match(predictions, truth, 0.4)
-        found = errors.kinds(matched)
+        found = tide.kinds(matched)
         false = (~matched.correct & (matched.detections.label != 14)).sum()
-        assert sum(found.counts[kind] for kind in errors.KINDS[:-1]) == false
-        assert min(found.gains.values()) >= -1e-12 or np.isnan(vindr.score(matched).mean_ap)
+        assert sum(found.counts[kind] for kind in tide.ERROR_TYPES[:-1]) == false
+        assert min(found.gains.values()) >= -1e-12 or np.isnan(voc.score(matched).mean_ap)
 
 
 def test_confusion_by_hand():
     truth = {"a": T((3, *BOX), (4, *FAR), (6, *ASIDE)), "b": T()}
     said = {"a": P((5, 0.9, *BOX), (4, 0.8, *FAR), (3, 0.7, *BOX), (2, 0.2, *ASIDE)),
             "b": P((1, 0.6, *BOX)) + no_finding(0.9)}
-    matrix = errors.confusion(match(said, truth, 0.4), 0.5)
+    matrix = tide.confusion(match(said, truth, 0.4), 0.5)
     expected = np.zeros((15, 15), int)
     expected[3, 5] = expected[4, 4] = 1  # the better box of another class has the truth
     expected[6, 14] = 1  # its box is below the score
@@ -72,9 +70,9 @@ def test_localisation_by_hand():
     said = {"a": P((3, 0.9, 0, 0, 10, 4), (3, 0.8, *BOX)),  # the best-scored one counts: .4
             "b": P((3, 0.2, *BOX)), "d": P((3, 0.9, *BOX))}
     matched = match(said, truth, 0.4)
-    accuracy = localisation.accuracies(matched)
+    accuracy = localization.accuracies(matched)
     assert accuracy[3].tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
     assert np.isnan(accuracy[4]).all()
-    twice = localisation.resampled(matched, Bootstrap(np.array([[2, 1, 0, 5]], np.uint16), np.arange(4)))
+    twice = localization.replicates(matched, Bootstrap(np.array([[2, 1, 0, 5]], np.uint16), np.arange(4)))
     assert twice[0, 3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
-    assert localisation.as_metrics(accuracy)["localisation/accuracy@0.5"] == pytest.approx(1 / 3)
+    assert localization.as_metrics(accuracy)["localisation/accuracy@0.5"] == pytest.approx(1 / 3)

@@ -61,5 +61,5 @@ def test_an_interval_goes_with_the_mean_of_the_orders():
     shuffled = ties.orders(aim(said, truth, 0.4))
     metric = ties.replicated(shuffled, Bootstrap.of(np.arange(40), 120))
     assert metric.value == pytest.approx(mean_over_classes(ties.average_precisions(shuffled)).mean())
-    one = metric.of_class(3).measured()
+    one = metric.of_class(3).estimate()
     assert metric.drawn.shape == (120, 15) and metric.images[3] == 40 and one.low < 0.25 < one.high

@@ -7,7 +7,7 @@ import pytest
 from metric_cases import BOX, FAR, P, T, random_case, slow_reference
 
 from vindr_det.exceptions import InputError
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import voc
 from vindr_det.structures.detections import no_finding
 
 # name, truth, predictions, AP of class 3
@@ -42,39 +42,39 @@ CASES = [
 
 @pytest.mark.parametrize("name, truth, predictions, expected", CASES, ids=[c[0] for c in CASES])
 def test_hand_computed(name, truth, predictions, expected):
-    result = vindr.evaluate(predictions, truth)
+    result = voc.evaluate(predictions, truth)
     assert result.ap["Cardiomegaly"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_class_14_counts_as_a_class():
     truth = {"a": T(), "b": T((3, *BOX))}
     said = {"a": no_finding(0.9), "b": P((3, 0.9, *BOX)) + no_finding(0.1)}
-    result = vindr.evaluate(said, truth)
+    result = voc.evaluate(said, truth)
     assert result.ap["No finding"] == 1.0
     assert result.mean_ap == 1.0
     inverted = {"a": no_finding(0.1), "b": P((3, 0.9, *BOX)) + no_finding(0.9)}
-    assert vindr.evaluate(inverted, truth).ap["No finding"] == 0.5
+    assert voc.evaluate(inverted, truth).ap["No finding"] == 0.5
 
 
 def test_mean_is_over_classes_with_truth():
-    result = vindr.evaluate({"a": P((3, 0.9, *BOX), (4, 0.9, *BOX))}, {"a": T((3, *BOX), (5, *FAR))})
+    result = voc.evaluate({"a": P((3, 0.9, *BOX), (4, 0.9, *BOX))}, {"a": T((3, *BOX), (5, *FAR))})
     assert result.mean_ap == 0.5
     assert math.isnan(result.ap["Consolidation"])
     assert result.truths["ILD"] == 1 and result.detections["Consolidation"] == 1
 
 
 def test_nothing_at_all_is_not_a_number():
-    assert math.isnan(vindr.evaluate({}, {}).mean_ap)
+    assert math.isnan(voc.evaluate({}, {}).mean_ap)
 
 
 def test_a_prediction_for_an_unknown_image_is_refused():
     with pytest.raises(InputError, match="image x"):
-        vindr.evaluate({"x": P()}, {"a": T()})
+        voc.evaluate({"x": P()}, {"a": T()})
 
 
 def test_equals_the_slow_reference_on_200_random_cases():
     rng = np.random.default_rng(0)
     for _ in range(200):
         predictions, truth = random_case(rng)
-        assert vindr.evaluate(predictions, truth).mean_ap == pytest.approx(
+        assert voc.evaluate(predictions, truth).mean_ap == pytest.approx(
             slow_reference(predictions, truth), abs=1e-12)

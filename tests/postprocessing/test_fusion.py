@@ -56,14 +56,14 @@ def test_bad_options(options, message):
 @pytest.mark.parametrize("score", [0.0, 1e-300, 1e-45, 1e-25])
 def test_boxes_that_weigh_nothing_are_left_out(method, score):
     """Their weighted mean is 0 / 0, also where the score is lost in single precision."""
-    how = Fusion(method, 0.4, 0.0)
+    options = Fusion(method, 0.4, 0.0)
     nothing = one([0, 0, 10, 10], score)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not len(fuse([nothing, nothing], 50, 50, how))
-        beside = fuse([nothing + one([1, 0, 10, 10]), nothing], 50, 50, how)
+        assert not len(fuse([nothing, nothing], 50, 50, options))
+        beside = fuse([nothing + one([1, 0, 10, 10]), nothing], 50, 50, options)
     assert beside.boxes == pytest.approx(np.array([[1, 0, 10, 10]]))
-    assert beside.scores == fuse([one([1, 0, 10, 10]), Predictions()], 50, 50, how).scores
+    assert beside.scores == fuse([one([1, 0, 10, 10]), Predictions()], 50, 50, options).scores
 
 
 @pytest.mark.parametrize("conf_type", CONFIDENCES)
@@ -123,8 +123,8 @@ def test_equals_ensemble_boxes(method, conf_type):
     for number in range(60):
         lists = [scattered(rng, int(rng.integers(0, 25))) for _ in range(3)]
         weights = None if number % 2 else (1.0, 2.5, 0.5)
-        how = Fusion(method, 0.35, 0.05, weights, conf_type)
-        fused = fuse(lists, 160, 200, how)
+        options = Fusion(method, 0.35, 0.05, weights, conf_type)
+        fused = fuse(lists, 160, 200, options)
         kept = [p[p.scores >= 0.05] for p in lists]
         if not any(map(len, kept)):
             assert not len(fused)
@@ -155,10 +155,10 @@ def test_whole_files_on_several_processes(monkeypatch):
     assert list(one_by_one) == list(sizes) and not len(one_by_one["i030"])
     monkeypatch.setattr("vindr_det.postprocessing.fusion._MANY_BOXES", 1)
     monkeypatch.setattr("vindr_det.postprocessing.fusion._CHUNK", 7)
-    together = fuse_all(files, sizes, workers=2)
-    assert list(together) == list(sizes)
+    co_occurrence = fuse_all(files, sizes, workers=2)
+    assert list(co_occurrence) == list(sizes)
     for image_id, found in one_by_one.items():
-        assert np.array_equal(found.boxes, together[image_id].boxes)
+        assert np.array_equal(found.boxes, co_occurrence[image_id].boxes)
     with pytest.raises(InputError, match="image i000 has no size"):
         fuse_all(files, {})
 

@@ -13,18 +13,18 @@ from metric_cases import noisy_detector
 
 from vindr_det import cli
 from vindr_det.classification.probabilities import (
+    ClassifierOutput,
     Column,
-    Word,
     check_sign,
     column_in,
+    read_outputs,
     read_probabilities,
-    read_words,
 )
 from vindr_det.data.coco import to_coco
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv, write_json
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import voc
 from vindr_det.postprocessing import gate_fit
 from vindr_det.postprocessing.gate import AgreementCheck, Gate, check_agreement, soft_append
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
@@ -69,16 +69,16 @@ def test_bad_probability_files(tmp_path, text, message):
         read_probabilities(tmp_path / "p.csv")
 
 
-@pytest.mark.parametrize("text, how, expected", [
+@pytest.mark.parametrize("text, options, expected", [
     ("image_id,p_abnormal\na,0.9", {}, 0.9), ("image_id,p_no_finding\na,0.9", {}, 0.1),
     ("image_id,x\na,0.9", {"column": "x"}, 0.9),
-    ("image_id,x\na,0.9", {"column": "x", "says": "p_no_finding"}, 0.1),
+    ("image_id,x\na,0.9", {"column": "x", "meaning": "p_no_finding"}, 0.1),
     ("image_id,p_no_finding\na,0.9", {"column": "p_no_finding"}, 0.1),
-    ("image_id,p_abnormal\na,0.9", {"column": "p_abnormal", "says": "p_no_finding"}, 0.1),
+    ("image_id,p_abnormal\na,0.9", {"column": "p_abnormal", "meaning": "p_no_finding"}, 0.1),
 ])
-def test_the_sign_is_in_the_columns_name_or_told(tmp_path, text, how, expected):
+def test_the_sign_is_in_the_columns_name_or_told(tmp_path, text, options, expected):
     (tmp_path / "p.csv").write_text(text)
-    assert read_probabilities(tmp_path / "p.csv", **how) == pytest.approx({"a": expected})
+    assert read_probabilities(tmp_path / "p.csv", **options) == pytest.approx({"a": expected})
 
 
 def test_a_swapped_sign_is_refused():
@@ -103,17 +103,17 @@ def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
     theirs = data / "vinbig/classifier/nht_class14-train-preds.csv"
     peers = ["evaluate_classifier.py", "--predictions", theirs, "--labels", tmp_path / "a/labels.csv",
              "--columns", "effnet", "resnext", "densenet"]
-    run = tool(*peers, "--says", "p_no_finding", "--out", tmp_path, "--bootstrap", 200)
+    run = tool(*peers, "--meaning", "p_no_finding", "--out", tmp_path, "--bootstrap", 200)
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert [found[f"auc/{name}"] for name in ("effnet", "resnext", "densenet")] == pytest.approx(
         [0.98863, 0.97857, 0.98456], abs=5e-6)
     low, high = found["auc/their mean/ci95"]
     assert low < found["auc/their mean"] < high and found["auc/their mean"] > found["auc/effnet"]
-    assert "its sign is swapped" in one_line(tool(*peers, "--says", "p_abnormal"))
+    assert "its sign is swapped" in one_line(tool(*peers, "--meaning", "p_abnormal"))
 
 
-WORDS = {"a": Word(0.9, np.full(14, 0.64)), "b": Word(0.05, np.full(14, 0.01))}
+WORDS = {"a": ClassifierOutput(0.9, np.full(14, 0.64)), "b": ClassifierOutput(0.05, np.full(14, 0.01))}
 SEEN = {"a": BOX, "b": BOX + no_finding(0.7)}
 
 
@@ -142,9 +142,9 @@ def test_bad_gates(options):
 
 def test_what_a_gate_lacks_is_told():
     with pytest.raises(InputError, match="no probability for image b"):
-        Gate("scale").apply(SEEN, {"a": Word(0.5)})
+        Gate("scale").apply(SEEN, {"a": ClassifierOutput(0.5)})
     with pytest.raises(InputError, match="needs a probability of each finding"):
-        Gate("rescore").apply({"a": BOX}, {"a": Word(0.5)})
+        Gate("rescore").apply({"a": BOX}, {"a": ClassifierOutput(0.5)})
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
     assert len(saved["fitted_on"]["oof"]["sha256"]) == 64
     # The score of a form without parameters is that of all images.
     truth = truth_of(records)
-    expected = vindr.evaluate(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
+    expected = voc.evaluate(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
     assert forms["append"]["mAP40"] == pytest.approx(expected, abs=1e-9)
     apply = ["apply", "--submission", folder / "d.csv", "--probabilities", folder / "p.csv", "--gate",
              folder / "gate.json", "--out", folder / "o.csv"]
@@ -183,14 +183,14 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
     assert tool("gate.py", *apply, "--allow-in-sample").returncode == 0
     gated = read_submission(folder / "o.csv")
     gate = gate_fit.read(folder / "gate.json").gate
-    whole = gate.apply(predictions, {i: Word(p) for i, p in p_abnormal.items()})
+    whole = gate.apply(predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})
     assert all(gated[i].scores == pytest.approx(whole[i].by_score().scores, abs=1e-5) for i in gated)
 
 
 def test_inverted_labels_stop_the_gate(problem, tool):
     """P(no finding) under the name p_abnormal: told by the boxes, or by what the column was at the fit."""
     folder, records, predictions, p_abnormal = problem
-    scores = [vindr.evaluate(soft_append(predictions, p), truth_of(records)).mean_ap
+    scores = [voc.evaluate(soft_append(predictions, p), truth_of(records)).mean_ap
               for p in (p_abnormal, {i: 1 - p for i, p in p_abnormal.items()})]
     assert scores[0] - scores[1] > 0.08  # what it would cost
     fitted = gate_fit.Fitted(Gate("append"), {}, 1.0, ["another"])
@@ -206,8 +206,8 @@ def test_inverted_labels_stop_the_gate(problem, tool):
     assert tool(*apply, folder / "turned.csv", "--allow-inverted").returncode == 0
 
 
-def words_of(values):
-    return {f"i{n:04d}": Word(float(p)) for n, p in enumerate(values)}
+def outputs_of(values):
+    return {f"i{n:04d}": ClassifierOutput(float(p)) for n, p in enumerate(values)}
 
 
 def boxes_of(values):
@@ -223,7 +223,7 @@ def boxes_of(values):
     ([0.9, 0.1, 0.5, 0.1] * 25, [0.8, 0.2, 0.5, 0.2] * 25, 1.0),
 ])
 def test_agreement_with_the_boxes(p, best, expected):
-    found = check_agreement(words_of(p), boxes_of(best), "file")
+    found = check_agreement(outputs_of(p), boxes_of(best), "file")
     assert np.isnan(found) if expected is None else found == pytest.approx(expected)
 
 
@@ -234,20 +234,20 @@ def test_agreement_is_spearmans_and_chance_passes():
     for _ in range(50):
         p, best = rng.random(100).round(1), rng.random(100).round(1)
         if np.sqrt(99) * spearmanr(p, best).statistic > -3:
-            found = check_agreement(words_of(p), boxes_of(best), "file")
+            found = check_agreement(outputs_of(p), boxes_of(best), "file")
             assert found == pytest.approx(spearmanr(p, best).statistic)
     with pytest.raises(InputError, match=r"file: .*rank correlation -1.00 on 50 images.*inverted"):
-        check_agreement(words_of(np.linspace(1, 0, 50)), boxes_of(np.linspace(0, 1, 50)), "file")
+        check_agreement(outputs_of(np.linspace(1, 0, 50)), boxes_of(np.linspace(0, 1, 50)), "file")
 
 
 def test_a_long_run_with_inverted_labels_ends_early():
-    check, words, boxes = AgreementCheck("file"), {}, {}
+    check, outputs, boxes = AgreementCheck("file"), {}, {}
     p = np.random.default_rng(0).random(200)
     with pytest.raises(InputError, match="on 64 images"):
-        for (image_id, word), found in zip(words_of(p).items(), boxes_of(1 - p).values(), strict=True):
-            words[image_id], boxes[image_id] = word, found
-            check(words, boxes)
-    few = dict(list(words_of(p).items())[:30])
+        for (image_id, output), found in zip(outputs_of(p).items(), boxes_of(1 - p).values(), strict=True):
+            outputs[image_id], boxes[image_id] = output, found
+            check(outputs, boxes)
+    few = dict(list(outputs_of(p).items())[:30])
     check = AgreementCheck("file")
     check(few, boxes_of(1 - p))
     with pytest.raises(InputError, match="on 30 images"):
@@ -256,11 +256,11 @@ def test_a_long_run_with_inverted_labels_ends_early():
 
 def test_real_probabilities_agree_with_real_boxes(data):
     """A peer's classifier and four peers' detectors on the test images: the verdict is clear both ways."""
-    words = read_words(data / "vinbig/classifier/zfturbo_2-cls_test_pred.csv", "target")
-    inverted = {i: Word(1 - word.p_abnormal) for i, word in words.items()}
+    outputs = read_outputs(data / "vinbig/classifier/zfturbo_2-cls_test_pred.csv", "target")
+    inverted = {i: ClassifierOutput(1 - output.p_abnormal) for i, output in outputs.items()}
     for name in ("brekkanegg.csv", "windeaves_sub200.csv", "windeaves_sub250.csv", "dxv2k_submission.csv.gz"):
         predictions = read_submission(data / "vinbig/submissions" / name)
-        assert check_agreement(words, predictions, name) > 0.2, name
+        assert check_agreement(outputs, predictions, name) > 0.2, name
         with pytest.raises(InputError, match="inverted"):
             check_agreement(inverted, predictions, name)
 
@@ -271,32 +271,32 @@ def test_a_turned_sign_stops_the_fit(problem, tool):
              folder / "x.json"]
     line = one_line(tool("gate.py", "fit", "--oof", folder / "turned.csv", *files))
     assert "turned.csv: AUC of P(abnormal) is 0.0000" in line and "sign is swapped" in line
-    told = ["--column", "p_abnormal", "--says", "p_no_finding", "--allow-inverted"]
+    told = ["--column", "p_abnormal", "--meaning", "p_no_finding", "--allow-inverted"]
     run = tool("gate.py", "fit", "--oof", folder / "turned.csv", *told, *files, "--bootstrap", 50)
     assert run.returncode == 0, run.stderr
     assert json.loads((folder / "x.json").read_text())["probabilities"] == {
-        "column": "p_abnormal", "says": "p_no_finding"}
+        "column": "p_abnormal", "meaning": "p_no_finding"}
     assert check_sign({"a": 0.1, "b": 0.9}, {"a": True, "b": False}, "file", allow_inverted=True) == 0
 
 
-@pytest.mark.parametrize("column, says, good", [
+@pytest.mark.parametrize("column, meaning, good", [
     ("p_no_finding", "p_abnormal", False), ("p_abnormal", "p_no_finding", False), ("p_abnormal", None, True),
     ("p_no_finding", "p_no_finding", True), ("x", "p_no_finding", True), ("x", "p_abnormal", True)])
-def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, says, good):
+def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, meaning, good):
     path = tmp_path / "p.csv"
     path.write_text("image_id,p_abnormal,p_no_finding,x\na,0.9,0.1,0.5\n")
     if good:
-        assert column_in(path, column, says).column == column
+        assert column_in(path, column, meaning).column == column
     else:
-        with pytest.raises(InputError, match=f"column {column} is taken for {says}, expected {column} as"):
-            column_in(path, column, says)
-    assert column_in(path, column, says, allow_inverted=True).says == (says or column)
+        with pytest.raises(InputError, match=f"column {column} is taken for {meaning}, expected {column} as"):
+            column_in(path, column, meaning)
+    assert column_in(path, column, meaning, allow_inverted=True).meaning == (meaning or column)
 
 
 @pytest.mark.parametrize("count, score, told", [(10, 0.5, True), (30, 0.0, True), (30, 0.5, False)])
 def test_a_sign_that_cannot_be_checked_is_told(caplog, count, score, told):
     values = np.linspace(0, 1, count)
-    AgreementCheck("file")(words_of(values), boxes_of(values * score), finished=True)
+    AgreementCheck("file")(outputs_of(values), boxes_of(values * score), finished=True)
     assert (caplog.text.count("could not be told") == 1) == told
     assert not told or f"file: its sign could not be told from the boxes of {count} images" in caplog.text
 
@@ -315,10 +315,10 @@ def test_too_few_resamples_are_refused(problem, tool):
 def test_parameters_do_not_see_the_images_that_they_are_scored_on(problem):
     """A fold's truth is turned round: its own images must not notice."""
     _, records, predictions, p_abnormal = problem
-    words, parts = {i: Word(p) for i, p in p_abnormal.items()}, np.arange(len(records)) % 3
+    outputs, parts = {i: ClassifierOutput(p) for i, p in p_abnormal.items()}, np.arange(len(records)) % 3
     other = [replace(one, truth=Predictions()) if part == 0 else one
              for one, part in zip(records, parts, strict=True)]
-    gated = [gate_fit._held_out(predictions, some, words, parts, gate_fit.GRID["hard"])[1]
+    gated = [gate_fit._held_out(predictions, some, outputs, parts, gate_fit.GRID["hard"])[1]
              for some in (records, other)]
     for one, part in zip(records, parts, strict=True):
         same = np.array_equal(gated[0][one.image_id].scores, gated[1][one.image_id].scores)
@@ -334,12 +334,12 @@ def test_no_grid_ends_before_its_parameter_does(form, name, lowest, highest):
 
 def test_rescoring_with_the_truth_wins(problem):
     _, records, predictions, p_abnormal = problem
-    words = {}
+    outputs = {}
     for one in records:
         there = np.isin(np.arange(14), one.truth.labels)
-        words[one.image_id] = Word(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
+        outputs[one.image_id] = ClassifierOutput(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
     folds = {one.image_id: at % 4 for at, one in enumerate(records)}
-    fitted = gate_fit.fit(predictions, records, words, folds, resamples=100)
+    fitted = gate_fit.fit(predictions, records, outputs, folds, num_replicates=100)
     assert fitted.gate.form == "rescore" and fitted.forms["rescore"].gain.low > 0
     assert "rescore power" in fitted.text()
 
@@ -347,14 +347,14 @@ def test_rescoring_with_the_truth_wins(problem):
 def test_rescoring_goes_beyond_where_the_grid_once_ended(problem):
     """Scores over 12 powers of ten that know nothing beside a classifier that knows all."""
     _, records, predictions, p_abnormal = problem
-    rng, words, noise = np.random.default_rng(0), {}, {}
+    rng, outputs, noise = np.random.default_rng(0), {}, {}
     for one in records:
         there = np.isin(np.arange(14), one.truth.labels)
-        words[one.image_id] = Word(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
+        outputs[one.image_id] = ClassifierOutput(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
         found = predictions[one.image_id].findings()
         noise[one.image_id] = Predictions(found.boxes, 10 ** rng.uniform(-12, 0, len(found)), found.labels)
     folds = {one.image_id: at % 4 for at, one in enumerate(records)}
-    fitted = gate_fit.fit(noise, records, words, folds, resamples=20)
+    fitted = gate_fit.fit(noise, records, outputs, folds, num_replicates=20)
     assert fitted.forms["rescore"].gate.power in (0.9, 1.0)
 
 
@@ -406,7 +406,7 @@ def test_predicting_a_folder_stops_for_seen_images_and_inverted_labels(tmp_path)
         return [Predictions([[0, 0, 4, 4]], [image.mean() / 255], [3]) for image in images]
 
     def inverted(image):
-        return Word(1 - image.mean() / 255)
+        return ClassifierOutput(1 - image.mean() / 255)
 
     path = tmp_path / "gate.json"
     gate_fit.save(path, gate_fit.Fitted(Gate("append"), {}, 1.0, ["train/i007.dicom"]), {})
@@ -417,5 +417,5 @@ def test_predicting_a_folder_stops_for_seen_images_and_inverted_labels(tmp_path)
         predict_folder(tmp_path, [detector], classifier=inverted, batch=8)
     assert len(looked) == 64
     allowed = predict_folder(tmp_path, [detector], classifier=inverted, allow_inverted=True)
-    right = predict_folder(tmp_path, [detector], classifier=lambda image: Word(image.mean() / 255))
+    right = predict_folder(tmp_path, [detector], classifier=lambda image: ClassifierOutput(image.mean() / 255))
     assert len(allowed.predictions) == len(right.predictions) == 200

@@ -215,19 +215,19 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
                for i, found in read_submission(folder / "g.csv").items())
 
 
-@pytest.mark.parametrize("given, words", [
+@pytest.mark.parametrize("given, outputs", [
     (["val/a.csv", "val/b.csv"], ""), (["test/a.csv", "test/b.csv"], ""),
     (["a_test.csv", "b_test.csv"],
      "by the order of the files: val/a.csv for a_test.csv, val/b.csv for b_test.csv"),
     (["test/b.csv", "test/a.csv"], None), (["a.csv"], "")])
-def test_which_file_has_which_weight(tmp_path, given, words):
+def test_which_file_has_which_weight(tmp_path, given, outputs):
     path = tmp_path / "t.json"
     write_json(path, {"search": {"predictions": ["val/a.csv", "val/b.csv"]}})
-    if words is None:
+    if outputs is None:
         with pytest.raises(InputError, match=r"t.json: was searched over a.csv b.csv, got b.csv a.csv"):
             order_note(path, given)
     else:
-        assert words in order_note(path, given) and bool(words) == bool(order_note(path, given))
+        assert outputs in order_note(path, given) and bool(outputs) == bool(order_note(path, given))
 
 
 def test_bad_input_is_told(folder, tool):
@@ -251,4 +251,4 @@ def test_bad_input_is_told(folder, tool):
     turned = Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "turned.csv"))
     with pytest.raises(InputError, match="sign is swapped"):
         read_inputs(turned)
-    assert read_inputs(replace(turned, allow_inverted=True)).words
+    assert read_inputs(replace(turned, allow_inverted=True)).outputs

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vindr_det.exceptions import InputError
-from vindr_det.postprocessing.tta import Augmented
+from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.predict import load_predictors
 from vindr_det.structures.detections import Predictions
 
@@ -31,7 +31,7 @@ IMAGE[10:30, 5:25] = 255
     ((1.0,), False, 1), ((1.0,), True, 2), ((0.8, 1.0, 1.2), True, 6)])
 def test_all_looks_see_the_same_place(scales, flip, looks):
     once = Bright()
-    found, again = Augmented(once, scales, flip)([IMAGE, IMAGE])
+    found, again = TTAPredictor(once, scales, flip)([IMAGE, IMAGE])
     assert np.array_equal(found.boxes, again.boxes)
     assert found.boxes == pytest.approx(np.array([[5, 10, 25, 30]]), abs=1e-3)
     assert found.scores == pytest.approx([0.8]) and found.labels.tolist() == [3]
@@ -42,7 +42,7 @@ def test_all_looks_see_the_same_place(scales, flip, looks):
 @pytest.mark.parametrize("scales", [(), (0.0, 1.0), (-1.0,)])
 def test_bad_scales(scales):
     with pytest.raises(InputError, match="--tta-scales"):
-        Augmented(Bright(), scales)
+        TTAPredictor(Bright(), scales)
 
 
 def test_a_trained_detector_at_another_size(engine, trained, phantoms):

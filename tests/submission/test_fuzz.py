@@ -9,8 +9,7 @@ from conftest import one_line
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
-from vindr_det.submission import parse_submission, read_submission
-from vindr_det.submission import repair as mend
+from vindr_det.submission import parse_submission, read_submission, repair_submission
 
 IDS = [f"i{n}" for n in range(12)]
 SIZES = pd.DataFrame({"height": 2000, "width": 1500}, index=IDS)
@@ -158,24 +157,24 @@ def write(path, rows):
 def test_a_good_file_is_good(tmp_path):
     for seed in range(20):
         path = write(tmp_path / "s.csv", good_rows(np.random.default_rng(seed)))
-        assert not parse_submission(path, IDS, SIZES).faults
+        assert not parse_submission(path, IDS, SIZES).issues
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_is_planted_is_found_in_its_row(tmp_path, name):
     """91 files each, 3,731 in all; what is certain is mended, what is not is left alone."""
-    damage, words = FAULTS[name]
+    damage, outputs = FAULTS[name]
     for seed in range(91):
         rng = np.random.default_rng([seed, len(name)])
         rows = good_rows(rng)
         row = damage(rows, int(rng.integers(1, len(IDS) + 1)), rng)
         path = write(tmp_path / "s.csv", rows)
-        errors = [f for f in parse_submission(path, IDS, SIZES).faults if f.error]
-        assert any(f.row == row and words in f.message for f in errors), (seed, row, errors)
-        mended = mend(path, IDS, SIZES)
-        assert bool([f for f in mended.left.faults if f.error]) == (name not in CERTAIN), (seed, mended)
-        assert mended.changes or name not in CERTAIN
-        assert name in CERTAIN or row in {f.row for f in mended.left.faults if f.error}, (seed, mended)
+        errors = [f for f in parse_submission(path, IDS, SIZES).issues if f.error]
+        assert any(f.row == row and outputs in f.message for f in errors), (seed, row, errors)
+        repaired = repair_submission(path, IDS, SIZES)
+        assert bool([f for f in repaired.left.issues if f.error]) == (name not in CERTAIN), (seed, repaired)
+        assert repaired.changes or name not in CERTAIN
+        assert name in CERTAIN or row in {f.row for f in repaired.left.issues if f.error}, (seed, repaired)
 
 
 def test_any_bytes_at_all(tmp_path):
@@ -197,15 +196,15 @@ def test_any_bytes_at_all(tmp_path):
         path.write_bytes(bytes(content))
         try:
             parse_submission(path, IDS, SIZES)
-            mended = mend(path, IDS, SIZES)
+            repaired = repair_submission(path, IDS, SIZES)
         except InputError as error:
             assert "\n" not in str(error).strip()
             continue
-        if not any(fault.error for fault in mended.left.faults):  # then the new file is good
-            write_text(path, mended.text)
+        if not any(issue.error for issue in repaired.left.issues):  # then the new file is good
+            write_text(path, repaired.text)
             found = parse_submission(path, IDS, SIZES)
-            assert not any(fault.error for fault in found.faults), (content, found.faults)
-            assert found.predictions.keys() == mended.left.predictions.keys()
+            assert not any(issue.error for issue in found.issues), (content, found.issues)
+            assert found.predictions.keys() == repaired.left.predictions.keys()
 
 
 def test_mending_by_hand(tmp_path, tool):
@@ -222,10 +221,10 @@ def test_mending_by_hand(tmp_path, tool):
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "new.csv").read_text() == (
         "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.9 0 10 30 40\nc,4 0.4 6 10 7 40 14 0.3 0 0 1 1\n")
-    for words in ("changed: row 1: header", "changed: row 3: an empty string", "row 4: the same row again",
+    for outputs in ("changed: row 1: header", "changed: row 3: an empty string", "row 4: the same row again",
                   "row 2: 1 boxes stand twice", "row 2: 2 boxes are cut", "row 5: 1 boxes wholly outside",
                   "changed: rows stand in the sample's order", "changed: a newline at the end"):
-        assert words in run.stdout, (words, run.stdout)
+        assert outputs in run.stdout, (outputs, run.stdout)
     given.write_text("image_id,PredictionString\na,3 0.5 1 1 2\nb,14 1 0 0 1 1\nc,14 1 0 0 1 1\n")
     assert "not written" in one_line(tool("check_submission.py", *options, "--fix", tmp_path / "no.csv"))
     assert not (tmp_path / "no.csv").exists()
@@ -237,22 +236,22 @@ def test_mending_by_hand(tmp_path, tool):
     assert f"{given}: 1 errors that cannot be put right; {tmp_path / 'no.csv'} is not written" in line
 
 
-def mended_twice(tmp_path, text, sizes=SIZES):
+def repaired_twice(tmp_path, text, sizes=SIZES):
     """Of a file in a frame of ``sizes``, what is left after mending, and after mending that."""
     path = tmp_path / "s.csv"
     path.write_text(text)
-    first = mend(path, sizes=sizes)
+    first = repair_submission(path, sizes=sizes)
     path.write_text(first.text)
-    return first, mend(path, sizes=sizes)
+    return first, repair_submission(path, sizes=sizes)
 
 
 @pytest.mark.parametrize("row", ["3 0.9 500 500 600 600", "3 0.9 500 500 600 600 14 0.3 0 0 1 1",
                                  "3 0.9 -9 -9 -1 -1 4 0.5 900 900 999 999"])
 def test_an_image_whose_boxes_all_lie_outside_does_not_become_normal(tmp_path, row):
     sizes = pd.DataFrame({"height": [100], "width": [100]}, index=["a"])
-    first, _ = mended_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
+    first, _ = repaired_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
     assert f"a,{row}\n" in first.text and not first.changes
-    assert any("leaves image a" in fault.message for fault in first.left.faults if fault.error)
+    assert any("leaves image a" in issue.message for issue in first.left.issues if issue.error)
 
 
 def test_a_file_in_a_larger_frame_is_told_and_not_cut(tmp_path):
@@ -262,8 +261,8 @@ def test_a_file_in_a_larger_frame_is_told_and_not_cut(tmp_path):
     for factor, told in ((1, False), (1.5, True), (2, True)):
         rows = "".join(f"{i},3 0.5 {x * factor - 9:g} {y * factor - 9:g} {x * factor:g} {y * factor:g}\n"
                        for i, (x, y) in zip(ids, boxes, strict=True))
-        first, _ = mended_twice(tmp_path, f"image_id,PredictionString\n{rows}", sizes)
-        assert any("larger images" in fault.message for fault in first.left.faults if fault.error) == told
+        first, _ = repaired_twice(tmp_path, f"image_id,PredictionString\n{rows}", sizes)
+        assert any("larger images" in issue.message for issue in first.left.issues if issue.error) == told
         assert not first.changes
 
 
@@ -279,18 +278,18 @@ def test_an_empty_string_is_counted_as_a_guess(tmp_path, tool):
     "14 1 0 0 5 5 14 .3 0 0 1 1 3 .5 -20 1 20 20 3 .4 -30 1 20 20", "3 .5 1 1 500 20 3 .4 1 1 400 20"])
 def test_what_is_mended_needs_no_mending(tmp_path, row):
     sizes = pd.DataFrame({"height": [100], "width": [100]}, index=["a"])
-    first, second = mended_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
+    first, second = repaired_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
     assert not second.changes and second.text == first.text
-    assert not any("stand twice" in fault.message for fault in first.left.faults)
+    assert not any("stand twice" in issue.message for issue in first.left.issues)
 
 
 @pytest.mark.parametrize("first, images", [
     ("b,\n", ["b", "c"]), ("b\n", ["c"]), ("ID,\n", ["c"]), ("ID,TARGET\n", ["c"]), ("image_id\n", ["c"])])
 def test_a_first_row_without_a_string_is_an_image(tmp_path, first, images):
     """Of a file without a header; ``b`` alone stays an error."""
-    found, _ = mended_twice(tmp_path, f"{first}c,14 1 0 0 1 1\n", None)
+    found, _ = repaired_twice(tmp_path, f"{first}c,14 1 0 0 1 1\n", None)
     assert list(found.left.predictions) == images
-    assert any(fault.error for fault in found.left.faults) == (first == "b\n")
+    assert any(issue.error for issue in found.left.issues) == (first == "b\n")
 
 
 GOOD = "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.5 1 2 30 40\n"
@@ -315,34 +314,34 @@ GOOD = "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.5 1 2 30 40\n"
 def test_a_file_is_good_or_put_right(tmp_path, name, content, errors, notes):
     path, new = tmp_path / name, tmp_path / f"new_{name}"
     path.write_bytes(content)
-    faults = parse_submission(path, ["a", "b"]).faults
-    for found, expected in (([str(f) for f in faults if f.error], errors),
-                            ([str(f) for f in faults if not f.error], notes)):
-        assert len(found) == len(expected), faults
-        assert all(words in one for one, words in zip(found, expected, strict=True)), faults
-    mended = mend(path, ["a", "b"])
-    assert mended.text == GOOD.replace("0.5", "5e-01") if b"5e-01" in content else mended.text == GOOD
-    write_text(new, mended.text)
-    assert not parse_submission(new, ["a", "b"]).faults
+    issues = parse_submission(path, ["a", "b"]).issues
+    for found, expected in (([str(f) for f in issues if f.error], errors),
+                            ([str(f) for f in issues if not f.error], notes)):
+        assert len(found) == len(expected), issues
+        assert all(outputs in one for one, outputs in zip(found, expected, strict=True)), issues
+    repaired = repair_submission(path, ["a", "b"])
+    assert repaired.text == GOOD.replace("0.5", "5e-01") if b"5e-01" in content else repaired.text == GOOD
+    write_text(new, repaired.text)
+    assert not parse_submission(new, ["a", "b"]).issues
 
 
 def test_rows_behind_a_quoted_line_break_are_lines_of_the_file(tmp_path):
     (tmp_path / "s.csv").write_text(GOOD.replace("14 1 0 0 1 1", '"14 1 0\n0 1 1"') + "c,nan\n")
-    rows = [f.row for f in parse_submission(tmp_path / "s.csv").faults]
+    rows = [f.row for f in parse_submission(tmp_path / "s.csv").issues]
     assert rows == [2, 5]
 
 
 @pytest.mark.parametrize("first", ["a,\uff11 \uff12", "a,nan", "a,+1", "a,1_0"])
 def test_a_row_of_odd_numbers_is_no_header(tmp_path, first):
     (tmp_path / "s.csv").write_text(f"{first}\nb,14 1 0 0 1 1\n", encoding="utf-8")
-    mended = mend(tmp_path / "s.csv")
-    assert [f.row for f in mended.left.faults if f.error] == [1] and mended.text.count("\n") == 3
+    repaired = repair_submission(tmp_path / "s.csv")
+    assert [f.row for f in repaired.left.issues if f.error] == [1] and repaired.text.count("\n") == 3
 
 
 def test_an_id_over_two_lines_is_told(tmp_path):
     (tmp_path / "s.csv").write_text(GOOD.replace("b,", '"b\nc",'))
-    for found in (parse_submission(tmp_path / "s.csv"), mend(tmp_path / "s.csv").left):
-        assert [f.row for f in found.faults if "control characters" in f.message] == [3]
+    for found in (parse_submission(tmp_path / "s.csv"), repair_submission(tmp_path / "s.csv").left):
+        assert [f.row for f in found.issues if "control characters" in f.message] == [3]
 
 
 def test_what_is_no_text_is_one_line(tmp_path):

@@ -10,10 +10,10 @@ HEADER = "image_id,PredictionString\n"
 SIZES = pd.DataFrame({"height": [100, 100], "width": [50, 50]}, index=["a", "b"])
 
 
-def faults(tmp_path, text, sample=("a", "b"), sizes=SIZES):
+def issues(tmp_path, text, sample=("a", "b"), sizes=SIZES):
     path = tmp_path / "s.csv"
     path.write_text(text)
-    return parse_submission(path, sample, sizes).faults
+    return parse_submission(path, sample, sizes).issues
 
 
 def test_what_is_written_reads_back_the_same(tmp_path):
@@ -49,7 +49,7 @@ def test_an_image_without_a_prediction_is_no_normal_one(tmp_path):
 
 
 def test_a_good_file_has_no_faults(tmp_path):
-    assert faults(tmp_path, HEADER + "a,14 1 0 0 1 1\nb,3 0.5 1 2 30 40 14 0.2 0 0 1 1\n") == []
+    assert issues(tmp_path, HEADER + "a,14 1 0 0 1 1\nb,3 0.5 1 2 30 40 14 0.2 0 0 1 1\n") == []
 
 
 @pytest.mark.parametrize("text, row, message", [
@@ -73,7 +73,7 @@ def test_a_good_file_has_no_faults(tmp_path):
 def test_each_fault_is_found_with_its_row(tmp_path, text, row, message):
     import re
 
-    errors = [f for f in faults(tmp_path, text) if f.error]
+    errors = [f for f in issues(tmp_path, text) if f.error]
     assert any(f.row == row and re.search(message, f.message) for f in errors), errors
 
 
@@ -83,7 +83,7 @@ def test_each_fault_is_found_with_its_row(tmp_path, text, row, message):
     (HEADER + "a,3 1 0 0 5 5 14 1 0 0 1 1\nb,14 1 0 0 1 1\n", "beside boxes"),
 ])
 def test_remarks_are_no_errors(tmp_path, text, message):
-    found = faults(tmp_path, text)
+    found = issues(tmp_path, text)
     assert [f.error for f in found] == [False]
     assert message in found[0].message
 
@@ -92,7 +92,7 @@ def test_unscaled_boxes_are_seen(tmp_path):
     ids = [f"i{n}" for n in range(30)]
     sizes = pd.DataFrame({"height": 3000, "width": 2500}, index=ids)
     rows = "".join(f"{i},3 0.5 100 100 {200 + n} 230\n" for n, i in enumerate(ids))
-    assert any("unscaled" in f.message for f in faults(tmp_path, HEADER + rows, ids, sizes))
+    assert any("unscaled" in f.message for f in issues(tmp_path, HEADER + rows, ids, sizes))
 
 
 @pytest.mark.parametrize("name, good", [
@@ -104,7 +104,7 @@ def test_verdict_on_peers_files(data, name, good):
 
     ids = pd.read_csv(data / "vinbig/sample_submission.csv")["image_id"].tolist()
     sizes = read_sizes(data / "vinbig/test_meta.csv")
-    found = parse_submission(data / "vinbig/submissions" / name, ids, sizes).faults
+    found = parse_submission(data / "vinbig/submissions" / name, ids, sizes).issues
     errors = [f.message for f in found if f.error]
     assert bool(errors) != good
     if name == "navitacion.csv":

@@ -8,47 +8,47 @@ from torch import nn
 
 from vindr_det.exceptions import DivergedError
 from vindr_det.training import random_state
-from vindr_det.training.early_stopping import Best
-from vindr_det.training.ema import Averaged, averaged_weights
+from vindr_det.training.early_stopping import EarlyStopping
+from vindr_det.training.ema import ModelEMA, ema_weights
 from vindr_det.training.metrics_file import keep_until
 
 
 def test_best_and_patience():
-    best = Best("m", patience=2)
+    best = EarlyStopping("m", patience=2)
     assert [best.update({"m": v}) for v in (0.3, 0.2, float("nan"))] == [True, False, False]
     assert best.exhausted and best.value == 0.3
-    again = Best("m", patience=2)
+    again = EarlyStopping("m", patience=2)
     again.load_state_dict(best.state_dict())
     assert again.exhausted and not again.update({"m": 0.3})
     assert again.update({"m": 0.31}) and not again.exhausted
-    assert not Best("m").update({}) and not Best("m").exhausted
+    assert not EarlyStopping("m").update({}) and not EarlyStopping("m").exhausted
 
 
 def test_the_average_by_hand():
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 0.0)
-    averaged = Averaged(model, 0.5)
+    ema = ModelEMA(model, 0.5)
     nn.init.constant_(model.weight, 1.0)
     expected = 0.0
     for update in range(1, 30):
-        averaged.update(model)
+        ema.update(model)
         decay = min(0.5, (1 + update) / (10 + update))
         expected = decay * expected + (1 - decay)
-        assert averaged.state["weight"].item() == pytest.approx(expected, abs=1e-6)
-    with averaged_weights(model, averaged):
+        assert ema.state["weight"].item() == pytest.approx(expected, abs=1e-6)
+    with ema_weights(model, ema):
         assert model.weight.item() == pytest.approx(expected)
     assert model.weight.item() == 1.0
-    again = Averaged(model, 0.5)
-    again.load_state_dict(averaged.state_dict())
-    assert again.updates == 29 and again.state["weight"].item() == averaged.state["weight"].item()
+    again = ModelEMA(model, 0.5)
+    again.load_state_dict(ema.state_dict())
+    assert again.updates == 29 and again.state["weight"].item() == ema.state["weight"].item()
 
 
 def test_whole_numbers_are_copied_into_the_average():
     model = nn.BatchNorm2d(2)
-    averaged = Averaged(model, 0.9)
+    ema = ModelEMA(model, 0.9)
     model(torch.randn(4, 2, 3, 3))
-    averaged.update(model)
-    assert averaged.state["num_batches_tracked"].item() == 1
+    ema.update(model)
+    assert ema.state["num_batches_tracked"].item() == 1
 
 
 def test_each_step_of_each_process_draws_its_own_numbers():
@@ -81,7 +81,7 @@ def test_a_diverged_loss_names_images_and_losses():
 
 
 def test_a_metric_that_is_never_measured_is_told_once(caplog):
-    best = Best("vindr/AP40/Pneumothorax")
+    best = EarlyStopping("vindr/AP40/Pneumothorax")
     for _ in range(2):
         assert not best.update({"vindr/mAP40": 0.5})
     assert caplog.text.count("VINDR.BEST_METRIC vindr/AP40/Pneumothorax was not measured") == 1

@@ -353,13 +353,13 @@ def test_only_boxes_that_enough_readers_drew_are_trained_on(phantoms):
     from vindr_det.detection.loading import load_config
 
     counts, images = {}, {}
-    for fewest in (1, 2, 3):
+    for min_count in (1, 2, 3):
         cfg = load_config(DEMO, "torchvision", ["VINDR.DATA_ROOT", str(phantoms / "data"),
-                                                "VINDR.MIN_READERS", str(fewest),
+                                                "VINDR.MIN_READERS", str(min_count),
                                                 "VINDR.NORMAL_RATIO", "-1"])
         records = [record for record, _ in training_records(cfg)]
-        counts[fewest] = sum(len(record.truth) for record in records)
-        images[fewest] = {record.image_id for record in records if record.normal}
+        counts[min_count] = sum(len(record.truth) for record in records)
+        images[min_count] = {record.image_id for record in records if record.normal}
     assert counts[1] > counts[2] > counts[3] > 0
     assert images[1] == images[2] == images[3]  # an image that lost its boxes is not a normal one
 

@@ -7,7 +7,7 @@ import pytest
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
-from vindr_det.training.sampler import Ticket, TrainingOrder, repeat_factors, training_order
+from vindr_det.training.sampler import SampleKey, TrainingOrder, repeat_factors, training_order
 
 
 def take(order, count):
@@ -17,8 +17,8 @@ def take(order, count):
 def test_each_round_holds_every_image_once():
     drawn = take(TrainingOrder([1.0] * 7, seed=3), 21)
     for begin in (0, 7, 14):
-        assert sorted(ticket.row for ticket in drawn[begin : begin + 7]) == list(range(7))
-    assert len({ticket.seed for ticket in drawn}) == 21
+        assert sorted(sample_key.row for sample_key in drawn[begin : begin + 7]) == list(range(7))
+    assert len({sample_key.seed for sample_key in drawn}) == 21
     assert drawn == take(TrainingOrder([1.0] * 7, seed=3), 21)
     assert drawn != take(TrainingOrder([1.0] * 7, seed=4), 21)
 
@@ -33,14 +33,14 @@ def test_a_resumed_order_goes_on_where_it_was(skip):
 def test_ranks_share_one_order():
     one = take(TrainingOrder([1.0] * 5, 0), 20)
     two = [take(TrainingOrder([1.0] * 5, 0, rank, 2), 10) for rank in (0, 1)]
-    assert [ticket for pair in zip(*two, strict=True) for ticket in pair] == one
+    assert [sample_key for pair in zip(*two, strict=True) for sample_key in pair] == one
 
 
 def test_repeats_come_as_often_as_they_should():
-    drawn = Counter(ticket.row for ticket in take(TrainingOrder([1.0, 2.5, 0.5], 0), 4000))
+    drawn = Counter(sample_key.row for sample_key in take(TrainingOrder([1.0, 2.5, 0.5], 0), 4000))
     assert drawn[1] / drawn[0] == pytest.approx(2.5, rel=0.05)
     assert drawn[2] / drawn[0] == pytest.approx(0.5, rel=0.1)
-    assert Ticket(1, 2).row == 1
+    assert SampleKey(1, 2).row == 1
 
 
 def record(*labels):
@@ -75,7 +75,7 @@ def test_all_normal_images_are_seen_over_the_epochs():
     records = vinbigdata()
     order = training_order(cfg_with(NORMAL_RATIO=0.25), records, 0, 1, 0)
     epoch, seen = 3515 + 879, Counter()
-    drawn = (ticket.row for ticket in order)
+    drawn = (sample_key.row for sample_key in order)
     for number in range(1, 30):
         rows = list(islice(drawn, epoch))
         assert len(set(rows)) == epoch and sum(row < 3515 for row in rows) == 3515
@@ -90,7 +90,7 @@ def test_drawn_anew_is_still_a_function_of_seed_and_position(skip):
     whole = take(TrainingOrder(repeats, 5, normal=normal, drawn=3), 80)
     assert take(TrainingOrder(repeats, 5, skip=skip, normal=normal, drawn=3), 80 - skip) == whole[skip:]
     ranks = [take(TrainingOrder(repeats, 5, rank, 2, normal=normal, drawn=3), 40) for rank in (0, 1)]
-    assert [ticket for pair in zip(*ranks, strict=True) for ticket in pair] == whole
+    assert [sample_key for pair in zip(*ranks, strict=True) for sample_key in pair] == whole
     other = take(TrainingOrder(repeats, 6, normal=normal, drawn=3), 80)
     assert [t.row for t in other] != [t.row for t in whole]
 

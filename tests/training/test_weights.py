@@ -7,7 +7,7 @@ import torch
 
 from vindr_det.exceptions import InputError
 from vindr_det.training.checkpoint_io import read_pickle
-from vindr_det.training.weights import fitting
+from vindr_det.training.weights import filter_compatible
 
 
 class Evil:
@@ -41,12 +41,12 @@ def test_what_does_not_fit_is_said(caplog):
     own = {"a": torch.zeros(2), "head": torch.zeros(15, 4), "new": torch.zeros(1)}
     state = {"a": torch.ones(2), "head": torch.ones(91, 4), "old": torch.ones(1)}
     caplog.set_level("INFO")
-    assert set(fitting("w.pth", state, own)) == {"a"}
+    assert set(filter_compatible("w.pth", state, own)) == {"a"}
     assert "1 of the model's 3 weights loaded" in caplog.text
     assert "head ((91, 4) there, (15, 4) here)" in caplog.text and "start anew" in caplog.text
     assert "that it lacks: new" in caplog.text and "no place here: old" in caplog.text
     with pytest.raises(InputError, match="none of its 1 weights has a place"):
-        fitting("w.pth", {"x": torch.ones(1)}, own)
+        filter_compatible("w.pth", {"x": torch.ones(1)}, own)
 
 
 @pytest.mark.detectron2

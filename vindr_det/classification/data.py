@@ -18,7 +18,7 @@ from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target, resize
 from vindr_det.training.augmentation import Augment
-from vindr_det.training.sampler import Ticket, seed_of
+from vindr_det.training.sampler import SampleKey, seed_of
 
 _NO_BOXES = np.zeros((0, 4))
 _NO_LABELS = np.zeros(0, dtype=np.int64)
@@ -93,8 +93,8 @@ class LabelledDataset(Dataset):
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, ticket: Ticket | int) -> tuple[Tensor, Tensor]:
-        row, seed = ticket if isinstance(ticket, Ticket) else (ticket, 0)
+    def __getitem__(self, sample_key: SampleKey | int) -> tuple[Tensor, Tensor]:
+        row, seed = sample_key if isinstance(sample_key, SampleKey) else (sample_key, 0)
         image = self.pixels[str(self.table.image_ids[row])]
         if self.augment is not None:
             self.augment.reseed(seed)
@@ -118,7 +118,7 @@ class Share:
 _ALL = Share()
 
 
-class EpochOrder(Sampler[Ticket]):
+class EpochOrder(Sampler[SampleKey]):
     """A new order each epoch, a function of the seed and the epoch alone.
 
     Several processes take turns, so that each step is of the images that one process would take.
@@ -141,12 +141,12 @@ class EpochOrder(Sampler[Ticket]):
     def __len__(self) -> int:
         return self.count // self.share.world
 
-    def __iter__(self) -> Iterator[Ticket]:
+    def __iter__(self) -> Iterator[SampleKey]:
         rng = np.random.default_rng([self.seed, self.epoch])
         rows = (rng.permutation(self.count) if self.weights is None
                 else rng.choice(self.count, self.count, p=self.weights))
         for place in range(self.share.rank, len(self) * self.share.world, self.share.world):
-            yield Ticket(int(rows[place]), seed_of(self.seed, self.epoch * self.count + place))
+            yield SampleKey(int(rows[place]), seed_of(self.seed, self.epoch * self.count + place))
 
 
 def balance(targets: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -160,7 +160,7 @@ def balance(targets: NDArray[np.float32]) -> NDArray[np.float64]:
 def train_loader(
     cfg: Any, table: LabelTable, seed: int, normalize: Normalization = _PLAIN, share: Share = _ALL
 ) -> DataLoader:
-    """Augmented batches; a rest that is smaller than a batch waits for another epoch's order.
+    """TTAPredictor batches; a rest that is smaller than a batch waits for another epoch's order.
 
     Raises:
         InputError: BATCH_SIZE cannot be shared by so many processes.

@@ -16,9 +16,9 @@ from vindr_det.classification.operating_points import POINTS_FILE, Chosen, Label
 from vindr_det.classification.probabilities import SIGNS, check_sign, read_probabilities
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv
-from vindr_det.metrics.bootstrap import Bootstrap, Measured
+from vindr_det.metrics.bootstrap import Bootstrap, Estimate
 from vindr_det.metrics.calibration import Calibration
-from vindr_det.metrics.classification import FEWEST, measurable, measure
+from vindr_det.metrics.classification import MIN_COUNT, measurable, measure
 from vindr_det.metrics.comparison import DeLong, delong, paired
 from vindr_det.numbers import to_numbers
 from vindr_det.structures.label_sets import column_of
@@ -39,7 +39,7 @@ class Difference:
         images: that both know.
     """
 
-    by_patient: Mapping[str, Measured]
+    by_patient: Mapping[str, Estimate]
     by_image: DeLong
     images: int
 
@@ -61,7 +61,7 @@ class Scored:
 
     images: int
     abnormal: int
-    found: Mapping[str, Mapping[str, Measured]]
+    found: Mapping[str, Mapping[str, Estimate]]
     calibration: Mapping[str, Mapping[str, Any]]
     rates: Mapping[str, Mapping[str, Any]]
     source: str
@@ -124,10 +124,10 @@ class Request:
     """What to score.
 
     Attributes:
-        columns: each P(abnormal) or, as ``says`` has it, P(no finding); None takes all that the file names.
+        columns: each P(abnormal) or, as ``meaning`` has it, P(no finding); None takes all that the file names.
         says: what ``columns`` hold.
         other_columns: of a second file; None takes ``columns``.
-        other_says: what they hold; None takes ``says``.
+        other_says: what they hold; None takes ``meaning``.
         allow_inverted: score also what ranks images the wrong way round.
         resampled: replicates of the intervals.
         targets: operating points beside Youden's and .5.
@@ -136,17 +136,17 @@ class Request:
     """
 
     columns: Sequence[str] | None = None
-    says: str = SIGNS[0]
-    resampled: int = 1000
+    meaning: str = SIGNS[0]
+    replicates: int = 1000
     targets: Targets = _TARGETS
     points: str | Path | None = None
     other_columns: Sequence[str] | None = None
-    other_says: str | None = None
+    other_meaning: str | None = None
     allow_inverted: bool = False
 
     def second(self) -> "Request":
         """Of the second file."""
-        return replace(self, columns=self.other_columns or self.columns, says=self.other_says or self.says)
+        return replace(self, columns=self.other_columns or self.columns, meaning=self.other_meaning or self.meaning)
 
     def names_of_abnormal(self) -> set[str]:
         """Columns of a result that mean P(abnormal)."""
@@ -237,7 +237,7 @@ def _labels(
     if not ids:
         raise InputError(f"{predictions}: none of its {len(first)} images is in {labels}")
     part = table[[known[name] for name in ids]]
-    parts, bootstrap = parts_of_groups(part.groups), Bootstrap.of(part.groups, request.resampled)
+    parts, bootstrap = parts_of_groups(part.groups), Bootstrap.of(part.groups, request.replicates)
     result = []
     for column, (place, values) in columns.items():
         target = part.targets[:, place]
@@ -256,24 +256,24 @@ def _columns(
 ) -> dict[str, tuple[int, dict[str, float]]]:
     """Name of a result -> column of the table's targets, and the file's probabilities."""
     if request.columns:
-        result = {name: (0, _probabilities(predictions, name, request.says)) for name in request.columns}
+        result = {name: (0, _probabilities(predictions, name, request.meaning)) for name in request.columns}
         if len(result) > 1:
             parts = [values for _, values in result.values()]
             result[_MEAN] = (0, {i: float(np.mean([one[i] for one in parts])) for i in parts[0]})
         return result
     result = {}
     if not names or set(SIGNS).intersection(read_csv(predictions)):
-        result[_FILE] = (0, _probabilities(predictions, None, request.says))
+        result[_FILE] = (0, _probabilities(predictions, None, request.meaning))
     for place, name in enumerate(names, start=1):
         result[column_of(name)] = (place, _probabilities(predictions, column_of(name)))
     return result
 
 
 def _probabilities(
-    path: str | Path, column: str | None, says: str | None = None
+    path: str | Path, column: str | None, meaning: str | None = None
 ) -> dict[str, float]:
     """:func:`read_probabilities` by the ids that a table of labels has: without an image's suffix."""
-    found = read_probabilities(path, column, says)
+    found = read_probabilities(path, column, meaning)
     result = {image_id(name): value for name, value in found.items()}
     if len(result) < len(found):
         raise InputError(f"{path}: {len(found) - len(result)} of its images differ from another in their "
@@ -301,17 +301,17 @@ def _compared(
     others = {one.column: one for one in _labels(other, labels, second)[0]}
     pairs = _pairs(found, others, request.names_of_abnormal(), second.names_of_abnormal())
     result = {first.column: _difference(first, others[name]) for first, name in pairs}
-    measured = {name: one for name, one in result.items() if one is not None}
+    estimate = {name: one for name, one in result.items() if one is not None}
     here = [one.column for one in found]
-    if not measured:
+    if not estimate:
         raise InputError(f"{other}: nothing in it can be compared with {path}: it has {', '.join(others)}, "
-                         f"expected one of {', '.join(here)}, with {FEWEST} or more common images of either "
+                         f"expected one of {', '.join(here)}, with {MIN_COUNT} or more common images of either "
                          "kind")
     left = dict.fromkeys([*(name for name in here if name not in result),
                           *(name for name in others if name not in {name for _, name in pairs})])
     if left:
         log.warning("not compared: %s (in one of the files alone)", ", ".join(left))
-    return measured
+    return estimate
 
 
 def _pairs(

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vindr_det.classification import report
 from vindr_det.classification.data import Share, plain_loader, train_loader
-from vindr_det.classification.labels import LabelTable, thin_normal
+from vindr_det.classification.labels import LabelTable, subsample_normals
 from vindr_det.classification.launch import free_port, join_group, run
 from vindr_det.classification.lightning_module import AUC, Chooser, ClassifierModule, EndOfEpoch, predict
 from vindr_det.classification.losses import build_loss
@@ -22,7 +22,7 @@ from vindr_det.classification.model import build_model, load_one, normalization,
 from vindr_det.classification.splits import Split
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv
-from vindr_det.training.early_stopping import Best
+from vindr_det.training.early_stopping import EarlyStopping
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def fit(
         share: this one's.
     """
     L.seed_everything(cfg.SEED + fold, workers=True, verbose=False)
-    learn = thin_normal(split.learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+    learn = subsample_normals(split.learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
     network = build_model(cfg)
     normalize = normalization(network)
     log.info("fold %d: %d images to train on, %d held out; gray images normalized by mean %.3f and deviation "
@@ -102,7 +102,7 @@ def fit(
     loader = train_loader(cfg, learn, cfg.SEED + fold, normalize, share)
     _require_batch(network, loader.batch_size or 1)
     chooser = None if split.inner is None else Chooser(
-        plain_loader(cfg, split.inner, normalize), split.inner.targets, Best(AUC, cfg.SOLVER.PATIENCE))
+        plain_loader(cfg, split.inner, normalize), split.inner.targets, EarlyStopping(AUC, cfg.SOLVER.PATIENCE))
     state = out / f"fold{fold}.ckpt"
     ending = EndOfEpoch(state, chooser)
     module = ClassifierModule(cfg, network, build_loss(cfg, torch.from_numpy(learn.targets)), len(loader))
@@ -111,8 +111,8 @@ def fit(
         warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
     if trainer.is_global_zero:
-        measured = {f"inner_{AUC}": chooser.best.value} if chooser else {}
-        save_checkpoint(out / f"fold{fold}.pth", ending.kept, cfg, normalize, measured)
+        estimate = {f"inner_{AUC}": chooser.best.value} if chooser else {}
+        save_checkpoint(out / f"fold{fold}.pth", ending.kept, cfg, normalize, estimate)
         state.unlink(missing_ok=True)
 
 
@@ -127,12 +127,12 @@ def _trainer(cfg: Any, out: Path, ending: EndOfEpoch, where: Sequence[str]) -> L
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     gpus = [int(one.partition(":")[2]) for one in where if one != "cpu"]
-    together: dict[str, Any] = {"strategy": "ddp", "sync_batchnorm": bool(gpus)} if len(where) > 1 else {}
+    co_occurrence: dict[str, Any] = {"strategy": "ddp", "sync_batchnorm": bool(gpus)} if len(where) > 1 else {}
     return L.Trainer(
         accelerator="gpu" if gpus else "cpu", devices=gpus or len(where), max_epochs=cfg.SOLVER.EPOCHS,
         callbacks=[ending], precision=cfg.SOLVER.PRECISION, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
         # Under SLURM Lightning would begin with a state that another training left in its folder.
         plugins=[LightningEnvironment()], default_root_dir=out / "lightning",
-        use_distributed_sampler=False, **together,
+        use_distributed_sampler=False, **co_occurrence,
     )

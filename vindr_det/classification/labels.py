@@ -153,7 +153,7 @@ def _present(table: LabelTable, cfg: Any) -> LabelTable:
     return table[there]
 
 
-def thin_normal(table: LabelTable, share: float, seed: int) -> LabelTable:
+def subsample_normals(table: LabelTable, share: float, seed: int) -> LabelTable:
     """Keep a ``share`` of the normal images, chosen at random."""
     normal = np.flatnonzero(table.normal)
     kept = np.random.default_rng(seed).permutation(normal)[: round(share * len(normal))]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vindr_det.classification.label_table import LabelTable
-from vindr_det.data.folds import refuse_leaks
+from vindr_det.data.folds import check_disjoint_patients
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ def check_disjoint(tables: Mapping[str, LabelTable], by_fold: bool) -> None:
         InputError: names the image or patient and the two parts.
     """
     parts = _parts(tables, by_fold)
-    refuse_leaks({name: part.image_ids for name, part in parts.items()}, "image")
+    check_disjoint_patients({name: part.image_ids for name, part in parts.items()}, "image")
     knowing = {name: part for name, part in parts.items() if part.what == "patient"}
-    refuse_leaks({name: part.groups for name, part in knowing.items()}, "patient")
+    check_disjoint_patients({name: part.groups for name, part in knowing.items()}, "patient")
     # One table may write 00000005 and another 5.
-    refuse_leaks({name: [_without_zeros(one) for one in set(part.groups)] for name, part in tables.items()
+    check_disjoint_patients({name: [_without_zeros(one) for one in set(part.groups)] for name, part in tables.items()
                   if part.what == "patient"}, "patient")
     unknown = [name for name, part in tables.items() if part.what != "patient"]
     if unknown:

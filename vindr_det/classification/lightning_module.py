@@ -19,16 +19,16 @@ from vindr_det.classification.model import probabilities
 from vindr_det.exceptions import DivergedError
 from vindr_det.files import atomic_path
 from vindr_det.metrics.classification import auc, curve, measurable
-from vindr_det.training.early_stopping import Best
-from vindr_det.training.ema import averaged_weights
-from vindr_det.training.lightning_module import AveragedModule
+from vindr_det.training.early_stopping import EarlyStopping
+from vindr_det.training.ema import ema_weights
+from vindr_det.training.lightning_module import EMAModule
 
 log = logging.getLogger(__name__)
 
 AUC = "auc"
 
 
-class ClassifierModule(AveragedModule):
+class ClassifierModule(EMAModule):
     """AdamW with a linear warm-up and the schedule of SOLVER.
 
     Args:
@@ -52,8 +52,8 @@ class ClassifierModule(AveragedModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Take one step's weights in."""
-        if self.averaged is not None:
-            self.averaged.update(self.network)
+        if self.ema is not None:
+            self.ema.update(self.network)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The rate rises over WARMUP_EPOCHS, then falls as SCHEDULE says."""
@@ -106,11 +106,11 @@ class Chooser:
 
     loader: DataLoader
     targets: NDArray[np.float32]
-    best: Best
+    best: EarlyStopping
 
     def measure(self, module: ClassifierModule) -> float:
         """Mean AUC of the model's average."""
-        with averaged_weights(module.network, module.averaged):
+        with ema_weights(module.network, module.ema):
             found = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
         return mean_auc(self.targets, found)
 

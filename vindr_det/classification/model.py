@@ -19,7 +19,7 @@ from vindr_det.classification.config import of_checkpoint
 from vindr_det.classification.data import Normalization, squeeze
 from vindr_det.classification.labels import TARGETS, columns_of
 from vindr_det.classification.operating_points import POINTS_FILE, read_points
-from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, Word
+from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.imaging.resize import Target
@@ -27,7 +27,7 @@ from vindr_det.structures.label_sets import FINDINGS, column_of
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.device import best_device
 from vindr_det.training.timm_backbone import require_model
-from vindr_det.training.weights import fitting
+from vindr_det.training.weights import filter_compatible
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
         ) from error
     if local:
         state = read_file(local)
-        model.load_state_dict(fitting(local, state.get("model", state), model.state_dict()), strict=False)
+        model.load_state_dict(filter_compatible(local, state.get("model", state), model.state_dict()), strict=False)
     return model
 
 
@@ -154,7 +154,7 @@ class Classifier:
                 mean[:, place] = self.calibrations[column](mean[:, place])
         return mean
 
-    def __call__(self, image: NDArray[np.uint8]) -> Word:
+    def __call__(self, image: NDArray[np.uint8]) -> ClassifierOutput:
         """What a gate needs to know of one (H, W) uint8 image.
 
         Raises:
@@ -164,9 +164,9 @@ class Classifier:
         names = [column_of(name) for name in FINDINGS]
         findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
         if P_ABNORMAL in values:
-            return Word(values[P_ABNORMAL], findings)
+            return ClassifierOutput(values[P_ABNORMAL], findings)
         if P_NO_FINDING in values:
-            return Word(1 - values[P_NO_FINDING], findings)
+            return ClassifierOutput(1 - values[P_NO_FINDING], findings)
         raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
                          f"{P_NO_FINDING}")
 

@@ -31,7 +31,7 @@ from vindr_det.structures.label_sets import column_of
 
 POINTS_FILE = "operating_points.json"
 #: Images of either side from which on a calibration is fitted.
-FEWEST_CALIBRATED = 20
+MIN_CALIBRATED = 20
 _PARTS = 5
 
 
@@ -80,7 +80,7 @@ class Label:
 
     def calibration(self) -> Calibration:
         """What pays on parts that it was not fitted on; none where too few images could tell."""
-        if min(int(self.truth.sum()), int((~self.truth).sum())) < FEWEST_CALIBRATED:
+        if min(int(self.truth.sum()), int((~self.truth).sum())) < MIN_CALIBRATED:
             return Calibration()
         return choose_calibration(self.truth, self.p, self.parts)
 
@@ -170,8 +170,8 @@ def applied(labels: Sequence[Label], chosen: Mapping[str, Chosen]) -> dict[str, 
 
 def _counted(one: Label, scores: NDArray[np.float64], threshold: float) -> dict[str, Any]:
     values: dict[str, Any] = dict(vars(Confusion.at(one.truth, scores, threshold)))
-    for rate, measured in rates(one.truth, scores, threshold, one.bootstrap).items():
-        values |= {rate: measured.value, f"{rate}/ci95": [measured.low, measured.high]}
+    for rate, estimate in rates(one.truth, scores, threshold, one.bootstrap).items():
+        values |= {rate: estimate.value, f"{rate}/ci95": [estimate.low, estimate.high]}
     return values
 
 

@@ -20,7 +20,7 @@ P_ABNORMAL, P_NO_FINDING = SIGNS = ("p_abnormal", "p_no_finding")
 
 
 @dataclass(frozen=True)
-class Word:
+class ClassifierOutput:
     """What a classifier says about one image.
 
     Attributes:
@@ -41,17 +41,17 @@ class Column(NamedTuple):
     """
 
     column: str
-    says: str
+    meaning: str
 
 
 def column_in(
-    path: str | Path, column: str | None = None, says: str | None = None, allow_inverted: bool = False
+    path: str | Path, column: str | None = None, meaning: str | None = None, allow_inverted: bool = False
 ) -> Column:
     """Which column of a file holds the probabilities, and what they mean.
 
     Args:
         path: the file; its header alone is looked at.
-        column: None takes p_abnormal or else p_no_finding, whatever ``says`` is.
+        column: None takes p_abnormal or else p_no_finding, whatever ``meaning`` is.
         says: what the values of ``column`` are; None takes what its name says, and P(abnormal) where that
             says nothing. Other people's files do not tell, and both are in use.
         allow_inverted: take a meaning that contradicts the column's own name.
@@ -59,38 +59,38 @@ def column_in(
     Raises:
         InputError: no such column, an unknown meaning, or one that the column's name contradicts.
     """
-    found = _column(path, read_csv(path, ["image_id"]), column, says)
-    if found.column in SIGNS and found.says != found.column and not allow_inverted:
-        raise InputError(f"{path}: column {found.column} is taken for {found.says}, expected {found.column} "
+    found = _column(path, read_csv(path, ["image_id"]), column, meaning)
+    if found.column in SIGNS and found.meaning != found.column and not allow_inverted:
+        raise InputError(f"{path}: column {found.column} is taken for {found.meaning}, expected {found.column} "
                          "as its name says (--allow-inverted)")
     return found
 
 
-def read_words(
-    path: str | Path, column: str | None = None, says: str | None = None
-) -> dict[str, Word]:
+def read_outputs(
+    path: str | Path, column: str | None = None, meaning: str | None = None
+) -> dict[str, ClassifierOutput]:
     """image id -> what a classifier's file says: :func:`read_probabilities`, and findings where all are told.
 
     Raises:
         InputError: as there; or a probability of a finding is not in [0, 1].
     """
     frame = read_csv(path, ["image_id"], dtype={"image_id": str})
-    p_abnormal = _probabilities(path, frame, column, says)
+    p_abnormal = _probabilities(path, frame, column, meaning)
     names = [column_of(name) for name in FINDINGS]
     if not set(names) <= set(frame.columns):
-        return {image_id: Word(p) for image_id, p in p_abnormal.items()}
+        return {image_id: ClassifierOutput(p) for image_id, p in p_abnormal.items()}
     values = np.column_stack([to_numbers(frame[name]) for name in names])
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)).all(axis=1))
     if len(bad):
         row = int(bad[0])
         raise InputError(f"{path}, row {csv_row(row)}: findings of image {frame['image_id'].iloc[row]} are "
                          f"{values[row].tolist()}, expected 0 to 1")
-    return {image_id: Word(p_abnormal[image_id], one)
+    return {image_id: ClassifierOutput(p_abnormal[image_id], one)
             for image_id, one in zip(frame["image_id"], values, strict=True)}
 
 
 def read_probabilities(
-    path: str | Path, column: str | None = None, says: str | None = None
+    path: str | Path, column: str | None = None, meaning: str | None = None
 ) -> dict[str, float]:
     """image id -> P(abnormal) from a CSV with a column image_id and one of probabilities.
 
@@ -103,26 +103,26 @@ def read_probabilities(
     Raises:
         InputError: a column is missing, an image is repeated, or a value is not in [0, 1].
     """
-    return _probabilities(path, read_csv(path, ["image_id"], dtype={"image_id": str}), column, says)
+    return _probabilities(path, read_csv(path, ["image_id"], dtype={"image_id": str}), column, meaning)
 
 
-def _column(path: str | Path, frame: pd.DataFrame, name: str | None, says: str | None) -> Column:
+def _column(path: str | Path, frame: pd.DataFrame, name: str | None, meaning: str | None) -> Column:
     if name is None:
         name = next((known for known in SIGNS if known in frame), P_ABNORMAL)
-        says = name
-    if says is None:
-        says = name if name in SIGNS else P_ABNORMAL
-    if says not in SIGNS:
-        raise InputError(f"sign {says!r}, expected {' or '.join(SIGNS)}")
+        meaning = name
+    if meaning is None:
+        meaning = name if name in SIGNS else P_ABNORMAL
+    if meaning not in SIGNS:
+        raise InputError(f"sign {meaning!r}, expected {' or '.join(SIGNS)}")
     if name not in frame:
         raise InputError(f"{path}: has no column {name!r}, expected {' or '.join(SIGNS)} or a name")
-    return Column(name, says)
+    return Column(name, meaning)
 
 
 def _probabilities(
-    path: str | Path, frame: pd.DataFrame, column: str | None, says: str | None
+    path: str | Path, frame: pd.DataFrame, column: str | None, meaning: str | None
 ) -> dict[str, float]:
-    name, meaning = _column(path, frame, column, says)
+    name, meaning = _column(path, frame, column, meaning)
     values = to_numbers(frame[name])
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)) | frame["image_id"].duplicated().to_numpy())
     if len(bad):

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from vindr_det.classification.labels import LabelTable, columns_of
 from vindr_det.classification.operating_points import Chosen, Label, calibrated
 from vindr_det.classification.plots import reliability_plot
-from vindr_det.metrics.bootstrap import Bootstrap, Measured
+from vindr_det.metrics.bootstrap import Bootstrap, Estimate
 from vindr_det.metrics.calibration import reliability
 from vindr_det.metrics.classification import mean_of_measurable, measure
 from vindr_det.structures.label_sets import column_of
@@ -34,9 +34,9 @@ def prediction_frame(
     return frame
 
 
-def measured(
+def estimate(
     frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap
-) -> dict[str, dict[str, Measured]]:
+) -> dict[str, dict[str, Estimate]]:
     """``auc`` and ``ap`` with intervals a label, of the images for which it is known; nothing for labels with
     too few positives."""
     result = {}
@@ -47,7 +47,7 @@ def measured(
     return result
 
 
-def resamples_of(frame: pd.DataFrame) -> Bootstrap:
+def bootstrap_of(frame: pd.DataFrame) -> Bootstrap:
     """Patients are drawn whole where the frame knows them, else images."""
     return Bootstrap.of(frame["patient" if "patient" in frame else "image_id"])
 
@@ -74,7 +74,7 @@ def plot_reliability(
         reliability_plot(curves, picture)
 
 
-def as_json(found: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]:
+def as_json(found: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
     """``auc/p_effusion`` and ``auc/p_effusion/ci95``; null where nothing could be measured."""
     flat: dict[str, Any] = {}
     for kind in ("auc", "ap"):
@@ -88,7 +88,7 @@ def as_json(found: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]:
     return flat
 
 
-def text(frame: pd.DataFrame, found: Mapping[str, Mapping[str, Measured]]) -> str:
+def text(frame: pd.DataFrame, found: Mapping[str, Mapping[str, Estimate]]) -> str:
     """A table for people."""
     rows = []
     for name, values in found.items():

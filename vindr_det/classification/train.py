@@ -14,7 +14,7 @@ from vindr_det.classification import operating_points as points
 from vindr_det.classification import report
 from vindr_det.classification.config import check, same_training
 from vindr_det.classification.fit import files, several_folds
-from vindr_det.classification.labels import LabelTable, columns_of, read_tables, thin_normal
+from vindr_det.classification.labels import LabelTable, columns_of, read_tables, subsample_normals
 from vindr_det.classification.launch import PARALLEL, check_precision, deal, devices, run
 from vindr_det.classification.lightning_module import mean_auc
 from vindr_det.classification.operating_points import Chosen, Targets
@@ -123,7 +123,7 @@ def _wanted(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[int]:
         if fold not in splits.folds:
             raise InputError(f"--fold {fold}: expected one of {sorted(splits.folds)} (of {cfg.DATA.LABELS})")
         own = splits.folds[fold]
-        learn = thin_normal(own.learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+        learn = subsample_normals(own.learn, cfg.DATA.KEEP_NORMAL, cfg.SEED)
         for name, part in (("training", learn), ("validation", own.held_out)):
             if part.one_class():
                 raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
@@ -177,15 +177,15 @@ def _report(
     frames, targets = found["oof"], Targets(cfg.POINTS.SENSITIVITY, cfg.POINTS.SPECIFICITY)
     names = splits.folds[finished[0]].held_out.names
     oof = pd.concat(frames, ignore_index=True)
-    bootstrap = report.resamples_of(oof)
-    measured = report.measured(oof, names, bootstrap)
-    log.info("out of fold\n%s", report.text(oof, measured))
+    bootstrap = report.bootstrap_of(oof)
+    estimate = report.estimate(oof, names, bootstrap)
+    log.info("out of fold\n%s", report.text(oof, estimate))
     labels = points.labels_of(oof, names, bootstrap)
     chosen = points.choose(labels, targets, _SINGLE)
     fitted = {_SINGLE: oof["image_id"].tolist()}
     write_csv(out / OOF_FILE, report.calibrate(oof, chosen))
     report.plot_reliability(oof, labels, chosen, out / _PICTURE)
-    metrics = report.as_json(measured) | _by_fold(frames, names) | {
+    metrics = report.as_json(estimate) | _by_fold(frames, names) | {
         "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT,
         "calibration": points.calibrations(labels, chosen, crossed=True),
         "operating_points": points.crossed_rates(labels, chosen, targets)}
@@ -229,7 +229,7 @@ def _for_ensemble(
 ) -> tuple[dict[str, Chosen], dict[str, Any]]:
     """Points and calibrations of the mean of the models, for labels with enough images that none has seen."""
     frame = _mean(frames, columns_of(names))
-    labels = [one for one in points.labels_of(frame, names, report.resamples_of(frame))
+    labels = [one for one in points.labels_of(frame, names, report.bootstrap_of(frame))
               if min(one.truth.sum(), (~one.truth).sum()) >= ENOUGH]
     source = f"the mean of {len(frames)} models, {len(frame)} images that none was trained on"
     chosen = points.choose(labels, targets, source)
@@ -244,8 +244,8 @@ def _test(
     """The mean of all models on the test images, at points that were chosen without them."""
     columns = columns_of(table.names)
     mean = _mean(frames, columns)
-    bootstrap = report.resamples_of(mean)
-    found = report.measured(mean, table.names, bootstrap)
+    bootstrap = report.bootstrap_of(mean)
+    found = report.estimate(mean, table.names, bootstrap)
     labels = points.labels_of(mean, table.names, bootstrap)
     spread = np.std([report.calibrate(one, chosen)[columns].to_numpy(float) for one in frames], axis=0)
     calibrated = report.calibrate(mean, chosen)

@@ -78,8 +78,8 @@ def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) 
 
 def read_coco(path: str | Path) -> list[Record]:
     """:func:`load_coco`, with what was mended in the log."""
-    records, mended = load_coco(path)
-    for note in mended:
+    records, repaired = load_coco(path)
+    for note in repaired:
         log.warning("%s: %s", path, note)
     return records
 
@@ -95,11 +95,11 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
     lists = ("images", "annotations", "categories")
     if not isinstance(data, dict) or any(not isinstance(data.get(k), list) for k in lists):
         raise InputError(f"{path}: not a COCO file, expected lists {', '.join(lists)}")
-    mended: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
     try:
-        label_of = _labels(path, data["categories"], mended)
-        grouped = _group(path, data, label_of, mended)
-        records = [_record(path, image, grouped[image["id"]], mended) for image in data["images"]]
+        label_of = _labels(path, data["categories"], repaired)
+        grouped = _group(path, data, label_of, repaired)
+        records = [_record(path, image, grouped[image["id"]], repaired) for image in data["images"]]
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -107,7 +107,7 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
             raise
         raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
     _refuse_same(path, records)
-    return records, [note.format(count) for note, count in mended.items() if count]
+    return records, [note.format(count) for note, count in repaired.items() if count]
 
 
 class _Row(NamedTuple):
@@ -117,7 +117,7 @@ class _Row(NamedTuple):
     readers: tuple[str, ...]
 
 
-def _labels(path: str | Path, categories: list[dict], mended: Counter[str]) -> dict[Any, int]:
+def _labels(path: str | Path, categories: list[dict], repaired: Counter[str]) -> dict[Any, int]:
     """Category id -> class id; -1 for class 14, which is no box to find."""
     known = {name.lower(): label for label, name in enumerate(FINDINGS)} | {NO_FINDING.lower(): -1}
     labels = {}
@@ -129,12 +129,12 @@ def _labels(path: str | Path, categories: list[dict], mended: Counter[str]) -> d
             raise InputError(f"{path}: category {category['name']!r} is not one of the 14 findings")
         labels[category["id"]] = label
         if label >= 0 and category["id"] != label:
-            mended["category ids differ from VinDr's class ids for {} categories, matched by name"] += 1
+            repaired["category ids differ from VinDr's class ids for {} categories, matched by name"] += 1
     return labels
 
 
 def _group(
-    path: str | Path, data: dict, label_of: dict[Any, int], mended: Counter[str]
+    path: str | Path, data: dict, label_of: dict[Any, int], repaired: Counter[str]
 ) -> dict[Any, list[_Row]]:
     known = {image["id"] for image in data["images"]}
     if len(known) < len(data["images"]):
@@ -147,12 +147,12 @@ def _group(
                              f"{annotation['category_id']}, expected one of {list(label_of)}")
         label = label_of[annotation["category_id"]]
         if annotation["image_id"] not in known:
-            mended["{} annotations of images that are not in the file left out"] += 1
+            repaired["{} annotations of images that are not in the file left out"] += 1
         elif label < 0:
-            mended[_CLASS_14] += 1
+            repaired[_CLASS_14] += 1
         else:
             grouped[annotation["image_id"]].append(_row(path, annotation, label))
-    if data["annotations"] and not grouped and not mended[_CLASS_14]:
+    if data["annotations"] and not grouped and not repaired[_CLASS_14]:
         raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in "
                          f"the file; the first has image_id {data['annotations'][0]['image_id']!r}, expected "
                          f"an id such as {next(iter(known), None)!r}")
@@ -170,12 +170,12 @@ def _row(path: str | Path, annotation: dict, label: int) -> _Row:
     return _Row(annotation["bbox"], share, label, tuple(map(str, readers)))
 
 
-def _without_repeats(rows: list[_Row], mended: Counter[str]) -> list[_Row]:
+def _without_repeats(rows: list[_Row], repaired: Counter[str]) -> list[_Row]:
     """Each box of a class once, unless other readers stand behind it."""
     unique: dict[Any, _Row] = {}
     for row in rows:
         unique.setdefault((tuple(row.box), row.label, row.readers), row)
-    mended["{} annotations that are there twice count once"] += len(rows) - len(unique)
+    repaired["{} annotations that are there twice count once"] += len(rows) - len(unique)
     return list(unique.values())
 
 
@@ -185,22 +185,22 @@ def _text(path: str | Path, image: dict, key: str) -> str:
     return image[key]
 
 
-def _record(path: str | Path, image: dict, rows: list[_Row], mended: Counter[str]) -> Record:
+def _record(path: str | Path, image: dict, rows: list[_Row], repaired: Counter[str]) -> Record:
     name, sides = _text(path, image, "file_name"), [float(image[side]) for side in ("height", "width")]
     if not all(1 <= side <= LARGEST_SIDE and side.is_integer() for side in sides):
         raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
                          "expected two positive whole numbers")
     height, width = map(int, sides)
-    rows = _without_repeats(rows, mended)
+    rows = _without_repeats(rows, repaired)
     raw = box_ops.xywh_to_xyxy([row.box for row in rows])
     if not np.isfinite(raw).all():
         raise InputError(f"{path}: image {name} has a box that is not four numbers")
     boxes = box_ops.clip(raw, height, width)
     # Half a pixel is what rounding leaves in files that were scaled.
-    mended["{} boxes that reached over the image's edge clipped"] += int(
+    repaired["{} boxes that reached over the image's edge clipped"] += int(
         (np.abs(boxes - raw).max(axis=1, initial=0) > 0.5).sum())
     whole = box_ops.area(boxes) > 0
-    mended["{} boxes without area left out"] += int((~whole).sum())
+    repaired["{} boxes without area left out"] += int((~whole).sum())
     kept = [row for row, good in zip(rows, whole, strict=True) if good]
     try:
         truth = Predictions(boxes[whole], np.array([row.share for row in kept]),

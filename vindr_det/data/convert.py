@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vindr_det.data.coco import part, to_coco
 from vindr_det.data.conversion_files import replaced_files
-from vindr_det.data.folds import assign_folds, label_matrix, refuse_leaks
+from vindr_det.data.folds import assign_folds, check_disjoint_patients, label_matrix
 from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_csv, refuse_first, write_csv, write_json
@@ -54,7 +54,7 @@ class Conversion:
 
 
 def convert(
-    csv: str | Path, meta: str | Path, out: str | Path, how: Conversion | None = None, *,
+    csv: str | Path, meta: str | Path, out: str | Path, options: Conversion | None = None, *,
     images: str | Path | None = None, patients: str | Path | None = None,
 ) -> str:
     """Write the COCO files, ``folds.csv`` (image_id, fold) and ``labels.csv`` to ``out``; returns a
@@ -71,23 +71,23 @@ def convert(
     Raises:
         InputError: the tables are faulty, or an image is missing.
     """
-    how = how or Conversion()
+    options = options or Conversion()
     files = _files(images) if images is not None else None
     sizes, frame = read_data_set(csv, meta, images, files)
-    records = to_records(frame, sizes, how.fusion, how.iou_thr, how.min_readers)
+    records = to_records(frame, sizes, options.fusion, options.iou_thr, options.min_readers)
     readers = to_records(frame, sizes, "none")
     if files is not None:
         records, readers = (_with_files(part, files, images) for part in (records, readers))
-    rare = _rare_images(frame, records, how)
+    rare = _rare_images(frame, records, options)
     groups = _patients(patients, records) if patients is not None else None
-    fold_of = _fold_of(records, rare, groups, how)
+    fold_of = _fold_of(records, rare, groups, options)
     ids = [record.image_id for record in records]
     with replaced_files(out) as folder:
         write_json(folder / "instances_readers.json", to_coco(readers))
         write_csv(folder / "labels.csv", _labels(frame, records, fold_of, groups))
-        _write_coco(folder, records, fold_of, groups, how)
+        _write_coco(folder, records, fold_of, groups, options)
         write_csv(folder / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))
-    return _summary(frame, records, fold_of, how, Path(out))
+    return _summary(frame, records, fold_of, options, Path(out))
 
 
 def _labels(
@@ -152,81 +152,81 @@ def _patients(path: str | Path, records: Sequence[Record]) -> list[str]:
     return [patient_of[record.image_id] for record in records]
 
 
-def _rare_images(frame: pd.DataFrame, records: Sequence[Record], how: Conversion) -> NDArray[np.bool_]:
+def _rare_images(frame: pd.DataFrame, records: Sequence[Record], options: Conversion) -> NDArray[np.bool_]:
     """Images that none of the frequent readers read: all abnormal ones and a share of the normal.
 
     The normal ones are drawn so that their share is the data set's; by itself almost every normal
     image is one of rare readers.
     """
     ids = np.array([record.image_id for record in records])
-    if not how.frequent:
+    if not options.frequent:
         return np.zeros(len(ids), dtype=bool)
-    unknown = set(how.frequent) - set(frame["rad_id"])
+    unknown = set(options.frequent) - set(frame["rad_id"])
     if unknown:
         raise InputError(f"--reader-groups {min(unknown)}: no such reader, expected some of "
                          f"{', '.join(sorted(set(frame['rad_id'])))}")
-    often = set(frame.loc[frame["rad_id"].isin(how.frequent), "image_id"])
+    often = set(frame.loc[frame["rad_id"].isin(options.frequent), "image_id"])
     rare = np.array([image_id not in often for image_id in ids])
     normal = np.array([record.normal for record in records])
     share = normal.mean()
     wanted = round((rare & ~normal).sum() * share / (1 - share)) if share < 1 else 0
     candidates = np.flatnonzero(rare & normal)
-    chosen = np.random.default_rng(how.seed).permutation(candidates)[:wanted]
+    chosen = np.random.default_rng(options.seed).permutation(candidates)[:wanted]
     rare &= ~normal
     rare[chosen] = True
     return rare
 
 
 def _fold_of(
-    records: Sequence[Record], rare: NDArray[np.bool_], groups: Sequence[str] | None, how: Conversion
+    records: Sequence[Record], rare: NDArray[np.bool_], groups: Sequence[str] | None, options: Conversion
 ) -> NDArray[np.int64]:
     if groups is not None:  # a patient with one held-out image is held out
         rare = np.isin(groups, np.array(groups)[rare])
     fold_of = np.full(len(records), NO_FOLD, np.int64)
     patients = None if groups is None else np.array(groups)[~rare]
     kept = [record for record, out in zip(records, rare, strict=True) if not out]
-    fold_of[~rare] = assign_folds(label_matrix(kept), how.folds, how.seed, patients)
+    fold_of[~rare] = assign_folds(label_matrix(kept), options.folds, options.seed, patients)
     return fold_of
 
 
 def _write_coco(
     out: Path, records: Sequence[Record], fold_of: NDArray[np.int64], groups: Sequence[str] | None,
-    how: Conversion,
+    options: Conversion,
 ) -> None:
     who = np.array([record.image_id for record in records] if groups is None else groups)
     what = "image" if groups is None else "patient"
-    refuse_leaks({f"fold {fold}": who[fold_of == fold] for fold in range(NO_FOLD, how.folds)}, what)
+    check_disjoint_patients({f"fold {fold}": who[fold_of == fold] for fold in range(NO_FOLD, options.folds)}, what)
 
     whole = to_coco(records)  # of which all files are parts, so that an image keeps its id
 
-    def write(name: str, mask: NDArray[np.bool_], fewest: int = 1) -> None:
-        name = f"{name}_min{fewest}" if fewest > 1 else name
-        write_json(out / f"instances_{name}.json", part(whole, mask.tolist(), fewest))
+    def write(name: str, mask: NDArray[np.bool_], min_count: int = 1) -> None:
+        name = f"{name}_min{min_count}" if min_count > 1 else name
+        write_json(out / f"instances_{name}.json", part(whole, mask.tolist(), min_count))
 
     most = max((len(names) for record in records for names in record.readers), default=1)
-    sets = (1, *(range(max(2, how.min_readers + 1), most + 1) if how.label_sets else ()))
-    for fewest in sets:
-        write("all", np.ones(len(records), dtype=bool), fewest)
-        for fold in range(how.folds):
-            write(f"train_fold{fold}", (fold_of != fold) & (fold_of != NO_FOLD), fewest)
-    for fold in range(how.folds):
+    sets = (1, *(range(max(2, options.min_readers + 1), most + 1) if options.label_sets else ()))
+    for min_count in sets:
+        write("all", np.ones(len(records), dtype=bool), min_count)
+        for fold in range(options.folds):
+            write(f"train_fold{fold}", (fold_of != fold) & (fold_of != NO_FOLD), min_count)
+    for fold in range(options.folds):
         write(f"val_fold{fold}", fold_of == fold)
-    if how.frequent:
+    if options.frequent:
         write("val_rare_readers", fold_of == NO_FOLD)
 
 
 def _summary(
-    frame: pd.DataFrame, records: Sequence[Record], fold_of: NDArray[np.int64], how: Conversion, out: Path
+    frame: pd.DataFrame, records: Sequence[Record], fold_of: NDArray[np.int64], options: Conversion, out: Path
 ) -> str:
     boxes = sum(len(record.truth) for record in records)
     normal = sum(record.normal for record in records)
-    lines = [f"{len(records)} images ({normal} normal), {boxes} boxes, {how.folds} folds in {out}"]
+    lines = [f"{len(records)} images ({normal} normal), {boxes} boxes, {options.folds} folds in {out}"]
     emptied = frame.loc[frame["x_min"].notna(), "image_id"].nunique() - (len(records) - normal)
     if emptied:
-        lines.append(f"{emptied} images lost all their boxes to --min-readers {how.min_readers} and "
+        lines.append(f"{emptied} images lost all their boxes to --min-readers {options.min_readers} and "
                      "count as normal")
-    if how.frequent:
+    if options.frequent:
         held = [record for record, fold in zip(records, fold_of, strict=True) if fold == NO_FOLD]
         lines.append(f"rare readers: {len(held)} images ({sum(r.normal for r in held)} normal) that "
-                     f"none of {', '.join(how.frequent)} read, held out of all folds")
+                     f"none of {', '.join(options.frequent)} read, held out of all folds")
     return "\n".join(lines)

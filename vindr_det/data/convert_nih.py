@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vindr_det.data import nih
 from vindr_det.data.coco import to_coco
 from vindr_det.data.conversion_files import replaced_files
-from vindr_det.data.folds import assign_folds, refuse_leaks
+from vindr_det.data.folds import assign_folds, check_disjoint_patients
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_csv, write_json
 from vindr_det.structures.label_sets import NIH_LABELS
@@ -73,7 +73,7 @@ def _require_known(what: str, images, frame: pd.DataFrame) -> None:
 def _folds(frame: pd.DataFrame, columns, folds: int, seed: int) -> NDArray[np.int64]:
     patients = frame["patient"].to_numpy()
     fold_of = assign_folds(frame[list(columns)].to_numpy(np.int64), folds, seed, patients)
-    refuse_leaks({f"fold {fold}": patients[fold_of == fold] for fold in range(folds)}, "patient")
+    check_disjoint_patients({f"fold {fold}": patients[fold_of == fold] for fold in range(folds)}, "patient")
     return fold_of
 
 

@@ -62,7 +62,7 @@ def assign_folds(
     return folds[group_of]
 
 
-def refuse_leaks(parts: Mapping[str, Iterable], what: str = "image") -> None:
+def check_disjoint_patients(parts: Mapping[str, Iterable], what: str = "image") -> None:
     """Raise if anything stands in two parts.
 
     Args:

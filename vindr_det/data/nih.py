@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data.folds import refuse_leaks
+from vindr_det.data.folds import check_disjoint_patients
 from vindr_det.exceptions import InputError
 from vindr_det.files import (
     as_numbers,
@@ -94,13 +94,13 @@ def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
     codes, kinds = pd.factorize(texts)
     rows = np.zeros((len(kinds), len(columns)), np.int8)
     for row, text in enumerate(kinds):
-        words = [_label_of(word) for word in text.split("|")]
-        unknown = [word for word in words if word not in columns]
-        if unknown or (NO_FINDING in words and len(words) > 1):
+        outputs = [_label_of(output) for output in text.split("|")]
+        unknown = [output for output in outputs if output not in columns]
+        if unknown or (NO_FINDING in outputs and len(outputs) > 1):
             first = line_of(path, int(np.flatnonzero(codes == row)[0]))
             raise InputError(f"{path}, row {first}: labels {text!r}, expected some of "
                              f"{'|'.join(NIH_LABELS)}, or {NO_FINDING} alone")
-        rows[row, [columns[word] for word in words]] = 1
+        rows[row, [columns[output] for output in outputs]] = 1
     return rows[codes]
 
 
@@ -175,7 +175,7 @@ def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
             raise InputError(f"{folder}: {len(found)} files match {pattern}, expected one with the "
                              f"{part} part of the {kind} lists")
         parts[part] = read_list(found[0], _COLUMNS[kind])
-    refuse_leaks({part: parts[part]["patient"] for part in ("train", "val", "test")}, "patient")
+    check_disjoint_patients({part: parts[part]["patient"] for part in ("train", "val", "test")}, "patient")
     if _ATTENDING in parts:
         _check_attending(folder, parts)
     return parts
@@ -183,7 +183,7 @@ def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
 
 def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> None:
     """The attending radiologist has read the test part's images, and no others."""
-    refuse_leaks({part: parts[part]["patient"] for part in ("train", "val", _ATTENDING)}, "patient")
+    check_disjoint_patients({part: parts[part]["patient"] for part in ("train", "val", _ATTENDING)}, "patient")
     images, known = (set(parts[part]["image"]) for part in (_ATTENDING, "test"))
     for name, other, some in ((_ATTENDING, "the test part", images - known),
                               ("test", f"the {_ATTENDING} part", known - images)):

@@ -121,7 +121,7 @@ def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
     """
     chosen = _agreed_boxes(validation_records(cfg), cfg)
     count = normal_count(cfg, [record for record, _ in chosen])
-    return thin_normal(chosen, count, seed=max(cfg.SEED, 0))
+    return subsample_normals(chosen, count, seed=max(cfg.SEED, 0))
 
 
 def normal_count(cfg: Any, records: Sequence[Record]) -> int:
@@ -193,7 +193,7 @@ def _named(names: Sequence[str], key: str) -> Sequence[str]:
     return names
 
 
-def thin_normal(
+def subsample_normals(
     items: Sequence[tuple[Record, Path]], count: int, seed: int
 ) -> list[tuple[Record, Path]]:
     """Keep ``count`` of the normal images, chosen at random."""

@@ -41,7 +41,7 @@ class Overview:
     readers: pd.DataFrame
     common_images: pd.DataFrame
     agreement: pd.DataFrame
-    together: pd.DataFrame
+    co_occurrence: pd.DataFrame
     shapes: pd.DataFrame
 
 
@@ -61,7 +61,7 @@ def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
         readers=_readers(frame),
         common_images=common,
         agreement=agreement,
-        together=_together(records),
+        co_occurrence=_co_occurrence(records),
         shapes=pd.DataFrame({"height": [r.height for r in records], "width": [r.width for r in records]},
                             index=[r.image_id for r in records]),
     )
@@ -155,7 +155,7 @@ def count_matches(one: Predictions, other: Predictions) -> int:
     return count
 
 
-def _together(records: Sequence[Record]) -> pd.DataFrame:
+def _co_occurrence(records: Sequence[Record]) -> pd.DataFrame:
     present = label_matrix(records)[:, :NO_FINDING_ID].astype(float)
     both, alone = present.T @ present, present.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

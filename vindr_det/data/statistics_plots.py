@@ -18,7 +18,7 @@ def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
     plots = {
         "classes": (_classes, (9, 5)), "boxes_an_image": (_boxes_an_image, (7, 4)),
         "shapes": (_shapes, (6, 5.5)), "readers": (_readers, (8, 4)),
-        "agreement": (_agreement, (9, 8)), "together": (_together, (9, 8)),
+        "agreement": (_agreement, (9, 8)), "together": (_co_occurrence, (9, 8)),
     }
     written = []
     for name, (draw, size) in plots.items():
@@ -92,8 +92,8 @@ def _agreement(axes: Any, overview: Overview) -> None:
     axes.set_title("Agreement of two readers: F1 of boxes of one class, IoU > .4")
 
 
-def _together(axes: Any, overview: Overview) -> None:
-    table = overview.together
+def _co_occurrence(axes: Any, overview: Overview) -> None:
+    table = overview.co_occurrence
     _heat_map(axes, table.mask(np.eye(len(table), dtype=bool)), "{:.2f}")
     axes.set_title("Of the images with the row's finding, the share that show the column's too")
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from vindr_det.metrics import coco
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import coco, voc
 from vindr_det.structures.detections import PredictionSet, with_no_finding
 from vindr_det.structures.records import Record, truth_of
 
@@ -15,5 +14,5 @@ def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) ->
     that the fifteenth class counts as it does in the competition.
     """
     gated = with_no_finding(predictions)
-    scores = vindr.evaluate(gated, truth_of(records)).as_metrics()
+    scores = voc.evaluate(gated, truth_of(records)).as_metrics()
     return scores | coco.evaluate(predictions, records)

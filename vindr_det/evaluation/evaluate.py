@@ -6,15 +6,13 @@ from typing import Any
 
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations
-from vindr_det.evaluation import readers as reader_scores
-from vindr_det.evaluation import score as scoring
+from vindr_det.evaluation.evaluate import readers as reader_scores
+from vindr_det.evaluation.evaluate import score as scoring
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.limits import require_replicates
-from vindr_det.metrics import coco
-from vindr_det.metrics import tide as errors
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import coco, tide, voc
 from vindr_det.metrics.matching import match
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.records import Record, truth_of
@@ -91,12 +89,12 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
     if request.bootstrap:
         metrics |= scoring.intervals(predictions, records, request.bootstrap, request.seed)
     if request.chance:
-        dealt = scoring.dealt_anew(predictions, request.seed)
-        metrics |= {f"chance/{scoring.MEAN_AP}": vindr.evaluate(dealt, truth_of(records)).mean_ap,
-                    "chance/coco/AP": coco.evaluate(dealt, records)["coco/AP"]}
+        shuffled = scoring.shuffle_across_images(predictions, request.seed)
+        metrics |= {f"chance/{scoring.MEAN_AP}": voc.evaluate(shuffled, truth_of(records)).mean_ap,
+                    "chance/coco/AP": coco.evaluate(shuffled, records)["coco/AP"]}
     texts.append(scoring.table(metrics, predictions, records))
     if request.confusion is not None:
-        matrix = errors.confusion(match(predictions, truth_of(records), vindr.IOU_THRESHOLD),
+        matrix = tide.confusion(match(predictions, truth_of(records), voc.IOU_THRESHOLD),
                                   request.confusion)
         metrics["confusion"] = matrix.tolist()
         texts.append(scoring.confusion_table(matrix))
@@ -113,7 +111,7 @@ def _by_reader(
              else reader_scores.predictions_by_reader(predictions, readers, records, **options))
     if not pairs:
         raise InputError(f"{request.annotations}: no reader shares "
-                         f"{reader_scores.FEWEST_ABNORMAL} abnormal images with another one or with the "
+                         f"{reader_scores.MIN_ABNORMAL} abnormal images with another one or with the "
                          "predictions")
     return reader_scores.as_metrics(pairs), reader_scores.table(pairs)
 

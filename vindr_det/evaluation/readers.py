@@ -14,16 +14,15 @@ import pandas as pd
 from tabulate import tabulate
 
 from vindr_det.data.vinbigdata import EDGES
-from vindr_det.metrics import ties
-from vindr_det.metrics import voc as vindr
-from vindr_det.metrics.bootstrap import Bootstrap, Measured
+from vindr_det.metrics import ties, voc
+from vindr_det.metrics.bootstrap import Bootstrap, Estimate
 from vindr_det.metrics.matching import aim, mean_over_classes
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.structures.records import Record, truth_of
 
 #: Two readers are compared if both read so many images on which one of them found something.
-FEWEST_ABNORMAL = 50
+MIN_ABNORMAL = 50
 CONSENSUS = "consensus"
 
 
@@ -45,9 +44,9 @@ class Pair:
     truth: str
     images: int
     abnormal: int
-    result: vindr.VindrResult
+    result: voc.VindrResult
     spread: float = 0.0
-    mean_ap: Measured | None = None
+    mean_ap: Estimate | None = None
 
 
 def split_readers(frame: pd.DataFrame) -> Mapping[str, PredictionSet]:
@@ -81,14 +80,14 @@ def against(
     """
     common = sorted(found.keys() & truth.keys())
     said = {i: found[i] if len(found[i]) else no_finding() for i in common}
-    shuffled = ties.orders(aim(said, {i: truth[i] for i in common}, vindr.IOU_THRESHOLD), seed=seed)
+    shuffled = ties.orders(aim(said, {i: truth[i] for i in common}, voc.IOU_THRESHOLD), seed=seed)
     ap = ties.average_precisions(shuffled)
     interval = None
     if replicates:
         bootstrap = Bootstrap.of(np.arange(len(common)), replicates, seed)
-        interval = ties.replicated(shuffled, bootstrap).measured()
+        interval = ties.replicated(shuffled, bootstrap).estimate()
     return Pair(who, truth_name, len(common), _abnormal(found, truth),
-                vindr.result_of(ap.mean(axis=0), shuffled[0]), float(mean_over_classes(ap).std()), interval)
+                voc.result_of(ap.mean(axis=0), shuffled[0]), float(mean_over_classes(ap).std()), interval)
 
 
 def _abnormal(found: PredictionSet, truth: PredictionSet) -> int:
@@ -97,7 +96,7 @@ def _abnormal(found: PredictionSet, truth: PredictionSet) -> int:
 
 
 def reader_pairs(
-    readers: Mapping[str, PredictionSet], records: Sequence[Record], fewest: int = FEWEST_ABNORMAL,
+    readers: Mapping[str, PredictionSet], records: Sequence[Record], min_count: int = MIN_ABNORMAL,
     **options: int,
 ) -> list[Pair]:
     """Every reader against every other, and against the consensus, of which the reader is a part.
@@ -112,17 +111,17 @@ def reader_pairs(
     truths = {name: readers[name] for name in names} | {CONSENSUS: truth_of(records)}
     return [against(who, readers[who], name, truth, **options)
             for who in names for name, truth in truths.items()
-            if name != who and _abnormal(readers[who], truth) >= fewest]
+            if name != who and _abnormal(readers[who], truth) >= min_count]
 
 
 def predictions_by_reader(
     predictions: PredictionSet, readers: Mapping[str, PredictionSet], records: Sequence[Record],
-    fewest: int = FEWEST_ABNORMAL, **options: int,
+    min_count: int = MIN_ABNORMAL, **options: int,
 ) -> list[Pair]:
     """A detector against each reader alone, and against the consensus; scores rank its boxes."""
     truths = {name: readers[name] for name in _in_order(readers)} | {CONSENSUS: truth_of(records)}
     return [against("predictions", predictions, name, truth, **options)
-            for name, truth in truths.items() if _abnormal(predictions, truth) >= fewest]
+            for name, truth in truths.items() if _abnormal(predictions, truth) >= min_count]
 
 
 def _in_order(readers: Mapping[str, PredictionSet]) -> list[str]:

@@ -10,23 +10,15 @@ from tabulate import tabulate
 
 from vindr_det.metrics import (
     coco,
+    coco_bootstrap,
     froc,
+    localization,
+    tide,
     ties,
+    voc,
 )
-from vindr_det.metrics import (
-    coco_bootstrap as coco_resampled,
-)
-from vindr_det.metrics import (
-    localization as localisation,
-)
-from vindr_det.metrics import (
-    tide as errors,
-)
-from vindr_det.metrics import (
-    voc as vindr,
-)
-from vindr_det.metrics.bootstrap import Bootstrap, Floats, images_resampled
-from vindr_det.metrics.intervals import FEWEST, Difference, Replicated
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, image_bootstrap
+from vindr_det.metrics.intervals import MIN_COUNT, Difference, Replicated
 from vindr_det.metrics.matching import Matched, aim, match, mean_over_classes
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS
@@ -41,11 +33,11 @@ def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, fl
 
     NaN where nothing can be measured. ``vindr/`` is over 15 classes, all others over the 14 findings.
     """
-    matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
-    return (vindr.score(matched).as_metrics() | coco.evaluate(predictions, records)
+    matched = match(predictions, truth_of(records), voc.IOU_THRESHOLD)
+    return (voc.score(matched).as_metrics() | coco.evaluate(predictions, records)
             | froc.as_metrics(froc.sensitivities(matched)[0])
-            | localisation.as_metrics(localisation.accuracies(matched))
-            | errors.as_metrics(errors.kinds(matched)))
+            | localization.as_metrics(localization.accuracies(matched))
+            | tide.as_metrics(tide.kinds(matched)))
 
 
 def replicated(
@@ -59,8 +51,8 @@ def replicated(
         bootstrap: of the images, sorted by id; the same one makes two files' values pairs.
     """
     ordered = sorted(records, key=lambda record: record.image_id)
-    matched = match(predictions, truth_of(ordered), vindr.IOU_THRESHOLD)
-    boxes = coco_resampled.match(predictions, ordered)
+    matched = match(predictions, truth_of(ordered), voc.IOU_THRESHOLD)
+    boxes = coco_bootstrap.match(predictions, ordered)
     images = bootstrap.groups_with(matched.counts > 0)
     whole, drawn = (_per_class(matched, boxes, one) for one in (bootstrap.whole(), bootstrap))
     found = {name: Replicated(whole[name][0], values, images[: values.shape[1]])
@@ -69,14 +61,14 @@ def replicated(
 
 
 def _per_class(
-    matched: Matched, boxes: coco_resampled.CocoMatched, bootstrap: Bootstrap
+    matched: Matched, boxes: coco_bootstrap.CocoMatched, bootstrap: Bootstrap
 ) -> dict[str, Floats]:
     """Metric -> (R, K) of the classes that it is a mean of."""
-    found = {MEAN_AP: vindr.resampled(matched, bootstrap)} | coco_resampled.resampled(boxes, bootstrap)
-    sensitivity, accuracy = froc.resampled(matched, bootstrap), localisation.resampled(matched, bootstrap)
+    found = {MEAN_AP: voc.replicates(matched, bootstrap)} | coco_bootstrap.replicates(boxes, bootstrap)
+    sensitivity, accuracy = froc.replicates(matched, bootstrap), localization.replicates(matched, bootstrap)
     found |= {f"froc/sensitivity@{point:g}": sensitivity[..., at] for at, point in enumerate(froc.POINTS)}
     return found | {f"localisation/accuracy@{iou:g}": accuracy[..., at]
-                    for at, iou in enumerate(localisation.IOUS)}
+                    for at, iou in enumerate(localization.IOUS)}
 
 
 def intervals(
@@ -84,12 +76,12 @@ def intervals(
 ) -> dict[str, Any]:
     """``<metric>/ci95``, [low, high], and ``<metric>/bias``; see :class:`Replicated`.
 
-    A class has none whose ground truth is on fewer than :data:`FEWEST` images.
+    A class has none whose ground truth is on fewer than :data:`MIN_COUNT` images.
     """
     found: dict[str, Any] = {}
-    for name, metric in replicated(predictions, records, images_resampled(records, count, seed)).items():
-        one = metric.measured()
-        few = name.startswith(CLASS_AP) and metric.images[0] < FEWEST
+    for name, metric in replicated(predictions, records, image_bootstrap(records, count, seed)).items():
+        one = metric.estimate()
+        few = name.startswith(CLASS_AP) and metric.images[0] < MIN_COUNT
         if not few and not math.isnan(one.value):
             found |= {f"{name}/ci95": [one.low, one.high], f"{name}/bias": one.bias}
     return found
@@ -99,7 +91,7 @@ def compare(
     a: PredictionSet, b: PredictionSet, records: Sequence[Record], count: int = 1000, seed: int = 0
 ) -> dict[str, Difference]:
     """Paired bootstrap of two prediction files; metrics that neither has are left out."""
-    bootstrap = images_resampled(records, count, seed)
+    bootstrap = image_bootstrap(records, count, seed)
     found_a, found_b = (replicated(one, records, bootstrap) for one in (a, b))
     return {name: Difference.of(one, found_b[name]) for name, one in found_a.items()
             if not math.isnan(one.value)}
@@ -110,7 +102,7 @@ def tied(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -
 
     ``ties/mAP40`` is its mean, ``ties/mAP40/sd`` its standard deviation; empty where few boxes are tied.
     """
-    aimed = aim(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    aimed = aim(predictions, truth_of(records), voc.IOU_THRESHOLD)
     share = ties.share(aimed.matched())
     if share < ties.MANY:
         return {}
@@ -125,7 +117,7 @@ def tied_text(found: Mapping[str, float]) -> str:
             f"{found['ties/mAP40']:.4f} on average (standard deviation {found['ties/mAP40/sd']:.4f})")
 
 
-def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
+def shuffle_across_images(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
     """The same rows given to other images: what a detector scores that never looks.
 
     Every image gets another image's detections, so all that is learned about where findings
@@ -139,7 +131,7 @@ def dealt_anew(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
 
 def table(metrics: Mapping[str, Any], predictions: PredictionSet, records: Sequence[Record]) -> str:
     """Classes, summary and errors, as text."""
-    matched = match(predictions, truth_of(records), vindr.IOU_THRESHOLD)
+    matched = match(predictions, truth_of(records), voc.IOU_THRESHOLD)
     rows = [[name, int(matched.counts[:, at].sum()), len(matched.rows[at]),
              _text(metrics, f"vindr/AP40/{name}"), _text(metrics, f"froc/{name}@1")]
             for at, name in enumerate(CLASS_NAMES)]
@@ -152,7 +144,7 @@ def table(metrics: Mapping[str, Any], predictions: PredictionSet, records: Seque
         ["metric", "value"], disable_numparse=True, colalign=("left", "right"))
     kinds = tabulate(
         [[kind, int(metrics[f"errors/{kind}"]), _number(metrics[f"errors/{kind}/gain"])]
-         for kind in errors.KINDS], ["error", "boxes", "mAP40 if mended"], disable_numparse=True,
+         for kind in tide.ERROR_TYPES], ["error", "boxes", "mAP40 if mended"], disable_numparse=True,
         colalign=("left", "right", "right"))
     return f"{classes}\n\n{summary}\n\n{kinds}"
 

@@ -91,7 +91,7 @@ def interval(values: Floats | Sequence[float]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Estimate:
     """A value in [0, 1] or a difference, with its 95 % interval.
 
     Attributes:
@@ -110,6 +110,6 @@ class Measured:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def images_resampled(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
+def image_bootstrap(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
     """Replicates of single images: VinBigData does not tell which are of one patient."""
     return Bootstrap.of(np.arange(len(records)), count, seed)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured
+from vindr_det.metrics.bootstrap import Bootstrap, Estimate, Floats
 from vindr_det.metrics.intervals import Replicated
 
 #: With fewer positives or fewer negatives nothing is measured.
-FEWEST = 5
+MIN_COUNT = 5
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Curve:
     """
 
     thresholds: Floats
-    hits: Floats
-    alarms: Floats
+    true_positives: Floats
+    false_positives: Floats
 
 
 def curve(truth: ArrayLike, scores: ArrayLike, weights: Floats | None = None) -> Curve:
@@ -46,35 +46,35 @@ def curve(truth: ArrayLike, scores: ArrayLike, weights: Floats | None = None) ->
     order = np.argsort(-scores, kind="stable")
     ordered, drawn = scores[order], weights[:, order]
     last = np.flatnonzero(np.diff(ordered, append=np.nan) != 0)  # ties count together
-    hits = np.cumsum(drawn * truth[order], axis=1)[:, last]
-    alarms = np.cumsum(drawn * ~truth[order], axis=1)[:, last]
-    return Curve(ordered[last], hits, alarms)
+    true_positives = np.cumsum(drawn * truth[order], axis=1)[:, last]
+    false_positives = np.cumsum(drawn * ~truth[order], axis=1)[:, last]
+    return Curve(ordered[last], true_positives, false_positives)
 
 
 def auc(given: Curve) -> Floats:
     """(R,) area under the ROC curve; NaN where one side is empty."""
-    rise = np.concatenate([np.zeros((len(given.hits), 1)), given.hits], axis=1)
-    run = np.diff(given.alarms, axis=1, prepend=0)
-    pairs = given.hits[:, -1] * given.alarms[:, -1]
+    rise = np.concatenate([np.zeros((len(given.true_positives), 1)), given.true_positives], axis=1)
+    run = np.diff(given.false_positives, axis=1, prepend=0)
+    pairs = given.true_positives[:, -1] * given.false_positives[:, -1]
     with np.errstate(invalid="ignore"):
         return (run * (rise[:, 1:] + rise[:, :-1])).sum(axis=1) / 2 / pairs
 
 
 def average_precision(given: Curve) -> Floats:
     """(R,) area under the precision-recall steps, as sklearn's; NaN without positives."""
-    gained = np.diff(given.hits, axis=1, prepend=0)
+    gained = np.diff(given.true_positives, axis=1, prepend=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(given.hits / (given.hits + given.alarms))
-        return (gained * precision).sum(axis=1) / given.hits[:, -1]
+        precision = np.nan_to_num(given.true_positives / (given.true_positives + given.false_positives))
+        return (gained * precision).sum(axis=1) / given.true_positives[:, -1]
 
 
 def measurable(truth: ArrayLike) -> bool:
     """Whether there are enough images on both sides."""
     positives = int(np.sum(truth))
-    return min(positives, len(np.asarray(truth)) - positives) >= FEWEST
+    return min(positives, len(np.asarray(truth)) - positives) >= MIN_COUNT
 
 
-def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Measured]:
+def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """``auc`` and ``ap`` of one label with intervals; empty where there is too little of it."""
     if not measurable(truth):
         return {}
@@ -83,7 +83,7 @@ def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[s
     whole, drawn = (_areas(labels, scores, one) for one in (bootstrap.whole(), bootstrap))
     # An AUC's variance is that of the smaller side's ranks among the other.
     images = {"auc": min(positive, negative), "ap": positive}
-    return {name: Replicated(whole[name], drawn[name][:, None], np.array([images[name]])).measured()
+    return {name: Replicated(whole[name], drawn[name][:, None], np.array([images[name]])).estimate()
             for name in whole}
 
 
@@ -124,7 +124,7 @@ class Confusion:
 
 def rates(
     truth: ArrayLike, scores: ArrayLike, threshold: float, bootstrap: Bootstrap
-) -> dict[str, Measured]:
+) -> dict[str, Estimate]:
     """:meth:`Confusion.rates` at a threshold, with intervals; without those that nothing follows from."""
     labels, said = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
     cells = np.column_stack([said & labels, said & ~labels, ~said & labels, ~said & ~labels]).astype(float)
@@ -134,7 +134,7 @@ def rates(
               "npv": ~said, "f1": labels | said}
     images = bootstrap.groups_with(np.column_stack(list(shares.values())))
     return {name: Replicated(np.array([whole[name]]), np.array([[one[name]] for one in drawn]),
-                             images[[at]]).measured()
+                             images[[at]]).estimate()
             for at, name in enumerate(shares) if not np.isnan(whole[name])}
 
 
@@ -145,21 +145,21 @@ def _share(part: float, whole: float) -> float:
 def youden(truth: ArrayLike, scores: ArrayLike) -> float:
     """The score with the highest sensitivity + specificity (Youden, 1950); the highest of equals."""
     given = curve(truth, scores)
-    gain = given.hits[0] / given.hits[0, -1] - given.alarms[0] / given.alarms[0, -1]
+    gain = given.true_positives[0] / given.true_positives[0, -1] - given.false_positives[0] / given.false_positives[0, -1]
     return float(given.thresholds[np.argmax(gain)])
 
 
 def at_sensitivity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
     """The highest score with at least this sensitivity."""
     given = curve(truth, scores)
-    enough = given.hits[0] >= wanted * given.hits[0, -1] - 1e-9
+    enough = given.true_positives[0] >= wanted * given.true_positives[0, -1] - 1e-9
     return float(given.thresholds[np.argmax(enough)])
 
 
 def at_specificity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
     """The lowest score with at least this specificity; above all scores if even the highest has less."""
     given = curve(truth, scores)
-    enough = np.flatnonzero(given.alarms[0] <= (1 - wanted) * given.alarms[0, -1] + 1e-9)
+    enough = np.flatnonzero(given.false_positives[0] <= (1 - wanted) * given.false_positives[0, -1] + 1e-9)
     if not len(enough):
         return float(np.nextafter(given.thresholds[0], np.inf))
     return float(given.thresholds[enough[-1]])
@@ -184,6 +184,6 @@ def operating_points(
                for wanted in np.atleast_1d(specificity).tolist()}}
 
 
-def mean_of_measurable(values: Sequence[Measured]) -> float:
+def mean_of_measurable(values: Sequence[Estimate]) -> float:
     """Mean over labels; NaN where there is none."""
     return float(np.mean([one.value for one in values])) if values else float("nan")

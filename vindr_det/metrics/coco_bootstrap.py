@@ -95,7 +95,7 @@ def _greedy(found: Table, truths: Table, place: Ints) -> NDArray[np.bool_]:
     return correct
 
 
-def resampled(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
+def replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
     """``coco/AP`` and so on, (R, 14) each, for replicates of the matched records; NaN without truth."""
     rows = [np.flatnonzero(matched.label == label) for label in range(len(FINDINGS))]
     widest = max(len(matched.counts), *map(len, rows))
@@ -112,8 +112,8 @@ def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floa
         drawn = weights[:, matched.image[mine]]
         seen = np.cumsum(drawn, axis=1)
         for at in range(len(THRESHOLDS)):
-            hits = np.flatnonzero(matched.correct[at, mine])
-            result[:, at, label] = _average(drawn[:, hits], seen[:, hits], totals[:, label])
+            true_positives = np.flatnonzero(matched.correct[at, mine])
+            result[:, at, label] = _average(drawn[:, true_positives], seen[:, true_positives], totals[:, label])
     return result
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats, Measured, interval
+from vindr_det.metrics.bootstrap import Bootstrap, Estimate, Floats, interval
 from vindr_det.metrics.classification import Curve, auc, average_precision, curve
 
 _AREAS: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
@@ -28,7 +28,7 @@ class DeLong:
         p: two-sided, that there is none.
     """
 
-    difference: Measured
+    difference: Estimate
     p: float
 
 
@@ -45,10 +45,10 @@ def delong(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
     positives, negatives = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
     value = float(positives.mean())
     if min(len(positives), len(negatives)) < 2:
-        return DeLong(Measured(value, np.nan, np.nan), np.nan)
+        return DeLong(Estimate(value, np.nan, np.nan), np.nan)
     deviation = float(np.sqrt(sum(one.var(ddof=1) / len(one) for one in (positives, negatives))))
     p = 2 * float(norm.sf(abs(value) / deviation)) if deviation > 0 else float(value == 0)
-    return DeLong(Measured(value, value - _QUANTILE * deviation, value + _QUANTILE * deviation), p)
+    return DeLong(Estimate(value, value - _QUANTILE * deviation, value + _QUANTILE * deviation), p)
 
 
 def _placements(labels: np.ndarray, scores: Floats) -> tuple[Floats, Floats]:
@@ -60,12 +60,12 @@ def _placements(labels: np.ndarray, scores: Floats) -> tuple[Floats, Floats]:
 
 def paired(
     truth: ArrayLike, first: ArrayLike, second: ArrayLike, bootstrap: Bootstrap
-) -> dict[str, Measured]:
+) -> dict[str, Estimate]:
     """``auc`` and ``ap`` of the first less those of the second, both on the same resamples."""
     drawn: dict[str, list[Floats]] = {name: [] for name in _AREAS}
     for weights in bootstrap.parts():
         curves = [curve(truth, scores, weights) for scores in (first, second)]
         for name, area in _AREAS.items():
             drawn[name].append(area(curves[0]) - area(curves[1]))
-    return {name: Measured(float((area(curve(truth, first)) - area(curve(truth, second)))[0]),
+    return {name: Estimate(float((area(curve(truth, first)) - area(curve(truth, second)))[0]),
                            *interval(np.concatenate(drawn[name]))) for name, area in _AREAS.items()}

@@ -38,11 +38,11 @@ def sensitivities(
     result = np.full((len(weights), len(FINDINGS), len(points)), np.nan)
     for label in range(len(FINDINGS)):
         rows = matched.rows[label]
-        hits, false = _counts(matched, rows, weights)
+        true_positives, false = _counts(matched, rows, weights)
         with np.errstate(invalid="ignore", divide="ignore"):
             for at, point in enumerate(points):
                 allowed = (false <= point * images[:, None] + 1e-9).sum(axis=1)
-                result[:, label, at] = hits[np.arange(len(hits)), allowed - 1] / totals[:, label]
+                result[:, label, at] = true_positives[np.arange(len(true_positives)), allowed - 1] / totals[:, label]
     return result
 
 
@@ -52,11 +52,11 @@ def _counts(matched: Matched, rows: NDArray[np.int64], weights: Floats) -> tuple
     drawn = weights[:, matched.detections.image[rows]]
     ends = np.flatnonzero(np.diff(scores, append=-1.0))
     nothing = np.zeros((len(weights), 1))
-    hits, false = (np.cumsum(drawn * which, axis=1)[:, ends] for which in (correct, ~correct))
-    return np.concatenate([nothing, hits], axis=1), np.concatenate([nothing, false], axis=1)
+    true_positives, false = (np.cumsum(drawn * which, axis=1)[:, ends] for which in (correct, ~correct))
+    return np.concatenate([nothing, true_positives], axis=1), np.concatenate([nothing, false], axis=1)
 
 
-def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
+def replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, 14, F) :func:`sensitivities` of every replicate."""
     return np.concatenate([sensitivities(matched, part) for part in bootstrap.parts(matched.widest)])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.metrics.bootstrap import Floats, Measured, interval
+from vindr_det.metrics.bootstrap import Estimate, Floats, interval
 from vindr_det.metrics.matching import mean_over_classes
 
 #: The normal quantile of 95 %.
@@ -21,7 +21,7 @@ _DOUBT = 0.25
 #: An image tells at most as much as so many tosses of a coin. Classes' APs come to 1 to 4, AUCs to 2 to 3.
 _MOST = 4
 #: Images with a class that an interval of its AP needs.
-FEWEST = 10
+MIN_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Replicated:
         """One class alone."""
         return Replicated(self.values[[at]], self.drawn[:, [at]], self.images[[at]])
 
-    def measured(self) -> Measured:
+    def estimate(self) -> Estimate:
         """The mean over classes with its interval; NaN without ground truth.
 
         The interval is for the mean over the same classes of all images there are: Wilson's (1927) around
@@ -63,7 +63,7 @@ class Replicated:
         """
         known = ~np.isnan(self.values)
         if not known.any():
-            return Measured(np.nan, np.nan, np.nan, np.nan)
+            return Estimate(np.nan, np.nan, np.nan, np.nan)
         drawn, images = self.drawn[:, known], self.images[known]
         absent = np.isnan(drawn)
         center = np.where(absent.all(axis=0), self.values[known], _mean(drawn))
@@ -72,7 +72,7 @@ class Replicated:
         seen = np.where(absent, 0, drawn - center).mean(axis=1).var()
         unseen = np.minimum(2 * absent.mean(axis=0), 1) / images
         variance = seen + value * (1 - value) * unseen.mean() / len(images) + (_DOUBT * bias) ** 2
-        return Measured(self.value, *_wilson(value, variance, len(images) / (1 / images).mean()), bias)
+        return Estimate(self.value, *_wilson(value, variance, len(images) / (1 / images).mean()), bias)
 
 
 def _mean(drawn: Floats) -> Floats:
@@ -110,7 +110,7 @@ class Difference:
 
     a: float
     b: float
-    gain: Measured
+    gain: Estimate
     wins: float
 
     @classmethod
@@ -119,4 +119,4 @@ class Difference:
         gain = a.means - b.means
         gain = gain[~np.isnan(gain)]
         wins = float((gain > 0).mean() + (gain == 0).mean() / 2)
-        return cls(a.value, b.value, Measured(a.value - b.value, *interval(gain)), wins)
+        return cls(a.value, b.value, Estimate(a.value - b.value, *interval(gain)), wins)

@@ -23,7 +23,7 @@ def accuracies(matched: Matched) -> Floats:
     return _shares(matched, _top_overlaps(matched), np.ones((1, len(matched.ids))))[0]
 
 
-def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
+def replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, 14, T) :func:`accuracies` of every replicate."""
     top = _top_overlaps(matched)
     return np.concatenate([_shares(matched, top, part) for part in bootstrap.parts()])

@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import voc
 from vindr_det.metrics.matching import Flags, Ints, Matched, nearest, pairs
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
 
 BACKGROUND_IOU = 0.1
 #: Kinds of false boxes, in the order in which they are asked for, and truths that nothing explains.
-KINDS = ("localisation", "classification", "duplicate", "background", "both", "missed")
+ERROR_TYPES = ("localisation", "classification", "duplicate", "background", "both", "missed")
 
 
 @dataclass(frozen=True)
-class ErrorKinds:
+class TideErrors:
     """Errors and what they cost.
 
     Attributes:
@@ -36,7 +36,7 @@ class ErrorKinds:
     gains: Mapping[str, float]
 
 
-def kinds(matched: Matched) -> ErrorKinds:
+def kinds(matched: Matched) -> TideErrors:
     """Sort every false box of the 14 findings into one kind, and the missed findings.
 
     localisation: overlaps a truth of its class too little; classification: overlaps one of another class
@@ -50,7 +50,7 @@ def kinds(matched: Matched) -> ErrorKinds:
         (same.overlap > some) & (same.overlap <= enough), other.overlap > enough, same.overlap > enough,
         np.maximum(same.overlap, other.overlap) <= some, np.ones(len(false), bool)]
     masks: dict[str, Flags] = {}
-    for kind, mask in zip(KINDS[:-1], asked, strict=True):
+    for kind, mask in zip(ERROR_TYPES[:-1], asked, strict=True):
         masks[kind] = mask & false
         false = false & ~mask
     explained = np.zeros(len(matched.truths), bool)
@@ -58,15 +58,15 @@ def kinds(matched: Matched) -> ErrorKinds:
     explained[same.truth[masks["localisation"]]] = True
     explained[other.truth[masks["classification"]]] = True
     missed = ~explained & (matched.truths.label != NO_FINDING_ID)
-    base = vindr.score(matched).mean_ap
-    mended = {
+    base = voc.score(matched).mean_ap
+    repaired = {
         "localisation": _moved(matched, masks["localisation"], same.truth),
         "classification": _moved(matched, masks["classification"], other.truth),
         **{kind: _without(matched, masks[kind]) for kind in ("duplicate", "background", "both")},
         "missed": _found(matched, missed),
     }
     counts = {kind: int(mask.sum()) for kind, mask in masks.items()} | {"missed": int(missed.sum())}
-    return ErrorKinds(counts, {kind: vindr.score(one).mean_ap - base for kind, one in mended.items()})
+    return TideErrors(counts, {kind: voc.score(one).mean_ap - base for kind, one in repaired.items()})
 
 
 def _moved(matched: Matched, rows: Flags, target: Ints) -> Matched:
@@ -121,7 +121,7 @@ def confusion(matched: Matched, score: float) -> NDArray[np.int64]:
     return matrix
 
 
-def as_metrics(found: ErrorKinds) -> dict[str, float]:
+def as_metrics(found: TideErrors) -> dict[str, float]:
     """``errors/<kind>`` and ``errors/<kind>/gain``."""
-    return {f"errors/{kind}": found.counts[kind] for kind in KINDS} | {
-        f"errors/{kind}/gain": found.gains[kind] for kind in KINDS}
+    return {f"errors/{kind}": found.counts[kind] for kind in ERROR_TYPES} | {
+        f"errors/{kind}/gain": found.gains[kind] for kind in ERROR_TYPES}

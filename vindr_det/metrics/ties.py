@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vindr_det.metrics import voc as vindr
+from vindr_det.metrics import voc
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import Aimed, Matched
@@ -35,12 +35,12 @@ def orders(aimed: Aimed, count: int = ORDERS, seed: int = 0) -> list[Matched]:
 def average_precisions(shuffled: Sequence[Matched]) -> Floats:
     """(O, 15) AP of every class in each order."""
     once = np.ones((1, len(shuffled[0].ids)))
-    return np.concatenate([vindr.average_precisions(one, once) for one in shuffled])
+    return np.concatenate([voc.average_precisions(one, once) for one in shuffled])
 
 
 def replicated(shuffled: Sequence[Matched], bootstrap: Bootstrap) -> Replicated:
     """Mean AP over the orders, and replicates that are each in one of them."""
     parts = bootstrap.split(len(shuffled))
-    drawn = [vindr.resampled(one, part) for one, part in zip(shuffled, parts, strict=False)]
+    drawn = [voc.replicates(one, part) for one, part in zip(shuffled, parts, strict=False)]
     return Replicated(average_precisions(shuffled).mean(axis=0), np.concatenate(drawn),
                       bootstrap.groups_with(shuffled[0].counts > 0))

@@ -77,7 +77,7 @@ def result_of(ap: Floats, matched: Matched) -> VindrResult:
         {name: len(rows) for name, rows in zip(CLASS_NAMES, matched.rows, strict=True)})
 
 
-def resampled(matched: Matched, bootstrap: Bootstrap) -> Floats:
+def replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, 15) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
     return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(matched.widest)])
 
@@ -116,5 +116,5 @@ def mean_ap(
 ) -> Replicated:
     """vindr/mAP40 alone; the bootstrap as of the images, sorted by id."""
     matched = match(predictions, truth_of(records), IOU_THRESHOLD)
-    whole, drawn = (resampled(matched, one) for one in (bootstrap.whole(), bootstrap))
+    whole, drawn = (replicates(matched, one) for one in (bootstrap.whole(), bootstrap))
     return Replicated(whole[0], drawn, bootstrap.groups_with(matched.counts > 0))

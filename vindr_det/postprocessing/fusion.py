@@ -87,7 +87,7 @@ AS_DEFAULT = Fusion()
 
 
 def fuse(
-    predictions: Sequence[Predictions | None], height: float, width: float, how: Fusion = AS_DEFAULT
+    predictions: Sequence[Predictions | None], height: float, width: float, options: Fusion = AS_DEFAULT
 ) -> Predictions:
     """Fuse several detectors' boxes on one image, class by class.
 
@@ -97,7 +97,7 @@ def fuse(
             highest.
         height: of the image the boxes' pixels belong to.
         width: likewise.
-        how: the options.
+        options: of the fusion.
 
     Returns:
         The fused boxes, best first, in the same pixels, scores in [0, 1].
@@ -105,19 +105,19 @@ def fuse(
     Raises:
         InputError: weights that do not fit the models.
     """
-    weights = how.weights_of(len(predictions))
+    weights = options.weights_of(len(predictions))
     looked = [one for one in predictions if one is not None]
     if len(looked) < len(predictions):
         weights = [weight for weight, one in zip(weights, predictions, strict=True) if one is not None]
-        how = replace(how, weights=how.weights and tuple(weights))
-    fused = _findings([one.findings() for one in looked], height, width, weights, how)
-    kept = fused[: how.max_boxes]
-    said = _no_finding(looked, weights, how)
+        options = replace(options, weights=options.weights and tuple(weights))
+    fused = _findings([one.findings() for one in looked], height, width, weights, options)
+    kept = fused[: options.max_boxes]
+    said = _no_finding(looked, weights, options)
     return (kept + said).by_score() if said is not None else kept
 
 
 def fuse_all(
-    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]], how: Fusion = AS_DEFAULT,
+    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]], options: Fusion = AS_DEFAULT,
     workers: int | None = None, unread: Sequence[Collection[str]] | None = None,
 ) -> dict[str, Predictions]:
     """Fuse whole prediction files, on several processes where there is much to do.
@@ -125,26 +125,26 @@ def fuse_all(
     Args:
         predictions: one entry a model: image id -> boxes in original pixels; a model may lack images.
         sizes: image id -> (height, width) of the originals; the result has these images.
-        how: the options.
+        options: of the fusion.
         workers: processes; None takes one a core.
         unread: per model, images that it was not shown; of these its empty entry says nothing.
 
     Raises:
         InputError: weights that do not fit, or an image without a size.
     """
-    how.weights_of(len(predictions))
+    options.weights_of(len(predictions))
     for one in predictions:
         unknown = one.keys() - sizes.keys()
         if unknown:
             raise InputError(f"image {min(unknown)} has no size, expected one for each image")
     jobs = list(_jobs(predictions, sizes, unread or [()] * len(predictions)))
     if workers == 1 or sum(len(p) for one in predictions for p in one.values()) < _MANY_BOXES:
-        return dict(_chunk(how, jobs))
+        return dict(_chunk(options, jobs))
     chunks = [jobs[start:start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     result: dict[str, Predictions] = {}
     with process_pool(workers, len(chunks)) as pool, tqdm(total=len(jobs), desc="fuse", unit="image",
                                                           disable=None) as bar:
-        for part in pool.map(partial(_chunk, how), chunks):
+        for part in pool.map(partial(_chunk, options), chunks):
             result.update(part)
             bar.update(len(part))
     return result
@@ -164,17 +164,17 @@ def _jobs(
         yield image_id, lists, height, width
 
 
-def _chunk(how: Fusion, jobs: Sequence[_Job]) -> list[tuple[str, Predictions]]:
-    return [(image_id, fuse(lists, height, width, how)) for image_id, lists, height, width in jobs]
+def _chunk(options: Fusion, jobs: Sequence[_Job]) -> list[tuple[str, Predictions]]:
+    return [(image_id, fuse(lists, height, width, options)) for image_id, lists, height, width in jobs]
 
 
 def _findings(
-    lists: Sequence[Predictions], height: float, width: float, weights: list[float], how: Fusion
+    lists: Sequence[Predictions], height: float, width: float, weights: list[float], options: Fusion
 ) -> Predictions:
     if not any(map(len, lists)):
         return Predictions()
     unit = [box_ops.clip(box_ops.to_unit(one.boxes, height, width), 1, 1) for one in lists]
-    least = max(how.skip_box_thr, _LEAST_SCORE)
+    least = max(options.skip_box_thr, _LEAST_SCORE)
     keep = [(box[:, 2:] > box[:, :2]).all(axis=1) & (one.scores >= least)
             for box, one in zip(unit, lists, strict=True)]
     if not any(kept.any() for kept in keep):
@@ -182,31 +182,31 @@ def _findings(
     boxes, scores, labels = _by_library(
         [box[kept] for box, kept in zip(unit, keep, strict=True)],
         [one.scores[kept].tolist() for one, kept in zip(lists, keep, strict=True)],
-        [one.labels[kept].tolist() for one, kept in zip(lists, keep, strict=True)], weights, how)
+        [one.labels[kept].tolist() for one, kept in zip(lists, keep, strict=True)], weights, options)
     # Single precision can close a sliver; weighted scores can exceed 1; labels come back as float64.
     return drop_degenerate(box_ops.from_unit(boxes, height, width), scores,
                            np.asarray(labels).astype(np.int64)).by_score()
 
 
-def _by_library(boxes: list, scores: list, labels: list, weights: list[float], how: Fusion) -> tuple:
+def _by_library(boxes: list, scores: list, labels: list, weights: list[float], options: Fusion) -> tuple:
     """Boxes (N, 4) in unit xyxy, scores and labels, which it keeps as float64."""
-    given, options = (boxes, scores, labels), {"iou_thr": how.iou_thr}
-    if how.method == "wbf":
-        return weighted_boxes_fusion(*given, weights=weights, conf_type=how.conf_type, **options)
-    if how.method == "nmw":
-        return non_maximum_weighted(*given, weights=weights, **options)
+    given, arguments = (boxes, scores, labels), {"iou_thr": options.iou_thr}
+    if options.method == "wbf":
+        return weighted_boxes_fusion(*given, weights=weights, conf_type=options.conf_type, **arguments)
+    if options.method == "nmw":
+        return non_maximum_weighted(*given, weights=weights, **arguments)
     # These two divide scores by the sum of the weights, also of weights that are all 1.
-    if how.method == "soft-nms":
-        return soft_nms(*given, weights=how.weights, sigma=0.5, thresh=how.skip_box_thr, **options)
-    return nms(*given, weights=how.weights, **options)
+    if options.method == "soft-nms":
+        return soft_nms(*given, weights=options.weights, sigma=0.5, thresh=options.skip_box_thr, **arguments)
+    return nms(*given, weights=options.weights, **arguments)
 
 
 def _no_finding(
-    lists: Sequence[Predictions], weights: list[float], how: Fusion
+    lists: Sequence[Predictions], weights: list[float], options: Fusion
 ) -> Predictions | None:
     """What the models say about class 14; one that says nothing says 0. None if all say nothing."""
     said = [one.scores[one.labels == NO_FINDING_ID] for one in lists]
     if not any(map(len, said)):
         return None
     highest = np.array([scores.max(initial=0.0) for scores in said])
-    return no_finding(float(np.average(highest, weights=weights) if how.method == "wbf" else highest.max()))
+    return no_finding(float(np.average(highest, weights=weights) if options.method == "wbf" else highest.max()))

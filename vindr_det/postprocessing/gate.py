@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vindr_det.classification.probabilities import Word
+from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding, with_no_finding
 
@@ -52,7 +52,7 @@ class Gate:
                              "0 <= low <= high and 0 <= power <= 1")
 
     def apply(
-        self, predictions: PredictionSet, words: Mapping[str, Word]
+        self, predictions: PredictionSet, outputs: Mapping[str, ClassifierOutput]
     ) -> dict[str, Predictions]:
         """Gate every image.
 
@@ -65,15 +65,15 @@ class Gate:
         """
         if self.form == "none":
             return with_no_finding(predictions)
-        missing = predictions.keys() - words.keys()
+        missing = predictions.keys() - outputs.keys()
         if missing:
             raise InputError(f"no probability for image {min(missing)}, expected one for each image")
-        return {image_id: self.image(found.findings(), words[image_id])
+        return {image_id: self.image(found.findings(), outputs[image_id])
                 for image_id, found in predictions.items()}
 
-    def image(self, boxes: Predictions, word: Word) -> Predictions:
+    def image(self, boxes: Predictions, output: ClassifierOutput) -> Predictions:
         """Gate one image's boxes, none of them of class 14."""
-        p = word.p_abnormal
+        p = output.p_abnormal
         if self.form == "hard":
             if p < self.low:
                 return no_finding()
@@ -81,10 +81,10 @@ class Gate:
         if self.form == "scale" and p < self.low:
             boxes = Predictions(boxes.boxes, boxes.scores * p, boxes.labels)
         if self.form == "rescore":
-            if word.findings is None:
+            if output.findings is None:
                 raise InputError("a gate of form rescore needs a probability of each finding, expected "
                                  "columns p_<finding>")
-            scores = boxes.scores ** (1 - self.power) * word.findings[boxes.labels] ** self.power
+            scores = boxes.scores ** (1 - self.power) * output.findings[boxes.labels] ** self.power
             boxes = Predictions(boxes.boxes, scores, boxes.labels).by_score()
         return boxes + no_finding(1 - p)
 
@@ -101,7 +101,7 @@ def soft_append(
     Raises:
         InputError: an image has no probability.
     """
-    return Gate("append").apply(predictions, {i: Word(p) for i, p in p_abnormal.items()})
+    return Gate("append").apply(predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})
 
 
 #: Spearman's rho * sqrt(images - 1) is about normal where two rankings have nothing to do with each other;
@@ -111,7 +111,7 @@ _CLEARLY_INVERTED = -3.0
 _TOO_FEW = 10
 
 
-def check_agreement(words: Mapping[str, Word], predictions: PredictionSet, source: str) -> float:
+def check_agreement(outputs: Mapping[str, ClassifierOutput], predictions: PredictionSet, source: str) -> float:
     """Hold a classifier against the boxes, where there are no labels.
 
     Args:
@@ -126,8 +126,8 @@ def check_agreement(words: Mapping[str, Word], predictions: PredictionSet, sourc
     Raises:
         InputError: they disagree more than chance explains: P(no finding) was given as P(abnormal).
     """
-    ids = [image_id for image_id in predictions if image_id in words]
-    p = np.array([words[image_id].p_abnormal for image_id in ids])
+    ids = [image_id for image_id in predictions if image_id in outputs]
+    p = np.array([outputs[image_id].p_abnormal for image_id in ids])
     best = np.array([predictions[image_id].findings().scores.max(initial=0.0) for image_id in ids])
     if not ids or np.ptp(p) == 0 or np.ptp(best) == 0:
         return float("nan")
@@ -150,13 +150,13 @@ class AgreementCheck:
         self.source, self.due = source, 64
 
     def __call__(
-        self, words: Mapping[str, Word], predictions: PredictionSet, finished: bool = False
+        self, outputs: Mapping[str, ClassifierOutput], predictions: PredictionSet, finished: bool = False
     ) -> None:
         """Look at 64 images, 128, 256 and so on, and at all when finished: each look is a chance of error."""
-        if finished or len(words) >= self.due:
-            self.due = 2 * len(words)
-            rho = check_agreement(words, predictions, self.source)
-            count = len(words.keys() & predictions.keys())
+        if finished or len(outputs) >= self.due:
+            self.due = 2 * len(outputs)
+            rho = check_agreement(outputs, predictions, self.source)
+            count = len(outputs.keys() & predictions.keys())
             if finished and (np.isnan(rho) or count <= _TOO_FEW):
                 log.warning("%s: its sign could not be told from the boxes of %d images, expected more than "
                             "%d with different scores", self.source, count, _TOO_FEW)

@@ -18,12 +18,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__
-from vindr_det.classification.probabilities import Column, Word, check_sign
+from vindr_det.classification.probabilities import ClassifierOutput, Column, check_sign
 from vindr_det.data import in_sample
 from vindr_det.exceptions import InputError
 from vindr_det.files import as_numbers, existing_file, read_csv, read_json, refuse_first, write_json
-from vindr_det.metrics import voc as vindr
-from vindr_det.metrics.bootstrap import Measured, images_resampled
+from vindr_det.metrics import voc
+from vindr_det.metrics.bootstrap import Estimate, image_bootstrap
 from vindr_det.metrics.intervals import Difference
 from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.metrics.voc import mean_ap
@@ -56,7 +56,7 @@ class FormScore:
 
     gate: Gate
     score: float
-    gain: Measured
+    gain: Estimate
     wins: float
 
 
@@ -88,8 +88,8 @@ class Fitted:
 
 
 def fit(
-    predictions: PredictionSet, records: Sequence[Record], words: Mapping[str, Word],
-    folds: Mapping[str, int], resamples: int = 1000, source: str = "the probabilities",
+    predictions: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput],
+    folds: Mapping[str, int], num_replicates: int = 1000, source: str = "the probabilities",
     allow_inverted: bool = False,
 ) -> Fitted:
     """Choose form and parameters.
@@ -100,7 +100,7 @@ def fit(
         words: image id -> what classifiers say that have not seen the image.
         folds: image id -> part of the cross-validation.
         resamples: of the paired intervals.
-        source: names ``words`` in errors.
+        source: names ``outputs`` in errors.
         allow_inverted: take probabilities that rank the images the wrong way round.
 
     Raises:
@@ -108,20 +108,20 @@ def fit(
     """
     kept = sorted((one for one in records if one.image_id in predictions), key=lambda one: one.image_id)
     ids = [one.image_id for one in kept]
-    missing = [i for i in ids if i not in words or i not in folds]
+    missing = [i for i in ids if i not in outputs or i not in folds]
     if not ids or missing:
         raise InputError(f"{source}: no probability for image {missing[0]}" if missing else
                          "no image has both predictions and annotations")
     parts = np.array([folds[i] for i in ids])
     if len(np.unique(parts)) < 2:
         raise InputError(f"{source}: all images are of fold {parts[0]}, expected at least two folds")
-    found = check_sign({i: words[i].p_abnormal for i in ids}, {r.image_id: not r.normal for r in kept},
+    found = check_sign({i: outputs[i].p_abnormal for i in ids}, {r.image_id: not r.normal for r in kept},
                        source, allow_inverted)
     boxes = {i: predictions[i] for i in ids}
-    tells = all(words[i].findings is not None for i in ids)
-    held_out = {form: _held_out(boxes, kept, words, parts, GRID[form])
+    tells = all(outputs[i].findings is not None for i in ids)
+    held_out = {form: _held_out(boxes, kept, outputs, parts, GRID[form])
                 for form in tqdm(FORMS, desc="gates", disable=None) if form != "rescore" or tells}
-    forms = _compared(held_out, kept, resamples)
+    forms = _compared(held_out, kept, num_replicates)
     best = max(forms, key=lambda form: forms[form].score)
     return Fitted(forms[best].gate, forms, found, ids)
 
@@ -155,7 +155,7 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
 
 
 def _held_out(
-    boxes: PredictionSet, records: Sequence[Record], words: Mapping[str, Word], parts: NDArray[np.int64],
+    boxes: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput], parts: NDArray[np.int64],
     gates: Sequence[Gate],
 ) -> tuple[Gate, dict[str, Predictions]]:
     """The best gate on all images, and every fold gated by what is best on the others."""
@@ -163,21 +163,21 @@ def _held_out(
     weights = np.array([np.ones(len(parts)), *(parts != name for name in names)], dtype=float)
     scores = []
     for gate in gates:
-        matched = match(gate.apply(boxes, words), truth_of(records), vindr.IOU_THRESHOLD)
-        scores.append(mean_over_classes(vindr.average_precisions(matched, weights)))
+        matched = match(gate.apply(boxes, outputs), truth_of(records), voc.IOU_THRESHOLD)
+        scores.append(mean_over_classes(voc.average_precisions(matched, weights)))
     best = np.nan_to_num(np.array(scores)).argmax(axis=0)  # (1 + folds)
     gated: dict[str, Predictions] = {}
     for name, at in zip(names, best[1:], strict=True):
         mine = {record.image_id: boxes[record.image_id]
                 for record, part in zip(records, parts, strict=True) if part == name}
-        gated |= gates[at].apply(mine, words)
+        gated |= gates[at].apply(mine, outputs)
     return gates[best[0]], gated
 
 
 def _compared(
-    held_out: Mapping[str, tuple[Gate, PredictionSet]], records: Sequence[Record], resamples: int
+    held_out: Mapping[str, tuple[Gate, PredictionSet]], records: Sequence[Record], num_replicates: int
 ) -> dict[str, FormScore]:
-    bootstrap = images_resampled(records, resamples)
+    bootstrap = image_bootstrap(records, num_replicates)
     scored = {form: mean_ap(gated, records, bootstrap) for form, (_, gated) in held_out.items()}
     result = {}
     for form, (gate, _) in held_out.items():
@@ -226,9 +226,9 @@ class SavedGate:
         Raises:
             InputError: the column has the name of the one that the gate was fitted to, and another meaning.
         """
-        if self.column and given.column == self.column.column and given.says != self.column.says:
-            raise InputError(f"{path}: column {given.column} is taken for {given.says}, expected "
-                             f"{self.column.says} as where the gate was fitted (--says, or --allow-inverted)")
+        if self.column and given.column == self.column.column and given.meaning != self.column.meaning:
+            raise InputError(f"{path}: column {given.column} is taken for {given.meaning}, expected "
+                             f"{self.column.meaning} as where the gate was fitted (--meaning, or --allow-inverted)")
 
 
 def read(path: str | Path) -> SavedGate:

@@ -19,15 +19,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det import __version__
-from vindr_det.classification.probabilities import Word, check_sign, column_in, read_words
+from vindr_det.classification.probabilities import ClassifierOutput, check_sign, column_in, read_outputs
 from vindr_det.data import in_sample
 from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, read_json, write_csv, write_json
 from vindr_det.imaging.status import read_failed
-from vindr_det.metrics import voc as vindr
-from vindr_det.metrics.bootstrap import Measured, images_resampled
+from vindr_det.metrics import voc
+from vindr_det.metrics.bootstrap import Estimate, image_bootstrap
 from vindr_det.metrics.intervals import Difference
 from vindr_det.metrics.voc import mean_ap
 from vindr_det.parallel import process_pool
@@ -57,13 +57,13 @@ class Inputs:
     files: Sequence[PredictionSet]
     unread: Sequence[Collection[str]]
     sizes: Mapping[str, tuple[int, int]]
-    words: Mapping[str, Word]
+    outputs: Mapping[str, ClassifierOutput]
     halves: tuple[Sequence[Record], Sequence[Record]]
 
     @property
     def tells_findings(self) -> bool:
         """Whether the classifier gives a probability of each finding."""
-        return bool(self.words) and all(word.findings is not None for word in self.words.values())
+        return bool(self.outputs) and all(output.findings is not None for output in self.outputs.values())
 
     def processed(self, settings: Settings, half: int) -> PredictionSet:
         """One half's predictions after fusion and gate."""
@@ -76,11 +76,11 @@ class Inputs:
         gate = settings.gate or Gate("none")
         if settings.gate is None and any((one.labels == NO_FINDING_ID).any() for one in fused.values()):
             return fused
-        return gate.apply(fused, self.words)
+        return gate.apply(fused, self.outputs)
 
     def score(self, settings: Settings, half: int) -> float:
         """vindr/mAP40."""
-        return vindr.evaluate(self.processed(settings, half), truth_of(self.halves[half])).mean_ap
+        return voc.evaluate(self.processed(settings, half), truth_of(self.halves[half])).mean_ap
 
 
 def read_inputs(search: Search) -> Inputs:
@@ -99,20 +99,20 @@ def read_inputs(search: Search) -> Inputs:
     if len(records) < 4:
         raise InputError(f"{search.annotations}: {len(records)} of its images have predictions, expected 4 "
                          "or more")
-    words: Mapping[str, Word] = {}
+    outputs: Mapping[str, ClassifierOutput] = {}
     if search.oof:
-        words = read_words(search.oof)
-        check_sign({i: word.p_abnormal for i, word in words.items()},
+        outputs = read_outputs(search.oof)
+        check_sign({i: output.p_abnormal for i, output in outputs.items()},
                           {one.image_id: not one.normal for one in records}, search.oof,
                           search.allow_inverted)
-        missing = [one.image_id for one in records if one.image_id not in words]
+        missing = [one.image_id for one in records if one.image_id not in outputs]
         if missing:
             raise InputError(f"{search.oof}: no probability for image {missing[0]} ({len(missing)} in all)")
     half = assign_folds(label_matrix(records), 2, search.seed)
     halves = tuple([one for one, mine in zip(records, half, strict=True) if mine == part] for part in (0, 1))
     sizes = {one.image_id: (one.height, one.width) for one in records}
     unread = [read_failed(path) for path in search.predictions]
-    return Inputs(files, unread, sizes, words, (halves[0], halves[1]))
+    return Inputs(files, unread, sizes, outputs, (halves[0], halves[1]))
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +139,7 @@ class Tuned:
     settings: Settings
     default: float
     tuned: float
-    gain: Measured
+    gain: Estimate
     trials: pd.DataFrame = field(repr=False)
     images: Sequence[str] = field(repr=False, default=())
     uses: int = 1
@@ -159,7 +159,7 @@ class Tuned:
         return "\n".join(line for line in lines if line)
 
 
-def tune(search: Search, out: Path, trials: int, workers: int | None = None, resamples: int = 1000) -> Tuned:
+def tune(search: Search, out: Path, trials: int, workers: int | None = None, num_replicates: int = 1000) -> Tuned:
     """Search, hold the result against the defaults, and write ``out`` and ``<out>.trials.csv``.
 
     Args:
@@ -174,24 +174,24 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, res
     """
     name = search.fingerprint()
     inputs = _inputs_once(search, name)
-    journal = out.with_suffix(".journal")
+    study_log = out.with_suffix(".journal")
     out.parent.mkdir(parents=True, exist_ok=True)
-    _default_first(search, name, journal)
-    jobs = _missing(search, name, journal, trials)
+    _default_first(search, name, study_log)
+    jobs = _missing(search, name, study_log, trials)
     missing = sum(count for *_, count in jobs)
     with tqdm(total=trials, initial=trials - missing, desc="tune", unit="trial", disable=None) as bar:
         if workers == 1 or len(jobs) < 2:
             for job in jobs:
-                bar.update(_run(search, name, journal, job))
+                bar.update(_run(search, name, study_log, job))
         else:
             with process_pool(workers, len(jobs)) as pool:
-                for count in pool.map(partial(_run, search, name, journal), jobs):
+                for count in pool.map(partial(_run, search, name, study_log), jobs):
                     bar.update(count)
-    finished = {method: _finished(open_study(name, method, journal)) for method in search.methods}
+    finished = {method: _finished(open_study(name, method, study_log)) for method in search.methods}
     holdout = [one.image_id for one in inputs.halves[1]]
-    uses = 1 + earlier_reports(out, journal, holdout)
-    tuned = _held_against_defaults(search, inputs, finished, resamples, uses)
-    count_report(open_study(name, search.methods[0], journal), tuned.images)
+    uses = 1 + earlier_reports(out, study_log, holdout)
+    tuned = _held_against_defaults(search, inputs, finished, num_replicates, uses)
+    count_report(open_study(name, search.methods[0], study_log), tuned.images)
     write_csv(out.with_suffix(".trials.csv"), tuned.trials)
     save(out, search, tuned)
     return tuned
@@ -201,35 +201,35 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, res
 _Job = tuple[str, int, int]
 
 
-def _missing(search: Search, name: str, journal: Path, trials: int) -> list[_Job]:
+def _missing(search: Search, name: str, study_log: Path, trials: int) -> list[_Job]:
     """What is to be done yet, a few trials at a time, the methods in turns."""
     jobs: list[_Job] = []
     for method, share in search.shares(trials).items():
-        done = len(_finished(open_study(name, method, journal)))
+        done = len(_finished(open_study(name, method, study_log)))
         jobs += [(method, first, min(_TRIALS_A_JOB, share - first))
                  for first in range(done, share, _TRIALS_A_JOB)]
     return sorted(jobs, key=lambda job: job[1])
 
 
-def _default_first(search: Search, name: str, journal: Path) -> None:
+def _default_first(search: Search, name: str, study_log: Path) -> None:
     """Trial 0 is the defaults, so that no search ends below them on its own half."""
     method, point = search.methods[0], default_point(search)
-    study = open_study(name, method, journal)
+    study = open_study(name, method, study_log)
     if not any(trial.params == point for trial in _finished(study)):
         study.enqueue_trial(point)
-        _run(search, name, journal, (method, 0, 1))
+        _run(search, name, study_log, (method, 0, 1))
 
 
 def _finished(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
-def _run(search: Search, name: str, journal: Path, job: _Job) -> int:
+def _run(search: Search, name: str, study_log: Path, job: _Job) -> int:
     """Some trials in this process; the journal is shared with all others."""
     import optuna
 
     method, first, count = job
-    inputs, study = _inputs_once(search, name), open_study(name, method, journal)
+    inputs, study = _inputs_once(search, name), open_study(name, method, study_log)
     # With the same seed each process, and each resume, would try the same points.
     seed = np.random.SeedSequence([search.seed, search.methods.index(method), first]).generate_state(1)[0]
     study.sampler = optuna.samplers.TPESampler(seed=int(seed), constant_liar=True)
@@ -243,7 +243,7 @@ def _run(search: Search, name: str, journal: Path, job: _Job) -> int:
 
 
 def _held_against_defaults(
-    search: Search, inputs: Inputs, finished: Mapping[str, list[Any]], resamples: int, uses: int
+    search: Search, inputs: Inputs, finished: Mapping[str, list[Any]], num_replicates: int, uses: int
 ) -> Tuned:
     from optuna.trial import FixedTrial
 
@@ -254,7 +254,7 @@ def _held_against_defaults(
     if best.value > inputs.score(base, 0):
         settings = suggest(FixedTrial(best.params), search, method, inputs.tells_findings)
         ends = at_ends(best.params, best.distributions)
-    bootstrap = images_resampled(inputs.halves[1], resamples, search.seed)
+    bootstrap = image_bootstrap(inputs.halves[1], num_replicates, search.seed)
     found = Difference.of(*(mean_ap(inputs.processed(one, 1), inputs.halves[1], bootstrap)
                                     for one in (settings, base)))
     images = sorted(one.image_id for half in inputs.halves for one in half)

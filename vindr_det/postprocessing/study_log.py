@@ -9,7 +9,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 
 
-def open_study(name: str, method: str, journal: Path) -> Any:
+def open_study(name: str, method: str, study_log: Path) -> Any:
     """One method's study of the search ``name``.
 
     Raises:
@@ -20,25 +20,25 @@ def open_study(name: str, method: str, journal: Path) -> Any:
     except ImportError as error:
         raise InputError("the package optuna is not installed; pip install 'vindr_det[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(study_name=f"{name}-{method}", storage=_storage(journal),
+    return optuna.create_study(study_name=f"{name}-{method}", storage=_storage(study_log),
                                direction="maximize", load_if_exists=True)
 
 
-def _storage(journal: Path) -> Any:
+def _storage(study_log: Path) -> Any:
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.study_log import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(str(journal)))
+    return JournalStorage(JournalFileBackend(str(study_log)))
 
 
-def earlier_reports(out: Path, journal: Path, holdout: Sequence[str]) -> int:
+def earlier_reports(out: Path, study_log: Path, holdout: Sequence[str]) -> int:
     """How often searches that wrote to this folder have reported on any of these images, of any seed.
 
     Journals count their reports; a result tells the count of its time, should a journal be gone.
     """
-    journals = {journal, *out.parent.glob("*.journal")}
-    told = [_told(path, holdout) for path in {out, *(one.with_suffix(".json") for one in journals)}]
-    return max(sum(_counted(one, holdout) for one in journals), *told)
+    study_log = {study_log, *out.parent.glob("*.journal")}
+    told = [_told(path, holdout) for path in {out, *(one.with_suffix(".json") for one in study_log)}]
+    return max(sum(_counted(one, holdout) for one in study_log), *told)
 
 
 def _told(path: Path, holdout: Sequence[str]) -> int:
@@ -50,11 +50,11 @@ def _told(path: Path, holdout: Sequence[str]) -> int:
         return 0
 
 
-def _counted(journal: Path, holdout: Sequence[str]) -> int:
+def _counted(study_log: Path, holdout: Sequence[str]) -> int:
     import optuna
 
     try:
-        studies = optuna.get_all_study_summaries(_storage(journal), include_best_trial=False)
+        studies = optuna.get_all_study_summaries(_storage(study_log), include_best_trial=False)
     except (AttributeError, KeyError, TypeError, ValueError):  # no journal of ours
         return 0
     return sum(one.user_attrs["reports"] for one in studies if "reports" in one.user_attrs

@@ -12,7 +12,7 @@ from vindr_det.postprocessing.fusion import Fusion, fuse
 from vindr_det.structures.detections import Predictions
 
 
-class Augmented:
+class TTAPredictor:
     """A predictor that looks several times; works with either engine's.
 
     Args:

@@ -6,9 +6,18 @@ One row an image: ``image_id,PredictionString``, the string groups of six,
 
 from vindr_det.submission.check import ParsedSubmission, parse_submission
 from vindr_det.submission.read import read_submission
-from vindr_det.submission.repair import Mended, mend
-from vindr_det.submission.table import Fault
+from vindr_det.submission.repair import Repaired, repair_submission
+from vindr_det.submission.table import Issue
 from vindr_det.submission.write import format_predictions, submission_text, write_submission
 
-__all__ = ["Fault", "Mended", "ParsedSubmission", "format_predictions", "mend", "parse_submission",
-           "read_submission", "submission_text", "write_submission"]
+__all__ = [
+           "Issue",
+           "ParsedSubmission",
+           "Repaired",
+           "format_predictions",
+           "repair_submission",
+           "parse_submission",
+           "read_submission",
+           "submission_text",
+           "write_submission",
+]

@@ -12,7 +12,7 @@ import pandas as pd
 from vindr_det.imaging.sizes import Shapes, shapes_of
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.submission.table import Fault, Rows, read_table
+from vindr_det.submission.table import Issue, Rows, read_table
 
 HEADER = ("image_id", "PredictionString")
 NO_FINDING_STRING = "14 1 0 0 1 1"
@@ -41,7 +41,7 @@ class ParsedSubmission:
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
     stated: dict[str, Predictions] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
 
 
 def parse_submission(
@@ -59,7 +59,7 @@ def parse_submission(
     """
     table = read_table(path)
     result = check_rows([row for _, row in table.rows], sample_ids, sizes, [line for line, _ in table.rows])
-    result.faults[:0] = [fault for fault, _ in table.faults]
+    result.issues[:0] = [issue for issue, _ in table.issues]
     return result
 
 
@@ -78,12 +78,12 @@ def check_rows(
     result = ParsedSubmission()
     shapes = None if sizes is None else shapes_of(sizes)
     if not rows:
-        result.faults.append(Fault(0, f"the file is empty, expected a header {','.join(HEADER)}"))
+        result.issues.append(Issue(0, f"the file is empty, expected a header {','.join(HEADER)}"))
         return result
     (first, header), *body = zip(lines or range(1, len(rows) + 1), rows, strict=True)
     if tuple(header) != HEADER:
-        result.faults.append(
-            Fault(first, f"header {','.join(header)!r}, expected {','.join(HEADER)!r}"))
+        result.issues.append(
+            Issue(first, f"header {','.join(header)!r}, expected {','.join(HEADER)!r}"))
     body = _of_images(result, body)
     for number, row in body:
         _parse_row(result, number, row, shapes)
@@ -92,7 +92,7 @@ def check_rows(
         _check_ids(result, body, sample_ids)
     if shapes is not None:
         _check_scale(result, shapes)
-    result.faults.sort(key=lambda fault: fault.row)
+    result.issues.sort(key=lambda issue: issue.row)
     return result
 
 
@@ -101,9 +101,9 @@ def _of_images(result: ParsedSubmission, body: Rows) -> Rows:
     kept = []
     for number, row in body:
         if is_blank(row):
-            result.faults.append(Fault(number, "an empty line, expected 2 columns"))
+            result.issues.append(Issue(number, "an empty line, expected 2 columns"))
         elif tuple(row) == HEADER:
-            result.faults.append(Fault(number, "the header again, expected an image"))
+            result.issues.append(Issue(number, "the header again, expected an image"))
         else:
             kept.append((number, row))
     return kept
@@ -113,18 +113,18 @@ def _parse_row(
     result: ParsedSubmission, number: int, row: list[str], sizes: Shapes | None
 ) -> None:
     if len(row) != 2:
-        result.faults.append(Fault(number, f"{len(row)} columns, expected 2"))
+        result.issues.append(Issue(number, f"{len(row)} columns, expected 2"))
         return
     image_id, text = row
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     if not image_id or image_id != image_id.strip() or not image_id.isprintable():
-        faults.append(Fault(number, f"image_id {image_id!r}, expected an id without blanks around it and "
+        issues.append(Issue(number, f"image_id {image_id!r}, expected an id without blanks around it and "
                                     "without control characters"))
-    predictions = _parse_string(number, text, faults)
-    _check_inside(number, image_id, predictions, sizes, faults)
-    result.faults += faults
+    predictions = _parse_string(number, text, issues)
+    _check_inside(number, image_id, predictions, sizes, issues)
+    result.issues += issues
     result.stated.setdefault(image_id, predictions)
-    if not any(fault.error for fault in faults):
+    if not any(issue.error for issue in issues):
         result.predictions.setdefault(image_id, predictions)
 
 
@@ -138,31 +138,31 @@ def _check_repeats(result: ParsedSubmission, body: Rows) -> None:
     seen = set()
     for number, row in body:
         if row and row[0] in seen:
-            result.faults.append(Fault(number, f"image_id {row[0]} has a second row"))
+            result.issues.append(Issue(number, f"image_id {row[0]} has a second row"))
         seen.update(row[:1])
 
 
-def _parse_string(number: int, text: str, faults: list[Fault]) -> Predictions:
+def _parse_string(number: int, text: str, issues: list[Issue]) -> Predictions:
     tokens = text.split()
     if not tokens:
-        faults.append(Fault(number, f"empty PredictionString, expected {NO_FINDING_STRING!r}"))
+        issues.append(Issue(number, f"empty PredictionString, expected {NO_FINDING_STRING!r}"))
         return Predictions()
     odd = odd_blanks(text)
     if odd:
-        faults.append(Fault(number, f"{odd[0]!r} between values, expected a space"))
+        issues.append(Issue(number, f"{odd[0]!r} between values, expected a space"))
     if len(tokens) % 6:
-        faults.append(Fault(number, f"{len(tokens)} values, expected groups of six"))
+        issues.append(Issue(number, f"{len(tokens)} values, expected groups of six"))
         return Predictions()
     groups = []
     for start in range(0, len(tokens), 6):
         group = tokens[start : start + 6]
         values, problem = _parse_group(group)
         if problem:
-            faults.append(Fault(number, f"{' '.join(group)!r}: {problem}"))
+            issues.append(Issue(number, f"{' '.join(group)!r}: {problem}"))
         else:
             groups.append(values)
     table = np.array(groups, dtype=float).reshape(-1, 6)
-    _note_repeats(number, table, faults)
+    _note_repeats(number, table, issues)
     return Predictions(table[:, 2:], table[:, 1], table[:, 0])
 
 
@@ -194,32 +194,32 @@ def _parse_group(group: list[str]) -> tuple[list[float], str]:
     return values, ""
 
 
-def _note_repeats(number: int, table: np.ndarray, faults: list[Fault]) -> None:
+def _note_repeats(number: int, table: np.ndarray, issues: list[Issue]) -> None:
     repeats = len(table) - len({(row[0], *row[2:]) for row in table.tolist()})
     if repeats:
-        faults.append(Fault(number, f"{repeats} boxes stand twice", error=False))
+        issues.append(Issue(number, f"{repeats} boxes stand twice", error=False))
     whole = table[table[:, 0] == NO_FINDING_ID]
     if len(whole) and len(whole) < len(table) and whole[:, 1].max() == 1:
-        faults.append(
-            Fault(number, "class 14 with score 1 beside boxes contradicts them", error=False))
+        issues.append(
+            Issue(number, "class 14 with score 1 beside boxes contradicts them", error=False))
 
 
 def _check_inside(
-    number: int, image_id: str, predictions: Predictions, sizes: Shapes | None, faults: list[Fault]
+    number: int, image_id: str, predictions: Predictions, sizes: Shapes | None, issues: list[Issue]
 ) -> None:
     boxes = predictions.findings().boxes
     if sizes is None:  # what lies before the image is outside of any
-        faults += [Fault(number, f"box {_words(box)} leaves image {image_id}, expected 0 or more")
+        issues += [Issue(number, f"box {_words(box)} leaves image {image_id}, expected 0 or more")
                    for box in boxes[(boxes < -0.5).any(axis=1)]]
         return
     if image_id not in sizes:
-        faults.append(Fault(number, f"image_id {image_id} has no size in the size table"))
+        issues.append(Issue(number, f"image_id {image_id} has no size in the size table"))
         return
     height, width = sizes[image_id]
     # Half a pixel of grace: rounding to whole pixels may go up.
     outside = (boxes < -0.5).any(axis=1) | (boxes[:, 2] > width + 0.5) | (boxes[:, 3] > height + 0.5)
     for box in boxes[outside]:
-        faults.append(Fault(number, f"box {_words(box)} leaves image {image_id} of width {width} and height "
+        issues.append(Issue(number, f"box {_words(box)} leaves image {image_id} of width {width} and height "
                                     f"{height}"))
 
 
@@ -234,21 +234,21 @@ def _check_ids(result: ParsedSubmission, body: Rows, sample_ids: Sequence[str]) 
         if row:
             found.add(row[0])
             if row[0] not in expected:
-                result.faults.append(Fault(number, f"image_id {row[0]!r} is not in the sample"))
+                result.issues.append(Issue(number, f"image_id {row[0]!r} is not in the sample"))
     missing = [image_id for image_id in sample_ids if image_id not in found]
     if missing:
-        result.faults.append(Fault(0, f"{len(missing)} images have no row, the first is {missing[0]}"))
+        result.issues.append(Issue(0, f"{len(missing)} images have no row, the first is {missing[0]}"))
 
 
 def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
     """Boxes of a resized copy lie inside the image, but never reach its far half; or go far beyond it."""
     if looks_larger(result, sizes):
-        result.faults.append(Fault(0, "boxes look like those of larger images: they reach far beyond many "
+        result.issues.append(Issue(0, "boxes look like those of larger images: they reach far beyond many "
                                       "images; expected original pixels"))
     reach = _reach(result.predictions, sizes)
     if len(reach) >= _ENOUGH_IMAGES and np.median(reach) < 0.5:
         largest = max(found.findings().boxes.max(initial=0) for found in result.predictions.values())
-        result.faults.append(Fault(0, "boxes look unscaled: their far corners lie at "
+        result.issues.append(Issue(0, "boxes look unscaled: their far corners lie at "
                                       f"{np.median(reach):.0%} of the images (median) and none is "
                                       f"beyond {largest:g}; expected original pixels"))
 

@@ -9,7 +9,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.imaging.status import read_failed, status_path
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.submission.check import parse_submission
-from vindr_det.submission.repair import mend
+from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> Pred
 
     Their rows say "no finding" for Kaggle's sake alone; a gate, a fusion or a score must not take that for a
     prediction. :func:`vindr_det.imaging.status.read_failed` tells which they are. What
-    :func:`vindr_det.submission.repair.mend` is sure of is put right, with a warning.
+    :func:`vindr_det.submission.repair.repair_submission` is sure of is put right, with a warning.
 
     Args:
         path: of the CSV.
@@ -40,14 +40,14 @@ def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> Pred
 
 def _read(path: str | Path, sizes: pd.DataFrame | None) -> PredictionSet:
     parsed = parse_submission(path, sizes=sizes)
-    if not any(fault.error for fault in parsed.faults):
+    if not any(issue.error for issue in parsed.issues):
         return parsed.predictions
-    mended = mend(path, sizes=sizes)
-    errors = [fault for fault in mended.left.faults if fault.error]
+    repaired = repair_submission(path, sizes=sizes)
+    errors = [issue for issue in repaired.left.issues if issue.error]
     if errors:
         more = f" (and {len(errors) - 1} more faults)" if len(errors) > 1 else ""
         raise InputError(f"{path}: {str(errors[0]).removeprefix('error: ')}{more}")
-    log.warning("%s: mended in %d places, the first: %s", path, len(mended.changes), mended.changes[0])
-    if mended.guess:
-        log.warning("%s: %s", path, mended.guess)
-    return mended.left.predictions
+    log.warning("%s: mended in %d places, the first: %s", path, len(repaired.changes), repaired.changes[0])
+    if repaired.guess:
+        log.warning("%s: %s", path, repaired.guess)
+    return repaired.left.predictions

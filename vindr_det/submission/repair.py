@@ -30,14 +30,14 @@ from vindr_det.submission.check import (
     looks_larger,
     odd_blanks,
 )
-from vindr_det.submission.table import Fault, Rows, read_table
+from vindr_det.submission.table import Issue, Rows, read_table
 
 #: What a first column is called; anything else with nothing behind it is an image.
 _ID_NAMES = ("id", "image", "image_id", "imageid", "image id", "name", "file", "filename")
 
 
 @dataclass(frozen=True)
-class Mended:
+class Repaired:
     """Attributes:
         text: the file as it should be.
         changes: what was changed and where; rows are those of the file as it was.
@@ -46,7 +46,7 @@ class Mended:
     """
 
     text: str
-    changes: list[Fault]
+    changes: list[Issue]
     left: ParsedSubmission
     normal: Sequence[str] = ()
 
@@ -57,9 +57,9 @@ class Mended:
                 f"{self.normal[0]}; nothing tells that they were looked at") if self.normal else ""
 
 
-def mend(
+def repair_submission(
     path: str | Path, sample_ids: Sequence[str] | None = None, sizes: pd.DataFrame | None = None
-) -> Mended:
+) -> Repaired:
     """Mend a submission.
 
     Args:
@@ -71,7 +71,7 @@ def mend(
         InputError: the file is missing or is no CSV.
     """
     table = read_table(path)
-    changes = [_change(fault.row, repair) for fault, repair in table.faults]
+    changes = [_change(issue.row, repair) for issue, repair in table.issues]
     body = _header(_without_blank(table.rows, changes), sample_ids or (), changes)
     shapes = {} if sizes is None else shapes_of(sizes)
     if looks_larger(check_rows([list(HEADER), *(row for _, row in body)], None, sizes), shapes):
@@ -80,23 +80,23 @@ def mend(
     body = [(number, _row(number, row, shapes, changes)) for number, row in body]
     body = _once(body, changes)
     body = _ordered(body, sample_ids, changes)
-    mended = [(1, list(HEADER)), *body] if table.rows else []
-    rows, lines = [row for _, row in mended], [line for line, _ in mended]
+    repaired = [(1, list(HEADER)), *body] if table.rows else []
+    rows, lines = [row for _, row in repaired], [line for line, _ in repaired]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return Mended(buffer.getvalue(), changes, check_rows(rows, sample_ids, sizes, lines), normal)
+    return Repaired(buffer.getvalue(), changes, check_rows(rows, sample_ids, sizes, lines), normal)
 
 
-def _change(row: int, what: str) -> Fault:
-    return Fault(row, what, error=False)
+def _change(row: int, what: str) -> Issue:
+    return Issue(row, what, error=False)
 
 
-def _without_blank(rows: Rows, changes: list[Fault]) -> Rows:
+def _without_blank(rows: Rows, changes: list[Issue]) -> Rows:
     changes += [_change(line, "an empty line; it goes") for line, row in rows if is_blank(row)]
     return [(line, row) for line, row in rows if not is_blank(row)]
 
 
-def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Fault]) -> Rows:
+def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Issue]) -> Rows:
     """The rows below the header; a first row of no known image, with words and without a number, is one."""
     if not rows:
         return []
@@ -112,7 +112,7 @@ def _header(rows: Rows, sample_ids: Sequence[str], changes: list[Fault]) -> Rows
     return [(line, row) for line, row in body if tuple(row) != HEADER]
 
 
-def _row(number: int, row: list[str], shapes: Shapes, changes: list[Fault]) -> list[str]:
+def _row(number: int, row: list[str], shapes: Shapes, changes: list[Issue]) -> list[str]:
     """The row with what is certain about its id and its string put right."""
     if len(row) != 2:
         return row
@@ -134,7 +134,7 @@ def _row(number: int, row: list[str], shapes: Shapes, changes: list[Fault]) -> l
     return [image_id, " ".join(token for group in _distinct(number, groups, changes) for token in group)]
 
 
-def _class_ids(number: int, groups: list[list[str]], changes: list[Fault]) -> list[list[str]]:
+def _class_ids(number: int, groups: list[list[str]], changes: list[Issue]) -> list[list[str]]:
     """``3.0``, as ensemble-boxes returns labels, and other spellings of a class id as it is written."""
     plain = {token: str(int(float(token))) for token, *_ in groups
              if token not in CLASS_IDS and float(token) in range(len(CLASS_IDS))}
@@ -144,7 +144,7 @@ def _class_ids(number: int, groups: list[list[str]], changes: list[Fault]) -> li
     return [[plain.get(token, token), *rest] for token, *rest in groups]
 
 
-def _distinct(number: int, groups: list[list[str]], changes: list[Fault]) -> list[list[str]]:
+def _distinct(number: int, groups: list[list[str]], changes: list[Issue]) -> list[list[str]]:
     """Each box of a class once, with its best score."""
     best: dict[tuple[float, ...], list[str]] = {}
     for group in groups:
@@ -158,7 +158,7 @@ def _distinct(number: int, groups: list[list[str]], changes: list[Fault]) -> lis
 
 
 def _clipped(
-    number: int, groups: list[list[str]], size: tuple[int, int], changes: list[Fault]
+    number: int, groups: list[list[str]], size: tuple[int, int], changes: list[Issue]
 ) -> list[list[str]]:
     """Boxes as far as they lie in the image; a row of which none does stays as it is, and an error."""
     (height, width), kept, cut, gone = size, [], 0, 0
@@ -185,7 +185,7 @@ def _ordered_box(edges: np.ndarray) -> bool:
     return bool(np.isfinite(edges).all() and (edges[:2] < edges[2:]).all())
 
 
-def _whole_image(number: int, group: list[str], changes: list[Fault]) -> list[str]:
+def _whole_image(number: int, group: list[str], changes: list[Issue]) -> list[str]:
     """Class 14 has one box; any other means the same."""
     box = tuple(map(float, group[2:]))
     if float(group[0]) != NO_FINDING_ID or box == NO_FINDING_BOX or not np.isfinite(box).all():
@@ -194,7 +194,7 @@ def _whole_image(number: int, group: list[str], changes: list[Fault]) -> list[st
     return [*group[:2], "0", "0", "1", "1"]
 
 
-def _once(body: Rows, changes: list[Fault]) -> Rows:
+def _once(body: Rows, changes: list[Issue]) -> Rows:
     """Rows that stand twice, word for word, once."""
     seen: set[tuple[str, ...]] = set()
     kept = []
@@ -207,7 +207,7 @@ def _once(body: Rows, changes: list[Fault]) -> Rows:
     return kept
 
 
-def _ordered(body: Rows, sample_ids: Sequence[str] | None, changes: list[Fault]) -> Rows:
+def _ordered(body: Rows, sample_ids: Sequence[str] | None, changes: list[Issue]) -> Rows:
     if sample_ids is None:
         return body
     place = {image_id: at for at, image_id in enumerate(sample_ids)}

@@ -14,7 +14,7 @@ Rows = list[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True)
-class Fault:
+class Issue:
     """Something wrong with a submission.
 
     Attributes:
@@ -39,7 +39,7 @@ class Table(NamedTuple):
     """
 
     rows: Rows
-    faults: list[tuple[Fault, str]]
+    issues: list[tuple[Issue, str]]
 
 
 def read_table(path: str | Path) -> Table:
@@ -70,25 +70,25 @@ def _rows(text: str) -> Rows:
     return rows
 
 
-def _compression(path: str | Path) -> list[tuple[Fault, str]]:
+def _compression(path: str | Path) -> list[tuple[Issue, str]]:
     zipped = existing_file(path).read_bytes()[:2] == GZIP_MAGIC
     if zipped == str(path).endswith(".gz"):
         return []
     found, wanted = ("gzip data", "plain text") if zipped else ("plain text", "gzip data")
     message = f"the file holds {found}, expected {wanted} in one of this name"
-    return [(Fault(0, message), f"{found} becomes what the name of the new file says")]
+    return [(Issue(0, message), f"{found} becomes what the name of the new file says")]
 
 
-def _ends(data: bytes, text: str) -> list[tuple[Fault, str]]:
+def _ends(data: bytes, text: str) -> list[tuple[Issue, str]]:
     found = []
     if data.startswith(b"\xef\xbb\xbf"):
-        found.append((Fault(0, "a byte order mark before the header", error=False), "no byte order mark"))
+        found.append((Issue(0, "a byte order mark before the header", error=False), "no byte order mark"))
     if "\r" in text.replace("\r\n", ""):
-        found.append((Fault(0, "a carriage return without a newline, expected lines that end in a newline"),
+        found.append((Issue(0, "a carriage return without a newline, expected lines that end in a newline"),
                       "lines end in a newline alone"))
     elif "\r" in text:
-        found.append((Fault(0, "lines end in a carriage return and a newline", error=False),
+        found.append((Issue(0, "lines end in a carriage return and a newline", error=False),
                       "lines end in a newline alone"))
     if text and not text.endswith("\n"):
-        found.append((Fault(0, "no newline at the end of the file", error=False), "a newline at the end"))
+        found.append((Issue(0, "no newline at the end of the file", error=False), "a newline at the end"))
     return found

@@ -67,9 +67,9 @@ def submission_text(
                          "an image without one is not a normal one")
     rows = [[i, format_predictions(predictions.get(i, Predictions()))] for i in ids]
     known = None if sizes is None else with_unread(sizes, unread)
-    for fault in check_rows([list(HEADER), *rows], ids, known).faults:
-        if fault.error:
-            raise InputError(f"{path}: not written; {str(fault).removeprefix('error: ')}")
+    for issue in check_rows([list(HEADER), *rows], ids, known).issues:
+        if issue.error:
+            raise InputError(f"{path}: not written; {str(issue).removeprefix('error: ')}")
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([list(HEADER), *rows])
     return buffer.getvalue()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 log = logging.getLogger(__name__)
 
 
-class Best:
+class EarlyStopping:
     """Whether a validation is the best so far.
 
     Args:

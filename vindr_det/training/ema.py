@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class Averaged:
+class ModelEMA:
     """The average of a model's weights over its training.
 
     Early on the weights are still random, so the decay begins small: the n-th update keeps
@@ -46,13 +46,13 @@ class Averaged:
 
 
 @contextlib.contextmanager
-def averaged_weights(model: nn.Module, averaged: Averaged | None) -> Iterator[None]:
+def ema_weights(model: nn.Module, ema: ModelEMA | None) -> Iterator[None]:
     """The model has the averaged weights meanwhile; None changes nothing."""
-    if averaged is None:
+    if ema is None:
         yield
         return
     own = {key: value.clone() for key, value in model.state_dict().items()}
-    model.load_state_dict(averaged.state)
+    model.load_state_dict(ema.state)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.structures.records import Record
 
 
-class Ticket(NamedTuple):
+class SampleKey(NamedTuple):
     """One draw.
 
     Attributes:
@@ -30,7 +30,7 @@ class Ticket(NamedTuple):
     seed: int
 
 
-class TrainingOrder(Sampler[Ticket]):
+class TrainingOrder(Sampler[SampleKey]):
     """All images in random order, again and again; each rank takes its own share.
 
     Of normal images an epoch may hold some only. The next ones come in the next epoch, so that all
@@ -56,7 +56,7 @@ class TrainingOrder(Sampler[Ticket]):
         self.drawn = len(normal) if drawn is None else drawn
         self._normal = np.random.default_rng(seed).permutation(np.asarray(normal, dtype=int))
 
-    def __iter__(self) -> Iterator[Ticket]:
+    def __iter__(self) -> Iterator[SampleKey]:
         position, turn = 0, 0
         for rows in self._epochs():
             for row in rows.tolist():
@@ -66,7 +66,7 @@ class TrainingOrder(Sampler[Ticket]):
                     continue
                 turn += 1
                 if turn > self.skip:
-                    yield Ticket(row, seed_of(self.seed, position))
+                    yield SampleKey(row, seed_of(self.seed, position))
 
     def _epochs(self) -> Iterator[np.ndarray]:
         for number in itertools.count():

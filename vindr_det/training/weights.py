@@ -76,7 +76,7 @@ def _download(url: str, weights: str) -> Path:
     return target
 
 
-def fitting(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def filter_compatible(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """What of a file has a place in a model; the log says what has not.
 
     A head for another number of classes has other shapes: it is left out, and so starts anew.

@@ -11,13 +11,13 @@ The README has the training script that they make.
 from vindr_det.detection.detectron2.config import add_vindr_config, get_vindr_cfg
 from vindr_det.detection.detectron2.datasets import register_datasets, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
-from vindr_det.detection.detectron2.hooks import BestModel, ValidationLoss, before_writers, mean_losses
+from vindr_det.detection.detectron2.hooks import BestCheckpoint, ValidationLoss, before_writers, mean_losses
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 
 __all__ = [
-    "BestModel",
+    "BestCheckpoint",
     "Detectron2Predictor",
     "ValidationLoss",
     "VindrEvaluator",

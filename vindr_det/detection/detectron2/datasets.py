@@ -19,7 +19,7 @@ from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record
-from vindr_det.training.sampler import Ticket
+from vindr_det.training.sampler import SampleKey
 
 Size = tuple[int, int]
 
@@ -57,8 +57,8 @@ class MappedImages(Dataset):
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitem__(self, ticket: Ticket) -> dict[str, Any]:
-        return self.mapper(self.dicts[ticket.row] | {"seed": ticket.seed})
+    def __getitem__(self, sample_key: SampleKey) -> dict[str, Any]:
+        return self.mapper(self.dicts[sample_key.row] | {"seed": sample_key.seed})
 
 
 def register_datasets(root: str | Path, names: Sequence[str]) -> None:

@@ -73,8 +73,8 @@ class VindrEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return OrderedDict()
         merged = {key: value for part in gathered for key, value in part.items()}
-        measured = validation_metrics(merged, list(self.records.values()))
-        return OrderedDict((key, value) for key, value in measured.items() if math.isfinite(value))
+        estimate = validation_metrics(merged, list(self.records.values()))
+        return OrderedDict((key, value) for key, value in estimate.items() if math.isfinite(value))
 
 
 def _to_record(given: dict[str, Any]) -> Record:

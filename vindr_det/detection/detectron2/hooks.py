@@ -21,8 +21,8 @@ from vindr_det.detection.losses import LossMeans
 from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.precision import autocast
 from vindr_det.training import module_state, random_state, states
-from vindr_det.training.early_stopping import Best
-from vindr_det.training.ema import Averaged, averaged_weights
+from vindr_det.training.early_stopping import EarlyStopping
+from vindr_det.training.ema import ModelEMA, ema_weights
 from vindr_det.training.interruption import Interruption
 from vindr_det.training.sampler import batch_part
 
@@ -58,10 +58,10 @@ class ValidationLoss(HookBase):
     """
 
     def __init__(
-        self, period: int, loader: Any, averaged: Callable[[], Averaged | None] = lambda: None,
+        self, period: int, loader: Any, ema: Callable[[], ModelEMA | None] = lambda: None,
         half: torch.dtype | None = None, interruption: Interruption | None = None,
     ) -> None:
-        self.period, self.loader, self.averaged = period, loader, averaged
+        self.period, self.loader, self.ema = period, loader, ema
         self.half, self.interruption = half, interruption or Interruption()
 
     @classmethod
@@ -79,7 +79,7 @@ class ValidationLoss(HookBase):
         if done == self.trainer.max_iter or (self.period > 0 and done % self.period == 0):
             model = unwrapped(self.trainer.model)
             device = next(model.parameters()).device
-            with averaged_weights(model, self.averaged()), autocast(device, self.half):
+            with ema_weights(model, self.ema()), autocast(device, self.half):
                 losses = mean_losses(self.trainer.model, self.loader)
             if not self.interruption.agreed():
                 self.trainer.storage.put_scalars(smoothing_hint=False, **losses)
@@ -107,7 +107,7 @@ def mean_losses(model: nn.Module, loader: Any) -> dict[str, float]:
     return LossMeans.merged(comm.all_gather(means.parts())).means()
 
 
-class BestModel(HookBase):
+class BestCheckpoint(HookBase):
     """Save ``model_best`` whenever a metric beats its best value, also across a resume.
 
     Detectron2's ``BestCheckpointer`` forgets its best value when training resumes, and overwrites
@@ -120,7 +120,7 @@ class BestModel(HookBase):
     """
 
     def __init__(
-        self, best: Best, save: Callable[[], None],
+        self, best: EarlyStopping, save: Callable[[], None],
         latest: Callable[[], tuple[Mapping[str, float], int]],
     ) -> None:
         self.best, self.save, self.latest = best, save, latest
@@ -142,34 +142,34 @@ class BestModel(HookBase):
         self.best.load_state_dict(state)
 
 
-class AverageWeights(HookBase):
+class UpdateEMA(HookBase):
     """Take each step's weights into their average; ``None`` until the training begins.
 
     Args:
-        decay: see :class:`vindr_det.training.ema.Averaged`; 0 keeps no average.
+        decay: see :class:`vindr_det.training.ema.ModelEMA`; 0 keeps no average.
     """
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self.averaged: Averaged | None = None
+        self.ema: ModelEMA | None = None
         self._resumed: Mapping[str, Any] | None = None
 
     def before_train(self) -> None:
         """The weights are loaded by now."""
         if self.decay > 0:
-            self.averaged = Averaged(unwrapped(self.trainer.model), self.decay)
+            self.ema = ModelEMA(unwrapped(self.trainer.model), self.decay)
             if self._resumed is not None:
-                self.averaged.load_state_dict(self._resumed)
+                self.ema.load_state_dict(self._resumed)
                 self._resumed = None
 
     def after_step(self) -> None:
         """Take one step in."""
-        if self.averaged is not None:
-            self.averaged.update(unwrapped(self.trainer.model))
+        if self.ema is not None:
+            self.ema.update(unwrapped(self.trainer.model))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must carry."""
-        return {} if self.averaged is None else self.averaged.state_dict()
+        return {} if self.ema is None else self.ema.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Keep it until the training begins."""

@@ -23,12 +23,12 @@ from vindr_det.detection.checkpoint import metadata, require_engine
 from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
 from vindr_det.detection.detectron2.hooks import (
-    AverageWeights,
-    BestModel,
+    BestCheckpoint,
     MetricsLines,
     ModelNumbers,
     RandomState,
     SaveStates,
+    UpdateEMA,
     ValidationLoss,
     unwrapped,
 )
@@ -42,13 +42,13 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.training import states
 from vindr_det.training.checkpoint_io import read_file, read_pickle
-from vindr_det.training.early_stopping import Best
-from vindr_det.training.ema import Averaged, averaged_weights
+from vindr_det.training.early_stopping import EarlyStopping
+from vindr_det.training.ema import ModelEMA, ema_weights
 from vindr_det.training.interruption import Interruption, leave_signals_to_trainer
 from vindr_det.training.metrics_file import keep_until
 from vindr_det.training.resume import require_resumable, state_to_resume
 from vindr_det.training.sampler import batch_part, training_order
-from vindr_det.training.weights import fitting, is_backbone, local_file
+from vindr_det.training.weights import filter_compatible, is_backbone, local_file
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,10 @@ class VindrCheckpointer(DetectionCheckpointer):
         self._write(name, {"model": self.model.state_dict(), **states, **kwargs})
         self.tag_last_checkpoint(f"{name}.pth")
 
-    def export(self, name: str, averaged: Averaged | None) -> None:
+    def export(self, name: str, ema: ModelEMA | None) -> None:
         """Weights to predict with, their average where one is kept; not to resume from."""
         if self.save_dir and self.save_to_disk:
-            self._write(name, {"model": averaged.state if averaged else self.model.state_dict()})
+            self._write(name, {"model": ema.state if ema else self.model.state_dict()})
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         with atomic_path(Path(self.save_dir) / f"{name}.pth") as temporary:
@@ -88,7 +88,7 @@ class VindrCheckpointer(DetectionCheckpointer):
             where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
             return super().load(where, checkpointables)
         state = {f"backbone.bottom_up.{key}": value for key, value in in_detectron2s_names(path).items()}
-        self.model.load_state_dict(fitting(path, state, self.model.state_dict()), strict=False)
+        self.model.load_state_dict(filter_compatible(path, state, self.model.state_dict()), strict=False)
         return {}
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -130,8 +130,8 @@ class VindrTrainer(DefaultTrainer):
         if comm.is_main_process():
             warn_of_overlap(cfg)
         self._latest: tuple[Mapping[str, float], int] = ({}, -1)
-        self._average = AverageWeights(cfg.VINDR.EMA_DECAY)
-        self._best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
+        self._average = UpdateEMA(cfg.VINDR.EMA_DECAY)
+        self._best = EarlyStopping(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
         self.interruption, self._pending = interruption or Interruption(), False
         # Not DefaultTrainer's: that one wraps the model for GPUs alone, and makes a step of its own.
         TrainerBase.__init__(self)
@@ -239,7 +239,7 @@ class VindrTrainer(DefaultTrainer):
         self.iter = self.storage.iter = self.start_iter - 1
         self._pending = False
         for hook in self._hooks:
-            if isinstance(hook, (ValidationLoss, _EvalHook, BestModel, MetricsLines)):
+            if isinstance(hook, (ValidationLoss, _EvalHook, BestCheckpoint, MetricsLines)):
                 hook.after_step()
 
     def _iterate(self) -> None:
@@ -268,7 +268,7 @@ class VindrTrainer(DefaultTrainer):
         if self.interruption.ends or (self.iter + 1) % self._states.period:
             self._states.save()
         if not self.interruption.ends:
-            self.checkpointer.export("model_final", self._average.averaged)
+            self.checkpointer.export("model_final", self._average.ema)
 
     def _is_due(self) -> bool:
         """Whether this iteration ends with a validation."""
@@ -294,7 +294,7 @@ class VindrTrainer(DefaultTrainer):
         """Metrics of VINDR.VALIDATION."""
         evaluator = VindrEvaluator([record for record, _ in self._validation], self.interruption)
         half = autocast(self.cfg.MODEL.DEVICE, half_precision(self.cfg))
-        with averaged_weights(unwrapped(self.model), self._average.averaged), half:
+        with ema_weights(unwrapped(self.model), self._average.ema), half:
             results = inference_on_dataset(self.model, self._validation_loader(), evaluator)
         self._pending = self.interruption.ends > 0
         if not self._pending:
@@ -318,15 +318,15 @@ class VindrTrainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
-            ValidationLoss(period, self._loss_loader(), lambda: me._average.averaged,
+            ValidationLoss(period, self._loss_loader(), lambda: me._average.ema,
                            half_precision(self.cfg), self.interruption),
             _EvalHook(period, self.evaluate),
         ]
         if comm.is_main_process():
             built += [
-                BestModel(self._best, latest=lambda: me._latest,
-                          save=lambda: me.checkpointer.export("model_best", me._average.averaged)),
-                # After BestModel, so that a state knows the best value so far.
+                BestCheckpoint(self._best, latest=lambda: me._latest,
+                          save=lambda: me.checkpointer.export("model_best", me._average.ema)),
+                # After BestCheckpoint, so that a state knows the best value so far.
                 self._states,
                 MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json",
                              lambda: me._is_due() and not me._pending),

@@ -16,7 +16,7 @@ from vindr_det.detection.checkpoint import metadata
 from vindr_det.detection.torchvision.lightning_module import DetectorModule
 from vindr_det.files import atomic_path
 from vindr_det.training import states
-from vindr_det.training.early_stopping import Best
+from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.interruption import Interruption
 
 log = logging.getLogger(__name__)
@@ -51,13 +51,13 @@ class AfterStep(L.Callback):
         """After each step; ``done`` have been made."""
 
 
-class AverageWeights(AfterStep):
+class UpdateEMA(AfterStep):
     """Take each step's weights into their average."""
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Take one step in."""
-        if module.averaged is not None:
-            module.averaged.update(module.network)
+        if module.ema is not None:
+            module.ema.update(module.network)
 
 
 class MetricsFile(AfterStep):
@@ -157,7 +157,7 @@ class Validation(AfterStep):
         self.pending = checkpoint["vindr"].get("pending", False)
 
 
-class BestAndFinal(AfterStep):
+class SaveModels(AfterStep):
     """model_best.pth whenever the metric improves, model_final.pth at the end, states to resume from.
 
     The best value is part of the state that Lightning saves, so a resume does not forget it.
@@ -169,7 +169,7 @@ class BestAndFinal(AfterStep):
 
     def __init__(self, cfg: Any, interruption: Interruption) -> None:
         self.cfg, self.interruption = cfg, interruption
-        self.best = Best(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
+        self.best = EarlyStopping(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """A resumed training may have nothing to wait for, and a signal may have come by now."""

@@ -14,7 +14,7 @@ from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.model import first_label
 from vindr_det.structures.records import Record
 from vindr_det.training.interruption import leave_signals_to_trainer
-from vindr_det.training.sampler import Ticket, batch_part, training_order
+from vindr_det.training.sampler import SampleKey, batch_part, training_order
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
@@ -51,8 +51,8 @@ class RecordDataset(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, ticket: Ticket | int) -> tuple[Tensor, dict[str, Tensor], str]:
-        row, seed = ticket if isinstance(ticket, Ticket) else (ticket, None)
+    def __getitem__(self, sample_key: SampleKey | int) -> tuple[Tensor, dict[str, Tensor], str]:
+        row, seed = sample_key if isinstance(sample_key, SampleKey) else (sample_key, None)
         record, folder = self.items[row]
         sample = self.reader(folder / record.file_name, record.height, record.width,
                              record.truth.boxes, record.truth.labels, seed)
@@ -100,7 +100,7 @@ def validation_loader(cfg: Any, rank: int, world: int) -> DataLoader:
 
 
 def _loader(
-    cfg: Any, dataset: RecordDataset, batch: int, sampler: Sampler[Ticket] | None
+    cfg: Any, dataset: RecordDataset, batch: int, sampler: Sampler[SampleKey] | None
 ) -> DataLoader:
     workers = cfg.DATALOADER.NUM_WORKERS
     # A generator of its own: the loader must not draw from what the model draws from.

@@ -25,12 +25,12 @@ from vindr_det.detection.torchvision.predictor import to_predictions
 from vindr_det.exceptions import DivergedError
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
-from vindr_det.training.ema import averaged_weights
+from vindr_det.training.ema import ema_weights
 from vindr_det.training.interruption import Interruption
-from vindr_det.training.lightning_module import AveragedModule
+from vindr_det.training.lightning_module import EMAModule
 
 
-class DetectorModule(AveragedModule):
+class DetectorModule(EMAModule):
     """Trains and validates one detector.
 
     Args:
@@ -92,13 +92,13 @@ class DetectorModule(AveragedModule):
         self._found, self._losses = {}, LossMeans()
         training = self.training
         self.eval()
-        with averaged_weights(self.network, self.averaged), autocast(self.device, half_precision(self.cfg)):
+        with ema_weights(self.network, self.ema), autocast(self.device, half_precision(self.cfg)):
             for batch in interruption.until(loader):
                 self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
         self.train(training)
         if interruption.agreed():
             return {}
-        self.latest = self._measured()
+        self.latest = self._estimate()
         return self.latest
 
     def _validate_batch(self, batch: Batch) -> None:
@@ -118,7 +118,7 @@ class DetectorModule(AveragedModule):
             found = to_predictions(output, scale.repeat(2).double().numpy(), first_label(self.cfg))
             self._found[image_id] = found
 
-    def _measured(self) -> dict[str, float]:
+    def _estimate(self) -> dict[str, float]:
         """Gather over ranks and score; what cannot be measured is left out."""
         parts = self._gathered((self._found, self._losses.parts()))
         found = {key: value for part, _ in parts for key, value in part.items()}

@@ -21,9 +21,9 @@ from vindr_det.detection.interface import Launch
 from vindr_det.detection.precision import half_precision
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
-    AverageWeights,
-    BestAndFinal,
     MetricsFile,
+    SaveModels,
+    UpdateEMA,
     Validation,
 )
 from vindr_det.detection.torchvision.data import train_loader, validation_loader
@@ -36,7 +36,13 @@ from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.metrics_file import keep_until
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
 from vindr_det.training.states import clear, iterations_of, saved
-from vindr_det.training.weights import backbone_state, fitting, is_backbone, local_file, require_same_model
+from vindr_det.training.weights import (
+    backbone_state,
+    filter_compatible,
+    is_backbone,
+    local_file,
+    require_same_model,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +87,11 @@ def _fit(
         rank, world = trainer.global_rank, trainer.world_size
         # Lightning's handler of SIGTERM would wait for processes that it has just ended.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        metrics, best = MetricsFile(out), BestAndFinal(cfg, interruption)
+        metrics, best = MetricsFile(out), SaveModels(cfg, interruption)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
                                 [metrics.on_validated, best.on_validated], interruption)
-        # BestAndFinal comes last, so that a state to resume from knows the best value so far.
-        trainer.callbacks += [AverageWeights(), metrics, validation, best]
+        # SaveModels comes last, so that a state to resume from knows the best value so far.
+        trainer.callbacks += [UpdateEMA(), metrics, validation, best]
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
             warn_of_overlap(cfg)
@@ -111,8 +117,8 @@ def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
     module.load_state_dict(data["state_dict"])
     module.on_load_checkpoint(data)
     module.to(cfg.MODEL.DEVICE).on_fit_start()
-    done, best = data["global_step"], BestAndFinal(cfg, Interruption())
-    best.load_state_dict(data["callbacks"]["BestAndFinal"])
+    done, best = data["global_step"], SaveModels(cfg, Interruption())
+    best.load_state_dict(data["callbacks"]["SaveModels"])
     if data["vindr"].get("pending") and module.validate(validation_loader(cfg, 0, 1)):
         MetricsFile(cfg.OUTPUT_DIR).write({"iteration": done - 1, **module.latest})
         best.compare(module, done)
@@ -146,7 +152,7 @@ def load_weights(network: nn.Module, weights: str) -> None:
         data = read_file(local_file(weights))
         require_engine(weights, data.get("vindr") or {}, "torchvision")
         state = data.get("model", data)
-    network.load_state_dict(fitting(weights, state, network.state_dict()), strict=False)
+    network.load_state_dict(filter_compatible(weights, state, network.state_dict()), strict=False)
 
 
 def _trainer(cfg: Any, launch: Launch) -> L.Trainer:

@@ -43,12 +43,12 @@ def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], st
     low, high = value_range(dataset)
     values = _modality_values(dataset, np.arange(low, high + 1, dtype=np.int32))
     seen = np.clip(np.rint(sample), low, high).astype(np.int64) - low
-    unit, how = _shown(dataset, values)
+    unit, options = _shown(dataset, values)
     if unit is None or _shows_nothing(unit[seen]):
         bottom, top = np.percentile(values[seen], PERCENTILES)
-        unit, how = (values - bottom) / max(top - bottom, 1e-6), "percentile"
+        unit, options = (values - bottom) / max(top - bottom, 1e-6), "percentile"
     gray = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-    return (255 - gray if is_inverted(dataset) else gray), how
+    return (255 - gray if is_inverted(dataset) else gray), options
 
 
 def _modality_values(dataset: Dataset, stored: NDArray) -> Values:
