@@ -19,7 +19,7 @@ setup(
     package_data={"vindr_det": ["py.typed"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
-        "albumentations==2.0.8",  # the last release; its successor changed name and licence
+        "albumentations==2.0.8",  # the last release; its successor changed name and license
         "ensemble-boxes>=1.0.9",
         "faster-coco-eval>=1.6",
         "filelock>=3.12",

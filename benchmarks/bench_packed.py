@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vindr_det.classification.data import LabelledDataset, Pixels
+from vindr_det.classification.data import LabeledDataset, Pixels
 from vindr_det.classification.labels import LabelTable
 from vindr_det.imaging.packed import pack
 from vindr_det.imaging.prepare import prepare_folder
@@ -46,19 +46,19 @@ def main() -> None:
         print(f"packed / PNGs: {median['packed'] / median['PNGs']:.1f} times")
 
 
-def dataset(ids: list[str], images: str | Path, packed: str | Path) -> LabelledDataset:
+def dataset(ids: list[str], images: str | Path, packed: str | Path) -> LabeledDataset:
     count = len(ids)
     table = LabelTable(np.array(ids), ("abnormal",), np.zeros((count, 1), np.float32),
                        np.ones(count, bool), np.array(ids), np.zeros(count, np.int64))
-    return LabelledDataset(table, Pixels(images, packed, _SIZE))
+    return LabeledDataset(table, Pixels(images, packed, _SIZE))
 
 
-def same(one: LabelledDataset, other: LabelledDataset) -> None:
+def same(one: LabeledDataset, other: LabeledDataset) -> None:
     for row in range(0, len(one), 17):
         assert (one[row][0] == other[row][0]).all()
 
 
-def pace(images: LabelledDataset, seed: int) -> float:
+def pace(images: LabeledDataset, seed: int) -> float:
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     since = time.perf_counter()
     for row in order:

@@ -48,7 +48,7 @@ MOST = 1000.0
 #: Metrics with a row of their own; each class's AP is counted together.
 NAMES = ("vindr/mAP40", "coco/AP", "coco/AP50", "coco/AP75", "coco/AP40",
          *(f"froc/sensitivity@{at}" for at in ("0.125", "1", "8")),
-         *(f"localisation/accuracy@{at}" for at in ("0.1", "0.5", "0.7")))
+         *(f"localization/accuracy@{at}" for at in ("0.1", "0.5", "0.7")))
 CLASSES, PAIRED = "vindr/AP40/<class>", ("vindr/mAP40", "coco/AP", "froc/sensitivity@1")
 
 

@@ -144,7 +144,7 @@ def test_parts_that_nobody_knows_are_named(engine, key, value):
         build_model(cfg)
 
 
-def test_torchvision_refuses_a_detectron2_key_it_cannot_honour(tmp_path):
+def test_torchvision_refuses_a_detectron2_key_it_cannot_honor(tmp_path):
     (tmp_path / "c.yaml").write_text(
         f"_BASE_: {CONFIGS / 'Base-RCNN-FPN.yaml'}\nMODEL: {{ROI_BOX_CASCADE_HEAD: {{IOUS: [0.5]}}}}")
     with pytest.raises(InputError, match="ROI_BOX_CASCADE_HEAD.IOUS does not exist for the torchv"):
@@ -158,7 +158,7 @@ def test_torchvision_refuses_a_detectron2_key_it_cannot_honour(tmp_path):
     ("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"),
     ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "1.0"),
 ])
-def test_torchvision_refuses_values_it_cannot_honour(key, value):
+def test_torchvision_refuses_values_it_cannot_honor(key, value):
     from vindr_det.detection.torchvision.model import build_model
 
     with pytest.raises(InputError, match=key):

@@ -5,7 +5,7 @@
 
 A row per image that was read: image_id, p_... per label, says_... (0 or 1) at an operating point that was
 chosen out of fold, calibrated (1 where the training stored calibrations, which are applied), and warnings:
-not radiography, lateral, inverted, coloured, too small. Beside P.csv stands P.status.csv, a row per input:
+not radiography, lateral, inverted, colored, too small. Beside P.csv stands P.status.csv, a row per input:
 ok, flagged or failed, and why. An image that was not read has no row in P.csv.
 Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """

@@ -73,7 +73,7 @@ def test_where_features_look_by_hand(layer, expected):
             torch.nn.init.ones_(layer.weight)
             self.features = torch.nn.Sequential(layer, layer, layer)
 
-    x, y = explain.off_centre(Net().eval(), 64)
+    x, y = explain.off_center(Net().eval(), 64)
     assert x == pytest.approx(7 * expected, abs=0.3) and y == pytest.approx(7 * expected, abs=0.3)
 
 

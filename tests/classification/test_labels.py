@@ -170,13 +170,13 @@ def test_given_lists_instead_of_folds(tmp_path):
 def test_images_that_are_not_there(tmp_path):
     cfg = config(tmp_path)
     (tmp_path / "images/00000002_000.png").unlink()
-    with pytest.raises(InputError, match="1 of 4 labelled images are missing, the first is 00000002_000"):
+    with pytest.raises(InputError, match="1 of 4 labeled images are missing, the first is 00000002_000"):
         read_tables(cfg)
     cfg.DATA.PARTIAL = True
     assert len(read_tables(cfg).table) == 3
     for image in (tmp_path / "images").iterdir():
         image.rename(image.with_name(f"other_{image.name}"))
-    with pytest.raises(InputError, match="none of 4 labelled images is there, the first is 00000001_000"):
+    with pytest.raises(InputError, match="none of 4 labeled images is there, the first is 00000001_000"):
         read_tables(cfg)
 
 

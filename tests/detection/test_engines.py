@@ -265,7 +265,7 @@ def test_mask_rcnn_trains_on_boxes(engine, phantoms, tmp_path):
     assert np.isfinite(merged["loss_mask"]) and np.isfinite(merged["validation_loss_mask"])
 
 
-def test_backbone_weights_of_torchvisions_catalogue_fit_both_engines(
+def test_backbone_weights_of_torchvisions_catalog_fit_both_engines(
     engine, phantoms, tmp_path, monkeypatch
 ):
     """A file as the download leaves it; every weight of the backbone must have been taken."""

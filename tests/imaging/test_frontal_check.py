@@ -21,7 +21,7 @@ def test_a_film_as_it_should_be(film):
     ({"height": 2000, "width": 900}, "2.2 times as long as wide"),
     ({"view": "LL"}, "view LL is lateral"),
     ({"view": "lateral"}, "is lateral"),
-    ({"flags": ("colour",)}, "colour"),
+    ({"flags": ("color",)}, "color"),
     ({"flags": ("modality CT is not radiography",)}, "modality CT is not radiography"),
 ])
 def test_what_looks_wrong(film, change, expected):

@@ -43,15 +43,15 @@ def test_16_bit_png_uses_the_range_in_use(tmp_path):
     assert np.all(np.diff(image.pixels[0].astype(int)) >= 0)
 
 
-@pytest.mark.parametrize("name, colour", [("a.png", True), ("a.jpg", True), ("a.png", False),
+@pytest.mark.parametrize("name, color", [("a.png", True), ("a.jpg", True), ("a.png", False),
                                           ("a.jpg", False)])
-def test_colour_pictures_are_flagged(tmp_path, name, colour):
+def test_color_pictures_are_flagged(tmp_path, name, color):
     gray = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (96, 1))
     image = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
-    if colour:
+    if color:
         image[20:60, 20:60] = (0, 0, 200)
     cv2.imwrite(str(tmp_path / name), image)
-    assert read_image(tmp_path / name).flags == (("colour",) if colour else ())
+    assert read_image(tmp_path / name).flags == (("color",) if color else ())
 
 
 def chunk(name: bytes, content: bytes, crc: bytes | None = None) -> bytes:

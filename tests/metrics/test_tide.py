@@ -13,7 +13,7 @@ ASIDE = (300, 300, 310, 310)
 # name, truth, predictions, what is counted
 CASES = [
     ("right", T((3, *BOX)), P((3, 0.9, *BOX)), {}),
-    ("localisation", T((3, *BOX)), P((3, 0.9, *LOW)), {"localisation": 1}),
+    ("localization", T((3, *BOX)), P((3, 0.9, *LOW)), {"localization": 1}),
     ("classification", T((3, *BOX)), P((5, 0.9, *BOX)), {"classification": 1}),
     ("both", T((3, *BOX)), P((5, 0.9, *LOW)), {"both": 1, "missed": 1}),
     ("duplicate", T((3, *BOX)), P((3, 0.9, *BOX), (3, 0.8, *BOX)), {"duplicate": 1}),
@@ -39,7 +39,7 @@ def test_gains_by_hand():
     assert tide.kinds(match(wrong_first, {"a": T((3, *BOX))}, 0.4)).gains["background"] == 0.5
     # A box in the wrong place whose truth another box has found already only goes.
     twice = {"a": P((3, 0.9, *LOW), (3, 0.8, *BOX))}
-    assert tide.kinds(match(twice, {"a": T((3, *BOX))}, 0.4)).gains["localisation"] == 0.5
+    assert tide.kinds(match(twice, {"a": T((3, *BOX))}, 0.4)).gains["localization"] == 0.5
 
 
 def test_every_false_box_is_of_one_kind_and_mending_never_costs():
@@ -65,7 +65,7 @@ def test_confusion_by_hand():
     assert np.array_equal(matrix, expected)
 
 
-def test_localisation_by_hand():
+def test_localization_by_hand():
     truth = {"a": T((3, *BOX)), "b": T((3, *BOX)), "c": T((3, *BOX)), "d": T()}
     said = {"a": P((3, 0.9, 0, 0, 10, 4), (3, 0.8, *BOX)),  # the best-scored one counts: .4
             "b": P((3, 0.2, *BOX)), "d": P((3, 0.9, *BOX))}
@@ -75,4 +75,4 @@ def test_localisation_by_hand():
     assert np.isnan(accuracy[4]).all()
     twice = localization.replicates(matched, Bootstrap(np.array([[2, 1, 0, 5]], np.uint16), np.arange(4)))
     assert twice[0, 3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
-    assert localization.as_metrics(accuracy)["localisation/accuracy@0.5"] == pytest.approx(1 / 3)
+    assert localization.as_metrics(accuracy)["localization/accuracy@0.5"] == pytest.approx(1 / 3)

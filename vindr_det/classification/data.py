@@ -1,4 +1,4 @@
-"""Labelled images as tensors, in an order that a resume goes on with."""
+"""Labeled images as tensors, in an order that a resume goes on with."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def squeeze(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 _PLAIN = Normalization()
 
 
-class LabelledDataset(Dataset):
+class LabeledDataset(Dataset):
     """Items are (1, S, S) float images and (K,) targets; a ticket's seed augments.
 
     Args:
@@ -170,7 +170,7 @@ def train_loader(
                          f"{share.world} (the processes)")
     augment = Augment(list(cfg.INPUT.AUGMENT), seed=seed) if cfg.INPUT.AUGMENT else None
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
-    dataset = LabelledDataset(table, pixels, normalize, augment)
+    dataset = LabeledDataset(table, pixels, normalize, augment)
     order = EpochOrder(table, seed, cfg.SOLVER.SAMPLER == "weighted", share)
     return _loader(cfg, dataset, cfg.SOLVER.BATCH_SIZE // share.world, sampler=order,
                    drop_last=len(table) >= cfg.SOLVER.BATCH_SIZE,
@@ -181,7 +181,7 @@ def train_loader(
 def plain_loader(cfg: Any, table: LabelTable, normalize: Normalization = _PLAIN) -> DataLoader:
     """The images once, in order, as they are."""
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
-    return _loader(cfg, LabelledDataset(table, pixels, normalize), cfg.SOLVER.BATCH_SIZE)
+    return _loader(cfg, LabeledDataset(table, pixels, normalize), cfg.SOLVER.BATCH_SIZE)
 
 
 def _loader(cfg: Any, dataset: Dataset, batch: int, **options: Any) -> DataLoader:

@@ -36,7 +36,7 @@ class Explainer:
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier, self.size = classifier, classifier.cfg.INPUT.SIZE
-        self._moves = [off_centre(model, self.size) for model in classifier.models]
+        self._moves = [off_center(model, self.size) for model in classifier.models]
 
     def heat_map(self, image: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
         """(H, W) in 0..1, highest where the models see a label; the mean of all folds' maps.
@@ -76,9 +76,9 @@ class Explainer:
         panels = [_titled(_outlined(gray, drawn), "image")]
         for label in chosen:
             heat = cv2.resize(self.heat_map(seen, label), size)
-            colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+            color = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
             strength = 0.6 * heat[..., None]
-            mixed = (gray * (1 - strength) + colour * strength).astype(np.uint8)
+            mixed = (gray * (1 - strength) + color * strength).astype(np.uint8)
             title = f"{self.classifier.columns[label]} {p[label]:.2f}"
             panels.append(_titled(_outlined(mixed, drawn), title))
         return np.concatenate(panels, axis=1)
@@ -158,12 +158,12 @@ def _one(
     return cv2.warpAffine(found, matrix, found.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
 
 
-def off_centre(model: nn.Module, size: int) -> tuple[float, float]:
+def off_center(model: nn.Module, size: int) -> tuple[float, float]:
     """(x, y) in pixels from where an enlarged map shows a feature to where the feature looks.
 
     Strided convolutions with as much padding on either side look up and to the left of the middle of their
     cell, by half a cell in all; without this, maps of such networks lie too far down and to the right. The
-    place is measured: the centre of what a middle feature's value depends on.
+    place is measured: the center of what a middle feature's value depends on.
     """
     kept: list[Tensor] = []
     hook = last_features(model).register_forward_hook(lambda _, __, out: kept.append(out))

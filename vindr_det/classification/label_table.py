@@ -1,4 +1,4 @@
-"""Labelled images as arrays."""
+"""Labeled images as arrays."""
 
 from dataclasses import dataclass, replace
 from typing import Any

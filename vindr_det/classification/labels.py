@@ -145,10 +145,10 @@ def _present(table: LabelTable, cfg: Any) -> LabelTable:
         return table
     where, first = cfg.DATA.PACKED or cfg.DATA.IMAGES, table.image_ids[~there][0]
     if not there.any():
-        raise InputError(f"{where}: none of {len(table)} labelled images is there, the first is {first}; "
+        raise InputError(f"{where}: none of {len(table)} labeled images is there, the first is {first}; "
                          f"expected names such as {next(iter(known), '')}")
     if not cfg.DATA.PARTIAL:
-        raise InputError(f"{where}: {(~there).sum()} of {len(table)} labelled images are missing, the first "
+        raise InputError(f"{where}: {(~there).sum()} of {len(table)} labeled images are missing, the first "
                          f"is {first}; DATA.PARTIAL True goes on with the others")
     return table[there]
 

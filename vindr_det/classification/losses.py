@@ -17,7 +17,7 @@ class Loss:
     """Mean over the labels that are known; 0 where none is.
 
     Args:
-        smoothing: moves targets by half of itself towards the middle.
+        smoothing: moves targets by half of itself toward the middle.
         frequency: (K,) of positives, from which both sides of a label weigh the same in all, each as often
             as the other one comes, as in CheXNet (Rajpurkar et al., 2017); None weighs all alike.
         asymmetric: timm's loss of Ben-Baruch et al., 2021, instead of the cross entropy.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vindr_det.files import atomic_path
 
-_COLOURS = ("#c06020", "#1f4e79", "#558b2f")
+_COLORS = ("#c06020", "#1f4e79", "#558b2f")
 
 
 def reliability_plot(
@@ -39,9 +39,9 @@ def reliability_plot(
 
 def _diagram(axes: Any, label: str, parts: Mapping[str, NDArray[np.float64]]) -> None:
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
-    for colour, (name, table) in zip(_COLOURS, parts.items(), strict=False):
+    for color, (name, table) in zip(_COLORS, parts.items(), strict=False):
         said, happened, count = table[table[:, 2] > 0].T
-        axes.plot(said, happened, color=colour, linewidth=1, label=name)
-        axes.scatter(said, happened, s=6 + 60 * count / count.sum(), color=colour)
+        axes.plot(said, happened, color=color, linewidth=1, label=name)
+        axes.scatter(said, happened, s=6 + 60 * count / count.sum(), color=color)
     axes.set(title=label, xlim=(0, 1), ylim=(0, 1), xlabel="predicted", ylabel="share of positives")
     axes.legend(frameon=False, fontsize="small", loc="upper left")

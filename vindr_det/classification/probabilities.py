@@ -149,6 +149,6 @@ def check_sign(
                          "expected both kinds, to hold its sign against")
     found = float(auc(curve(truth, [p_abnormal[image_id] for image_id in ids]))[0])
     if found < 0.5 and not allow_inverted:
-        raise InputError(f"{source}: AUC of P(abnormal) is {found:.4f} on {len(ids)} labelled images; its "
+        raise InputError(f"{source}: AUC of P(abnormal) is {found:.4f} on {len(ids)} labeled images; its "
                          "sign is swapped, expected P(abnormal) where it says p_abnormal")
     return found

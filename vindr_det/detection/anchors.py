@@ -53,14 +53,14 @@ def fit(shapes: Shapes, levels: int = 5, ratios: int = 3, seed: int = 0) -> Anch
     "YOLO9000", 2017, cluster both at once; a feature pyramid wants one size a level)."""
     from sklearn.cluster import KMeans
 
-    def centres(values: NDArray[np.float64], count: int) -> tuple[float, ...]:
+    def centers(values: NDArray[np.float64], count: int) -> tuple[float, ...]:
         logs = np.log(values)[:, None]
         count = min(count, len(np.unique(logs)))
         found = KMeans(count, n_init=10, random_state=seed).fit(logs).cluster_centers_
         return tuple(sorted(np.exp(found[:, 0]).tolist()))
 
-    return Anchors(centres(np.sqrt(shapes.prod(axis=1)), levels),
-                   centres(shapes[:, 0] / shapes[:, 1], ratios))
+    return Anchors(centers(np.sqrt(shapes.prod(axis=1)), levels),
+                   centers(shapes[:, 0] / shapes[:, 1], ratios))
 
 
 def present(cfg: Any) -> list[Anchors]:

@@ -1,4 +1,4 @@
-"""Choose the engine, and the protocol that both fulfil."""
+"""Choose the engine, and the protocol that both fulfill."""
 
 import importlib.util
 import logging

@@ -29,7 +29,7 @@ CLASS_AP = "vindr/AP40/"
 
 
 def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
-    """Everything that has a number: ``vindr/``, ``coco/``, ``froc/``, ``localisation/``, ``errors/``.
+    """Everything that has a number: ``vindr/``, ``coco/``, ``froc/``, ``localization/``, ``errors/``.
 
     NaN where nothing can be measured. ``vindr/`` is over 15 classes, all others over the 14 findings.
     """
@@ -43,7 +43,7 @@ def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, fl
 def replicated(
     predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
 ) -> dict[str, Replicated]:
-    """Metric -> its values: mAP40, AP40 of each class, COCO APs, FROC, localisation.
+    """Metric -> its values: mAP40, AP40 of each class, COCO APs, FROC, localization.
 
     Args:
         predictions: image id -> detections.
@@ -67,7 +67,7 @@ def _per_class(
     found = {MEAN_AP: voc.replicates(matched, bootstrap)} | coco_bootstrap.replicates(boxes, bootstrap)
     sensitivity, accuracy = froc.replicates(matched, bootstrap), localization.replicates(matched, bootstrap)
     found |= {f"froc/sensitivity@{point:g}": sensitivity[..., at] for at, point in enumerate(froc.POINTS)}
-    return found | {f"localisation/accuracy@{iou:g}": accuracy[..., at]
+    return found | {f"localization/accuracy@{iou:g}": accuracy[..., at]
                     for at, iou in enumerate(localization.IOUS)}
 
 

@@ -14,8 +14,8 @@ from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record
 
-TRUE_COLOUR = (90, 220, 90)  # BGR
-PREDICTED_COLOUR = (60, 170, 255)
+TRUE_COLOR = (90, 220, 90)  # BGR
+PREDICTED_COLOR = (60, 170, 255)
 _STRIP = 22
 
 
@@ -39,9 +39,9 @@ def overlay(
     factor = longest / max(height, width)
     size = (round(width * factor), round(height * factor))
     picture = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-    for boxes, colour, below in ((truth, TRUE_COLOUR, False), (predicted, PREDICTED_COLOUR, True)):
+    for boxes, color, below in ((truth, TRUE_COLOR, False), (predicted, PREDICTED_COLOR, True)):
         if boxes is not None:
-            _draw(picture, boxes, factor, colour, below, scores=below)
+            _draw(picture, boxes, factor, color, below, scores=below)
     return _with_legend(picture, truth is not None, predicted is not None)
 
 
@@ -81,35 +81,35 @@ def augmentations(
 
 def _draw(
     picture: NDArray[np.uint8], predictions: Predictions, factor: float,
-    colour: tuple[int, int, int], below: bool, scores: bool,
+    color: tuple[int, int, int], below: bool, scores: bool,
 ) -> None:
     shown = predictions.findings()
     for box, score, label in zip(
         box_ops.scale(shown.boxes, factor, factor), shown.scores, shown.labels, strict=True
     ):
         x0, y0, x1, y1 = (round(v) for v in box.tolist())
-        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2, cv2.LINE_AA)
+        cv2.rectangle(picture, (x0, y0), (x1, y1), color, 2, cv2.LINE_AA)
         text = FINDINGS[label] + (f" {score:.2f}" if scores else "")
-        _label(picture, text, (x0, y1 + 14 if below else y0 - 5), colour)
+        _label(picture, text, (x0, y1 + 14 if below else y0 - 5), color)
 
 
 def _label(
-    picture: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]
+    picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int]
 ) -> None:
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
     (wide, high), _ = cv2.getTextSize(text, font, size, 1)
     x = int(np.clip(at[0], 0, max(0, picture.shape[1] - wide)))
     y = int(np.clip(at[1], high + 2, picture.shape[0] - 4))
     cv2.rectangle(picture, (x, y - high - 2), (x + wide, y + 3), (0, 0, 0), -1)
-    cv2.putText(picture, text, (x, y), font, size, colour, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (x, y), font, size, color, 1, cv2.LINE_AA)
 
 
 def _with_legend(picture: NDArray[np.uint8], truth: bool, predicted: bool) -> NDArray[np.uint8]:
     strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
     x = 6
-    for shown, text, colour in ((truth, "true", TRUE_COLOUR),
-                                (predicted, "predicted", PREDICTED_COLOUR)):
+    for shown, text, color in ((truth, "true", TRUE_COLOR),
+                                (predicted, "predicted", PREDICTED_COLOR)):
         if shown:
-            cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+            cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
             x += 18 + 10 * len(text)
     return np.concatenate([picture, strip])

@@ -81,7 +81,7 @@ def _read_raster(
     return DecodedImage(
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
         syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
-        window=window, flags=("colour",) if _is_coloured(image) else (),
+        window=window, flags=("color",) if _is_colored(image) else (),
         views={other: resize(gray, other) for other in also if other != target},
     )
 
@@ -111,7 +111,7 @@ def _to_one_channel(image: NDArray) -> NDArray:
     return cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_BGR2GRAY)
 
 
-def _is_coloured(image: NDArray) -> bool:
+def _is_colored(image: NDArray) -> bool:
     """Channels that differ by more than JPEG's rounding over a part of the picture."""
     if image.ndim == 2:
         return False

@@ -47,6 +47,6 @@ def _shares(matched: Matched, top: Floats, weights: Floats) -> Floats:
 
 
 def as_metrics(accuracy: Floats) -> dict[str, float]:
-    """``localisation/accuracy@<IoU>`` of (14, T): means over findings."""
+    """``localization/accuracy@<IoU>`` of (14, T): means over findings."""
     means = mean_over_classes(accuracy[None])[0]
-    return {f"localisation/accuracy@{iou:g}": float(mean) for iou, mean in zip(IOUS, means, strict=True)}
+    return {f"localization/accuracy@{iou:g}": float(mean) for iou, mean in zip(IOUS, means, strict=True)}

@@ -20,7 +20,7 @@ from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
 
 BACKGROUND_IOU = 0.1
 #: Kinds of false boxes, in the order in which they are asked for, and truths that nothing explains.
-ERROR_TYPES = ("localisation", "classification", "duplicate", "background", "both", "missed")
+ERROR_TYPES = ("localization", "classification", "duplicate", "background", "both", "missed")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TideErrors:
 def kinds(matched: Matched) -> TideErrors:
     """Sort every false box of the 14 findings into one kind, and the missed findings.
 
-    localisation: overlaps a truth of its class too little; classification: overlaps one of another class
+    localization: overlaps a truth of its class too little; classification: overlaps one of another class
     enough; duplicate: of a truth that is found already; background: overlaps nothing; both: overlaps one of
     another class too little. Missed are truths that are neither found nor explained by one of the first two.
     """
@@ -55,12 +55,12 @@ def kinds(matched: Matched) -> TideErrors:
         false = false & ~mask
     explained = np.zeros(len(matched.truths), bool)
     explained[matched.truth_of[matched.correct]] = True
-    explained[same.truth[masks["localisation"]]] = True
+    explained[same.truth[masks["localization"]]] = True
     explained[other.truth[masks["classification"]]] = True
     missed = ~explained & (matched.truths.label != NO_FINDING_ID)
     base = voc.score(matched).mean_ap
     repaired = {
-        "localisation": _moved(matched, masks["localisation"], same.truth),
+        "localization": _moved(matched, masks["localization"], same.truth),
         "classification": _moved(matched, masks["classification"], other.truth),
         **{kind: _without(matched, masks[kind]) for kind in ("duplicate", "background", "both")},
         "missed": _found(matched, missed),

@@ -93,8 +93,8 @@ def draw_anatomy(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> 
 
 def tilt(canvas: Canvas, degrees: float) -> NDArray[np.float64]:
     """Rotate the finished map about its middle; returns the 2x3 matrix in pixels."""
-    centre = (canvas.width / 2, canvas.height / 2)
-    matrix = cv2.getRotationMatrix2D(centre, degrees, 1.0)
+    center = (canvas.width / 2, canvas.height / 2)
+    matrix = cv2.getRotationMatrix2D(center, degrees, 1.0)
     size = (canvas.width, canvas.height)
     canvas.att = cv2.warpAffine(canvas.att, matrix, size, borderMode=cv2.BORDER_REPLICATE)
     return matrix

@@ -103,8 +103,8 @@ def _dataset(image_id: str, film: Radiograph, header: Header) -> Dataset:
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, header.bits, header.bits - 1
     ds.PixelRepresentation = 0
     if header.window:
-        centre, width = film.window
-        ds.WindowCenter = top - centre if header.inverted else centre
+        center, width = film.window
+        ds.WindowCenter = top - center if header.inverted else center
         ds.WindowWidth = width
     ds.RescaleIntercept, ds.RescaleSlope = 0, 1
     ds.PixelData = pixels.tobytes()

@@ -248,7 +248,7 @@ def _pneumothorax(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Box:
 
 
 def _pulmonary_fibrosis(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Box:
-    """Coarse strands that pull towards the hilum, with small ring shadows between them."""
+    """Coarse strands that pull toward the hilum, with small ring shadows between them."""
     side = _side(rng)
     x, y = _spot(canvas, rng, side, 0.22, 0.52, 0.7)
     rx, ry = rng.uniform(0.05, 0.085), rng.uniform(0.05, 0.085)

@@ -22,7 +22,7 @@ class Radiograph:
     Attributes:
         pixels: (H, W) uint16, bright where little passed (MONOCHROME2), in ``bits`` bits.
         bits: 10, 12, 14 or 16.
-        window: (centre, width) in pixel values.
+        window: (center, width) in pixel values.
         findings: what was drawn, boxes xyxy in pixels.
         sex: F or M.
     """
@@ -58,7 +58,7 @@ def render(
     image = _detect(image, rng)
     _collimate(image, rng)
     _mark(image, rng)
-    pixels, window = _digitise(image, bits, rng)
+    pixels, window = _digitize(image, bits, rng)
     placed = tuple(
         Finding(f.label, _to_pixels(box, height, width), f.conspicuity)
         for f, box in zip(findings, boxes, strict=True)
@@ -121,10 +121,10 @@ def _mark(image: Map, rng: np.random.Generator) -> None:
     np.copyto(image, np.maximum(image, letter.astype(np.float32) / 255 * 0.97))
 
 
-def _digitise(
+def _digitize(
     image: Map, bits: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint16], tuple[int, int]]:
-    """Quantise; deep detectors use part of their range and name it by the window."""
+    """Quantize; deep detectors use part of their range and name it by the window."""
     top = 2**bits - 1
     low, high = (0.0, 1.0) if bits <= 12 else (rng.uniform(0.05, 0.15), rng.uniform(0.55, 0.95))
     pixels = np.clip((low + (high - low) * np.clip(image, 0, 1)) * top, 0, top)

@@ -15,9 +15,9 @@ __all__ = [
            "ParsedSubmission",
            "Repaired",
            "format_predictions",
-           "repair_submission",
            "parse_submission",
            "read_submission",
+           "repair_submission",
            "submission_text",
            "write_submission",
 ]

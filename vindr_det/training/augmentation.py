@@ -64,7 +64,7 @@ class Augment:
         if self._empty:
             return image, boxes, labels, np.arange(len(boxes))
         result = self._compose(
-            # Transforms written for colour refuse two dimensions.
+            # Transforms written for color refuse two dimensions.
             image=image[..., None], bboxes=boxes, labels=labels, index=np.arange(len(boxes)),
         )
         left = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, 4)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vindr_det.exceptions import InputError
 
 R_CNN, DENSE = "build_timm_fpn_backbone", "build_retinanet_timm_fpn_backbone"
-_CATALOGUE = "timm://"
+_CATALOG = "timm://"
 
 
 def wanted(cfg: Any) -> bool:
@@ -72,8 +72,8 @@ def from_config(cfg: Any, kind: type[Body] = TimmBody) -> Body:
 
 
 def is_timm(weights: str) -> bool:
-    """Whether ``weights`` names a network of timm's catalogue."""
-    return weights.startswith(_CATALOGUE)
+    """Whether ``weights`` names a network of timm's catalog."""
+    return weights.startswith(_CATALOG)
 
 
 def pretrained_state(weights: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def pretrained_state(weights: str) -> dict[str, Any]:
     Raises:
         InputError: an unknown model, or its weights cannot be had.
     """
-    name, _, file = weights.removeprefix(_CATALOGUE).partition("@")
+    name, _, file = weights.removeprefix(_CATALOG).partition("@")
     options = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     try:
         net = _create(name, pretrained=True, **options)

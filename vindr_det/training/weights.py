@@ -1,4 +1,4 @@
-"""MODEL.WEIGHTS to a state dict: torchvision's or timm's catalogue, a URL, or a local file.
+"""MODEL.WEIGHTS to a state dict: torchvision's or timm's catalog, a URL, or a local file.
 
 ``torchvision://resnet50`` and ``timm://convnext_tiny`` start the backbone of either engine from the same
 ImageNet weights.
@@ -19,16 +19,16 @@ from vindr_det.training.checkpoint_io import read_file
 
 log = logging.getLogger(__name__)
 
-_CATALOGUE = "torchvision://"
+_CATALOG = "torchvision://"
 
 
 def is_backbone(weights: str) -> bool:
-    """Whether ``weights`` names an ImageNet classifier of torchvision's or timm's catalogue."""
-    return weights.startswith(_CATALOGUE) or timm_backbone.is_timm(weights)
+    """Whether ``weights`` names an ImageNet classifier of torchvision's or timm's catalog."""
+    return weights.startswith(_CATALOG) or timm_backbone.is_timm(weights)
 
 
 def backbone_state(weights: str) -> dict[str, Any]:
-    """State dict of a catalogue's model, in the names of our bodies, without the classifier.
+    """State dict of a catalog's model, in the names of our bodies, without the classifier.
 
     Raises:
         InputError: an unknown model, or its weights cannot be downloaded.
@@ -37,7 +37,7 @@ def backbone_state(weights: str) -> dict[str, Any]:
 
     if timm_backbone.is_timm(weights):
         return {f"net.{key}": value for key, value in timm_backbone.pretrained_state(weights).items()}
-    name = weights.removeprefix(_CATALOGUE)
+    name = weights.removeprefix(_CATALOG)
     try:
         entry = get_model_weights(name).DEFAULT
     except ValueError as error:

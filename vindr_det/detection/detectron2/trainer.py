@@ -84,7 +84,7 @@ class VindrCheckpointer(DetectionCheckpointer):
         if not path:
             return super().load(path, checkpointables)
         if not is_backbone(path):
-            # Detectron2's own catalogue is left to its own loader.
+            # Detectron2's own catalog is left to its own loader.
             where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
             return super().load(where, checkpointables)
         state = {f"backbone.bottom_up.{key}": value for key, value in in_detectron2s_names(path).items()}

@@ -61,7 +61,7 @@ _DENSE_BACKBONES = ("build_retinanet_resnet_fpn_backbone", timm_backbone.DENSE)
 
 
 def check(cfg: Any) -> None:
-    """Refuse what torchvision cannot honour.
+    """Refuse what torchvision cannot honor.
 
     Raises:
         InputError: names the key, its value and what was expected.
@@ -157,7 +157,7 @@ def _build_rcnn(cfg: Any, sizes: dict[str, Any]) -> FasterRCNN:
         "bbox_reg_weights": tuple(model.ROI_BOX_HEAD.BBOX_REG_WEIGHTS),
     }
     network = _mask_rcnn(cfg, backbone, options) if model.MASK_ON else FasterRCNN(backbone, **options)
-    _initialise_like_detectron2(network)
+    _initialize_like_detectron2(network)
     if roi_losses.wanted(cfg):
         network.roi_heads = WeightedRoIHeads(cfg.VINDR.ROI_FOCAL_GAMMA, network.roi_heads)
     return network
@@ -238,7 +238,7 @@ def freeze_batch_norm(module: nn.Module) -> nn.Module:
     return module
 
 
-def _initialise_like_detectron2(network: nn.Module) -> None:
+def _initialize_like_detectron2(network: nn.Module) -> None:
     """Box heads start small in Detectron2 (Girshick, "Fast R-CNN", section 2.3), so here too."""
     predictor = network.roi_heads.box_predictor
     nn.init.normal_(predictor.cls_score.weight, std=0.01)

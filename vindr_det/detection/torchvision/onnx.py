@@ -93,7 +93,7 @@ class _Exported(nn.Module):
 
 
 class _Sized(GeneralizedRCNNTransform):
-    """Normalises and pads, but leaves the size alone."""
+    """Normalizes and pads, but leaves the size alone."""
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target

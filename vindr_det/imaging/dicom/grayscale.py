@@ -83,16 +83,16 @@ def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
     window = first_window(dataset)
     if window is None:
         return None, "percentile"
-    centre, width = window
+    center, width = window
     function = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper()
     if function == "SIGMOID":  # C.11.2.1.3.1
-        unit = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
+        unit = 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -500, 500)))
     elif function == "LINEAR_EXACT":  # C.11.2.1.3.2
-        unit = (values - centre) / width + 0.5
+        unit = (values - center) / width + 0.5
     else:  # C.11.2.1.2.1
         function = "LINEAR"
-        unit = (values - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5
-    return unit, f"{function.lower()} {centre:g}/{width:g}"
+        unit = (values - (center - 0.5)) / max(width - 1, 1e-6) + 0.5
+    return unit, f"{function.lower()} {center:g}/{width:g}"
 
 
 def _voi_lut(dataset: Dataset, values: Values) -> Values:
@@ -141,11 +141,11 @@ def _entries(dataset: Dataset, item: Dataset) -> NDArray:
 
 def first_window(dataset: Dataset) -> tuple[float, float] | None:
     """The first of the file's windows (C.11.2.1.2: any may be chosen), None without a usable one."""
-    centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
-    if centre is None or width is None or not math.isfinite(centre + width):
+    center, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    if center is None or width is None or not math.isfinite(center + width):
         return None
     exact = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper() != "LINEAR"
-    return (centre, width) if width >= 1 or (exact and width > 0) else None
+    return (center, width) if width >= 1 or (exact and width > 0) else None
 
 
 def _first(value: object) -> float | None:

@@ -123,5 +123,5 @@ def _refuse_run_over(path: str | Path, stored: NDArray, bits: int) -> None:
     rows = stored[:: max(1, stored.shape[0] // 64)].astype(np.int32)
     jumps = np.abs(np.diff(rows, axis=1)) > 2**bits / 4
     if jumps.size and jumps.mean() > 0.05:
-        raise InputError(f"{path}: neighbouring pixels jump by over a quarter of the range at "
+        raise InputError(f"{path}: neighboring pixels jump by over a quarter of the range at "
                          f"{jumps.mean():.0%} of the image: its values have run over")

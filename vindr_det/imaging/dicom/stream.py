@@ -23,7 +23,7 @@ class StreamHeader:
     Attributes:
         height: rows.
         width: columns.
-        components: colour channels.
+        components: color channels.
         precision: bits a sample.
         signed: JPEG 2000 only; None where the format cannot say.
         levels: wavelet decompositions of a JPEG 2000 stream, so that ``levels + 1`` resolutions
