@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--meta", type=Path)
     args = parser.parse_args()
     files, sizes = read(args.inputs, args.meta) if args.inputs else make(np.random.default_rng(0))
-    boxes = sum(len(found) for one in files for found in one.values())
+    boxes = sum(len(found) for file in files for found in file.values())
     ways = {"ensemble-boxes": lambda: plain(files, sizes), "ours": lambda: fuse_all(files, sizes, workers=1),
             "ours, a process a core": lambda: fuse_all(files, sizes)}
     spent: dict[str, list[float]] = {name: [] for name in ways}
@@ -52,7 +52,7 @@ def main() -> None:
 def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]:
     table = read_sizes(meta)
     files = [read_submission(path, table) for path in paths]
-    return ([{i: found.findings() for i, found in one.items()} for one in files],
+    return ([{i: found.findings() for i, found in file.items()} for file in files],
             shapes_of(table))
 
 
@@ -65,11 +65,11 @@ def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
         low = rng.uniform(100, 1500, (count, 2))
         boxes = np.concatenate([low, low + rng.uniform(60, 700, (count, 2))], axis=1)
         labels = rng.integers(0, 14, count)
-        for one in files:
+        for file in files:
             kept = rng.random(count) < 0.75
             moved = boxes[kept] + rng.normal(0, 20, (kept.sum(), 4))
             moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 30)
-            one[image_id] = Predictions(moved, rng.random(kept.sum()), labels[kept])
+            file[image_id] = Predictions(moved, rng.random(kept.sum()), labels[kept])
     return files, sizes
 
 
@@ -79,7 +79,7 @@ def plain(files: Sequence[PredictionSet], sizes: Sizes) -> dict[str, tuple]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for image_id, (height, width) in sizes.items():
-            lists = [one[image_id] for one in files]
+            lists = [file[image_id] for file in files]
             unit = [np.clip(found.boxes / [width, height, width, height], 0, 1).tolist() for found in lists]
             boxes, scores, labels = weighted_boxes_fusion(
                 unit, [found.scores.tolist() for found in lists], [found.labels.tolist() for found in lists],

@@ -38,8 +38,8 @@ def main() -> None:
         same(*ways.values())
         paces = {name: [] for name in ways}
         for turn in range(_ROUNDS):
-            for name, one in ways.items():
-                paces[name].append(pace(one, turn))
+            for name, way in ways.items():
+                paces[name].append(pace(way, turn))
         median = {name: statistics.median(values) for name, values in paces.items()}
         for name, value in median.items():
             print(f"{name:8} {value:8.0f} images a second")

@@ -24,7 +24,7 @@ import numpy as np
 from tabulate import tabulate
 
 from vindr_det.data.truth import read_truth
-from vindr_det.evaluation.evaluate import score as scoring
+from vindr_det.evaluation import score as scoring
 from vindr_det.metrics import classification
 from vindr_det.metrics.bootstrap import Bootstrap, Floats, interval
 from vindr_det.metrics.intervals import MIN_COUNT, Difference, Replicated
@@ -114,9 +114,9 @@ def draw(
     truths = [pool[at] for at in rng.integers(0, len(pool), images)]
     ids = [f"{number:06d}" for number in range(images)]
     ease, table = rng.normal(0, 0.6, images), Table.of(truths)
-    records = [Record(name, f"{name}.png", int(MOST), int(MOST), one)
-               for name, one in zip(ids, truths, strict=True)]
-    return [dict(zip(ids, detect(rng, table, ease, one), strict=True)) for one in detectors], records
+    records = [Record(name, f"{name}.png", int(MOST), int(MOST), truth)
+               for name, truth in zip(ids, truths, strict=True)]
+    return [dict(zip(ids, detect(rng, table, ease, detector), strict=True)) for detector in detectors], records
 
 
 def detect(rng: np.random.Generator, truth: Table, ease: Floats, detector: Detector) -> list[Predictions]:

@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 from vindr_det.classification.gradcam import Explainer
 from vindr_det.classification.model import Classifier
-from vindr_det.files import write_csv
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.parallel import process_pool
 from vindr_det.phantom import render
 from vindr_det.phantom.dicom_file import sample_header, write_dicom
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NO_FINDING_ID, NUM_FINDINGS
+from vindr_det.tables import write_csv
 
 TRAIN, TEST, SIZE = 3600, 56, 224
 #: Of 18 training images this many are normal.

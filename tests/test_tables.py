@@ -19,11 +19,12 @@ from vindr_det.data.folds import assign_folds
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv, read_text
+from vindr_det.files import read_text
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.postprocessing.gate_fit import folds_of
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
+from vindr_det.tables import read_csv
 
 #: What pandas takes for nothing, or for a number, unless it is told; and a UID whose end is no suffix.
 IDS = ["NA", "null", "nan", "None", "N/A", "0012", "1e5", "-1", "True", "inf", "1.2.840.10008.5"]

@@ -26,11 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.exceptions import InputError
-    from vindr_det.files import read_csv, require_writable, write_together
+    from vindr_det.files import require_writable, write_together
     from vindr_det.imaging.sizes import read_sizes
     from vindr_det.imaging.status import FAILED, read_statuses, status_path, status_text
     from vindr_det.submission import parse_submission, repair_submission
     from vindr_det.submission.tables import inherited
+    from vindr_det.tables import read_csv
 
     ids = None
     if args.sample:

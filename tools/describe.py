@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.data.convert import read_data_set
     from vindr_det.data.statistics import as_text, describe, named_tables
     from vindr_det.data.statistics_plots import plot_overview
-    from vindr_det.files import write_csv
+    from vindr_det.tables import write_csv
 
     sizes, frame = read_data_set(args.csv, args.meta)
     overview = describe(frame, sizes)

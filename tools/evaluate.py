@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_seed(parser, what="of --chance, --bootstrap and --compare")
     args = parser.parse_args(argv)
 
-    from vindr_det.evaluation.evaluate import evaluate as evaluation
-    from vindr_det.evaluation.evaluate import score as scoring
+    from vindr_det.evaluation import evaluate as evaluation
+    from vindr_det.evaluation import score as scoring
     from vindr_det.files import write_json
 
     request = evaluation.Request(**vars(args))

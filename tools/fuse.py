@@ -63,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     note = order_note(args.tuned, args.inputs) if args.tuned else ""
     if note:
         log.info("%s", note)
-    known = {image_id: size for image_id, size in sizes.items() if any(image_id in one for one in files)}
+    known = {image_id: size for image_id, size in sizes.items() if any(image_id in file for file in files)}
     if args.tuned and not args.allow_in_sample:
         refuse_in_sample(args.tuned, list(known))
     told = [read_statuses(path) for path in args.inputs]
     fused = fuse_all(files, known, options, args.workers, [read_failed(path) for path in args.inputs])
     statuses = inherited(fused, told)
-    unread = [one.image_id for one in statuses if one.image_id not in fused]
+    unread = [status.image_id for status in statuses if status.image_id not in fused]
     text = submission.submission_text(args.out, fused, sizes=table, unread=unread)
     write_results(args.out, fused, statuses, text)
     boxes = sum(len(one.findings()) for one in fused.values())

@@ -89,7 +89,7 @@ def apply(args: Namespace) -> None:
         AgreementCheck(args.probabilities)(outputs, predictions, finished=True)
     gated = saved.gate.apply(predictions, outputs)
     statuses = inherited(gated, [read_statuses(args.submission)])
-    unread = [one.image_id for one in statuses if one.image_id not in gated]
+    unread = [status.image_id for status in statuses if status.image_id not in gated]
     write_results(args.out, gated, statuses, submission_text(args.out, gated, unread=unread))
     print(f"{args.out}: {len(gated)} images, gate {saved.gate.form}; {len(unread)} images that were not read")
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.data.truth import read_truth
-    from vindr_det.evaluation.evaluate import visualize
+    from vindr_det.evaluation import visualize
     from vindr_det.imaging import image_run
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.read import read_image
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     run = image_run.find(args.images, meta=args.meta)
     require_apart(run.sources, args.out)
-    paths = {one.image_id: one.path for one in run.inputs if not one.problem}
+    paths = {source.image_id: source.path for source in run.inputs if not source.problem}
     predictions = read_submission(args.predictions) if args.predictions else {}
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]
     records.sort(key=lambda record: (record.normal, -len(record.truth), record.image_id))

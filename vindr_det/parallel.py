@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
-    CanceledError,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -200,7 +200,7 @@ def _run_on_dask(
             result = future.result()
         except KilledWorker:
             result = run_alone(work, item)
-        except CanceledError as error:
+        except CancelledError as error:
             raise InputError("--dask: the scheduler has ended; --resume goes on from here") from error
         yield item, result
 

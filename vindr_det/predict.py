@@ -58,7 +58,7 @@ class FolderPredictions:
     @property
     def failed(self) -> dict[str, str]:
         """Image id -> why nothing is known about it."""
-        return {one.image_id: one.reason for one in self.statuses if one.status == FAILED}
+        return {status.image_id: status.reason for status in self.statuses if status.status == FAILED}
 
 
 def load_predictors(
@@ -169,7 +169,7 @@ def predict(
     if agreement:
         agreement(work.outputs, work.boxes, finished=True)
     gated = gate.apply(work.boxes, work.outputs)
-    sizes = {one.image_id: (one.height, one.width) for one in statuses if one.image_id in gated}
+    sizes = {status.image_id: (status.height, status.width) for status in statuses if status.image_id in gated}
     table = pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
     return FolderPredictions(gated, table, statuses)
 

@@ -65,7 +65,7 @@ def test_points_of_the_ensemble_are_chosen_on_images_that_no_model_has_seen(phan
     own = pd.read_csv(tmp_path / "calibration_predictions.csv", dtype={"image_id": str})
     parts = [pd.read_csv(tmp_path / f"fold{fold}_calibration.csv") for fold in range(3)]
     calibration = points.read_points(tmp_path)["p_abnormal"].calibration
-    mean = np.mean([one["p_abnormal"] for one in parts], axis=0)
+    mean = np.mean([part["p_abnormal"] for part in parts], axis=0)
     assert own["p_abnormal"].to_numpy() == pytest.approx(calibration(mean), abs=2e-6)
     oof = pd.read_csv(tmp_path / "oof_predictions.csv")
     assert len(oof) == 24 and len(own) < 16 and (oof["calibrated"] == 1).all()

@@ -23,7 +23,7 @@ def files(tmp_path):
     """Labels of 400 images of 200 patients, and two classifiers; the second is better at masses."""
     rng = np.random.default_rng(0)
     patients = np.arange(400) // 2
-    table = pd.DataFrame({"image": [f"{one}.png" for one in range(400)], "patient": patients, "fold": 0})
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(400)], "patient": patients, "fold": 0})
     for name in NIH_LABELS:
         table[name] = (rng.random(400) < {"Mass": 0.4, "Effusion": 0.3}.get(name, 0.0)).astype(float)
     table.loc[:2, "Hernia"] = 1.0
@@ -182,7 +182,7 @@ def test_points_are_those_of_the_column_that_is_named(files):
                                              (100, "in sample: 100 of 400 images chose them"), (0, "")])
 def test_rates_on_the_images_that_chose_the_points_say_so(files, shown, expected):
     chosen = {"p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}, "single models")}
-    ids = [str(one) for one in range(shown)] or ["another"]
+    ids = [str(i) for i in range(shown)] or ["another"]
     points.save_points(files, chosen, {"single models": ids})
     found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, points=files))
     assert expected in found.source and ("in sample" in found.source) == bool(shown)

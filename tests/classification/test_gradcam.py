@@ -116,7 +116,7 @@ def test_the_models_see_what_classify_shows_them(tmp_path):
     classifier.normalize = lambda image: seen.append(image) or Normalization()(image)
     classifier.probabilities = lambda images: seen.extend(images) or np.array([[0.5]])
     statuses = explain.draw_all(explain.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1)
-    assert [one.status for one in statuses] == ["ok"] and (tmp_path / "a.png").is_file()
+    assert [status.status for status in statuses] == ["ok"] and (tmp_path / "a.png").is_file()
     expected = read_image(tmp_path / "a.dcm", classifier.target).pixels
     assert len(seen) == 2 and all(np.array_equal(image, expected) for image in seen)
 

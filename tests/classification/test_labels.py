@@ -141,7 +141,7 @@ def test_leaks_between_tables_that_write_them_differently(tmp_path, learn, test,
     (",patient\na,1,0,5\nb,0,1,6", ",patient\nc,1,7", "")])
 def test_unknown_patients_are_told(tmp_path, learn, test, message, monkeypatch, caplog):
     tables_of(tmp_path, f"image_id,abnormal,fold{learn}", f"image_id,abnormal{test}", monkeypatch)
-    warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warned) == bool(message) and all(message in one for one in warned)
 
 

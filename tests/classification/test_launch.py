@@ -15,7 +15,7 @@ from vindr_det.classification.data import EpochOrder, Share
 from vindr_det.classification.labels import read_tables
 from vindr_det.classification.train import train
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv, write_csv
+from vindr_det.tables import read_csv, write_csv
 from vindr_det.training.checkpoint_io import read_file
 
 
@@ -73,7 +73,7 @@ def test_processes_share_the_steps_of_one(phantoms, tmp_path, weighted):
         orders = [EpochOrder(table, 7, weighted, share) for share in (Share(), Share(0, 2), Share(1, 2))]
         for one in orders:
             one.set_epoch(epoch)
-        whole, first, second = (list(one) for one in orders)
+        whole, first, second = (list(order) for order in orders)
         assert len(first) == len(second) == len(orders[1]) == 11
         for step in range(5):
             co_occurrence = first[2 * step:2 * step + 2] + second[2 * step:2 * step + 2]

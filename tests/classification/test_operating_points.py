@@ -11,8 +11,8 @@ from vindr_det.classification import report
 from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.operating_points import Targets
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv, write_csv
 from vindr_det.metrics.calibration import logit
+from vindr_det.tables import read_csv, write_csv
 
 TARGETS = Targets()
 
@@ -22,7 +22,7 @@ def frame(count=300, seed=0, apart=0.3, folds=5, unknown=0.0):
     truth = rng.random(count) < 0.4
     labels = truth.astype(float)
     labels[rng.random(count) < unknown] = np.nan
-    return pd.DataFrame({"image_id": [f"i{one}" for one in range(count)], "fold": np.arange(count) % folds,
+    return pd.DataFrame({"image_id": [f"i{i}" for i in range(count)], "fold": np.arange(count) % folds,
                          "abnormal": labels,
                          "p_abnormal": np.clip(rng.normal(0.3 + apart * truth, 0.2), 0.001, 0.999)})
 
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_one_fold_is_cut_by_patient():
-    table = frame(folds=1).assign(patient=[f"p{one // 3}" for one in range(300)])
+    table = frame(folds=1).assign(patient=[f"p{i // 3}" for i in range(300)])
     parts = points.parts_of(table)
     assert sorted(set(parts)) == [0, 1, 2, 3, 4]
     assert all(len(set(parts[table["patient"] == one])) == 1 for one in table["patient"])
@@ -115,7 +115,7 @@ def shifted(count=4000, seed=0, by=SHIFT):
     """Probabilities that are right but for a constant on the logit, as a weighted loss leaves them."""
     rng = np.random.default_rng(seed)
     p = 1 / (1 + np.exp(-rng.normal(-2, 1.5, count)))
-    return pd.DataFrame({"image_id": [str(one) for one in range(count)], "fold": np.arange(count) % 5,
+    return pd.DataFrame({"image_id": [str(i) for i in range(count)], "fold": np.arange(count) % 5,
                          "abnormal": (rng.random(count) < p).astype(float),
                          "p_abnormal": 1 / (1 + np.exp(-logit(p) - by))})
 

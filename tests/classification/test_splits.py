@@ -18,7 +18,7 @@ def table(count=600, seed=0, folds=3, first=0):
     of = rng.integers(0, folds, count)[patients]
     ill = rng.random(count)[patients] < 0.33
     names = np.array([f"p{first + one}" for one in patients])
-    return LabelTable(np.array([f"i{first}_{one}" for one in range(count)]), ("abnormal",),
+    return LabelTable(np.array([f"i{first}_{i}" for i in range(count)]), ("abnormal",),
                       ill[:, None].astype(np.float32), ~ill, names, of, "patient")
 
 
@@ -68,7 +68,7 @@ def test_few_images_are_all_trained_on():
 def test_a_list_of_its_own_is_nobodys():
     own = table(50, seed=4, first=1000)
     found = split(Tables(table(300), calibration=own), config("inner", 0.3))
-    assert found.calibration is own and all(one.inner is own for one in found.folds.values())
+    assert found.calibration is own and all(fold.inner is own for fold in found.folds.values())
     assert len(found.folds[1].learn) + len(found.folds[1].held_out) == 300
 
 

@@ -15,7 +15,7 @@ from vindr_det.classification.config import load_config
 from vindr_det.classification.model import build_model
 from vindr_det.classification.train import train
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv
+from vindr_det.tables import write_csv
 from vindr_det.training.checkpoint_io import read_file
 
 
@@ -153,7 +153,7 @@ def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch
 
     def watched(self, trainer, own):
         real(self, trainer, own)
-        kept.append({key: one.clone() for key, one in own.weights().items()})
+        kept.append({key: weight.clone() for key, weight in own.weights().items()})
 
     monkeypatch.setattr(module.Chooser, "measure", measure)
     monkeypatch.setattr(fit.EndOfEpoch, "on_train_epoch_end", watched)

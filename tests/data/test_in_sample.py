@@ -59,7 +59,7 @@ def test_many_ids_are_compared_at_once():
     rng = np.random.default_rng(0)
     ids = [rng.bytes(16).hex() for _ in range(18000)]
     began = time.process_time()
-    assert not shared(ids[:15000], [f"test_{one}.tiff" for one in ids[15000:]])
+    assert not shared(ids[:15000], [f"test_{image_id}.tiff" for image_id in ids[15000:]])
     assert time.process_time() - began < 10
 
 

@@ -33,7 +33,7 @@ def shared(tmp_path, caplog, patient=None):
                           DATASETS=SimpleNamespace(TRAIN=("vindr_all",)))
     caplog.clear()
     warn_of_overlap(cfg)
-    return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_images_that_are_trained_and_validated_on_are_told_once(tmp_path, caplog):

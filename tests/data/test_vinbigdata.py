@@ -3,8 +3,8 @@ import pytest
 
 from vindr_det.data.vinbigdata import EDGES, read_annotations, to_records
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv, write_csv
 from vindr_det.imaging.sizes import read_sizes
+from vindr_det.tables import read_csv, write_csv
 
 COLUMNS = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
 GOOD = "a,Cardiomegaly,3,R8,10,20,30,40\n"

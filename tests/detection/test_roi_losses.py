@@ -57,7 +57,7 @@ def losses_of(name, cfg, items):
         from vindr_det.detection.detectron2.model import build_model
 
         model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
-        batch = [mapper(one) for one in to_dicts(items)]
+        batch = [mapper(item) for item in to_dicts(items)]
         torch.manual_seed(1)
         with EventStorage():
             losses = model(batch)

@@ -11,15 +11,16 @@ from metric_cases import by_pycocotools, noisy_detector, slow_reference
 from vindr_det.data.coco import read_coco, to_coco
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations
-from vindr_det.evaluation.evaluate import evaluate as evaluation
-from vindr_det.evaluation.evaluate import readers as reader_scores
+from vindr_det.evaluation import evaluate as evaluation
+from vindr_det.evaluation import readers as reader_scores
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv, write_json
+from vindr_det.files import write_json
 from vindr_det.metrics import coco, voc
 from vindr_det.postprocessing.gate import soft_append
 from vindr_det.structures.detections import Predictions, with_no_finding
 from vindr_det.structures.records import Record, truth_of
 from vindr_det.submission import read_submission, write_submission
+from vindr_det.tables import write_csv
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_readers_by_hand(tmp_path):
     readers = reader_scores.split_readers(read_annotations(tmp_path / "t.csv"))
     records = read_truth(tmp_path / "t.csv")
     pairs = reader_scores.reader_pairs(readers, records, min_count=1)
-    assert [(one.who, one.truth, one.images, one.abnormal) for one in pairs] == [
+    assert [(pair.who, pair.truth, pair.images, pair.abnormal) for pair in pairs] == [
         ("R1", "R2", 3, 2), ("R1", "consensus", 3, 2), ("R2", "R1", 3, 2), ("R2", "consensus", 3, 2)]
     # One of two boxes of equal score is right: .5 if it comes first, .25 if not.
     assert pairs[0].result.ap["Cardiomegaly"] == pytest.approx(0.375, abs=0.05)
@@ -160,11 +161,11 @@ def test_a_peers_coco_file_as_pycocotools_scores_it(data):
     records = read_coco(data / "vinbig/coco/aqx95_fold0_1024_instances_val.json.gz")
     rng = np.random.default_rng(0)
     predictions = {}
-    for one in records:
-        moved = one.truth.boxes + rng.normal(0, 20, (len(one.truth), 4))
+    for record in records:
+        moved = record.truth.boxes + rng.normal(0, 20, (len(record.truth), 4))
         moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
         kept = rng.random(len(moved)) < 0.8
-        predictions[one.image_id] = Predictions(moved[kept], rng.random(kept.sum()), one.truth.labels[kept])
+        predictions[record.image_id] = Predictions(moved[kept], rng.random(kept.sum()), record.truth.labels[kept])
     ours, theirs = coco.evaluate(predictions, records), by_pycocotools(predictions, records)
     assert 0.05 < ours["coco/AP"] < 0.95
     assert ours == pytest.approx(theirs, abs=1e-9)

@@ -57,11 +57,11 @@ def test_a_row_for_each_input_and_the_reason(phantoms, tmp_path):
     run = image_run.find(scene(tmp_path, phantoms))
     looked = list(image_run.read_all(run, workers=1))
     rows = {one.status.image_id: one for one in looked}
-    assert [one.status.image_id for one in looked] == [one.image_id for one in run.inputs]
+    assert [one.status.image_id for one in looked] == [source.image_id for source in run.inputs]
     read = {"good", "ct", "caf\\udce9"}
     assert {name for name, one in rows.items() if one.image is not None} == read
     assert {name for name, one in rows.items() if one.status.status == "failed"} == set(rows) - read
-    reasons = {name: one.status.reason for name, one in rows.items()}
+    reasons = {name: row.status.reason for name, row in rows.items()}
     assert "modality CT is not radiography" in reasons["ct"] and rows["ct"].status.status == "flagged"
     for name, outputs in [("broken", "cannot be decoded as PNG"), ("film", "TIF is not read"),
                         ("folder", "is a folder"), ("fifo", "is a FIFO"), ("huge", "pixels"),
@@ -84,18 +84,18 @@ def test_what_preparation_knew_comes_along(tmp_path):
                "lost,lost.dcm,failed,holds no pixel data,1.4\n")
     looked = image_run.read_all(image_run.find(tmp_path), workers=1)
     rows = {one.status.image_id: one.status for one in looked}
-    assert {name: one.status for name, one in rows.items()} == {
+    assert {name: row.status for name, row in rows.items()} == {
         "ct": "flagged", "film": "ok", "lost": "failed"}
     assert rows["ct"].reason == "modality CT is not radiography"
     assert rows["lost"].reason == "was not prepared: holds no pixel data"
     assert [rows[name].uids["StudyInstanceUID"] for name in ("ct", "film", "lost")] == ["1.2", "1.3", "1.4"]
-    assert [one.image_id for one in image_run.find(tmp_path / "ct.png").inputs] == ["ct"]
+    assert [source.image_id for source in image_run.find(tmp_path / "ct.png").inputs] == ["ct"]
 
 
 def test_a_damaged_qc_table_is_said_and_costs_nothing_else(tmp_path, caplog):
     (tmp_path / "a.png").write_bytes(b"x")
     (tmp_path / "qc.csv").write_bytes(b"")
-    assert [one.image_id for one in image_run.find(tmp_path).inputs] == ["a"]
+    assert [source.image_id for source in image_run.find(tmp_path).inputs] == ["a"]
     assert "what preparation said of the images is not known" in caplog.text
 
 

@@ -25,7 +25,7 @@ def put(folder: Path, name: str | bytes, content: bytes = b"x") -> None:
 
 
 def problems(folder: Path, **options) -> dict[str, str]:
-    return {one.file: one.problem for one in list_inputs(folder, **options)}
+    return {source.file: source.problem for source in list_inputs(folder, **options)}
 
 
 @pytest.mark.parametrize("name, content, problem", [

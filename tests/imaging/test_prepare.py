@@ -15,7 +15,6 @@ from conftest import ROOT, one_line
 from crashing import crash_on_b
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_own_csv
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.prepare import prepare_folder, summary
@@ -23,6 +22,7 @@ from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.parallel import Failure, dask_runner, local_runner
+from vindr_det.tables import read_own_csv
 
 SMALL = Target(64, True)
 
@@ -368,4 +368,4 @@ def test_a_full_disk_is_one_line_that_names_the_log(tmp_path):
     one = Input("a", "a.png", Path("a.png"))
     (tmp_path / "qc.partial.jsonl").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"qc.partial.jsonl: cannot be written \(No space left on device\)"):
-        list(_run(lambda _, items: [(one, {"image_id": "a"}) for one in items], None, [one], tmp_path))
+        list(_run(lambda _, items: [(item, {"image_id": "a"}) for item in items], None, [one], tmp_path))

@@ -24,7 +24,7 @@ def png(path: Path, height: int = 120, width: int = 100) -> None:
 @pytest.fixture(autouse=True)
 def _without_processes(monkeypatch):
     """What is read here crashes nothing."""
-    monkeypatch.setattr(image_run, "in_order", lambda work, items, *_: ((one, work(one)) for one in items))
+    monkeypatch.setattr(image_run, "in_order", lambda work, items, *_: ((item, work(item)) for item in items))
 
 
 def statuses(folder, **options):

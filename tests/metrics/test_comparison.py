@@ -20,9 +20,9 @@ def two(seed, count=120, gain=0.0):
 def test_delong_by_pairs(seed):
     """The definition: every positive against every negative, equal scores half (equations 4 to 8)."""
     truth, *scores = two(seed)
-    pairs = [one[truth][:, None] - one[~truth] for one in scores]
-    wins = [(one > 0) + 0.5 * (one == 0) for one in pairs]
-    by_positive, by_negative = (np.stack([one.mean(axis=axis) for one in wins]) for axis in (1, 0))
+    pairs = [score[truth][:, None] - score[~truth] for score in scores]
+    wins = [(pair > 0) + 0.5 * (pair == 0) for pair in pairs]
+    by_positive, by_negative = (np.stack([win.mean(axis=axis) for win in wins]) for axis in (1, 0))
     spread = np.cov(by_positive) / truth.sum() + np.cov(by_negative) / (~truth).sum()
     deviation = np.sqrt(spread[0, 0] + spread[1, 1] - 2 * spread[0, 1])
     found = delong(truth, *scores)

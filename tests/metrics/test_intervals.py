@@ -97,7 +97,7 @@ def test_halves_come_with_their_rest_and_groups_stay_whole():
     assert weights.mean(axis=0) == pytest.approx(0.5, abs=0.01)
     there = np.array([[1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 1], [0] * 6]).T
     assert halves.groups_with(there).tolist() == [1, 3, 0]
-    assert sum(len(one.drawn) for one in halves.split(7)) == 501 and len(halves.split(7)) == 7
+    assert sum(len(part.drawn) for part in halves.split(7)) == 501 and len(halves.split(7)) == 7
 
 
 # drawn a, drawn b (one class), wins: equal replicates count half, those without a number do not.

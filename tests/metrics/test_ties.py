@@ -24,7 +24,7 @@ CASES = [
 
 def every_order(truth, predictions):
     """AP of class 3 in each order, by scores that are no longer equal."""
-    counts = {name: len(one) for name, one in predictions.items()}
+    counts = {name: len(prediction) for name, prediction in predictions.items()}
     for order in permutations(range(sum(counts.values()))):
         left = list(order)
         apart = {name: P(*[(3, 0.5 + 0.01 * left.pop(0), *box) for box in one.boxes])

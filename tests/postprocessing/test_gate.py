@@ -23,13 +23,14 @@ from vindr_det.classification.probabilities import (
 from vindr_det.data.coco import to_coco
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv, write_json
+from vindr_det.files import write_json
 from vindr_det.metrics import voc
 from vindr_det.postprocessing import gate_fit
 from vindr_det.postprocessing.gate import AgreementCheck, Gate, check_agreement, soft_append
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.records import truth_of
 from vindr_det.submission import read_submission, write_submission
+from vindr_det.tables import write_csv
 
 BOX = Predictions(np.array([[1.0, 2, 3, 4]]), np.array([0.8]), np.array([3]))
 
@@ -316,8 +317,8 @@ def test_parameters_do_not_see_the_images_that_they_are_scored_on(problem):
     """A fold's truth is turned round: its own images must not notice."""
     _, records, predictions, p_abnormal = problem
     outputs, parts = {i: ClassifierOutput(p) for i, p in p_abnormal.items()}, np.arange(len(records)) % 3
-    other = [replace(one, truth=Predictions()) if part == 0 else one
-             for one, part in zip(records, parts, strict=True)]
+    other = [replace(record, truth=Predictions()) if part == 0 else record
+             for record, part in zip(records, parts, strict=True)]
     gated = [gate_fit._held_out(predictions, some, outputs, parts, gate_fit.GRID["hard"])[1]
              for some in (records, other)]
     for one, part in zip(records, parts, strict=True):
@@ -338,7 +339,7 @@ def test_rescoring_with_the_truth_wins(problem):
     for one in records:
         there = np.isin(np.arange(14), one.truth.labels)
         outputs[one.image_id] = ClassifierOutput(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
-    folds = {one.image_id: at % 4 for at, one in enumerate(records)}
+    folds = {record.image_id: at % 4 for at, record in enumerate(records)}
     fitted = gate_fit.fit(predictions, records, outputs, folds, num_replicates=100)
     assert fitted.gate.form == "rescore" and fitted.forms["rescore"].gain.low > 0
     assert "rescore power" in fitted.text()
@@ -353,7 +354,7 @@ def test_rescoring_goes_beyond_where_the_grid_once_ended(problem):
         outputs[one.image_id] = ClassifierOutput(p_abnormal[one.image_id], np.where(there, 0.95, 0.05))
         found = predictions[one.image_id].findings()
         noise[one.image_id] = Predictions(found.boxes, 10 ** rng.uniform(-12, 0, len(found)), found.labels)
-    folds = {one.image_id: at % 4 for at, one in enumerate(records)}
+    folds = {record.image_id: at % 4 for at, record in enumerate(records)}
     fitted = gate_fit.fit(noise, records, outputs, folds, num_replicates=20)
     assert fitted.forms["rescore"].gate.power in (0.9, 1.0)
 

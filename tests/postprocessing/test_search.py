@@ -12,13 +12,14 @@ from metric_cases import noisy_detector
 from vindr_det.data.coco import to_coco
 from vindr_det.data.in_sample import as_json
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv, write_json
+from vindr_det.files import write_json
 from vindr_det.imaging.status import FAILED, Status, status_path, write_status
 from vindr_det.postprocessing.fusion import Fusion, fuse_all
 from vindr_det.postprocessing.gate import Gate
 from vindr_det.postprocessing.search import Search, defaults, order_note, read_inputs, read_tuned, tune
 from vindr_det.postprocessing.search_space import Settings, at_ends, default_point, suggest
 from vindr_det.submission import read_submission, write_submission
+from vindr_det.tables import write_csv
 
 pytest.importorskip("optuna")
 
@@ -61,7 +62,7 @@ def test_an_image_that_one_model_was_not_shown_is_the_others(folder, search):
     other = {image_id: read_submission(folder / "b.csv")[image_id]}
     write_status(status_path(folder / "a.csv"), [Status(image_id, f"{image_id}.png", FAILED, "damaged")])
     inputs = read_inputs(search)
-    half = int(image_id in {one.image_id for one in inputs.halves[1]})
+    half = int(image_id in {record.image_id for record in inputs.halves[1]})
     options = Fusion(iou_thr=0.99)
     fused = inputs.processed(Settings(options, Gate("none")), half)[image_id].findings()
     alone = fuse_all([other], {image_id: inputs.sizes[image_id]}, options, workers=1)[image_id].findings()

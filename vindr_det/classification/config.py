@@ -147,7 +147,7 @@ def of_checkpoint(values: Mapping[str, Any], source: str) -> CfgNode:
     Raises:
         InputError: it has a key that this version does not know.
     """
-    cfg, own = defaults(), {key: dict(one) if isinstance(one, dict) else one for key, one in values.items()}
+    cfg, own = defaults(), {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     for section, keys in _RETIRED.items():
         for key in keys:
             own.get(section, {}).pop(key, None)

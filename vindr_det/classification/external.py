@@ -15,13 +15,12 @@ from vindr_det.classification.labels import ABNORMAL, TARGETS, LabelTable, read_
 from vindr_det.classification.operating_points import POINTS_FILE, Chosen, Label, Targets, parts_of_groups
 from vindr_det.classification.probabilities import SIGNS, check_sign, read_probabilities
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv
 from vindr_det.metrics.bootstrap import Bootstrap, Estimate
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.metrics.classification import MIN_COUNT, measurable, measure
 from vindr_det.metrics.comparison import DeLong, delong, paired
-from vindr_det.numbers import to_numbers
 from vindr_det.structures.label_sets import column_of
+from vindr_det.tables import read_csv, to_numbers
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +258,7 @@ def _columns(
         result = {name: (0, _probabilities(predictions, name, request.meaning)) for name in request.columns}
         if len(result) > 1:
             parts = [values for _, values in result.values()]
-            result[_MEAN] = (0, {i: float(np.mean([one[i] for one in parts])) for i in parts[0]})
+            result[_MEAN] = (0, {i: float(np.mean([part[i] for part in parts])) for i in parts[0]})
         return result
     result = {}
     if not names or set(SIGNS).intersection(read_csv(predictions)):
@@ -298,7 +297,7 @@ def _compared(
         InputError: nothing can be compared.
     """
     second = request.second()
-    others = {one.column: one for one in _labels(other, labels, second)[0]}
+    others = {label.column: label for label in _labels(other, labels, second)[0]}
     pairs = _pairs(found, others, request.names_of_abnormal(), second.names_of_abnormal())
     result = {first.column: _difference(first, others[name]) for first, name in pairs}
     estimate = {name: one for name, one in result.items() if one is not None}

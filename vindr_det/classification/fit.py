@@ -21,7 +21,7 @@ from vindr_det.classification.losses import build_loss
 from vindr_det.classification.model import build_model, load_one, normalization, save_checkpoint
 from vindr_det.classification.splits import Split
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv
+from vindr_det.tables import write_csv
 from vindr_det.training.early_stopping import EarlyStopping
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def fit(
 
 def _require_batch(network: nn.Module, images: int) -> None:
     """A batch norm has no statistics of one image."""
-    if images < 2 and any(isinstance(one, _BatchNorm) for one in network.modules()):
+    if images < 2 and any(isinstance(module, _BatchNorm) for module in network.modules()):
         raise InputError(f"SOLVER.BATCH_SIZE is {images}, expected 2 or more per process: the network has "
                          "batch norm, which one image cannot train")
 

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import IMAGE_SUFFIXES, csv_row, read_csv
-from vindr_det.numbers import to_numbers
+from vindr_det.files import IMAGE_SUFFIXES
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS
+from vindr_det.tables import csv_row, read_csv, to_numbers
 
 ABNORMAL = "abnormal"
 NORMAL = ("No finding", "No Finding")

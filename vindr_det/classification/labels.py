@@ -19,10 +19,10 @@ from vindr_det.classification.label_columns import ABNORMAL, NORMAL, LabelColumn
 from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.leaks import check_disjoint
 from vindr_det.exceptions import InputError
-from vindr_det.files import csv_row
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.packed import PackedImages
 from vindr_det.structures.label_sets import CLASS_NAMES, NIH_LABELS, column_of
+from vindr_det.tables import csv_row
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ def check_disjoint(tables: Mapping[str, LabelTable], by_fold: bool) -> None:
     knowing = {name: part for name, part in parts.items() if part.what == "patient"}
     check_disjoint_patients({name: part.groups for name, part in knowing.items()}, "patient")
     # One table may write 00000005 and another 5.
-    check_disjoint_patients({name: [_without_zeros(one) for one in set(part.groups)] for name, part in tables.items()
+    check_disjoint_patients({name: [_without_zeros(group) for group in set(part.groups)] for name, part in tables.items()
                   if part.what == "patient"}, "patient")
     unknown = [name for name, part in tables.items() if part.what != "patient"]
     if unknown:

@@ -141,7 +141,7 @@ class EndOfEpoch(L.Callback):
             told += f"  AUC of the images set aside {value:.4f}"
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if (better or not self.kept) and (self.chooser is not None or last):
-            self.kept = {key: one.detach().cpu().clone() for key, one in module.weights().items()}
+            self.kept = {key: weight.detach().cpu().clone() for key, weight in module.weights().items()}
         log.info("%s", told)
         if self.chooser is not None and self.chooser.best.exhausted:
             log.info("stopping: no better AUC in %d epochs", self.chooser.best.waited)

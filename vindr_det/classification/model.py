@@ -138,7 +138,7 @@ class Classifier:
         self.target = Target(self.cfg.INPUT.SIZE, keep_aspect=False)
         self.calibrations = {}
         if calibrated and (Path(folder) / POINTS_FILE).is_file():
-            self.calibrations = {name: one.calibration for name, one in read_points(folder).items()}
+            self.calibrations = {name: read_point.calibration for name, read_point in read_points(folder).items()}
         elif calibrated:
             log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
 

@@ -121,9 +121,9 @@ def parts_of_groups(groups: NDArray[np.str_]) -> NDArray[np.int64]:
 def choose(labels: Sequence[Label], targets: Targets, source: str) -> dict[str, Chosen]:
     """Column -> what is stored of it."""
     found = {}
-    for one in labels:
-        calibration = one.calibration()
-        found[one.column] = Chosen(calibration, thresholds(one.truth, calibration(one.p), targets), source)
+    for label in labels:
+        calibration = label.calibration()
+        found[label.column] = Chosen(calibration, thresholds(label.truth, calibration(label.p), targets), source)
     return found
 
 
@@ -138,11 +138,11 @@ def crossed_rates(labels: Sequence[Label], chosen: Mapping[str, Chosen], targets
     Labels of which the rest without a part is too little are left out.
     """
     result: dict[str, Any] = {}
-    for one in labels:
-        margins = _margins(one, METHODS[chosen[one.column].calibration.method], targets)
+    for label in labels:
+        margins = _margins(label, METHODS[chosen[label.column].calibration.method], targets)
         for point, margin in margins.items():
-            result[f"{one.column}/{point}"] = {"threshold": chosen[one.column].thresholds[point]} | _counted(
-                one, margin, 0.0)
+            result[f"{label.column}/{point}"] = {"threshold": chosen[label.column].thresholds[point]} | _counted(
+                label, margin, 0.0)
     return result
 
 
@@ -162,10 +162,10 @@ def _margins(one: Label, fit: Any, targets: Targets) -> dict[str, NDArray[np.flo
 
 def applied(labels: Sequence[Label], chosen: Mapping[str, Chosen]) -> dict[str, Any]:
     """``<column>/<point>`` -> counts and rates at given points; the truth is read for counting alone."""
-    return {f"{one.column}/{point}": {"threshold": threshold} | _counted(
-                one, chosen[one.column].calibration(one.p), threshold)
-            for one in labels if one.column in chosen
-            for point, threshold in chosen[one.column].thresholds.items()}
+    return {f"{label.column}/{point}": {"threshold": threshold} | _counted(
+                label, chosen[label.column].calibration(label.p), threshold)
+            for label in labels if label.column in chosen
+            for point, threshold in chosen[label.column].thresholds.items()}
 
 
 def _counted(one: Label, scores: NDArray[np.float64], threshold: float) -> dict[str, Any]:
@@ -184,14 +184,14 @@ def calibrations(labels: Sequence[Label], chosen: Mapping[str, Chosen], crossed:
         crossed: whether it was chosen on these images; each part is then calibrated by the others.
     """
     result = {}
-    for one in labels:
-        if one.column in chosen:
-            calibration = chosen[one.column].calibration
-            after = calibrated(one, calibration, crossed)
-            result[one.column] = asdict(calibration) | {
-                "ece": calibration_error(one.truth, one.p),
-                "ece_calibrated": calibration_error(one.truth, after),
-                "nll": cross_entropy(one.truth, one.p), "nll_calibrated": cross_entropy(one.truth, after)}
+    for label in labels:
+        if label.column in chosen:
+            calibration = chosen[label.column].calibration
+            after = calibrated(label, calibration, crossed)
+            result[label.column] = asdict(calibration) | {
+                "ece": calibration_error(label.truth, label.p),
+                "ece_calibrated": calibration_error(label.truth, after),
+                "nll": cross_entropy(label.truth, label.p), "nll_calibrated": cross_entropy(label.truth, after)}
     return result
 
 
@@ -266,7 +266,7 @@ def read_points(folder: str | Path) -> dict[str, Chosen]:
     try:
         sources, fitted = data["chosen_on"], data.get("calibration", {})
         return {column: Chosen(_calibration(fitted.get(column, {})),
-                               {name: _number(name, one) for name, one in values.items()
+                               {name: _number(name, value) for name, value in values.items()
                                 if name != "temperature"},
                                str(sources.get(column, "")))
                 for column, values in data["points"].items()}

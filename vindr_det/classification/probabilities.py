@@ -10,10 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import csv_row, read_csv
 from vindr_det.metrics.classification import auc, curve
-from vindr_det.numbers import to_numbers
 from vindr_det.structures.label_sets import FINDINGS, column_of
+from vindr_det.tables import csv_row, read_csv, to_numbers
 
 #: Columns that classifiers write; their names tell which of the two probabilities they hold.
 P_ABNORMAL, P_NO_FINDING = SIGNS = ("p_abnormal", "p_no_finding")
@@ -85,8 +84,8 @@ def read_outputs(
         row = int(bad[0])
         raise InputError(f"{path}, row {csv_row(row)}: findings of image {frame['image_id'].iloc[row]} are "
                          f"{values[row].tolist()}, expected 0 to 1")
-    return {image_id: ClassifierOutput(p_abnormal[image_id], one)
-            for image_id, one in zip(frame["image_id"], values, strict=True)}
+    return {image_id: ClassifierOutput(p_abnormal[image_id], value)
+            for image_id, value in zip(frame["image_id"], values, strict=True)}
 
 
 def read_probabilities(

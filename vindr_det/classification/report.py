@@ -66,10 +66,10 @@ def plot_reliability(
 ) -> None:
     """A diagram a label: as the models said, and calibrated by other parts than the images are in."""
     title = {column_of(name): name for name in frame}
-    curves = {title[one.column]: {
-        "as predicted": reliability(one.truth, one.p),
-        "calibrated": reliability(one.truth, calibrated(one, chosen[one.column].calibration, True))}
-        for one in labels if one.column in chosen}
+    curves = {title[label.column]: {
+        "as predicted": reliability(label.truth, label.p),
+        "calibrated": reliability(label.truth, calibrated(label, chosen[label.column].calibration, True))}
+        for label in labels if label.column in chosen}
     if curves:
         reliability_plot(curves, picture)
 

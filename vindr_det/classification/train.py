@@ -21,7 +21,8 @@ from vindr_det.classification.operating_points import Chosen, Targets
 from vindr_det.classification.provenance import digests, require_same, store
 from vindr_det.classification.splits import ENOUGH, Splits, split
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv, require_writable, write_csv, write_json, write_text
+from vindr_det.files import require_writable, write_json, write_text
+from vindr_det.tables import read_csv, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ def _by_fold(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, 
 def _mean(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """The models' mean where each predicts all images."""
     return frames[0].assign(**{
-        name: np.mean([one[name].to_numpy(float) for one in frames], axis=0) for name in columns})
+        name: np.mean([frame[name].to_numpy(float) for frame in frames], axis=0) for name in columns})
 
 
 def _for_ensemble(

@@ -14,12 +14,13 @@ from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, check_disjoint_patients, label_matrix
 from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_csv, refuse_first, write_csv, write_json
+from vindr_det.files import write_json
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import failed_images
 from vindr_det.structures.label_sets import CLASS_NAMES
 from vindr_det.structures.records import Record
+from vindr_det.tables import read_csv, refuse_first, write_csv
 
 #: They drew almost all boxes of VinBigData's training set, and none of the test set's.
 FREQUENT_READERS = ("R8", "R9", "R10")

@@ -11,9 +11,10 @@ from vindr_det.data.coco import to_coco
 from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, check_disjoint_patients
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv, write_json
+from vindr_det.files import write_json
 from vindr_det.structures.label_sets import NIH_LABELS
 from vindr_det.structures.records import Record
+from vindr_det.tables import write_csv
 
 ALL_LABELS = (*NIH_LABELS, nih.NO_FINDING)
 _TRAINING = ("train", "val")

@@ -37,7 +37,7 @@ def read_images(path: str | Path, data: Any) -> list[str]:
         InputError: it holds none, or others than its digest says.
     """
     ids = data.get("images") if isinstance(data, dict) else None
-    ids = [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else []
+    ids = [image_id for image_id in ids if isinstance(image_id, str)] if isinstance(ids, list) else []
     if not ids or data.get("images_sha256") != _digest(ids):
         raise InputError(f"{path}: lists {len(ids)} images that it was fitted on, expected those of the fit, "
                          "as its images_sha256 has them: what it has seen is not known (--allow-in-sample)")
@@ -68,7 +68,7 @@ def shared(fitted: Sequence[str], ids: Sequence[str]) -> list[str]:
             if name in known or name in bare or _bare(name) in known or not cores.isdisjoint(_cores(name))}
     same |= {name for _, name in _standing_in(known, names)}
     same |= {name for name, _ in _standing_in(names, known)}
-    return [one for one in ids if key(one) in same]
+    return [image_id for image_id in ids if key(image_id) in same]
 
 
 def key(image_id: str) -> str:

@@ -16,20 +16,12 @@ from numpy.typing import NDArray
 
 from vindr_det.data.folds import check_disjoint_patients
 from vindr_det.exceptions import InputError
-from vindr_det.files import (
-    as_numbers,
-    image_id_of,
-    line_of,
-    read_csv,
-    read_text,
-    refuse_first,
-    require_columns,
-    without_repeats,
-)
+from vindr_det.files import image_id_of, read_text
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import NIH_LABELS
 from vindr_det.structures.records import Record
+from vindr_det.tables import as_numbers, line_of, read_csv, refuse_first, require_columns, without_repeats
 
 NO_FINDING = "No Finding"
 ABNORMAL = "abnormal"

@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import as_numbers, refuse_first
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import NO_FINDING_ID
+from vindr_det.tables import as_numbers, refuse_first
 
 _EDGES = ["x_min", "y_min", "x_max", "y_max"]
 _KNOWN = ("image_id", "class_id", "class_name", "rad_id", *_EDGES)

@@ -10,9 +10,9 @@ import pandas as pd
 from vindr_det.data.consensus import Consensus, check_options, fuse_readers
 from vindr_det.data.reader_column import refuse_unnamed_readers
 from vindr_det.exceptions import InputError
-from vindr_det.files import as_numbers, read_csv, refuse_first, require_texts, without_repeats
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.structures.records import Record
+from vindr_det.tables import as_numbers, read_csv, refuse_first, require_texts, without_repeats
 
 EDGES = ("x_min", "y_min", "x_max", "y_max")
 

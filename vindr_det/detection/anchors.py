@@ -73,7 +73,7 @@ def present(cfg: Any) -> list[Anchors]:
 
 def best_overlaps(shapes: Shapes, anchors: Sequence[Anchors]) -> NDArray[np.float64]:
     """(N,) overlap of each box with the anchor that fits it best, both around one middle."""
-    all_shapes = np.concatenate([one.shapes() for one in anchors])
+    all_shapes = np.concatenate([anchor.shapes() for anchor in anchors])
     shared = np.minimum(shapes[:, None], all_shapes[None]).prod(axis=2)
     union = shapes.prod(axis=1)[:, None] + all_shapes.prod(axis=1)[None] - shared
     return (shared / union).max(axis=1)

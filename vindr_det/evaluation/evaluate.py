@@ -6,8 +6,8 @@ from typing import Any
 
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations
-from vindr_det.evaluation.evaluate import readers as reader_scores
-from vindr_det.evaluation.evaluate import score as scoring
+from vindr_det.evaluation import readers as reader_scores
+from vindr_det.evaluation import score as scoring
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes

@@ -135,7 +135,7 @@ def table(pairs: Sequence[Pair]) -> str:
             ["images", *(one.images for one in pairs)], ["abnormal", *(one.abnormal for one in pairs)],
             ["mAP40", *(_number(one.result.mean_ap) for one in pairs)],
             ["sd over ties", *(_number(one.spread) for one in pairs)]]
-    if any(one.mean_ap for one in pairs):
+    if any(pair.mean_ap for pair in pairs):
         rows.append(["95 %", *(f"[{one.mean_ap.low:.3f}, {one.mean_ap.high:.3f}]" if one.mean_ap else ""
                                for one in pairs)])
     rows += [[name, *(_number(one.result.ap[name]) for one in pairs)] for name in CLASS_NAMES]
@@ -148,14 +148,14 @@ def as_metrics(pairs: Sequence[Pair]) -> dict[str, Any]:
     Beside mAP40 its ``/sd_over_ties`` and, where an interval was asked for, ``/ci95`` and ``/bias``.
     """
     flat: dict[str, Any] = {}
-    for one in pairs:
-        start = f"readers/{one.who}/{one.truth}/"
+    for pair in pairs:
+        start = f"readers/{pair.who}/{pair.truth}/"
         flat |= {start + name.removeprefix("vindr/"): value
-                 for name, value in one.result.as_metrics().items()}
-        flat[f"{start}mAP40/sd_over_ties"] = one.spread
-        if one.mean_ap:
-            flat |= {f"{start}mAP40/ci95": [one.mean_ap.low, one.mean_ap.high],
-                     f"{start}mAP40/bias": one.mean_ap.bias}
+                 for name, value in pair.result.as_metrics().items()}
+        flat[f"{start}mAP40/sd_over_ties"] = pair.spread
+        if pair.mean_ap:
+            flat |= {f"{start}mAP40/ci95": [pair.mean_ap.low, pair.mean_ap.high],
+                     f"{start}mAP40/bias": pair.mean_ap.bias}
     return flat
 
 

@@ -49,18 +49,18 @@ class ImageRun:
     @property
     def sources(self) -> list[Path]:
         """All files that a run reads and may not write over: the images and the tables beside them."""
-        folders = sorted({one.path.parent for one in self.inputs})
+        folders = sorted({source.path.parent for source in self.inputs})
         tables = [folder / name for folder in folders for name in OWN_TABLES]
         return [*(one.path for one in self.inputs), *tables]
 
     @property
     def readable(self) -> list[str]:
         """Ids of what is to be read."""
-        return [one.image_id for one in self.inputs if not one.problem]
+        return [source.image_id for source in self.inputs if not source.problem]
 
     def statuses_if_none_readable(self) -> list[Status]:
         """A failed row for each input, if there is nothing to read at all; else nothing."""
-        return [] if self.readable else [_failed(self, one, one.problem, {}) for one in self.inputs]
+        return [] if self.readable else [_failed(self, source, source.problem, {}) for source in self.inputs]
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def find(
     """
     require_limit(max_pixels)
     inputs, tables = scan(images, recursive)
-    prepared = {one.image_id: known for one in inputs
-                if (known := tables.get(one.path.parent, {}).get(one.path.name)) is not None}
+    prepared = {source.image_id: known for source in inputs
+                if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
     sizes, lost = _original_sizes(inputs, _size_tables(inputs, tables, Path(images), meta))
     inputs = [replace(one, problem=lost[one.image_id]) if one.image_id in lost else one for one in inputs]
     return ImageRun(inputs, sizes, prepared, max_pixels)
@@ -112,8 +112,8 @@ def _size_tables(
         return lambda one: [(Path(meta).name, given.get(one.image_id))]
     root = images if images.is_dir() else images.parent
     beside = {folder: shapes_of(read_sizes(folder / SIZES))
-              for folder in {root, *(one.path.parent for one in inputs)} if os.path.lexists(folder / SIZES)}
-    sized = {folder: {name: one.size for name, one in rows.items() if one.size}
+              for folder in {root, *(source.path.parent for source in inputs)} if os.path.lexists(folder / SIZES)}
+    sized = {folder: {name: row.size for name, row in rows.items() if row.size}
              for folder, rows in reports.items()}
 
     def ask(one: Input) -> list[tuple[str, Size | None]]:
@@ -130,15 +130,15 @@ def _original_sizes(
 ) -> tuple[dict[str, Size], dict[str, str]]:
     """Image id -> size, of PNG and JPEG files; image id -> problem, of those that no table knows."""
     sizes, lost = {}, {}
-    for one in inputs:
-        if one.problem or one.path.suffix.lower() not in RASTER_SUFFIXES:
+    for source in inputs:
+        if source.problem or source.path.suffix.lower() not in RASTER_SUFFIXES:
             continue  # a DICOM file is an original
-        told = ask(one)
+        told = ask(source)
         size = next((size for _, size in told if size), None)
         if size:
-            sizes[one.image_id] = size
+            sizes[source.image_id] = size
         elif told:
-            lost[one.image_id] = f"has no size in {told[0][0]}"
+            lost[source.image_id] = f"has no size in {told[0][0]}"
     return sizes, lost
 
 
@@ -159,7 +159,7 @@ def read_all(
         One for each input, whatever became of it.
     """
     workers = workers or min(cpu_count() or 1, _MOST_WORKERS)
-    todo = [one for one in run.inputs if not one.problem]
+    todo = [source for source in run.inputs if not source.problem]
     work = partial(read_one, target=target, max_pixels=run.max_pixels, also=also)
     results = in_order(work, todo, workers, max(workers, ahead) + ahead)
     for one in run.inputs:

@@ -96,7 +96,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
     Raises:
         InputError: no such folder, or no image in it.
     """
-    found = {one.image_id: one.path for one in list_inputs(folder, recursive) if not one.problem}
+    found = {source.image_id: source.path for source in list_inputs(folder, recursive) if not source.problem}
     if not found:
         raise InputError(f"{folder}: holds no image that can be read")
     return found

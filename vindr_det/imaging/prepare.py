@@ -32,9 +32,7 @@ from vindr_det.files import (
     atomic_path,
     make_folder,
     read_json,
-    read_own_csv,
     remove_partial,
-    write_csv,
     write_json,
 )
 from vindr_det.imaging.dicom.identity import UIDS
@@ -46,6 +44,7 @@ from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, OK
 from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, Runner, local_runner
+from vindr_det.tables import read_own_csv, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def prepare_folder(
     _check_settings(out, settings, resume)
     earlier = _earlier_rows(out)
     done = _done(out, inputs, earlier) if resume else {}
-    todo = [one for one in inputs if one.image_id not in done]
+    todo = [source for source in inputs if source.image_id not in done]
     if done:
         log.info("%d of %d images were done already", len(inputs) - len(todo), len(inputs))
     work = partial(prepare_one, out=out, target=target, max_pixels=max_pixels)
@@ -161,7 +160,7 @@ def _run(
 ) -> Iterable[dict[str, Any]]:
     progress = tqdm(total=len(items), desc="prepare", unit="image", disable=None)
     with progress, (out / LOG).open("ab", buffering=0) as rows:
-        for one, row in chain(_refused(items), run(work, [one for one in items if not one.problem])):
+        for one, row in chain(_refused(items), run(work, [item for item in items if not item.problem])):
             if isinstance(row, Failure):
                 row = _failed(one, row.reason.replace(f"{out}{os.sep}", ""))
             _append(rows, out / LOG, row)
@@ -177,7 +176,7 @@ def _append(file: IO[bytes], path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _refused(items: Iterable[Input]) -> Iterable[tuple[Input, Failure]]:
-    return ((one, Failure(one.problem)) for one in items if one.problem)
+    return ((item, Failure(item.problem)) for item in items if item.problem)
 
 
 def _start(
@@ -228,7 +227,7 @@ def _done(
     out: Path, inputs: Sequence[Input], rows: Iterable[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Rows of an earlier run whose image is there, and whose file is the one that it was made of."""
-    by_id = {one.image_id: one for one in inputs}
+    by_id = {source.image_id: source for source in inputs}
     return {row["image_id"]: row for row in rows
             if row["status"] != FAILED and row["image_id"] in by_id and _is_of(row, by_id[row["image_id"]])
             and _is_whole(out / f"{row['image_id']}.png")}

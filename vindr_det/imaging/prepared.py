@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_own_csv
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED
+from vindr_det.tables import read_own_csv
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ def read_prepared(folders: Iterable[Path]) -> dict[Path, PreparedFolder]:
 
 def failed_in(tables: Mapping[Path, PreparedFolder]) -> dict[Path, str]:
     """The picture that each image which could not be prepared would have had -> why it has none."""
-    return {folder / name: f"was not prepared: {one.reason}"
-            for folder, rows in tables.items() for name, one in rows.items() if one.status == FAILED}
+    return {folder / name: f"was not prepared: {row.reason}"
+            for folder, rows in tables.items() for name, row in rows.items() if row.status == FAILED}
 
 
 def _read(path: Path) -> PreparedFolder:

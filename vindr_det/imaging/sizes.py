@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import as_numbers, letters_of, read_csv, refuse_first
 from vindr_det.limits import LARGEST_SIDE
+from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first
 
 # What other people call the two columns of a size table; the order of the columns never counts.
 _HEIGHT_NAMES = ("dim0", "height", "rows", "h")

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_own_csv, write_text
+from vindr_det.files import write_text
 from vindr_det.imaging.dicom.identity import UIDS
+from vindr_det.tables import read_own_csv
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +71,13 @@ def write_status(path: str | Path, statuses: Sequence[Status]) -> None:
 
 def status_text(statuses: Sequence[Status]) -> str:
     """The table as CSV."""
-    table = pd.DataFrame([one.row() for one in statuses], columns=list(COLUMNS))
+    table = pd.DataFrame([status.row() for status in statuses], columns=list(COLUMNS))
     return table.astype({"height": "Int64", "width": "Int64"}).to_csv(index=False, lineterminator="\n")
 
 
 def read_failed(out: str | Path) -> dict[str, Status]:
     """As :func:`read_statuses`, of the failed inputs alone."""
-    return {image_id: one for image_id, one in read_statuses(out).items() if one.status == FAILED}
+    return {image_id: read_status for image_id, read_status in read_statuses(out).items() if read_status.status == FAILED}
 
 
 def read_statuses(out: str | Path) -> dict[str, Status]:
@@ -108,7 +109,7 @@ def failed_images(*folders: str | Path) -> set[str]:
 def summary(statuses: Sequence[Status]) -> str:
     """How many of each kind, and what is wrong with the first."""
     counts = {kind: sum(one.status == kind for one in statuses) for kind in (OK, FLAGGED, FAILED)}
-    odd = sorted((one for one in statuses if one.status != OK), key=lambda one: one.status != FAILED)
+    odd = sorted((status for status in statuses if status.status != OK), key=lambda one: one.status != FAILED)
     lines = [", ".join(f"{count} {kind}" for kind, count in counts.items())]
     lines += [f"{one.status}: {one.file}: {one.reason}" for one in odd[:_MANY]]
     return "\n".join(lines + [f"... and {len(odd) - _MANY} more"] * (len(odd) > _MANY))
@@ -118,7 +119,7 @@ def require_some_read(statuses: Sequence[Status], table: str | Path) -> None:
     """Raises:
         InputError: all inputs failed.
     """
-    if all(one.status == FAILED for one in statuses):
+    if all(status.status == FAILED for status in statuses):
         first = statuses[0]
         raise InputError(f"none of {len(statuses)} images can be read; the first: {first.file}: "
                          f"{first.reason}; see {table}")
@@ -126,7 +127,7 @@ def require_some_read(statuses: Sequence[Status], table: str | Path) -> None:
 
 def warn(statuses: Sequence[Status], table: str | Path) -> int:
     """Say on stderr what was not read or is odd; returns how many were not read."""
-    failed, flagged = (sum(one.status == kind for one in statuses) for kind in (FAILED, FLAGGED))
+    failed, flagged = (sum(status.status == kind for status in statuses) for kind in (FAILED, FLAGGED))
     if flagged:
         log.warning("%d of %d images are flagged: look at them before you trust what is said of them; see %s",
                     flagged, len(statuses), table)

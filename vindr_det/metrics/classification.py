@@ -186,4 +186,4 @@ def operating_points(
 
 def mean_of_measurable(values: Sequence[Estimate]) -> float:
     """Mean over labels; NaN where there is none."""
-    return float(np.mean([one.value for one in values])) if values else float("nan")
+    return float(np.mean([value.value for value in values])) if values else float("nan")

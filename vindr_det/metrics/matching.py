@@ -49,7 +49,7 @@ class Table:
     @classmethod
     def of(cls, images: Sequence[Predictions]) -> "Table":
         """One entry an image."""
-        counts = [len(one) for one in images]
+        counts = [len(image) for image in images]
         if not sum(counts):
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
         return cls(np.repeat(np.arange(len(images)), counts),

@@ -11,12 +11,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_csv
 from vindr_det.parallel import process_pool
 from vindr_det.phantom.dicom_file import sample_header, write_dicom
 from vindr_det.phantom.radiograph import render
 from vindr_det.phantom.readers import annotation_row, choose_readers, read_image
 from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
+from vindr_det.tables import write_csv
 
 #: Share of normal images; 10,606 of 15,000 in train.csv are.
 NORMAL_SHARE = 2 / 3

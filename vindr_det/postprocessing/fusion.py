@@ -106,7 +106,7 @@ def fuse(
         InputError: weights that do not fit the models.
     """
     weights = options.weights_of(len(predictions))
-    looked = [one for one in predictions if one is not None]
+    looked = [prediction for prediction in predictions if prediction is not None]
     if len(looked) < len(predictions):
         weights = [weight for weight, one in zip(weights, predictions, strict=True) if one is not None]
         options = replace(options, weights=options.weights and tuple(weights))
@@ -138,7 +138,7 @@ def fuse_all(
         if unknown:
             raise InputError(f"image {min(unknown)} has no size, expected one for each image")
     jobs = list(_jobs(predictions, sizes, unread or [()] * len(predictions)))
-    if workers == 1 or sum(len(p) for one in predictions for p in one.values()) < _MANY_BOXES:
+    if workers == 1 or sum(len(p) for prediction in predictions for p in prediction.values()) < _MANY_BOXES:
         return dict(_chunk(options, jobs))
     chunks = [jobs[start:start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     result: dict[str, Predictions] = {}
@@ -159,8 +159,8 @@ def _jobs(
 ) -> Iterator[_Job]:
     empty = Predictions()
     for image_id, (height, width) in sizes.items():
-        lists = [None if image_id in missed else one.get(image_id, empty)
-                 for one, missed in zip(predictions, unread, strict=True)]
+        lists = [None if image_id in missed else prediction.get(image_id, empty)
+                 for prediction, missed in zip(predictions, unread, strict=True)]
         yield image_id, lists, height, width
 
 
@@ -173,7 +173,7 @@ def _findings(
 ) -> Predictions:
     if not any(map(len, lists)):
         return Predictions()
-    unit = [box_ops.clip(box_ops.to_unit(one.boxes, height, width), 1, 1) for one in lists]
+    unit = [box_ops.clip(box_ops.to_unit(items.boxes, height, width), 1, 1) for items in lists]
     least = max(options.skip_box_thr, _LEAST_SCORE)
     keep = [(box[:, 2:] > box[:, :2]).all(axis=1) & (one.scores >= least)
             for box, one in zip(unit, lists, strict=True)]
@@ -205,7 +205,7 @@ def _no_finding(
     lists: Sequence[Predictions], weights: list[float], options: Fusion
 ) -> Predictions | None:
     """What the models say about class 14; one that says nothing says 0. None if all say nothing."""
-    said = [one.scores[one.labels == NO_FINDING_ID] for one in lists]
+    said = [items.scores[items.labels == NO_FINDING_ID] for items in lists]
     if not any(map(len, said)):
         return None
     highest = np.array([scores.max(initial=0.0) for scores in said])

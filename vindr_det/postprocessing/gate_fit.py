@@ -21,7 +21,7 @@ from vindr_det import __version__
 from vindr_det.classification.probabilities import ClassifierOutput, Column, check_sign
 from vindr_det.data import in_sample
 from vindr_det.exceptions import InputError
-from vindr_det.files import as_numbers, existing_file, read_csv, read_json, refuse_first, write_json
+from vindr_det.files import existing_file, read_json, write_json
 from vindr_det.metrics import voc
 from vindr_det.metrics.bootstrap import Estimate, image_bootstrap
 from vindr_det.metrics.intervals import Difference
@@ -30,6 +30,7 @@ from vindr_det.metrics.voc import mean_ap
 from vindr_det.postprocessing.gate import FORMS, Gate
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, truth_of
+from vindr_det.tables import as_numbers, read_csv, refuse_first
 
 _LOWS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 _HIGHS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
@@ -106,7 +107,7 @@ def fit(
     Raises:
         InputError: the labels are inverted, an image has no word or fold, or there is but one fold.
     """
-    kept = sorted((one for one in records if one.image_id in predictions), key=lambda one: one.image_id)
+    kept = sorted((record for record in records if record.image_id in predictions), key=lambda one: one.image_id)
     ids = [one.image_id for one in kept]
     missing = [i for i in ids if i not in outputs or i not in folds]
     if not ids or missing:

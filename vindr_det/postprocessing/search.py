@@ -24,7 +24,7 @@ from vindr_det.data import in_sample
 from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
-from vindr_det.files import holds_json, read_json, write_csv, write_json
+from vindr_det.files import holds_json, read_json, write_json
 from vindr_det.imaging.status import read_failed
 from vindr_det.metrics import voc
 from vindr_det.metrics.bootstrap import Estimate, image_bootstrap
@@ -38,6 +38,7 @@ from vindr_det.postprocessing.study_log import count_report, earlier_reports, op
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import NO_FINDING_ID
 from vindr_det.structures.records import Record, truth_of
+from vindr_det.tables import write_csv
 
 _TRIALS_A_JOB = 4
 
@@ -67,8 +68,8 @@ class Inputs:
 
     def processed(self, settings: Settings, half: int) -> PredictionSet:
         """One half's predictions after fusion and gate."""
-        sizes = {one.image_id: self.sizes[one.image_id] for one in self.halves[half]}
-        files = [{i: found for i, found in one.items() if i in sizes} for one in self.files]
+        sizes = {record.image_id: self.sizes[record.image_id] for record in self.halves[half]}
+        files = [{i: found for i, found in file.items() if i in sizes} for file in self.files]
         if settings.fusion is None:
             fused = {i: files[0].get(i, Predictions()) for i in sizes}
         else:
@@ -110,7 +111,7 @@ def read_inputs(search: Search) -> Inputs:
             raise InputError(f"{search.oof}: no probability for image {missing[0]} ({len(missing)} in all)")
     half = assign_folds(label_matrix(records), 2, search.seed)
     halves = tuple([one for one, mine in zip(records, half, strict=True) if mine == part] for part in (0, 1))
-    sizes = {one.image_id: (one.height, one.width) for one in records}
+    sizes = {record.image_id: (record.height, record.width) for record in records}
     unread = [read_failed(path) for path in search.predictions]
     return Inputs(files, unread, sizes, outputs, (halves[0], halves[1]))
 
@@ -188,7 +189,7 @@ def tune(search: Search, out: Path, trials: int, workers: int | None = None, num
                 for count in pool.map(partial(_run, search, name, study_log), jobs):
                     bar.update(count)
     finished = {method: _finished(open_study(name, method, study_log)) for method in search.methods}
-    holdout = [one.image_id for one in inputs.halves[1]]
+    holdout = [record.image_id for record in inputs.halves[1]]
     uses = 1 + earlier_reports(out, study_log, holdout)
     tuned = _held_against_defaults(search, inputs, finished, num_replicates, uses)
     count_report(open_study(name, search.methods[0], study_log), tuned.images)
@@ -320,7 +321,7 @@ def order_note(path: str | Path, inputs: Sequence[str]) -> str:
         InputError: they have the names of those that were searched over, in another order.
     """
     searched = read_json(path)["search"]["predictions"]
-    names, given = ([Path(one).name for one in files] for files in (searched, inputs))
+    names, given = ([Path(file).name for file in files] for files in (searched, inputs))
     if names == given or len(names) != len(given):
         return ""
     if sorted(names) == sorted(given):

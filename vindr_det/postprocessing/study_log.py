@@ -36,9 +36,9 @@ def earlier_reports(out: Path, study_log: Path, holdout: Sequence[str]) -> int:
 
     Journals count their reports; a result tells the count of its time, should a journal be gone.
     """
-    study_log = {study_log, *out.parent.glob("*.journal")}
-    told = [_told(path, holdout) for path in {out, *(one.with_suffix(".json") for one in study_log)}]
-    return max(sum(_counted(one, holdout) for one in study_log), *told)
+    logs = {study_log, *out.parent.glob("*.journal")}
+    told = [_told(path, holdout) for path in {out, *(log.with_suffix(".json") for log in logs)}]
+    return max(sum(_counted(log, holdout) for log in logs), *told)
 
 
 def _told(path: Path, holdout: Sequence[str]) -> int:
@@ -57,8 +57,8 @@ def _counted(study_log: Path, holdout: Sequence[str]) -> int:
         studies = optuna.get_all_study_summaries(_storage(study_log), include_best_trial=False)
     except (AttributeError, KeyError, TypeError, ValueError):  # no journal of ours
         return 0
-    return sum(one.user_attrs["reports"] for one in studies if "reports" in one.user_attrs
-               and in_sample.shared(one.user_attrs["images"], holdout))
+    return sum(study.user_attrs["reports"] for study in studies if "reports" in study.user_attrs
+               and in_sample.shared(study.user_attrs["images"], holdout))
 
 
 def count_report(study: Any, images: Sequence[str]) -> None:

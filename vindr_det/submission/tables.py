@@ -56,13 +56,13 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
     here was looked at is what the status table tells.
     """
     rows = []
-    for one in statuses:
-        if one.status == FAILED or one.image_id not in predictions:
+    for status in statuses:
+        if status.status == FAILED or status.image_id not in predictions:
             continue
-        found = predictions[one.image_id].findings().by_score()
+        found = predictions[status.image_id].findings().by_score()
         for box, score, label in zip(found.boxes.round(2).tolist(), found.scores.tolist(),
                                      found.labels.tolist(), strict=True):
-            rows.append([one.image_id, *_uids(one.uids), label, CLASS_NAMES[label], f"{score:.6g}", *box])
+            rows.append([status.image_id, *_uids(status.uids), label, CLASS_NAMES[label], f"{score:.6g}", *box])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

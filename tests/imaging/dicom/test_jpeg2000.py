@@ -132,9 +132,9 @@ def sharpness(path, sizes, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(file, "decode", lambda *_: stored)
         whole = [read_dicom(path, Target(size, True)) for size in sizes]
-    for one, other in zip(ours, whole, strict=True):
-        difference = np.abs(one.pixels.astype(int) - other.pixels).mean()
-        yield one.reduced, details(one) / details(other), difference
+    for our, other in zip(ours, whole, strict=True):
+        difference = np.abs(our.pixels.astype(int) - other.pixels).mean()
+        yield our.reduced, details(our) / details(other), difference
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])

@@ -84,8 +84,8 @@ def _pool_exactly(model: nn.Module) -> None:
     for pooler in model.modules():
         if isinstance(pooler, ROIPooler):
             pooler.level_poolers = nn.ModuleList(
-                ExactROIAlign(one.output_size, one.spatial_scale, one.sampling_ratio, one.aligned)
-                if type(one) is ROIAlign else one for one in pooler.level_poolers)
+                ExactROIAlign(level_pooler.output_size, level_pooler.spatial_scale, level_pooler.sampling_ratio, level_pooler.aligned)
+                if type(level_pooler) is ROIAlign else level_pooler for level_pooler in pooler.level_poolers)
 
 
 def _unknown_part(cfg: Any, error: KeyError) -> Exception:

@@ -303,7 +303,7 @@ class VindrTrainer(DefaultTrainer):
 
     def build_writers(self) -> list[Any]:
         """Detectron2's, but for metrics.json, which :class:`MetricsLines` writes."""
-        return [one for one in super().build_writers() if not isinstance(one, JSONWriter)]
+        return [writer for writer in super().build_writers() if not isinstance(writer, JSONWriter)]
 
     def build_hooks(self) -> list[Any]:
         """Validation loss, evaluation and best model before the writers, so that all is written."""

@@ -1,0 +1,201 @@
+"""CSV tables: read whole and checked, a fault named by its row, and written."""
+
+import csv
+import io
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import atomic_path, read_bytes, read_text
+
+log = logging.getLogger(__name__)
+
+#: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
+TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
+                "class_name", "Finding Label", "Finding Labels")
+# What programs write for a number that is not there.
+_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
+# What a spreadsheet leaves below a table.
+_NO_VALUES = b"\r\n,;\t "
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index, whole or not at all."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_csv(
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
+) -> pd.DataFrame:
+    """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
+
+    A column that is known goes by its letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
+    :data:`TEXT_COLUMNS` are text without the spaces around it, NaN only where nothing stands; the
+    others are numbers where all of their values are.
+
+    Args:
+        path: the file.
+        columns: must be there; those that are text must be filled in on every row.
+        dtype: of the columns that are not text, or of some of them.
+
+    Raises:
+        InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
+    """
+    data = read_bytes(path)
+    separator, given = _header(data)
+    names = _column_names(path, given, columns)
+    texts = [name for name in given if names[name] in TEXT_COLUMNS]
+    numbers = [name for name in given if name not in texts]
+    kinds = dtype if isinstance(dtype, dict) else dict.fromkeys(numbers, dtype) if dtype else {}
+    frame = _parsed(path, data, sep=separator, dtype={**kinds, **dict.fromkeys(texts, str)},
+                    keep_default_na=False, na_values=dict.fromkeys(numbers, _MISSING)).rename(columns=names)
+    require_columns(path, frame, columns)
+    if frame.empty:
+        raise InputError(f"{path}: has a header and no row below it")
+    for name in (names[name] for name in texts):
+        text = frame[name].str.strip()
+        frame[name] = text.mask(text == "")
+    require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
+    return frame
+
+
+def _header(data: bytes) -> tuple[str, list[str]]:
+    """What separates the values, and the columns' names."""
+    line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
+    separator = max(",;\t", key=line.count)
+    return separator, next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+
+
+def _parsed(path: str | Path, data: bytes, **options: Any) -> pd.DataFrame:
+    try:
+        # A line without values keeps its place, so that rows are counted as an editor does.
+        frame = pd.read_csv(io.BytesIO(data.rstrip(_NO_VALUES)), encoding="utf-8-sig", low_memory=False,
+                            float_precision="round_trip", skip_blank_lines=False, skipinitialspace=True,
+                            **options)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable CSV ({str(error).strip()})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{path}, row 2: has more values than the header has columns")
+    return frame
+
+
+def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that a run of ours has left, all as the text that stands there.
+
+    Raises:
+        InputError: the file is missing, is no table, or lacks a column.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+        rows, names = list(reader), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV ({error})") from error
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing; it has {', '.join(names) or 'none'}")
+    return rows
+
+
+def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """The header's names to ours."""
+    wanted = {letters_of(name): name for name in columns}
+    alike = {letters_of(name): name for name in TEXT_COLUMNS} | {name: name for name in TEXT_COLUMNS}
+    names = {name: wanted.get(letters_of(name)) or alike.get(name) or alike.get(letters_of(name), name)
+             for name in given}
+    for name, count in Counter(names[name] for name in given if name.strip()).items():
+        if count > 1:
+            raise InputError(f"{path}: column {name} is there {count} times, expected once")
+    return names
+
+
+def letters_of(name: str) -> str:
+    """What a column goes by: its letters and digits, in lower case."""
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def require_texts(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise an InputError that names the first row on which one of the columns is empty, and the column."""
+    empty = frame[list(columns)].isna()
+    refuse_first(path, empty.any(axis=1), lambda i: f"{empty.columns[empty.iloc[i]][0]} is empty, expected a "
+                 "value")
+
+
+def require_columns(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise an InputError that names the missing columns and those that are there."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(map(str, frame))}"
+        )
+
+
+def refuse_first(
+    path: str | Path, bad: Any, describe: Callable[[int], str], header: bool = True
+) -> None:
+    """Raise an InputError for the first flagged row.
+
+    Args:
+        path: the table.
+        bad: (N,) flags.
+        describe: position of a row -> what is wrong with it and what was expected.
+        header: the table has one, which counts as a line.
+    """
+    if np.any(bad):
+        first = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{path}, row {line_of(path, first) if header else first + 1}: {describe(first)}")
+
+
+def without_repeats(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without rows that are there twice, which is said in the log.
+
+    A box that is drawn twice says nothing more, but would count twice, and pull a mean of boxes.
+    """
+    repeated = frame.duplicated().to_numpy()
+    if repeated.any():
+        log.warning("%s: %d rows are there twice and count once; the first of them is row %d", path,
+                    repeated.sum(), line_of(path, int(np.flatnonzero(repeated)[0])))
+    return frame[~repeated].reset_index(drop=True)
+
+
+def csv_row(position: int) -> int:
+    """The line a person sees in an editor for the frame's row ``position`` (header = line 1)."""
+    return int(position) + 2
+
+
+def line_of(path: str | Path, position: int) -> int:
+    """As :func:`csv_row`, also where values before it, in quotes, go over lines."""
+    data = read_bytes(path)
+    if b'"' not in data:
+        return csv_row(position)
+    text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    reader = csv.reader(text, delimiter=_header(data)[0], skipinitialspace=True)
+    for _ in islice(reader, position + 1):
+        pass
+    return reader.line_num + 1
+
+
+def as_numbers(values: pd.Series) -> pd.Series:
+    """Floats; NaN for what is no number, infinite for what is too large for one."""
+    # pandas keeps integers of hundreds of digits as objects, and fails to make floats of these.
+    texts = values.astype(str) if values.dtype == object else values
+    return pd.to_numeric(texts, errors="coerce").astype(float)
+
+
+def to_numbers(column: pd.Series) -> NDArray[np.float64]:
+    """(N,) of a column of any kind: NaN where there is no number, infinite where no float is so large."""
+    try:
+        return pd.to_numeric(column, errors="coerce").to_numpy(float)
+    except OverflowError:  # pandas keeps whole numbers of hundreds of digits as Python's
+        return pd.to_numeric(column.astype(str), errors="coerce").to_numpy(float)
