@@ -47,7 +47,7 @@ def test_every_config_loads_and_builds(path, engine):
         pytest.skip(f"for the {requested_engine(path)} engine alone")
     cfg = load_config(path, engine, [*TINY, "MODEL.WEIGHTS", ""])
     if engine == "detectron2":
-        from vindr_det.detection.detectron2.model import build_model
+        from vindr_det.detection.detectron2.architectures import build_model
     else:
         from vindr_det.detection.torchvision.model import build_model
     model = build_model(cfg)
@@ -136,7 +136,7 @@ def test_steps_that_never_come_do_no_harm(engine, steps, scheduler):
 ])
 def test_parts_that_nobody_knows_are_named(engine, key, value):
     if engine == "detectron2":
-        from vindr_det.detection.detectron2.model import build_model
+        from vindr_det.detection.detectron2.architectures import build_model
     else:
         from vindr_det.detection.torchvision.model import build_model
     cfg = load_config(CONFIGS / "vindr_frcnn.yaml", engine, ["MODEL.DEVICE", "cpu", key, value])

@@ -1,4 +1,4 @@
-"""No key of Detectron2's is ignored by our engine without a word."""
+"""Our engine silently ignores no key of Detectron2's."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from vindr_det.exceptions import InputError
 
 pytestmark = pytest.mark.detectron2
 
-#: What another value than the one that we honor looks like.
+#: Values that we do not honor.
 REFUSED = {
     "INPUT.CROP.ENABLED": True, "INPUT.FORMAT": "L", "INPUT.MASK_FORMAT": "bitmask",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "random", "INPUT.RANDOM_FLIP": "both", "MODEL.KEYPOINT_ON": True,
@@ -106,7 +106,7 @@ def spied(cfg, seen):
 
 @pytest.mark.slow
 def test_every_other_key_is_read_by_a_training(phantoms, tmp_path, monkeypatch):
-    """A key that nothing reads is ignored for certain; reading is what a new one must not lack."""
+    """A key that nothing reads is certainly ignored, so that a new key must be read somewhere."""
     from detectron2.config import get_cfg
 
     from vindr_det.detection.detectron2 import engine
@@ -168,5 +168,5 @@ def test_adamw_honors_what_sgd_does_of_biases(phantoms, tmp_path):
         model = VindrTrainer.build_model(cfg)
         groups = VindrTrainer.build_optimizer(cfg, model).param_groups
         bias = model.roi_heads.box_predictor.cls_score.bias
-        [group] = [group for group in groups if any(one is bias for one in group["params"])]
+        [group] = [group for group in groups if any(parameter is bias for parameter in group["params"])]
         assert group["lr"] == 2 * cfg.SOLVER.BASE_LR and group["weight_decay"] == 0.25

@@ -224,7 +224,7 @@ def test_lightning_trains_where_the_config_says(device, processes, expected):
 def test_frozen_stages_keep_their_statistics(engine, freeze):
     """MODEL.RESNETS.NORM BN: what is frozen is not normalized by the batch, and does not learn from it."""
     if engine == "detectron2":
-        from vindr_det.detection.detectron2.model import build_model
+        from vindr_det.detection.detectron2.architectures import build_model
     else:
         from vindr_det.detection.torchvision.model import build_model
     cfg = load_config(DEMO, engine, [*TINY, "MODEL.BACKBONE.FREEZE_AT", str(freeze)])

@@ -84,7 +84,7 @@ def test_boxes_lie_on_no_grid(kind, phantoms):
 @pytest.mark.detectron2
 def test_detectron2_pools_where_the_proposals_are():
     """The features of a region in half precision are those of the region, not of the rounded one."""
-    from vindr_det.detection.detectron2.model import build_model
+    from vindr_det.detection.detectron2.architectures import build_model
 
     cfg = load_config(DEMO, "detectron2", TINY)
     pooler = build_model(cfg).roi_heads.box_pooler

@@ -54,7 +54,7 @@ def losses_of(name, cfg, items):
         from detectron2.utils.events import EventStorage
 
         from vindr_det.detection.detectron2 import VindrMapper, to_dicts
-        from vindr_det.detection.detectron2.model import build_model
+        from vindr_det.detection.detectron2.architectures import build_model
 
         model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
         batch = [mapper(item) for item in to_dicts(items)]
