@@ -84,7 +84,7 @@ def test_every_classifier_config_builds(path):
     ("", ["SOLVER.STEPS", "(0, 60)"], "expected ascending iterations from 1 on"),
     ("", ["SOLVER.LR_SCHEDULER_NAME", "OneCycle"],
      "SOLVER.LR_SCHEDULER_NAME is 'OneCycle', expected WarmupMultiStepLR or WarmupCosineLR"),
-    ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected cpu, cuda or cuda:<n>"),
+    ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected auto, cpu, cuda or cuda:<n>"),
 ])
 def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, message):
     path = tmp_path / "c.yaml"
