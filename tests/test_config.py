@@ -165,6 +165,22 @@ def test_torchvision_refuses_values_it_cannot_honor(key, value):
         build_model(load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value]))
 
 
+@pytest.mark.parametrize("device, gpu, expected", [
+    ("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("cuda:1", False, "cuda:1")])
+def test_the_device_is_resolved_when_a_config_is_read(engine, monkeypatch, device, gpu, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    cfg = load_config(CONFIGS / "vindr_frcnn.yaml", engine, ["MODEL.DEVICE", device])
+    assert str(cfg.MODEL.DEVICE) == expected
+
+
+def test_configs_take_the_device_that_is_there():
+    from vindr_det.config import read_config
+
+    for path in DETECTORS:
+        if requested_engine(path) != "detectron2" and "demo" not in path.parts:
+            assert read_config(get_torchvision_cfg(), "torchvision", path).MODEL.DEVICE == "auto", path
+
+
 def test_the_engine_can_be_asked_for_in_the_config(tmp_path):
     (tmp_path / "c.yaml").write_text("VINDR: {ENGINE: torchvision}")
     assert requested_engine(tmp_path / "c.yaml") == "torchvision"

@@ -1,13 +1,13 @@
 """Checks of a config's values: what a key may take, as a function and in words."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
 from vindr_det.exceptions import InputError
+from vindr_det.limits import DEVICES, is_device
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -30,8 +30,7 @@ def one_of(*choices: Any) -> Check:
 SHARE: Check = (lambda value: 0 <= value <= 1, "0 to 1")
 PART: Check = (lambda value: 0 <= value < 1, "0 to below 1")
 FOLDER: Check = (lambda value: bool(value.strip()), "a folder")
-DEVICE: Check = (lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
-                 "auto, cpu, cuda or cuda:<n>")
+DEVICE: Check = (is_device, DEVICES)
 
 
 def refuse_values(cfg: CfgNode, checks: Mapping[str, Check], source: str) -> None:

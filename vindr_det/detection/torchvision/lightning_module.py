@@ -7,13 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vindr_det.detection.evaluation import validation_metrics
-from vindr_det.detection.losses import LossMeans
-from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
+from vindr_det.detection.validation import LossMeans, training_mode_aside, validation_metrics
 from vindr_det.exceptions import DivergedError
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
