@@ -21,7 +21,7 @@ from vindr_det.files import atomic_path
 from vindr_det.metrics.classification import auc, curve, measurable
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
-from vindr_det.training.lightning_module import EMAModule
+from vindr_det.training.ema_module import EMAModule
 
 log = logging.getLogger(__name__)
 
