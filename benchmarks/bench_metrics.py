@@ -114,11 +114,11 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def main() -> None:
     predictions, records = make_set(np.random.default_rng(0))
     truth = truth_of(records)
-    ours, ap = timed(lambda: coco.evaluate(predictions, records)["coco/AP"])
+    ours, ap = timed(lambda: coco.coco_ap(predictions, records)["coco/AP"])
     theirs, slow = timed(lambda: by_pycocotools(predictions, records))
     print(f"COCO AP            {ours:6.2f} s, pycocotools {theirs:6.2f} s: {theirs / ours:.1f} times; "
           f"values differ by {abs(ap - slow):.1e}")
-    ours, mean_ap = timed(lambda: voc.evaluate(predictions, truth).mean_ap)
+    ours, mean_ap = timed(lambda: voc.vindr_ap(predictions, truth).mean_ap)
     theirs, slow = timed(lambda: by_loops(predictions, truth))
     print(f"vindr/mAP40        {ours:6.2f} s, plain loops {theirs:6.2f} s: {theirs / ours:.1f} times; "
           f"values differ by {abs(mean_ap - slow):.1e}")
