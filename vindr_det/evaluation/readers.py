@@ -17,6 +17,7 @@ from vindr_det.data.vinbigdata import EDGES
 from vindr_det.metrics import ties
 from vindr_det.metrics.bootstrap import Bootstrap, Estimate
 from vindr_det.metrics.matching import IOU_THRESHOLD, assign, mean_over_classes
+from vindr_det.metrics.metric import format_value
 from vindr_det.metrics.voc import VindrResult
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
@@ -139,12 +140,12 @@ def reader_table(pairs: Sequence[ReaderPair]) -> str:
     """One column per pair: images, mAP40 and AP40 of each class."""
     rows = [["boxes of", *(pair.rater for pair in pairs)], ["truth of", *(pair.reference for pair in pairs)],
             ["images", *(pair.images for pair in pairs)], ["abnormal", *(pair.abnormal for pair in pairs)],
-            ["mAP40", *(_number(pair.result.mean_ap) for pair in pairs)],
-            ["sd over ties", *(_number(pair.spread) for pair in pairs)]]
+            ["mAP40", *(format_value(pair.result.mean_ap, 3) for pair in pairs)],
+            ["sd over ties", *(format_value(pair.spread, 3) for pair in pairs)]]
     if any(pair.mean_ap for pair in pairs):
         rows.append(["95 %", *(f"[{pair.mean_ap.low:.3f}, {pair.mean_ap.high:.3f}]" if pair.mean_ap else ""
                                for pair in pairs)])
-    rows += [[name, *(_number(pair.result.ap[name]) for pair in pairs)] for name in CLASS_NAMES]
+    rows += [[name, *(format_value(pair.result.ap[name], 3) for pair in pairs)] for name in CLASS_NAMES]
     return tabulate(rows, disable_numparse=True, tablefmt="simple")
 
 
@@ -163,7 +164,3 @@ def as_metrics(pairs: Sequence[ReaderPair]) -> dict[str, Any]:
             flat |= {f"{start}mAP40/ci95": [pair.mean_ap.low, pair.mean_ap.high],
                      f"{start}mAP40/bias": pair.mean_ap.bias}
     return flat
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"

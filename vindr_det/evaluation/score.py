@@ -17,13 +17,13 @@ from vindr_det.metrics.bootstrap import Bootstrap, image_bootstrap
 from vindr_det.metrics.coco import coco_ap
 from vindr_det.metrics.intervals import MIN_COUNT, Difference, Replicated
 from vindr_det.metrics.matching import IOU_THRESHOLD, assign, mean_over_classes
-from vindr_det.metrics.metric import MatchedPredictions, Metric
+from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
 from vindr_det.metrics.registry import METRICS
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS
 from vindr_det.structures.records import Record, truth_of
 
-#: Beginnings and ends of keys that the summary table leaves out, whatever the metrics.
+#: Prefix and suffixes of keys that the summary table leaves out, whatever the metrics.
 _NOTES, _INTERVALS = "ties/", ("/ci95", "/bias")
 
 
@@ -163,8 +163,7 @@ def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_interval(values: Mapping[str, Any], key: str) -> str:
     """A value, with its interval and its bias where they are known."""
-    value = values.get(key, math.nan)
-    text = "-" if math.isnan(value) else f"{value:.4f}"
+    text = format_value(values.get(key, math.nan))
     bounds = values.get(f"{key}/ci95")
     if not bounds:
         return text

@@ -5,6 +5,7 @@ A new metric is one subclass of :class:`Metric` in a module of this folder and o
 ``metrics.json`` from that list.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class Metric(ABC):
     def table(self, values: Mapping[str, float]) -> str:
         """A table of this metric's own below the summary, if it has one."""
         return ""
+
+
+def format_value(value: float, digits: int = 4) -> str:
+    """A value as tables show it; "-" for NaN."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def replicate(

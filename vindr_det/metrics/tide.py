@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from vindr_det.metrics.matching import Flags, Ints, Matched, nearest, pairs
-from vindr_det.metrics.metric import MatchedPredictions, Metric
+from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
 from vindr_det.metrics.voc import VindrResult
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
@@ -40,7 +40,8 @@ class TideAnalysis(Metric):
             f"tide/{name}/dAP": errors.delta_ap[name] for name in ERRORS}
 
     def table(self, values: Mapping[str, float]) -> str:
-        rows = [[name, int(values[f"tide/{name}"]), f"{values[f'tide/{name}/dAP']:.4f}"] for name in ERRORS]
+        rows = [[name, int(values[f"tide/{name}"]), format_value(values[f"tide/{name}/dAP"])]
+                for name in ERRORS]
         return tabulate(rows, ["TIDE error", "boxes", "dAP of mAP40"], disable_numparse=True,
                         colalign=("left", "right", "right"))
 
