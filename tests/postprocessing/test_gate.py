@@ -175,7 +175,7 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
     assert len(saved["fitted_on"]["oof"]["sha256"]) == 64
     # The score of a form without parameters is that of all images.
     truth = truth_of(records)
-    expected = voc.evaluate(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
+    expected = voc.vindr_ap(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
     assert forms["append"]["mAP40"] == pytest.approx(expected, abs=1e-9)
     apply = ["apply", "--submission", folder / "d.csv", "--probabilities", folder / "p.csv", "--gate",
              folder / "gate.json", "--out", folder / "o.csv"]
@@ -191,7 +191,7 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
 def test_inverted_labels_stop_the_gate(problem, tool):
     """P(no finding) under the name p_abnormal: told by the boxes, or by what the column was at the fit."""
     folder, records, predictions, p_abnormal = problem
-    scores = [voc.evaluate(soft_append(predictions, p), truth_of(records)).mean_ap
+    scores = [voc.vindr_ap(soft_append(predictions, p), truth_of(records)).mean_ap
               for p in (p_abnormal, {i: 1 - p for i, p in p_abnormal.items()})]
     assert scores[0] - scores[1] > 0.08  # what it would cost
     fitted = gate_fit.Fitted(Gate("append"), {}, 1.0, ["another"])

@@ -81,7 +81,7 @@ class Inputs:
 
     def score(self, settings: Settings, half: int) -> float:
         """vindr/mAP40."""
-        return voc.evaluate(self.processed(settings, half), truth_of(self.halves[half])).mean_ap
+        return voc.vindr_ap(self.processed(settings, half), truth_of(self.halves[half])).mean_ap
 
 
 def read_inputs(search: Search) -> Inputs:
