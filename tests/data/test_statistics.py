@@ -67,7 +67,7 @@ def test_every_plot_and_table_can_be_made(tmp_path, rows):
 
 
 def test_the_tool(tool, phantoms, tmp_path):
-    result = tool("describe.py", "--csv", phantoms / "raw/train.csv", "--meta",
+    result = tool("describe.py", "--annotations", phantoms / "raw/train.csv", "--meta",
                   phantoms / "raw/train_meta.csv", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.glob("*.png"))) == 6 and len(list(tmp_path.glob("*.csv"))) == 7
