@@ -26,10 +26,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_seed(parser, what="of the folds")
     args = parser.parse_args(argv)
 
-    from vindr_det.data.convert_nih import convert_nih
+    from vindr_det.data.convert import convert
+    from vindr_det.data.release import Conversion
 
-    print(convert_nih(args.labels, args.out, boxes=args.boxes, lists=args.lists,
-                      lists_dir=args.lists_dir, folds=args.folds, seed=args.seed))
+    options = Conversion(folds=args.folds, seed=args.seed, lists=args.lists)
+    print(convert("nih", args.out, options, labels=args.labels, boxes=args.boxes, lists_dir=args.lists_dir))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """VinBigData's train.csv to COCO JSON: readers' boxes to a consensus, images to folds.
 
-    python tools/convert_vindr.py --annotations datasets/vindr/train.csv --meta datasets/vindr/train_meta.csv \\
-        --out datasets/vindr/annotations --images datasets/vindr/train --folds 5
+    python tools/convert_vindr.py --annotations raw/train.csv --meta datasets/vindr/train/meta.csv \\
+        --images datasets/vindr/train --out datasets/vindr/annotations --folds 5
 
 Writes instances_all.json, instances_train_fold{k}.json, instances_val_fold{k}.json, folds.csv and
 instances_readers.json, which keeps every reader's own boxes. Boxes are in the original images'
@@ -35,12 +35,15 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="also training sets of boxes that at least 2, 3 readers drew")
     args = parser.parse_args(argv)
 
-    from vindr_det.data.convert import FREQUENT_READERS, Conversion, convert
+    from vindr_det.data.convert import convert
+    from vindr_det.data.release import Conversion
+    from vindr_det.data.vinbigdata import FREQUENT_READERS
 
     frequent = () if args.reader_groups is None else tuple(args.reader_groups) or FREQUENT_READERS
     options = Conversion(args.fusion, args.iou_thr, args.min_readers, args.folds, args.seed, frequent,
                          args.label_sets)
-    print(convert(args.annotations, args.meta, args.out, options, images=args.images, patients=args.patients))
+    print(convert("vinbigdata", args.out, options, annotations=args.annotations, meta=args.meta,
+                  images=args.images, patients=args.patients))
 
 
 if __name__ == "__main__":

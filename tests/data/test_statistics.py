@@ -37,7 +37,7 @@ def test_counts_by_hand(tmp_path):
     assert classes.loc["Cardiomegaly"].tolist() == [2, 6, 3, 1, 1, 1]
     assert classes.loc["Aortic enlargement"].tolist() == [2, 2, 2, 2, 0, 0]
     assert classes.loc["No finding", "images"] == 1
-    assert overview.boxes_an_image["images"].to_dict() == {0: 1, 2: 1, 3: 1}
+    assert overview.boxes_per_image["images"].to_dict() == {0: 1, 2: 1, 3: 1}
     assert overview.readers.loc["R8", ["images", "abnormal", "boxes"]].tolist() == [2, 2, 3]
     assert list(overview.readers.index) == ["R1", "R2", "R3", "R8", "R9", "R10"]
     assert overview.common_images.loc["R8", "R10"] == 2

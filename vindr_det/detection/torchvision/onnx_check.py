@@ -79,7 +79,7 @@ def _match(one: Predictions, others: Predictions) -> tuple[float, float] | None:
     near = others[(others.labels == one.labels[0]) & (np.abs(others.scores - one.scores[0]) < _DIFFERENCE)]
     if not len(near):
         return None
-    overlap = box_ops.iou_matrix(one.boxes, near.boxes)[0]
+    overlap = box_ops.box_iou_batch(one.boxes, near.boxes)[0]
     best = int(overlap.argmax())
     if overlap[best] < _OVERLAP:
         return None
