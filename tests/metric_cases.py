@@ -42,7 +42,7 @@ def slow_reference(predictions, truth):
             best, where = 0.0, None
             for g in range(len(truth[image])):
                 if truth[image].labels[g] == label:
-                    iou = box_ops.iou_matrix([predictions[image].boxes[k]],
+                    iou = box_ops.box_iou_batch([predictions[image].boxes[k]],
                                              [truth[image].boxes[g]])[0, 0]
                     if iou > best:
                         best, where = iou, (image, g)

@@ -28,9 +28,9 @@ def test_unknown_arguments_cost_one_line(tool):
 
 
 @pytest.mark.parametrize("name, args, message", [
-    ("convert_vindr.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("convert_nih.py", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
-    ("describe.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("describe.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),
     ("make_phantoms.py", ["--out", "o", "--size", "5"], "--size 5: expected 128 to 4096"),
     ("train_net.py", ["--config", "no.yaml"], "no.yaml: no such file"),

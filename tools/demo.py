@@ -33,7 +33,7 @@ def steps(out: Path, engine: str, seed: int) -> list[list[str]]:
          "--seed", seed],
         ["prepare_images.py", "--images", raw / "train", "--out", data / "train", *prepare],
         ["prepare_images.py", "--images", raw / "test", "--out", data / "test", *prepare],
-        ["convert_vindr.py", "--csv", raw / "train.csv", "--meta", raw / "train_meta.csv",
+        ["convert_vindr.py", "--annotations", raw / "train.csv", "--meta", raw / "train_meta.csv",
          "--out", data / "annotations", "--images", data / "train", "--folds", 6, "--seed", seed],
         ["train_classifier.py", "--config", CONFIGS / "classifier/demo/vindr_binary.yaml",
          "--fold", 0, "OUTPUT_DIR", classifier, "DATA.IMAGES", data / "train",

@@ -98,7 +98,7 @@ def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
 
     from conftest import one_line
 
-    made = tool("convert_vindr.py", "--csv", data / "vinbig/train.csv.gz", "--meta",
+    made = tool("convert_vindr.py", "--annotations", data / "vinbig/train.csv.gz", "--meta",
                 data / "vinbig/train_meta.csv", "--out", tmp_path / "a")
     assert made.returncode == 0, made.stderr
     theirs = data / "vinbig/classifier/nht_class14-train-preds.csv"
