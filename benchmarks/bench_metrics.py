@@ -95,7 +95,7 @@ def by_loops(predictions: PredictionSet, truth: PredictionSet) -> float:
 def _is_true_positive(box: np.ndarray, boxes: np.ndarray, taken: np.ndarray) -> bool:
     if not len(boxes):
         return False
-    overlap = box_ops.iou_matrix([box], boxes)[0]
+    overlap = box_ops.box_iou_batch([box], boxes)[0]
     best = int(overlap.argmax())
     if overlap[best] <= IOU_THRESHOLD or taken[best]:
         return False
