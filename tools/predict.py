@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
     if args.classifier:
-        from vindr_det.classification.model import Classifier
+        from vindr_det.classification.predict import Classifier
 
         classifier = Classifier(args.classifier)
     result = pipeline.predict(run, predictors, classifier=classifier, gate=gate,

@@ -250,6 +250,6 @@ def test_bad_input_is_told(folder, tool):
     with pytest.raises(InputError, match=r"few.csv: no probability for image i060 \(30 in all\)"):
         read_inputs(Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "few.csv")))
     turned = Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "turned.csv"))
-    with pytest.raises(InputError, match="sign is swapped"):
+    with pytest.raises(InputError, match="probabilities are inverted"):
         read_inputs(turned)
     assert read_inputs(replace(turned, allow_inverted=True)).outputs

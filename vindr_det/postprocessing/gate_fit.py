@@ -18,7 +18,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__
-from vindr_det.classification.probabilities import ClassifierOutput, Column, check_sign
+from vindr_det.classification.probabilities import ClassifierOutput, ProbabilityColumn, check_not_inverted
 from vindr_det.data import in_sample
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file, read_json, write_json
@@ -116,8 +116,8 @@ def fit(
     parts = np.array([folds[i] for i in ids])
     if len(np.unique(parts)) < 2:
         raise InputError(f"{source}: all images are of fold {parts[0]}, expected at least two folds")
-    found = check_sign({i: outputs[i].p_abnormal for i in ids}, {r.image_id: not r.normal for r in kept},
-                       source, allow_inverted)
+    found = check_not_inverted({i: outputs[i].p_abnormal for i in ids},
+                               {r.image_id: not r.normal for r in kept}, source, allow_inverted)
     boxes = {i: predictions[i] for i in ids}
     tells = all(outputs[i].findings is not None for i in ids)
     held_out = {form: _held_out(boxes, kept, outputs, parts, GRID[form])
@@ -193,7 +193,8 @@ def _parameters(gate: Gate) -> str:
 
 
 def save(
-    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path], column: Column | None = None
+    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path],
+    column: ProbabilityColumn | None = None,
 ) -> None:
     """Write the gate with its provenance: files and their SHA-256, images, column, scores of all forms."""
     write_json(path, {
@@ -215,9 +216,9 @@ class SavedGate:
     """A gate, and the column of probabilities that it was fitted to."""
 
     gate: Gate
-    column: Column | None = None
+    column: ProbabilityColumn | None = None
 
-    def check_column(self, path: str | Path, given: Column) -> None:
+    def check_column(self, path: str | Path, given: ProbabilityColumn) -> None:
         """One name with two meanings is a slip of whoever gave them.
 
         Args:
@@ -243,6 +244,6 @@ def read(path: str | Path) -> SavedGate:
         raise InputError(f"{path}: holds no gate, expected a search with --oof, or a file of gate.py fit")
     try:
         column = data.get("probabilities")
-        return SavedGate(Gate(**data["gate"]), Column(**column) if column else None)
+        return SavedGate(Gate(**data["gate"]), ProbabilityColumn.from_json(column) if column else None)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error

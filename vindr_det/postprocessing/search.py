@@ -19,7 +19,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from vindr_det import __version__
-from vindr_det.classification.probabilities import ClassifierOutput, check_sign, column_in, read_outputs
+from vindr_det.classification.probabilities import (
+    ClassifierOutput,
+    check_not_inverted,
+    find_probability_column,
+    read_classifier_outputs,
+)
 from vindr_det.data import in_sample
 from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
@@ -102,8 +107,8 @@ def read_inputs(search: Search) -> Inputs:
                          "or more")
     outputs: Mapping[str, ClassifierOutput] = {}
     if search.oof:
-        outputs = read_outputs(search.oof)
-        check_sign({i: output.p_abnormal for i, output in outputs.items()},
+        outputs = read_classifier_outputs(search.oof)
+        check_not_inverted({i: output.p_abnormal for i, output in outputs.items()},
                           {one.image_id: not one.normal for one in records}, search.oof,
                           search.allow_inverted)
         missing = [one.image_id for one in records if one.image_id not in outputs]
@@ -280,7 +285,7 @@ def save(path: Path, search: Search, tuned: Tuned) -> None:
         "held_out": {"default": tuned.default, "tuned": tuned.tuned, "gain": tuned.gain.value,
                      "ci95": [tuned.gain.low, tuned.gain.high], "uses": tuned.uses},
         "trials": len(tuned.trials), "search": asdict(search), **in_sample.as_json(tuned.images),
-        "probabilities": column_in(search.oof)._asdict() if search.oof else None,
+        "probabilities": find_probability_column(search.oof)._asdict() if search.oof else None,
         "at_ends": list(tuned.ends), "version": __version__,
     })
 
