@@ -29,9 +29,9 @@ from vindr_det.config_schema import ENGINES
 from vindr_det.data.truth import read_truth
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint
-from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint
+from vindr_det.detection.validation import validation_metrics
 from vindr_det.files import write_json
 from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.predict import predict_folder
