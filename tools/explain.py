@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--classifier", required=True, help="folder that train_classifier.py wrote")
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    cli.add_device(parser, "where the classifier runs")
     cli.add_input_options(parser)
     parser.add_argument("--out", required=True, help="folder for <image_id>.png")
     parser.add_argument("--top", type=int, default=3, help="number of labels")

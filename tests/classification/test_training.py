@@ -258,24 +258,43 @@ def test_packed_images_train_the_same_model(phantoms, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("schedule, rates", [
-    ("cosine", [0.05, 1.0, 0.5, 0.0]), ("hold", [0.05, 1.0, 1.0, 0.8**2])])
-def test_schedules(phantoms, tmp_path, schedule, rates):
-    """Ten steps per epoch: warm-up over one epoch, then SCHEDULE."""
+def former_factor(schedule, step, steps, solver):
+    """The factor of SOLVER.LR as torch's LinearLR, CosineAnnealingLR, ConstantLR and ExponentialLR had it."""
+    warmup = max(1, round(solver.WARMUP_EPOCHS * steps))
+    if step < warmup:
+        return 0.05 + 0.95 * step / warmup
+    if schedule == "cosine":
+        return (1 + np.cos(np.pi * (step - warmup) / (steps * solver.EPOCHS - warmup))) / 2
+    return solver.DECAY ** (max(0, step - warmup - max(1, round(solver.HOLD_EPOCHS * steps))) / steps)
+
+
+@pytest.mark.parametrize("more", [(), ("SOLVER.WARMUP_EPOCHS", "0"), ("SOLVER.HOLD_EPOCHS", "1.5"),
+                                  ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
+@pytest.mark.parametrize("schedule", ["cosine", "hold"])
+def test_schedules(phantoms, tmp_path, schedule, more):
+    """The rate of every step, also after a resume from a state of an earlier version."""
     from vindr_det.classification.lightning_module import ClassifierModule
 
-    epochs = 10 if schedule == "cosine" else 5
-    cfg = config(phantoms, tmp_path, "SOLVER.SCHEDULE", schedule, "SOLVER.HOLD_EPOCHS", "1",
-                 "SOLVER.EPOCHS", str(epochs), "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.LR", "1.0")
-    module = ClassifierModule(cfg, torch.nn.Linear(1, 1), None, 10)
+    steps, epochs = 7, 6
+    cfg = config(phantoms, tmp_path, "SOLVER.SCHEDULE", schedule, "SOLVER.EPOCHS", str(epochs), "SOLVER.LR",
+                 "0.01", *more)
+    module = ClassifierModule(cfg, torch.nn.Linear(1, 1), None, steps)
     made = module.configure_optimizers()
-    seen = []
-    for _ in range(10 * epochs + 1):
-        seen.append(made["optimizer"].param_groups[0]["lr"])
-        made["optimizer"].step()
-        made["lr_scheduler"]["scheduler"].step()
-    places = [0, 10, 55, 100] if schedule == "cosine" else [0, 10, 19, 40]
-    assert [seen[place] for place in places] == pytest.approx(rates, abs=0.02)
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    assert made["lr_scheduler"]["interval"] == "step"
+    for step in range(steps * epochs):
+        expected = 0.01 * former_factor(schedule, step, steps, cfg.SOLVER)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([expected] * 2, rel=1e-6)
+        optimizer.step()
+        scheduler.step()
+        if step == 20:
+            checkpoint = {"vindr": {}, "lr_schedulers": [
+                {"_schedulers": [{}, {}], "_milestones": [7], "last_epoch": 21,
+                 "_last_lr": scheduler.get_last_lr()}]}
+            module.on_load_checkpoint(checkpoint)
+            scheduler = module.configure_optimizers()["lr_scheduler"]["scheduler"]
+            scheduler.load_state_dict(checkpoint["lr_schedulers"][0])
+            scheduler.optimizer = optimizer
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from vindr_det.classification.config import load_config, of_checkpoint, same_tra
 from vindr_det.exceptions import InputError
 
 BAD = [
-    ("DEVICE", "gpu0", "expected auto, cpu, cuda or cuda:1"), ("DEVICE", "cuda:x", "expected auto"),
+    ("DEVICE", "gpu0", "expected auto, cpu, cuda or cuda:<n>"), ("DEVICE", "cuda:x", "expected auto"),
     ("SOLVER.PRECISION", "fp16", "expected 32-true or 16-mixed or bf16-mixed"),
     ("SOLVER.LR", "-1", "more than 0"), ("SOLVER.LR", "0", "more than 0"), ("SOLVER.LR", "nan", "cannot be"),
     ("SOLVER.LR", "1e999", "more than 0"),

@@ -1,6 +1,5 @@
 """The classifier's YAML schema: keys, defaults and checks."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from vindr_det.config import merge_overrides, merge_yaml
-from vindr_det.config_values import FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
+from vindr_det.config_values import DEVICE, FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
 from vindr_det.exceptions import InputError
 
 
@@ -82,8 +81,6 @@ _RETIRED = {"SOLVER": ("KEEP",)}
 LOSSES = ("bce", "weighted_bce", "asymmetric")
 #: SOLVER.SCHEDULE; of training/schedule.py.
 SCHEDULES = ("cosine", "hold")
-DEVICE: Check = (lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
-                 "auto, cpu, cuda or cuda:1")
 _POLICY = one_of("ignore", "zeros", "ones")
 _RATES: Check = (lambda values: all(isinstance(rate, float) and 0 < rate < 1 for rate in values),
                  "numbers between 0 and 1, such as [0.9, 0.95]")

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from vindr_det.classification.config import DEVICE
 from vindr_det.exceptions import InputError
 from vindr_det.parallel import silence_decoders
-from vindr_det.training.device import best_device
+from vindr_det.training.device import resolve_device
 
 PARALLEL = ("folds", "ddp")
 
@@ -27,14 +26,11 @@ def devices(wanted: str, count: int = 1, source: str = "DEVICE") -> list[str]:
         source: the key or flag that ``wanted`` comes from, for errors.
 
     Raises:
-        InputError: no such device, or this machine has fewer GPUs.
+        InputError: this machine has fewer GPUs.
     """
-    check_device, expected = DEVICE
-    if not check_device(wanted):
-        raise InputError(f"{source} is {wanted}, expected {expected}")
     if count < 1:
         raise InputError(f"--num-gpus {count}: expected 1 or more")
-    kind, _, first = (best_device() if wanted == "auto" else wanted).partition(":")
+    kind, _, first = resolve_device(wanted).partition(":")
     if kind == "cpu":
         return ["cpu"] * count
     available, start = torch.cuda.device_count(), int(first or 0)
