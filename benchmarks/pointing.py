@@ -1,6 +1,5 @@
 #!/usr/bin/env python
-"""The pointing game: is the maximum of the Grad-CAM in the box of the finding? On phantoms with one finding
-each.
+"""The pointing game on phantoms with one finding each: is the Grad-CAM's maximum in the finding's box?
 
     python benchmarks/pointing.py --out outputs/pointing      # an hour on one core
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Train the companion classifier, P(abnormal) or a probability per label, with any timm model, one model per
-fold.
+"""Train the companion classifier: any timm model, one model per fold.
 
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold all
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold 0
 
-OUTPUT_DIR gets fold{k}.pth, oof_predictions.csv (every image by the model that was not trained on it), with
-DATA.TEST test_predictions.csv (mean and standard deviation over the models), metrics.json (with 95 %
-intervals; its node about describes each number) and operating_points.json (thresholds and calibrations,
-applied by classify.py and predict.py). The epoch is the last, or with SOLVER.SELECT inner the best on images
-set aside, never on those of the held-out fold. --resume keeps finished folds and chooses operating points
-again. --num-gpus trains one fold on each GPU, or each fold on all of them (--parallel ddp).
+It predicts P(abnormal), or with DATA.TARGET a probability per label. OUTPUT_DIR gets fold{k}.pth,
+oof_predictions.csv (every image by the model that was not trained on it), with DATA.TEST test_predictions.csv
+(mean and standard deviation over the models), metrics.json (with 95 % intervals; its node about describes
+each number) and operating_points.json (thresholds and calibrations, applied by classify.py and predict.py).
+The epoch is the last, or with SOLVER.SELECT inner the best on images set aside, never on those of the
+held-out fold. --resume keeps finished folds and chooses operating points again. --num-gpus trains one fold on
+each GPU, or each fold on all of them (--parallel ddp).
 """
 
 from collections.abc import Sequence

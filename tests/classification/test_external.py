@@ -80,7 +80,8 @@ def test_two_files_on_the_images_of_both(files):
     frame = pd.read_csv(files / "b.csv").sample(frac=0.8, random_state=0)  # others, in another order
     frame.to_csv(files / "b.csv", index=False)
     scores = score(files / "a.csv", files / "labels.csv", FEW, files / "b.csv")
-    table = pd.read_csv(files / "labels.csv").assign(image_id=lambda frame: frame["image"].str[:-4].astype(int))
+    table = pd.read_csv(files / "labels.csv")
+    table["image_id"] = table["image"].str[:-4].astype(int)
     both = table.merge(pd.read_csv(files / "a.csv"), on="image_id").merge(frame, on="image_id")
     mass = scores.differences["p_mass"]
     assert mass.images == 320 == len(both)
@@ -105,8 +106,8 @@ def test_files_of_other_people_with_columns_of_their_own(files):
     scores = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
     assert scores.differences["net"].by_image.difference.value == 0
     a.assign(net=1 - a["net"]).to_csv(files / "peer.csv", index=False)
-    scores = score(files / "a.csv", files / "labels.csv", ScoringOptions(replicates=20, other_columns=["net"]),
-                  files / "peer.csv")
+    options = ScoringOptions(replicates=20, other_columns=["net"])
+    scores = score(files / "a.csv", files / "labels.csv", options, files / "peer.csv")
     assert list(scores.differences) == ["the file"] and scores.differences["the file"].by_image.p == 1
 
 
@@ -173,7 +174,7 @@ def test_points_are_those_of_the_column_that_is_named(files):
     frame.to_csv(files / "peer.csv", index=False)
     points.save_points(files, {"p_abnormal": OperatingPoints(Calibration(), {"mine": 0.6})})
     scores = score(files / "peer.csv", files / "labels.csv",
-                  ScoringOptions(["net"], replicates=20, points=files))
+                   ScoringOptions(["net"], replicates=20, points=files))
     assert list(scores.rates) == ["net/mine"]
     points.save_points(files, {"p_hernia": OperatingPoints(Calibration(), {"mine": 0.6})})
     with pytest.raises(InputError, match="has points of p_hernia, expected one of net"):
@@ -199,13 +200,13 @@ def test_an_inverted_file_is_scored_on_request(files):
     with pytest.raises(InputError, match="its probabilities are inverted"):
         score(files / "c.csv", files / "labels.csv", ScoringOptions(["net"], replicates=20))
     scores = score(files / "c.csv", files / "labels.csv",
-                  ScoringOptions(["net"], replicates=20, allow_inverted=True))
+                   ScoringOptions(["net"], replicates=20, allow_inverted=True))
     assert scores.estimates["net"]["auc"].value < 0.5
 
 
 def test_targets(files):
     scores = score(files / "a.csv", files / "labels.csv",
-                  ScoringOptions(replicates=20, targets=TargetRates((0.8,), ())))
+                   ScoringOptions(replicates=20, targets=TargetRates((0.8,), ())))
     assert {name for name in scores.rates if name.startswith("p_mass")} == {
         "p_mass/threshold_0.5", "p_mass/youden", "p_mass/sensitivity_0.8"}
 

@@ -57,7 +57,8 @@ def test_the_map_is_highest_where_the_network_looks(x, y):
 def test_the_pointing_game_by_hand():
     explainer = gradcam.Explainer(two_bright())
     first, second = np.array([[10.0, 20, 50, 60]]), np.array([[70.0, 100, 119, 159]])
-    cases = [(first, True), (second, False), (np.concatenate([second, first]), True), (np.zeros((0, 4)), False)]
+    cases = [(first, True), (second, False), (np.concatenate([second, first]), True),
+             (np.zeros((0, 4)), False)]
     for boxes, expected in cases:
         assert explainer.points_at(spot(30, 40), boxes, 0) is expected
 

@@ -91,8 +91,7 @@ def test_a_batch_that_cannot_be_shared(phantoms, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(phantoms, tmp_path):
-    """Both ways of sharing give the files that one process gives; with a network without batch norm the model
-    is the same up to rounding."""
+    """Both ways give the files of a single process; without batch norm the models are nearly equal."""
     more = ["SOLVER.EPOCHS", "2", "MODEL.NAME", "test_vit", "SOLVER.EMA_DECAY", "0.5", "INPUT.SIZE", "32",
             "SOLVER.BATCH_SIZE", "4", "SOLVER.SELECT", "inner", "DATA.CALIBRATION_SHARE", "0.3"]
     metrics = train(config(phantoms, tmp_path / "alone", *more), [0, 1])

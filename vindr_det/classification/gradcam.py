@@ -1,5 +1,4 @@
-"""Grad-CAM maps of a classifier (Selvaraju et al., 2017; by the grad-cam package), the mean over its
-folds."""
+"""Grad-CAM maps of a classifier (Selvaraju et al., 2017), by the grad-cam package."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

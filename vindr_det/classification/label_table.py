@@ -67,8 +67,7 @@ class LabelTable:
 
     @property
     def abnormal(self) -> NDArray[np.bool_]:
-        """(N,) whether the image is known to have a finding; an unknown image is neither normal nor
-        abnormal."""
+        """(N,) whether the image is known to have a finding; unknown is neither normal nor abnormal."""
         return ~self.normal if self.known is None else ~self.normal & self.known
 
     def one_class(self) -> bool:
@@ -170,8 +169,7 @@ class _LabelFile:
         return np.where(blank, self.blank, np.where(uncertain, self.uncertain, values)).astype(np.float32)
 
     def abnormal(self) -> NDArray[np.float32]:
-        """(N,) whether an image has any finding: of its own column, else of no finding, else of all
-        findings."""
+        """(N,) P(any finding), by the column abnormal, else by no finding, else by the findings' columns."""
         own = next((name for name in (ABNORMAL, *NORMAL) if name in self.frame), None)
         if own is not None:
             values, stated = self.labels(own, negate=own in NORMAL), to_numbers(self.frame[own])

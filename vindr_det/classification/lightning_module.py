@@ -87,8 +87,10 @@ def schedule_options(solver: Any, steps: int) -> ScheduleOptions:
         solver: the config's SOLVER.
         steps: per epoch.
     """
+    warmup = max(1, round(solver.WARMUP_EPOCHS * steps))
+    # A warm-up that is longer than the training is cut off, not compressed.
     return ScheduleOptions(
-        total=solver.EPOCHS * steps, warmup=max(1, round(solver.WARMUP_EPOCHS * steps)),
+        total=max(solver.EPOCHS * steps, warmup), warmup=warmup,
         warmup_factor=_WARMUP_FACTOR, hold=max(1, round(solver.HOLD_EPOCHS * steps)),
         gamma=solver.DECAY ** (1 / steps))
 

@@ -1,5 +1,4 @@
-"""Operating points and calibrations: fitted on images that a model was not trained on, estimated on others
-again.
+"""Operating points and calibrations: fitted on images that no model was trained on, estimated on others.
 
 Rates on the images that a threshold was chosen on are optimistic. Rates here are cross-fitted: each part's
 images are counted at the threshold that the other parts give; what is stored is fitted on all parts.
@@ -243,8 +242,7 @@ def save_points(
 
 
 def in_sample_note(folder: str | Path, ids: Sequence[str]) -> str:
-    """A caution for rates and calibrations on images that the stored points were fitted on; empty if none
-    was."""
+    """A caution where stored points are applied to images that they were fitted on; else empty."""
     path = Path(folder) / POINTS_FILE
     parts = read_json(path).get("images_of", {})
     try:

@@ -50,8 +50,7 @@ def prediction_frame(
 def estimate(
     frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, dict[str, Estimate]]:
-    """Label -> ``auc`` and ``ap`` with intervals, over the images for which it is known; empty where there
-    are too few positives."""
+    """Label -> ``auc`` and ``ap`` over the images for which it is known; empty if too few are positive."""
     result = {}
     for name in names:
         known = frame[name].notna().to_numpy()

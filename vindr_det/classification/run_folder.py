@@ -1,5 +1,4 @@
-"""OUTPUT_DIR of a training: which files it holds, who may write them, and of which config and tables they
-are.
+"""OUTPUT_DIR of a training: its files, their locks, and the config and tables that its models are of.
 
 Models of other configs, labels or images are not mixed: a folder whose config or tables have changed is
 refused before anything in it is removed.

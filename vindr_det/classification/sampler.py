@@ -61,8 +61,7 @@ class EpochSampler(Sampler[SampleKey]):
 
 
 def balanced_weights(targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N,) sampling probabilities: an image weighs as its rarest label, or as the images without any
-    label."""
+    """(N,) sampling probabilities: an image weighs as its rarest label, or as having none."""
     present = np.column_stack([targets >= 0.5, ~(targets >= 0.5).any(axis=1)])
     rarity = 1 / np.maximum(present.sum(axis=0), 1)
     weights = (present * rarity).max(axis=1)

@@ -171,8 +171,7 @@ def _auc_by_fold(folds: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[st
 def _ensemble(
     out: Path, models: Sequence[pd.DataFrame], names: Sequence[str], targets: TargetRates
 ) -> tuple[dict[str, OperatingPoints], dict[str, Any]]:
-    """Points and calibrations of the mean of the models, for labels with enough images that none was trained
-    on."""
+    """Points and calibrations of the models' mean, for labels with enough images set aside."""
     mean = report.mean_of_models(models, columns_of(names))
     labels = [label for label in points.label_predictions(mean, names, report.bootstrap_of(mean))
               if min(label.truth.sum(), (~label.truth).sum()) >= MIN_CALIBRATION]
