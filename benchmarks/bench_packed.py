@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from vindr_det.classification.data import LabeledDataset, Pixels
-from vindr_det.classification.labels import LabelTable
+from vindr_det.classification.label_table import LabelTable
 from vindr_det.imaging.packed import pack
 from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.resize import Target
