@@ -4,7 +4,7 @@
     python benchmarks/bench_metrics.py
 
 3,000 images, 300,000 detections, 14 findings: COCO AP against pycocotools, the competition's mAP against a
-loop over detections as the VOC devkit writes it, and a thousand bootstrap resamples of both. Prints seconds
+loop over detections as the VOC devkit writes it, and a thousand bootstrap replicates of both. Prints seconds
 and ratios; only ratios mean anything on another machine.
 """
 
@@ -124,9 +124,9 @@ def main() -> None:
           f"values differ by {abs(mean_ap - slow):.1e}")
     bootstrap = image_bootstrap(records, REPLICATES)
     one, _ = timed(lambda: voc.replicates(match(predictions, truth, voc.IOU_THRESHOLD), bootstrap))
-    print(f"{REPLICATES} resamples of vindr/mAP40 {one:.1f} s, {one / ours:.1f} times one evaluation")
+    print(f"{REPLICATES} replicates of vindr/mAP40 {one:.1f} s, {one / ours:.1f} times one evaluation")
     one, _ = timed(lambda: coco_bootstrap.replicates(coco_bootstrap.match(predictions, records), bootstrap))
-    print(f"{REPLICATES} resamples of COCO AP     {one:.1f} s")
+    print(f"{REPLICATES} replicates of COCO AP     {one:.1f} s")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ def draw(
     ease, table = rng.normal(0, 0.6, images), Table.of(truths)
     records = [Record(name, f"{name}.png", int(MOST), int(MOST), truth)
                for name, truth in zip(ids, truths, strict=True)]
-    return [dict(zip(ids, detect(rng, table, ease, detector), strict=True)) for detector in detectors], records
+    predictions = [dict(zip(ids, detect(rng, table, ease, detector), strict=True)) for detector in detectors]
+    return predictions, records
 
 
 def detect(rng: np.random.Generator, truth: Table, ease: Floats, detector: Detector) -> list[Predictions]:

@@ -95,13 +95,13 @@ def play(classifier: Classifier, out: Path) -> None:
     items = [(*planted(1_000_000 + number, number % NUM_FINDINGS), number % NUM_FINDINGS)
              for number in range(TEST)]
     explainer = Explainer(classifier)
-    true_positives = np.array([explainer.points_at(*item) for item in items])
+    in_box = np.array([explainer.points_at(*item) for item in items])
     labels = np.array([label for *_, label in items])
     p = np.array([classifier.probabilities([image])[0, label] for image, _, label in items])
-    print(tabulate([[FINDINGS[label], f"{true_positives[labels == label].mean():.0%}",
+    print(tabulate([[FINDINGS[label], f"{in_box[labels == label].mean():.0%}",
                      f"{np.median(p[labels == label]):.2f}"] for label in range(NUM_FINDINGS)],
-                   ["finding", "hits", "median p"]))
-    print(f"\npointing game: {true_positives.mean():.0%} of {TEST} phantoms, {true_positives[:50].mean():.0%} of the first 50; "
+                   ["finding", "in the box", "median p"]))
+    print(f"\npointing game: {in_box.mean():.0%} of {TEST} phantoms, {in_box[:50].mean():.0%} of the first 50; "
           f"{fixed_place(items):.0%} at the best fixed place")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
         picture = explainer.sheet(image, [label], boxes=boxes)
