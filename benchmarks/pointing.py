@@ -101,7 +101,8 @@ def play(classifier: Classifier, out: Path) -> None:
     print(tabulate([[FINDINGS[label], f"{in_box[labels == label].mean():.0%}",
                      f"{np.median(p[labels == label]):.2f}"] for label in range(NUM_FINDINGS)],
                    ["finding", "in the box", "median p"]))
-    print(f"\npointing game: {in_box.mean():.0%} of {TEST} phantoms, {in_box[:50].mean():.0%} of the first 50; "
+    print(f"\npointing game: {in_box.mean():.0%} of {TEST} phantoms, "
+          f"{in_box[:50].mean():.0%} of the first 50; "
           f"{fixed_place(items):.0%} at the best fixed place")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
         picture = explainer.sheet(image, [label], boxes=boxes)
