@@ -189,8 +189,18 @@ def public(node: ast.AST) -> Iterator[ast.AST]:
 _INHERITED = {"forward", "visit", "emit", "error"}
 
 
+def problem_of(docstring: str | None) -> str:
+    """What is wrong with a docstring; empty if nothing."""
+    if not docstring:
+        return "without docstring"
+    first = docstring.split("\n", 1)[0]
+    is_section = re.match(r"(Args|Attributes|Raises|Returns):", first)
+    return f"begins with {first!r}, expected a sentence" if is_section else ""
+
+
 def test_public_names_have_docstrings():
-    places = [(path, getattr(node, "lineno", 1), getattr(node, "name", "module"))
-              for path in tracked("vindr_det/*.py") for node in public(parsed(path))
-              if ast.get_docstring(node) is None and getattr(node, "name", "") not in _INHERITED]
-    fail_with(places, "public names without a docstring")
+    nodes = [(path, node) for path in tracked("vindr_det/*.py") for node in public(parsed(path))
+             if getattr(node, "name", "") not in _INHERITED]
+    places = [(path, getattr(node, "lineno", 1), f"{getattr(node, 'name', 'module')}: {wrong}")
+              for path, node in nodes if (wrong := problem_of(ast.get_docstring(node)))]
+    fail_with(places, "public names without a sentence on what they are")
