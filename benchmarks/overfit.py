@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from levers import CONFIG, pace_of
+from ablations import CONFIG, pace_of
 from running import tool
 from tabulate import tabulate
 
@@ -51,8 +51,8 @@ def make_data(args: argparse.Namespace) -> Path:
         (data / "train").symlink_to(args.images.resolve())
     table = pd.read_csv(args.annotations)
     table[table["image_id"].isin(list_images(args.images))].to_csv(data / "train.csv", index=False)
-    tool("convert_vindr.py", "--csv", data / "train.csv", "--meta", args.meta, "--images", args.images,
-         "--out", data / "annotations")
+    tool("convert_vindr.py", "--annotations", data / "train.csv", "--meta", args.meta,
+         "--images", args.images, "--out", data / "annotations")
     return data
 
 

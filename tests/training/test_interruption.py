@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_config
-from vindr_det.detection.losses import LossMeans
+from vindr_det.detection.validation import LossMeans
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption, leave_signals_to_trainer
 from vindr_det.training.states import SUFFIXES, iterations_of, saved

@@ -6,7 +6,7 @@ In: a config, records, weights. Out: checkpoints, and Predictions on images. The
     from vindr_det.detection.detectron2 import (
         ValidationLoss, VindrEvaluator, VindrMapper, add_vindr_config, before_writers, register_datasets)
 
-The README has a training script that is made of them.
+docs/detectron2.md has a training script that is made of them.
 """
 
 from vindr_det.detection.detectron2.config import add_vindr_config, get_vindr_cfg

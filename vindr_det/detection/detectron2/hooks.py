@@ -17,9 +17,8 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from vindr_det.detection.detectron2.mapper import VindrMapper
-from vindr_det.detection.losses import LossMeans
-from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.precision import autocast
+from vindr_det.detection.validation import LossMeans, training_mode_aside
 from vindr_det.training import module_state, states
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ModelEMA, ema_weights
@@ -96,7 +95,7 @@ def mean_losses(model: nn.Module, loader: Any) -> dict[str, float]:
         loader: a finite iterable of batches whose dicts have ``instances``.
 
     Returns:
-        Name of each loss -> mean, see :meth:`vindr_det.detection.losses.LossMeans.means`.
+        Name of each loss -> mean, see :meth:`vindr_det.detection.validation.LossMeans.means`.
     """
     means = LossMeans()
     model = unwrapped(model)  # no rank waits for another: they may have different numbers of batches
@@ -190,7 +189,7 @@ class BestCheckpoint(HookBase):
 
 
 class UpdateEMA(HookBase):
-    """Average the weights after each step.
+    """Update the model EMA after each step.
 
     Args:
         decay: see :class:`vindr_det.training.ema.ModelEMA`; 0 keeps no EMA.
