@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import torch
 from conftest import ROOT, TINY
 
 from vindr_det.config import leaves
@@ -129,8 +130,6 @@ def test_every_other_key_is_read_by_a_training(phantoms, tmp_path, monkeypatch):
 
 
 def test_settings_of_the_machine_are_obeyed(phantoms, tmp_path, monkeypatch):
-    import torch
-
     from vindr_det.detection.detectron2 import engine
 
     class Enough(Exception):
@@ -170,3 +169,19 @@ def test_adamw_honors_what_sgd_does_of_biases(phantoms, tmp_path):
         bias = model.roi_heads.box_predictor.cls_score.bias
         [group] = [group for group in groups if any(parameter is bias for parameter in group["params"])]
         assert group["lr"] == 2 * cfg.SOLVER.BASE_LR and group["weight_decay"] == 0.25
+
+
+def test_a_schedule_that_detectron2_lacks_is_ours(phantoms, tmp_path):
+    from vindr_det.detection.detectron2.trainer import VindrTrainer
+    from vindr_det.training.schedule import ScheduleOptions, factor_of_step
+
+    cfg = config(phantoms, tmp_path, "vindr_frcnn", "SOLVER.MAX_ITER", "8", "SOLVER.WARMUP_ITERS", "2")
+    cfg.SOLVER.LR_SCHEDULER_NAME = "cosine"
+    model = torch.nn.Linear(1, 1)
+    optimizer = VindrTrainer.build_optimizer(cfg, model)
+    scheduler = VindrTrainer.build_lr_scheduler(cfg, optimizer)
+    factor = factor_of_step("cosine", ScheduleOptions.from_config(cfg))
+    for step in range(8):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(cfg.SOLVER.BASE_LR * factor(step))
+        optimizer.step()
+        scheduler.step()

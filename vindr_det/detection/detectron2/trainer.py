@@ -41,14 +41,13 @@ from vindr_det.detection.detectron2.train_step import VindrStep
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.structures.records import Record
 from vindr_det.training import optimizer as optimizers
-from vindr_det.training import states
+from vindr_det.training import schedule, states
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.interruption import Interruption, leave_signals_to_trainer
 from vindr_det.training.resume import require_resumable, state_to_resume
 from vindr_det.training.sampler import batch_part, training_order
-from vindr_det.training.schedule import is_due
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +55,8 @@ log = logging.getLogger(__name__)
 Dataset = Sequence[tuple[Record, Path]]
 #: Hooks that an interrupted validation is made up for by.
 _VALIDATING = (ValidationLoss, Validation, BestCheckpoint, MetricsLines)
+#: Detectron2's own builder takes keys for these that :mod:`vindr_det.training.schedule` does not know.
+_DETECTRON2_SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR")
 #: Names of hooks in older states.
 _RENAMED_HOOKS = {"AverageWeights": "UpdateEMA", "BestModel": "BestCheckpoint"}
 
@@ -133,8 +134,11 @@ class VindrTrainer(TrainerBase):
 
     @classmethod
     def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> Any:
-        """Detectron2's schedule."""
-        return build_lr_scheduler(cfg, optimizer)
+        """The schedule SOLVER.LR_SCHEDULER_NAME: Detectron2's, or one that it lacks."""
+        name = cfg.SOLVER.LR_SCHEDULER_NAME
+        if name in _DETECTRON2_SCHEDULES:
+            return build_lr_scheduler(cfg, optimizer)
+        return schedule.build_lr_scheduler(optimizer, name, schedule.ScheduleOptions.from_config(cfg))
 
     @classmethod
     def build_step(cls, cfg: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> VindrStep:
@@ -262,7 +266,7 @@ class VindrTrainer(TrainerBase):
             self.before_step()
             self.run_step()
             self.after_step()
-            if self._ends(is_due(iteration + 1, self.cfg.TEST.EVAL_PERIOD, self.max_iter)):
+            if self._ends(schedule.is_due(iteration + 1, self.cfg.TEST.EVAL_PERIOD, self.max_iter)):
                 return
 
     def run_step(self) -> None:
@@ -285,7 +289,7 @@ class VindrTrainer(TrainerBase):
         interrupted = self.interruption.ends
         if interrupted and self.iter < self.start_iter:
             return  # no step was made: the latest state, if there is one, stays
-        if interrupted or not is_due(self.iter + 1, self._states.period):
+        if interrupted or not schedule.is_due(self.iter + 1, self._states.period):
             self._states.save()
         if not interrupted:
             self._export("model_final")
