@@ -53,27 +53,27 @@ log = logging.getLogger(__name__)
 
 #: Records of one or more data sets, each with its folder of images.
 Dataset = Sequence[tuple[Record, Path]]
-#: Hooks that an interrupted validation is made up for by.
+#: Hooks that run at a resume where a signal had interrupted the validation.
 _VALIDATING = (ValidationLoss, Validation, BestCheckpoint, MetricsLines)
-#: Detectron2's own builder takes keys for these that :mod:`vindr_det.training.schedule` does not know.
+#: Built by Detectron2, with keys that :mod:`vindr_det.training.schedule` does not have.
 _DETECTRON2_SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR")
 #: Names of hooks in older states.
 _RENAMED_HOOKS = {"AverageWeights": "UpdateEMA", "BestModel": "BestCheckpoint"}
 
 
 class VindrTrainer(TrainerBase):
-    """Trains a detector, and validates, saves and resumes it; used and extended as ``DefaultTrainer``.
+    """Trains, validates, saves and resumes a detector; used and extended like ``DefaultTrainer``.
 
-    A subclass overrides ``build_*``. Beyond ``DefaultTrainer``: data sets without the catalogs, in an order
+    Subclasses override ``build_...``. Beyond ``DefaultTrainer``: data sets without the catalogs, in an order
     that a resume continues; validation losses and metrics of VINDR.VALIDATION every TEST.EVAL_PERIOD
     iterations; model EMA, ``model_best.pth`` and early stopping; signals end it with a state to resume from.
 
-    It is not a ``DefaultTrainer``, whose constructor sends the model of each of several processes to a GPU,
-    also where MODEL.DEVICE is cpu, and has no place for another step, checkpointer or order of the images.
+    It does not derive from ``DefaultTrainer``: that constructor puts the models of several processes on
+    GPUs, even where MODEL.DEVICE is cpu, and makes an inner trainer and a checkpointer of its own.
 
     Args:
         cfg: Detectron2's config with the VINDR node.
-        interruption: where it is entered already, signals that come while the trainer is made count too.
+        interruption: ends the training; enter it before, to handle signals during this constructor too.
 
     Attributes:
         cfg, model, optimizer, scheduler, checkpointer: as those of ``DefaultTrainer``.
@@ -174,7 +174,7 @@ class VindrTrainer(TrainerBase):
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset: Dataset, interruption: Interruption) -> DatasetEvaluator:
-        """Scores detections on a data set; not after a signal, since images are missing then."""
+        """Scores detections on a data set, unless a signal ended the validation early."""
         return VindrEvaluator([record for record, _ in dataset], interruption)
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -253,7 +253,7 @@ class VindrTrainer(TrainerBase):
                 self.after_train()
 
     def _catch_up(self) -> None:
-        """The validation after the last step, which was interrupted."""
+        """Validate after the last step before the resume, where a signal interrupted that."""
         self.storage.iter = self.iter
         self._validation.pending = False
         for hook in self._hooks:
