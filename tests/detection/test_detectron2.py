@@ -285,7 +285,7 @@ def test_a_resume_may_change_the_precision(before, after):
 
 
 def test_a_state_with_former_names_of_hooks_is_resumed():
-    """Detectron2 names the states of hooks after their classes, and drops those whose name it does not know."""
+    """Detectron2 names states of hooks after their classes, and drops those of unknown names."""
     from vindr_det.detection.detectron2.hooks import UpdateEMA
     from vindr_det.detection.detectron2.trainer import VindrTrainer
 
