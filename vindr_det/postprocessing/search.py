@@ -18,7 +18,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from vindr_det.classification.probabilities import ClassifierOutput, check_not_inverted, read_classifier_outputs
+from vindr_det.classification.probabilities import (
+    ClassifierOutput,
+    check_not_inverted,
+    read_classifier_outputs,
+)
 from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
