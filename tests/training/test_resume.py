@@ -135,7 +135,7 @@ def test_a_resume_of_a_finished_training_changes_nothing(engine, finished, phant
     for more in ((), ("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()")):
         train(engine, finished, phantoms / "data", *more, resume=True)
     assert contents(finished) == before and read_file(finished / "model_final.pth")["vindr"]["metrics"]
-    assert "the training is finished after 3 iterations (a larger SOLVER.MAX_ITER goes on)" in caplog.text
+    assert "the training is finished after 3 iterations (a larger SOLVER.MAX_ITER resumes it)" in caplog.text
 
 
 def test_a_resume_of_the_other_engines_training_is_refused(engine, finished, phantoms, tool):
@@ -231,11 +231,12 @@ def test_a_state_of_another_model_is_refused(engine, finished, phantoms, more, m
 def test_what_a_state_fixes_cannot_change(engine, trained, key, value, message):
     """The optimizer's state would override some without a word, and others would no longer fit it."""
     from vindr_det.config import config_from_text, merge_overrides
+    from vindr_det.detection import engine as engines
     from vindr_det.training.resume import require_resumable
 
     state = state_to_resume(trained(engine), engine)
     meta = read_file(state)["vindr"]
-    cfg = config_from_text(meta["config"], engine, "")
+    cfg = config_from_text(meta["config"], engines.load(engine).defaults(), "")
     require_resumable(state, meta, {}, {}, cfg)
     merge_overrides(cfg, ["SOLVER.MAX_ITER", "9", key, value], "")
     if message is None:
@@ -268,7 +269,8 @@ def test_a_fresh_training_killed_at_once_leaves_no_other_to_resume(engine, finis
     def kill(*_, **__):
         raise Killed
 
-    module = "torchvision.module.DetectorModule" if engine == "torchvision" else "detectron2.step.VindrStep"
+    module = ("torchvision.lightning_module.DetectorModule" if engine == "torchvision"
+              else "detectron2.train_step.VindrStep")
     step = "training_step" if engine == "torchvision" else "run_step"
     monkeypatch.setattr(f"vindr_det.detection.{module}.{step}", kill)
     old = (finished / "model_final.pth").read_bytes()
