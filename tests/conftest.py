@@ -95,7 +95,7 @@ def trained(phantoms, tmp_path_factory):
 def network_of(engine: str, cfg):
     """An engine's detector with random weights."""
     if engine == "detectron2":
-        from vindr_det.detection.detectron2.model import build_model
+        from vindr_det.detection.detectron2.architectures import build_model
     else:
         from vindr_det.detection.torchvision.model import build_model
     return build_model(cfg)

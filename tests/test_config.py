@@ -154,12 +154,12 @@ def test_the_device_is_resolved_when_a_config_is_read(engine, monkeypatch, devic
     assert str(cfg.MODEL.DEVICE) == expected
 
 
-def test_configs_take_the_device_that_is_there():
-    from vindr_det.config import read_config
-
+@pytest.mark.parametrize("gpu, expected", [(False, "cpu"), (True, "cuda")])
+def test_configs_take_the_device_that_is_there(monkeypatch, gpu, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     for path in DETECTORS:
         if requested_engine(path) != "detectron2" and "demo" not in path.parts:
-            assert read_config(get_torchvision_cfg(), "torchvision", path).MODEL.DEVICE == "auto", path
+            assert expected == load_config(path, "torchvision").MODEL.DEVICE, path
 
 
 def test_the_engine_can_be_asked_for_in_the_config(tmp_path):

@@ -137,7 +137,6 @@ class DetectorModule(EMAModule):
         groups = groups_by_norm(self.network, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM)
         optimizer = build_optimizer(self.cfg.VINDR.OPTIMIZER, groups, solver.BASE_LR, solver.MOMENTUM,
                                     solver.NESTEROV)
-        scheduler = build_lr_scheduler(optimizer, solver.LR_SCHEDULER_NAME, ScheduleOptions(
-            total=solver.MAX_ITER, warmup=solver.WARMUP_ITERS, warmup_factor=solver.WARMUP_FACTOR,
-            milestones=solver.STEPS, gamma=solver.GAMMA, end=solver.BASE_LR_END / solver.BASE_LR))
+        scheduler = build_lr_scheduler(optimizer, solver.LR_SCHEDULER_NAME,
+                                       ScheduleOptions.from_config(self.cfg))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
