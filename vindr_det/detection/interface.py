@@ -42,6 +42,10 @@ class Launch:
             raise InputError(f"--dist-url {self.url}: expected tcp://host:port of machine 0")
 
 
+#: A training on one GPU, or in one process on the CPU.
+SINGLE_PROCESS = Launch()
+
+
 class Predictor(Protocol):
     """A trained detector.
 
@@ -71,7 +75,7 @@ class Engine(Protocol):
     def defaults(self) -> CfgNode:
         """Every key that the engine honors, at Detectron2's default, and the node VINDR."""
 
-    def train(self, cfg: Any, resume: bool = False, launch: Launch = Launch()) -> None:
+    def train(self, cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> None:
         """Train a detector.
 
         ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object per line),
