@@ -10,6 +10,7 @@ Shapes: I images, T thresholds, D detections, G ground truths, P pairs, R replic
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -95,8 +96,7 @@ def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Float
     """``coco/AP`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
     rows = [np.flatnonzero(matched.label == label) for label in range(len(FINDINGS))]
     widest = max(len(matched.counts), *map(len, rows))
-    parts = [_precisions(matched, rows, part) for part in bootstrap.parts(widest)]
-    precision = np.concatenate(parts)  # (R, T, F)
+    precision = bootstrap.apply(partial(_precisions, matched, rows), widest)  # (R, T, F)
     return {"coco/AP": precision[:, 1:].mean(axis=1)} | {key: precision[:, at] for key, at in ROW_OF.items()}
 
 
