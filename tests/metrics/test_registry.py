@@ -34,7 +34,8 @@ class BoxesPerImage(Metric):
         def mean(weights):
             return weights @ boxes / weights.sum(axis=1, keepdims=True)
 
-        return replicate(matched, bootstrap, lambda part: {"toy/boxes": part.apply(mean)}, np.ones_like(boxes))
+        everywhere = np.ones_like(boxes)
+        return replicate(matched, bootstrap, lambda part: {"toy/boxes": part.apply(mean)}, everywhere)
 
     def table(self, values):
         return f"a table of its own: {values['toy/boxes']:.4f}"

@@ -17,7 +17,6 @@ import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.matching import NUM_CLASSES, Flags, Ints, Table, best_pair, pairs, precision_envelope
-from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record
@@ -77,8 +76,7 @@ def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
     """(T, D): the best detections of all images and classes choose first, then the second best, and so on."""
     correct = np.zeros((len(THRESHOLDS), len(detections)), bool)
     taken = np.zeros((len(THRESHOLDS), len(truths)), bool)
-    d, g = pairs(detections, truths, same_class=True)
-    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
+    d, g, overlap = pairs(detections, truths, same_class=True)
     order = np.argsort(rank[d], kind="stable")
     ends = np.searchsorted(rank[d][order], np.arange(MAX_DETECTIONS + 1))
     for start, end in pairwise(ends):

@@ -45,7 +45,8 @@ def accuracy_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
 
 def _top_overlaps(matched: Matched) -> Floats:
     """(I, F) overlap of each image's best-scored box of each finding; 0 without one."""
-    detections, overlap = matched.detections, nearest(matched, same_class=True).overlap
+    detections = matched.detections
+    overlap = nearest(detections, matched.truths, same_class=True).overlap
     # Detections stand best first, so the first of an image and class is its best-scored one.
     keys, first = np.unique(detections.image * NUM_CLASSES + detections.label, return_index=True)
     top = np.zeros(matched.counts.size)
