@@ -76,7 +76,8 @@ def write_overlays(
         height, width = sizes.get(record.image_id, (image.height, image.width))
         predicted = predictions.get(record.image_id)
         shown = predicted[predicted.scores >= min_score] if predicted is not None else None
-        write_png(Path(out) / f"{record.image_id}.png", overlay(image.pixels, record.truth, shown, height, width))
+        picture = overlay(image.pixels, record.truth, shown, height, width)
+        write_png(Path(out) / f"{record.image_id}.png", picture)
         written += 1
     return written
 
