@@ -28,7 +28,7 @@ from tabulate import tabulate
 from vindr_det.imaging.dicom import jpeg2000
 from vindr_det.imaging.dicom.stream import read_header
 from vindr_det.imaging.inputs import Input
-from vindr_det.imaging.prepare import prepare_folder, prepare_one
+from vindr_det.imaging.prepare import prepare_folder, prepare_input
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
@@ -85,7 +85,7 @@ def measure(name: str, paths: list[Path], size: int, out: Path, rounds: int = 5)
     """Milliseconds an image and ratios."""
     target = Target(size, True)
     jobs = {"plain": lambda p: plain_path(p, out, size),
-            "ours": lambda p: prepare_one(Input(p.stem, p.name, p), out, target)}
+            "ours": lambda p: prepare_input(Input(p.stem, p.name, p), out, target)}
     streams = dict.fromkeys(paths)
     if pydicom.dcmread(paths[0], stop_before_pixels=True).file_meta.TransferSyntaxUID.is_encapsulated:
         streams = {path: bare_decoder(path, target) for path in paths}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vindr_det import cli
-from vindr_det.imaging.write import write_png
+from vindr_det.files import write_png
 
 log = logging.getLogger(__name__)
 

@@ -64,7 +64,7 @@ def test_an_id_that_is_no_stem_survives(tmp_path, image_id, name):
     (lambda d: d["annotations"][0].update(bbox=[1, 1, float("nan"), 5]), "a.png has a box that is"),
     (lambda d: d["annotations"].append(7), "wrong form"),
     (lambda d: d["images"][1].update(id=1), "1 images share their id"),
-    (lambda d: d["images"][1].update(file_name="x/a.jpg"), "image a is there twice"),
+    (lambda d: d["images"][1].update(file_name="x/a.jpg"), "image a is listed twice"),
     (lambda d: d["images"][1].update(height="tall"), "wrong form"),
     (lambda d: d["images"][1].update(height=0), "b.png has height 0 and width 60, expected two positive"),
     (lambda d: d["images"][1].update(height=-9), "height -9"),
@@ -128,7 +128,7 @@ def test_a_box_over_the_edge_is_clipped(tmp_path):
     coco["annotations"][0]["bbox"] = [-4, 2, 30, 200]
     (tmp_path / "c.json").write_text(json.dumps(coco))
     back, repaired = load_coco(tmp_path / "c.json")
-    assert repaired == ["1 boxes that reached over the image's edge clipped"]
+    assert repaired == ["1 boxes that exceeded the image clipped"]
     assert back[0].truth.boxes[0].tolist() == [0, 2, 26, 100]
 
 
@@ -157,7 +157,7 @@ def test_an_annotation_that_is_there_twice_counts_once(tmp_path):
     extra(coco, readers=["R1"])
     (tmp_path / "c.json").write_text(json.dumps(coco))
     back, repaired = load_coco(tmp_path / "c.json")
-    assert repaired == ["1 annotations that are there twice count once"]
+    assert repaired == ["1 repeated annotations count once"]
     assert back[0].readers == (("R8",), ("R10", "R8", "R9"), ("R1",))
 
 

@@ -95,7 +95,7 @@ def test_bad_boxes(tmp_path, line, message):
 def test_a_box_that_is_there_twice_counts_once(tmp_path, caplog):
     rows = ["00000001_000.png,Mass,1,2,3,4,,,", "00000001_000.png,Nodule,1,2,3,4,,,"]
     records = read_boxes(write_boxes(tmp_path / "b.csv", [*rows, rows[0]]))
-    assert len(records[0].truth) == 2 and "1 rows are there twice" in caplog.text
+    assert len(records[0].truth) == 2 and "1 repeated rows" in caplog.text
 
 
 @pytest.mark.parametrize("text, message", [

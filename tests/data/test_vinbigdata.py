@@ -79,7 +79,7 @@ def test_a_row_that_is_there_twice_counts_once_and_is_told(tmp_path, caplog):
                       "image_id,dim0,dim1\na,100,50\nb,9,9\n")
     sizes = read_sizes(meta)
     frame = read_annotations(csv, sizes)
-    assert "3 rows are there twice and count once; the first of them is row 5" in caplog.text
+    assert "3 repeated rows count once; the first of them is row 5" in caplog.text
     records = to_records(frame, sizes)
     assert records[0].truth.boxes.tolist() == [[12, 20, 30, 40]] and len(frame) == 4
     assert records[0].truth.scores.tolist() == [1] and records[1].normal

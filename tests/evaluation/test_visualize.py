@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vindr_det.exceptions import InputError
-from vindr_det.imaging.write import write_png
+from vindr_det.files import write_png
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (90, 80, 3), np.uint8)
 

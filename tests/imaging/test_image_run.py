@@ -92,11 +92,11 @@ def test_what_preparation_knew_comes_along(tmp_path):
     assert [source.image_id for source in image_run.find(tmp_path / "ct.png").inputs] == ["ct"]
 
 
-def test_a_damaged_qc_table_is_said_and_costs_nothing_else(tmp_path, caplog):
+def test_a_damaged_qc_table_is_logged_and_costs_nothing_else(tmp_path, caplog):
     (tmp_path / "a.png").write_bytes(b"x")
     (tmp_path / "qc.csv").write_bytes(b"")
     assert [source.image_id for source in image_run.find(tmp_path).inputs] == ["a"]
-    assert "what preparation said of the images is not known" in caplog.text
+    assert "the report of the preparation cannot be read" in caplog.text
 
 
 def test_only_problems_need_no_reader(tmp_path):

@@ -158,13 +158,13 @@ def test_ids_are_unique_printable_and_short_where_they_can_be(tmp_path, names, i
     assert all(one.file.encode() for one in found)
 
 
-def test_shared_names_are_said(tmp_path, caplog):
+def test_shared_names_are_logged(tmp_path, caplog):
     for name in ("a.dcm", "a.png", "b.png", "notes.txt"):
         put(tmp_path, name)
     with caplog.at_level(logging.INFO):
         list_inputs(tmp_path)
     assert "2 images share their name with another and get longer ids; the first, a.dcm" in caplog.text
-    assert "1 other files are not looked at (1 .txt)" in caplog.text
+    assert "1 other files are ignored (1 .txt)" in caplog.text
 
 
 def test_one_file(tmp_path):

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from vindr_det.classification.data import squeeze
 from vindr_det.classification.model import Classifier
+from vindr_det.files import write_png
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageRun, Looked
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
-from vindr_det.imaging.write import write_png
 from vindr_det.parallel import guarded
 
 _STRIP = 24

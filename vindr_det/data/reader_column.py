@@ -1,7 +1,7 @@
 """Whether a table without ``rad_id`` is a consensus, or the readers' names are in a column of another name.
 
-In a consensus an image is marked normal once, and a finding has one box. Rows that repeat each other come from
-several readers; taken for a consensus, each of their boxes would count as agreed by all.
+In a consensus an image is marked normal once, and a finding has one box. Rows that repeat each other come
+from several readers; taken for a consensus, each of their boxes would count as agreed by all.
 """
 
 import re

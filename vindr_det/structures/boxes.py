@@ -66,7 +66,7 @@ def area(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def box_iou_batch(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union (N, M) of every xyxy box of ``a`` (N, 4) with every xyxy box of ``b`` (M, 4)."""
+    """Intersection over union (N, M) of every xyxy box of ``a`` (N, 4) with each of ``b`` (M, 4)."""
     return _iou(as_boxes(a)[:, None], as_boxes(b)[None])
 
 
