@@ -53,9 +53,9 @@ def dataset(ids: list[str], images: str | Path, packed: str | Path) -> LabeledDa
     return LabeledDataset(table, Pixels(images, packed, _SIZE))
 
 
-def same(one: LabeledDataset, other: LabeledDataset) -> None:
-    for row in range(0, len(one), 17):
-        assert (one[row][0] == other[row][0]).all()
+def same(first: LabeledDataset, second: LabeledDataset) -> None:
+    for row in range(0, len(first), 17):
+        assert (first[row][0] == second[row][0]).all()
 
 
 def pace(images: LabeledDataset, seed: int) -> float:

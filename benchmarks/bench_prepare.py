@@ -159,9 +159,9 @@ def peak_memory(work: Path) -> float:
 def resident(process: psutil.Process) -> int:
     """Bytes of a process and its descendants; pages that they share count for each."""
     total = 0
-    for one in [process, *process.children(recursive=True)]:
+    for member in [process, *process.children(recursive=True)]:
         try:
-            total += one.memory_info().rss
+            total += member.memory_info().rss
         except psutil.NoSuchProcess:
             continue
     return total

@@ -59,10 +59,10 @@ def row(size: int, shapes: NDArray[np.int64], wholes: dict[Path, pydicom.Dataset
     """One size's line of the table."""
     times = np.array([reduction(shape, size) for shape in shapes])
     longest = np.quantile(shapes.max(axis=1), (np.arange(count) + 0.5) / count)
-    found = np.array([compare(path, dataset, size / side) for side in longest if side > size
+    rows = np.array([compare(path, dataset, size / side) for side in longest if side > size
                       for path, dataset in wholes.items()])
-    reduced = found[found[:, 0] > 0]
-    seen = reduced if len(reduced) else found
+    reduced = rows[rows[:, 0] > 0]
+    seen = reduced if len(reduced) else rows
     return {"size": size, **{f"1/{2**t}": f"{(times == t).mean():.0%}" for t in range(4)},
             "least": seen[:, 1].min(), "median": np.median(seen[:, 1]), "most": seen[:, 1].max(),
             "mean difference": seen[:, 2].mean(), "largest": seen[:, 2].max()}

@@ -39,7 +39,7 @@ cli.run(main)
 def test_exit_status_and_line(kind, status, line):
     run = subprocess.run([sys.executable, "-c", SCRIPT.format(kind=kind)], capture_output=True, text=True)
     assert run.returncode == status, run.stderr
-    assert run.stdout == "caf\\udce9\n"  # a name that is not UTF-8 can be told
+    assert run.stdout == "caf\\udce9\n"  # a name that is not UTF-8 can be printed
     assert (run.stderr.strip().splitlines() or [""])[-1] == line
     assert ("Traceback" in run.stderr) == (kind == "bug")
 

@@ -26,7 +26,7 @@ def test_a_table_comes_back_whole(tmp_path):
 
 
 def parts(*groups):
-    return [{one.image_id: one for one in group} for group in groups]
+    return [{row.image_id: row for row in group} for group in groups]
 
 
 @pytest.mark.parametrize("inputs, ids, rows", [
@@ -78,8 +78,8 @@ def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
     run = tool("check_submission.py", tmp_path / "f.csv", "--fix", tmp_path / "c.csv")
     assert run.returncode == 0, run.stderr
     for name in ("f", "c"):
-        found = read_statuses(tmp_path / f"{name}.csv")
-        assert found == {"ct": CT, "good": GOOD, "lost": found["lost"]} and "cut" in found["lost"].reason
+        rows = read_statuses(tmp_path / f"{name}.csv")
+        assert rows == {"ct": CT, "good": GOOD, "lost": rows["lost"]} and "cut" in rows["lost"].reason
     rows = list(csv.DictReader((tmp_path / "f.predictions.csv").read_text().splitlines()))
     assert [row["image_id"] for row in rows] == ["ct", "good"]
     assert {row["SOPInstanceUID"] for row in rows} == {"1.2.3.4"}

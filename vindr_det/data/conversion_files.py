@@ -28,7 +28,7 @@ def replaced_files(folder: str | Path) -> Iterator[Path]:
     stay.
 
     Raises:
-        InputError: the folder cannot be made, or a file of another kind stands in a new one's place.
+        InputError: the folder cannot be made, or a folder or device has the name of a new file.
     """
     folder = make_folder(folder)
     earlier = _listed(folder)

@@ -147,7 +147,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     patients = as_numbers(frame["Patient ID"])
     owners = patient_of(names)
     refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
-            f"{frame['Patient ID'].iloc[i]}, expected the one that its name begins with")
+            f"{frame['Patient ID'].iloc[i]}, expected the number that its name begins with")
     matrix = _label_matrix(path, frame["Finding Labels"])
     labels = pd.DataFrame(matrix, columns=list(NIH.classes))
     facts = pd.DataFrame({"image": names, "patient": owners, "view": frame["View Position"]})

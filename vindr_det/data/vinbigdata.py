@@ -118,7 +118,7 @@ def _with_files(records: list[Record], files: dict[str, str], folder: str | Path
     missing = [record.image_id for record in records if record.image_id not in files]
     if missing:
         raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is {missing[0]}; "
-                         "qc.csv of their preparation tells why, and those that failed there are left out")
+                         "see qc.csv of their preparation, whose failed images are left out")
     return [replace(record, file_name=files[record.image_id]) for record in records]
 
 
@@ -256,7 +256,7 @@ def _inside(
     """The corners, clipped where rounding moved them beyond the image."""
     unknown = ~frame["image_id"].isin(sizes.index) & ~frame["image_id"].isin(without)
     refuse_first(path, unknown, lambda i: f"image_id {frame['image_id'].iloc[i]} has no size in "
-                 "the size table; a qc.csv beside that tells of images that could not be prepared")
+                 "the size table; a qc.csv beside it lists images that could not be prepared")
     corners = frame[list(EDGES)]
     ends = sizes.reindex(frame["image_id"])[["width", "height"]].to_numpy(float)[:, [0, 1, 0, 1]]
     refuse_first(path, (corners > ends + _ROUNDING).any(axis=1), lambda i:

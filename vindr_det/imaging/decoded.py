@@ -19,7 +19,7 @@ class DecodedImage:
         width: columns of the original.
         syntax: name of the transfer syntax, or of the file format.
         bits: bits stored per pixel.
-        photometric: PhotometricInterpretation as it stands in the file.
+        photometric: PhotometricInterpretation of the file.
         window: what mapped values to grays: ``linear 2048/4096``, ``sigmoid ...``, ``voi lut``,
             ``percentile`` or ``none``.
         orientation: PatientOrientation, as ``L/F``; empty where the file has none. The

@@ -48,7 +48,7 @@ def read_dicom(
 
     Raises:
         InputError: not a DICOM file, no or damaged pixel data, color, several frames, more than
-            16 bits or ``max_pixels``, or pixels that are not what the header says.
+            16 bits or ``max_pixels``, or pixels that contradict the header.
     """
     with warnings.catch_warnings():
         # Files in the wild break small rules (ages, UIDs); the pixels are what we came for.

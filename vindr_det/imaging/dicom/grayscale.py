@@ -127,7 +127,7 @@ def _entries(dataset: Dataset, item: Dataset) -> NDArray:
         order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
         entries = np.frombuffer(data, f"{order}u2")
     if len(entries) < count:
-        raise ValueError(f"a lookup table of {len(entries)} entries, its descriptor says {count}")
+        raise ValueError(f"a lookup table of {len(entries)} entries, expected the {count} of its descriptor")
     return entries[:count]
 
 

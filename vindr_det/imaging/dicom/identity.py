@@ -41,7 +41,7 @@ def _elements(file: BinaryIO, meta: Dataset) -> Dataset:
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         try:
             return deflated_header(file)
-        except zlib.error:  # group 2 stands before it and is still known (PS3.10 7.1)
+        except zlib.error:  # group 2 is before it and not deflated (PS3.10 7.1)
             return Dataset()
     file.seek(0)
     return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(UIDS), force=True)

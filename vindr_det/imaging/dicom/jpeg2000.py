@@ -95,7 +95,7 @@ def cell_averages(
 def _weights(pixels: int, cells: int, samples: int, times: int) -> csr_array:
     """(cells, samples) weights of each sample in each cell's average, along one side.
 
-    Sample n stands at n * 2 ** times + 1/2 pixels.
+    Sample n is located at n * 2 ** times + 1/2 pixels.
     """
     edges = (np.linspace(0, pixels, cells + 1) - 0.5) / 2**times
     width = edges[1] - edges[0]
