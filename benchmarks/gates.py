@@ -17,7 +17,7 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
-from vindr_det.classification.probabilities import read_outputs
+from vindr_det.classification.probabilities import read_classifier_outputs
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.data.truth import read_truth
 from vindr_det.files import read_json
@@ -70,7 +70,7 @@ def classifier(out: Path, data: Path, epochs: int) -> None:
                  data / "annotations/labels.csv", "DATA.TARGET", "vindr15", "SOLVER.EPOCHS", epochs,
                  env=ONE_THREAD, stdout=log, stderr=log)
     if not (out / "classes.csv").is_file():
-        tool("classify.py", "--model", out / "classifier", "--images", data / "test", "--out",
+        tool("classify.py", "--classifier", out / "classifier", "--images", data / "test", "--out",
              out / "classes.csv", env=ONE_THREAD)
 
 
@@ -99,7 +99,7 @@ def predict(out: Path, images: Path, meta: Path, target: Path) -> None:
 def held_out(out: Path, test: Path) -> None:
     """Each form, with the parameters that it was given, on images that nothing has seen."""
     fitted = read_json(out / "gate.json")
-    outputs, boxes = read_outputs(test), read_submission(out / "test.csv")
+    outputs, boxes = read_classifier_outputs(test), read_submission(out / "test.csv")
     refuse_in_sample(out / "gate.json", list(boxes))
     records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda one: one.image_id)
     bootstrap = image_bootstrap(records, 1000)

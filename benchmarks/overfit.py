@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Can a small detector learn a handful of real images by heart? It must: else boxes, sizes or classes
+"""Overfitting check: a small detector must fit a handful of real images, else boxes, sizes or classes
 get lost on the way.
 
     python benchmarks/overfit.py --images raw/train --csv raw/train.csv --meta raw/train_meta.csv
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from levers import CONFIG, pace_of
+from ablations import CONFIG, pace_of
 from running import tool
 from tabulate import tabulate
 

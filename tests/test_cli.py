@@ -80,7 +80,8 @@ def _parser_of(tool, monkeypatch):
     def stop(self, *args, **kwargs):
         raise _Built(self)
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, stop)
     with pytest.raises(_Built) as built:
         runpy.run_path(str(tool))["main"]([])
     return built.value.args[0]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from vindr_det import cli
-from vindr_det.classification.labels import read_table
+from vindr_det.classification.label_table import read_table
 from vindr_det.classification.probabilities import read_probabilities
 from vindr_det.data.coco import load_coco, to_coco
 from vindr_det.data.convert import convert

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.limits import LARGEST_SEED, MAX_PIXELS, MIN_REPLICATES, require_replicates, require_seed
+from vindr_det.limits import (
+    DEVICES,
+    LARGEST_SEED,
+    MAX_PIXELS,
+    MIN_REPLICATES,
+    is_device,
+    require_replicates,
+    require_seed,
+)
 from vindr_det.parallel import silence_decoders
 
 
@@ -77,6 +85,17 @@ def replicates(text: str) -> int:
     except ValueError as error:
         expected = f"expected a whole number of {MIN_REPLICATES} or more"
         raise argparse.ArgumentTypeError(f"{text}: {expected}") from error
+
+
+def add_device(parser: argparse.ArgumentParser, meaning: str, default: str | None = "auto") -> None:
+    """``--device`` of a tool that runs a network; its ``meaning`` is followed by the names to choose from."""
+    parser.add_argument("--device", type=_device, default=default, help=f"{meaning}: {DEVICES}")
+
+
+def _device(text: str) -> str:
+    if not is_device(text):
+        raise argparse.ArgumentTypeError(f"{text}: expected {DEVICES}")
+    return text
 
 
 def require_workers(workers: int | None) -> None:
