@@ -99,8 +99,10 @@ def _device(text: str) -> str:
 
 
 def require_workers(workers: int | None) -> None:
-    """Raises:
-        InputError: ``--workers`` is below 1.
+    """Check ``--workers``.
+
+    Raises:
+        InputError: it is below 1.
     """
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: expected at least 1")

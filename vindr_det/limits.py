@@ -19,7 +19,9 @@ _EXTRA_BYTES = 2**24
 
 
 def require_limit(max_pixels: int) -> None:
-    """Raises:
+    """Check ``--max-pixels``.
+
+    Raises:
         InputError: it is below 1.
     """
     if max_pixels < 1:

@@ -22,7 +22,7 @@ _SHORTEST = 8
 _SUFFIXES = (*IMAGE_SUFFIXES, *OTHER_PICTURES, ".npy", ".npz", ".pgm", ".raw", ".ima", ".nii", ".gz")
 _HEX = re.compile(r"[0-9a-f]{4,}(?:-[0-9a-f]{4,})*")
 _UID = re.compile(r"\d+(?:\.\d+){3,}")
-#: Hexadecimal digits: the fewest of a hash, those of MD5 and of SHA-1.
+#: Hexadecimal digits: those of a hash at least, of MD5 and of SHA-1.
 _HASH, _MD5, _SHA1 = 16, 32, 40
 
 

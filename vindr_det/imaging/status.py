@@ -108,8 +108,10 @@ def summary(statuses: Sequence[Status]) -> str:
 
 
 def require_some_read(statuses: Sequence[Status], table: str | Path) -> None:
-    """Raises:
-        InputError: all inputs failed.
+    """Refuse a run whose inputs all failed.
+
+    Raises:
+        InputError: names the first of them.
     """
     if all(status.status == FAILED for status in statuses):
         first = statuses[0]

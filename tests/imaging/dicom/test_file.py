@@ -249,7 +249,7 @@ def test_float_pixels_are_refused_as_such(tmp_path, key):
 
 @pytest.mark.parametrize("target", [None, Target(256, True)])
 def test_tiles_that_are_not_there_are_no_white_picture(tmp_path, target):
-    """A decoder fills them without a word."""
+    """A decoder fills them silently."""
     path = write(tmp_path / "a.dcm", np.tile(RAMP, (4, 4)), "MONOCHROME1", 12, JPEG2000Lossless)
     ds = pydicom.dcmread(path)
     stream = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))
