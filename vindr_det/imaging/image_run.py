@@ -64,7 +64,7 @@ class ImageRun:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ImageResult:
     """An input after reading.
 
     Attributes:
@@ -146,7 +146,7 @@ def _original_sizes(
 def read_all(
     run: ImageRun, target: Target | None = None, workers: int | None = None, ahead: int = 1,
     also: Sequence[Target] = (),
-) -> Iterator[Looked]:
+) -> Iterator[ImageResult]:
     """Read every input, in order.
 
     Args:
@@ -165,12 +165,12 @@ def read_all(
     results = in_order(work, todo, workers, max(workers, ahead) + ahead)
     for source in run.inputs:
         if source.problem:
-            yield Looked(_failed(run, source, source.problem, {}))
+            yield ImageResult(_failed(run, source, source.problem, {}))
             continue
         _, result = next(results)
         if isinstance(result, Failure):  # its process ended
             result = (result, _or_empty(run_alone(read_uids, source.path)))
-        yield _looked(run, source, *result)
+        yield _result(run, source, *result)
 
 
 def read_input(
@@ -199,11 +199,11 @@ def _decode(
     return image
 
 
-def _looked(
+def _result(
     run: ImageRun, source: Input, image: DecodedImage | Failure, uids: Mapping[str, str]
-) -> Looked:
+) -> ImageResult:
     if isinstance(image, Failure):
-        return Looked(_failed(run, source, reason_without_path(image.reason, source.path), uids))
+        return ImageResult(_failed(run, source, reason_without_path(image.reason, source.path), uids))
     file = image.height, image.width
     height, width = run.sizes.get(source.image_id, file)
     image = replace(image, height=height, width=width)
@@ -214,7 +214,7 @@ def _looked(
     before = run.prepared.get(source.image_id)
     if before is not None and before.status == FLAGGED:
         reasons = list(dict.fromkeys([*before.reason.split("; "), *reasons]))
-    return Looked(Status(source.image_id, source.file, FLAGGED if reasons else OK, "; ".join(reasons),
+    return ImageResult(Status(source.image_id, source.file, FLAGGED if reasons else OK, "; ".join(reasons),
                          _uids(run, source, uids), height, width), image)
 
 
