@@ -4,12 +4,11 @@
 
 The plain path is pydicom's pixel_array, apply_voi_lut, inversion by the image's maximum, min-max to
 8 bits, cv2.resize, cv2.imwrite. Both write PNGs of the same size, one process, one OpenCV thread,
-taking turns on each file; a figure is the median over the rounds. --dicoms adds files of your own
-(JPEG 2000). Last come two processes against one, and the memory of preparing 200 images of
-3,000 x 2,500 with two. Only ratios mean anything on another machine.
+taking turns on each file; a figure is the median over the repeats. --dicoms adds files of your own
+(JPEG 2000). At the end it compares two processes with one, and measures the memory of preparing 200
+images of 3,000 x 2,500 with two. On another machine only the ratios are comparable.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pydicom.pixels import apply_voi_lut
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.imaging.dicom import jpeg2000
 from vindr_det.imaging.dicom.stream import read_header
 from vindr_det.imaging.inputs import Input
@@ -37,8 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--dicoms", type=Path, help="folder of JPEG 2000 DICOMs to measure too")
     parser.add_argument("--quick", action="store_true", help="leave out memory and two processes")
     args = parser.parse_args()

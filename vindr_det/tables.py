@@ -188,14 +188,12 @@ def line_of(path: str | Path, position: int) -> int:
 
 def as_numbers(values: pd.Series) -> pd.Series:
     """Floats; NaN for what is no number, infinite for a number that is too large."""
-    # pandas keeps integers of hundreds of digits as objects, and fails to make floats of these.
-    texts = values.astype(str) if values.dtype == object else values
-    return pd.to_numeric(texts, errors="coerce").astype(float)
+    try:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    except OverflowError:  # pandas keeps integers of hundreds of digits as Python's
+        return pd.to_numeric(values.astype(str), errors="coerce").astype(float)
 
 
 def to_numbers(column: pd.Series) -> NDArray[np.float64]:
-    """(N,) of a column of any kind: NaN where there is no number, infinite where no float is so large."""
-    try:
-        return pd.to_numeric(column, errors="coerce").to_numpy(float)
-    except OverflowError:  # pandas keeps whole numbers of hundreds of digits as Python's
-        return pd.to_numeric(column.astype(str), errors="coerce").to_numpy(float)
+    """The array (N,) of :func:`as_numbers`."""
+    return as_numbers(column).to_numpy()

@@ -72,8 +72,8 @@ def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
         write_status(tmp_path / f"{name}.status.csv", [CT, GOOD, LOST])
     write_text(tmp_path / "m.csv", "image_id,dim0,dim1\nct,1200,1000\ngood,900,800\n")
     write_text(tmp_path / "f.predictions.csv", "of an earlier run\n")
-    run = tool("fuse.py", "--predictions", tmp_path / "a.csv", tmp_path / "b.csv", "--meta", tmp_path / "m.csv",
-               "--out", tmp_path / "f.csv")
+    run = tool("fuse.py", "--predictions", tmp_path / "a.csv", tmp_path / "b.csv",
+               "--meta", tmp_path / "m.csv", "--out", tmp_path / "f.csv")
     assert run.returncode == 0, run.stderr
     run = tool("check_submission.py", tmp_path / "f.csv", "--fix", tmp_path / "c.csv")
     assert run.returncode == 0, run.stderr
