@@ -101,7 +101,7 @@ def test_a_box_that_is_there_twice_counts_once(tmp_path, caplog):
 @pytest.mark.parametrize("text, message", [
     ("00000001_000.png 1\n00000001_000.png 0\n", "row 2: image 00000001_000.png is repeated"),
     ("00000001_000.png 2\n", "row 1: numbers 2, expected 0 or 1"),
-    ("00000001_000.png 0 1\n", "2 numbers a line, expected 1: abnormal"),
+    ("00000001_000.png 0 1\n", "2 numbers per line, expected 1: abnormal"),
     ("image.png 1\n", "row 1: image image.png, expected a name"),
     ("", "not a list"),
     ("00000001_000.png 1\n00000002_000.png\n", "row 2: numbers (nan)?, expected 0 or 1"),

@@ -11,6 +11,9 @@ The data flows through the modules in this order::
 
 Nothing here is a real person, and no score on phantoms holds for real images: they
 show that the software works. Same seed, same bytes.
+
+In: a seed and sizes. Out: :func:`make_dataset` writes the folders and tables, :func:`render` draws an image.
+Imports ``structures``, ``files``, ``tables`` and ``parallel``; tools, tests and benchmarks import it.
 """
 
 from vindr_det.phantom.dataset import make_dataset
