@@ -28,7 +28,8 @@ def test_unknown_arguments_cost_one_line(tool):
 
 
 @pytest.mark.parametrize("name, args, message", [
-    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"],
+     "no.csv: no such file"),
     ("convert_nih.py", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("describe.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),

@@ -25,7 +25,7 @@ from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
-from vindr_det.imaging.image_run import ImageRun, Looked
+from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.parallel import reason_of
@@ -234,7 +234,7 @@ class _Results:
                  if status.image_id in self.gated}
         return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
-    def add(self, group: Sequence[Looked]) -> list[Status]:
+    def add(self, group: Sequence[ImageResult]) -> list[Status]:
         """Predict a batch of inputs; returns their statuses."""
         ids = [source.status.image_id for source in group if source.image is not None]
         try:
@@ -255,7 +255,7 @@ class _Results:
             if prediction.output is not None:
                 self.outputs[image_id] = prediction.output
 
-    def _failed(self, group: Sequence[Looked], error: Exception) -> list[Status]:
+    def _failed(self, group: Sequence[ImageResult], error: Exception) -> list[Status]:
         """The statuses of a batch with one image, on which a model failed."""
         self.error = self.error or error
         reason = f"was read, but a model failed on it: {reason_of(error)}"
@@ -264,7 +264,7 @@ class _Results:
                 replace(source.status, status=FAILED, reason=reason) for source in group]
 
 
-def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
+def _batches(items: Iterable[ImageResult], size: int) -> Iterator[list[ImageResult]]:
     items = iter(items)
     while group := list(islice(items, size)):
         yield group

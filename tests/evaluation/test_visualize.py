@@ -7,8 +7,7 @@ from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_json
-from vindr_det.imaging.write import write_png
+from vindr_det.files import write_json, write_png
 from vindr_det.structures.records import Record
 from vindr_det.submission import write_submission
 

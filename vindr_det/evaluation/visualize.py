@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
+from vindr_det.files import write_png
 from vindr_det.imaging.read import read_image
-from vindr_det.imaging.write import write_png
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
