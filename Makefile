@@ -3,7 +3,7 @@
 # make test    the tests; make test-fast leaves the slow ones out
 # make lint    ruff, types, and that folders import only from those below
 # make bench   ours against peers, printed as ratios
-# make levers  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
+# make ablations  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
 #
 # DETECTRON2=/path/to/checkout-or-wheel   which Detectron2 to use; "none" to go without
 # ENGINE=detectron2|torchvision           which engine the demo trains with (default: auto)
@@ -17,7 +17,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast lint bench levers clean
+.PHONY: setup demo test test-fast lint bench ablations clean
 
 setup: $(READY)
 	@$(BIN)/python tools/link_detectron2.py "$(DETECTRON2)"
@@ -46,8 +46,8 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-levers: setup
-	$(BIN)/python benchmarks/levers.py --out outputs/levers
+ablations: setup
+	$(BIN)/python benchmarks/ablations.py --out outputs/ablations
 
 bench: setup
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

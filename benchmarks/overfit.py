@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from levers import CONFIG, pace_of
+from ablations import CONFIG, pace_of
 from running import tool
 from tabulate import tabulate
 
