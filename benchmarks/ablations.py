@@ -53,7 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/ablations"), help="folder to create")
-    parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES, help="to train with")
+    parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES,
+                        help="to train with")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2], help="one training each")
     parser.add_argument("--iterations", type=int, default=600, help="per training")
     args = parser.parse_args()

@@ -121,7 +121,7 @@ def test_a_difference_and_its_wins_are_written_once():
 
 @pytest.fixture(scope="module")
 def coverage():
-    path = Path(__file__).parents[2] / "benchmarks/coverage.py"
+    path = Path(__file__).parents[2] / "benchmarks/interval_coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

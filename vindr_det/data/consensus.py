@@ -4,10 +4,10 @@ Readers disagree; boxes of one class that overlap are taken for one finding. ``w
 (Solovyev, Wang, Gabruseva, 2021) with one list of boxes per reader, all of the same weight: a box joins the
 fused box with which it has the highest IoU, which becomes the mean of its members.
 
-The matching is ensemble-boxes' own, the one that :mod:`vindr_det.postprocessing.fusion` uses. The rest of its
-``weighted_boxes_fusion`` cannot serve here: it does not return the members, that is, which readers agreed; it
-averages in single precision, which would move the boxes; and it sorts equal scores, as all readers' are, in an
-order that numpy leaves open.
+The matching is ensemble-boxes' own, the one that :mod:`vindr_det.postprocessing.fusion` uses. The rest of
+its ``weighted_boxes_fusion`` cannot serve here: it does not return the members, that is, which readers
+agreed; it averages in single precision, which would move the boxes; and it sorts equal scores, as all
+readers' are, in an order that numpy leaves open.
 """
 
 from collections.abc import Sequence

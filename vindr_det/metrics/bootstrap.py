@@ -5,7 +5,7 @@ variance over halves is its variance over samples, as that of bootstrap replicat
 theory for jackknife variance estimation", Ann. Stat. 1989). AP is why it is halves: it is biased upward in
 small samples, copies of an image agree with themselves, and so the percentiles of a bootstrap with
 replacement repeat the bias and add their own. What a half has more than the whole is an estimate of what the
-whole has more than all images there are. ``benchmarks/coverage.py`` measures how often intervals hold.
+whole has more than all images there are. ``benchmarks/interval_coverage.py`` measures how often intervals hold.
 
 Images that belong together, such as a patient's, are drawn together.
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """How often 95 % intervals hold the true value: samples of images from a population that is known.
 
-    python benchmarks/coverage.py                              # 200, 1,000, 3,000 images, 200 samples each
-    python benchmarks/coverage.py --csv train.csv              # with VinBigData's own truth
-    python benchmarks/coverage.py --images 200 --samples 20    # a look
-    python benchmarks/coverage.py --classifier                 # AUC and rates with few positives
+    python benchmarks/interval_coverage.py  # 200, 1,000, 3,000 images, 200 samples each
+    python benchmarks/interval_coverage.py --csv train.csv              # with VinBigData's own truth
+    python benchmarks/interval_coverage.py --images 200 --samples 20    # a look
+    python benchmarks/interval_coverage.py --classifier                 # AUC and rates with few positives
 
 Images have VinBigData's findings in VinBigData's shares; a detector's boxes on them are simulated, with
 recall, scores, overlap and false boxes of their own for each finding. The true value is that of a population
