@@ -1,8 +1,8 @@
-# make setup   .venv from pinned versions; links Detectron2 where there is one
-# make demo    phantoms -> training -> submission -> score, on two cores, no data needed
-# make test    the tests; make test-fast leaves the slow ones out
-# make lint    ruff, types, and that folders import only from those below
-# make bench   ours against peers, printed as ratios
+# make setup      .venv from pinned versions; links Detectron2 where there is one
+# make demo       phantoms -> training -> submission -> score, on two cores, no data needed
+# make test       the tests; make test-fast leaves the slow ones out
+# make lint       ruff, types, that folders import only from those below, and the house rules
+# make bench      ours against peers, printed as ratios
 # make ablations  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
 #
 # DETECTRON2=/path/to/checkout-or-wheel   which Detectron2 to use; "none" to go without
@@ -45,6 +45,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py
 
 ablations: setup
 	$(BIN)/python benchmarks/ablations.py --out outputs/ablations

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Ablations: what each option does to the score, on phantoms with all 14 findings, and the engines' pace.
+"""Ablations: what each technique does to the score, on phantoms with all 14 findings, and the engines' pace.
 
     python benchmarks/ablations.py --out outputs/ablations      # `make ablations`: 25 minutes on two cores
     python benchmarks/ablations.py --out outputs/ablations --engines torchvision detectron2 --seeds 1 2 3
@@ -8,7 +8,7 @@ Trains the demo's detector for each engine, seed and share of normal images, and
 classifier on held-out phantoms that nothing was chosen on: the weights of the last step, their EMA, another
 NMS threshold, test-time augmentation (TTA). Two trainings run at a time with one thread each. Existing
 results are kept, so that a run can be interrupted and extended. Prints, for each engine, the base and what
-each option adds to it with the same seed: the mean and the range over seeds.
+each technique adds to it with the same seed: the mean and the range over seeds.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from vindr_det.config_schema import ENGINES
 from vindr_det.data.truth import read_truth
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint
-from vindr_det.detection.evaluation import validation_metrics
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint
+from vindr_det.detection.validation import validation_metrics
 from vindr_det.files import write_json
 from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.predict import predict_folder
@@ -156,7 +156,7 @@ def gain(name: str, scores: Iterable[float], base: list[float]) -> dict[str, str
 
 
 def row(name: str, values: list[float], sign: str) -> dict[str, str]:
-    return {"ablation": name, "mean": f"{statistics.mean(values):{sign}.3f}",
+    return {"technique": name, "mean": f"{statistics.mean(values):{sign}.3f}",
             "lowest": f"{min(values):{sign}.3f}", "highest": f"{max(values):{sign}.3f}"}
 
 

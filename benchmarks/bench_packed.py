@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from vindr_det.classification.data import LabeledDataset, Pixels
-from vindr_det.classification.labels import LabelTable
+from vindr_det.classification.label_table import LabelTable
 from vindr_det.imaging.packed import pack
 from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.resize import Target
@@ -42,7 +42,7 @@ def main() -> None:
                 paces[name].append(pace(way, turn))
         median = {name: statistics.median(values) for name, values in paces.items()}
         for name, value in median.items():
-            print(f"{name:8} {value:8.0f} images a second")
+            print(f"{name:8} {value:8.0f} images per second")
         print(f"packed / PNGs: {median['packed'] / median['PNGs']:.1f} times")
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
-from vindr_det.classification.probabilities import read_outputs
+from vindr_det.classification.probabilities import read_classifier_outputs
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.data.truth import read_truth
 from vindr_det.files import read_json
@@ -99,7 +99,7 @@ def predict(out: Path, images: Path, meta: Path, target: Path) -> None:
 def held_out(out: Path, test: Path) -> None:
     """Score each form, with its fitted parameters, on images that nothing was fitted on."""
     fitted = read_json(out / "gate.json")
-    outputs, boxes = read_outputs(test), read_submission(out / "test.csv")
+    outputs, boxes = read_classifier_outputs(test), read_submission(out / "test.csv")
     refuse_in_sample(out / "gate.json", list(boxes))
     records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda record: record.image_id)
     bootstrap = image_bootstrap(records, 1000)

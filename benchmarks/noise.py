@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""What an out-of-fold AUC says where there is nothing to learn: it must say .5.
+"""Out-of-fold AUC on images of noise, where there is nothing to learn: it must be .5.
 
     python benchmarks/noise.py --seeds 20
     python benchmarks/noise.py --seeds 20 -- SOLVER.SELECT inner DATA.CALIBRATION_SHARE 0.2
 
-Images are noise and labels are drawn without looking at them, balanced within five folds. Every seed is a new
-data set and a new training. What stands after -- goes to the config.
+Labels are independent of the images and balanced within five folds. Every seed is a new data set and a new
+training. Arguments after -- override the config.
 """
 
 import argparse
@@ -27,13 +27,13 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs/classifier/demo/vindr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE")
+    parser.add_argument("--seeds", type=int, default=20, help="number of data sets")
+    parser.add_argument("--images", type=int, default=300, help="images of each")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
-    pooled, single = zip(*(one_seed(seed, args.images, args.opts) for seed in range(args.seeds)),
+    pooled, single = zip(*(out_of_fold_auc(seed, args.images, args.opts) for seed in range(args.seeds)),
                          strict=True)
     for name, values in (("pooled", pooled), ("mean of the folds'", single)):
         error = np.std(values, ddof=1) / len(values) ** 0.5
@@ -41,7 +41,7 @@ def main() -> None:
               f"{min(values):.3f} to {max(values):.3f}")
 
 
-def one_seed(seed: int, images: int, opts: list[str]) -> tuple[float, float]:
+def out_of_fold_auc(seed: int, images: int, opts: list[str]) -> tuple[float, float]:
     """AUC of all folds pooled, and the mean of the folds'."""
     with tempfile.TemporaryDirectory() as folder:
         make_noise(Path(folder), seed, images)

@@ -1,12 +1,11 @@
 #!/usr/bin/env python
-"""Does the classifier look at the finding? The pointing game on phantoms with one planted finding each.
+"""The pointing game on phantoms with one finding each: is the Grad-CAM's maximum in the finding's box?
 
     python benchmarks/pointing.py --out outputs/pointing      # an hour on one core
 
 Trains a small network on phantoms with at most one finding, from random weights and from image-level labels
-alone, then asks on how many new phantoms the maximum of the planted finding's Grad-CAM falls into its box
-(Zhang et al., 2016). Beside it stands what a map would score that always points at the place where most boxes
-lie. Writes a few overlays.
+alone, then counts on how many new phantoms the maximum of the finding's Grad-CAM is in its box (Zhang et al.,
+2016), and compares with the best fixed point, which is in most boxes. Writes a few overlays.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det.classification.gradcam import Explainer
-from vindr_det.classification.model import Classifier
+from vindr_det.classification.predict import Classifier
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.parallel import process_pool
@@ -41,8 +40,8 @@ NORMAL = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("outputs/pointing"))
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=Path("outputs/pointing"), help="folder of data and model")
+    parser.add_argument("--epochs", type=int, default=12, help="of the training")
     args = parser.parse_args()
     make_training(args.out / "data")
     if not (args.out / "model/fold0.pth").is_file():
@@ -95,20 +94,20 @@ def play(classifier: Classifier, out: Path) -> None:
     items = [(*planted(1_000_000 + number, number % NUM_FINDINGS), number % NUM_FINDINGS)
              for number in range(TEST)]
     explainer = Explainer(classifier)
-    true_positives = np.array([explainer.points_at(*item) for item in items])
+    in_box = np.array([explainer.points_at(*item) for item in items])
     labels = np.array([label for *_, label in items])
     p = np.array([classifier.probabilities([image])[0, label] for image, _, label in items])
-    print(tabulate([[FINDINGS[label], f"{true_positives[labels == label].mean():.0%}",
+    print(tabulate([[FINDINGS[label], f"{in_box[labels == label].mean():.0%}",
                      f"{np.median(p[labels == label]):.2f}"] for label in range(NUM_FINDINGS)],
-                   ["finding", "hits", "median p"]))
-    print(f"\npointing game: {true_positives.mean():.0%} of {TEST} phantoms, {true_positives[:50].mean():.0%} of the first 50; "
-          f"{fixed_place(items):.0%} at the best fixed place")
+                   ["finding", "in box", "median p"]))
+    print(f"\npointing game: {in_box.mean():.0%} of {TEST} phantoms, {in_box[:50].mean():.0%} of the first "
+          f"50; {best_fixed_point(items):.0%} at the best fixed point")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
         picture = explainer.sheet(image, [label], boxes=boxes)
         cv2.imwrite(str(out / f"map{number:02d}.png"), picture)
 
 
-def fixed_place(items: list[tuple[NDArray[np.uint8], NDArray[np.float64], int]]) -> float:
+def best_fixed_point(items: list[tuple[NDArray[np.uint8], NDArray[np.float64], int]]) -> float:
     """The largest share of boxes that one point of the image can lie in."""
     votes = np.zeros((64, 64))
     for image, boxes, _ in items:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Does an operating point keep what it promises on new images, and what does calibration undo?
+"""Do operating points have the reported rates on new images, and what does calibration correct?
 
     python benchmarks/points.py --seeds 20
 
-Five small networks on made-up features stand in for five folds; images are set aside, thresholds chosen and
-probabilities calibrated by the classifier's own code. Positives are trained on five times each, as a weighted
-loss would have it, so that all logits are log 5 too high. New images: 20,000.
+Five small networks on simulated features stand in for five folds; images are set aside, thresholds chosen and
+probabilities calibrated by the classifier's own code. Each positive is trained on five times, as by a
+weighted loss, so that all logits are log 5 too high. New images: 20,000.
 """
 
 import argparse
@@ -19,27 +19,27 @@ from tabulate import tabulate
 from vindr_det.classification import operating_points as points
 from vindr_det.classification import report
 from vindr_det.classification.config import defaults
-from vindr_det.classification.labels import LabelTable, Tables
-from vindr_det.classification.operating_points import Chosen, Label, Targets
-from vindr_det.classification.splits import split
+from vindr_det.classification.label_table import LabelTable
+from vindr_det.classification.operating_points import LabelPredictions, OperatingPoints, TargetRates
+from vindr_det.classification.splits import Tables, split
 
-_TARGETS = Targets()
+_TARGETS = TargetRates()
 _POINTS = ("sensitivity_0.95", "specificity_0.95")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--seeds", type=int, default=20, help="number of simulated data sets")
+    parser.add_argument("--images", type=int, default=5000, help="images of each")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    rows = pd.concat([one_seed(seed, args.images) for seed in range(args.seeds)])
+    rows = pd.concat([simulate(seed, args.images) for seed in range(args.seeds)])
     table = []
     for (source, point), part in rows.groupby(["chosen on", "point"], sort=False):
-        there = part["new images"]
-        table.append([source, point, f"{part['reported'].mean():.4f}", f"{there.mean():.4f}",
-                      f"{there.min():.4f} to {there.max():.4f}", f"{part['within'].mean():.0%}"])
+        rate = part["new images"]
+        table.append([source, point, f"{part['reported'].mean():.4f}", f"{rate.mean():.4f}",
+                      f"{rate.min():.4f} to {rate.max():.4f}", f"{part['within'].mean():.0%}"])
     print(tabulate(table, ["chosen on", "point", "reported", "on new images", "from, to",
                            "within the reported interval"], disable_numparse=True))
     errors = rows.groupby("chosen on", sort=False)[["ece", "ece_calibrated"]].mean()
@@ -53,7 +53,7 @@ def features(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarr
     return values, truth
 
 
-def one_seed(seed: int, count: int) -> pd.DataFrame:
+def simulate(seed: int, count: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     values, truth = features(rng, count)
     new_values, new_truth = features(rng, 20_000)
@@ -63,7 +63,7 @@ def one_seed(seed: int, count: int) -> pd.DataFrame:
     splits = split(Tables(table), defaults())
     single, aside, new = [], [], []
     for fold, own in splits.folds.items():
-        place = own.learn.image_ids.astype(int)
+        place = own.train.image_ids.astype(int)
         place = np.concatenate([place, *[place[truth[place]]] * 4])
         model = MLPClassifier((16,), max_iter=int(rng.integers(8, 30)), random_state=fold).fit(
             values[place], truth[place])
@@ -71,28 +71,31 @@ def one_seed(seed: int, count: int) -> pd.DataFrame:
             own.held_out, model.predict_proba(values[own.held_out.image_ids.astype(int)])[:, 1:]))
         aside.append(model.predict_proba(values[splits.calibration.image_ids.astype(int)])[:, 1:])
         new.append(model.predict_proba(new_values)[:, 1:])
-    told = {"single models, out of fold": pd.concat(single, ignore_index=True),
-            "their mean, images set aside": report.prediction_frame(
-                splits.calibration, np.mean(aside, axis=0))}
+    predictions = {"single models, out of fold": pd.concat(single, ignore_index=True),
+                   "their mean, images set aside": report.prediction_frame(
+                       splits.calibration, np.mean(aside, axis=0))}
     held = pd.DataFrame({"image_id": np.arange(20_000).astype(str), "abnormal": new_truth * 1.0,
                          "p_abnormal": np.mean(new, axis=0)[:, 0]})
-    return pd.concat([promise(name, labels_of(frame), labels_of(held)) for name, frame in told.items()])
+    return pd.concat([reported_and_new(name, label_predictions(frame), label_predictions(held))
+                      for name, frame in predictions.items()])
 
 
-def labels_of(frame: pd.DataFrame) -> list[Label]:
-    return points.labels_of(frame, ["abnormal"], report.bootstrap_of(frame))
+def label_predictions(frame: pd.DataFrame) -> list[LabelPredictions]:
+    return points.label_predictions(frame, ["abnormal"], report.bootstrap_of(frame))
 
 
-def promise(name: str, chosen_on: list[Label], new: list[Label]) -> pd.DataFrame:
-    chosen: dict[str, Chosen] = points.choose(chosen_on, _TARGETS, name)
-    reported, there = points.crossed_rates(chosen_on, chosen, _TARGETS), points.applied(new, chosen)
-    errors = points.calibrations(new, chosen, crossed=False)["p_abnormal"]
+def reported_and_new(
+    name: str, fitted_on: list[LabelPredictions], new: list[LabelPredictions]
+) -> pd.DataFrame:
+    fitted: dict[str, OperatingPoints] = points.fit_points(fitted_on, _TARGETS, name)
+    reported, on_new = points.cross_fitted_rates(fitted_on, fitted, _TARGETS), points.rates_at(new, fitted)
+    errors = points.calibration_summary(new, fitted, crossed=False)["p_abnormal"]
     rows = []
     for point in _POINTS:
         rate, key = point.partition("_")[0], f"p_abnormal/{point}"
         low, high = reported[key][f"{rate}/ci95"]
         rows.append({"chosen on": name, "point": point, "reported": reported[key][rate],
-                     "new images": there[key][rate], "within": low <= there[key][rate] <= high,
+                     "new images": on_new[key][rate], "within": low <= on_new[key][rate] <= high,
                      "ece": errors["ece"], "ece_calibrated": errors["ece_calibrated"]})
     return pd.DataFrame(rows)
 

@@ -84,7 +84,7 @@ def test_every_classifier_config_builds(path):
     ("", ["SOLVER.STEPS", "(0, 60)"], "expected ascending iterations from 1 on"),
     ("", ["SOLVER.LR_SCHEDULER_NAME", "OneCycle"],
      "SOLVER.LR_SCHEDULER_NAME is 'OneCycle', expected WarmupMultiStepLR or WarmupCosineLR"),
-    ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected cpu, cuda or cuda:<n>"),
+    ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected auto, cpu, cuda or cuda:<n>"),
 ])
 def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, message):
     path = tmp_path / "c.yaml"
@@ -163,6 +163,22 @@ def test_torchvision_refuses_values_it_cannot_honor(key, value):
 
     with pytest.raises(InputError, match=key):
         build_model(load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value]))
+
+
+@pytest.mark.parametrize("device, gpu, expected", [
+    ("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("cuda:1", False, "cuda:1")])
+def test_the_device_is_resolved_when_a_config_is_read(engine, monkeypatch, device, gpu, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    cfg = load_config(CONFIGS / "vindr_frcnn.yaml", engine, ["MODEL.DEVICE", device])
+    assert str(cfg.MODEL.DEVICE) == expected
+
+
+def test_configs_take_the_device_that_is_there():
+    from vindr_det.config import read_config
+
+    for path in DETECTORS:
+        if requested_engine(path) != "detectron2" and "demo" not in path.parts:
+            assert read_config(get_torchvision_cfg(), "torchvision", path).MODEL.DEVICE == "auto", path
 
 
 def test_the_engine_can_be_asked_for_in_the_config(tmp_path):

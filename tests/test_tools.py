@@ -28,9 +28,9 @@ def test_unknown_arguments_cost_one_line(tool):
 
 
 @pytest.mark.parametrize("name, args, message", [
-    ("convert_vindr.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("convert_nih.py", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
-    ("describe.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("describe.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),
     ("make_phantoms.py", ["--out", "o", "--size", "5"], "--size 5: expected 128 to 4096"),
     ("train_net.py", ["--config", "no.yaml"], "no.yaml: no such file"),
@@ -49,8 +49,8 @@ def test_unknown_arguments_cost_one_line(tool):
      "no.json: no such file"),
     ("tune.py", ["--predictions", "no.csv", "--annotations", "no.json", "--out", "o/t.json"],
      "no.csv: no such file"),
-    ("classify.py", ["--model", "no", "--images", "no", "--out", "o"], "no: holds no fold*.pth"),
-    ("explain.py", ["--model", "no", "--images", "no", "--out", "o"], "no: holds no fold*.pth"),
+    ("classify.py", ["--classifier", "no", "--images", "no", "--out", "o"], "no: holds no fold*.pth"),
+    ("explain.py", ["--classifier", "no", "--images", "no", "--out", "o"], "no: holds no fold*.pth"),
     ("export.py", ["--weights", "no.pth", "--out", "o"], "no.pth: no such file"),
     ("evaluate_classifier.py", ["--predictions", "no.csv", "--labels", "no.csv"], "no.csv: no such file"),
     ("fit_anchors.py", ["--annotations", "no.json", "--config", "no.yaml"], "no.yaml: no such file"),
@@ -207,7 +207,7 @@ def test_nothing_to_do_is_found_before_weights_are_loaded(tool, tmp_path):
     assert "none of 1 images can be read; the first: a.tif: TIF is not read" in one_line(tool(*predict))
     (tmp_path / "model").mkdir()
     (tmp_path / "model/fold0.pth").write_bytes(b"no weights")
-    explain = ["explain.py", "--model", tmp_path / "model", "--out", tmp_path / "maps", *args]
+    explain = ["explain.py", "--classifier", tmp_path / "model", "--out", tmp_path / "maps", *args]
     assert "none of 1 images can be read; the first: a.tif" in one_line(tool(*explain))
     assert [row["file"] for row in rows_of(tmp_path / "maps/status.csv")] == ["a.tif"]
 
@@ -337,7 +337,7 @@ def test_no_tool_writes_over_what_it_reads(tool, phantoms, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"no weights")
     truth = ["--annotations", phantoms / "raw/test_annotations.csv"]
     for name, *args in [
-        ("explain.py", "--model", tmp_path / "model", "--images", images, "--out", images),
+        ("explain.py", "--classifier", tmp_path / "model", "--images", images, "--out", images),
         ("visualize.py", "--images", links, "--out", images, *truth),
         ("prepare_images.py", "--images", links, "--out", images),
         ("predict.py", "--weights", tmp_path / "w.pth", "--images", images, "--out", images / "meta.csv"),

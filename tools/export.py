@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""A detector of the torchvision engine as an ONNX file, compared with itself.
+"""Export a detector of the torchvision engine as an ONNX file, and check the file.
 
     python tools/export.py --weights outputs/vindr_fcos/model_best.pth --out model.onnx --images DIR
     python tools/predict.py --weights model.onnx --images DIR --out S.csv
 
-The file is run with onnxruntime on up to --num-images images of the folder (without --images on a synthetic
-one) and must find what the checkpoint finds; how much was compared is printed. Its input and outputs are
-described in vindr_det/detection/torchvision/onnx.py. Needs pip install 'vindr_det[export]'.
+onnxruntime runs the file on up to --num-images images and must find what the checkpoint finds; how much was
+compared is printed. vindr_det/detection/torchvision/onnx.py describes its input and outputs. Needs
+pip install 'vindr_det[export]'.
 """
 
 from collections.abc import Sequence
@@ -17,23 +17,28 @@ from vindr_det import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--weights", required=True, help="checkpoint of the torchvision engine")
+    parser.add_argument("--weights", required=True, help="the detector's checkpoint (torchvision engine)")
     parser.add_argument("--out", required=True, help="ONNX file to write")
-    parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files to check with")
-    parser.add_argument("--num-images", type=int, default=20)
+    parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files, or a file, to check with; "
+                        "a synthetic radiograph without it")
+    parser.add_argument("--num-images", type=int, default=20, help="check with so many images at most")
+    cli.add_device(parser, "where the checkpoint runs for the check")
     args = parser.parse_args(argv)
 
+    from vindr_det.detection.engine import check_device
     from vindr_det.detection.loading import load_checkpoint
-    from vindr_det.detection.torchvision import onnx as onnx_file
-    from vindr_det.detection.torchvision import onnx_check
+    from vindr_det.detection.torchvision import onnx
     from vindr_det.files import atomic_path, require_writable
+    from vindr_det.training.device import resolve_device
 
     require_writable(args.out)
-    images = onnx_check.images_of(args.images, args.num_images)
+    images = onnx.images_of(args.images, args.num_images)
     checkpoint = load_checkpoint(args.weights, "torchvision")
-    with atomic_path(Path(args.out)) as temporary:  # nothing is there until it is checked
-        onnx_file.export(checkpoint, temporary)
-        result = onnx_check.compare(checkpoint, temporary, images)
+    checkpoint.cfg.MODEL.DEVICE = resolve_device(args.device)
+    check_device(checkpoint.cfg)
+    with atomic_path(Path(args.out)) as temporary:  # --out stays as it is until the file is checked
+        onnx.export(checkpoint, temporary)
+        result = onnx.compare(checkpoint, temporary, images)
     megabytes = Path(args.out).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.0f} MB; {result}")
 

@@ -58,15 +58,15 @@ def _add_column(parser: ArgumentParser) -> None:
 
 
 def fit(args: Namespace) -> None:
-    from vindr_det.classification.probabilities import column_in, read_outputs
+    from vindr_det.classification.probabilities import find_probability_column, read_classifier_outputs
     from vindr_det.data.truth import read_truth
     from vindr_det.files import require_writable
     from vindr_det.postprocessing import gate_fit
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
-    column = column_in(args.probabilities, args.column, args.meaning, args.allow_inverted)
-    outputs = read_outputs(args.probabilities, *column)
+    column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)
+    outputs = read_classifier_outputs(args.probabilities, *column)
     predictions = read_submission(args.predictions)
     folds = gate_fit.folds_of(args.probabilities, list(predictions), args.folds)
     fitted = gate_fit.fit(predictions, read_truth(args.annotations), outputs, folds, args.bootstrap,
@@ -77,7 +77,7 @@ def fit(args: Namespace) -> None:
 
 
 def apply(args: Namespace) -> None:
-    from vindr_det.classification.probabilities import column_in, read_outputs
+    from vindr_det.classification.probabilities import find_probability_column, read_classifier_outputs
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.status import read_statuses, status_path
@@ -94,8 +94,8 @@ def apply(args: Namespace) -> None:
     predictions = read_submission(args.predictions)
     if not args.allow_in_sample:
         refuse_in_sample(args.gate, list(predictions))
-    column = column_in(args.probabilities, args.column, args.meaning, args.allow_inverted)
-    outputs = read_outputs(args.probabilities, *column)
+    column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)
+    outputs = read_classifier_outputs(args.probabilities, *column)
     if saved.gate.needs_classifier and not args.allow_inverted:
         saved.check_column(args.probabilities, column)
         AgreementCheck(args.probabilities)(outputs, predictions, finished=True)

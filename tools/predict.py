@@ -121,7 +121,7 @@ def _models(args: Namespace, weights: Sequence[Path], gate):
         predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
     if args.classifier:
-        from vindr_det.classification.model import Classifier
+        from vindr_det.classification.predict import Classifier
 
         classifier = Classifier(args.classifier)
     return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)

@@ -1,15 +1,16 @@
 #!/usr/bin/env python
-"""Train the companion classifier, P(abnormal), with any timm model, one model a fold.
+"""Train the companion classifier: any timm model, one model per fold.
 
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold all
     python tools/train_classifier.py --config configs/classifier/vindr_binary_effnet_b2.yaml --fold 0
 
-OUTPUT_DIR gets fold{k}.pth, oof_predictions.csv (every image by the model that did not see it), with
-DATA.TEST test_predictions.csv (mean of the models and their spread), metrics.json (with 95 % intervals; its
-node about says what each number is) and operating_points.json (thresholds and calibrations, applied by
-classify.py and predict.py). The epoch is the last, or with SOLVER.SELECT inner the best on images set aside:
-never one that the reported images chose. --resume keeps finished folds, and chooses points anew.
---num-gpus trains one fold on each GPU, or one fold on all of them (--parallel ddp).
+It predicts P(abnormal), or with DATA.TARGET a probability per label. OUTPUT_DIR gets fold{k}.pth,
+oof_predictions.csv (every image by the model that was not trained on it), with DATA.TEST test_predictions.csv
+(mean and standard deviation over the models), metrics.json (with 95 % intervals; its node about describes
+each number) and operating_points.json (thresholds and calibrations, applied by classify.py and predict.py).
+The epoch is the last, or with SOLVER.SELECT inner the best on images set aside, never on those of the
+held-out fold. --resume keeps finished folds and chooses operating points again. --num-gpus trains one fold on
+each GPU, or each fold on all of them (--parallel ddp).
 """
 
 from collections.abc import Sequence
@@ -20,11 +21,13 @@ from vindr_det import cli
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file")
-    parser.add_argument("--fold", default="all", help="a number, or all")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
-    parser.add_argument("--num-gpus", type=int, default=1, help="or processes where DEVICE is cpu; default 1")
+    parser.add_argument("--fold", default="all", help="number of a fold, or all")
+    parser.add_argument("--resume", action="store_true",
+                        help="keep finished folds and resume an interrupted one")
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs, or processes where DEVICE is cpu")
     parser.add_argument("--parallel", choices=["folds", "ddp"], default="",
-                        help="what several do: a fold each, or all each fold's steps; default folds")
+                        help="with several GPUs: a fold on each (where there are several folds), or each "
+                        "fold's steps shared by all")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 

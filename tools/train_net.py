@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a detector, with Detectron2 where it imports, else with torchvision.
+"""Train a detector, with Detectron2 where it is installed, else with torchvision.
 
     python tools/train_net.py --config configs/vindr_frcnn.yaml
     python tools/train_net.py --config configs/vindr_frcnn.yaml --num-gpus 4 SOLVER.IMS_PER_BATCH 16
@@ -8,7 +8,7 @@
     python tools/train_net.py --config configs/vindr_frcnn.yaml --resume
     python tools/train_net.py --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
 
-OUTPUT_DIR gets config.yaml, metrics.json (a JSON object a line), model_best.pth, model_final.pth
+OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), model_best.pth, model_final.pth
 and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
 """
 
@@ -16,21 +16,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vindr_det import cli
+from vindr_det.config_schema import ENGINES
 from vindr_det.detection.interface import Launch
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--config", "--config-file", required=True, help="YAML file")
-    parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"])
+    parser.add_argument("--config", "--config-file", required=True, help="the detector's YAML")
+    parser.add_argument("--engine", choices=["auto", *ENGINES], help="instead of the config's VINDR.ENGINE")
+    cli.add_device(parser, "where to train, instead of the config's MODEL.DEVICE", default=None)
     parser.add_argument("--num-gpus", type=int, default=1,
-                        help="GPUs a machine, or CPU processes with MODEL.DEVICE cpu")
-    parser.add_argument("--num-machines", type=int, default=1)
+                        help="GPUs per machine, or processes per machine with --device cpu")
+    parser.add_argument("--num-machines", type=int, default=1, help="machines that train together")
     parser.add_argument("--machine-rank", type=int, default=0, help="of this machine, from 0")
-    parser.add_argument("--dist-url", default="auto", help="tcp://host:port of machine 0")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--eval-only", action="store_true", help="score MODEL.WEIGHTS and stop")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    parser.add_argument("--dist-url", default="auto",
+                        help="tcp://host:port of machine 0; auto for a single machine")
+    parser.add_argument("--resume", action="store_true", help="resume from the last state in OUTPUT_DIR")
+    parser.add_argument("--eval-only", action="store_true", help="only score MODEL.WEIGHTS")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override keys of the config")
     args = parser.parse_intermixed_args(argv)
 
     from vindr_det.config import requested_engine
@@ -39,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.exceptions import InputError
 
     launch = Launch(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-    wanted = args.engine or requested_engine(args.config, args.opts)
-    name = engines.choose(wanted)
-    cfg = load_config(args.config, name, args.opts)
+    opts = [*args.opts, "MODEL.DEVICE", args.device] if args.device else args.opts
+    name = engines.choose(args.engine or requested_engine(args.config, opts))
+    cfg = load_config(args.config, name, opts)
     engines.check_device(cfg, launch)
     engine, out = engines.load(name), Path(cfg.OUTPUT_DIR)
     if args.eval_only:

@@ -1,7 +1,21 @@
-"""Everything that this project adds to the configs of a detector, with its defaults."""
+"""Configs of detectors: the keys that this project adds, their defaults, and what values keys may take."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+from vindr_det.config_values import (
+    DEVICE,
+    FOLDER,
+    PART,
+    SHARE,
+    Check,
+    above,
+    at_least,
+    lengths,
+    one_of,
+    thresholds,
+)
 from vindr_det.structures.label_sets import CLASS_NAMES
 
 ENGINES = ("detectron2", "torchvision")
@@ -11,8 +25,16 @@ METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
            *(f"vindr/AP40/{name}" for name in CLASS_NAMES))
 
 
+#: Optimizers and learning-rate schedules that both engines have.
+OPTIMIZERS = ("SGD", "AdamW")
+SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR")
+
+#: MODEL.META_ARCHITECTURE -> where its number of classes is; all others have it in MODEL.ROI_HEADS.
+CLASSES_UNDER = {"RetinaNet": "MODEL.RETINANET.NUM_CLASSES", "FCOS": "MODEL.RETINANET.NUM_CLASSES"}
+
+
 def vindr_node() -> dict[str, Any]:
-    """Everything that this project adds to the schema."""
+    """The node VINDR with its defaults."""
     return {
         # auto takes Detectron2 where it imports, else torchvision.
         "ENGINE": "auto",
@@ -61,3 +83,34 @@ def vindr_node() -> dict[str, Any]:
         # Checkpoints to resume from that are kept.
         "KEEP_CHECKPOINTS": 3,
     }
+
+
+_RGB: Check = (lambda value: len(value) == 3 and all(math.isfinite(part) for part in value), "three numbers")
+
+#: What the keys of a detector may take, where a wrong value could only fail later or would be taken silently.
+DETECTOR: Mapping[str, Check] = {
+    **dict.fromkeys(("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
+                     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "VINDR.MIN_READERS", "VINDR.ACCUMULATE",
+                     "VINDR.KEEP_CHECKPOINTS", "MODEL.FPN.OUT_CHANNELS",
+                     "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION",
+                     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION"), above(0)),
+    **dict.fromkeys(("SOLVER.WEIGHT_DECAY", "SOLVER.WARMUP_ITERS", "SOLVER.BASE_LR_END", "VINDR.IMAGE_SIZE",
+                     "VINDR.REPEAT_THRESHOLD", "DATALOADER.NUM_WORKERS", "INPUT.MIN_SIZE_TEST"), at_least(0)),
+    **dict.fromkeys(("MODEL.ROI_HEADS.NMS_THRESH_TEST", "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
+                     "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
+                     "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
+    "VINDR.BEST_METRIC": (lambda value: value in METRICS, f"one of {', '.join(METRICS)}"),
+    "VINDR.OPTIMIZER": one_of(*OPTIMIZERS), "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
+    "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
+    "SOLVER.LR_SCHEDULER_NAME": one_of(*SCHEDULES),
+    "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
+    "SOLVER.STEPS": (lambda value: all(isinstance(step, int) for step in value), "iterations"),
+    "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
+    "MODEL.BACKBONE.FREEZE_AT": (lambda value: 0 <= value <= 5, "0 to 5"),
+    "MODEL.PIXEL_MEAN": _RGB, "MODEL.PIXEL_STD": _RGB,
+    "MODEL.RPN.IOU_THRESHOLDS": thresholds(2), "MODEL.RETINANET.IOU_THRESHOLDS": thresholds(2),
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": thresholds(1),
+    "INPUT.MIN_SIZE_TRAIN": (lengths, "one or several lengths in pixels"),
+    # -1 draws one; random generators take 32 bits.
+    "SEED": (lambda value: -1 <= value < 2**32, f"a whole number from 0 to {2**32 - 1}, or -1 for any"),
+}

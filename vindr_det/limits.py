@@ -1,5 +1,6 @@
 """How large a number may be: an image's pixels, asked of its header before memory is taken; sides; seeds."""
 
+import re
 from pathlib import Path
 
 from vindr_det.exceptions import InputError
@@ -79,3 +80,12 @@ def require_replicates(count: int, none: bool = False) -> int:
         raise InputError(f"--bootstrap {count}: expected {'0, or ' if none else ''}at least "
                          f"{MIN_REPLICATES} replicates")
     return count
+
+
+#: What names a device, in a config and after ``--device``.
+DEVICES = "auto, cpu, cuda or cuda:<n>"
+
+
+def is_device(name: str) -> bool:
+    """Whether a name is one of :data:`DEVICES`."""
+    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None

@@ -11,9 +11,8 @@ from conftest import classifier_config
 from vindr_det.classification import operating_points as points
 from vindr_det.classification import splits
 from vindr_det.classification import train as training
-from vindr_det.classification.model import Classifier
-from vindr_det.classification.operating_points import Chosen
-from vindr_det.classification.predict import classify, thresholds_of
+from vindr_det.classification.operating_points import OperatingPoints
+from vindr_det.classification.predict import Classifier, classify, read_thresholds
 from vindr_det.classification.train import train
 from vindr_det.imaging import image_run
 from vindr_det.imaging.read import read_image
@@ -31,15 +30,15 @@ def trained(phantoms, tmp_path_factory):
     return out
 
 
-def classified(model, images):
+def classified(folder, images):
     """The table of classify.py."""
-    return classify(Classifier(model), image_run.find(images), thresholds_of(model), workers=1)[0]
+    return classify(Classifier(folder), image_run.find(images), read_thresholds(folder), workers=1)[0]
 
 
-def test_it_is_applied_by_default_and_said(phantoms, trained, caplog):
+def test_calibration_is_applied_by_default_and_stated(phantoms, trained, caplog):
     raw = Classifier(trained, calibrated=False)
     halved = Calibration("platt", 0.5, 1.0)
-    points.save_points(trained, {"p_abnormal": Chosen(halved, {"youden": 0.7})})
+    points.save_points(trained, {"p_abnormal": OperatingPoints(halved, {"youden": 0.7})})
     image = read_image(next((phantoms / "raw/test").iterdir())).pixels
     before = raw.probabilities([image])
     after = Classifier(trained).probabilities([image])
@@ -56,7 +55,7 @@ def test_it_is_applied_by_default_and_said(phantoms, trained, caplog):
 
 def test_points_of_the_ensemble_are_chosen_on_images_that_no_model_has_seen(phantoms, tmp_path, monkeypatch):
     for module in (splits, training):
-        monkeypatch.setattr(module, "ENOUGH", 5)
+        monkeypatch.setattr(module, "MIN_CALIBRATION", 5)
     monkeypatch.setattr(points, "MIN_CALIBRATED", 5)
     cfg = config(phantoms, tmp_path, "DATA.CALIBRATION_SHARE", "0.5")
     metrics = train(cfg)
@@ -71,5 +70,5 @@ def test_points_of_the_ensemble_are_chosen_on_images_that_no_model_has_seen(phan
     assert len(oof) == 24 and len(own) < 16 and (oof["calibrated"] == 1).all()
     assert metrics["ensemble"]["calibration"]["p_abnormal"]["method"] == calibration.method
     assert "out of fold" in metrics["about"]["auc"] and metrics["epoch"] == "the last, whatever it scores"
-    found = classified(tmp_path, phantoms / "data/train").set_index("image_id")["p_abnormal"]
-    assert found[own["image_id"]].to_numpy() == pytest.approx(own["p_abnormal"].to_numpy(), abs=2e-5)
+    p = classified(tmp_path, phantoms / "data/train").set_index("image_id")["p_abnormal"]
+    assert p[own["image_id"]].to_numpy() == pytest.approx(own["p_abnormal"].to_numpy(), abs=2e-5)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from conftest import classifier_config as config
 
-from vindr_det.classification.model import Classifier, build_model
+from vindr_det.classification.model import build_model
+from vindr_det.classification.predict import Classifier
 from vindr_det.classification.train import train
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.read import read_image
@@ -77,7 +78,8 @@ def test_a_classifier_of_findings_tells_a_gate_all_it_knows(phantoms, tmp_path):
     values = dict(zip(classifier.columns, classifier.probabilities([image])[0], strict=True))
     output = classifier(image)
     assert output.p_abnormal == pytest.approx(1 - values["p_no_finding"])
-    assert output.findings[10] == pytest.approx(values["p_pleural_effusion"]) and output.findings.shape == (14,)
+    assert output.findings[10] == pytest.approx(values["p_pleural_effusion"])
+    assert output.findings.shape == (14,)
 
 
 def test_pooling_and_the_stride_of_features(phantoms, tmp_path):

@@ -8,13 +8,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from vindr_det.classification import operating_points as points
-from vindr_det.classification.external import Request, score
-from vindr_det.classification.operating_points import Chosen, Targets
+from vindr_det.classification.external import ScoringOptions, score
+from vindr_det.classification.operating_points import OperatingPoints, TargetRates
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.structures.label_sets import NIH_LABELS, column_of
 
-FEW = Request(replicates=60)
+FEW = ScoringOptions(replicates=60)
 NAMES = ("Mass", "Effusion", "Hernia")
 
 
@@ -29,7 +29,7 @@ def files(tmp_path):
     table.loc[:2, "Hernia"] = 1.0
     table["No Finding"] = 1 - table[list(NIH_LABELS)].max(axis=1)
     for file, gain in (("a", 0.8), ("b", 1.6)):
-        frame = pd.DataFrame({"image_id": [str(one) for one in range(400)]})
+        frame = pd.DataFrame({"image_id": [str(i) for i in range(400)]})
         for name in NAMES:
             shift = (gain if name == "Mass" else 1.0) * table[name]
             frame[column_of(name)] = 1 / (1 + np.exp(-3 * rng.normal(shift - 0.5, 1)))  # too sure
@@ -40,18 +40,19 @@ def files(tmp_path):
 
 
 def test_every_label_that_both_know(files):
-    found = score(files / "a.csv", files / "labels.csv", FEW)
-    assert list(found.found) == ["the file", "p_effusion", "p_mass", "p_hernia"]
+    scores = score(files / "a.csv", files / "labels.csv", FEW)
+    assert list(scores.estimates) == ["the file", "p_effusion", "p_mass", "p_hernia"]
     table, frame = pd.read_csv(files / "labels.csv"), pd.read_csv(files / "a.csv")
-    assert found.found["p_mass"]["auc"].value == pytest.approx(roc_auc_score(table["Mass"], frame["p_mass"]))
-    assert found.found["the file"]["auc"].value == pytest.approx(
+    assert scores.estimates["p_mass"]["auc"].value == pytest.approx(
+        roc_auc_score(table["Mass"], frame["p_mass"]))
+    assert scores.estimates["the file"]["auc"].value == pytest.approx(
         roc_auc_score(1 - table["No Finding"], frame["p_abnormal"]))
-    assert found.found["p_hernia"] == {} and "p_hernia" not in found.calibration  # three images
-    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "sensitivity_0.95")} <= set(found.rates)
-    assert found.calibration["p_mass"]["ece_calibrated"] < found.calibration["p_mass"]["ece"]
-    text = found.text()
+    assert scores.estimates["p_hernia"] == {} and "p_hernia" not in scores.calibration  # three images
+    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "sensitivity_0.95")} <= set(scores.rates)
+    assert scores.calibration["p_mass"]["ece_calibrated"] < scores.calibration["p_mass"]["ece"]
+    text = scores.text()
     assert "not measurable" in text and "p_effusion" in text and "specificity_0.95" in text
-    json.dumps(found.as_json())
+    json.dumps(scores.as_json())
 
 
 def test_image_names_with_and_without_suffix_are_one_image(files):
@@ -68,45 +69,46 @@ def test_image_names_with_and_without_suffix_are_one_image(files):
 
 @pytest.mark.parametrize("patient", ["patient_id", "Patient ID", "Patient Id "])
 def test_intervals_are_over_patients_however_their_column_is_spelled(files, patient):
-    expected = score(files / "a.csv", files / "labels.csv", FEW).found["p_mass"]["auc"]
+    expected = score(files / "a.csv", files / "labels.csv", FEW).estimates["p_mass"]["auc"]
     table = pd.read_csv(files / "labels.csv").rename(columns={"patient": patient})
     table.to_csv(files / "labels.csv", index=False)
-    found = score(files / "a.csv", files / "labels.csv", FEW).found["p_mass"]["auc"]
-    assert (found.low, found.high) == (expected.low, expected.high)
+    auc = score(files / "a.csv", files / "labels.csv", FEW).estimates["p_mass"]["auc"]
+    assert (auc.low, auc.high) == (expected.low, expected.high)
 
 
 def test_two_files_on_the_images_of_both(files):
     frame = pd.read_csv(files / "b.csv").sample(frac=0.8, random_state=0)  # others, in another order
     frame.to_csv(files / "b.csv", index=False)
-    found = score(files / "a.csv", files / "labels.csv", FEW, files / "b.csv")
-    table = pd.read_csv(files / "labels.csv").assign(image_id=lambda one: one["image"].str[:-4].astype(int))
+    scores = score(files / "a.csv", files / "labels.csv", FEW, files / "b.csv")
+    table = pd.read_csv(files / "labels.csv")
+    table["image_id"] = table["image"].str[:-4].astype(int)
     both = table.merge(pd.read_csv(files / "a.csv"), on="image_id").merge(frame, on="image_id")
-    one = found.compared["p_mass"]
-    assert one.images == 320 == len(both)
-    assert one.by_patient["auc"].value == pytest.approx(
+    mass = scores.differences["p_mass"]
+    assert mass.images == 320 == len(both)
+    assert mass.by_patient["auc"].value == pytest.approx(
         roc_auc_score(both["Mass"], both["p_mass_y"]) - roc_auc_score(both["Mass"], both["p_mass_x"]))
-    assert one.by_image.difference.value == pytest.approx(one.by_patient["auc"].value)
-    assert one.by_image.p < 0.01 and one.by_patient["auc"].low > 0
-    assert found.compared["p_effusion"].by_image.p > 0.01 and "p_hernia" not in found.compared
-    assert found.as_json()["difference/auc/p_mass/delong"]["p"] == one.by_image.p
-    assert "the second file less the first" in found.text()
+    assert mass.by_image.difference.value == pytest.approx(mass.by_patient["auc"].value)
+    assert mass.by_image.p < 0.01 and mass.by_patient["auc"].low > 0
+    assert scores.differences["p_effusion"].by_image.p > 0.01 and "p_hernia" not in scores.differences
+    assert scores.as_json()["difference/auc/p_mass/delong"]["p"] == mass.by_image.p
+    assert "the second file less the first" in scores.text()
 
 
 def test_files_of_other_people_with_columns_of_their_own(files):
-    a = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])[["image_id", "net"]]
+    a = pd.read_csv(files / "a.csv").assign(net=lambda frame: 1 - frame["p_abnormal"])[["image_id", "net"]]
     a.to_csv(files / "peer.csv", index=False)
     with pytest.raises(InputError, match="peer.csv: has no column 'p_abnormal'"):
-        score(files / "a.csv", files / "labels.csv", Request(replicates=20), files / "peer.csv")
-    with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "a.csv", files / "labels.csv", Request(replicates=20, other_columns=["net"]),
+        score(files / "a.csv", files / "labels.csv", ScoringOptions(replicates=20), files / "peer.csv")
+    with pytest.raises(InputError, match="its probabilities are inverted"):
+        score(files / "a.csv", files / "labels.csv", ScoringOptions(replicates=20, other_columns=["net"]),
               files / "peer.csv")
-    peer = Request(["net"], "p_no_finding", 20)
-    found = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
-    assert found.compared["net"].by_image.difference.value == 0
+    peer = ScoringOptions(["net"], "p_no_finding", 20)
+    scores = score(files / "peer.csv", files / "labels.csv", peer, files / "peer.csv")
+    assert scores.differences["net"].by_image.difference.value == 0
     a.assign(net=1 - a["net"]).to_csv(files / "peer.csv", index=False)
-    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, other_columns=["net"]),
-                  files / "peer.csv")
-    assert list(found.compared) == ["the file"] and found.compared["the file"].by_image.p == 1
+    options = ScoringOptions(replicates=20, other_columns=["net"])
+    scores = score(files / "a.csv", files / "labels.csv", options, files / "peer.csv")
+    assert list(scores.differences) == ["the file"] and scores.differences["the file"].by_image.p == 1
 
 
 def only(files, name, *columns):
@@ -119,26 +121,26 @@ def only(files, name, *columns):
     (["p_effusion"], ["p_mass"]), (["p_effusion"], ["p_abnormal"]), (["p_abnormal"], ["p_mass"]),
     (["p_hernia"], ["p_hernia"])])  # the last: three images
 def test_different_findings_are_not_compared(files, first, second):
-    one, other = only(files, "one.csv", *first), only(files, "other.csv", *second)
-    with pytest.raises(InputError, match=r"other.csv: nothing in it can be compared with .*one.csv"):
-        score(one, files / "labels.csv", FEW, other)
+    path, other = only(files, "first.csv", *first), only(files, "second.csv", *second)
+    with pytest.raises(InputError, match=r"second.csv: nothing in it can be compared with .*first.csv"):
+        score(path, files / "labels.csv", FEW, other)
 
 
-def test_columns_that_one_file_lacks_are_told(files, caplog):
-    one = only(files, "one.csv", "p_effusion", "p_mass")
+def test_columns_of_a_single_file_are_logged(files, caplog):
+    path = only(files, "first.csv", "p_effusion", "p_mass")
     other = only(files, "other.csv", "p_mass", "p_hernia")
-    found = score(one, files / "labels.csv", FEW, other)
-    assert list(found.compared) == ["p_mass"]
+    scores = score(path, files / "labels.csv", FEW, other)
+    assert list(scores.differences) == ["p_mass"]
     assert "not compared: p_effusion, p_hernia" in caplog.text
 
 
 def test_the_second_file_has_a_meaning_of_its_own(files):
-    frame = pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"])
+    frame = pd.read_csv(files / "a.csv").assign(net=lambda frame: 1 - frame["p_abnormal"])
     frame[["image_id", "net"]].to_csv(files / "peer.csv", index=False)
-    given = Request(["p_abnormal"], replicates=20, other_columns=["net"], other_meaning="p_no_finding")
-    found = score(files / "a.csv", files / "labels.csv", given, files / "peer.csv")
-    assert list(found.compared) == ["p_abnormal"]
-    assert found.compared["p_abnormal"].by_image.difference.value == 0
+    given = ScoringOptions(["p_abnormal"], replicates=20, other_columns=["net"], other_meaning="p_no_finding")
+    scores = score(files / "a.csv", files / "labels.csv", given, files / "peer.csv")
+    assert list(scores.differences) == ["p_abnormal"]
+    assert scores.differences["p_abnormal"].by_image.difference.value == 0
 
 
 def test_what_is_uncertain_or_blank_is_left_out(files):
@@ -146,46 +148,47 @@ def test_what_is_uncertain_or_blank_is_left_out(files):
     table.loc[:99, "Mass"], table.loc[100:149, "Mass"] = -1, np.nan
     table.to_csv(files / "labels.csv", index=False)
     frame = pd.read_csv(files / "a.csv")
-    found = score(files / "a.csv", files / "labels.csv", FEW)
-    assert found.found["p_mass"]["auc"].value == pytest.approx(
+    scores = score(files / "a.csv", files / "labels.csv", FEW)
+    assert scores.estimates["p_mass"]["auc"].value == pytest.approx(
         roc_auc_score(table["Mass"][150:], frame["p_mass"][150:]))
-    rates = found.rates["p_mass/youden"]
+    rates = scores.rates["p_mass/youden"]
     assert sum(rates[key] for key in ("tp", "fp", "fn", "tn")) == 250
 
 
-@pytest.mark.parametrize("told, slope", [({}, 0.5), ({"calibrated": 1}, 1.0)])
-def test_points_of_a_training(files, told, slope):
+@pytest.mark.parametrize("calibrated, slope", [({}, 0.5), ({"calibrated": 1}, 1.0)])
+def test_points_of_a_training(files, calibrated, slope):
     """They are of calibrated probabilities: a file that was not calibrated is, and never twice."""
-    frame = pd.read_csv(files / "a.csv").assign(**told)
+    frame = pd.read_csv(files / "a.csv").assign(**calibrated)
     frame.to_csv(files / "a.csv", index=False)
-    points.save_points(files, {"p_mass": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}),
-                               "p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6})})
-    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, points=files))
-    assert list(found.rates) == ["the file/mine", "p_mass/mine"]
-    said = 1 / (1 + (1 / frame["p_mass"] - 1) ** slope) >= 0.6
-    rates = found.rates["p_mass/mine"]
-    assert rates["tp"] + rates["fp"] == said.sum() > 20
+    points.save_points(files, {"p_mass": OperatingPoints(Calibration("platt", 0.5, 0.0), {"mine": 0.6}),
+                               "p_abnormal": OperatingPoints(Calibration("platt", 0.5, 0.0), {"mine": 0.6})})
+    scores = score(files / "a.csv", files / "labels.csv", ScoringOptions(replicates=20, points=files))
+    assert list(scores.rates) == ["the file/mine", "p_mass/mine"]
+    positive = 1 / (1 + (1 / frame["p_mass"] - 1) ** slope) >= 0.6
+    rates = scores.rates["p_mass/mine"]
+    assert rates["tp"] + rates["fp"] == positive.sum() > 20
 
 
 def test_points_are_those_of_the_column_that_is_named(files):
     frame = pd.read_csv(files / "a.csv").rename(columns={"p_abnormal": "net"}).assign(second=0.5)
     frame.to_csv(files / "peer.csv", index=False)
-    points.save_points(files, {"p_abnormal": Chosen(Calibration(), {"mine": 0.6})})
-    found = score(files / "peer.csv", files / "labels.csv", Request(["net"], replicates=20, points=files))
-    assert list(found.rates) == ["net/mine"]
-    points.save_points(files, {"p_hernia": Chosen(Calibration(), {"mine": 0.6})})
+    points.save_points(files, {"p_abnormal": OperatingPoints(Calibration(), {"mine": 0.6})})
+    scores = score(files / "peer.csv", files / "labels.csv",
+                   ScoringOptions(["net"], replicates=20, points=files))
+    assert list(scores.rates) == ["net/mine"]
+    points.save_points(files, {"p_hernia": OperatingPoints(Calibration(), {"mine": 0.6})})
     with pytest.raises(InputError, match="has points of p_hernia, expected one of net"):
-        score(files / "peer.csv", files / "labels.csv", Request(["net"], replicates=20, points=files))
+        score(files / "peer.csv", files / "labels.csv", ScoringOptions(["net"], replicates=20, points=files))
 
 
 @pytest.mark.parametrize("shown, expected", [(400, "in sample: 400 of 400 images chose them"),
                                              (100, "in sample: 100 of 400 images chose them"), (0, "")])
-def test_rates_on_the_images_that_chose_the_points_say_so(files, shown, expected):
-    chosen = {"p_abnormal": Chosen(Calibration("platt", 0.5, 0.0), {"mine": 0.6}, "single models")}
+def test_rates_on_the_images_that_chose_the_points_are_noted(files, shown, expected):
+    chosen = {"p_abnormal": OperatingPoints(Calibration("platt", 0.5, 0.0), {"mine": 0.6}, "single models")}
     ids = [str(i) for i in range(shown)] or ["another"]
     points.save_points(files, chosen, {"single models": ids})
-    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, points=files))
-    assert expected in found.source and ("in sample" in found.source) == bool(shown)
+    scores = score(files / "a.csv", files / "labels.csv", ScoringOptions(replicates=20, points=files))
+    assert expected in scores.source and ("in sample" in scores.source) == bool(shown)
     # The file beside its own points was calibrated on these images.
     pd.read_csv(files / "a.csv").assign(calibrated=1).to_csv(files / "oof.csv", index=False)
     text = score(files / "oof.csv", files / "labels.csv", FEW).text()
@@ -193,16 +196,18 @@ def test_rates_on_the_images_that_chose_the_points_say_so(files, shown, expected
 
 
 def test_an_inverted_file_is_scored_on_request(files):
-    pd.read_csv(files / "a.csv").assign(net=lambda one: 1 - one["p_abnormal"]).to_csv(files / "c.csv")
-    with pytest.raises(InputError, match="its sign is swapped"):
-        score(files / "c.csv", files / "labels.csv", Request(["net"], replicates=20))
-    found = score(files / "c.csv", files / "labels.csv", Request(["net"], replicates=20, allow_inverted=True))
-    assert found.found["net"]["auc"].value < 0.5
+    pd.read_csv(files / "a.csv").assign(net=lambda frame: 1 - frame["p_abnormal"]).to_csv(files / "c.csv")
+    with pytest.raises(InputError, match="its probabilities are inverted"):
+        score(files / "c.csv", files / "labels.csv", ScoringOptions(["net"], replicates=20))
+    scores = score(files / "c.csv", files / "labels.csv",
+                   ScoringOptions(["net"], replicates=20, allow_inverted=True))
+    assert scores.estimates["net"]["auc"].value < 0.5
 
 
 def test_targets(files):
-    found = score(files / "a.csv", files / "labels.csv", Request(replicates=20, targets=Targets((0.8,), ())))
-    assert {name for name in found.rates if name.startswith("p_mass")} == {
+    scores = score(files / "a.csv", files / "labels.csv",
+                   ScoringOptions(replicates=20, targets=TargetRates((0.8,), ())))
+    assert {name for name in scores.rates if name.startswith("p_mass")} == {
         "p_mass/threshold_0.5", "p_mass/youden", "p_mass/sensitivity_0.8"}
 
 
@@ -210,8 +215,8 @@ def test_the_tool(files, tool):
     asked = ["evaluate_classifier.py", "--predictions", files / "a.csv", "--labels", files / "labels.csv"]
     run = tool(*asked, "--compare", files / "b.csv", "--bootstrap", 50, "--out", files / "out")
     assert run.returncode == 0, run.stderr
-    found = json.loads((files / "out/metrics.json").read_text())
-    assert {"auc/p_mass", "calibration", "operating_points", "difference/auc/p_mass"} <= set(found)
+    metrics = json.loads((files / "out/metrics.json").read_text())
+    assert {"auc/p_mass", "calibration", "operating_points", "difference/auc/p_mass"} <= set(metrics)
 
 
 def test_bad_options(main_of):

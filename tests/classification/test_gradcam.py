@@ -8,9 +8,9 @@ from conftest import classifier_config
 from dicom_samples import write
 from pydicom.uid import JPEG2000Lossless
 
-from vindr_det.classification import gradcam as explain
+from vindr_det.classification import gradcam
 from vindr_det.classification.data import Normalization
-from vindr_det.classification.model import Classifier
+from vindr_det.classification.predict import Classifier
 from vindr_det.classification.train import train
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.image_run import find
@@ -33,7 +33,7 @@ class Bright(torch.nn.Module):
 
 
 def two_bright():
-    """What explain needs of a classifier, with two folds."""
+    """What an Explainer needs of a classifier, with two folds."""
     return SimpleNamespace(models=[Bright().eval(), Bright().eval()], columns=["p_abnormal"],
                            normalize=Normalization(), cfg=SimpleNamespace(INPUT=SimpleNamespace(SIZE=64)))
 
@@ -47,17 +47,18 @@ def spot(x, y, height=160, width=120, radius=10):
 @pytest.mark.parametrize("x, y", [(30, 40), (100, 120), (60, 20)])
 def test_the_map_is_highest_where_the_network_looks(x, y):
     classifier = two_bright()
-    explainer = explain.Explainer(classifier)
+    explainer = gradcam.Explainer(classifier)
     heat = explainer.heat_map(spot(x, y), 0)
     assert heat.shape == (160, 120) and heat.min() >= 0 and heat.max() <= 1
-    found = explainer.where_it_looks(spot(x, y), 0)
-    assert abs(found[0] - x) < 15 and abs(found[1] - y) < 20
+    peak = explainer.peak(spot(x, y), 0)
+    assert abs(peak[0] - x) < 15 and abs(peak[1] - y) < 20
 
 
 def test_the_pointing_game_by_hand():
-    explainer = explain.Explainer(two_bright())
-    here, there = np.array([[10.0, 20, 50, 60]]), np.array([[70.0, 100, 119, 159]])
-    cases = [(here, True), (there, False), (np.concatenate([there, here]), True), (np.zeros((0, 4)), False)]
+    explainer = gradcam.Explainer(two_bright())
+    first, second = np.array([[10.0, 20, 50, 60]]), np.array([[70.0, 100, 119, 159]])
+    cases = [(first, True), (second, False), (np.concatenate([second, first]), True),
+             (np.zeros((0, 4)), False)]
     for boxes, expected in cases:
         assert explainer.points_at(spot(30, 40), boxes, 0) is expected
 
@@ -73,7 +74,7 @@ def test_where_features_look_by_hand(layer, expected):
             torch.nn.init.ones_(layer.weight)
             self.features = torch.nn.Sequential(layer, layer, layer)
 
-    x, y = explain.off_center(Net().eval(), 64)
+    x, y = gradcam.off_center(Net().eval(), 64)
     assert x == pytest.approx(7 * expected, abs=0.3) and y == pytest.approx(7 * expected, abs=0.3)
 
 
@@ -87,7 +88,7 @@ def test_every_kind_of_network_has_a_map(phantoms, name):
     cfg = classifier_config(phantoms, "unused", "MODEL.NAME", name, "DATA.TARGET", "vindr15",
                             "MODEL.PRETRAINED", "False")
     classifier = SimpleNamespace(models=[build_model(cfg).eval()], normalize=Normalization(), cfg=cfg)
-    explainer = explain.Explainer(classifier)
+    explainer = gradcam.Explainer(classifier)
     maps = [np.max([explainer.heat_map(spot(x, 80), label) for label in range(4)], axis=0)
             for x in (20, 100)]
     assert maps[0].shape == (160, 120) and np.isfinite(maps[0]).all() and maps[0].max() > 0
@@ -97,7 +98,7 @@ def test_every_kind_of_network_has_a_map(phantoms, name):
 def test_boxes_are_drawn_over_the_maps_and_not_under_them():
     classifier = two_bright()
     classifier.probabilities = lambda images: np.full((1, 1), 0.5)
-    explainer = explain.Explainer(classifier)
+    explainer = gradcam.Explainer(classifier)
     plain, boxed = (explainer.sheet(spot(30, 40), [0], side=160, boxes=boxes)
                     for boxes in (None, np.array([[70.0, 100, 110, 150]])))
     assert plain.shape == boxed.shape
@@ -115,7 +116,7 @@ def test_the_models_see_what_classify_shows_them(tmp_path):
     classifier.target = Target(64, False)
     classifier.normalize = lambda image: seen.append(image) or Normalization()(image)
     classifier.probabilities = lambda images: seen.extend(images) or np.array([[0.5]])
-    statuses = explain.draw_all(explain.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1)
+    statuses = gradcam.draw_all(gradcam.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1)
     assert [status.status for status in statuses] == ["ok"] and (tmp_path / "a.png").is_file()
     expected = read_image(tmp_path / "a.dcm", classifier.target).pixels
     assert len(seen) == 2 and all(np.array_equal(image, expected) for image in seen)
@@ -124,7 +125,7 @@ def test_the_models_see_what_classify_shows_them(tmp_path):
 def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):
     train(classifier_config(phantoms, tmp_path / "out", "DATA.TARGET", "vindr15"), [0, 1])
     test = phantoms / "raw/test"
-    explained = ["explain.py", "--model", tmp_path / "out", "--images", test, "--out", tmp_path / "maps"]
+    explained = ["explain.py", "--classifier", tmp_path / "out", "--images", test, "--out", tmp_path / "maps"]
     assert main_of(*explained, "--count", 2, "--top", 2) == 0
     pictures = sorted((tmp_path / "maps").glob("*.png"))
     assert len(pictures) == 2 and (tmp_path / "maps/status.csv").exists()
@@ -135,7 +136,7 @@ def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):
     (mixed / "b.dicom").write_bytes(next(test.iterdir()).read_bytes())
     (tmp_path / "two").mkdir()
     (tmp_path / "two/a.png").write_bytes(b"of an earlier run")
-    run = tool("explain.py", "--model", tmp_path / "out", "--images", mixed, "--out", tmp_path / "two",
+    run = tool("explain.py", "--classifier", tmp_path / "out", "--images", mixed, "--out", tmp_path / "two",
                "--count", 1)
     assert run.returncode == 0, run.stderr
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["b.png", "status.csv"]

@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det.classification import labels
+from vindr_det.classification import splits
 from vindr_det.classification.config import defaults
-from vindr_det.classification.labels import read_table, read_tables, subsample_normals
+from vindr_det.classification.label_table import read_table, subsample_normals
+from vindr_det.classification.splits import read_tables
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import CLASS_NAMES, NIH_LABELS, column_of
 
@@ -36,21 +37,21 @@ def config(tmp_path, rows=ROWS, **data):
 
 def test_a_table_of_nihs(tmp_path):
     table = read_table(nih(tmp_path / "a.csv", ROWS), "nih14")
-    assert table.image_ids.tolist() == [row[0][:-4] for row in ROWS] and table.what == "patient"
+    assert table.image_ids.tolist() == [row[0][:-4] for row in ROWS] and table.group_kind == "patient"
     assert table.targets.sum(axis=0)[NIH_LABELS.index("Mass")] == 2 and table.targets.shape == (4, 14)
     assert table.normal.tolist() == [True, False, False, True]
     binary = read_table(tmp_path / "a.csv", "abnormal")
     assert binary.targets[:, 0].tolist() == [0, 1, 1, 0] and binary.names == ("abnormal",)
 
 
-def test_shares_of_readers_are_soft_targets(tmp_path):
+def test_fractions_of_readers_are_soft_targets(tmp_path):
     frame = pd.DataFrame({"image_id": ["a", "b"], **{name: [0.0, 0.0] for name in CLASS_NAMES}})
     frame.loc[0, ["Cardiomegaly", "No finding"]] = [0.6667, 0.3333]
     frame.loc[1, "No finding"] = 1.0
     frame.to_csv(tmp_path / "a.csv", index=False)
     table = read_table(tmp_path / "a.csv", "vindr15")
     assert table.targets[0, 3] == pytest.approx(2 / 3, abs=1e-3) and table.targets[0, 14] > 0.33
-    assert table.normal.tolist() == [False, True] and table.what == "image"
+    assert table.normal.tolist() == [False, True] and table.group_kind == "image"
     assert read_table(tmp_path / "a.csv", "abnormal").targets[0, 0] == pytest.approx(2 / 3, abs=1e-3)
 
 
@@ -92,7 +93,7 @@ def test_faulty_tables(tmp_path, text, message):
     "image_id,No finding,Mass\na,.3333,.6667\nb,1,0", "image_id,abnormal,Mass\na,0,.3333\nb,1,1",
     "image_id,abnormal,Mass\na,1,0\nb,0,-1", "image_id,No finding,Mass\na,0,0\nb,1,",
     "image_id,No finding,No Finding,Mass\na,0,0,1\nb,1,1,0", "image_id,abnormal\na,True\nb,False"])
-def test_shares_other_findings_and_what_is_not_known_contradict_nothing(tmp_path, text):
+def test_fractions_other_findings_and_what_is_not_known_contradict_nothing(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
     for meaning in ("ignore", "ones"):
         assert len(read_table(tmp_path / "a.csv", "abnormal", meaning, meaning)) == 2
@@ -103,13 +104,13 @@ def test_shares_other_findings_and_what_is_not_known_contradict_nothing(tmp_path
 def test_spellings_of_the_columns(tmp_path, patient):
     (tmp_path / "a.csv").write_text(f"Image_ID,abnormal,{patient},FOLD\na.png,1,7,0\nb.png,0,7,1\n")
     table = read_table(tmp_path / "a.csv", "abnormal")
-    assert table.groups.tolist() == ["7", "7"] and table.what == "patient"
+    assert table.groups.tolist() == ["7", "7"] and table.group_kind == "patient"
     assert table.image_ids.tolist() == ["a", "b"] and table.folds.tolist() == [0, 1]
 
 
 def tables_of(tmp_path, learn, test, monkeypatch):
     """``read_tables`` of two CSVs whose images are all there."""
-    monkeypatch.setattr(labels, "_present", lambda table, cfg: table)
+    monkeypatch.setattr(splits, "_with_images", lambda table, cfg: table)
     cfg = defaults()
     for key, text in (("LABELS", learn), ("TEST", test)):
         (tmp_path / f"{key}.csv").write_text(text)
@@ -139,10 +140,10 @@ def test_leaks_between_tables_that_write_them_differently(tmp_path, learn, test,
     ("\na,1,0\nb,0,1", ",patient\nc,1,6", "DATA.LABELS has no column of patients"),
     ("\na,1,0\nb,0,1", "\nc,1", "DATA.LABELS and DATA.TEST have no column of patients"),
     (",patient\na,1,0,5\nb,0,1,6", ",patient\nc,1,7", "")])
-def test_unknown_patients_are_told(tmp_path, learn, test, message, monkeypatch, caplog):
+def test_unknown_patients_are_warned_of(tmp_path, learn, test, message, monkeypatch, caplog):
     tables_of(tmp_path, f"image_id,abnormal,fold{learn}", f"image_id,abnormal{test}", monkeypatch)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warned) == bool(message) and all(message in one for one in warned)
+    assert len(warned) == bool(message) and all(message in text for text in warned)
 
 
 def test_a_planted_leak_names_the_patient(tmp_path):
@@ -185,13 +186,13 @@ def test_no_folds_and_no_list(tmp_path):
         read_tables(config(tmp_path, [(*row[:3], -1) for row in ROWS]))
 
 
-def test_thinning_keeps_all_abnormal_images(tmp_path):
+def test_subsampling_normals_keeps_all_abnormal_images(tmp_path):
     table = read_table(nih(tmp_path / "a.csv", [(f"{i:08d}_000.png", i, ["Mass"] * (i % 4 == 0), 0)
                                                 for i in range(200)]), "nih14")
-    thin = subsample_normals(table, 0.2, seed=1)
-    assert (~thin.normal).sum() == 50 and thin.normal.sum() == 30
-    assert np.array_equal(thin.image_ids, subsample_normals(table, 0.2, seed=1).image_ids)
-    assert not np.array_equal(thin.image_ids, subsample_normals(table, 0.2, seed=2).image_ids)
+    fewer = subsample_normals(table, 0.2, seed=1)
+    assert (~fewer.normal).sum() == 50 and fewer.normal.sum() == 30
+    assert np.array_equal(fewer.image_ids, subsample_normals(table, 0.2, seed=1).image_ids)
+    assert not np.array_equal(fewer.image_ids, subsample_normals(table, 0.2, seed=2).image_ids)
 
 
 @pytest.mark.parametrize("label, column", [

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from vindr_det.classification.config import defaults
-from vindr_det.classification.data import balance
-from vindr_det.classification.losses import build_loss
+from vindr_det.classification.config import LOSSES, defaults
+from vindr_det.classification.losses import _BUILDERS, build_loss
+from vindr_det.classification.sampler import balanced_weights
 from vindr_det.exceptions import InputError
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
@@ -52,6 +52,10 @@ def test_asymmetric_loss_is_the_papers():
     assert loss("asymmetric") == pytest.approx(total / LOGITS.numel(), abs=1e-5)
 
 
+def test_the_config_names_every_loss():
+    assert tuple(_BUILDERS) == LOSSES
+
+
 def test_unknown_loss():
     with pytest.raises(InputError, match="SOLVER.LOSS is 'mse', expected one of bce"):
         loss("mse")
@@ -60,7 +64,7 @@ def test_unknown_loss():
 def test_weighted_sampling_draws_rare_labels_as_often():
     targets = np.zeros((100, 2), np.float32)
     targets[:2, 0], targets[2:12, 1] = 1, 1
-    weights = balance(targets)
+    weights = balanced_weights(targets)
     assert weights.sum() == pytest.approx(1)
     assert weights[:2].sum() == pytest.approx(weights[2:12].sum()) == pytest.approx(weights[12:].sum())
 

@@ -1,4 +1,4 @@
-"""Operating points and calibrations: chosen by some images, counted on others."""
+"""Operating points and calibration: fitted on some images, estimated on others."""
 
 import json
 
@@ -9,12 +9,12 @@ import pytest
 from vindr_det.classification import operating_points as points
 from vindr_det.classification import report
 from vindr_det.classification.label_table import LabelTable
-from vindr_det.classification.operating_points import Targets
+from vindr_det.classification.operating_points import TargetRates
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.calibration import logit
 from vindr_det.tables import read_csv, write_csv
 
-TARGETS = Targets()
+TARGETS = TargetRates()
 
 
 def frame(count=300, seed=0, apart=0.3, folds=5, unknown=0.0):
@@ -28,38 +28,38 @@ def frame(count=300, seed=0, apart=0.3, folds=5, unknown=0.0):
 
 
 def labels(table):
-    return points.labels_of(table, ["abnormal"], report.bootstrap_of(table))
+    return points.label_predictions(table, ["abnormal"], report.bootstrap_of(table))
 
 
-def chosen(table, targets=TARGETS):
-    return points.choose(labels(table), targets, "here")
+def fitted(table, targets=TARGETS):
+    return points.fit_points(labels(table), targets, "here")
 
 
 def test_points_hold_on_the_images_that_chose_them():
     table = frame()
-    there = points.applied(labels(table), chosen(table))
-    assert set(there) == {f"p_abnormal/{name}" for name in (
+    rates = points.rates_at(labels(table), fitted(table))
+    assert set(rates) == {f"p_abnormal/{name}" for name in (
         "threshold_0.5", "youden", "sensitivity_0.95", "specificity_0.95")}
-    assert there["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
-    assert there["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
-    assert there["p_abnormal/threshold_0.5"]["threshold"] == 0.5
-    assert chosen(frame().head(6)) == {}
+    assert rates["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
+    assert rates["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
+    assert rates["p_abnormal/threshold_0.5"]["threshold"] == 0.5
+    assert fitted(frame().head(6)) == {}
 
 
 def test_targets_can_be_given():
     table = frame()
-    found = chosen(table, Targets((0.8, 0.9), ()))["p_abnormal"].thresholds
-    assert set(found) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
-    assert found["sensitivity_0.8"] > found["sensitivity_0.9"]
+    thresholds = fitted(table, TargetRates((0.8, 0.9), ()))["p_abnormal"].thresholds
+    assert set(thresholds) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
+    assert thresholds["sensitivity_0.8"] > thresholds["sensitivity_0.9"]
 
 
-def test_rates_of_images_that_chose_flatter_and_crossed_ones_do_not():
+def test_rates_on_images_that_chose_are_optimistic_and_cross_fitted_rates_are_not():
     """Where nothing can be told apart, sensitivity + specificity is 1 on images that did not choose."""
     sums = {"own": [], "crossed": []}
     for seed in range(40):
         table = frame(60, seed, apart=0.0)
-        found, stored = labels(table), chosen(table)
-        both = (points.applied(found, stored), points.crossed_rates(found, stored, TARGETS))
+        images, stored = labels(table), fitted(table)
+        both = (points.rates_at(images, stored), points.cross_fitted_rates(images, stored, TARGETS))
         for name, rates in zip(sums, both, strict=True):
             own = rates["p_abnormal/youden"]
             sums[name].append(own["sensitivity"] + own["specificity"])
@@ -73,39 +73,40 @@ def test_crossed_rates_by_hand():
                           "abnormal": [0.0] * 5 + [1.0] * 5 + [0.0] * 5 + [1.0] * 5,
                           "p_abnormal": [*np.linspace(0.10, 0.14, 5), *np.linspace(0.20, 0.24, 5),
                                          *np.linspace(0.21, 0.25, 5), *np.linspace(0.40, 0.44, 5)]})
-    found = points.crossed_rates(labels(table), chosen(table), TARGETS)["p_abnormal/youden"]
-    # Part 0's threshold is .20 and part 1's .40: part 0 has no hit, part 1 five alarms.
-    assert [found[key] for key in ("tp", "fp", "fn", "tn")] == [5, 5, 5, 5]
-    assert found["threshold"] == chosen(table)["p_abnormal"].thresholds["youden"]
+    rates = points.cross_fitted_rates(labels(table), fitted(table), TARGETS)["p_abnormal/youden"]
+    # Part 0's threshold is .20 and part 1's .40: part 0 has no true positive, part 1 five false positives.
+    assert [rates[key] for key in ("tp", "fp", "fn", "tn")] == [5, 5, 5, 5]
+    assert rates["threshold"] == fitted(table)["p_abnormal"].thresholds["youden"]
 
 
 def test_the_target_is_met_on_new_images_when_chosen_for_the_same_scores():
     """The crossed rate's interval holds what new images get."""
     table, new = frame(3000, 1), frame(20000, 2)
-    stored = chosen(table)
-    crossed = points.crossed_rates(labels(table), stored, TARGETS)["p_abnormal/specificity_0.95"]
-    there = points.applied(labels(new), stored)["p_abnormal/specificity_0.95"]["specificity"]
+    stored = fitted(table)
+    crossed = points.cross_fitted_rates(labels(table), stored, TARGETS)["p_abnormal/specificity_0.95"]
+    new_rate = points.rates_at(labels(new), stored)["p_abnormal/specificity_0.95"]["specificity"]
     low, high = crossed["specificity/ci95"]
-    assert low < there < high and low < 0.95 < high
+    assert low < new_rate < high and low < 0.95 < high
 
 
 def test_what_is_not_known_is_left_out():
     table = frame(unknown=0.3)
     known = table[table["abnormal"].notna()].reset_index(drop=True)
     assert len(known) < 250
-    found, expected = (points.crossed_rates(labels(one), chosen(one), TARGETS) for one in (table, known))
-    assert [one["tp"] for one in found.values()] == [one["tp"] for one in expected.values()]
-    assert chosen(table)["p_abnormal"].thresholds == chosen(known)["p_abnormal"].thresholds
-    estimate = [report.estimate(one, ["abnormal"], report.bootstrap_of(one))["abnormal"]["auc"].value
-                for one in (table, known)]
+    rates, expected = (points.cross_fitted_rates(labels(part), fitted(part), TARGETS)
+                       for part in (table, known))
+    assert [point["tp"] for point in rates.values()] == [point["tp"] for point in expected.values()]
+    assert fitted(table)["p_abnormal"].thresholds == fitted(known)["p_abnormal"].thresholds
+    estimate = [report.estimate(part, ["abnormal"], report.bootstrap_of(part))["abnormal"]["auc"].value
+                for part in (table, known)]
     assert estimate[0] == estimate[1]
 
 
 def test_one_fold_is_cut_by_patient():
     table = frame(folds=1).assign(patient=[f"p{i // 3}" for i in range(300)])
-    parts = points.parts_of(table)
+    parts = points.cross_fit_parts(table)
     assert sorted(set(parts)) == [0, 1, 2, 3, 4]
-    assert all(len(set(parts[table["patient"] == one])) == 1 for one in table["patient"])
+    assert all(len(set(parts[table["patient"] == patient])) == 1 for patient in table["patient"])
 
 
 SHIFT = float(np.log(5))
@@ -122,28 +123,29 @@ def shifted(count=4000, seed=0, by=SHIFT):
 
 def test_a_shifted_prior_is_undone_out_of_fold():
     table = shifted()
-    stored = chosen(table)
-    found = points.calibrations(labels(table), stored, crossed=True)["p_abnormal"]
-    assert found["method"] == "platt" and found["intercept"] == pytest.approx(-SHIFT, abs=0.25)
-    assert found["ece"] > 0.15 and found["ece_calibrated"] < 0.02 and found["nll_calibrated"] < found["nll"]
-    there = report.calibrate(table, stored)
-    assert (there["calibrated"] == 1).all()
-    assert (np.argsort(there["p_abnormal"], kind="stable") ==
+    stored = fitted(table)
+    errors = points.calibration_summary(labels(table), stored, crossed=True)["p_abnormal"]
+    assert errors["method"] == "platt" and errors["intercept"] == pytest.approx(-SHIFT, abs=0.25)
+    assert errors["ece"] > 0.15 and errors["ece_calibrated"] < 0.02
+    assert errors["nll_calibrated"] < errors["nll"]
+    calibrated = report.calibrate(table, stored)
+    assert (calibrated["calibrated"] == 1).all()
+    assert (np.argsort(calibrated["p_abnormal"], kind="stable") ==
             np.argsort(table["p_abnormal"].round(6), kind="stable")).mean() > 0.99
     new = shifted(seed=1)
-    there = points.calibrations(labels(new), stored, crossed=False)["p_abnormal"]
-    assert there["ece_calibrated"] < 0.02 < there["ece"]
+    errors = points.calibration_summary(labels(new), stored, crossed=False)["p_abnormal"]
+    assert errors["ece_calibrated"] < 0.02 < errors["ece"]
 
 
 def test_right_probabilities_and_few_images_stay_as_they_are():
-    assert chosen(shifted(by=0.0, seed=3))["p_abnormal"].calibration.slope == pytest.approx(1, abs=0.1)
+    assert fitted(shifted(by=0.0, seed=3))["p_abnormal"].calibration.slope == pytest.approx(1, abs=0.1)
     few = shifted(60)
     assert few["abnormal"].sum() < points.MIN_CALIBRATED
-    assert chosen(few)["p_abnormal"].calibration.method == "none"
+    assert fitted(few)["p_abnormal"].calibration.method == "none"
 
 
 def test_stored_and_read_again(tmp_path):
-    stored = chosen(shifted())
+    stored = fitted(shifted())
     points.save_points(tmp_path, stored)
     assert points.read_points(tmp_path) == stored
 
@@ -153,8 +155,8 @@ def test_the_file_of_an_earlier_version_and_a_faulty_one(tmp_path):
     path.write_text(json.dumps({
         "chosen_on": {"predictions": "oof_predictions.csv", "images": 24},
         "points": {"p_abnormal": {"youden": 0.4, "temperature": 2.0}}}))
-    found = points.read_points(tmp_path)["p_abnormal"]
-    assert found.thresholds == {"youden": 0.4} and found.calibration(0.3) == 0.3
+    label = points.read_points(tmp_path)["p_abnormal"]
+    assert label.thresholds == {"youden": 0.4} and label.calibration(0.3) == 0.3
     path.write_text('{"points": [1]}')
     with pytest.raises(InputError, match=r"operating_points.json: not what train_classifier.py writes"):
         points.read_points(tmp_path)
@@ -170,9 +172,9 @@ def test_an_image_that_defines_a_threshold_is_at_it_in_the_file(tmp_path):
     write_csv(tmp_path / "fold.csv", report.prediction_frame(whole, table[["p_abnormal"]].to_numpy()))
     stored = read_csv(tmp_path / "fold.csv")
     assert (stored["p_abnormal"] == table["p_abnormal"]).all()
-    found = chosen(stored)
-    points.save_points(tmp_path, found)
-    write_csv(tmp_path / "oof.csv", report.calibrate(stored, found))
+    own = fitted(stored)
+    points.save_points(tmp_path, own)
+    write_csv(tmp_path / "oof.csv", report.calibrate(stored, own))
     read, truth = read_csv(tmp_path / "oof.csv")["p_abnormal"], table["abnormal"].to_numpy() == 1
     for threshold in (points.read_points(tmp_path)["p_abnormal"].thresholds[name]
                       for name in ("sensitivity_0.95", "youden")):
@@ -202,5 +204,6 @@ def test_faulty_thresholds_are_refused(tmp_path, threshold):
 
 
 def test_names_of_near_targets_differ():
-    found = points.thresholds(np.arange(40) > 19, np.linspace(0, 1, 40), Targets((0.95, 0.9500001), ()))
-    assert {"sensitivity_0.95", "sensitivity_0.9500001"} <= set(found)
+    targets = TargetRates((0.95, 0.9500001), ())
+    thresholds = points.thresholds(np.arange(40) > 19, np.linspace(0, 1, 40), targets)
+    assert {"sensitivity_0.95", "sensitivity_0.9500001"} <= set(thresholds)

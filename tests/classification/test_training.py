@@ -36,33 +36,33 @@ def test_a_table_of_fifteen_labels_and_a_test_list(phantoms, tmp_path):
     assert test["p_no_finding"].to_numpy() == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
     assert test["p_no_finding_sd"].to_numpy() == pytest.approx(np.std(parts, axis=0), abs=1e-6)
     rare = [name for name in ("Pneumothorax", "Atelectasis") if (table[name] >= 0.5).sum() < 5]
-    for name in rare:  # too few to measure: said so, not 0 or 1
+    for name in rare:  # too few to measure: null, not 0 or 1
         assert metrics[f"auc/p_{name.lower()}"] is None and f"auc/p_{name.lower()}/ci95" not in metrics
     json.loads((out / "metrics.json").read_text())
 
 
 def test_test_labels_choose_nothing(phantoms, tmp_path):
-    """With the test list's labels turned round, everything but the test's own measures stays."""
+    """With the test table's labels inverted, everything but the test's own measures stays."""
     table = pd.read_csv(phantoms / "data/annotations/labels.csv")
     results = {}
-    for name, turned in (("as", False), ("turned", True)):
+    for name, inverted in (("as", False), ("inverted", True)):
         held = table[table["fold"] == 2].assign(fold=-1)[["image_id", "fold", "No finding"]]
-        held["No finding"] = 1 - held["No finding"] if turned else held["No finding"]
+        held["No finding"] = 1 - held["No finding"] if inverted else held["No finding"]
         write_csv(tmp_path / f"{name}.csv", held)
         write_csv(tmp_path / "learn.csv", table[table["fold"] != 2])
         cfg = config(phantoms, tmp_path / name, "DATA.LABELS", str(tmp_path / "learn.csv"),
                      "DATA.TEST", str(tmp_path / f"{name}.csv"))
         results[name] = train(cfg)
-    one, other = ((tmp_path / name / "operating_points.json").read_text() for name in results)
-    assert one == other and len(one) > 100
-    found = results["as"]["test"]["operating_points"], results["turned"]["test"]["operating_points"]
-    for point, values in found[0].items():
-        assert values["threshold"] == found[1][point]["threshold"]
-        assert (values["tp"], values["fn"]) == (found[1][point]["fp"], found[1][point]["tn"])
-    assert results["as"]["auc"] == results["turned"]["auc"]
+    first, second = ((tmp_path / name / "operating_points.json").read_text() for name in results)
+    assert first == second and len(first) > 100
+    rates = [results[name]["test"]["operating_points"] for name in results]
+    for point, values in rates[0].items():
+        assert values["threshold"] == rates[1][point]["threshold"]
+        assert (values["tp"], values["fn"]) == (rates[1][point]["fp"], rates[1][point]["tn"])
+    assert results["as"]["auc"] == results["inverted"]["auc"]
 
 
-def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_same_models(phantoms, tmp_path, monkeypatch):
     """Stopped within fold 1's second epoch; finished folds are not touched again."""
     from vindr_det.classification import lightning_module as module
 
@@ -72,7 +72,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, 
 
     def stumble(self, batch, number):
         steps.append(number)
-        if len(steps) == 3 + 1 + 1:  # three epochs of fold 0, one of fold 1, one image batch an epoch
+        if len(steps) == 3 + 1 + 1:  # three epochs of fold 0, one of fold 1, one batch per epoch
             raise KeyboardInterrupt
         return real(self, batch, number)
 
@@ -90,8 +90,9 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(phantoms, tmp_path, 
     whole = json.loads((tmp_path / "whole/metrics.json").read_text())
     assert metrics["auc/fold1"] == whole["auc/fold1"]
     for fold in range(3):
-        one, other = (read_file(tmp_path / name / f"fold{fold}.pth")["model"] for name in ("whole", "part"))
-        assert all(torch.equal(one[key], other[key]) for key in one), fold
+        first, second = (read_file(tmp_path / name / f"fold{fold}.pth")["model"]
+                         for name in ("whole", "part"))
+        assert all(torch.equal(first[key], second[key]) for key in first), fold
 
 
 def test_folds_one_by_one_are_all_folds(phantoms, tmp_path):
@@ -111,23 +112,23 @@ def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path
     train(config(phantoms, tmp_path, *small), [0, 1])
     before = (tmp_path / "fold0.pth").stat().st_mtime_ns
     more = [*small, "POINTS.SENSITIVITY", "[0.8, 0.9]", "POINTS.SPECIFICITY", "[]", "NUM_WORKERS", "1"]
-    found = train(config(phantoms, tmp_path, *more), [0, 1], resume=True)["operating_points"]
+    rates = train(config(phantoms, tmp_path, *more), [0, 1], resume=True)["operating_points"]
     stored = json.loads((tmp_path / "operating_points.json").read_text())["points"]["p_abnormal"]
     assert set(stored) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
-    assert {name.removeprefix("p_abnormal/") for name in found} <= set(stored)
+    assert {name.removeprefix("p_abnormal/") for name in rates} <= set(stored)
     assert (tmp_path / "fold0.pth").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("select", ["last", "inner"])
 def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_path, select, monkeypatch):
-    """The epoch too is chosen without them: with the fold's labels turned round the weights are the same."""
+    """The epoch too is chosen without them: with the fold's labels inverted the weights are the same."""
     from vindr_det.classification import lightning_module as module
 
     monkeypatch.setattr(module, "measurable", lambda truth: 0 < sum(truth) < len(truth))  # few images do
     table = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
     states = []
-    for turned in (False, True):
-        own = (table["fold"] == 1) & turned
+    for inverted in (False, True):
+        own = (table["fold"] == 1) & inverted
         write_csv(tmp_path / "labels.csv", table.assign(**{
             "No finding": np.where(own, 1 - table["No finding"], table["No finding"])}))
         train(config(phantoms, tmp_path / "out", "DATA.LABELS", str(tmp_path / "labels.csv"), "SOLVER.SELECT",
@@ -136,18 +137,17 @@ def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_p
         states.append(read_file(tmp_path / "out/fold1.pth")["model"])
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     own = torch.load(tmp_path / "out/fold1.pth", weights_only=True)["vindr_classifier"]["metrics"]
-    assert ("inner_auc" in own) == (select == "inner") and all(0 <= one <= 1 for one in own.values())
+    assert ("inner_auc" in own) == (select == "inner") and all(0 <= value <= 1 for value in own.values())
 
 
-def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch):
-    """Of three epochs the second is best there: its weights are kept, and no image of the fold was asked."""
-    from vindr_det.classification import fit
+def test_the_epoch_is_selected_on_images_set_aside(phantoms, tmp_path, monkeypatch):
+    """Of three epochs the second is best there: its weights are kept, without any image of the fold."""
     from vindr_det.classification import lightning_module as module
 
     values, seen, kept = iter([0.6, 0.9, 0.7]), [], []
-    real = module.EndOfEpoch.on_train_epoch_end
+    real = module.KeepWeights.on_train_epoch_end
 
-    def measure(self, _):
+    def validate(self, _):
         seen.extend(self.loader.dataset.table.image_ids)
         return next(values)
 
@@ -155,8 +155,8 @@ def test_the_epoch_is_chosen_by_images_set_aside(phantoms, tmp_path, monkeypatch
         real(self, trainer, own)
         kept.append({key: weight.clone() for key, weight in own.weights().items()})
 
-    monkeypatch.setattr(module.Chooser, "measure", measure)
-    monkeypatch.setattr(fit.EndOfEpoch, "on_train_epoch_end", watched)
+    monkeypatch.setattr(module.EpochSelection, "validate", validate)
+    monkeypatch.setattr(module.KeepWeights, "on_train_epoch_end", watched)
     cfg = config(phantoms, tmp_path, "SOLVER.SELECT", "inner", "DATA.CALIBRATION_SHARE", "0.4",
                  "SOLVER.EPOCHS", "3", "MODEL.NAME", "test_resnet")
     metrics = train(cfg, [2])
@@ -236,7 +236,7 @@ def test_models_are_replaced_by_the_same_training_alone_and_what_described_them_
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "several_folds", interrupted)
+    monkeypatch.setattr(training, "train_folds", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(config(phantoms, tmp_path), [0])
     assert (tmp_path / "fold1.pth").is_file() and not (tmp_path / "fold0.pth").exists()
@@ -254,28 +254,47 @@ def test_packed_images_train_the_same_model(phantoms, tmp_path):
     pack(tmp_path / "small", ids, tmp_path / "packed.npy")
     for name, more in (("files", []), ("packed", ["DATA.PACKED", str(tmp_path / "packed.npy")])):
         train(config(phantoms, tmp_path / name, "DATA.IMAGES", str(tmp_path / "small"), *more), [0])
-    one, other = (read_file(tmp_path / name / "fold0.pth")["model"] for name in ("files", "packed"))
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    first, second = (read_file(tmp_path / name / "fold0.pth")["model"] for name in ("files", "packed"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("schedule, rates", [
-    ("cosine", [0.05, 1.0, 0.5, 0.0]), ("hold", [0.05, 1.0, 1.0, 0.8**2])])
-def test_schedules(phantoms, tmp_path, schedule, rates):
-    """Ten steps an epoch: warm-up over one of them, then as SCHEDULE says."""
+def former_factor(schedule, step, steps, solver):
+    """The factor of SOLVER.LR as torch's LinearLR, CosineAnnealingLR, ConstantLR and ExponentialLR had it."""
+    warmup = max(1, round(solver.WARMUP_EPOCHS * steps))
+    if step < warmup:
+        return 0.05 + 0.95 * step / warmup
+    if schedule == "cosine":
+        return (1 + np.cos(np.pi * (step - warmup) / (steps * solver.EPOCHS - warmup))) / 2
+    return solver.DECAY ** (max(0, step - warmup - max(1, round(solver.HOLD_EPOCHS * steps))) / steps)
+
+
+@pytest.mark.parametrize("more", [(), ("SOLVER.WARMUP_EPOCHS", "0"), ("SOLVER.WARMUP_EPOCHS", "9"),
+                                  ("SOLVER.HOLD_EPOCHS", "1.5"), ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
+@pytest.mark.parametrize("schedule", ["cosine", "hold"])
+def test_schedules(phantoms, tmp_path, schedule, more):
+    """The rate of every step, also after a resume from a state of an earlier version."""
     from vindr_det.classification.lightning_module import ClassifierModule
 
-    epochs = 10 if schedule == "cosine" else 5
-    cfg = config(phantoms, tmp_path, "SOLVER.SCHEDULE", schedule, "SOLVER.HOLD_EPOCHS", "1",
-                 "SOLVER.EPOCHS", str(epochs), "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.LR", "1.0")
-    module = ClassifierModule(cfg, torch.nn.Linear(1, 1), None, 10)
+    steps, epochs = 7, 6
+    cfg = config(phantoms, tmp_path, "SOLVER.SCHEDULE", schedule, "SOLVER.EPOCHS", str(epochs), "SOLVER.LR",
+                 "0.01", *more)
+    module = ClassifierModule(cfg, torch.nn.Linear(1, 1), None, steps)
     made = module.configure_optimizers()
-    seen = []
-    for _ in range(10 * epochs + 1):
-        seen.append(made["optimizer"].param_groups[0]["lr"])
-        made["optimizer"].step()
-        made["lr_scheduler"]["scheduler"].step()
-    places = [0, 10, 55, 100] if schedule == "cosine" else [0, 10, 19, 40]
-    assert [seen[place] for place in places] == pytest.approx(rates, abs=0.02)
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    assert made["lr_scheduler"]["interval"] == "step"
+    for step in range(steps * epochs):
+        expected = 0.01 * former_factor(schedule, step, steps, cfg.SOLVER)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([expected] * 2, rel=1e-6)
+        optimizer.step()
+        scheduler.step()
+        if step == 20:
+            checkpoint = {"vindr": {}, "lr_schedulers": [
+                {"_schedulers": [{}, {}], "_milestones": [7], "last_epoch": 21,
+                 "_last_lr": scheduler.get_last_lr()}]}
+            module.on_load_checkpoint(checkpoint)
+            scheduler = module.configure_optimizers()["lr_scheduler"]["scheduler"]
+            scheduler.load_state_dict(checkpoint["lr_schedulers"][0])
+            scheduler.optimizer = optimizer
 
 
 @pytest.mark.slow
@@ -305,9 +324,9 @@ def test_full_sized_models_take_a_step_and_reload(phantoms, tmp_path, name, para
     write_csv(tmp_path / "few.csv", table)
     cfg.DATA.LABELS = str(tmp_path / "few.csv")
     train(cfg, [1])
-    found = pd.read_csv(tmp_path / "oof_predictions.csv")
+    oof = pd.read_csv(tmp_path / "oof_predictions.csv")
     column = "p_no_finding" if "multi" in name else "p_abnormal"
-    assert len(found) == 3 and found[column].between(0, 1).all() and found[column].nunique() > 1
+    assert len(oof) == 3 and oof[column].between(0, 1).all() and oof[column].nunique() > 1
 
 
 def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
@@ -319,7 +338,8 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     assert run.returncode == 0 and "auc/fold2" in run.stdout, run.stderr
     main_of(*command, "--resume")
     assert "auc/fold2" in capsys.readouterr().out
-    classify = ["classify.py", "--model", tmp_path / "out", "--images", test, "--out", tmp_path / "p.csv"]
+    classify = ["classify.py", "--classifier", tmp_path / "out", "--images", test, "--out",
+                tmp_path / "p.csv"]
     assert main_of(*classify) == 0
     table = pd.read_csv(tmp_path / "p.csv")
     assert len(table) == 6
@@ -336,8 +356,8 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     shutil.copy(images / "broken.dicom", tmp_path / "broken")
     assert "none of 1 images can be read" in one_line(
         tool(*classify[:3], "--images", tmp_path / "broken", "--out", tmp_path / "q.csv"))
-    assert not (tmp_path / "q.csv").exists()  # that of the run before would pass for this one's
-    with pytest.raises(InputError, match=r"--point best: the model has sensitivity_0.95"):
+    assert not (tmp_path / "q.csv").exists()  # it would be taken for this run's
+    with pytest.raises(InputError, match=r"--point best: the classifier has sensitivity_0.95"):
         main_of(*classify, "--point", "best")
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError, match=r"holds no fold\*.pth"):
@@ -346,16 +366,16 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
 
 def test_each_epoch_has_an_order_of_its_own(phantoms, tmp_path, monkeypatch):
     """Lightning tells the sampler the epoch: without that all epochs were alike."""
-    from vindr_det.classification import data
+    from vindr_det.classification import sampler
 
-    seen, real = [], data.EpochOrder.__iter__
+    seen, real = [], sampler.EpochSampler.__iter__
 
     def watched(self):
         sample_keys = list(real(self))
         seen.append([sample_key.row for sample_key in sample_keys])
         return iter(sample_keys)
 
-    monkeypatch.setattr(data.EpochOrder, "__iter__", watched)
+    monkeypatch.setattr(sampler.EpochSampler, "__iter__", watched)
     train(config(phantoms, tmp_path / "out", "SOLVER.EPOCHS", "3", "NUM_WORKERS", "0"), [0])
     assert len(seen) == 3 and len({tuple(order) for order in seen}) == 3
     assert len({tuple(sorted(order)) for order in seen}) == 1

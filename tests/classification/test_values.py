@@ -8,7 +8,7 @@ from vindr_det.classification.config import load_config, of_checkpoint, same_tra
 from vindr_det.exceptions import InputError
 
 BAD = [
-    ("DEVICE", "gpu0", "expected auto, cpu, cuda or cuda:1"), ("DEVICE", "cuda:x", "expected auto"),
+    ("DEVICE", "gpu0", "expected auto, cpu, cuda or cuda:<n>"), ("DEVICE", "cuda:x", "expected auto"),
     ("SOLVER.PRECISION", "fp16", "expected 32-true or 16-mixed or bf16-mixed"),
     ("SOLVER.LR", "-1", "more than 0"), ("SOLVER.LR", "0", "more than 0"), ("SOLVER.LR", "nan", "cannot be"),
     ("SOLVER.LR", "1e999", "more than 0"),
@@ -52,8 +52,8 @@ def test_the_config_of_an_earlier_version_still_loads():
     """It has a key that is gone, and lacks those that came since."""
     old = load_config(CLASSIFIER_DEMO)
     values = {"SOLVER": {"KEEP": "best", "LR": 0.5}, "MODEL": {"NAME": "resnet18"}}
-    found = of_checkpoint(values, "fold0.pth")
-    assert found.SOLVER.LR == 0.5 and "KEEP" not in found.SOLVER and found.POINTS == old.POINTS
+    cfg = of_checkpoint(values, "fold0.pth")
+    assert cfg.SOLVER.LR == 0.5 and "KEEP" not in cfg.SOLVER and cfg.POINTS == old.POINTS
     assert values["SOLVER"]["KEEP"] == "best"
     with pytest.raises(InputError, match="fold0.pth: its config is not one of this version"):
         of_checkpoint({"SOLVER": {"MAGIC": 1}}, "fold0.pth")
@@ -75,12 +75,12 @@ def test_norms_and_biases_do_not_decay():
     for name in ("test_resnet", "test_vit"):
         network = timm.create_model(name, num_classes=1)
         groups = ClassifierModule(cfg, network, None, 10).configure_optimizers()["optimizer"].param_groups
-        decay = {id(one): group["weight_decay"] for group in groups for one in group["params"]}
+        decay = {id(weight): group["weight_decay"] for group in groups for weight in group["params"]}
         assert len(decay) == len(list(network.parameters()))
         skipped = getattr(network, "no_weight_decay", set)()
-        for key, one in network.named_parameters():
-            exempt = one.ndim <= 1 or key.endswith(".bias") or key in skipped
-            assert decay[id(one)] == (0 if exempt else 0.3), key
+        for key, weight in network.named_parameters():
+            exempt = weight.ndim <= 1 or key.endswith(".bias") or key in skipped
+            assert decay[id(weight)] == (0 if exempt else 0.3), key
     assert "pos_embed" in skipped
 
 
@@ -90,32 +90,32 @@ def test_images_are_normalized_as_the_weights_were(phantoms, tmp_path, name, mea
     """ImageNet's three channels have the means (.485, .456, .406): gray images get their mean."""
     from conftest import classifier_config
 
-    from vindr_det.classification.model import build_model, load_one, normalization, save_checkpoint
+    from vindr_det.classification.model import build_model, load_checkpoint, normalization, save_checkpoint
 
     cfg = classifier_config(phantoms, tmp_path, "MODEL.NAME", name)
     model = build_model(cfg)
-    found = normalization(model)
-    assert (found.mean, found.std) == pytest.approx((mean, std), abs=1e-3)
+    normalize = normalization(model)
+    assert (normalize.mean, normalize.std) == pytest.approx((mean, std), abs=1e-3)
     image = torch.full((4, 4), 204, dtype=torch.uint8).numpy()
-    assert float(found(image)[0, 0, 0]) == pytest.approx((0.8 - mean) / std, abs=0.01)
-    save_checkpoint(tmp_path / "fold0.pth", model.state_dict(), cfg, found, {})
-    assert load_one(tmp_path / "fold0.pth").normalize == found
+    assert float(normalize(image)[0, 0, 0]) == pytest.approx((0.8 - mean) / std, abs=0.01)
+    save_checkpoint(tmp_path / "fold0.pth", model.state_dict(), cfg, normalize, {})
+    assert load_checkpoint(tmp_path / "fold0.pth").normalize == normalize
     data = torch.load(tmp_path / "fold0.pth", weights_only=True)
     del data["vindr_classifier"]["normalization"]  # as earlier versions wrote it
     torch.save(data, tmp_path / "fold1.pth")
-    old = load_one(tmp_path / "fold1.pth").normalize
+    old = load_checkpoint(tmp_path / "fold1.pth").normalize
     assert float(old(image)[0, 0, 0]) == pytest.approx((204 - 127.5) / 64)
 
 
 def test_loaders_keep_their_processes(phantoms, tmp_path):
     from conftest import classifier_config
 
-    from vindr_det.classification.data import plain_loader, train_loader
-    from vindr_det.classification.labels import read_tables
+    from vindr_det.classification.data import predict_loader, train_loader
+    from vindr_det.classification.splits import read_tables
 
     cfg = classifier_config(phantoms, tmp_path, "NUM_WORKERS", "1")
     table = read_tables(cfg).table
-    assert train_loader(cfg, table, 0).persistent_workers and plain_loader(cfg, table).persistent_workers
+    assert train_loader(cfg, table, 0).persistent_workers and predict_loader(cfg, table).persistent_workers
     cfg.NUM_WORKERS = 0
     assert not train_loader(cfg, table, 0).persistent_workers
     assert train_loader(cfg, table, 0).pin_memory is False  # DEVICE cpu

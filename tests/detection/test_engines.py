@@ -11,6 +11,7 @@ from conftest import DEMO, ROOT, TINY
 
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_checkpoint, load_config
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.exceptions import InputError
 from vindr_det.predict import load_predictors, predict_folder
 from vindr_det.structures.label_sets import FINDINGS
@@ -185,7 +186,8 @@ def test_the_tool_names_the_model_that_is_there(written, tmp_path, monkeypatch, 
     spec.loader.exec_module(train_net)
     for name in {written, "model_final.pth"}:
         (tmp_path / name).touch()
-    monkeypatch.setattr(engines, "load", lambda _: SimpleNamespace(train=lambda *_: None))
+    monkeypatch.setattr(engines, "load", lambda _: SimpleNamespace(defaults=get_torchvision_cfg,
+                                                                   train=lambda *_: None))
     train_net.main(["--config", str(DEMO), "--engine", "torchvision", *TINY, "OUTPUT_DIR", str(tmp_path)])
     assert capsys.readouterr().out == f"trained: {tmp_path / written}\n"
 
@@ -369,7 +371,7 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     root = tmp_path / "data"
     root.mkdir()
     (root / "train").symlink_to(images)
-    made = tool("convert_vindr.py", "--csv", tmp_path / "train.csv", "--meta",
+    made = tool("convert_vindr.py", "--annotations", tmp_path / "train.csv", "--meta",
                 data / "vinbig/train_meta.csv", "--out", root / "annotations", "--images", images)
     assert made.returncode == 0, made.stderr
     out = tmp_path / "out"
@@ -404,3 +406,16 @@ def test_validation_on_what_is_trained_on_is_told_once(engine, phantoms, tmp_pat
         "('vindr_all',)", "VINDR.VALIDATION", "('vindr_val_fold0',)", "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")]))
     assert len(told) == 1 and "8 of the 8 images of VINDR.VALIDATION" in told[0]
+
+
+def test_the_tools_device_overrides_the_config(tmp_path, monkeypatch, main_of):
+    given = []
+    monkeypatch.setattr(engines, "load", lambda _: SimpleNamespace(
+        defaults=get_torchvision_cfg, train=lambda cfg, *_: given.append(cfg.MODEL.DEVICE)))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    (tmp_path / "model_final.pth").touch()
+    for device in ("cuda:1", "auto", None):
+        options = ["--device", device] if device else []
+        main_of("train_net.py", "--config", DEMO, "--engine", "torchvision", *options, "OUTPUT_DIR", tmp_path)
+    assert given == ["cuda:1", "cuda", "cpu"]

@@ -13,7 +13,6 @@ from vindr_det import predict as pipeline
 from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.detection.torchvision import onnx as onnx_file
-from vindr_det.detection.torchvision import onnx_check
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.read import read_image
 from vindr_det.predict import load_predictors, predict_folder
@@ -21,8 +20,8 @@ from vindr_det.structures.label_sets import FINDINGS
 
 
 def test_a_comparison_of_nothing_is_not_called_a_check():
-    assert str(onnx_check.Agreement(3, 0, 0.0, 0.0)).startswith("NOT CHECKED: neither the checkpoint nor")
-    assert "the same 2 detections over 0.05 on 3 images" in str(onnx_check.Agreement(3, 2, 0.0, 0.0))
+    assert str(onnx_file.Agreement(3, 0, 0.0, 0.0)).startswith("NOT CHECKED: neither the checkpoint nor")
+    assert "the same 2 detections over 0.05 on 3 images" in str(onnx_file.Agreement(3, 2, 0.0, 0.0))
 
 
 def checkpoint_of(config):
@@ -50,7 +49,7 @@ def test_every_architecture_exports(config, tmp_path, phantoms):
     onnx_file.export(checkpoint, tmp_path / "m.onnx")
     images = [read_image(path).pixels for path in sorted((phantoms / "raw/test").iterdir())[:3]]
     images += [images[0][:150], images[0][:, 40:], np.zeros((500, 300), np.uint8)]
-    agreement = onnx_check.compare(checkpoint, tmp_path / "m.onnx", images)
+    agreement = onnx_file.compare(checkpoint, tmp_path / "m.onnx", images)
     assert agreement.detections > 20 and agreement.images == 6
     assert agreement.score_difference < 1e-3 and agreement.pixels < 0.5
     assert len(onnx_file.OnnxPredictor(tmp_path / "m.onnx")(images, 1.5)) == 6
@@ -72,10 +71,10 @@ def test_a_difference_is_told(tmp_path, phantoms):
     checkpoint = checkpoint_of("vindr_frcnn.yaml")
     onnx_file.export(checkpoint, tmp_path / "m.onnx")
     checkpoint.state["roi_heads.box_predictor.cls_score.bias"] += torch.linspace(-2, 2, 15)
-    images = onnx_check.images_of(phantoms / "raw/test", 2)
+    images = onnx_file.images_of(phantoms / "raw/test", 2)
     assert len(images) == 2
     with pytest.raises(InputError, match="on image 0 only the checkpoint finds class"):
-        onnx_check.compare(checkpoint, tmp_path / "m.onnx", images)
+        onnx_file.compare(checkpoint, tmp_path / "m.onnx", images)
 
 
 def test_the_tools_export_and_predict(trained, phantoms, tmp_path, tool):

@@ -14,10 +14,10 @@ from metric_cases import noisy_detector
 from vindr_det import cli
 from vindr_det.classification.probabilities import (
     ClassifierOutput,
-    Column,
-    check_sign,
-    column_in,
-    read_outputs,
+    ProbabilityColumn,
+    check_not_inverted,
+    find_probability_column,
+    read_classifier_outputs,
     read_probabilities,
 )
 from vindr_det.data.coco import to_coco
@@ -96,16 +96,16 @@ def test_the_meaning_of_a_column_is_its_name_or_an_option(tmp_path, text, option
 def test_inverted_labels_are_refused():
     truth = {"a": True, "b": False, "c": True, "d": False}
     p = {"a": 0.9, "b": 0.1, "c": 0.6, "d": 0.7, "unknown": 0.5}
-    assert check_sign(p, truth, "file") == pytest.approx(0.75)
+    assert check_not_inverted(p, truth, "file") == pytest.approx(0.75)
     with pytest.raises(InputError, match=r"file: AUC of P\(abnormal\) is 0.2500"):
-        check_sign({key: 1 - value for key, value in p.items()}, truth, "file")
+        check_not_inverted({key: 1 - value for key, value in p.items()}, truth, "file")
     with pytest.raises(InputError, match="1 of its images have labels, 1 of them abnormal"):
-        check_sign({"a": 0.5, "x": 0.5}, truth, "file")
+        check_not_inverted({"a": 0.5, "x": 0.5}, truth, "file")
 
 
 def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
     """Three models' P(no finding) on all training images; the areas are those measured elsewhere."""
-    made = tool("convert_vindr.py", "--csv", data / "vinbig/train.csv.gz", "--meta",
+    made = tool("convert_vindr.py", "--annotations", data / "vinbig/train.csv.gz", "--meta",
                 data / "vinbig/train_meta.csv", "--out", tmp_path / "a")
     assert made.returncode == 0, made.stderr
     theirs = data / "vinbig/classifier/nht_class14-train-preds.csv"
@@ -200,7 +200,7 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
     assert len(saved["fitted_on"]["probabilities"]["sha256"]) == 64
     # The score of a form without parameters is that of all images.
     truth = truth_of(records)
-    expected = voc.evaluate(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
+    expected = voc.vindr_ap(soft_append(read_submission(folder / "d.csv"), p_abnormal), truth).mean_ap
     assert forms["append"]["mAP40"] == pytest.approx(expected, abs=1e-9)
     apply = ["apply", "--predictions", folder / "d.csv", "--probabilities", folder / "p.csv", "--gate",
              folder / "gate.json", "--out", folder / "o.csv"]
@@ -216,16 +216,16 @@ def test_a_gate_is_fitted_saved_and_applied(problem, tool):
 def test_inverted_labels_stop_the_gate(problem, tool):
     """P(no finding) under the name p_abnormal: seen from the boxes, or the column's meaning at the fit."""
     folder, records, predictions, p_abnormal = problem
-    scores = [voc.evaluate(soft_append(predictions, p), truth_of(records)).mean_ap
+    scores = [voc.vindr_ap(soft_append(predictions, p), truth_of(records)).mean_ap
               for p in (p_abnormal, {i: 1 - p for i, p in p_abnormal.items()})]
     assert scores[0] - scores[1] > 0.08  # what it would cost
     fitted = gate_fit.Fitted(Append(), {}, 1.0, ["another"])
-    gate_fit.save(folder / "gate.json", fitted, {}, Column("p_abnormal", "p_no_finding"))
+    gate_fit.save(folder / "gate.json", fitted, {}, ProbabilityColumn("p_abnormal", "p_no_finding"))
     apply = ["gate.py", "apply", "--predictions", folder / "d.csv", "--out", folder / "o.csv", "--gate",
              folder / "gate.json", "--probabilities"]
     line = one_line(tool(*apply, folder / "p.csv"))
     assert "p.csv: column p_abnormal is taken for p_abnormal, expected p_no_finding as where" in line
-    gate_fit.save(folder / "gate.json", fitted, {}, Column("target", "p_abnormal"))
+    gate_fit.save(folder / "gate.json", fitted, {}, ProbabilityColumn("target", "p_abnormal"))
     line = one_line(tool(*apply, folder / "inverted.csv"))
     assert "inverted.csv: its P(abnormal) is low where the boxes score high (rank correlation -0." in line
     assert not (folder / "o.csv").exists()
@@ -283,7 +283,7 @@ def test_a_long_run_with_inverted_labels_ends_early():
 
 def test_real_probabilities_agree_with_real_boxes(data):
     """A peer's classifier and four peers' detectors on the test images: the verdict is clear both ways."""
-    outputs = read_outputs(data / "vinbig/classifier/zfturbo_2-cls_test_pred.csv", "target")
+    outputs = read_classifier_outputs(data / "vinbig/classifier/zfturbo_2-cls_test_pred.csv", "target")
     inverted = {i: ClassifierOutput(1 - output.p_abnormal) for i, output in outputs.items()}
     for name in ("brekkanegg.csv", "windeaves_sub200.csv", "windeaves_sub250.csv", "dxv2k_submission.csv.gz"):
         predictions = read_submission(data / "vinbig/submissions" / name)
@@ -304,7 +304,7 @@ def test_inverted_labels_stop_the_fit(problem, tool):
     assert run.returncode == 0, run.stderr
     assert json.loads((folder / "x.json").read_text())["probabilities"] == {
         "column": "p_abnormal", "meaning": "p_no_finding"}
-    assert check_sign({"a": 0.1, "b": 0.9}, {"a": True, "b": False}, "file", allow_inverted=True) == 0
+    assert check_not_inverted({"a": 0.1, "b": 0.9}, {"a": True, "b": False}, "file", allow_inverted=True) == 0
 
 
 @pytest.mark.parametrize("column, meaning, good", [
@@ -314,11 +314,11 @@ def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, mea
     path = tmp_path / "p.csv"
     path.write_text("image_id,p_abnormal,p_no_finding,x\na,0.9,0.1,0.5\n")
     if good:
-        assert column_in(path, column, meaning).column == column
+        assert find_probability_column(path, column, meaning).column == column
     else:
         with pytest.raises(InputError, match=f"column {column} is taken for {meaning}, expected {column} as"):
-            column_in(path, column, meaning)
-    assert column_in(path, column, meaning, allow_inverted=True).meaning == (meaning or column)
+            find_probability_column(path, column, meaning)
+    assert find_probability_column(path, column, meaning, allow_inverted=True).meaning == (meaning or column)
 
 
 @pytest.mark.parametrize("count, score, warned", [(10, 0.5, True), (30, 0.0, True), (30, 0.5, False)])

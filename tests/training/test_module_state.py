@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vindr_det.detection.modes import training_mode_aside
+from vindr_det.detection.validation import training_mode_aside
 from vindr_det.training.module_state import changed, numbers, put_back, set_numbers
 
 

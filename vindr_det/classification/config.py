@@ -1,6 +1,5 @@
-"""The classifier's YAML schema."""
+"""The classifier's YAML schema: keys, defaults and checks."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from vindr_det.config import merge_overrides, merge_yaml
-from vindr_det.config_values import FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
+from vindr_det.config_values import DEVICE, FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
 from vindr_det.exceptions import InputError
 
 
@@ -19,53 +18,53 @@ def defaults() -> CfgNode:
         "MODEL": {
             "NAME": "tf_efficientnet_b2.ns_jft_in1k",  # any name that timm knows
             "PRETRAINED": True,  # ImageNet weights from timm's hub
-            "WEIGHTS": "",  # a local state dict instead
+            "WEIGHTS": "",  # a local state dict instead of the hub's
             "DROP_RATE": 0.0,  # before the last layer
             "POOL": "",  # timm's global_pool, such as max or avgmax; the network's own if empty
             "OUTPUT_STRIDE": 0,  # of the last features: 16 or 8 for finer maps; 0 leaves it
         },
         "INPUT": {
-            "SIZE": 256,  # images are squeezed into squares, pixels
+            "SIZE": 256,  # side of the square that images are resized to, pixels
             "AUGMENT": [],  # as VINDR.AUGMENT
         },
         "DATA": {
             "IMAGES": "datasets/vindr/train",
             "PACKED": "",  # a packed.npy of prepare_images.py instead of single files
             "LABELS": "datasets/vindr/annotations/labels.csv",
-            "VALIDATION": "",  # a list of its own instead of folds: one model
-            "TEST": "",  # predicted by the mean of all models, and scored
-            "CALIBRATION": "",  # a list that no model is trained on: the ensemble's points are chosen there
-            "CALIBRATION_SHARE": 0.1,  # or this share of LABELS' patients, where that is enough of them
-            "PARTIAL": False,  # go on without the images that are not there
-            "TARGET": "abnormal",  # or vindr15 (shares of readers), or nih14
-            "KEEP_NORMAL": 1.0,  # share of the normal images that is trained on
-            # What a label of -1 (uncertain) and a blank one mean, in CheXpert's terms (Irvin et al., 2019):
-            # ignore leaves them out of losses and metrics, zeros and ones call them negative and positive.
+            "VALIDATION": "",  # a validation table instead of folds: a single model
+            "TEST": "",  # a table predicted and scored by the mean of all models
+            "CALIBRATION": "",  # a table that no model is trained on, for the ensemble's operating points
+            "CALIBRATION_SHARE": 0.1,  # or this fraction of LABELS' patients, where these are enough
+            "PARTIAL": False,  # ignore labeled images that are missing
+            "TARGET": "abnormal",  # or vindr15 (fractions of readers), or nih14
+            "KEEP_NORMAL": 1.0,  # fraction of the normal images that is trained on
+            # Policy for uncertain (-1) and blank labels, in CheXpert's terms (Irvin et al., 2019): ignore
+            # leaves them out of losses and metrics, zeros and ones take them for negative and positive.
             "UNCERTAIN": "ignore",
             "BLANK": "ignore",
         },
         "SOLVER": {
             "EPOCHS": 10,
-            "BATCH_SIZE": 32,  # images in a step, of all processes
+            "BATCH_SIZE": 32,  # images per step, over all processes
             "LR": 3e-4,
-            "WEIGHT_DECAY": 0.01,  # of weights; norms and biases have none
+            "WEIGHT_DECAY": 0.01,  # not of norms and biases
             "WARMUP_EPOCHS": 1.0,  # linear
-            "SCHEDULE": "cosine",  # to 0; hold: HOLD_EPOCHS at LR, then DECAY an epoch
+            "SCHEDULE": "cosine",  # to 0; or hold: HOLD_EPOCHS at LR, then times DECAY per epoch
             "HOLD_EPOCHS": 0.0,
             "DECAY": 0.8,
-            "LOSS": "bce",  # or weighted_bce, by the frequency of the other side; or asymmetric
+            "LOSS": "bce",  # or weighted_bce, by label frequency; or asymmetric
             "LABEL_SMOOTHING": 0.0,
-            "SAMPLER": "shuffle",  # or weighted: rare labels as often as frequent ones
+            "SAMPLER": "shuffle",  # or weighted: draws rare labels as often as frequent ones
             "EMA_DECAY": 0.999,  # as VINDR.EMA_DECAY
-            # The epoch that is kept: the last, or the best by AUC of DATA.CALIBRATION's images outside the
-            # fold (inner). The held-out fold itself never chooses: what is reported on it would be too good.
+            # The epoch that is kept: the last, or the best by AUC on DATA.CALIBRATION's images outside the
+            # fold (inner). The held-out fold never selects the epoch: a score on it would be optimistic.
             "SELECT": "last",
-            "PATIENCE": 0,  # of inner: epochs without a new best before training stops; 0 never
+            "PATIENCE": 0,  # of inner: early stopping after so many epochs without a new best; 0 never
             "PRECISION": "32-true",  # or 16-mixed (a GPU), bf16-mixed
         },
-        # Operating points beside Youden's and the threshold .5.
+        # Target rates of operating points, beside Youden's and the threshold .5.
         "POINTS": {"SENSITIVITY": [0.95], "SPECIFICITY": [0.95]},
-        "TEST_FLIP": False,  # predict the mean of the image and its mirror image
+        "TEST_FLIP": False,  # TTA: the mean over the image and its mirror image
         "NUM_WORKERS": 4,
         "DEVICE": "auto",  # cpu, cuda, cuda:1
         "SEED": 0,
@@ -73,32 +72,35 @@ def defaults() -> CfgNode:
     })
 
 
-#: Keys that say where and how fast, not what comes out; and what can be chosen anew for trained models.
+#: Keys that do not change the trained models.
 _WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS")
-#: What earlier versions had; their checkpoints still hold them.
+#: Keys of earlier versions, which their checkpoints still hold.
 _RETIRED = {"SOLVER": ("KEEP",)}
 
-_LABEL = one_of("ignore", "zeros", "ones")
-_RATES: Check = (lambda values: all(isinstance(one, float) and 0 < one < 1 for one in values),
+#: SOLVER.LOSS; built by losses.py.
+LOSSES = ("bce", "weighted_bce", "asymmetric")
+#: SOLVER.SCHEDULE; of training/schedule.py.
+SCHEDULES = ("cosine", "hold")
+_POLICY = one_of("ignore", "zeros", "ones")
+_RATES: Check = (lambda values: all(isinstance(rate, float) and 0 < rate < 1 for rate in values),
                  "numbers between 0 and 1, such as [0.9, 0.95]")
 _CHECKS: Mapping[str, Check] = {
     "MODEL.DROP_RATE": PART, "MODEL.OUTPUT_STRIDE": at_least(0), "INPUT.SIZE": at_least(16),
-    "DATA.KEEP_NORMAL": SHARE, "DATA.CALIBRATION_SHARE": PART, "DATA.UNCERTAIN": _LABEL,
-    "DATA.BLANK": _LABEL,
+    "DATA.KEEP_NORMAL": SHARE, "DATA.CALIBRATION_SHARE": PART, "DATA.UNCERTAIN": _POLICY,
+    "DATA.BLANK": _POLICY,
     "SOLVER.EPOCHS": at_least(1), "SOLVER.BATCH_SIZE": at_least(1), "SOLVER.LR": above(0),
     "SOLVER.WEIGHT_DECAY": at_least(0), "SOLVER.WARMUP_EPOCHS": at_least(0),
     "SOLVER.HOLD_EPOCHS": at_least(0),
-    "SOLVER.SCHEDULE": one_of("cosine", "hold"), "SOLVER.LABEL_SMOOTHING": PART, "SOLVER.EMA_DECAY": PART,
+    "SOLVER.SCHEDULE": one_of(*SCHEDULES), "SOLVER.LABEL_SMOOTHING": PART, "SOLVER.EMA_DECAY": PART,
     "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
-    "SOLVER.LOSS": one_of("bce", "weighted_bce", "asymmetric"),
+    "SOLVER.LOSS": one_of(*LOSSES),
     "SOLVER.SAMPLER": one_of("shuffle", "weighted"), "SOLVER.SELECT": one_of("last", "inner"),
     "SOLVER.PATIENCE": at_least(0), "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
-    # Each fold's is SEED + fold, and random generators take 32 bits.
+    # Each fold's seed is SEED + fold, and random generators take 32 bits.
     "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
     "OUTPUT_DIR": FOLDER,
-    "DEVICE": (lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
-               "auto, cpu, cuda or cuda:1"),
+    "DEVICE": DEVICE,
 }
 
 
@@ -116,7 +118,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
 
 
 def check(cfg: CfgNode, source: str) -> None:
-    """Refuse values that could only fail later.
+    """Refuse values that would fail later.
 
     Raises:
         InputError: names the source, the key, the value and what was expected.
@@ -128,31 +130,36 @@ def check(cfg: CfgNode, source: str) -> None:
                          "expected True: they would not be loaded")
     if solver.PATIENCE and solver.SELECT != "inner":
         raise InputError(f"{source}: SOLVER.PATIENCE is {solver.PATIENCE} with SOLVER.SELECT last, expected "
-                         "inner: only images that are looked at can end a training")
+                         "inner: early stopping needs validation in each epoch")
     if solver.SELECT == "inner" and not data.CALIBRATION and not data.CALIBRATION_SHARE:
         raise InputError(f"{source}: SOLVER.SELECT is inner, expected DATA.CALIBRATION or "
                          "DATA.CALIBRATION_SHARE to choose the epoch on")
 
 
 def same_training(text: str, other: str) -> bool:
-    """Whether two configs, as YAML, train the same model."""
-    one, two = ({key: value for key, value in yaml.safe_load(given).items() if key not in _WITHOUT_EFFECT}
-                for given in (text, other))
-    return one == two
+    """Whether two configs, as YAML, train the same models."""
+    first, second = ({key: value for key, value in yaml.safe_load(dump).items() if key not in _WITHOUT_EFFECT}
+                     for dump in (text, other))
+    return first == second
 
 
 def of_checkpoint(values: Mapping[str, Any], source: str) -> CfgNode:
-    """The config that a checkpoint of this or an earlier version carries.
+    """The config in a checkpoint of this or an earlier version.
+
+    Args:
+        values: the config as stored.
+        source: names the checkpoint in errors.
 
     Raises:
-        InputError: it has a key that this version does not know.
+        InputError: it has a key that this version does not have.
     """
-    cfg, own = defaults(), {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    cfg = defaults()
+    stored = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     for section, keys in _RETIRED.items():
         for key in keys:
-            own.get(section, {}).pop(key, None)
+            stored.get(section, {}).pop(key, None)
     try:
-        cfg.merge_from_other_cfg(CfgNode(own))
+        cfg.merge_from_other_cfg(CfgNode(stored))
     except (KeyError, ValueError, AssertionError) as error:
         raise InputError(f"{source}: its config is not one of this version ({error})") from error
     return cfg

@@ -1,6 +1,6 @@
-"""Labeled images as tensors, in an order that a resume goes on with."""
+"""Labeled images as normalized tensors, and their loaders for training and prediction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from vindr_det.classification.labels import LabelTable
+from vindr_det.classification.label_table import LabelTable
+from vindr_det.classification.sampler import SINGLE_PROCESS, EpochSampler, Shard
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target, resize
 from vindr_det.training.augmentation import Augment
-from vindr_det.training.sampler import SampleKey, seed_of
+from vindr_det.training.sampler import SampleKey
 
 _NO_BOXES = np.zeros((0, 4))
 _NO_LABELS = np.zeros(0, dtype=np.int64)
+
+
+def input_size(size: int) -> Target:
+    """The square of ``size`` pixels that images are resized to, without keeping their aspect."""
+    return Target(size, keep_aspect=False)
 
 
 class Pixels:
@@ -30,11 +36,11 @@ class Pixels:
     Args:
         images: the folder.
         packed: a packed.npy instead; empty for none.
-        size: side of the square that images are squeezed into.
+        size: S, pixels.
     """
 
     def __init__(self, images: str | Path, packed: str | Path, size: int) -> None:
-        self.target = Target(size, keep_aspect=False)
+        self.target = input_size(size)
         self.packed = PackedImages(packed) if packed else None
         self.paths = {} if packed else list_images(images)
 
@@ -46,7 +52,9 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Brightness, 0..1, less its mean, over its deviation. The defaults are those of models of 0.1.
+    """Gray values, scaled to 0..1, minus their mean, over their standard deviation.
+
+    The defaults are those of models of version 0.1.
 
     Attributes:
         mean: of gray images.
@@ -58,7 +66,7 @@ class Normalization:
 
     @classmethod
     def of_colors(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalization":
-        """Of three channels: gray images have one, which gets their means."""
+        """The channels' average, for networks that were pretrained on color images."""
         return cls(float(np.mean(mean)), float(np.mean(std)))
 
     def __call__(self, image: NDArray[np.uint8]) -> Tensor:
@@ -66,26 +74,26 @@ class Normalization:
         return (torch.from_numpy(image).float()[None] - 255 * self.mean) / (255 * self.std)
 
 
-def squeeze(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The square that the network sees; training and prediction share it."""
-    return resize(image, Target(size, keep_aspect=False))
+def to_tensor(image: NDArray[np.uint8], size: int, normalize: Normalization) -> Tensor:
+    """(H, W) uint8 to (1, S, S) float, as in training."""
+    return normalize(resize(image, input_size(size)))
 
 
-_PLAIN = Normalization()
+_DEFAULT = Normalization()
 
 
 class LabeledDataset(Dataset):
-    """Items are (1, S, S) float images and (K,) targets; a ticket's seed augments.
+    """Items are (1, S, S) float images and (K,) targets; the seed of a sample key augments.
 
     Args:
         table: the images.
-        pixels: where they are read.
-        normalize: what a network expects of them.
-        augment: None leaves them as they are.
+        pixels: reads them.
+        normalize: as the network expects.
+        augment: None for no augmentation.
     """
 
     def __init__(
-        self, table: LabelTable, pixels: Pixels, normalize: Normalization = _PLAIN,
+        self, table: LabelTable, pixels: Pixels, normalize: Normalization = _DEFAULT,
         augment: Augment | None = None,
     ) -> None:
         self.table, self.pixels, self.normalize, self.augment = table, pixels, normalize, augment
@@ -102,88 +110,34 @@ class LabeledDataset(Dataset):
         return self.normalize(image), torch.from_numpy(self.table.targets[row])
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which part of each step's images this process takes.
-
-    Attributes:
-        rank: from 0.
-        world: processes that train one model together.
-    """
-
-    rank: int = 0
-    world: int = 1
-
-
-_ALL = Share()
-
-
-class EpochOrder(Sampler[SampleKey]):
-    """A new order each epoch, a function of the seed and the epoch alone.
-
-    Several processes take turns, so that each step is of the images that one process would take.
-
-    Args:
-        table: the images.
-        seed: of all orders.
-        weighted: draw with replacement, rare labels as often as frequent ones.
-        share: of this process; what cannot be shared evenly waits for another epoch's order.
-    """
-
-    def __init__(self, table: LabelTable, seed: int, weighted: bool = False, share: Share = _ALL) -> None:
-        self.count, self.seed, self.share, self.epoch = len(table), seed, share, 0
-        self.weights = balance(table.targets) if weighted else None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning tells."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count // self.share.world
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        rows = (rng.permutation(self.count) if self.weights is None
-                else rng.choice(self.count, self.count, p=self.weights))
-        for place in range(self.share.rank, len(self) * self.share.world, self.share.world):
-            yield SampleKey(int(rows[place]), seed_of(self.seed, self.epoch * self.count + place))
-
-
-def balance(targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N,) shares that sum to 1: an image weighs as its rarest label, or as having none."""
-    present = np.column_stack([targets >= 0.5, ~(targets >= 0.5).any(axis=1)])
-    rarity = 1 / np.maximum(present.sum(axis=0), 1)
-    weights = (present * rarity).max(axis=1)
-    return weights / weights.sum()
-
-
 def train_loader(
-    cfg: Any, table: LabelTable, seed: int, normalize: Normalization = _PLAIN, share: Share = _ALL
+    cfg: Any, table: LabelTable, seed: int, normalize: Normalization = _DEFAULT, shard: Shard = SINGLE_PROCESS
 ) -> DataLoader:
-    """TTAPredictor batches; a rest that is smaller than a batch waits for another epoch's order.
+    """Augmented batches in the order of SOLVER.SAMPLER; an incomplete last batch is dropped.
 
     Raises:
-        InputError: BATCH_SIZE cannot be shared by so many processes.
+        InputError: BATCH_SIZE is no multiple of the number of processes.
     """
-    if cfg.SOLVER.BATCH_SIZE % share.world:
+    if cfg.SOLVER.BATCH_SIZE % shard.world_size:
         raise InputError(f"SOLVER.BATCH_SIZE is {cfg.SOLVER.BATCH_SIZE}, expected a multiple of "
-                         f"{share.world} (the processes)")
+                         f"{shard.world_size} (the processes)")
     augment = Augment(list(cfg.INPUT.AUGMENT), seed=seed) if cfg.INPUT.AUGMENT else None
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
     dataset = LabeledDataset(table, pixels, normalize, augment)
-    order = EpochOrder(table, seed, cfg.SOLVER.SAMPLER == "weighted", share)
-    return _loader(cfg, dataset, cfg.SOLVER.BATCH_SIZE // share.world, sampler=order,
+    sampler = EpochSampler(table.targets, seed, cfg.SOLVER.SAMPLER == "weighted", shard)
+    return _loader(cfg, dataset, cfg.SOLVER.BATCH_SIZE // shard.world_size, sampler=sampler,
                    drop_last=len(table) >= cfg.SOLVER.BATCH_SIZE,
                    # A generator of its own: the loader must not draw from what the model draws from.
                    generator=torch.Generator().manual_seed(0))
 
 
-def plain_loader(cfg: Any, table: LabelTable, normalize: Normalization = _PLAIN) -> DataLoader:
-    """The images once, in order, as they are."""
+def predict_loader(cfg: Any, table: LabelTable, normalize: Normalization = _DEFAULT) -> DataLoader:
+    """All images once, in the table's order, without augmentation."""
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
     return _loader(cfg, LabeledDataset(table, pixels, normalize), cfg.SOLVER.BATCH_SIZE)
 
 
-def _loader(cfg: Any, dataset: Dataset, batch: int, **options: Any) -> DataLoader:
-    return DataLoader(dataset, batch, num_workers=cfg.NUM_WORKERS, persistent_workers=cfg.NUM_WORKERS > 0,
-                      pin_memory=cfg.DEVICE != "cpu" and torch.cuda.is_available(), **options)
+def _loader(cfg: Any, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
+    pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
+    return DataLoader(dataset, batch_size, num_workers=cfg.NUM_WORKERS,
+                      persistent_workers=cfg.NUM_WORKERS > 0, pin_memory=pin_memory, **options)

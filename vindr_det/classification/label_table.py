@@ -1,25 +1,56 @@
-"""Labeled images as arrays."""
+"""A table of image-level labels (CSV) as arrays: its column names, its values, and what they mean.
 
+A table has ``image_id`` or ``image``, columns of 0..1 named after labels and, where they are known, ``fold``
+and ``patient``; ``convert_vindr.py`` and ``convert_nih.py`` write such tables. Values between 0 and 1 are
+fractions of readers, -1 is uncertain and a blank unknown. Unknown labels are NaN in targets; losses and
+metrics ignore them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import IMAGE_SUFFIXES
+from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS, column_of
+from vindr_det.tables import csv_row, read_csv, to_numbers
+
+ABNORMAL = "abnormal"
+NORMAL = ("No finding", "No Finding")
+#: DATA.TARGET -> the labels that a model predicts.
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    ABNORMAL: (ABNORMAL,), "vindr15": CLASS_NAMES, "nih14": NIH_LABELS}
+#: CheXpert's findings that have no VinBigData or NIH name; Support Devices is none (Irvin et al., 2019).
+CHEXPERT_FINDINGS = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pleural Effusion", "Pleural Other",
+                     "Fracture")
+#: DATA.UNCERTAIN and DATA.BLANK -> the target of such a label.
+LABEL_POLICIES: Mapping[str, float] = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
+#: Role of a column -> its accepted names, reduced to letters and digits.
+_ROLES: Mapping[str, tuple[str, ...]] = {
+    "image": ("imageid", "image", "imageindex"), "fold": ("fold",),
+    "patient": ("patient", "patientid", "subject", "subjectid")}
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """N images and their labels.
+    """N images and their K labels.
 
     Attributes:
-        image_ids: (N,) the files' stems.
+        image_ids: (N,) file names without suffix.
         names: (K,) labels, columns of ``targets``.
-        targets: (N, K) float32, 0..1; NaN where it is not known.
-        normal: (N,) whether it is known that nothing is wrong with the image.
+        targets: (N, K) float32, 0..1; NaN where unknown.
+        normal: (N,) whether the image is known to be without any finding.
         groups: (N,) patients where they are known, else image ids.
         folds: (N,) from 0; -1 where there is none.
-        what: ``patient`` or ``image``: what groups hold.
-        known: (N,) whether it is known if anything is wrong with the image; None where it always is.
+        group_kind: ``patient`` or ``image``, what ``groups`` holds.
+        known: (N,) whether normal or abnormal is known; None where it is for all images.
     """
 
     image_ids: NDArray[np.str_]
@@ -28,7 +59,7 @@ class LabelTable:
     normal: NDArray[np.bool_]
     groups: NDArray[np.str_]
     folds: NDArray[np.int64]
-    what: str = "image"
+    group_kind: str = "image"
     known: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -36,16 +67,202 @@ class LabelTable:
 
     @property
     def abnormal(self) -> NDArray[np.bool_]:
-        """(N,) whether something is known to be wrong; an unknown image is neither normal nor abnormal."""
+        """(N,) whether the image is known to have a finding; unknown is neither normal nor abnormal."""
         return ~self.normal if self.known is None else ~self.normal & self.known
 
     def one_class(self) -> bool:
-        """Whether no label differs between any of the images for which it is known."""
+        """Whether every label has a single value among the images for which it is known."""
         columns = (column[~np.isnan(column)] for column in self.targets.T)
         return not any(len(column) and column.min() < column.max() for column in columns)
 
     def __getitem__(self, rows: Any) -> "LabelTable":
-        """A part, by mask or indices."""
+        """Some of the images, by mask or indices."""
         return replace(self, image_ids=self.image_ids[rows], targets=self.targets[rows],
                        normal=self.normal[rows], groups=self.groups[rows], folds=self.folds[rows],
                        known=None if self.known is None else self.known[rows])
+
+
+def subsample_normals(table: LabelTable, fraction: float, seed: int) -> LabelTable:
+    """Keep a random ``fraction`` of the normal images and all others."""
+    normal = np.flatnonzero(table.normal)
+    kept = np.random.default_rng(seed).permutation(normal)[: round(fraction * len(normal))]
+    rows = np.sort(np.concatenate([np.flatnonzero(~table.normal), kept]))
+    return table[rows]
+
+
+def columns_of(names: Sequence[str]) -> list[str]:
+    """Probability columns of labels, such as ``p_abnormal``."""
+    return [column_of(name) for name in names]
+
+
+def image_id(name: str) -> str:
+    """A file name without the suffix of an image; the last number of a UID is no suffix."""
+    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def read_table(
+    path: str | Path, target: str | Sequence[str], uncertain: str = "ignore", blank: str = "ignore"
+) -> LabelTable:
+    """Read a table of labels.
+
+    Args:
+        path: CSV.
+        target: a key of :data:`TARGETS`, or labels by name.
+        uncertain: what a label of -1 becomes, a key of :data:`LABEL_POLICIES`.
+        blank: what a blank label becomes, likewise.
+
+    Raises:
+        InputError: a column is missing, a value is not in 0..1, a fold or patient is blank, or an image is
+            repeated.
+    """
+    if isinstance(target, str) and target not in TARGETS:
+        raise InputError(f"DATA.TARGET is {target!r}, expected one of {', '.join(TARGETS)}")
+    names = TARGETS[target] if isinstance(target, str) else tuple(target)
+    source = _LabelFile(path, read_csv(path), LABEL_POLICIES[uncertain], LABEL_POLICIES[blank])
+    ids = source.identifiers("image", "an image's name")
+    if ids is None:
+        raise InputError(f"{path}: has no column image_id or image")
+    repeated = pd.Series(ids).duplicated().to_numpy()
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0])
+        raise InputError(f"{path}, row {csv_row(row)}: image {ids[row]} is repeated")
+    groups, group_kind = source.identifiers("patient", "a name"), "patient"
+    if groups is None:
+        groups, group_kind = ids, "image"
+    source.check_consistent()
+    abnormal = source.abnormal()
+    targets = np.column_stack([abnormal if name == ABNORMAL else source.labels(name) for name in names])
+    known = ~np.isnan(abnormal)
+    return LabelTable(ids, names, targets, abnormal == 0, groups, source.folds(), group_kind,
+                      None if known.all() else known)
+
+
+@dataclass(frozen=True)
+class _LabelFile:
+    """A table as it was read.
+
+    Attributes:
+        path: the file.
+        frame: its columns.
+        uncertain: the target of a label of -1.
+        blank: the target of a blank label.
+    """
+
+    path: str | Path
+    frame: pd.DataFrame
+    uncertain: float
+    blank: float
+
+    def labels(self, name: str, negate: bool = False) -> NDArray[np.float32]:
+        """(N,) 0..1 of a column, or what uncertain and blank labels become.
+
+        Args:
+            name: of the column.
+            negate: the label is the complement of the column; uncertain and blank refer to the label.
+        """
+        if name not in self.frame:
+            raise InputError(f"{self.path}: has no column {name!r}")
+        values = to_numbers(self.frame[name])
+        blank, uncertain = self.frame[name].isna().to_numpy(), values == -1
+        self._check(~((values >= 0) & (values <= 1)) & ~blank & ~uncertain, name, "0 to 1, -1 or a blank")
+        values = 1 - values if negate else values
+        return np.where(blank, self.blank, np.where(uncertain, self.uncertain, values)).astype(np.float32)
+
+    def abnormal(self) -> NDArray[np.float32]:
+        """(N,) P(any finding), by the column abnormal, else by no finding, else by the findings' columns."""
+        own = next((name for name in (ABNORMAL, *NORMAL) if name in self.frame), None)
+        if own is not None:
+            values, stated = self.labels(own, negate=own in NORMAL), to_numbers(self.frame[own])
+            return np.where(self._has_finding() & ~(stated >= 0), np.float32(1), values)
+        known = [name for name in (*NIH_LABELS, *CLASS_NAMES) if name in self.frame]
+        if not known:
+            raise InputError(f"{self.path}: has no column {ABNORMAL}, {' or '.join(NORMAL)}, nor one of a "
+                             "label")
+        labels = np.column_stack([self.labels(name) for name in known])
+        highest = np.nan_to_num(labels).max(axis=1)
+        # One finding makes an image abnormal, whether or not the other labels are known.
+        return np.where((highest < 0.5) & np.isnan(labels).any(axis=1), np.float32("nan"), highest)
+
+    def _has_finding(self) -> NDArray[np.bool_]:
+        present = np.zeros(len(self.frame), bool)
+        for finding in (*NIH_LABELS, *FINDINGS, *CHEXPERT_FINDINGS):
+            if finding in self.frame:
+                present |= to_numbers(self.frame[finding]) >= 0.5
+        return present
+
+    def identifiers(self, role: str, expected: str) -> NDArray[np.str_] | None:
+        """(N,) image or patient ids; None where the table has no such column.
+
+        Args:
+            role: ``image`` or ``patient``.
+            expected: names a valid value in the error.
+
+        Raises:
+            InputError: a row has none, or two columns of the role disagree.
+        """
+        columns = self._columns(role)
+        if not columns:
+            return None
+        for name in columns:
+            self._check(self.frame[name].isna().to_numpy(), name, expected)
+        first, *others = (self.frame[name].astype(str).str.strip().map(image_id) for name in columns)
+        for name, values in zip(columns[1:], others, strict=True):
+            self._check_pair((first != values).to_numpy(), columns[0], name, "the same")
+        return (first if role == "image" else self.frame[columns[0]].astype(str).str.strip()).to_numpy(str)
+
+    def folds(self) -> NDArray[np.int64]:
+        """(N,) from 0; -1 where the table has no such column."""
+        columns = self._columns("fold")
+        if not columns:
+            return np.full(len(self.frame), -1)
+        values, column = to_numbers(self.frame[columns[0]]), self.frame[columns[0]]
+        boolean = column.map(lambda value: isinstance(value, bool | np.bool_)).to_numpy(bool)
+        self._check(boolean | ~((values >= -1) & (values == np.floor(values)) & (values < 2**31)), columns[0],
+                    "a whole number from 0, or -1 for none")
+        return values.astype(np.int64)
+
+    def _columns(self, role: str) -> list[str]:
+        reduced = {name: re.sub(r"[\W_]", "", str(name)).casefold() for name in self.frame}
+        return sorted((name for name in reduced if reduced[name] in _ROLES[role]),
+                      key=lambda name: _ROLES[role].index(reduced[name]))
+
+    def check_consistent(self) -> None:
+        """Refuse a row whose certain labels call an image both normal and abnormal.
+
+        Fractions of readers, uncertain and unknown labels contradict nothing, and an image may be abnormal
+        for a finding that has no column.
+        """
+        certain = {name: to_numbers(self.frame[name]) for name in dict.fromkeys(
+            (ABNORMAL, *NORMAL, *NIH_LABELS, *CLASS_NAMES)) if name in self.frame}
+        is_one, is_zero = partial(_equals, certain, 1.0), partial(_equals, certain, 0.0)
+        for normal in NORMAL:
+            self._check_pair(is_one(normal) & is_one(ABNORMAL), normal, ABNORMAL, "one of them to be 0")
+            self._check_pair(is_zero(normal) & is_zero(ABNORMAL), ABNORMAL, normal, "one of them to be 1")
+        for finding in (*NIH_LABELS, *FINDINGS):
+            self._check_pair(is_zero(ABNORMAL) & is_one(finding), ABNORMAL, finding, "no finding there")
+            for normal in NORMAL:
+                self._check_pair(is_one(normal) & is_one(finding), normal, finding, "no finding there")
+        first, second = (certain.get(name) for name in NORMAL)
+        if first is not None and second is not None:
+            self._check_pair(~((first == second) | (np.isnan(first) & np.isnan(second))), *NORMAL, "the same")
+
+    def _check(self, bad: NDArray[np.bool_], column: str, expected: str) -> None:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(f"{self.path}, row {csv_row(row)}: {column} is {self._shown(column, row)}, "
+                             f"expected {expected}")
+
+    def _check_pair(self, bad: NDArray[np.bool_], first: str, second: str, expected: str) -> None:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(f"{self.path}, row {csv_row(row)}: {first} is {self._shown(first, row)}, but "
+                             f"{second} is {self._shown(second, row)}, expected {expected}")
+
+    def _shown(self, column: str, row: int) -> str:
+        value = self.frame[column].iloc[row]
+        text = "" if pd.isna(value) else str(value).strip()
+        return f"{text[:20]}...{text[-4:]}" if len(text) > 60 else text or "blank"
+
+
+def _equals(certain: Mapping[str, NDArray[np.float64]], value: float, name: str) -> NDArray[np.bool_]:
+    return certain[name] == value if name in certain else np.zeros(1, bool)

@@ -1,4 +1,4 @@
-"""One model's training with Lightning: loss, optimizer, schedule, average, the epoch that is kept."""
+"""One model's training with Lightning: steps, optimizer and schedule, and which epoch's weights are kept."""
 
 import logging
 import math
@@ -10,32 +10,35 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vindr_det.classification.losses import Loss
-from vindr_det.classification.model import probabilities
+from vindr_det.classification.model import predict_batch
 from vindr_det.exceptions import DivergedError
 from vindr_det.files import atomic_path
 from vindr_det.metrics.classification import auc, curve, measurable
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
-from vindr_det.training.lightning_module import EMAModule
+from vindr_det.training.ema_module import EMAModule
+from vindr_det.training.optimizer import build_optimizer, groups_by_dimension
+from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 
 log = logging.getLogger(__name__)
 
 AUC = "auc"
+#: What the warm-up starts from, as a factor of SOLVER.LR.
+_WARMUP_FACTOR = 0.05
 
 
 class ClassifierModule(EMAModule):
-    """AdamW with a linear warm-up and the schedule of SOLVER.
+    """AdamW with the schedule of SOLVER.
 
     Args:
         cfg: the config.
-        network: gives (B, K) logits.
+        network: (B, 1, S, S) images to (B, K) logits.
         loss: of logits and targets.
-        steps: in an epoch.
+        steps: per epoch.
     """
 
     def __init__(self, cfg: Any, network: nn.Module, loss: Loss, steps: int) -> None:
@@ -43,7 +46,11 @@ class ClassifierModule(EMAModule):
         self.cfg, self.loss, self.steps = cfg, loss, steps
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
-        """Loss of one batch; one that is not finite stops the training."""
+        """Loss of one batch.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
         value = self.loss(self.network(batch[0]), batch[1])
         if not torch.isfinite(value):
             raise DivergedError(self.global_step, [f"batch {number}"], {"loss": float(value)})
@@ -51,43 +58,62 @@ class ClassifierModule(EMAModule):
         return value
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Take one step's weights in."""
+        """Update the model EMA."""
         if self.ema is not None:
             self.ema.update(self.network)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The rate rises over WARMUP_EPOCHS, then falls as SCHEDULE says."""
-        solver, lr = self.cfg.SOLVER, torch.optim.lr_scheduler
-        skip: set[str] = getattr(self.network, "no_weight_decay", set)()
-        groups = param_groups_weight_decay(self.network, solver.WEIGHT_DECAY, no_weight_decay_list=skip)
-        optimizer = torch.optim.AdamW(groups, solver.LR)
-        warmup = max(1, round(solver.WARMUP_EPOCHS * self.steps))
-        parts: list[Any] = [lr.LinearLR(optimizer, 0.05, total_iters=warmup)]
-        if solver.SCHEDULE == "cosine":
-            ends = [warmup]
-            parts.append(lr.CosineAnnealingLR(optimizer, max(1, self.steps * solver.EPOCHS - warmup)))
-        else:
-            ends = [warmup, warmup + max(1, round(solver.HOLD_EPOCHS * self.steps))]
-            parts.append(lr.ConstantLR(optimizer, 1.0, ends[1] - warmup))
-            parts.append(lr.ExponentialLR(optimizer, solver.DECAY ** (1 / self.steps)))
-        schedule = lr.SequentialLR(optimizer, parts, ends)
+        """The optimizer and SOLVER.SCHEDULE, which is stepped after each batch."""
+        solver = self.cfg.SOLVER
+        without_decay = getattr(self.network, "no_weight_decay", set)()
+        groups = groups_by_dimension(self.network, solver.WEIGHT_DECAY, without_decay)
+        optimizer = build_optimizer("AdamW", groups, solver.LR)
+        schedule = build_lr_scheduler(optimizer, solver.SCHEDULE, schedule_options(solver, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """States of earlier versions hold a SequentialLR, of which the position is all that matters."""
+        super().on_load_checkpoint(checkpoint)
+        checkpoint["lr_schedulers"] = [
+            {"last_epoch": state["last_epoch"], "_last_lr": state["_last_lr"],
+             "lr_lambdas": [None] * len(state["_last_lr"])} if "_schedulers" in state else state
+            for state in checkpoint.get("lr_schedulers", [])]
+
+
+def schedule_options(solver: Any, steps: int) -> ScheduleOptions:
+    """SOLVER's epochs in steps.
+
+    Args:
+        solver: the config's SOLVER.
+        steps: per epoch.
+    """
+    warmup = max(1, round(solver.WARMUP_EPOCHS * steps))
+    # A warm-up that is longer than the training is cut off, not compressed.
+    return ScheduleOptions(
+        total=max(solver.EPOCHS * steps, warmup), warmup=warmup,
+        warmup_factor=_WARMUP_FACTOR, hold=max(1, round(solver.HOLD_EPOCHS * steps)),
+        gamma=solver.DECAY ** (1 / steps))
 
 
 def predict(network: nn.Module, loader: DataLoader, device: torch.device, flip: bool) -> NDArray[np.float64]:
-    """(N, K) probabilities of a loader's images; the network is left as it was."""
+    """(N, K) probabilities of a loader's images; the network's training mode is restored."""
     training = network.training
     network.eval()
     with torch.inference_mode():
-        parts = [probabilities(network, images.to(device), flip).float().cpu() for images, _ in loader]
+        parts = [predict_batch(network, images.to(device), flip).float().cpu() for images, _ in loader]
     network.train(training)
     return torch.cat(parts).double().numpy()
 
 
-def mean_auc(targets: NDArray, found: NDArray) -> float:
-    """Mean over the labels with enough images on both sides; NaN where there is none."""
+def mean_auc(targets: NDArray, probabilities: NDArray) -> float:
+    """Mean over the labels with enough positive and negative images; NaN where there is none.
+
+    Args:
+        targets: (N, K) 0..1; NaN where unknown.
+        probabilities: (N, K).
+    """
     areas = []
-    for label, p in zip(targets.T, found.T, strict=True):
+    for label, p in zip(targets.T, probabilities.T, strict=True):
         known = ~np.isnan(label)
         if measurable(label[known] >= 0.5):
             areas.append(auc(curve(label[known] >= 0.5, p[known]))[0])
@@ -95,72 +121,80 @@ def mean_auc(targets: NDArray, found: NDArray) -> float:
 
 
 @dataclass
-class Chooser:
-    """Images that choose the epoch; the model is not trained on them, nor reported on them alone.
+class EpochSelection:
+    """Validation on images that are neither trained on nor in the held-out fold; it selects the epoch.
 
     Attributes:
         loader: of the images.
         targets: (N, K) of theirs.
-        best: what is best so far, and when to stop.
+        best: the best epoch so far, and when to stop.
     """
 
     loader: DataLoader
     targets: NDArray[np.float32]
     best: EarlyStopping
 
-    def measure(self, module: ClassifierModule) -> float:
-        """Mean AUC of the model's average."""
+    def validate(self, module: ClassifierModule) -> float:
+        """Mean AUC of the model EMA."""
         with ema_weights(module.network, module.ema):
-            found = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
-        return mean_auc(self.targets, found)
+            probabilities = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
+        return mean_auc(self.targets, probabilities)
 
 
-class EndOfEpoch(L.Callback):
-    """Keep the last or the best weights after each epoch, and a state to resume from.
+class KeepWeights(L.Callback):
+    """Keep the last or the best epoch's weights, and save a state to resume from after each epoch.
 
     Args:
-        state: file to resume from.
-        chooser: looks for the best epoch; None keeps the last.
+        state: file of the state.
+        selection: finds the best epoch; None keeps the last.
+
+    Attributes:
+        kept: state dict of the epoch that is kept.
     """
 
-    def __init__(self, state: Path, chooser: Chooser | None = None) -> None:
-        self.state, self.chooser = state, chooser
+    def __init__(self, state: Path, selection: EpochSelection | None = None) -> None:
+        self.state, self.selection = state, selection
         self.kept: dict[str, Tensor] = {}
 
+    @property
+    def state_key(self) -> str:
+        """Its key in a state, as in states of earlier versions."""
+        return "EndOfEpoch"
+
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Measure, keep, save, and stop when there is nothing more to wait for."""
+        """Validate, keep the weights if they are to be kept, save the state, and stop early."""
         assert isinstance(module, ClassifierModule)
-        told = (f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
+        epoch = trainer.current_epoch + 1
+        line = (f"epoch {epoch}/{trainer.max_epochs}  "
                 f"loss {float(trainer.callback_metrics.get('loss', math.nan)):.4f}")
-        if self.chooser is None:
-            better = True
-        else:
-            # All processes measure (their batch norms could differ), one decides.
-            value = trainer.strategy.broadcast(self.chooser.measure(module), 0)
-            better = self.chooser.best.update({AUC: value}) or math.isnan(value)  # then the last
-            told += f"  AUC of the images set aside {value:.4f}"
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if (better or not self.kept) and (self.chooser is not None or last):
+        keep = epoch == trainer.max_epochs
+        if self.selection is not None:
+            # All processes validate (their batch norms could differ), the first decides.
+            value = trainer.strategy.broadcast(self.selection.validate(module), 0)
+            improved = self.selection.best.update({AUC: value})
+            keep = improved or math.isnan(value) or not self.kept  # the last, where nothing is measurable
+            line += f"  AUC of the images set aside {value:.4f}"
+        if keep:
             self.kept = {key: weight.detach().cpu().clone() for key, weight in module.weights().items()}
-        log.info("%s", told)
-        if self.chooser is not None and self.chooser.best.exhausted:
-            log.info("stopping: no better AUC in %d epochs", self.chooser.best.waited)
+        log.info("%s", line)
+        if self.selection is not None and self.selection.best.exhausted:
+            log.info("early stopping: no better AUC in %d epochs", self.selection.best.waited)
             trainer.should_stop = True
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
         if not trainer.is_global_zero:
-            trainer.save_checkpoint(self.state)  # takes part; the first process alone writes
+            trainer.save_checkpoint(self.state)  # collective: the first process alone writes
             return
         with atomic_path(self.state) as temporary:
             trainer.save_checkpoint(temporary)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must carry."""
-        return {"best": self.chooser.best.state_dict() if self.chooser else {}, "kept": self.kept}
+        return {"best": self.selection.best.state_dict() if self.selection else {}, "kept": self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        if self.chooser is not None:
-            self.chooser.best.load_state_dict(state["best"])
+        """Resume from a checkpoint."""
+        if self.selection is not None:
+            self.selection.best.load_state_dict(state["best"])
         self.kept = state["kept"]

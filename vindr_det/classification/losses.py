@@ -1,5 +1,9 @@
-"""Losses of (B, K) logits against (B, K) targets, 0..1; where a target is NaN nothing is learned from it."""
+"""Losses of (B, K) logits against (B, K) targets, 0..1; unknown targets (NaN) have no gradient.
 
+To add a loss, add its name to LOSSES in config.py and its constructor to :data:`_BUILDERS`.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +13,16 @@ from torch import Tensor, nn
 
 from vindr_det.exceptions import InputError
 
-NAMES = ("bce", "weighted_bce", "asymmetric")
-
 
 @dataclass
 class Loss:
-    """Mean over the labels that are known; 0 where none is.
+    """Binary cross entropy, averaged over the known labels; 0 where none is.
 
     Args:
-        smoothing: moves targets by half of itself toward the middle.
-        frequency: (K,) of positives, from which both sides of a label weigh the same in all, each as often
-            as the other one comes, as in CheXNet (Rajpurkar et al., 2017); None weighs all alike.
-        asymmetric: timm's loss of Ben-Baruch et al., 2021, instead of the cross entropy.
+        smoothing: label smoothing, moves targets by half of itself toward the middle.
+        frequency: (K,) of positives; weighs positives by the frequency of negatives and the reverse, as in
+            CheXNet (Rajpurkar et al., 2017). None weighs all alike.
+        asymmetric: timm's asymmetric loss (Ben-Baruch et al., 2021) instead of cross entropy.
     """
 
     smoothing: float = 0.0
@@ -30,16 +32,35 @@ class Loss:
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         known = ~targets.isnan()
         truth = targets.nan_to_num(0.0) * (1 - self.smoothing) + self.smoothing / 2
-        return (self._each(logits, truth) * known).sum() / known.sum().clamp(min=1)
+        return (self._elementwise(logits, truth) * known).sum() / known.sum().clamp(min=1)
 
-    def _each(self, logits: Tensor, truth: Tensor) -> Tensor:
+    def _elementwise(self, logits: Tensor, truth: Tensor) -> Tensor:
         if self.asymmetric is not None:
             return self.asymmetric(logits, truth)
-        each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         if self.frequency is None:
-            return each
-        share = self.frequency.to(logits.device)
-        return each * torch.lerp(share, 1 - share, truth)
+            return entropy
+        frequency = self.frequency.to(logits.device)
+        return entropy * torch.lerp(frequency, 1 - frequency, truth)
+
+
+def _bce(smoothing: float, targets: Tensor) -> Loss:
+    return Loss(smoothing)
+
+
+def _weighted_bce(smoothing: float, targets: Tensor) -> Loss:
+    return Loss(smoothing, targets.nanmean(dim=0).nan_to_num(0.5))
+
+
+def _asymmetric(smoothing: float, targets: Tensor) -> Loss:
+    from timm.loss import AsymmetricLossMultiLabel
+
+    return Loss(smoothing, asymmetric=AsymmetricLossMultiLabel(reduction="none"))
+
+
+#: SOLVER.LOSS -> its constructor, of label smoothing and (N, K) training targets.
+_BUILDERS: dict[str, Callable[[float, Tensor], Loss]] = {
+    "bce": _bce, "weighted_bce": _weighted_bce, "asymmetric": _asymmetric}
 
 
 def build_loss(cfg: Any, targets: Tensor) -> Loss:
@@ -52,11 +73,7 @@ def build_loss(cfg: Any, targets: Tensor) -> Loss:
     Raises:
         InputError: an unknown name.
     """
-    name, smoothing = cfg.SOLVER.LOSS, cfg.SOLVER.LABEL_SMOOTHING
-    if name not in NAMES:
-        raise InputError(f"SOLVER.LOSS is {name!r}, expected one of {', '.join(NAMES)}")
-    if name == "asymmetric":
-        from timm.loss import AsymmetricLossMultiLabel
-
-        return Loss(smoothing, asymmetric=AsymmetricLossMultiLabel(reduction="none"))
-    return Loss(smoothing, targets.nanmean(dim=0).nan_to_num(0.5) if name == "weighted_bce" else None)
+    name = cfg.SOLVER.LOSS
+    if name not in _BUILDERS:
+        raise InputError(f"SOLVER.LOSS is {name!r}, expected one of {', '.join(_BUILDERS)}")
+    return _BUILDERS[name](cfg.SOLVER.LABEL_SMOOTHING, targets)

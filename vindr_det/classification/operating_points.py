@@ -1,7 +1,10 @@
-"""Operating points and calibrations: chosen on images that a model has not seen, counted on others again.
+"""Operating points and calibrations: fitted on images that no model was trained on, estimated on others.
 
-Rates on the images that chose a threshold are too good. Here each part's images are counted at the threshold
-that the other parts choose; what is stored is chosen on all parts.
+Rates on the images that a threshold was chosen on are optimistic. Rates here are cross-fitted: each part's
+images are counted at the threshold that the other parts give; what is stored is fitted on all parts.
+
+The rules of operating points (Youden, sensitivity, specificity) are in
+:mod:`vindr_det.metrics.classification`, the methods of calibration in :mod:`vindr_det.metrics.calibration`.
 """
 
 import math
@@ -30,27 +33,27 @@ from vindr_det.metrics.classification import Confusion, measurable, operating_po
 from vindr_det.structures.label_sets import column_of
 
 POINTS_FILE = "operating_points.json"
-#: Images of either side from which on a calibration is fitted.
+#: Positive and negative images each from which on a calibration is fitted.
 MIN_CALIBRATED = 20
-_PARTS = 5
+_NUM_PARTS = 5
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Which operating points are wanted beside Youden's and .5."""
+class TargetRates:
+    """Rates that operating points are wanted for, beside Youden's and the threshold .5."""
 
     sensitivity: Sequence[float] = (0.95,)
     specificity: Sequence[float] = (0.95,)
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What is stored of one label.
+class OperatingPoints:
+    """Calibration and thresholds of one label.
 
     Attributes:
         calibration: of its probability.
         thresholds: operating point -> threshold of the calibrated probability.
-        source: what they were chosen on.
+        source: the predictions that they were fitted on.
     """
 
     calibration: Calibration
@@ -59,8 +62,8 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Label:
-    """The images of a table for which one label is known.
+class LabelPredictions:
+    """Truth and probabilities of one label, of the N images for which it is known.
 
     Attributes:
         column: of the probability.
@@ -78,198 +81,216 @@ class Label:
     parts: NDArray[np.int64]
     bootstrap: Bootstrap
 
-    def calibration(self) -> Calibration:
-        """What pays on parts that it was not fitted on; none where too few images could tell."""
+    def fit_calibration(self) -> Calibration:
+        """The method with the best cross-fitted likelihood; none where there are too few images."""
         if min(int(self.truth.sum()), int((~self.truth).sum())) < MIN_CALIBRATED:
             return Calibration()
         return choose_calibration(self.truth, self.p, self.parts)
 
+    def calibrated(self, calibration: Calibration, crossed: bool) -> NDArray[np.float64]:
+        """(N,) calibrated probabilities.
 
-def labels_of(frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap) -> list[Label]:
-    """Of a table's labels those that can be measured, without images for which they are not known.
+        Args:
+            calibration: to apply.
+            crossed: fit its method on the other parts instead, for a calibration that was fitted on these
+                images.
+        """
+        return (cross_fitted(self.truth, self.p, self.parts, METHODS[calibration.method]) if crossed
+                else calibration(self.p))
+
+
+def label_predictions(
+    frame: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap
+) -> list[LabelPredictions]:
+    """Labels with enough positive and negative images, each without the images for which it is unknown.
 
     Args:
-        frame: with a column a label (NaN: not known) and its ``p_...``.
+        frame: with a column per label (NaN: unknown) and its ``p_...``.
         names: the labels.
-        bootstrap: of all images of the table.
+        bootstrap: of all rows of the frame.
     """
-    found, parts = [], parts_of(frame)
+    result, parts = [], cross_fit_parts(frame)
     for name in names:
         known = frame[name].notna().to_numpy()
         truth = frame[name].to_numpy(float)[known] >= 0.5
         if measurable(truth):
-            found.append(Label(column_of(name), frame["image_id"].to_numpy(str)[known], truth,
-                               frame[column_of(name)].to_numpy(float)[known], parts[known],
-                               replace(bootstrap, group_of=bootstrap.group_of[known])))
-    return found
+            result.append(LabelPredictions(
+                column_of(name), frame["image_id"].to_numpy(str)[known], truth,
+                frame[column_of(name)].to_numpy(float)[known], parts[known],
+                replace(bootstrap, group_of=bootstrap.group_of[known])))
+    return result
 
 
-def parts_of(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """(N,) the folds, or where there is one alone five random parts; a patient is in one of them."""
+def cross_fit_parts(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """(N,) the folds, or five random parts where there is a single fold; a patient is in one part."""
     if "fold" in frame and frame["fold"].nunique() > 1:
         return frame["fold"].to_numpy(np.int64)
-    return parts_of_groups(frame["patient" if "patient" in frame else "image_id"].to_numpy(str))
+    return random_parts(frame["patient" if "patient" in frame else "image_id"].to_numpy(str))
 
 
-def parts_of_groups(groups: NDArray[np.str_]) -> NDArray[np.int64]:
+def random_parts(groups: NDArray[np.str_]) -> NDArray[np.int64]:
     """(N,) five random parts, always the same; images of one patient are in one of them."""
     _, patient = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(0).permutation(int(patient.max(initial=-1)) + 1)
-    return order[patient.reshape(-1)] % _PARTS
+    return order[patient.reshape(-1)] % _NUM_PARTS
 
 
-def choose(labels: Sequence[Label], targets: Targets, source: str) -> dict[str, Chosen]:
-    """Column -> what is stored of it."""
-    found = {}
+def fit_points(
+    labels: Sequence[LabelPredictions], targets: TargetRates, source: str
+) -> dict[str, OperatingPoints]:
+    """Column -> calibration and thresholds, fitted on all images of the label."""
+    result = {}
     for label in labels:
-        calibration = label.calibration()
-        found[label.column] = Chosen(calibration, thresholds(label.truth, calibration(label.p), targets), source)
-    return found
+        calibration = label.fit_calibration()
+        points = thresholds(label.truth, calibration(label.p), targets)
+        result[label.column] = OperatingPoints(calibration, points, source)
+    return result
 
 
-def thresholds(truth: NDArray, p: NDArray, targets: Targets) -> dict[str, float]:
+def thresholds(truth: NDArray, p: NDArray, targets: TargetRates) -> dict[str, float]:
     """Operating point -> threshold; ``threshold_0.5`` is always there."""
     return {"threshold_0.5": 0.5} | operating_points(truth, p, targets.sensitivity, targets.specificity)
 
 
-def crossed_rates(labels: Sequence[Label], chosen: Mapping[str, Chosen], targets: Targets) -> dict[str, Any]:
-    """``<column>/<point>`` -> counts and rates of each part at what the other parts choose.
+def cross_fitted_rates(
+    labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints], targets: TargetRates
+) -> dict[str, Any]:
+    """``<column>/<point>`` -> counts and rates, each part's at the threshold that the other parts give.
 
-    Labels of which the rest without a part is too little are left out.
+    Labels with too few images outside any part are left out.
     """
     result: dict[str, Any] = {}
     for label in labels:
-        margins = _margins(label, METHODS[chosen[label.column].calibration.method], targets)
-        for point, margin in margins.items():
-            result[f"{label.column}/{point}"] = {"threshold": chosen[label.column].thresholds[point]} | _counted(
-                label, margin, 0.0)
+        points = fitted[label.column]
+        for point, margin in _margins(label, METHODS[points.calibration.method], targets).items():
+            counts = _counts_and_rates(label, margin, 0.0)
+            result[f"{label.column}/{point}"] = {"threshold": points.thresholds[point]} | counts
     return result
 
 
-def _margins(one: Label, fit: Any, targets: Targets) -> dict[str, NDArray[np.float64]]:
-    """Operating point -> (N,) how far each image is above the threshold that others choose."""
+def _margins(label: LabelPredictions, fit: Any, targets: TargetRates) -> dict[str, NDArray[np.float64]]:
+    """Operating point -> (N,) how far each image is above the threshold that the other parts give."""
     margins: dict[str, NDArray[np.float64]] = {}
-    for part in np.unique(one.parts):
-        own, others = one.parts == part, one.parts != part
-        if not measurable(one.truth[others]):
+    for part in np.unique(label.parts):
+        own, others = label.parts == part, label.parts != part
+        if not measurable(label.truth[others]):
             return {}
-        calibration = fit(one.truth[others], one.p[others])
-        found = thresholds(one.truth[others], calibration(one.p[others]), targets)
-        for point, threshold in found.items():
-            margins.setdefault(point, np.zeros(len(one.p)))[own] = calibration(one.p[own]) - threshold
+        calibration = fit(label.truth[others], label.p[others])
+        points = thresholds(label.truth[others], calibration(label.p[others]), targets)
+        for point, threshold in points.items():
+            margins.setdefault(point, np.zeros(len(label.p)))[own] = calibration(label.p[own]) - threshold
     return margins
 
 
-def applied(labels: Sequence[Label], chosen: Mapping[str, Chosen]) -> dict[str, Any]:
-    """``<column>/<point>`` -> counts and rates at given points; the truth is read for counting alone."""
-    return {f"{label.column}/{point}": {"threshold": threshold} | _counted(
-                label, chosen[label.column].calibration(label.p), threshold)
-            for label in labels if label.column in chosen
-            for point, threshold in chosen[label.column].thresholds.items()}
+def rates_at(labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints]) -> dict[str, Any]:
+    """``<column>/<point>`` -> counts and rates at operating points that were fitted on other images."""
+    return {f"{label.column}/{point}": {"threshold": threshold} | _counts_and_rates(
+                label, fitted[label.column].calibration(label.p), threshold)
+            for label in labels if label.column in fitted
+            for point, threshold in fitted[label.column].thresholds.items()}
 
 
-def _counted(one: Label, scores: NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    values: dict[str, Any] = dict(vars(Confusion.at(one.truth, scores, threshold)))
-    for rate, estimate in rates(one.truth, scores, threshold, one.bootstrap).items():
+def _counts_and_rates(
+    label: LabelPredictions, scores: NDArray[np.float64], threshold: float
+) -> dict[str, Any]:
+    values: dict[str, Any] = dict(vars(Confusion.at(label.truth, scores, threshold)))
+    for rate, estimate in rates(label.truth, scores, threshold, label.bootstrap).items():
         values |= {rate: estimate.value, f"{rate}/ci95": [estimate.low, estimate.high]}
     return values
 
 
-def calibrations(labels: Sequence[Label], chosen: Mapping[str, Chosen], crossed: bool) -> dict[str, Any]:
-    """Column -> method, calibration error and cross entropy before and after.
+def calibration_summary(
+    labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints], crossed: bool
+) -> dict[str, Any]:
+    """Column -> method, expected calibration error and cross entropy before and after.
 
     Args:
         labels: the images.
-        chosen: what is stored.
-        crossed: whether it was chosen on these images; each part is then calibrated by the others.
+        fitted: column -> its calibration.
+        crossed: whether it was fitted on these images; each part is then calibrated by the others.
     """
     result = {}
     for label in labels:
-        if label.column in chosen:
-            calibration = chosen[label.column].calibration
-            after = calibrated(label, calibration, crossed)
+        if label.column in fitted:
+            calibration = fitted[label.column].calibration
+            after = label.calibrated(calibration, crossed)
             result[label.column] = asdict(calibration) | {
                 "ece": calibration_error(label.truth, label.p),
                 "ece_calibrated": calibration_error(label.truth, after),
-                "nll": cross_entropy(label.truth, label.p), "nll_calibrated": cross_entropy(label.truth, after)}
+                "nll": cross_entropy(label.truth, label.p),
+                "nll_calibrated": cross_entropy(label.truth, after)}
     return result
 
 
-def calibrated(one: Label, calibration: Calibration, crossed: bool) -> NDArray[np.float64]:
-    """(N,) probabilities; ``crossed`` as for :func:`calibrations`."""
-    return (cross_fitted(one.truth, one.p, one.parts, METHODS[calibration.method]) if crossed
-            else calibration(one.p))
-
-
 def save_points(
-    folder: Path, chosen: Mapping[str, Chosen], fitted: Mapping[str, Sequence[str]] | None = None
+    folder: Path, fitted: Mapping[str, OperatingPoints], images: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """``operating_points.json``: thresholds, calibrations and what they were chosen on.
+    """Write ``operating_points.json``: thresholds, calibrations and the images that they were fitted on.
 
     Args:
         folder: of the file.
-        chosen: column -> what is stored of it.
-        fitted: source of ``chosen`` -> ids of its images.
+        fitted: column -> its operating points.
+        images: source of operating points -> ids of its images.
     """
-    used = {one.source for one in chosen.values()}
+    used = {points.source for points in fitted.values()}
     write_json(folder / POINTS_FILE, {
-        "points": {column: dict(one.thresholds) for column, one in chosen.items()},
-        "calibration": {column: asdict(one.calibration) for column, one in chosen.items()},
-        "chosen_on": {column: one.source for column, one in chosen.items()},
-        "images_of": {source: in_sample.as_json(ids) for source, ids in (fitted or {}).items()
+        "points": {column: dict(points.thresholds) for column, points in fitted.items()},
+        "calibration": {column: asdict(points.calibration) for column, points in fitted.items()},
+        "chosen_on": {column: points.source for column, points in fitted.items()},
+        "images_of": {source: in_sample.as_json(ids) for source, ids in (images or {}).items()
                       if source in used}})
 
 
-def seen_by(folder: str | Path, ids: Sequence[str]) -> str:
-    """What must be said of points and calibrations that are applied to these images; empty if nothing."""
+def in_sample_note(folder: str | Path, ids: Sequence[str]) -> str:
+    """A caution where stored points are applied to images that they were fitted on; else empty."""
     path = Path(folder) / POINTS_FILE
     parts = read_json(path).get("images_of", {})
     try:
-        fitted = [name for part in parts.values() for name in in_sample.read_images(path, part)]
+        fitted_on = [name for part in parts.values() for name in in_sample.read_images(path, part)]
     except (InputError, AttributeError):
-        fitted = []
-    if not fitted:
+        fitted_on = []
+    if not fitted_on:
         return "the images that chose them are not known, so this may be in sample"
-    found = in_sample.shared(fitted, ids)
-    return f"in sample: {len(found)} of {len(ids)} images chose them, which flatters" if found else ""
+    shared = in_sample.shared(fitted_on, ids)
+    return f"in sample: {len(shared)} of {len(ids)} images chose them, which is optimistic" if shared else ""
 
 
-def _calibration(values: Mapping[str, Any]) -> Calibration:
-    found = Calibration(**values)
-    if found.method not in METHODS:
-        raise ValueError(f"method {found.method!r}, expected {', '.join(METHODS)}")
-    if _number("slope", found.slope) <= 0:
-        raise ValueError(f"slope {found.slope}, expected more than 0")
-    _number("intercept", found.intercept)
-    return found
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} {value!r}, expected a number")
-    return float(value)
-
-
-def read_points(folder: str | Path) -> dict[str, Chosen]:
+def read_points(folder: str | Path) -> dict[str, OperatingPoints]:
     """Column -> operating points and calibration of a training.
 
     A folder of an earlier version holds thresholds of probabilities that are not calibrated, and a
     temperature that was never applied.
 
     Raises:
-        InputError: the folder has none.
+        InputError: the folder has none, or they are damaged.
     """
     path = Path(folder) / POINTS_FILE
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a finished train_classifier.py")
     data = read_json(path)
     try:
-        sources, fitted = data["chosen_on"], data.get("calibration", {})
-        return {column: Chosen(_calibration(fitted.get(column, {})),
-                               {name: _number(name, value) for name, value in values.items()
-                                if name != "temperature"},
-                               str(sources.get(column, "")))
+        sources, calibrations = data["chosen_on"], data.get("calibration", {})
+        return {column: OperatingPoints(_calibration(calibrations.get(column, {})),
+                                        {name: _number(name, value) for name, value in values.items()
+                                         if name != "temperature"},
+                                        str(sources.get(column, "")))
                 for column, values in data["points"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not what train_classifier.py writes ({error}); train anew with --resume"
                          ) from error
+
+
+def _calibration(values: Mapping[str, Any]) -> Calibration:
+    calibration = Calibration(**values)
+    if calibration.method not in METHODS:
+        raise ValueError(f"method {calibration.method!r}, expected {', '.join(METHODS)}")
+    if _number("slope", calibration.slope) <= 0:
+        raise ValueError(f"slope {calibration.slope}, expected more than 0")
+    _number("intercept", calibration.intercept)
+    return calibration
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} {value!r}, expected a number")
+    return float(value)

@@ -1,33 +1,110 @@
-"""A folder of images to a table of probabilities, decisions and warnings."""
+"""Classify images with a trained classifier: the mean of its folds' models, calibrated."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vindr_det.classification.model import Classifier
-from vindr_det.classification.operating_points import read_points
+from vindr_det.classification.data import input_size, to_tensor
+from vindr_det.classification.launch import devices
+from vindr_det.classification.model import find_checkpoints, load_checkpoint, predict_batch
+from vindr_det.classification.operating_points import POINTS_FILE, read_points
+from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageRun, Looked
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.parallel import Failure, guarded
+from vindr_det.structures.label_sets import FINDINGS, column_of
+
+log = logging.getLogger(__name__)
 
 
-def thresholds_of(model: str | Path, point: str = "youden") -> dict[str, float]:
+class Classifier:
+    """The mean of all folds' models in a folder, calibrated.
+
+    Args:
+        folder: OUTPUT_DIR of a training; holds fold0.pth, fold1.pth, ...
+        calibrated: apply the calibrations of ``operating_points.json``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Attributes:
+        columns: (K,) of the probabilities, such as ``p_abnormal``.
+        models: one per fold.
+        target: the size that images are resized to, as in training.
+        calibrations: column -> its calibration; empty where none is applied.
+
+    Raises:
+        InputError: no checkpoint, a file that is none, checkpoints of several trainings, or no such device.
+    """
+
+    def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto") -> None:
+        trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
+        if len({(tuple(model.columns), model.cfg.INPUT.SIZE, model.normalize) for model in trained}) > 1:
+            raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
+                             "of one training")
+        self.device = torch.device(devices(device, source="--device")[0])
+        self.models = [model.network.to(self.device) for model in trained]
+        self.cfg, self.columns, self.normalize = trained[0].cfg, trained[0].columns, trained[0].normalize
+        self.target = input_size(self.cfg.INPUT.SIZE)
+        self.calibrations = {}
+        if calibrated and (Path(folder) / POINTS_FILE).is_file():
+            self.calibrations = {column: points.calibration for column, points in read_points(folder).items()}
+        elif calibrated:
+            log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """(B, K) means over the folds for (H, W) uint8 images, calibrated; with TEST_FLIP also mirrored."""
+        batch = torch.stack([to_tensor(image, self.cfg.INPUT.SIZE, self.normalize) for image in images])
+        batch = batch.to(self.device)
+        parts = [predict_batch(model, batch, self.cfg.TEST_FLIP) for model in self.models]
+        mean = torch.stack(parts).mean(dim=0).double().cpu().numpy()
+        for place, column in enumerate(self.columns):
+            if column in self.calibrations:
+                mean[:, place] = self.calibrations[column](mean[:, place])
+        return mean
+
+    def __call__(self, image: NDArray[np.uint8]) -> ClassifierOutput:
+        """P(abnormal), and P of each finding where it is predicted, of an (H, W) uint8 image.
+
+        Raises:
+            InputError: the classifier predicts neither p_abnormal nor p_no_finding.
+        """
+        values = dict(zip(self.columns, self.probabilities([image])[0].tolist(), strict=True))
+        names = [column_of(name) for name in FINDINGS]
+        findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
+        if P_ABNORMAL in values:
+            return ClassifierOutput(values[P_ABNORMAL], findings)
+        if P_NO_FINDING in values:
+            return ClassifierOutput(1 - values[P_NO_FINDING], findings)
+        raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
+                         f"{P_NO_FINDING}")
+
+
+def read_thresholds(folder: str | Path, point: str = "youden") -> dict[str, float]:
     """Column -> threshold at an operating point, of the labels that have it.
+
+    Args:
+        folder: of the classifier.
+        point: name of the operating point.
 
     Raises:
         InputError: the training is not finished, or no label has such a point.
     """
-    points = read_points(model)
-    thresholds = {column: one.thresholds[point] for column, one in points.items() if point in one.thresholds}
+    points = read_points(folder)
+    thresholds = {column: label.thresholds[point] for column, label in points.items()
+                  if point in label.thresholds}
     if not thresholds:
-        known = sorted({name for one in points.values() for name in one.thresholds})
-        raise InputError(f"--point {point}: the model has {', '.join(known) or 'none'}")
+        known = sorted({name for label in points.values() for name in label.thresholds})
+        raise InputError(f"--point {point}: the classifier has {', '.join(known) or 'none'}")
     return thresholds
 
 
@@ -39,33 +116,33 @@ def classify(
     Args:
         classifier: of one or several folds.
         run: of :func:`vindr_det.imaging.image_run.find`.
-        thresholds: of :func:`thresholds_of`; labels without one have no ``says_...``.
+        thresholds: of :func:`read_thresholds`; labels without one have no ``says_...``.
         workers: processes that read; None takes one per core.
 
     Returns:
         A row per image that was read: image_id, a ``p_...`` per label, ``says_...`` 0 or 1, calibrated,
-        warnings. An image that was not read has none: a blank would be read as 0 by somebody.
+        warnings. An image that was not read has no row: a blank could be taken for 0.
     """
     rows: list[dict[str, Any]] = []
     statuses = []
-    looked = image_run.read_all(run, classifier.target, workers)
-    for one in tqdm(looked, desc="classify", unit="image", total=len(run.inputs), disable=None):
-        row = guarded(lambda seen: _row(classifier, seen, thresholds), one) if one.image else None
+    images = image_run.read_all(run, classifier.target, workers)
+    for looked in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
+        row = guarded(lambda image: _row(classifier, image, thresholds), looked) if looked.image else None
         if isinstance(row, Failure):
             reason = f"was read, but not classified: {row.reason}"
-            statuses.append(replace(one.status, status=FAILED, reason=reason))
+            statuses.append(replace(looked.status, status=FAILED, reason=reason))
             continue
-        statuses.append(one.status)
+        statuses.append(looked.status)
         rows += [row] if row is not None else []
     return pd.DataFrame(rows), statuses
 
 
-def _row(classifier: Classifier, one: Looked, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    assert one.image is not None
-    values = classifier.probabilities([one.image.pixels])[0].tolist()
-    row: dict[str, Any] = {"image_id": one.status.image_id,
+def _row(classifier: Classifier, looked: Looked, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    assert looked.image is not None
+    values = classifier.probabilities([looked.image.pixels])[0].tolist()
+    row: dict[str, Any] = {"image_id": looked.status.image_id,
                            **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
     return row | {"calibrated": int(bool(classifier.calibrations)),
-                  "warnings": one.status.reason if one.status.status == FLAGGED else ""}
+                  "warnings": looked.status.reason if looked.status.status == FLAGGED else ""}

@@ -1,9 +1,9 @@
-"""Files of image-level probabilities, by whichever classifier: read, and held against labels."""
+"""Files of image-level probabilities by any classifier: read them, and check them against labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,67 +14,72 @@ from vindr_det.metrics.classification import auc, curve
 from vindr_det.structures.label_sets import FINDINGS, column_of
 from vindr_det.tables import csv_row, read_csv, to_numbers
 
-#: Columns that classifiers write; their names tell which of the two probabilities they hold.
-P_ABNORMAL, P_NO_FINDING = SIGNS = ("p_abnormal", "p_no_finding")
+#: What a probability may mean: that the image has any finding, or that it has none. Columns of these names
+#: state it.
+P_ABNORMAL, P_NO_FINDING = MEANINGS = ("p_abnormal", "p_no_finding")
 
 
 @dataclass(frozen=True)
 class ClassifierOutput:
-    """What a classifier says about one image.
+    """A classifier's probabilities for one image.
 
     Attributes:
-        p_abnormal: P(the image shows any finding).
-        findings: (14,) P of each finding; None where the classifier does not tell them.
+        p_abnormal: P(any finding).
+        findings: (14,) P of each finding; None where the classifier does not predict them.
     """
 
     p_abnormal: float
     findings: NDArray[np.float64] | None = None
 
 
-class Column(NamedTuple):
+class ProbabilityColumn(NamedTuple):
     """A column of probabilities.
 
     Attributes:
         column: its name in the file.
-        says: what its values are, p_abnormal or p_no_finding.
+        meaning: of its values, p_abnormal or p_no_finding.
     """
 
     column: str
     meaning: str
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ProbabilityColumn":
+        """The reverse of ``_asdict``; files of earlier versions call the meaning ``says``."""
+        return cls(values["column"], values["meaning"] if "meaning" in values else values["says"])
 
-def column_in(
+
+def find_probability_column(
     path: str | Path, column: str | None = None, meaning: str | None = None, allow_inverted: bool = False
-) -> Column:
+) -> ProbabilityColumn:
     """Which column of a file holds the probabilities, and what they mean.
 
     Args:
-        path: the file; its header alone is looked at.
-        column: None takes p_abnormal or else p_no_finding, whatever ``meaning`` is.
-        says: what the values of ``column`` are; None takes what its name says, and P(abnormal) where that
-            says nothing. Other people's files do not tell, and both are in use.
-        allow_inverted: take a meaning that contradicts the column's own name.
+        path: the file; only its header is read.
+        column: its name; None takes p_abnormal or else p_no_finding, whatever ``meaning`` is.
+        meaning: of its values; None takes the column's name, and p_abnormal where that is neither of both.
+        allow_inverted: accept a meaning that contradicts the column's name.
 
     Raises:
-        InputError: no such column, an unknown meaning, or one that the column's name contradicts.
+        InputError: no such column, an unknown meaning, or a meaning that the column's name contradicts.
     """
-    found = _column(path, read_csv(path, ["image_id"]), column, meaning)
-    if found.column in SIGNS and found.meaning != found.column and not allow_inverted:
-        raise InputError(f"{path}: column {found.column} is taken for {found.meaning}, expected {found.column} "
-                         "as its name says (--allow-inverted)")
-    return found
+    result = _find(path, read_csv(path, ["image_id"]), column, meaning)
+    if result.column in MEANINGS and result.meaning != result.column and not allow_inverted:
+        raise InputError(f"{path}: column {result.column} is taken for {result.meaning}, expected "
+                         f"{result.column} as its name states (--allow-inverted)")
+    return result
 
 
-def read_outputs(
+def read_classifier_outputs(
     path: str | Path, column: str | None = None, meaning: str | None = None
 ) -> dict[str, ClassifierOutput]:
-    """image id -> what a classifier's file says: :func:`read_probabilities`, and findings where all are told.
+    """image id -> :func:`read_probabilities`, with P of each finding where the file has all of them.
 
     Raises:
         InputError: as there; or a probability of a finding is not in [0, 1].
     """
     frame = read_csv(path, ["image_id"], dtype={"image_id": str})
-    p_abnormal = _probabilities(path, frame, column, meaning)
+    p_abnormal = _p_abnormal(path, frame, column, meaning)
     names = [column_of(name) for name in FINDINGS]
     if not set(names) <= set(frame.columns):
         return {image_id: ClassifierOutput(p) for image_id, p in p_abnormal.items()}
@@ -91,37 +96,38 @@ def read_outputs(
 def read_probabilities(
     path: str | Path, column: str | None = None, meaning: str | None = None
 ) -> dict[str, float]:
-    """image id -> P(abnormal) from a CSV with a column image_id and one of probabilities.
+    """image id -> P(abnormal), from a CSV with a column image_id and one of probabilities.
 
     Args:
         path: the file.
-        column: as of :func:`column_in`.
-        says: likewise; hold other people's files against labels with :func:`check_sign`, or against boxes
-            with :func:`check_agreement`.
+        column: as of :func:`find_probability_column`.
+        meaning: likewise; check other people's files with :func:`check_not_inverted`.
 
     Raises:
         InputError: a column is missing, an image is repeated, or a value is not in [0, 1].
     """
-    return _probabilities(path, read_csv(path, ["image_id"], dtype={"image_id": str}), column, meaning)
+    return _p_abnormal(path, read_csv(path, ["image_id"], dtype={"image_id": str}), column, meaning)
 
 
-def _column(path: str | Path, frame: pd.DataFrame, name: str | None, meaning: str | None) -> Column:
+def _find(
+    path: str | Path, frame: pd.DataFrame, name: str | None, meaning: str | None
+) -> ProbabilityColumn:
     if name is None:
-        name = next((known for known in SIGNS if known in frame), P_ABNORMAL)
+        name = next((known for known in MEANINGS if known in frame), P_ABNORMAL)
         meaning = name
     if meaning is None:
-        meaning = name if name in SIGNS else P_ABNORMAL
-    if meaning not in SIGNS:
-        raise InputError(f"sign {meaning!r}, expected {' or '.join(SIGNS)}")
+        meaning = name if name in MEANINGS else P_ABNORMAL
+    if meaning not in MEANINGS:
+        raise InputError(f"meaning {meaning!r}, expected {' or '.join(MEANINGS)}")
     if name not in frame:
-        raise InputError(f"{path}: has no column {name!r}, expected {' or '.join(SIGNS)} or a name")
-    return Column(name, meaning)
+        raise InputError(f"{path}: has no column {name!r}, expected {' or '.join(MEANINGS)} or a name")
+    return ProbabilityColumn(name, meaning)
 
 
-def _probabilities(
+def _p_abnormal(
     path: str | Path, frame: pd.DataFrame, column: str | None, meaning: str | None
 ) -> dict[str, float]:
-    name, meaning = _column(path, frame, column, meaning)
+    name, meaning = _find(path, frame, column, meaning)
     values = to_numbers(frame[name])
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)) | frame["image_id"].duplicated().to_numpy())
     if len(bad):
@@ -132,22 +138,28 @@ def _probabilities(
     return dict(zip(frame["image_id"], values.tolist(), strict=True))
 
 
-def check_sign(
+def check_not_inverted(
     p_abnormal: Mapping[str, float], abnormal: Mapping[str, bool], source: str, allow_inverted: bool = False
 ) -> float:
-    """AUC of the probabilities against labels, where both know an image.
+    """AUC of P(abnormal) on the images that have a label.
+
+    Args:
+        p_abnormal: image id -> P(abnormal).
+        abnormal: image id -> truth.
+        source: names the probabilities in errors.
+        allow_inverted: accept an AUC below 0.5.
 
     Raises:
-        InputError: it is below 0.5, which inverted labels explain better than a bad classifier, and
-            ``allow_inverted`` is not set; or no image is known to both, or all are of one kind.
+        InputError: the AUC is below 0.5, which inverted probabilities explain better than a bad classifier;
+            or no image has a label, or all labels are the same.
     """
     ids = [image_id for image_id in p_abnormal if image_id in abnormal]
     truth = [abnormal[image_id] for image_id in ids]
     if not 0 < sum(truth) < len(truth):
         raise InputError(f"{source}: {len(ids)} of its images have labels, {sum(truth)} of them abnormal; "
-                         "expected both kinds, to hold its sign against")
-    found = float(auc(curve(truth, [p_abnormal[image_id] for image_id in ids]))[0])
-    if found < 0.5 and not allow_inverted:
-        raise InputError(f"{source}: AUC of P(abnormal) is {found:.4f} on {len(ids)} labeled images; its "
-                         "sign is swapped, expected P(abnormal) where it says p_abnormal")
-    return found
+                         "expected normal and abnormal ones, to check whether the probabilities are inverted")
+    area = float(auc(curve(truth, [p_abnormal[image_id] for image_id in ids]))[0])
+    if area < 0.5 and not allow_inverted:
+        raise InputError(f"{source}: AUC of P(abnormal) is {area:.4f} on {len(ids)} labeled images; its "
+                         "probabilities are inverted (P(no finding) instead of P(abnormal))")
+    return area

@@ -1,4 +1,4 @@
-"""Choose the engine, and the protocol that both fulfill."""
+"""Choose the engine, and check that its devices are there."""
 
 import importlib.util
 import logging
@@ -18,30 +18,30 @@ def detectron2_is_here() -> bool:
 
 
 def choose(requested: str) -> str:
-    """The engine to use for ``auto`` or a name; says which and why in one log line.
+    """The engine to use for ``auto`` or a name; logs which and why in one line.
 
     Raises:
-        InputError: an unknown name, or Detectron2 is asked for and not here.
+        InputError: an unknown name, or Detectron2 is asked for but not installed.
     """
     if requested not in ("auto", *ENGINES):
         raise InputError(f"VINDR.ENGINE {requested!r}: expected auto, {' or '.join(ENGINES)}")
-    here = detectron2_is_here()
-    if requested == "detectron2" and not here:
+    installed = detectron2_is_here()
+    if requested == "detectron2" and not installed:
         raise InputError("the engine detectron2 was asked for, but Detectron2 does not import; see "
                          "INSTALL.md, or use --engine torchvision")
-    engine = requested if requested != "auto" else ("detectron2" if here else "torchvision")
+    engine = requested if requested != "auto" else ("detectron2" if installed else "torchvision")
     reason = "as asked" if requested != "auto" else (
-        "Detectron2 imports" if here else "Detectron2 does not import")
+        "Detectron2 imports" if installed else "Detectron2 does not import")
     log.info("engine: %s (%s)", engine, reason)
     return engine
 
 
 def check_device(cfg: Any, launch: Launch = _ALONE) -> None:
-    """Refuse GPUs that are not there, before minutes of loading.
+    """Refuse GPUs that this machine does not have, before minutes of loading.
 
     Raises:
-        InputError: MODEL.DEVICE cuda without a GPU, or of one GPU for several processes; more processes
-            than GPUs; a number that no GPU has.
+        InputError: MODEL.DEVICE is cuda without a GPU, or a single GPU for several processes, or a number
+            that no GPU has; or there are more processes than GPUs.
     """
     import torch
 
@@ -50,15 +50,15 @@ def check_device(cfg: Any, launch: Launch = _ALONE) -> None:
         return
     if not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {device}, but this machine has no usable GPU; "
-                         "add MODEL.DEVICE cpu")
+                         "use --device cpu or auto")
     if launch.processes * launch.machines > 1 and device != "cuda":
         raise InputError(f"MODEL.DEVICE is {device}: expected cuda, where each process has its own GPU")
-    here = torch.cuda.device_count()
-    if launch.processes > here:
-        raise InputError(f"--num-gpus {launch.processes}: this machine has {here} GPUs; add MODEL.DEVICE cpu "
+    count = torch.cuda.device_count()
+    if launch.processes > count:
+        raise InputError(f"--num-gpus {launch.processes}: this machine has {count} GPUs; use --device cpu "
                          "for processes without")
-    if int(device.partition(":")[2] or 0) >= here:
-        raise InputError(f"MODEL.DEVICE is {device}: this machine has {here} GPUs, numbered from 0")
+    if int(device.partition(":")[2] or 0) >= count:
+        raise InputError(f"MODEL.DEVICE is {device}: this machine has {count} GPUs, numbered from 0")
 
 
 def load(name: str) -> Engine:
@@ -73,9 +73,9 @@ def load(name: str) -> Engine:
 
 
 def describe() -> str:
-    """One line for people: which engine `auto` means here."""
+    """One line about the engine that ``auto`` chooses in this environment."""
     if detectron2_is_here():
         spec = importlib.util.find_spec("detectron2")
-        where = next(iter(spec.submodule_search_locations or []), "?") if spec else "?"
-        return f"engine: detectron2 ({where})"
-    return "engine: torchvision (Detectron2 is not here; INSTALL.md says how to add it)"
+        folder = next(iter(spec.submodule_search_locations or []), "?") if spec else "?"
+        return f"engine: detectron2 ({folder})"
+    return "engine: torchvision (Detectron2 is not installed; see INSTALL.md)"

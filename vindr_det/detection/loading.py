@@ -1,4 +1,4 @@
-"""Configs and checkpoints from disk, on top of the defaults of the engine that they are for."""
+"""Read configs and checkpoints, over the defaults of the engine that they are for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,13 @@ from vindr_det.detection.checkpoint import Checkpoint, require_engine
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.device import resolve_device
 
 
 def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Read a YAML file on top of an engine's defaults, then ``KEY VALUE`` overrides.
+
+    MODEL.DEVICE ``auto`` becomes the device that this machine has, since Detectron2 knows no such name.
 
     Args:
         path: the YAML file.
@@ -24,25 +27,27 @@ def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) ->
     Raises:
         InputError: names the file, the key, the value and what was expected.
     """
-    return read_config(engines.load(engine).defaults(), engine, path, overrides)
+    cfg = read_config(engines.load(engine).defaults(), engine, path, overrides)
+    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    return cfg
 
 
 def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
-    """Read one of our checkpoints.
+    """Read a checkpoint with its config.
 
     Args:
         path: ``model_best.pth`` or ``model_final.pth`` of either engine.
         engine: refuse a checkpoint of another engine; None takes any.
 
     Raises:
-        InputError: not one of ours, other classes, or the other engine's.
+        InputError: not a checkpoint of this project, other classes, or the other engine's.
     """
     data = read_file(path)
     meta = data.get("vindr")
     if not isinstance(meta, dict) or "model" not in data:
         raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "
                          "model_final.pth that tools/train_net.py wrote")
-    if "trainer" in data:  # of which the weights are not those that were validated where there is an average
+    if "trainer" in data:  # with model EMA, not the weights that were validated
         raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
     require_engine(path, meta, engine)
     if tuple(meta["classes"]) != FINDINGS:

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from vindr_det import __version__
-from vindr_det.classification.probabilities import ClassifierOutput, Column, check_sign
+from vindr_det.classification.probabilities import ClassifierOutput, ProbabilityColumn, check_not_inverted
 from vindr_det.data import in_sample
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file, read_json, write_json
@@ -112,7 +112,7 @@ def fit(
     if len(np.unique(parts)) < 2:
         raise InputError(f"{source}: all images are of fold {parts[0]}, expected at least two folds")
     outputs = {image_id: outputs[image_id] for image_id in ids}
-    auc = check_sign({image_id: output.p_abnormal for image_id, output in outputs.items()},
+    auc = check_not_inverted({image_id: output.p_abnormal for image_id, output in outputs.items()},
                      {record.image_id: not record.normal for record in kept}, source, allow_inverted)
     boxes = {image_id: predictions[image_id] for image_id in ids}
     forms = available_forms(tells_findings(outputs))
@@ -212,7 +212,7 @@ def _compared(
 
 
 def save(
-    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path], column: Column | None = None
+    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path], column: ProbabilityColumn | None = None
 ) -> None:
     """Write the gate with its provenance.
 
@@ -245,9 +245,9 @@ class SavedGate:
     """A gate, and the column of probabilities that it was fitted to."""
 
     gate: Gate
-    column: Column | None = None
+    column: ProbabilityColumn | None = None
 
-    def check_column(self, path: str | Path, given: Column) -> None:
+    def check_column(self, path: str | Path, given: ProbabilityColumn) -> None:
         """Refuse a column of the same name as at the fit, but of another meaning.
 
         Args:
@@ -275,6 +275,6 @@ def read(path: str | Path) -> SavedGate:
                          "gate.py fit")
     try:
         column = data.get("probabilities")
-        return SavedGate(gate_from_json(data["gate"]), Column(**column) if column else None)
+        return SavedGate(gate_from_json(data["gate"]), ProbabilityColumn.from_json(column) if column else None)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error

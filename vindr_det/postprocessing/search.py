@@ -18,7 +18,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from vindr_det.classification.probabilities import ClassifierOutput, check_sign, read_outputs
+from vindr_det.classification.probabilities import (
+    ClassifierOutput,
+    check_not_inverted,
+    read_classifier_outputs,
+)
 from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
@@ -82,7 +86,7 @@ class Inputs:
 
     def score(self, settings: Settings, split: str) -> float:
         """vindr/mAP40."""
-        return voc.evaluate(self.processed(settings, split), truth_of(self.splits[split])).mean_ap
+        return voc.vindr_ap(self.processed(settings, split), truth_of(self.splits[split])).mean_ap
 
 
 def read_inputs(search: Search) -> Inputs:
@@ -112,8 +116,8 @@ def _read_outputs(search: Search, records: Sequence[Record]) -> Mapping[str, Cla
     """Of each record's image; none where the search has no classifier."""
     if not search.probabilities:
         return {}
-    outputs = read_outputs(search.probabilities)
-    check_sign({image_id: output.p_abnormal for image_id, output in outputs.items()},
+    outputs = read_classifier_outputs(search.probabilities)
+    check_not_inverted({image_id: output.p_abnormal for image_id, output in outputs.items()},
                {record.image_id: not record.normal for record in records}, search.probabilities,
                search.allow_inverted)
     missing = [record.image_id for record in records if record.image_id not in outputs]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from vindr_det import __version__
-from vindr_det.classification.probabilities import column_in
+from vindr_det.classification.probabilities import find_probability_column
 from vindr_det.data import in_sample
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json
@@ -68,7 +68,7 @@ def save(path: Path, search: Search, tuned: Tuned) -> None:
         "held_out": {"default": tuned.default, "tuned": tuned.tuned, "gain": tuned.gain.value,
                      "ci95": [tuned.gain.low, tuned.gain.high], "uses": tuned.uses},
         "trials": len(tuned.trials), "search": asdict(search), **in_sample.as_json(tuned.images),
-        "probabilities": column_in(search.probabilities)._asdict() if search.probabilities else None,
+        "probabilities": find_probability_column(search.probabilities)._asdict() if search.probabilities else None,
         "at_ends": list(tuned.ends), "version": __version__,
     })
 

@@ -14,7 +14,7 @@ from detectron2.structures import BoxMode
 
 from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.predictor import to_predictions
-from vindr_det.detection.evaluation import validation_metrics
+from vindr_det.detection.validation import validation_metrics
 from vindr_det.exceptions import InputError
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions

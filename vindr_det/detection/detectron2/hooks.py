@@ -17,9 +17,8 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from vindr_det.detection.detectron2.mapper import VindrMapper
-from vindr_det.detection.losses import LossMeans
-from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.precision import autocast
+from vindr_det.detection.validation import LossMeans, training_mode_aside
 from vindr_det.training import module_state, random_state, states
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ModelEMA, ema_weights
@@ -88,7 +87,7 @@ class ValidationLoss(HookBase):
 @torch.no_grad()
 def mean_losses(model: nn.Module, loader: Any) -> dict[str, float]:
     """Means of the model's losses over the images of ``loader`` and all ranks, named as
-    :meth:`vindr_det.detection.losses.LossMeans.means` does.
+    :meth:`vindr_det.detection.validation.LossMeans.means` does.
 
     For a training loop of your own; :class:`ValidationLoss` calls it for Detectron2's trainers.
 

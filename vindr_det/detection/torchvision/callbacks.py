@@ -18,6 +18,7 @@ from vindr_det.files import atomic_path
 from vindr_det.training import states
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.interruption import Interruption
+from vindr_det.training.schedule import is_due
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class MetricsFile(AfterStep):
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Write medians of the last 20 batches, every 20 steps and at the end, as Detectron2 does."""
-        if not trainer.is_global_zero or (done % _PERIOD and done != trainer.max_steps):
+        if not trainer.is_global_zero or not is_due(done, _PERIOD, trainer.max_steps):
             return
         median = statistics.median
         pace = median(self._times) * trainer.accumulate_grad_batches
@@ -136,7 +137,7 @@ class Validation(AfterStep):
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Look whether it is time."""
-        if done == trainer.max_steps or (self.period > 0 and done % self.period == 0):
+        if is_due(done, self.period, trainer.max_steps):
             self._run(trainer, module)
 
     def _run(self, trainer: L.Trainer, module: Any) -> None:
@@ -194,7 +195,7 @@ class SaveModels(AfterStep):
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Every CHECKPOINT_PERIOD iterations, and when a signal came."""
         interrupted = self.interruption.agreed() > 0
-        if interrupted or done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0:
+        if interrupted or is_due(done, self.cfg.SOLVER.CHECKPOINT_PERIOD):
             self._save_state(trainer)
         trainer.should_stop |= interrupted
 
@@ -205,7 +206,7 @@ class SaveModels(AfterStep):
             return
         if trainer.is_global_zero:
             self.save(module, trainer.global_step, "model_final.pth")
-        if trainer.global_step % self.cfg.SOLVER.CHECKPOINT_PERIOD:
+        if not is_due(trainer.global_step, self.cfg.SOLVER.CHECKPOINT_PERIOD):
             self._save_state(trainer)
 
     def state_dict(self) -> dict[str, float]:

@@ -5,29 +5,21 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
-from fvcore.common.param_scheduler import (
-    CompositeParamScheduler,
-    ConstantParamScheduler,
-    CosineParamScheduler,
-    LinearParamScheduler,
-    MultiStepParamScheduler,
-    ParamScheduler,
-)
-from torch import Tensor, nn
+from torch import Tensor
 
-from vindr_det.detection.evaluation import validation_metrics
-from vindr_det.detection.losses import LossMeans
-from vindr_det.detection.modes import training_mode_aside
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
+from vindr_det.detection.validation import LossMeans, training_mode_aside, validation_metrics
 from vindr_det.exceptions import DivergedError
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
 from vindr_det.training.ema import ema_weights
+from vindr_det.training.ema_module import EMAModule
 from vindr_det.training.interruption import Interruption
-from vindr_det.training.lightning_module import EMAModule
+from vindr_det.training.optimizer import build_optimizer, groups_by_norm
+from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 
 
 class DetectorModule(EMAModule):
@@ -137,52 +129,11 @@ class DetectorModule(EMAModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer and the schedule that the Detectron2 engine builds from the same keys."""
-        solver, groups = self.cfg.SOLVER, _parameter_groups(self.network, self.cfg.SOLVER)
-        if self.cfg.VINDR.OPTIMIZER == "SGD":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR)
-        schedule = build_schedule(solver)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: schedule(min(step / solver.MAX_ITER, 1 - 1e-9)))
-        return {"optimizer": optimizer,
-                "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def _parameter_groups(network: nn.Module, solver: Any) -> list[dict[str, Any]]:
-    """Norm layers decay by WEIGHT_DECAY_NORM, all else by WEIGHT_DECAY."""
-    norms = {
-        id(parameter) for module in network.modules()
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm))
-        for parameter in module.parameters(recurse=False)
-    }
-    trained = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if id(p) not in norms], "weight_decay": solver.WEIGHT_DECAY},
-        {"params": [p for p in trained if id(p) in norms],
-         "weight_decay": solver.WEIGHT_DECAY_NORM},
-    ]
-
-
-def build_schedule(solver: Any) -> ParamScheduler:
-    """Factor of BASE_LR over the training, 0..1 in time, by fvcore as in Detectron2."""
-    name, steps = solver.LR_SCHEDULER_NAME, [s for s in solver.STEPS if s <= solver.MAX_ITER]
-    if name == "WarmupMultiStepLR":
-        values = [solver.GAMMA**k for k in range(len(steps) + 1)]
-        main: ParamScheduler = MultiStepParamScheduler(
-            values=values, milestones=steps, num_updates=solver.MAX_ITER)
-    else:
-        main = CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
-    length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
-    if length <= 0:
-        return main
-    begin = solver.WARMUP_FACTOR * main(0.0)
-    end = main(min(length, 1 - 1e-9))
-    if length >= 1:
-        return LinearParamScheduler(begin, end)
-    warmup: ParamScheduler = LinearParamScheduler(begin, end)
-    if solver.WARMUP_FACTOR >= 1:
-        warmup = ConstantParamScheduler(end)
-    return CompositeParamScheduler([warmup, main], interval_scaling=["rescaled", "fixed"],
-                                   lengths=[length, 1 - length])
+        solver = self.cfg.SOLVER
+        groups = groups_by_norm(self.network, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM)
+        optimizer = build_optimizer(self.cfg.VINDR.OPTIMIZER, groups, solver.BASE_LR, solver.MOMENTUM,
+                                    solver.NESTEROV)
+        scheduler = build_lr_scheduler(optimizer, solver.LR_SCHEDULER_NAME, ScheduleOptions(
+            total=solver.MAX_ITER, warmup=solver.WARMUP_ITERS, warmup_factor=solver.WARMUP_FACTOR,
+            milestones=solver.STEPS, gamma=solver.GAMMA, end=solver.BASE_LR_END / solver.BASE_LR))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -3,7 +3,7 @@ from conftest import DEMO
 
 from vindr_det.data.splits import loss_records, training_records, validation_records
 from vindr_det.detection.loading import load_config
-from vindr_det.detection.losses import LossMeans
+from vindr_det.detection.validation import LossMeans
 
 
 def test_means_by_hand_and_over_ranks():

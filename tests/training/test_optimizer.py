@@ -1,0 +1,36 @@
+import pytest
+import torch
+from torch import nn
+
+from vindr_det.training.optimizer import OPTIMIZERS, build_optimizer, groups_by_dimension, groups_by_norm
+
+
+@pytest.fixture
+def network():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm(2), nn.Linear(2, 2))
+    network[3].requires_grad_(False)
+    return network
+
+
+def test_groups_by_norm_leave_out_what_is_frozen(network):
+    others, norms = groups_by_norm(network, 0.1, 0.0)
+    assert [p.shape for p in others["params"]] == [(2, 1, 3, 3), (2,)] and others["weight_decay"] == 0.1
+    assert len(norms["params"]) == 4 and norms["weight_decay"] == 0.0
+
+
+def test_groups_by_dimension(network):
+    plain, decayed = groups_by_dimension(network, 0.1)
+    assert [p.shape for p in decayed["params"]] == [(2, 1, 3, 3)] and decayed["weight_decay"] == 0.1
+    assert len(plain["params"]) == 5 and plain["weight_decay"] == 0.0
+    only, = groups_by_dimension(network, 0.1, {"0.weight"})
+    assert len(only["params"]) == 6 and only["weight_decay"] == 0.0
+
+
+def test_each_optimizer_by_its_name(network):
+    for name in OPTIMIZERS:
+        optimizer = build_optimizer(name, groups_by_norm(network, 0.1, 0.0), 0.5, 0.7, True)
+        assert type(optimizer).__name__ == name
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+        assert {group["lr"] for group in optimizer.param_groups} == {0.5}
+    sgd = build_optimizer("SGD", groups_by_norm(network, 0.1, 0.0), 0.5, 0.7, True).defaults
+    assert sgd["momentum"] == 0.7 and sgd["nesterov"] and isinstance(optimizer, torch.optim.AdamW)
