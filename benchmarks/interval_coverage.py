@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How often 95 % intervals cover the true value: samples of images from a simulated population.
 
-    python benchmarks/interval_coverage.py                              # 200, 1,000, 3,000 images, 200 samples each
+    python benchmarks/interval_coverage.py  # 200, 1,000, 3,000 images, 200 samples each
     python benchmarks/interval_coverage.py --annotations train.csv      # with VinBigData's own truth
     python benchmarks/interval_coverage.py --num-images 200 --samples 20   # a quick look
     python benchmarks/interval_coverage.py --binary                     # AUC and rates with few positives

@@ -25,7 +25,9 @@ FUSIONS = ("wbf", "nms", "none")
 
 
 class Consensus(NamedTuple):
-    """Attributes:
+    """One image's boxes after the readers' were fused.
+
+    Attributes:
         boxes: xyxy in the pixels of the input; scores are the share of readers behind each box.
         readers: for each box the names of these readers, sorted.
     """
@@ -35,8 +37,10 @@ class Consensus(NamedTuple):
 
 
 def check_options(fusion: str, iou_thr: float, min_readers: int) -> None:
-    """Raises:
-        InputError: an option of :func:`fuse_readers` is out of range.
+    """Check the options of :func:`fuse_readers`.
+
+    Raises:
+        InputError: an option is out of range.
     """
     if fusion not in FUSIONS:
         raise InputError(f"--fusion {fusion}: expected one of {', '.join(FUSIONS)}")

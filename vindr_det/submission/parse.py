@@ -49,7 +49,9 @@ class Issue:
 
 
 class FileRows(NamedTuple):
-    """Attributes:
+    """A file's rows, not yet parsed.
+
+    Attributes:
         rows: the header first; a quoted field may span several lines.
         issues: of the file as a whole, each with the repair that writing the file again makes.
     """

@@ -37,7 +37,9 @@ _ID_NAMES = ("id", "image", "image_id", "imageid", "image id", "name", "file", "
 
 @dataclass(frozen=True)
 class Repaired:
-    """Attributes:
+    """The result of a repair.
+
+    Attributes:
         text: the content of the repaired file.
         changes: what was changed; rows are those of the original file.
         left: ``text`` parsed, with the issues that it still has; rows are those of the original file.
