@@ -36,8 +36,8 @@ def main() -> None:
     files, sizes = read(args.predictions, args.meta) if args.predictions else make(np.random.default_rng(0))
     boxes = sum(len(detections) for file in files for detections in file.values())
     variants = {"ensemble-boxes": lambda: plain(files, sizes),
-                "ours": lambda: fuse_all(files, sizes, workers=1),
-                "ours, a process per core": lambda: fuse_all(files, sizes)}
+                "this project": lambda: fuse_all(files, sizes, workers=1),
+                "this project, a process per core": lambda: fuse_all(files, sizes)}
     spent: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(REPEATS):
         for name, work in variants.items():
@@ -47,7 +47,7 @@ def main() -> None:
     median = {name: statistics.median(seconds) for name, seconds in spent.items()}
     print(f"{len(files)} files, {len(sizes)} images, {boxes} boxes; {differences(files, sizes)}")
     for name, value in median.items():
-        print(f"{name:24} {value:6.2f} s   {median['ensemble-boxes'] / value:4.1f} times")
+        print(f"{name:34} {value:6.2f} s   {median['ensemble-boxes'] / value:4.1f} times")
 
 
 def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]:

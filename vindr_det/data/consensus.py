@@ -64,7 +64,7 @@ def fuse_readers(
         of: how many readers read the image, also those who drew nothing.
         fusion: ``wbf``, ``nms`` (the first box of those that overlap) or ``none`` (all boxes).
         iou_thr: boxes with a higher IoU are one.
-        min_readers: keep boxes that at least so many readers drew.
+        min_readers: number of readers who must have drawn a box for it to be kept.
 
     Returns:
         The boxes that most readers drew first.

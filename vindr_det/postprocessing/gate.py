@@ -5,7 +5,7 @@ row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p 
 the wrong way round.
 
 Each form is one class, listed in :data:`FORMS`. A new form is a frozen dataclass that derives from
-:class:`Gate` and stands in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,
+:class:`Gate` and is in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,
 and gate.py apply and predict.py read it from JSON.
 """
 
@@ -49,7 +49,7 @@ class Gate(ABC):
             The boxes as this form leaves them, and mostly a row of class 14.
 
         Raises:
-            InputError: the output has no probabilities of findings, and this form needs them.
+            InputError: this form needs an output, or its probabilities of findings, and there is none.
         """
 
     @classmethod
@@ -80,7 +80,7 @@ class Gate(ABC):
 
 @dataclass(frozen=True)
 class NoClassifier(Gate):
-    """Form ``none``: 1 - the highest box score stands in for the classifier."""
+    """Form ``none``: 1 - the highest box score takes the place of the classifier."""
 
     form = "none"
     needs_classifier = False
@@ -266,7 +266,7 @@ def gate_from_json(data: Mapping[str, Any]) -> Gate:
 
 def _required(output: ClassifierOutput | None) -> ClassifierOutput:
     if output is None:
-        raise ValueError("no classifier output, expected one: this form of gate needs a classifier")
+        raise InputError("no probability for an image, expected a classifier for this form of gate")
     return output
 
 
