@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 #: (H, W) gray.
 Image = NDArray[np.uint8]
-Classifier = Callable[[Image], ClassifierOutput]
+ImageClassifier = Callable[[Image], ClassifierOutput]
 
 #: Of a model without a ``target``: images at their full size.
 _FULL_SIZE = Target(0, True)
@@ -62,7 +62,7 @@ class Models:
     """
 
     predictors: Sequence[Predictor]
-    classifier: Classifier | None = None
+    classifier: ImageClassifier | None = None
     fusion: Fusion = DEFAULT_FUSION
     gate: Gate | None = None
 
@@ -79,7 +79,9 @@ class Models:
 
 
 class ImagePrediction(NamedTuple):
-    """Attributes:
+    """The predictions for one image.
+
+    Attributes:
         boxes: after the fusion, original pixels.
         output: of the classifier, if there is one.
         gated: boxes and class 14 after the gate.
@@ -151,7 +153,7 @@ class FolderPredictions:
 
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Classifier | None = None, gate: Gate | None = None, fusion: Fusion = DEFAULT_FUSION,
+    classifier: ImageClassifier | None = None, gate: Gate | None = None, fusion: Fusion = DEFAULT_FUSION,
     batch: int = 1, recursive: bool = False, workers: int | None = None,
     check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:

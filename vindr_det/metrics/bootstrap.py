@@ -5,7 +5,7 @@ statistic's variance over halves estimates its variance over samples, as that ov
 (Shao & Wu, "A general theory for jackknife variance estimation", Ann. Stat. 1989). The reason for halves is
 AP, which is biased upward in small samples: in a bootstrap with replacement copies of an image agree with
 each other, so its percentiles repeat the bias and add their own. By how much a half exceeds the whole
-estimates by how much the whole exceeds the population. ``benchmarks/coverage.py`` measures how often
+estimates by how much the whole exceeds the population. ``benchmarks/interval_coverage.py`` measures how often
 intervals cover the true value.
 
 Images that belong together, such as a patient's, are drawn together.
