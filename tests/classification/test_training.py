@@ -269,7 +269,8 @@ def former_factor(schedule, step, steps, solver):
 
 
 @pytest.mark.parametrize("more", [(), ("SOLVER.WARMUP_EPOCHS", "0"), ("SOLVER.WARMUP_EPOCHS", "9"),
-                                  ("SOLVER.HOLD_EPOCHS", "1.5"), ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
+                                  ("SOLVER.HOLD_EPOCHS", "1.5"),
+                                  ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
 @pytest.mark.parametrize("schedule", ["cosine", "hold"])
 def test_schedules(phantoms, tmp_path, schedule, more):
     """The rate of every step, also after a resume from a state of an earlier version."""
