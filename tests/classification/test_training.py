@@ -165,7 +165,7 @@ def test_the_epoch_is_selected_on_images_set_aside(phantoms, tmp_path, monkeypat
     assert not all(torch.equal(state[key], kept[2][key]) for key in state)
     table = pd.read_csv(phantoms / "data/annotations/labels.csv").set_index("image_id")
     assert len(seen) > 0 and (table.loc[seen, "fold"] != 2).all()
-    assert metrics["epoch"] == "the best on images set aside, none of the fold"
+    assert metrics["epoch"] == "the best on images set aside, none of them in the held-out fold"
 
 
 def _moved(table):
