@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 _SINGLE = "single models, out of fold"
 _ABOUT = {
     "auc": "out of fold: each image by the model that was not trained on it, all folds pooled",
-    "operating_points": "rates of single models out of fold, cross-fitted: each part at the others' thresholds",
-    "calibration": "errors of single models out of fold, cross-fitted: each part calibrated on the others",
+    "operating_points": "rates of single models out of fold, cross-fitted (at the other parts' thresholds)",
+    "calibration": "errors of single models out of fold, cross-fitted (calibrated on the other parts)",
     "ensemble": "the mean of the models on images that none was trained on, cross-fitted",
     "test": "the mean of the models at stored thresholds and calibrations; nothing is fitted on these images",
 }
