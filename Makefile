@@ -1,9 +1,9 @@
-# make setup   .venv from pinned versions; links Detectron2 where there is one
-# make demo    phantoms -> training -> submission -> score, on two cores, no data needed
-# make test    the tests; make test-fast leaves the slow ones out
-# make lint    ruff, types, and that folders import only from those below
-# make bench   ours against peers, printed as ratios
-# make levers  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
+# make setup      .venv from pinned versions; links Detectron2 where there is one
+# make demo       phantoms -> training -> submission -> score, on two cores, no data needed
+# make test       the tests; make test-fast leaves the slow ones out
+# make lint       ruff, types, that folders import only from those below, and the house rules
+# make bench      ours against peers, printed as ratios
+# make ablations  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
 #
 # DETECTRON2=/path/to/checkout-or-wheel   which Detectron2 to use; "none" to go without
 # ENGINE=detectron2|torchvision           which engine the demo trains with (default: auto)
@@ -17,7 +17,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast lint bench levers clean
+.PHONY: setup demo test test-fast lint bench ablations clean
 
 setup: $(READY)
 	@$(BIN)/python tools/link_detectron2.py "$(DETECTRON2)"
@@ -45,9 +45,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py
 
-levers: setup
-	$(BIN)/python benchmarks/levers.py --out outputs/levers
+ablations: setup
+	$(BIN)/python benchmarks/ablations.py --out outputs/ablations
 
 bench: setup
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -36,7 +36,7 @@ def main() -> None:
     files, sizes = read(args.inputs, args.meta) if args.inputs else make(np.random.default_rng(0))
     boxes = sum(len(found) for file in files for found in file.values())
     ways = {"ensemble-boxes": lambda: plain(files, sizes), "ours": lambda: fuse_all(files, sizes, workers=1),
-            "ours, a process a core": lambda: fuse_all(files, sizes)}
+            "ours, a process per core": lambda: fuse_all(files, sizes)}
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, work in ways.items():

@@ -42,7 +42,7 @@ def main() -> None:
                 paces[name].append(pace(way, turn))
         median = {name: statistics.median(values) for name, values in paces.items()}
         for name, value in median.items():
-            print(f"{name:8} {value:8.0f} images a second")
+            print(f"{name:8} {value:8.0f} images per second")
         print(f"packed / PNGs: {median['packed'] / median['PNGs']:.1f} times")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Can a small detector learn a handful of real images by heart? It must: else boxes, sizes or classes
+"""Overfitting check: a small detector must fit a handful of real images, else boxes, sizes or classes
 get lost on the way.
 
     python benchmarks/overfit.py --images raw/train --csv raw/train.csv --meta raw/train_meta.csv
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from levers import CONFIG, pace_of
+from ablations import CONFIG, pace_of
 from running import tool
 from tabulate import tabulate
 
@@ -47,7 +47,7 @@ def make_data(args: argparse.Namespace) -> Path:
         (data / "train").symlink_to(args.images.resolve())
     table = pd.read_csv(args.csv)
     table[table["image_id"].isin(list_images(args.images))].to_csv(data / "train.csv", index=False)
-    tool("convert_vindr.py", "--csv", data / "train.csv", "--meta", args.meta, "--images", args.images,
+    tool("convert_vindr.py", "--annotations", data / "train.csv", "--meta", args.meta, "--images", args.images,
          "--out", data / "annotations")
     return data
 

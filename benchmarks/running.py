@@ -26,6 +26,6 @@ def phantom_data(out: Path, train: int, test: int, folds: int) -> Path:
     for part in ("train", "test"):
         tool("prepare_images.py", "--images", raw / part, "--out", data / part, "--size", 256,
              "--keep-aspect")
-    tool("convert_vindr.py", "--csv", raw / "train.csv", "--meta", raw / "train_meta.csv", "--images",
+    tool("convert_vindr.py", "--annotations", raw / "train.csv", "--meta", raw / "train_meta.csv", "--images",
          data / "train", "--out", data / "annotations", "--folds", folds)
     return data

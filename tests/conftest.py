@@ -51,7 +51,8 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """24 training and 6 test phantoms as DICOM (raw/) and prepared (data/)."""
-    from vindr_det.data.convert import Conversion, convert
+    from vindr_det.data.convert import convert
+    from vindr_det.data.release import Conversion
     from vindr_det.imaging.prepare import prepare_folder
     from vindr_det.imaging.resize import Target
     from vindr_det.phantom import make_dataset
@@ -60,8 +61,8 @@ def phantoms(tmp_path_factory) -> Path:
     make_dataset(root / "raw", 24, 6, 192, seed=3, workers=2)
     for split in ("train", "test"):
         prepare_folder(root / "raw" / split, root / "data" / split, Target(128, True), 2)
-    convert(root / "raw/train.csv", root / "raw/train_meta.csv", root / "data/annotations",
-            Conversion(folds=3), images=root / "data/train")
+    convert("vinbigdata", root / "data/annotations", Conversion(folds=3), annotations=root / "raw/train.csv",
+            meta=root / "raw/train_meta.csv", images=root / "data/train")
     return root
 
 

@@ -1,4 +1,4 @@
-"""Predictions and truths for the metrics' tests, and metrics that have no thought of speed."""
+"""Predictions and truths for the metrics' tests, and slow references of the metrics."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ FAR = (50, 50, 60, 60)
 
 
 def slow_reference(predictions, truth):
-    """The definition, written down without any thought of speed."""
+    """The competition's mAP by its definition, detection by detection."""
     truth = {i: t if len(t) else no_finding() for i, t in truth.items()}
     scores = []
     for label in range(15):
@@ -42,19 +42,19 @@ def slow_reference(predictions, truth):
             best, where = 0.0, None
             for g in range(len(truth[image])):
                 if truth[image].labels[g] == label:
-                    iou = box_ops.iou_matrix([predictions[image].boxes[k]],
+                    iou = box_ops.box_iou_batch([predictions[image].boxes[k]],
                                              [truth[image].boxes[g]])[0, 0]
                     if iou > best:
                         best, where = iou, (image, g)
-            hit = best > 0.4 and where not in taken
-            if hit:
+            right = best > 0.4 and where not in taken
+            if right:
                 taken.add(where)
-            true_positives.append(hit)
-        precision, recall, right = [], [], 0
-        for n, hit in enumerate(true_positives, 1):
-            right += hit
-            precision.append(right / n)
-            recall.append(right / total)
+            true_positives.append(right)
+        precision, recall, count = [], [], 0
+        for n, right in enumerate(true_positives, 1):
+            count += right
+            precision.append(count / n)
+            recall.append(count / total)
         area, before = 0.0, 0.0
         for n in range(len(true_positives)):
             area += (recall[n] - before) * max(precision[n:])
@@ -73,8 +73,8 @@ def random_case(rng):
     for image in "abcdef":
         n, m = rng.integers(0, 4), rng.integers(0, 8)
         truth[image] = Predictions(boxes(n), np.ones(n), rng.integers(0, 3, n))
-        found = Predictions(boxes(m), rng.integers(0, 5, m) / 5, rng.integers(0, 4, m))
-        predictions[image] = found + no_finding(rng.integers(0, 5) / 5)
+        detections = Predictions(boxes(m), rng.integers(0, 5, m) / 5, rng.integers(0, 4, m))
+        predictions[image] = detections + no_finding(rng.integers(0, 5) / 5)
     return predictions, truth
 
 
@@ -122,8 +122,8 @@ def by_pycocotools(predictions, records):
 def noisy_detector(rng, images=90, skill=0.8, size=200):
     """Records, a detector's boxes on them, and P(abnormal) of a good classifier.
 
-    A third of the images is abnormal with one to three boxes; the detector finds most of them among false
-    boxes that score nearly as high, also on normal images, and doubles some.
+    A third of the images is abnormal with one to three boxes; the detector finds most of them, among false
+    positives that score nearly as high, also on normal images, and duplicates some.
     """
     records, predictions, p_abnormal = [], {}, {}
     for number in range(images):
@@ -133,11 +133,11 @@ def noisy_detector(rng, images=90, skill=0.8, size=200):
         records.append(Record(name, f"{name}.png", size, size, truth))
         seen = rng.random(count) < skill
         near = np.clip(truth.boxes[seen] + rng.uniform(-2, 2, (seen.sum(), 4)), 0, size - 1)
-        found = Predictions(near, rng.uniform(0.3, 1, seen.sum()), truth.labels[seen])
-        doubled = Predictions(near + 1, found.scores * 0.9, found.labels)
+        detected = Predictions(near, rng.uniform(0.3, 1, seen.sum()), truth.labels[seen])
+        doubled = Predictions(near + 1, detected.scores * 0.9, detected.labels)
         false = _placed(rng, int(rng.integers(0, 4)), size)
         false = Predictions(false.boxes, rng.uniform(0, 0.8, len(false)), false.labels)
-        predictions[name] = (found + doubled + false).by_score()
+        predictions[name] = (detected + doubled + false).by_score()
         p_abnormal[name] = float(np.clip(0.8 * abnormal + rng.uniform(0, 0.25), 0, 1))
     return records, predictions, p_abnormal
 

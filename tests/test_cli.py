@@ -1,10 +1,14 @@
-"""What every tool does with an error: one line for the user's, a traceback for ours."""
+"""What every tool shares: help with defaults; one line for the user's errors, a traceback for ours."""
 
+import argparse
+import runpy
 import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 
+from vindr_det import cli
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, make_folder, require_writable
 
@@ -55,3 +59,47 @@ def test_places_that_cannot_be_written(tmp_path):
     with pytest.raises(KeyError), atomic_path(tmp_path / "bug"):
         raise KeyError("ours")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_help_shows_defaults_and_line_breaks():
+    parser = cli.parser("First line.\n\n    python tool.py\n")
+    parser.add_argument("--folds", type=int, default=5, help="how many")
+    parser.add_argument("--meta", help="original sizes")
+    parser.add_argument("--resume", action="store_true", help="keep what is finished")
+    text = parser.format_help()
+    assert "First line.\n\n    python tool.py\n" in text
+    assert "how many (default: 5)" in text
+    assert text.count("default") == 1  # None and a flag's False are no news
+
+
+class _Built(Exception):
+    """Carries a tool's parser out of its ``main``."""
+
+
+def _parser_of(tool, monkeypatch):
+    def stop(self, *args, **kwargs):
+        raise _Built(self)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(_Built) as built:
+        runpy.run_path(str(tool))["main"]([])
+    return built.value.args[0]
+
+
+def _options(parser):
+    """Every option of a parser and of its subcommands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _options(command)
+        else:
+            yield action
+
+
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
+def test_every_option_has_a_help_text_and_its_default_comes_from_argparse(tool, monkeypatch):
+    options = list(_options(_parser_of(tool, monkeypatch)))
+    named = {option.option_strings[-1] if option.option_strings else option.dest: option.help or ""
+             for option in options}
+    assert not [name for name, text in named.items() if not text], "options without a help text"
+    assert not [name for name, text in named.items() if "default" in text.lower()], "defaults in prose"

@@ -6,35 +6,36 @@ import pytest
 from pydicom.uid import JPEG2000Lossless
 
 from vindr_det.classification.probabilities import ClassifierOutput
+from vindr_det.imaging.image_run import find
 from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.predict import find_images, predict
+from vindr_det.predict import Models, predict
 from vindr_det.structures.detections import Predictions
 
 SHAPE = (1300, 1100)
 
 
 class Corner:
-    """Finds the upper left quarter of what it is shown; keeps what it was shown."""
+    """Detects the upper left quarter of each image; keeps the images."""
 
     def __init__(self, target):
-        self.target, self.seen = target, []
+        self.target, self.images = target, []
 
     def __call__(self, images, scale=1.0):
-        self.seen += images
+        self.images += images
         return [Predictions(np.array([[0.0, 0.0, image.shape[1] / 2, image.shape[0] / 2]]), np.array([0.9]),
                             np.array([3])) for image in images]
 
 
 class Classifier:
     def __init__(self, target):
-        self.target, self.seen = target, []
+        self.target, self.images = target, []
 
     def __call__(self, image):
-        self.seen.append(image)
+        self.images.append(image)
         return ClassifierOutput(0.9, None)
 
 
@@ -52,11 +53,11 @@ def test_a_dicom_is_shown_to_the_detector_as_it_was_prepared_for_training(film, 
     table = prepare_folder(film, tmp_path / "png", target, 1)
     assert table["reduced"].tolist() == [1]
     detector = Corner(target)
-    found = predict(find_images(film), [detector], workers=1)
-    assert np.array_equal(detector.seen[0], cv2.imread(str(tmp_path / "png/a.png"), cv2.IMREAD_UNCHANGED))
+    result = predict(find(film), Models([detector]), workers=1)
+    assert np.array_equal(detector.images[0], cv2.imread(str(tmp_path / "png/a.png"), cv2.IMREAD_UNCHANGED))
     half = [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]]
-    assert np.allclose(found.predictions["a"].findings().boxes, half, atol=1e-6)
-    assert found.sizes.loc["a"].tolist() == list(SHAPE)
+    assert np.allclose(result.predictions["a"].findings().boxes, half, atol=1e-6)
+    assert result.sizes.loc["a"].tolist() == list(SHAPE)
 
 
 @pytest.mark.parametrize("prepared, targets, classifier", [
@@ -67,17 +68,17 @@ def test_a_dicom_is_shown_to_the_detector_as_it_was_prepared_for_training(film, 
     (True, [Target(640, True)], Target(512, False)),
 ])
 def test_every_model_is_shown_what_it_is_shown_alone(film, tmp_path, prepared, targets, classifier):
-    """To the gray: a picture that was made smaller twice is not sharp enough."""
+    """To the gray value: an image that was resized twice would be less sharp."""
     folder = film
     if prepared:
         folder = tmp_path / "png"
         prepare_folder(film, folder, Target(2000, True), 1)
     path = next(path for path in folder.iterdir() if path.stem == "a")
     detectors = [Corner(target) for target in targets]
-    outputs = None if classifier is None else Classifier(classifier)
-    found = predict(find_images(folder), detectors, classifier=outputs, workers=1)
-    for model in [*detectors, *([outputs] if outputs else [])]:
-        assert len(model.seen) == 1
-        assert np.array_equal(model.seen[0], read_image(path, model.target).pixels)
-    boxes = found.predictions["a"].findings().boxes
+    classifier = None if classifier is None else Classifier(classifier)
+    result = predict(find(folder), Models(detectors, classifier), workers=1)
+    for model in [*detectors, *([classifier] if classifier else [])]:
+        assert len(model.images) == 1
+        assert np.array_equal(model.images[0], read_image(path, model.target).pixels)
+    boxes = result.predictions["a"].findings().boxes
     assert np.allclose(boxes, [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]], atol=1)

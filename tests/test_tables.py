@@ -14,8 +14,9 @@ from vindr_det import cli
 from vindr_det.classification.label_table import read_table
 from vindr_det.classification.probabilities import read_probabilities
 from vindr_det.data.coco import load_coco, to_coco
-from vindr_det.data.convert import Conversion, convert
+from vindr_det.data.convert import convert
 from vindr_det.data.folds import assign_folds
+from vindr_det.data.release import Conversion
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
@@ -116,7 +117,8 @@ def test_ids_survive_a_conversion(tmp_path):
     csv = write(tmp_path / "train.csv", "image_id,class_id,rad_ID,x_min,y_min,x_max,y_max", boxes)
     meta = write(tmp_path / "meta.csv", "image_id,dim0,dim1", [(i, 90, 80) for i in IDS])
     patients = write(tmp_path / "p.csv", "image_id,patient_id", [(i, i) for i in IDS])
-    convert(csv, meta, tmp_path / "out", Conversion(folds=2), patients=patients)
+    convert("vinbigdata", tmp_path / "out", Conversion(folds=2), annotations=csv, meta=meta,
+            patients=patients)
     records, _ = load_coco(tmp_path / "out/instances_readers.json")
     assert sorted(record.image_id for record in records) == sorted(IDS)
     assert {name for record in records for names in record.readers for name in names} == {"NA", "007"}

@@ -28,9 +28,9 @@ def test_unknown_arguments_cost_one_line(tool):
 
 
 @pytest.mark.parametrize("name, args, message", [
-    ("convert_vindr.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("convert_nih.py", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
-    ("describe.py", ["--csv", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("describe.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),
     ("make_phantoms.py", ["--out", "o", "--size", "5"], "--size 5: expected 128 to 4096"),
     ("train_net.py", ["--config", "no.yaml"], "no.yaml: no such file"),
@@ -42,10 +42,10 @@ def test_unknown_arguments_cost_one_line(tool):
     ("predict.py", ["--out", "."], ".: is a folder, expected a file to write"),
     ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no", "--gate", "no.json"],
      "no.json: no such file"),
-    ("fuse.py", ["--inputs", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
-    ("gate.py", ["fit", "--oof", "no.csv", "--predictions", "p", "--annotations", "g", "--out", "o"],
+    ("fuse.py", ["--predictions", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("gate.py", ["fit", "--probabilities", "no.csv", "--predictions", "p", "--annotations", "g", "--out", "o"],
      "no.csv: no such file"),
-    ("gate.py", ["apply", "--submission", "s", "--probabilities", "p", "--gate", "no.json", "--out", "o"],
+    ("gate.py", ["apply", "--predictions", "s", "--probabilities", "p", "--gate", "no.json", "--out", "o"],
      "no.json: no such file"),
     ("tune.py", ["--predictions", "no.csv", "--annotations", "no.json", "--out", "o/t.json"],
      "no.csv: no such file"),
@@ -144,7 +144,7 @@ def test_an_unread_image_weighs_nothing_in_a_fusion_and_passes_no_gate(tool, tra
     write_text(tmp_path / "b.status.csv", "image_id,status,reason\nx,failed,cut\ny,failed,cut\n")
     write_text(tmp_path / "m.csv", "image_id,dim0,dim1\nx,50,50\nz,50,50\n")
     for method in ("wbf", "nms"):
-        fused = tool("fuse.py", "--inputs", tmp_path / "a.csv", tmp_path / "b.csv", "--meta",
+        fused = tool("fuse.py", "--predictions", tmp_path / "a.csv", tmp_path / "b.csv", "--meta",
                      tmp_path / "m.csv", "--out", tmp_path / "f.csv", "--method", method)
         assert fused.returncode == 0, fused.stderr
         rows = {row["image_id"]: row["PredictionString"] for row in rows_of(tmp_path / "f.csv")}
@@ -154,7 +154,7 @@ def test_an_unread_image_weighs_nothing_in_a_fusion_and_passes_no_gate(tool, tra
     assert states["x"]["reason"] == "was not read for 1 of the 2 files"
     write_json(tmp_path / "g.json", {"gate": {"form": "append"}, **as_json(["other"])})
     write_text(tmp_path / "p.csv", "image_id,p_abnormal\nx,0.9\nz,0.8\n")  # nor was y classified
-    gated = tool("gate.py", "apply", "--submission", tmp_path / "f.csv", "--probabilities",
+    gated = tool("gate.py", "apply", "--predictions", tmp_path / "f.csv", "--probabilities",
                  tmp_path / "p.csv", "--gate", tmp_path / "g.json", "--out", tmp_path / "o.csv")
     assert gated.returncode == 0, gated.stderr
     rows = {row["image_id"]: row["PredictionString"] for row in rows_of(tmp_path / "o.csv")}
@@ -282,20 +282,18 @@ def test_visualize_shows_the_augmentation(tool, phantoms, tmp_path):
 
 def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     """A gate that lets no image through; one that needs no classifier; one that has none."""
-    from dataclasses import asdict
-
     from conftest import classifier_config
 
     from vindr_det.classification.train import train
     from vindr_det.data.in_sample import as_json
     from vindr_det.files import write_json
-    from vindr_det.postprocessing.gate import Gate
+    from vindr_det.postprocessing.gate import Hard, NoClassifier
     from vindr_det.submission import read_submission
 
     train(classifier_config(phantoms, tmp_path / "classifier"), [0])
     seen = [path.stem for path in (phantoms / "raw/test").glob("*.dicom")]
-    for name, gate, ids in (("shut", Gate("hard", 1.0, 1.0), ["another"]), ("none", Gate("none"), seen)):
-        write_json(tmp_path / f"{name}.json", {"gate": asdict(gate), **as_json(ids)})
+    for name, gate, ids in (("shut", Hard(1.0, 1.0), ["another"]), ("none", NoClassifier(), seen)):
+        write_json(tmp_path / f"{name}.json", {"gate": gate.as_json(), **as_json(ids)})
     base = ["--weights", trained("torchvision") / "model_final.pth", "--images", phantoms / "raw/test"]
     shut = [*base, "--gate", tmp_path / "shut.json", "--out", tmp_path / "s.csv"]
     assert "a gate of form hard expects --classifier" in one_line(tool("predict.py", *shut))

@@ -4,7 +4,7 @@
     python tools/convert_nih.py --labels raw/Data_Entry_2017_v2020.csv --boxes raw/BBox_List_2017.csv \\
         --lists cadlab --lists-dir raw/lists --out datasets/nih --folds 5
 
-Writes labels.csv (image, patient, view, a 0/1 column a label, fold), instances_bbox.json, and
+Writes labels.csv (image, patient, view, a 0/1 column per label, fold), instances_bbox.json, and
 train.csv, val.csv and test.csv of the lists. A patient in two parts is an error that names the
 patient; counts are checked against the published ones.
 """
@@ -22,14 +22,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--lists", choices=["cadlab", "chexnet"],
                         help="cadlab: normal/abnormal; chexnet: 14 labels")
     parser.add_argument("--lists-dir", help="folder with the train, val and test lists")
-    parser.add_argument("--folds", type=int, default=5)
-    cli.add_seed(parser)
+    parser.add_argument("--folds", type=int, default=5, help="number of folds")
+    cli.add_seed(parser, what="of the folds")
     args = parser.parse_args(argv)
 
-    from vindr_det.data.convert_nih import convert_nih
+    from vindr_det.data.convert import convert
+    from vindr_det.data.release import Conversion
 
-    print(convert_nih(args.labels, args.out, boxes=args.boxes, lists=args.lists,
-                      lists_dir=args.lists_dir, folds=args.folds, seed=args.seed))
+    options = Conversion(folds=args.folds, seed=args.seed, lists=args.lists)
+    print(convert("nih", args.out, options, labels=args.labels, boxes=args.boxes, lists_dir=args.lists_dir))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""The whole path on phantoms: images in, a checked submission and an honest score out.
+"""The whole path on phantoms: images in, a checked and scored submission out.
 
     python tools/demo.py --out outputs/demo          # what `make demo` runs
     python tools/demo.py --out outputs/demo --engine torchvision
 
 Each step is a tool of this folder, printed before it runs, so that any of them can be repeated by
-hand. Nothing is downloaded. The score speaks of phantoms alone.
+hand. Nothing is downloaded. The score is of phantoms alone.
 """
 
 import shlex
@@ -33,7 +33,7 @@ def steps(out: Path, engine: str, seed: int) -> list[list[str]]:
          "--seed", seed],
         ["prepare_images.py", "--images", raw / "train", "--out", data / "train", *prepare],
         ["prepare_images.py", "--images", raw / "test", "--out", data / "test", *prepare],
-        ["convert_vindr.py", "--csv", raw / "train.csv", "--meta", raw / "train_meta.csv",
+        ["convert_vindr.py", "--annotations", raw / "train.csv", "--meta", raw / "train_meta.csv",
          "--out", data / "annotations", "--images", data / "train", "--folds", 6, "--seed", seed],
         ["train_classifier.py", "--config", CONFIGS / "classifier/demo/vindr_binary.yaml",
          "--fold", 0, "OUTPUT_DIR", classifier, "DATA.IMAGES", data / "train",
@@ -54,7 +54,8 @@ def steps(out: Path, engine: str, seed: int) -> list[list[str]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", default="outputs/demo", help="folder to create")
-    parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"])
+    parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"],
+                        help="of the detector's training")
     cli.add_seed(parser, 7)
     args = parser.parse_args(argv)
     begin = time.perf_counter()

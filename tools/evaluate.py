@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a submission: the competition's mAP over 15 classes, COCO AP, FROC and kinds of errors over 14.
+"""Score predictions: the competition's mAP over 15 classes; COCO AP, FROC and TIDE errors over 14.
 
     python tools/evaluate.py --predictions submission.csv --annotations test_annotations.csv
     python tools/evaluate.py --predictions A.csv --annotations instances_val_fold0.json --bootstrap 1000
@@ -8,11 +8,11 @@
 
 Annotations are a COCO JSON or a VinBigData table (several readers are fused to their consensus). Intervals
 are 95 %, from random halves of the images, for the mean over the classes that have ground truth; "bias" is
-what the value is probably too high by, because there are no more images. --compare takes the same images
-from both files. --by reader scores the predictions against each reader's boxes alone, or, without
-predictions, readers against readers, as the mean over random orders of equal scores; --by size splits COCO
-AP by the share of the image that a box covers. --chance adds what the same boxes score when they are dealt
-to other images. --out writes metrics.json.
+how much too high the value probably is because the images are few. --compare takes the same images from both
+files. --by reader scores the predictions against each reader's boxes alone, or, without predictions, readers
+against readers, as the mean over random orders of equal scores; --by size splits COCO AP by the share of the
+image that a box covers. --chance adds a permutation baseline: the same boxes, shuffled across images. --out
+writes metrics.json.
 """
 
 from collections.abc import Sequence
@@ -23,29 +23,31 @@ from vindr_det import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--predictions", help="a submission; may be missing with --by reader")
-    parser.add_argument("--annotations", required=True, help="COCO .json or VinBigData .csv")
-    parser.add_argument("--meta", help="image_id,dim0,dim1 of the images of a .csv: boxes are checked; "
-                        "needed for --by size")
+    parser.add_argument("--predictions", help="prediction file; optional with --by reader")
+    parser.add_argument("--annotations", required=True, help="truth: COCO .json or VinBigData .csv")
+    parser.add_argument("--meta", help="original sizes (image_id,dim0,dim1) of a .csv's images: boxes "
+                        "are checked; needed for --by size")
     parser.add_argument("--out", help="folder for metrics.json")
-    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="replicates for intervals")
-    parser.add_argument("--compare", metavar="B", help="another submission: differences with intervals")
-    parser.add_argument("--by", choices=["reader", "size"], help="split the score")
+    parser.add_argument("--bootstrap", type=int, default=0, metavar="N",
+                        help="bootstrap replicates for intervals; 0 for no intervals")
+    parser.add_argument("--compare", metavar="B",
+                        help="another prediction file: paired differences with intervals")
+    parser.add_argument("--by", choices=["reader", "size"], help="score per reader, or COCO AP per box size")
     parser.add_argument("--confusion", type=float, metavar="SCORE",
-                        help="also print which findings are taken for which, of boxes from this score on")
-    parser.add_argument("--chance", action="store_true", help="also score boxes of other images")
+                        help="also print the confusion matrix of boxes from this score on")
+    parser.add_argument("--chance", action="store_true", help="also score boxes shuffled across images")
     cli.add_seed(parser, what="of --chance, --bootstrap and --compare")
     args = parser.parse_args(argv)
 
-    from vindr_det.evaluation import evaluate as evaluation
-    from vindr_det.evaluation import score as scoring
+    from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
+    from vindr_det.evaluation.score import as_json
     from vindr_det.files import write_json
 
-    request = evaluation.Request(**vars(args))
-    metrics, text = evaluation.evaluate(request)
+    values, text = run_evaluation(EvaluationRequest(**vars(args)))
     print(text)
     if args.out:
-        write_json(Path(args.out) / "metrics.json", scoring.as_json(metrics))
+        path = Path(args.out) / "metrics.json"
+        write_json(path, as_json(values))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
     python tools/make_phantoms.py --out outputs/phantoms --num-train 300 --num-test 100 --size 512
 
-The same --seed gives the same bytes. Phantoms teach and test; no score on them speaks of patients.
+The same --seed gives the same bytes. Phantoms are for teaching and tests; their scores do not hold for patients.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from vindr_det import cli
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", required=True, help="folder to create")
-    parser.add_argument("--num-train", type=int, default=300)
-    parser.add_argument("--num-test", type=int, default=100)
+    parser.add_argument("--num-train", type=int, default=300, help="training images, with readers' boxes")
+    parser.add_argument("--num-test", type=int, default=100, help="test images, with their true boxes")
     parser.add_argument("--size", type=int, default=512, help="longest side in pixels")
     cli.add_seed(parser)
-    parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    cli.add_workers(parser)
     args = parser.parse_args(argv)
 
     from vindr_det.phantom import make_dataset

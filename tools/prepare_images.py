@@ -3,9 +3,9 @@
 
     python tools/prepare_images.py --images raw/train --out datasets/vindr/train --size 1024 --keep-aspect
 
-Writes <image_id>.png, meta.csv (image_id,dim0,dim1 of the originals) and qc.csv (a row per input:
+Writes <image_id>.png, meta.csv (image_id,dim0,dim1 of the originals) and qc.csv (one row per input:
 ok, flagged or failed, with the reason). A file that cannot be decoded never stops the others; docs/inputs.md
-tells what becomes of what. After an interruption, the same command with --resume goes on.
+lists every case. After an interruption, the same command with --resume continues.
 Exit status: 0; 1 with --strict if a file failed; 2 if all of them did.
 """
 
@@ -18,18 +18,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
     parser.add_argument("--out", required=True, help="folder to create")
-    parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
+    cli.add_input_options(parser, workers="processes; one per core if not given")
     parser.add_argument("--size", type=int, default=1024, help="longest side (or side) in pixels")
     parser.add_argument("--keep-aspect", action="store_true",
                         help="keep the ratio of the sides; without it images become square")
-    parser.add_argument("--workers", type=int, help="processes; default: one per core")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run finished")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any file failed")
     parser.add_argument("--pack", action="store_true",
                         help="also write packed.npy: all images, square, in one memory-mapped file")
     parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
-    parser.add_argument("--max-pixels", type=int, default=100_000_000,
-                        help="refuse originals of more pixels, before memory is taken for them")
     args = parser.parse_args(argv)
 
     from vindr_det import parallel

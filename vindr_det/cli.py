@@ -8,11 +8,13 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vindr_det.exceptions import PLACE_ERRORS, InputError
 from vindr_det.limits import (
     DEVICES,
     LARGEST_SEED,
+    MAX_PIXELS,
     MIN_REPLICATES,
     is_device,
     require_replicates,
@@ -21,29 +23,47 @@ from vindr_det.limits import (
 from vindr_det.parallel import silence_decoders
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """argparse, but a wrong argument costs one line instead of the whole usage text."""
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """The description's line breaks as they are, and the default of every option that has one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, "", []) else super()._get_help_string(action)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a wrong argument costs one line instead of the usage text; its subcommands' too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _HelpFormatter, "allow_abbrev": False, **options})
 
     def error(self, message: str):  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser whose description is the tool's own docstring, line breaks kept."""
-    return _OneLineParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    """A parser whose description is the tool's docstring, and whose help shows every default."""
+    return _Parser(description=doc)
 
 
-def add_input_options(parser: argparse.ArgumentParser) -> None:
-    """What every run over images takes beside ``--images``, which some can do without."""
-    parser.add_argument("--recursive", action="store_true", help="look in the folder's folders too")
-    parser.add_argument("--workers", type=int, help="processes that read; default: one per core, at most 8")
-    parser.add_argument("--max-pixels", type=int, default=100_000_000,
+def add_input_options(
+    parser: argparse.ArgumentParser,
+    workers: str = "processes that read images; one per core, at most 8, if not given",
+) -> None:
+    """The options of every tool that reads images, other than ``--images``, which some do without."""
+    parser.add_argument("--recursive", action="store_true", help="include subfolders")
+    add_workers(parser, workers)
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS,
                         help="refuse images of more pixels, before memory is taken for them")
 
 
-def add_seed(parser: argparse.ArgumentParser, default: int = 0, what: str | None = None) -> None:
+def add_workers(parser: argparse.ArgumentParser, meaning: str = "processes; one per core if not given") -> None:
+    """``--workers``; check it with :func:`require_workers`."""
+    parser.add_argument("--workers", type=int, help=meaning)
+
+
+def add_seed(
+    parser: argparse.ArgumentParser, default: int = 0, what: str = "of the random generator"
+) -> None:
     """``--seed``, of which every library that draws takes 32 bits."""
     parser.add_argument("--seed", type=_seed, default=default, help=what)
 
@@ -57,7 +77,7 @@ def _seed(text: str) -> int:
 
 
 def replicates(text: str) -> int:
-    """argparse's type of a number of resamples from which an interval is taken."""
+    """argparse's type of a number of bootstrap replicates."""
     try:
         return require_replicates(int(text))
     except ValueError as error:

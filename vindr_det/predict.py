@@ -1,11 +1,15 @@
-"""Images to gated predictions: what tools/predict.py does, for any number of models."""
+"""Images to gated predictions.
+
+:func:`predict_images` is what is done to each image; the rest of this module runs it over a folder and loads
+the models.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,35 +24,119 @@ from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
+from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageRun, Looked
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
-from vindr_det.limits import MAX_PIXELS
 from vindr_det.parallel import reason_of
-from vindr_det.postprocessing.fusion import AS_DEFAULT, Fusion, fuse
-from vindr_det.postprocessing.gate import AgreementCheck, Gate
+from vindr_det.postprocessing.agreement import AgreementCheck
+from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
+from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
-from vindr_det.training.device import best_device
+from vindr_det.training.device import resolve_device
 
 if TYPE_CHECKING:
     from vindr_det.detection.torchvision.onnx import OnnxPredictor
 
 log = logging.getLogger(__name__)
 
+#: (H, W) gray.
 Image = NDArray[np.uint8]
+Classifier = Callable[[Image], ClassifierOutput]
 
-_WHOLE = Target(0, True)
+#: Of a model without a ``target``: images at their full size.
+_FULL_SIZE = Target(0, True)
+
+
+@dataclass(frozen=True)
+class Models:
+    """All that is applied to an image.
+
+    Attributes:
+        predictors: one or several detectors; with TTA each is a
+            :class:`vindr_det.postprocessing.tta.TTAPredictor`.
+        classifier: of the whole image, or None.
+        fusion: of several detectors' boxes.
+        gate: None takes the default: appends class 14 by the classifier, or without one by the best box.
+    """
+
+    predictors: Sequence[Predictor]
+    classifier: Classifier | None = None
+    fusion: Fusion = DEFAULT_FUSION
+    gate: Gate | None = None
+
+    @property
+    def chosen_gate(self) -> Gate:
+        """The gate, or the default where none is given."""
+        return self.gate or (DEFAULT_GATE if self.classifier else NoClassifier())
+
+    @property
+    def targets(self) -> list[Target]:
+        """The distinct sizes to read images at, the first detector's first."""
+        models = [*self.predictors, *([self.classifier] if self.classifier else [])]
+        return list(dict.fromkeys(map(_target, models))) or [_FULL_SIZE]
+
+
+class ImagePrediction(NamedTuple):
+    """Attributes:
+        boxes: after the fusion, original pixels.
+        output: of the classifier, if there is one.
+        gated: boxes and class 14 after the gate.
+    """
+
+    boxes: Predictions
+    output: ClassifierOutput | None
+    gated: Predictions
+
+
+def predict_images(images: Sequence[DecodedImage], models: Models) -> list[ImagePrediction]:
+    """What is done to each image once :mod:`vindr_det.imaging` has read it: detect, fuse, classify, gate.
+
+    Args:
+        images: read at all of ``models.targets``; the detectors take them as one batch.
+        models: detectors (with or without TTA), classifier, fusion and gate.
+
+    Returns:
+        One entry per image.
+    """
+    detected = [_detect(predictor, images) for predictor in models.predictors]
+    results = []
+    for image, *lists in zip(images, *detected, strict=True):
+        boxes = (lists[0].by_score() if len(lists) == 1 else
+                 fuse(lists, image.height, image.width, models.fusion))
+        output = models.classifier(image.at(_target(models.classifier))) if models.classifier else None
+        gated = models.chosen_gate.apply(boxes.findings(), output)
+        results.append(ImagePrediction(boxes, output, gated))
+    return results
+
+
+def _detect(predictor: Predictor, images: Sequence[DecodedImage]) -> list[Predictions]:
+    """One detector on a batch: each image at the size of the detector, boxes in the original's pixels."""
+    pixels = [image.at(_target(predictor)) for image in images]
+    return [_to_original(detections, shown, image)
+            for detections, shown, image in zip(predictor(pixels), pixels, images, strict=True)]
+
+
+def _to_original(detections: Predictions, shown: Image, image: DecodedImage) -> Predictions:
+    height, width = image.height, image.width
+    boxes = box_ops.scale(detections.boxes, width / shown.shape[1], height / shown.shape[0])
+    return drop_degenerate(box_ops.clip(boxes, height, width), detections.scores, detections.labels)
+
+
+def _target(model: object) -> Target:
+    """The size that a model sees images at, as in its training; a model without one sees them whole."""
+    return getattr(model, "target", _FULL_SIZE)
 
 
 @dataclass
 class FolderPredictions:
-    """What came of a folder.
+    """The result of a run over a folder.
 
     Attributes:
-        predictions: image id -> gated detections, original pixels; images that were not read are not in it.
+        predictions: image id -> gated detections, original pixels; without images that were not read.
         sizes: index image_id, columns height and width of the originals, of the images that were read.
-        statuses: one for each input, in order.
+        statuses: one per input, in order.
     """
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
@@ -57,181 +145,123 @@ class FolderPredictions:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Image id -> why nothing is known about it."""
+        """Image id -> why there is no prediction for it."""
         return {status.image_id: status.reason for status in self.statuses if status.status == FAILED}
-
-
-def load_predictors(
-    weights: Sequence[str | Path], engine: str | None = None, half: bool = False
-) -> list[Predictor]:
-    """A predictor a checkpoint, each with the engine that trained it, on a GPU where there is one.
-
-    Args:
-        weights: checkpoints of train_net.py, or files of export.py.
-        engine: refuse checkpoints of another engine; None takes any.
-        half: compute in half precision, of the type VINDR.AMP_DTYPE.
-
-    Raises:
-        InputError: not our checkpoint, the other engine's, or its engine is not here.
-    """
-    predictors: list[Predictor] = []
-    for path in weights:
-        if _is_onnx(path):
-            if engine not in (None, "torchvision"):
-                raise InputError(f"{path}: was exported from the torchvision engine, expected {engine}")
-            predictors.append(_onnx(path))
-            continue
-        checkpoint = load_checkpoint(path, engine)
-        if checkpoint.engine == "detectron2" and not engines.detectron2_is_here():
-            raise InputError(f"{path}: was trained with Detectron2, which does not import here; see "
-                             "INSTALL.md")
-        checkpoint.cfg.MODEL.DEVICE = best_device()
-        checkpoint.cfg.SOLVER.AMP.ENABLED = half
-        module = engines.load(checkpoint.engine)
-        predictors.append(module.build_predictor(checkpoint.cfg, checkpoint.state))
-        log.info("%s: %s engine, iteration %d", path, checkpoint.engine, checkpoint.iteration)
-    return predictors
-
-
-def _is_onnx(path: str | Path) -> bool:
-    return Path(path).suffix == ".onnx"
-
-
-def _onnx(path: str | Path) -> "OnnxPredictor":
-    from vindr_det.detection.torchvision.onnx import OnnxPredictor
-
-    return OnnxPredictor(path)
 
 
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Callable[[Image], ClassifierOutput] | None = None, gate: Gate | None = None,
-    fusion: Fusion = AS_DEFAULT, batch: int = 1, recursive: bool = False, workers: int | None = None,
+    classifier: Classifier | None = None, gate: Gate | None = None, fusion: Fusion = DEFAULT_FUSION,
+    batch: int = 1, recursive: bool = False, workers: int | None = None,
     check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:
-    """Detect, fuse and gate every image of a folder: :func:`find_images` and :func:`predict`.
+    """:func:`predict` on the images of a folder that :func:`vindr_det.imaging.image_run.find` finds.
 
     Images are read in processes of their own, so that a script that calls this needs the usual
     ``if __name__ == "__main__":``.
 
+    Args:
+        images: a folder or a file.
+        predictors: detectors.
+        meta: sizes of the originals.
+        classifier: as of :class:`Models`, like ``gate`` and ``fusion``.
+        gate: likewise.
+        fusion: likewise.
+        batch: as of :func:`predict`, like ``workers`` and ``allow_inverted``.
+        recursive: include subfolders.
+        workers: likewise.
+        check_ids: is called with the image ids before any image is read, and may raise.
+        allow_inverted: likewise.
+
     Raises:
-        InputError: as there.
+        InputError: as of both, or of ``check_ids``.
     """
-    run = find_images(images, meta, recursive)
-    if check_ids is not None:  # gets the image ids before the work and may refuse them
+    run = image_run.find(images, recursive, meta=meta)
+    if check_ids is not None:
         check_ids(run.readable)
-    return predict(run, predictors, classifier=classifier, gate=gate,
-                   fusion=fusion, batch=batch, workers=workers, allow_inverted=allow_inverted)
-
-
-def find_images(
-    images: str | Path, meta: str | Path | None = None, recursive: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> ImageRun:
-    """:func:`vindr_det.imaging.image_run.find`, as this module's callers name its arguments."""
-    return image_run.find(images, recursive, max_pixels, meta)
+    return predict(run, Models(predictors, classifier, fusion, gate), batch, workers, allow_inverted)
 
 
 def predict(
-    run: ImageRun, predictors: Sequence[Predictor], *, classifier: Callable[[Image], ClassifierOutput] | None = None,
-    gate: Gate | None = None, fusion: Fusion = AS_DEFAULT, batch: int = 1, workers: int | None = None,
-    allow_inverted: bool = False,
+    run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False
 ) -> FolderPredictions:
-    """Detect, fuse and gate every image that can be read.
+    """:func:`predict_images` on every image that can be read, a batch at a time.
 
     Args:
-        run: of :func:`find_images`.
-        predictors: detectors; several are fused by WBF.
-        classifier: its word on an image; None lets 1 - the highest box score say "no finding".
-        gate: what to do with that word; None appends it.
-        fusion: how several detectors' boxes become one.
-        batch: images that a detector sees at once.
+        run: of :func:`vindr_det.imaging.image_run.find`.
+        models: detectors, classifier, fusion and gate.
+        batch: images per call of a detector.
         workers: processes that read; None takes one per core.
         allow_inverted: take a classifier that contradicts the boxes.
 
     Raises:
-        InputError: the classifier does not predict what a gate needs, or says P(no finding) for P(abnormal),
-            as far as the boxes tell.
-        Exception: what the models raised, where they did so at every image.
+        InputError: the classifier does not predict what the gate needs, or its labels are inverted, as far as
+            the boxes show.
+        Exception: the first that a model raised, where the models failed on every image.
     """
-    work = _Models(predictors, classifier, fusion)
-    gate = gate or Gate("append" if classifier else "none")
-    agreement = None if allow_inverted or gate.form == "none" else AgreementCheck("the classifier")
-    statuses: list[Status] = []
+    results = _Results(models)
+    uses_classifier = models.chosen_gate.needs_classifier
+    check = AgreementCheck("the classifier") if uses_classifier and not allow_inverted else None
+    images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
     with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
-        for group in _batches(_read(run, work.targets, workers, batch), batch):
-            statuses += work.look(group)
-            if agreement:
-                agreement(work.outputs, work.boxes)
+        for group in _batches(images, batch):
+            results.statuses += results.add(group)
+            if check:
+                check(results.outputs, results.boxes)
             bar.update(len(group))
-    if not work.boxes and work.error is not None:
-        raise work.error
-    if agreement:
-        agreement(work.outputs, work.boxes, finished=True)
-    gated = gate.apply(work.boxes, work.outputs)
-    sizes = {status.image_id: (status.height, status.width) for status in statuses if status.image_id in gated}
-    table = pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
-    return FolderPredictions(gated, table, statuses)
+    if not results.gated and results.error is not None:
+        raise results.error
+    if check:
+        check(results.outputs, results.boxes, finished=True)
+    return FolderPredictions(results.gated, results.sizes, results.statuses)
 
 
 @dataclass
-class _Models:
-    """All that looks at an image, what it saw, and the first error that it raised."""
+class _Results:
+    """The predictions of a run so far, the status of each input, and the first error that a model raised."""
 
-    predictors: Sequence[Predictor]
-    classifier: Callable[[Image], ClassifierOutput] | None
-    fusion: Fusion
+    models: Models
     boxes: dict[str, Predictions] = field(default_factory=dict)
     outputs: dict[str, ClassifierOutput] = field(default_factory=dict)
+    gated: dict[str, Predictions] = field(default_factory=dict)
+    statuses: list[Status] = field(default_factory=list)
     error: Exception | None = None
 
     @property
-    def targets(self) -> list[Target]:
-        """The sizes to read images at, the first detector's first."""
-        models = [*self.predictors, *([] if self.classifier is None else [self.classifier])]
-        return list(dict.fromkeys(map(_target, models))) or [_WHOLE]
+    def sizes(self) -> pd.DataFrame:
+        """Of the originals with predictions."""
+        sizes = {status.image_id: (status.height, status.width) for status in self.statuses
+                 if status.image_id in self.gated}
+        return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
-    def look(self, group: Sequence[Looked]) -> list[Status]:
-        """Look at a batch of images; returns their statuses."""
-        seen = [one for one in group if one.image is not None]
+    def add(self, group: Sequence[Looked]) -> list[Status]:
+        """Predict a batch of inputs; returns their statuses."""
+        ids = [source.status.image_id for source in group if source.image is not None]
         try:
-            self._look(seen)
+            images = [source.image for source in group if source.image is not None]
+            predictions = predict_images(images, self.models) if images else []
         except InputError:
             raise
-        except Exception as error:  # one odd image must not take the others with it
-            if len(seen) > 1:
-                return [status for one in group for status in self.look([one])]
-            self.error = self.error or error
-            log.debug("%s", seen[0].status.file, exc_info=error)
-            reason = f"was read, but not looked at: {reason_of(error)}"
-            return [replace(one.status, status=FAILED, reason=reason) if one.image is not None else one.status
-                    for one in group]
-        return [one.status for one in group]
+        except Exception as error:  # one image on which a model fails must not take the others with it
+            if len(ids) > 1:
+                return [status for source in group for status in self.add([source])]
+            return self._failed(group, error)
+        self._keep(dict(zip(ids, predictions, strict=True)))
+        return [source.status for source in group]
 
-    def _look(self, seen: Sequence[Looked]) -> None:
-        if not seen:
-            return
-        ids = [one.status.image_id for one in seen]
-        boxes = dict(zip(ids, _detect(seen, self.predictors, self.fusion), strict=True))
-        if self.classifier is not None:
-            self.outputs |= {one.status.image_id: self.classifier(_pixels(one, self.classifier))
-                           for one in seen}
-        self.boxes |= boxes
+    def _keep(self, predictions: dict[str, ImagePrediction]) -> None:
+        for image_id, prediction in predictions.items():
+            self.boxes[image_id], self.gated[image_id] = prediction.boxes, prediction.gated
+            if prediction.output is not None:
+                self.outputs[image_id] = prediction.output
 
-
-def _read(run: ImageRun, targets: Sequence[Target], workers: int | None, ahead: int) -> Iterator[Looked]:
-    return image_run.read_all(run, targets[0], workers, ahead, also=targets[1:])
-
-
-def _target(model: object) -> Target:
-    """A model that names no size sees images whole."""
-    return getattr(model, "target", _WHOLE)
-
-
-def _pixels(one: Looked, model: object) -> Image:
-    """What a model sees: the image as it is read for that model alone, in training too."""
-    assert one.image is not None
-    return one.image.at(_target(model))
+    def _failed(self, group: Sequence[Looked], error: Exception) -> list[Status]:
+        """The statuses of a batch with one image, on which a model failed."""
+        self.error = self.error or error
+        reason = f"was read, but a model failed on it: {reason_of(error)}"
+        log.debug("a model failed", exc_info=error)
+        return [source.status if source.image is None else
+                replace(source.status, status=FAILED, reason=reason) for source in group]
 
 
 def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
@@ -240,35 +270,61 @@ def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
         yield group
 
 
-def _detect(
-    seen: Sequence[Looked], predictors: Sequence[Predictor], fusion: Fusion
-) -> list[Predictions]:
-    """Detections of all models on a batch of images, in the originals' pixels."""
-    result = []
-    images = [[_pixels(one, predictor) for one in seen] for predictor in predictors]
-    found = [predictor(shown) for predictor, shown in zip(predictors, images, strict=True)]
-    for place, one in enumerate(seen):
-        assert one.image is not None
-        height, width = one.image.height, one.image.width
-        lists = [_to_original(boxes[place], shown[place], height, width)
-                 for boxes, shown in zip(found, images, strict=True)]
-        result.append(lists[0].by_score() if len(lists) == 1 else fuse(lists, height, width, fusion))
-    return result
+def load_predictors(
+    weights: Sequence[str | Path], engine: str | None = None, half: bool = False, device: str = "auto"
+) -> list[Predictor]:
+    """One predictor per file, each with the engine that trained it.
+
+    Args:
+        weights: checkpoints of train_net.py, or ONNX files of export.py, which run on the CPU.
+        engine: refuse weights of another engine; None takes any.
+        half: compute in half precision, of the type VINDR.AMP_DTYPE.
+        device: replaces MODEL.DEVICE of the checkpoints; ``auto`` takes a GPU if one is usable.
+
+    Raises:
+        InputError: not a checkpoint of this project, one of another engine, its engine is not installed, or
+            the device is not usable.
+    """
+    return [_onnx_predictor(path, engine) if _is_onnx(path) else
+            _checkpoint_predictor(path, engine, half, device) for path in weights]
 
 
-def _to_original(found: Predictions, image: Image, height: int, width: int) -> Predictions:
-    boxes = box_ops.scale(found.boxes, width / image.shape[1], height / image.shape[0])
-    return drop_degenerate(box_ops.clip(boxes, height, width), found.scores, found.labels)
+def _checkpoint_predictor(path: str | Path, engine: str | None, half: bool, device: str) -> Predictor:
+    checkpoint = load_checkpoint(path, engine)
+    if checkpoint.engine == "detectron2" and not engines.detectron2_is_here():
+        raise InputError(f"{path}: was trained with Detectron2, which does not import here; see INSTALL.md")
+    checkpoint.cfg.MODEL.DEVICE = resolve_device(device)
+    engines.check_device(checkpoint.cfg)
+    checkpoint.cfg.SOLVER.AMP.ENABLED = half
+    predictor = engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, checkpoint.state)
+    log.info("%s: %s engine, iteration %d", path, checkpoint.engine, checkpoint.iteration)
+    return predictor
+
+
+def _onnx_predictor(path: str | Path, engine: str | None) -> Predictor:
+    if engine not in (None, "torchvision"):
+        raise InputError(f"{path}: was exported from the torchvision engine, expected {engine}")
+    return _load_onnx(path)
+
+
+def _is_onnx(path: str | Path) -> bool:
+    return Path(path).suffix == ".onnx"
+
+
+def _load_onnx(path: str | Path) -> "OnnxPredictor":
+    from vindr_det.detection.torchvision.onnx import OnnxPredictor
+
+    return OnnxPredictor(path)
 
 
 def best_weights(config: str | Path) -> Path:
-    """model_best.pth, or else model_final.pth, in a config's OUTPUT_DIR.
+    """model_best.pth, or else model_final.pth, in the OUTPUT_DIR of a config file.
 
     Raises:
         InputError: neither is there.
     """
-    name = engines.choose(requested_engine(config))
-    folder = Path(load_config(config, name).OUTPUT_DIR)
+    engine = engines.choose(requested_engine(config))
+    folder = Path(load_config(config, engine).OUTPUT_DIR)
     for candidate in (folder / "model_best.pth", folder / "model_final.pth"):
         if candidate.is_file():
             return candidate
@@ -277,12 +333,12 @@ def best_weights(config: str | Path) -> Path:
 
 
 def test_images(weights: str | Path) -> Path:
-    """The folder of images of DATASETS.TEST, as the config of a checkpoint or exported file names it.
+    """The folder of images of DATASETS.TEST, from the config in a checkpoint or exported file.
 
     Raises:
-        InputError: it names none or several.
+        InputError: DATASETS.TEST names no data set, or several.
     """
-    cfg = _onnx(weights).cfg if _is_onnx(weights) else load_checkpoint(weights).cfg
+    cfg = _load_onnx(weights).cfg if _is_onnx(weights) else load_checkpoint(weights).cfg
     if len(cfg.DATASETS.TEST) != 1:
         raise InputError(f"{weights}: DATASETS.TEST is {tuple(cfg.DATASETS.TEST)}, expected one data "
                          "set; give --images")

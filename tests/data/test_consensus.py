@@ -67,7 +67,7 @@ def as_sorted(predictions):
 
 
 def compare(boxes, labels, readers, height, width):
-    """Against ensemble-boxes, one list a reader."""
+    """With ensemble-boxes' whole fusion, one list per reader."""
     mine = as_sorted(fuse_readers(boxes, labels, readers, len(set(readers))).boxes)
     lists = [Predictions(boxes[chosen], np.ones(chosen.sum()), labels[chosen])
              for reader in dict.fromkeys(readers)

@@ -8,12 +8,17 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vindr_det.data import convert as conversion
 from vindr_det.data.coco import load_coco
-from vindr_det.data.convert import Conversion, convert
+from vindr_det.data.release import Conversion
 from vindr_det.data.vinbigdata import read_annotations, to_records
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.sizes import read_sizes
+
+
+def convert(annotations, meta, out, options=None, **tables):
+    return conversion.convert("vinbigdata", out, options, annotations=annotations, meta=meta, **tables)
 
 
 @pytest.fixture

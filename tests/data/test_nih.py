@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from vindr_det.data.coco import load_coco
-from vindr_det.data.convert_nih import convert_nih
+from vindr_det.data.convert import convert
 from vindr_det.data.nih import PUBLISHED_COUNTS, read_boxes, read_labels, read_list, read_lists
+from vindr_det.data.release import Conversion
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.structures.label_sets import NIH_LABELS
@@ -15,6 +16,10 @@ from vindr_det.structures.label_sets import NIH_LABELS
 HEADER = ("Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
           "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]")
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+
+
+def convert_nih(labels, out, folds=5, lists=None, **tables):
+    return convert("nih", out, Conversion(folds=folds, lists=lists), labels=labels, **tables)
 
 
 def row(patient, number, labels, owner=None):

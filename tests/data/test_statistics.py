@@ -37,7 +37,7 @@ def test_counts_by_hand(tmp_path):
     assert classes.loc["Cardiomegaly"].tolist() == [2, 6, 3, 1, 1, 1]
     assert classes.loc["Aortic enlargement"].tolist() == [2, 2, 2, 2, 0, 0]
     assert classes.loc["No finding", "images"] == 1
-    assert overview.boxes_an_image["images"].to_dict() == {0: 1, 2: 1, 3: 1}
+    assert overview.boxes_per_image["images"].to_dict() == {0: 1, 2: 1, 3: 1}
     assert overview.readers.loc["R8", ["images", "abnormal", "boxes"]].tolist() == [2, 2, 3]
     assert list(overview.readers.index) == ["R1", "R2", "R3", "R8", "R9", "R10"]
     assert overview.common_images.loc["R8", "R10"] == 2
@@ -67,7 +67,7 @@ def test_every_plot_and_table_can_be_made(tmp_path, rows):
 
 
 def test_the_tool(tool, phantoms, tmp_path):
-    result = tool("describe.py", "--csv", phantoms / "raw/train.csv", "--meta",
+    result = tool("describe.py", "--annotations", phantoms / "raw/train.csv", "--meta",
                   phantoms / "raw/train_meta.csv", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.glob("*.png"))) == 6 and len(list(tmp_path.glob("*.csv"))) == 7

@@ -16,7 +16,7 @@ from conftest import ROOT, TINY
 
 pytestmark = pytest.mark.detectron2
 
-SCRIPT = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[1]
+SCRIPT = re.search(r"```python\n(.*?)```", (ROOT / "docs/detectron2.md").read_text(encoding="utf-8"), re.S)[1]
 #: The repository's own YAML with a network that two cores train in seconds.
 SMALL = [*TINY, "SOLVER.AMP.ENABLED", "False", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS",
          "64", "MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", "0", "MODEL.FPN.OUT_CHANNELS", "32",

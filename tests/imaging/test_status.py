@@ -10,7 +10,7 @@ from vindr_det.files import write_text
 from vindr_det.imaging.status import FAILED, OK, Status, read_statuses, status_path, write_status
 from vindr_det.structures.detections import Predictions
 from vindr_det.submission import write_submission
-from vindr_det.submission.tables import inherited, predictions_path, write_results
+from vindr_det.submission.outputs import inherited, predictions_path, write_results
 
 UIDS = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
 NORMAL = Predictions(np.array([[0.0, 0, 1, 1]]), np.array([1.0]), np.array([14]))
@@ -72,7 +72,7 @@ def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
         write_status(tmp_path / f"{name}.status.csv", [CT, GOOD, LOST])
     write_text(tmp_path / "m.csv", "image_id,dim0,dim1\nct,1200,1000\ngood,900,800\n")
     write_text(tmp_path / "f.predictions.csv", "of an earlier run\n")
-    run = tool("fuse.py", "--inputs", tmp_path / "a.csv", tmp_path / "b.csv", "--meta", tmp_path / "m.csv",
+    run = tool("fuse.py", "--predictions", tmp_path / "a.csv", tmp_path / "b.csv", "--meta", tmp_path / "m.csv",
                "--out", tmp_path / "f.csv")
     assert run.returncode == 0, run.stderr
     run = tool("check_submission.py", tmp_path / "f.csv", "--fix", tmp_path / "c.csv")

@@ -16,19 +16,19 @@ def at_temperature(p, temperature):
     return Calibration("temperature", 1 / temperature, 0.0)(p)
 
 
-def sure(temperature, count=20000):
-    """Labels drawn from probabilities, and a model that is ``temperature`` times too sure of them."""
+def overconfident(temperature, count=20000):
+    """Labels drawn from probabilities, and a model that is ``temperature`` times too confident."""
     rng = np.random.default_rng(0)
     p = rng.random(count)
     return rng.random(count) < p, at_temperature(p, 1 / temperature)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_is_found_and_undoes_it(temperature):
-    truth, p = sure(temperature)
-    found = fit_temperature(truth, p)
-    assert found == pytest.approx(temperature, rel=0.05)
-    assert calibration_error(truth, at_temperature(p, found)) < 0.015
+def test_the_temperature_is_recovered_and_undone(temperature):
+    truth, p = overconfident(temperature)
+    fitted = fit_temperature(truth, p)
+    assert fitted == pytest.approx(temperature, rel=0.05)
+    assert calibration_error(truth, at_temperature(p, fitted)) < 0.015
     assert temperature == 1.0 or calibration_error(truth, p) > 0.05
 
 
@@ -56,33 +56,33 @@ def test_a_shift_of_the_prior_needs_an_intercept():
     """Odds five times too high: the intercept is -log 5, and a temperature cannot stand in for it."""
     truth, p = shifted(0)
     new, new_p = shifted(1, 50000)
-    found = choose_calibration(truth, p, np.arange(5000) % 5)
-    assert found.method == "platt" and found.intercept == pytest.approx(-np.log(5), abs=0.2)
-    assert found.slope == pytest.approx(1, abs=0.1)
-    warm = at_temperature(new_p, fit_temperature(truth, p))
-    raw, by_temperature, by_platt = (calibration_error(new, one) for one in (new_p, warm, found(new_p)))
+    chosen = choose_calibration(truth, p, np.arange(5000) % 5)
+    assert chosen.method == "platt" and chosen.intercept == pytest.approx(-np.log(5), abs=0.2)
+    assert chosen.slope == pytest.approx(1, abs=0.1)
+    scaled = at_temperature(new_p, fit_temperature(truth, p))
+    raw, by_temperature, by_platt = (calibration_error(new, q) for q in (new_p, scaled, chosen(new_p)))
     assert raw > 0.09 and by_temperature > 0.04 and by_platt < 0.01
 
 
 @pytest.mark.parametrize("temperature, method", [(1.0, ("none", "temperature")), (3.0, ("temperature",))])
-def test_the_simplest_that_pays(temperature, method):
-    truth, p = sure(temperature, 3000)
-    found = choose_calibration(truth, p, np.arange(3000) % 5)
-    assert found.method in method or abs(found.intercept) < 0.1
+def test_the_simplest_method_of_equals(temperature, method):
+    truth, p = overconfident(temperature, 3000)
+    chosen = choose_calibration(truth, p, np.arange(3000) % 5)
+    assert chosen.method in method or abs(chosen.intercept) < 0.1
 
 
 def test_parts_do_not_calibrate_themselves():
-    """A part whose labels are turned round changes the others' probabilities, never its own."""
-    truth, p = sure(2.0, 600)
+    """A part whose labels are inverted changes the others' probabilities, never its own."""
+    truth, p = overconfident(2.0, 600)
     parts = np.arange(600) % 3
-    turned = np.where(parts == 1, ~truth, truth)
-    one, other = (cross_fitted(labels, p, parts, fit_platt) for labels in (truth, turned))
-    assert np.array_equal(one[parts == 1], other[parts == 1])
-    assert not np.allclose(one[parts != 1], other[parts != 1])
+    inverted = np.where(parts == 1, ~truth, truth)
+    plain, changed = (cross_fitted(labels, p, parts, fit_platt) for labels in (truth, inverted))
+    assert np.array_equal(plain[parts == 1], changed[parts == 1])
+    assert not np.allclose(plain[parts != 1], changed[parts != 1])
 
 
 def test_classes_that_do_not_overlap_keep_finite_probabilities_and_their_order():
     truth, p = np.arange(40) >= 20, np.linspace(0.01, 0.99, 40)
-    found = fit_platt(truth, p)(p)
-    assert np.isfinite(found).all() and (np.diff(found) >= 0).all() and found[0] > 0
-    assert (np.diff(fit_platt(~truth, p)(p)) >= 0).all()  # even where they are the wrong way round
+    calibrated = fit_platt(truth, p)(p)
+    assert np.isfinite(calibrated).all() and (np.diff(calibrated) >= 0).all() and calibrated[0] > 0
+    assert (np.diff(fit_platt(~truth, p)(p)) >= 0).all()  # even where labels are inverted

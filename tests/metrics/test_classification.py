@@ -17,10 +17,10 @@ def scattered(seed, count=200, ties=True):
 def test_areas_are_sklearns_with_ties_and_weights(seed):
     truth, scores = scattered(seed, ties=seed % 2 == 0)
     weights = np.random.default_rng(seed).integers(0, 4, (5, len(truth))).astype(float)
-    given = c.curve(truth, scores, weights)
+    curves = c.curve(truth, scores, weights)
     for row, w in enumerate(weights):
-        assert c.auc(given)[row] == pytest.approx(roc_auc_score(truth, scores, sample_weight=w), abs=1e-12)
-        assert c.average_precision(given)[row] == pytest.approx(
+        assert c.auc(curves)[row] == pytest.approx(roc_auc_score(truth, scores, sample_weight=w), abs=1e-12)
+        assert c.average_precision(curves)[row] == pytest.approx(
             average_precision_score(truth, scores, sample_weight=w), abs=1e-12)
 
 
@@ -42,8 +42,8 @@ def test_one_side_alone_is_no_number():
 def test_an_interval_holds_the_value_and_shrinks_with_images():
     small, large = (c.measure(*scattered(3, count), Bootstrap.of(np.arange(count), 300))["auc"]
                     for count in (100, 3000))
-    for one in (small, large):
-        assert one.low < one.value < one.high
+    for estimate in (small, large):
+        assert estimate.low < estimate.value < estimate.high
     assert large.high - large.low < (small.high - small.low) / 3
 
 
@@ -60,14 +60,14 @@ def test_images_of_one_patient_widen_the_interval():
     """Ten copies of each image know no more than the image."""
     truth, scores = (np.repeat(x, 10) for x in scattered(1, 100))
     alone = c.measure(truth, scores, Bootstrap.of(np.arange(1000), 300))["auc"]
-    co_occurrence = c.measure(truth, scores, Bootstrap.of(np.repeat(np.arange(100), 10), 300))["auc"]
-    assert co_occurrence.high - co_occurrence.low > 2 * (alone.high - alone.low)
+    patients = c.measure(truth, scores, Bootstrap.of(np.repeat(np.arange(100), 10), 300))["auc"]
+    assert patients.high - patients.low > 2 * (alone.high - alone.low)
 
 
 def test_rates_by_hand():
-    found = c.Confusion.at([1, 1, 1, 0, 0, 0, 0], [0.9, 0.8, 0.1, 0.8, 0.2, 0.1, 0.0], 0.8)
-    assert (found.tp, found.fp, found.fn, found.tn) == (2, 1, 1, 3)
-    assert found.rates() == pytest.approx({"accuracy": 5 / 7, "sensitivity": 2 / 3, "specificity": 3 / 4,
+    counts = c.Confusion.at([1, 1, 1, 0, 0, 0, 0], [0.9, 0.8, 0.1, 0.8, 0.2, 0.1, 0.0], 0.8)
+    assert (counts.tp, counts.fp, counts.fn, counts.tn) == (2, 1, 1, 3)
+    assert counts.rates() == pytest.approx({"accuracy": 5 / 7, "sensitivity": 2 / 3, "specificity": 3 / 4,
                                            "ppv": 2 / 3, "npv": 3 / 4, "f1": 2 / 3})
     assert np.isnan(c.Confusion.at([1, 1], [0, 0], 1).rates()["specificity"])
     truth, scores = scattered(4)
@@ -92,8 +92,8 @@ def test_a_specificity_out_of_reach_is_above_all_scores():
 
 def test_rates_have_intervals_and_leave_out_what_follows_from_nothing():
     truth, scores = scattered(6, 400)
-    found = c.rates(truth, scores, 0.5, Bootstrap.of(np.arange(400), 300))
+    rates = c.rates(truth, scores, 0.5, Bootstrap.of(np.arange(400), 300))
     plain = c.Confusion.at(truth, scores, 0.5).rates()
-    assert {name: one.value for name, one in found.items()} == pytest.approx(plain)
-    assert all(one.low <= one.value <= one.high and one.low < one.high for one in found.values())
+    assert {name: rate.value for name, rate in rates.items()} == pytest.approx(plain)
+    assert all(rate.low <= rate.value <= rate.high and rate.low < rate.high for rate in rates.values())
     assert "ppv" not in c.rates(truth, scores, 99.0, Bootstrap.of(np.arange(400), 20))

@@ -8,11 +8,11 @@ from vindr_det.structures.detections import Predictions
 
 # name, truth, predictions, points, sensitivities of class 3
 CASES = [
-    ("nothing said", {"a": T((3, *BOX))}, {}, (0.5, 2), (0, 0)),
-    ("found at once", {"a": T((3, *BOX))}, {"a": P((3, 0.9, *BOX))}, (0.125, 8), (1, 1)),
-    ("found after one false box", {"a": T((3, *BOX))}, {"a": P((3, 0.9, *FAR), (3, 0.8, *BOX))},
+    ("no detection", {"a": T((3, *BOX))}, {}, (0.5, 2), (0, 0)),
+    ("best score is right", {"a": T((3, *BOX))}, {"a": P((3, 0.9, *BOX))}, (0.125, 8), (1, 1)),
+    ("after a false positive", {"a": T((3, *BOX))}, {"a": P((3, 0.9, *FAR), (3, 0.8, *BOX))},
      (0.5, 1), (0, 1)),
-    ("two images: half a false box each", {"a": T((3, *BOX)), "b": T((3, *BOX))},
+    ("two images: half a false positive each", {"a": T((3, *BOX)), "b": T((3, *BOX))},
      {"a": P((3, 0.9, *FAR), (3, 0.8, *BOX))}, (0.25, 0.5), (0, 0.5)),
     # A threshold cannot part equal scores: both boxes or none.
     ("tie", {"a": T((3, *BOX))}, {"a": P((3, 0.9, *BOX), (3, 0.9, *FAR))}, (0.5, 1), (0, 1)),
@@ -23,9 +23,9 @@ CASES = [
 
 @pytest.mark.parametrize("name, truth, predictions, points, expected", CASES, ids=[c[0] for c in CASES])
 def test_by_hand(name, truth, predictions, points, expected):
-    found = froc.sensitivities(match(predictions, truth, 0.4), points=points)[0]
-    assert found[3].tolist() == pytest.approx(expected)
-    assert np.isnan(found[4]).all()
+    values = froc.sensitivities(match(predictions, truth, 0.4), points=points)[0]
+    assert values[3].tolist() == pytest.approx(expected)
+    assert np.isnan(values[4]).all()
 
 
 def test_every_threshold_tried_one_by_one():
@@ -34,7 +34,7 @@ def test_every_threshold_tried_one_by_one():
     for _ in range(30):
         predictions, truth = random_case(rng)
         matched = match(predictions, truth, 0.4)
-        found = froc.sensitivities(matched)[0]
+        values = froc.sensitivities(matched)[0]
         for label in range(3):
             total = matched.counts[:, label].sum()
             best = np.zeros(len(froc.POINTS))
@@ -45,7 +45,7 @@ def test_every_threshold_tried_one_by_one():
                 mine = at.correct[at.detections.label == label]
                 allowed = (~mine).sum() / len(truth) <= np.array(froc.POINTS)
                 best = np.where(allowed, np.maximum(best, mine.sum() / max(total, 1)), best)
-            assert found[label] == pytest.approx(best if total else [np.nan] * 7, nan_ok=True)
+            assert values[label] == pytest.approx(best if total else [np.nan] * 7, nan_ok=True)
 
 
 def test_means_and_names():

@@ -30,30 +30,31 @@ def share(outcomes, count=1000):
 
 @pytest.mark.parametrize("ones, images", [(1, 10), (10, 40), (30, 60), (300, 1000), (999, 1000)])
 def test_a_share_has_wilsons_interval(ones, images):
-    one = share(np.arange(images) < ones).estimate()
+    estimate = share(np.arange(images) < ones).estimate()
     known = binomtest(ones, images).proportion_ci(method="wilson")
-    assert (one.low, one.high) == pytest.approx((known.low, known.high), abs=0.06 * (known.high - known.low))
-    assert one.bias == pytest.approx(0, abs=1e-9)
+    tolerance = 0.06 * (known.high - known.low)
+    assert (estimate.low, estimate.high) == pytest.approx((known.low, known.high), abs=tolerance)
+    assert estimate.bias == pytest.approx(0, abs=1e-9)
 
 
-# What replicates all agree on is no certainty: each image counts as a coin's toss.
+# Replicates that all agree are no certainty: each image counts as one trial.
 @pytest.mark.parametrize("value, images, low, high", [
     (1, 1, 1 / (1 + Z2), 1), (1, 5, 5 / (5 + Z2), 1), (0, 5, 0, Z2 / (5 + Z2)), (0, 500, 0, Z2 / (500 + Z2)),
 ])
 def test_all_or_nothing_has_a_width(value, images, low, high):
-    one = share(np.full(images, value)).estimate()
-    assert (one.low, one.high) == pytest.approx((low, high), abs=1e-9) and one.value == value
+    estimate = share(np.full(images, value)).estimate()
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9) and estimate.value == value
 
 
 def test_of_several_classes_the_rarest_tell_least():
     """All perfect: the mean of 5 images of one class and of 20 of another has the variance of 16 images."""
-    one = replicated([1, 1], np.ones((100, 2)), [5, 20]).estimate()
-    assert one.low == pytest.approx(16 / (16 + Z2))
+    estimate = replicated([1, 1], np.ones((100, 2)), [5, 20]).estimate()
+    assert estimate.low == pytest.approx(16 / (16 + Z2))
 
 
 def test_no_truth_is_no_number():
-    one = replicated([np.nan], np.full((10, 1), np.nan), [0]).estimate()
-    assert np.isnan([one.value, one.low, one.high, one.bias]).all()
+    estimate = replicated([np.nan], np.full((10, 1), np.nan), [0]).estimate()
+    assert np.isnan([estimate.value, estimate.low, estimate.high, estimate.bias]).all()
 
 
 def test_a_class_without_truth_is_left_out():
@@ -61,12 +62,12 @@ def test_a_class_without_truth_is_left_out():
     assert both == replicated([0.5], [[0.4], [0.6]], [20]).estimate()
 
 
-def test_a_bias_that_falls_with_n_to_the_two_thirds_is_found():
+def test_a_bias_that_falls_with_n_to_the_two_thirds_is_estimated():
     true, images = 0.3, 800
     whole, half = (true + 2 * n ** (-2 / 3) for n in (images, images / 2))
-    one = replicated([whole], [[half - 0.01], [half + 0.01]], [images]).estimate()
-    assert one.bias == pytest.approx(whole - true)
-    assert (one.low + one.high) / 2 == pytest.approx(true, abs=0.001) and one.value == whole
+    estimate = replicated([whole], [[half - 0.01], [half + 0.01]], [images]).estimate()
+    assert estimate.bias == pytest.approx(whole - true)
+    assert (estimate.low + estimate.high) / 2 == pytest.approx(true, abs=0.001) and estimate.value == whole
 
 
 def test_a_class_on_one_image_counts_as_not_known():
@@ -84,8 +85,8 @@ def test_every_interval_is_two_numbers_from_0_to_1():
         values = rng.choice([0, 1, 0.5, rng.random()], classes)
         drawn = np.clip(values + rng.normal(0, rng.choice([0, 0.4]), (12, classes)), 0, 1)
         drawn[rng.random(drawn.shape) < 0.4] = np.nan
-        one = replicated(values, drawn, np.full(classes, images)).estimate()
-        assert 0 <= one.low < one.high <= 1
+        estimate = replicated(values, drawn, np.full(classes, images)).estimate()
+        assert 0 <= estimate.low < estimate.high <= 1
 
 
 def test_halves_come_with_their_rest_and_groups_stay_whole():
@@ -106,11 +107,11 @@ def test_halves_come_with_their_rest_and_groups_stay_whole():
     ([1, 0, 0, 0], [0, 0, 0, 1], 0.5), ([1, 0, np.nan], [0, 0, np.nan], 0.75),
 ])
 def test_wins_by_hand(a, b, wins):
-    one, other = (replicated([0.5], np.array(drawn)[:, None], [10]) for drawn in (a, b))
-    assert Difference.of(one, other).wins == wins
+    first, second = (replicated([0.5], np.array(drawn)[:, None], [10]) for drawn in (a, b))
+    assert Difference.of(first, second).wins == wins
 
 
-def test_a_difference_and_its_wins_are_written_once():
+def test_the_share_of_wins_is_computed_in_one_file():
     """Whoever compares two files does it by Difference."""
     root = Path(__file__).parents[2]
     sources = [path for folder in ("vindr_det", "benchmarks", "tools")
@@ -129,31 +130,31 @@ def coverage():
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_true_value(coverage):
-    """40 samples of 200 images; of the percentile intervals of a bootstrap most do not."""
+def test_intervals_cover_the_true_value(coverage):
+    """40 samples of 200 images; most percentile intervals of a bootstrap do not."""
     detectors = [coverage.B, coverage.A]
     pool = coverage.synthetic(np.random.default_rng(0), 15_000)
     true = coverage.population(pool, detectors, 60_000, 30_000)
-    found = [coverage.sample(pool, detectors, true, 200, number, 100) for number in range(40)]
+    samples = [coverage.sample(pool, detectors, true, 200, number, 100) for number in range(40)]
 
-    def held(name, key):
-        return np.mean([getattr(one, key) for each in found for one in each.get(name, [])])
+    def mean_of(name, key):
+        return np.mean([getattr(outcome, key) for sample in samples for outcome in sample.get(name, [])])
 
-    names = {name for each in found for name in each}
+    names = {name for sample in samples for name in sample}
     assert set(coverage.NAMES) < names and coverage.CLASSES in names
-    # Fewer come once in 10,000 where .92 is true; all 200 samples of benchmarks/README.md say more.
+    # Fewer come once in 10,000 where .92 is true; benchmarks/README.md has all 200 samples.
     least = binom.ppf(1e-4, 40, 0.92) / 40
     for name in names:
-        assert held(name, "held") >= least > 0.7, name
+        assert mean_of(name, "covered") >= least > 0.7, name
     for name in ("coco/AP", "coco/AP75", "vindr/mAP40"):
-        assert held(name, "held_old") < 0.7 and held(name, "bias") > 0.01, name
+        assert mean_of(name, "covered_old") < 0.7 and mean_of(name, "bias") > 0.01, name
 
 
-def test_an_auc_of_five_positives_is_held_in_its_interval():
-    rng, held = np.random.default_rng(0), []
+def test_the_interval_of_an_auc_of_five_positives_covers_it():
+    rng, covered = np.random.default_rng(0), []
     truth = np.repeat([1, 0], [5, 200])
     for _ in range(150):
         scores = rng.normal(truth * 1.4657)
-        one = classification.measure(truth, scores, Bootstrap.of(np.arange(205), 100))["auc"]
-        held.append(one.low <= 0.85 <= one.high)
-    assert np.mean(held) >= 0.92
+        auc = classification.measure(truth, scores, Bootstrap.of(np.arange(205), 100))["auc"]
+        covered.append(auc.low <= 0.85 <= auc.high)
+    assert np.mean(covered) >= 0.92

@@ -13,7 +13,7 @@ from vindr_det.structures.boxes import to_unit
 from vindr_det.structures.detections import Predictions, no_finding
 
 
-def one(box, score=0.9, label=3):
+def detection(box, score=0.9, label=3):
     return Predictions(np.array([box], float), np.array([score]), np.array([label]))
 
 
@@ -22,21 +22,21 @@ def test_nothing_in_nothing_out():
 
 
 def test_pixel_boxes_come_back_in_pixels_with_integral_labels():
-    fused = fuse([one([100, 200, 300, 400]), one([110, 200, 310, 400], 0.6)], 1000, 500)
+    fused = fuse([detection([100, 200, 300, 400]), detection([110, 200, 310, 400], 0.6)], 1000, 500)
     assert fused.labels.dtype == np.int64 and fused.labels.tolist() == [3]
     # Weighted by score: x_min = (.9 * 100 + .6 * 110) / 1.5.
     assert fused.boxes[0] == pytest.approx([104, 200, 304, 400], abs=1e-3)
     assert fused.scores == pytest.approx([0.75])
 
 
-def test_a_model_that_saw_nothing_still_counts():
-    assert fuse([one([0, 0, 10, 10], 0.9), Predictions(), Predictions()], 50, 50).scores == (
+def test_a_model_without_detections_still_counts():
+    assert fuse([detection([0, 0, 10, 10], 0.9), Predictions(), Predictions()], 50, 50).scores == (
         pytest.approx([0.3]))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_all_methods_keep_separate_boxes(method):
-    fused = fuse([one([0, 0, 10, 10]), one([30, 30, 40, 40])], 50, 50, Fusion(method))
+    fused = fuse([detection([0, 0, 10, 10]), detection([30, 30, 40, 40])], 50, 50, Fusion(method))
     assert len(fused) == 2 and (fused.scores <= 1).all()
 
 
@@ -49,7 +49,7 @@ def test_all_methods_keep_separate_boxes(method):
 ])
 def test_bad_options(options, message):
     with pytest.raises(InputError, match=message):
-        fuse([one([0, 0, 1, 1]), one([0, 0, 1, 1])], 10, 10, Fusion(**options))
+        fuse([detection([0, 0, 1, 1]), detection([0, 0, 1, 1])], 10, 10, Fusion(**options))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -57,18 +57,18 @@ def test_bad_options(options, message):
 def test_boxes_that_weigh_nothing_are_left_out(method, score):
     """Their weighted mean is 0 / 0, also where the score is lost in single precision."""
     options = Fusion(method, 0.4, 0.0)
-    nothing = one([0, 0, 10, 10], score)
+    nothing = detection([0, 0, 10, 10], score)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not len(fuse([nothing, nothing], 50, 50, options))
-        beside = fuse([nothing + one([1, 0, 10, 10]), nothing], 50, 50, options)
+        beside = fuse([nothing + detection([1, 0, 10, 10]), nothing], 50, 50, options)
     assert beside.boxes == pytest.approx(np.array([[1, 0, 10, 10]]))
-    assert beside.scores == fuse([one([1, 0, 10, 10]), Predictions()], 50, 50, options).scores
+    assert beside.scores == fuse([detection([1, 0, 10, 10]), Predictions()], 50, 50, options).scores
 
 
 @pytest.mark.parametrize("conf_type", CONFIDENCES)
 def test_boxes_of_the_least_score_keep_their_place(conf_type):
-    low = [one([3, 5, 10, 20], 1.1e-24), one([3, 5, 10, 20], 1.1e-24)]
+    low = [detection([3, 5, 10, 20], 1.1e-24), detection([3, 5, 10, 20], 1.1e-24)]
     fused = fuse(low, 50, 50, Fusion("wbf", 0.4, 0.0, (1e-6, 1e-6), conf_type))
     assert fused.boxes == pytest.approx(np.array([[3, 5, 10, 20]]), rel=1e-6)
 
@@ -76,36 +76,36 @@ def test_boxes_of_the_least_score_keep_their_place(conf_type):
 @pytest.mark.parametrize("method", METHODS)
 def test_slivers_that_single_precision_closes_are_no_error(method):
     """1e-6 px wide in an image 1000 px wide: two of them would fuse to a box without width."""
-    sliver = one([500, 100, 500 + 1e-6, 900])
-    found = fuse([sliver + one([1, 1, 9, 9]), sliver], 1000, 1000, Fusion(method))
-    assert [1, 1, 9, 9] in found.boxes.round(3).tolist()
+    sliver = detection([500, 100, 500 + 1e-6, 900])
+    fused = fuse([sliver + detection([1, 1, 9, 9]), sliver], 1000, 1000, Fusion(method))
+    assert [1, 1, 9, 9] in fused.boxes.round(3).tolist()
 
 
 def test_the_four_confidences_by_hand():
-    """Boxes of score .9 (weight 3) and .6 (weight 1), and a third model that saw nothing (weight 2)."""
-    lists = [one([0, 0, 10, 10], 0.9), one([0, 0, 10, 10], 0.6), Predictions()]
+    """Boxes of score .9 (weight 3) and .6 (weight 1), and a third model without detections (weight 2)."""
+    lists = [detection([0, 0, 10, 10], 0.9), detection([0, 0, 10, 10], 0.6), Predictions()]
     expected = {"avg": (0.9 * 3 + 0.6) / 2 * 2 / 6, "max": 0.9 * 3 / 3,
                 "box_and_model_avg": (0.9 * 3 + 0.6) / 4 * 4 / 6,
                 "absent_model_aware_avg": (0.9 * 3 + 0.6) / (4 + 2)}
     for conf_type, score in expected.items():
-        found = fuse(lists, 50, 50, Fusion("wbf", weights=(3, 1, 2), conf_type=conf_type))
-        assert found.scores == pytest.approx([score]), conf_type
+        fused = fuse(lists, 50, 50, Fusion("wbf", weights=(3, 1, 2), conf_type=conf_type))
+        assert fused.scores == pytest.approx([score]), conf_type
 
 
 def test_weighted_scores_stay_in_range():
-    both = [one([0, 0, 9, 9], 1.0), one([0, 0, 9, 9], 1.0)]
+    both = [detection([0, 0, 9, 9], 1.0), detection([0, 0, 9, 9], 1.0)]
     assert fuse(both, 9, 9, Fusion(weights=(5, 1))).scores <= 1
 
 
-def test_what_models_say_about_the_whole_image():
-    said = [one([0, 0, 9, 9]) + no_finding(0.6), one([0, 0, 9, 9]), no_finding(0.3)]
-    fused = fuse(said, 9, 9)
+def test_class_14_is_averaged_or_the_highest():
+    lists = [detection([0, 0, 9, 9]) + no_finding(0.6), detection([0, 0, 9, 9]), no_finding(0.3)]
+    fused = fuse(lists, 9, 9)
     assert fused.scores[fused.labels == 14] == pytest.approx([0.3])
-    weighted = fuse(said, 9, 9, Fusion(weights=(2, 1, 1)))
+    weighted = fuse(lists, 9, 9, Fusion(weights=(2, 1, 1)))
     assert weighted.scores[weighted.labels == 14] == pytest.approx([(2 * 0.6 + 0.3) / 4])
-    highest = fuse(said, 9, 9, Fusion("nms", max_boxes=1))
+    highest = fuse(lists, 9, 9, Fusion("nms", max_boxes=1))
     assert highest.scores[highest.labels == 14] == pytest.approx([0.6])
-    assert 14 not in fuse([one([0, 0, 9, 9])], 9, 9).labels
+    assert 14 not in fuse([detection([0, 0, 9, 9])], 9, 9).labels
 
 
 def scattered(rng, count):
@@ -151,14 +151,14 @@ def test_whole_files_on_several_processes(monkeypatch):
     files = [{f"i{k:03d}": scattered(rng, 12) + no_finding(0.2) for k in range(30)} for _ in range(3)]
     del files[1]["i004"]
     sizes = {f"i{k:03d}": (160, 200) for k in range(31)}
-    one_by_one = fuse_all(files, sizes, workers=1)
-    assert list(one_by_one) == list(sizes) and not len(one_by_one["i030"])
+    sequential = fuse_all(files, sizes, workers=1)
+    assert list(sequential) == list(sizes) and not len(sequential["i030"])
     monkeypatch.setattr("vindr_det.postprocessing.fusion._MANY_BOXES", 1)
     monkeypatch.setattr("vindr_det.postprocessing.fusion._CHUNK", 7)
-    co_occurrence = fuse_all(files, sizes, workers=2)
-    assert list(co_occurrence) == list(sizes)
-    for image_id, found in one_by_one.items():
-        assert np.array_equal(found.boxes, co_occurrence[image_id].boxes)
+    parallel = fuse_all(files, sizes, workers=2)
+    assert list(parallel) == list(sizes)
+    for image_id, fused in sequential.items():
+        assert np.array_equal(fused.boxes, parallel[image_id].boxes)
     with pytest.raises(InputError, match="image i000 has no size"):
         fuse_all(files, {})
 
@@ -176,12 +176,12 @@ def test_golden_fusion_of_a_peers_two_models(data):
     fused = fuse_all(models, shapes_of(sizes), Fusion(iou_thr=0.25, skip_box_thr=0.0001))
     boxes = 0
     for image_id, text in expected.items():
-        found, golden = fused[image_id], np.array(text.split(), float).reshape(-1, 6)
-        assert len(found) == len(golden), image_id
-        assert np.array_equal(found.labels, golden[:, 0]), image_id
-        assert np.array_equal(found.scores, golden[:, 1]), image_id
-        assert np.abs(np.trunc(found.boxes + 1e-9) - golden[:, 2:]).max(initial=0) <= 1, image_id
-        boxes += len(found)
+        result, golden = fused[image_id], np.array(text.split(), float).reshape(-1, 6)
+        assert len(result) == len(golden), image_id
+        assert np.array_equal(result.labels, golden[:, 0]), image_id
+        assert np.array_equal(result.scores, golden[:, 1]), image_id
+        assert np.abs(np.trunc(result.boxes + 1e-9) - golden[:, 2:]).max(initial=0) <= 1, image_id
+        boxes += len(result)
     assert boxes == 14_231
 
 

@@ -1,4 +1,4 @@
-"""The search: its space, its resume, and the honest word about what it found."""
+"""The search of post-processing: its space, how it resumes, and the verdict on what it found."""
 
 import json
 from dataclasses import replace
@@ -15,9 +15,10 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.imaging.status import FAILED, Status, status_path, write_status
 from vindr_det.postprocessing.fusion import Fusion, fuse_all
-from vindr_det.postprocessing.gate import Gate
-from vindr_det.postprocessing.search import Search, defaults, order_note, read_inputs, read_tuned, tune
-from vindr_det.postprocessing.search_space import Settings, at_ends, default_point, suggest
+from vindr_det.postprocessing.gate import NoClassifier
+from vindr_det.postprocessing.search import HOLDOUT, SEARCH, read_inputs, tune
+from vindr_det.postprocessing.search_result import order_note, read_tuned
+from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 from vindr_det.submission import read_submission, write_submission
 from vindr_det.tables import write_csv
 
@@ -36,11 +37,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_search_finds_that_doubled_boxes_cost(folder):
+def test_a_search_finds_that_duplicate_boxes_cost(folder):
     """Every finding is boxed twice: NMS must help, on images that it was not chosen on."""
     found = tune(Search((str(folder / "a.csv"),), str(folder / "g.json")), folder / "t.json", 24, workers=1)
     assert found.gain.value > 0.01 and found.tuned > found.default
-    assert "improves on the defaults" in found.text() if found.gain.low > 0 else "not told" in found.text()
+    verdict = "improves on the defaults" if found.gain.low > 0 else "no significant difference"
+    assert verdict in found.text()
     saved = json.loads((folder / "t.json").read_text())
     assert saved["held_out"]["tuned"] == found.tuned and len(saved["images"]) == 90
     assert isinstance(read_tuned(folder / "t.json", 1), Fusion)
@@ -54,7 +56,7 @@ def test_a_search_finds_that_doubled_boxes_cost(folder):
 def search(folder):
     """Of two detectors, with a classifier."""
     return Search((str(folder / "a.csv"), str(folder / "b.csv")), str(folder / "g.json"),
-                  oof=str(folder / "p.csv"))
+                  probabilities=str(folder / "p.csv"))
 
 
 def test_an_image_that_one_model_was_not_shown_is_the_others(folder, search):
@@ -62,9 +64,10 @@ def test_an_image_that_one_model_was_not_shown_is_the_others(folder, search):
     other = {image_id: read_submission(folder / "b.csv")[image_id]}
     write_status(status_path(folder / "a.csv"), [Status(image_id, f"{image_id}.png", FAILED, "damaged")])
     inputs = read_inputs(search)
-    half = int(image_id in {record.image_id for record in inputs.halves[1]})
+    split = next(split for split, records in inputs.splits.items()
+                 if image_id in {record.image_id for record in records})
     options = Fusion(iou_thr=0.99)
-    fused = inputs.processed(Settings(options, Gate("none")), half)[image_id].findings()
+    fused = inputs.processed(Settings(options, NoClassifier()), split)[image_id].findings()
     alone = fuse_all([other], {image_id: inputs.sizes[image_id]}, options, workers=1)[image_id].findings()
     assert len(alone) and fused.scores.tolist() == pytest.approx(alone.scores.tolist())  # not halved
 
@@ -73,25 +76,25 @@ def test_sizes_of_a_coco_file_are_its_own(folder, search):
     """A table of sizes that lacks images ended in a KeyError."""
     write_csv(folder / "few.csv", pd.DataFrame({"image_id": ["other"], "dim0": [9], "dim1": [9]}))
     inputs = read_inputs(replace(search, meta=str(folder / "few.csv")))
-    assert inputs.sizes == read_inputs(search).sizes and inputs.processed(defaults(search), 0)
+    assert inputs.sizes == read_inputs(search).sizes and inputs.processed(defaults(search), SEARCH)
 
 
-def test_no_method_is_starved_and_the_defaults_are_the_first_trial(folder, search):
+def test_each_method_has_trials_and_the_defaults_are_the_first_trial(folder, search):
     found = tune(search, folder / "t.json", 50, workers=1)
     trials = pd.read_csv(folder / "t.trials.csv")
     assert trials["method"].value_counts().to_dict() == {"wbf": 13, "nms": 13, "soft-nms": 12, "nmw": 12}
     first = trials.iloc[0]
     assert first["method"] == "wbf" and first["params_iou_thr"] == 0.4 and first["params_gate"] == "append"
-    assert first["value"] == pytest.approx(read_inputs(search).score(defaults(search), 0), abs=1e-12)
+    assert first["value"] == pytest.approx(read_inputs(search).score(defaults(search), SEARCH), abs=1e-12)
     assert trials["value"].max() >= first["value"]
     assert trials["params_conf_type"].nunique() == 4 and found.uses == 1
 
 
-@pytest.mark.parametrize("models, oof", [(1, None), (1, "p.csv"), (2, None), (2, "p.csv")])
-def test_the_first_point_is_the_defaults(models, oof):
+@pytest.mark.parametrize("models, probabilities", [(1, None), (1, "p.csv"), (2, None), (2, "p.csv")])
+def test_the_first_point_is_the_defaults(models, probabilities):
     from optuna.trial import FixedTrial
 
-    search = Search(("a.csv", "b.csv")[:models], "g.json", oof=oof)
+    search = Search(("a.csv", "b.csv")[:models], "g.json", probabilities=probabilities)
     found = suggest(FixedTrial(default_point(search)), search, search.methods[0], True)
     base = defaults(search)
     assert found.gate == base.gate
@@ -101,11 +104,11 @@ def test_the_first_point_is_the_defaults(models, oof):
         assert found.fusion == replace(base.fusion, weights=(1.0, 1.0))
 
 
-@pytest.mark.parametrize("models, oof, trials, expected", [
+@pytest.mark.parametrize("models, probabilities, trials, expected", [
     (2, None, 1, [1, 0, 0, 0]), (2, None, 6, [2, 2, 1, 1]), (2, None, 200, [50] * 4), (1, None, 1, [1, 0, 0]),
     (1, None, 24, [1, 12, 11]), (1, "p.csv", 24, [8, 8, 8])])
-def test_every_method_has_its_share(models, oof, trials, expected):
-    search = Search(("a.csv", "b.csv")[:models], "g.json", oof=oof)
+def test_every_method_has_its_share(models, probabilities, trials, expected):
+    search = Search(("a.csv", "b.csv")[:models], "g.json", probabilities=probabilities)
     assert search.shares(trials) == dict(zip(search.methods, expected, strict=True))
 
 
@@ -119,25 +122,25 @@ def test_a_second_report_on_the_same_images_is_no_longer_on_unseen_ones(folder, 
     for name, text in (("x", "[]"), ("y", "{"), ("z", json.dumps(as_json(["i000"]) | {"held_out": []}))):
         (folder / f"{name}.json").write_text(text)  # another tool's
         (folder / f"{name}.journal").touch()
-    other = replace(search, oof=None, seed=5)
+    other = replace(search, probabilities=None, seed=5)
     assert tune(other, folder / "other.json", 2, workers=1).uses == 3
     assert tune(search, folder / "apart/t.json", 2, workers=1).uses == 1
 
 
 def test_each_report_counts_once_and_is_not_forgotten(folder):
-    """Runs a, b, a, b are four, also where a result is removed, or its journal."""
-    one, other = (Search((str(folder / name),), str(folder / "g.json")) for name in ("a.csv", "b.csv"))
-    runs = [(one, "a"), (other, "b"), (one, "a"), (other, "b")]
+    """Runs a, b, a, b are four, also where a result or its search log is removed."""
+    a, b = (Search((str(folder / name),), str(folder / "g.json")) for name in ("a.csv", "b.csv"))
+    runs = [(a, "a"), (b, "b"), (a, "a"), (b, "b")]
     assert [tune(search, folder / f"{name}.json", 1, workers=1).uses for search, name in runs] == [1, 2, 3, 4]
     (folder / "b.json").unlink()
     (folder / "a.json").unlink()
-    assert tune(one, folder / "a.json", 1, workers=1).uses == 5
+    assert tune(a, folder / "a.json", 1, workers=1).uses == 5
     (folder / "a.journal").unlink()
     (folder / "b.journal").write_text("no journal")
-    assert tune(one, folder / "a.json", 1, workers=1).uses == 6
+    assert tune(a, folder / "a.json", 1, workers=1).uses == 6
 
 
-def test_an_option_at_the_end_of_what_was_searched_is_told():
+def test_an_option_at_the_end_of_what_was_searched_is_noted():
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space = {"iou_thr": FloatDistribution(0.1, 0.9), "skip_box_thr": FloatDistribution(1e-5, 0.3, log=True),
@@ -148,15 +151,15 @@ def test_an_option_at_the_end_of_what_was_searched_is_told():
     cases = {"iou_thr": (0.899, 0.101), "weight0": (3.95, 0.251), "skip_box_thr": (0.29,), "max_boxes": (5,)}
     for name, values in cases.items():
         for value in values:
-            (found,) = at_ends(middle | {name: value}, space)
-            assert found.startswith(f"{name} {value:g} is at the end of what was searched")
+            (note,) = at_ends(middle | {name: value}, space)
+            assert note.startswith(f"{name} {value:g} is at the end of what was searched")
     for harmless in (middle, middle | {"power": 1.0}, middle | {"skip_box_thr": 1e-5, "max_boxes": 300}):
         assert at_ends(harmless, space) == []
 
 
-def test_a_search_goes_on_where_it_stopped(folder, tool):
-    files = ["--predictions", folder / "a.csv", folder / "b.csv", "--annotations", folder / "g.json", "--oof",
-             folder / "p.csv", "--out", folder / "t.json", "--workers", 2]
+def test_a_search_resumes_where_it_stopped(folder, tool):
+    files = ["--predictions", folder / "a.csv", folder / "b.csv", "--annotations", folder / "g.json",
+             "--probabilities", folder / "p.csv", "--out", folder / "t.json", "--workers", 2]
     first = tool("tune.py", *files, "--trials", 6)
     assert first.returncode == 0, first.stderr
     before = pd.read_csv(folder / "t.trials.csv")
@@ -174,17 +177,19 @@ def test_a_search_goes_on_where_it_stopped(folder, tool):
     assert len(pd.read_csv(folder / "t.trials.csv")) == 2
 
 
-def test_the_halves_share_no_image_and_the_search_sees_one(folder, monkeypatch):
-    from vindr_det.postprocessing import search as tuning
+def test_the_splits_share_no_image_and_the_trials_see_one(folder, monkeypatch):
+    from vindr_det.postprocessing.search import Inputs
 
     search = Search((str(folder / "a.csv"),), str(folder / "g.json"), seed=3)
-    one, other = ({record.image_id for record in half} for half in read_inputs(search).halves)
-    assert not one & other and len(one | other) == 90 and abs(len(one) - len(other)) <= 3
-    asked, real = set(), tuning.Inputs.score
-    monkeypatch.setattr(tuning.Inputs, "score",
-                        lambda self, settings, half: asked.add(half) or real(self, settings, half))
+    splits = read_inputs(search).splits
+    searched, held_out = ({record.image_id for record in splits[split]} for split in (SEARCH, HOLDOUT))
+    assert not searched & held_out and len(searched | held_out) == 90
+    assert abs(len(searched) - len(held_out)) <= 3
+    scored, score = set(), Inputs.score
+    monkeypatch.setattr(Inputs, "score",
+                        lambda self, settings, split: scored.add(split) or score(self, settings, split))
     tune(search, folder / "t.json", 3, workers=1)
-    assert asked == {0}
+    assert scored == {SEARCH}
 
 
 def test_what_was_tuned_fuses_and_gates(folder, search, tool):
@@ -193,7 +198,7 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
     meta = folder / "meta.csv"
     ids = list(read_submission(folder / "a.csv"))
     write_csv(meta, pd.DataFrame({"image_id": ids, "dim0": 200, "dim1": 200}))
-    fuse = ["fuse.py", "--inputs", folder / "a.csv", folder / "b.csv", "--meta", meta, "--tuned",
+    fuse = ["fuse.py", "--predictions", folder / "a.csv", folder / "b.csv", "--meta", meta, "--tuned",
             folder / "t.json", "--out", folder / "f.csv"]
     assert "t.json: was fitted on 90 of these 90 images" in one_line(tool(*fuse))
     assert "--iou-thr 0.3 beside --tuned" in one_line(tool(*fuse, "--iou-thr", 0.3))
@@ -202,36 +207,36 @@ def test_what_was_tuned_fuses_and_gates(folder, search, tool):
     assert "t.json: was searched over a.csv b.csv, got b.csv a.csv" in one_line(tool(*swapped))
     run = tool(*fuse, "--allow-in-sample")
     assert run.returncode == 0, run.stderr
-    gate = ["apply", "--submission", folder / "f.csv", "--probabilities", folder / "p.csv", "--gate",
+    gate = ["apply", "--predictions", folder / "f.csv", "--probabilities", folder / "p.csv", "--gate",
             folder / "t.json", "--out", folder / "o.csv"]
     assert "was fitted on 90 of these 90" in one_line(tool("gate.py", *gate))
     assert tool("gate.py", *gate, "--allow-in-sample").returncode == 0
-    plain = ["--inputs", folder / "a.csv", folder / "b.csv", "--meta", meta, "--out", folder / "g.csv"]
-    assert "90 images" in tool("fuse.py", *plain, "--weights", 2, 1, "--method", "nmw").stdout
-    assert "3 weights for 2 models" in one_line(tool("fuse.py", *plain, "--weights", 1, 2, 3))
+    plain = ["--predictions", folder / "a.csv", folder / "b.csv", "--meta", meta, "--out", folder / "g.csv"]
+    assert "90 images" in tool("fuse.py", *plain, "--model-weights", 2, 1, "--method", "nmw").stdout
+    assert "3 weights for 2 models" in one_line(tool("fuse.py", *plain, "--model-weights", 1, 2, 3))
     assert tool("fuse.py", *plain, "--conf-type", "max").returncode == 0
     highest = fuse_all([read_submission(folder / name) for name in ("a.csv", "b.csv")],
                        dict.fromkeys(ids, (200, 200)), Fusion(conf_type="max"))
-    assert all(found.scores == pytest.approx(highest[i].scores, rel=1e-4)
-               for i, found in read_submission(folder / "g.csv").items())
+    assert all(fused.scores == pytest.approx(highest[i].scores, rel=1e-4)
+               for i, fused in read_submission(folder / "g.csv").items())
 
 
-@pytest.mark.parametrize("given, outputs", [
+@pytest.mark.parametrize("given, note", [
     (["val/a.csv", "val/b.csv"], ""), (["test/a.csv", "test/b.csv"], ""),
     (["a_test.csv", "b_test.csv"],
      "by the order of the files: val/a.csv for a_test.csv, val/b.csv for b_test.csv"),
     (["test/b.csv", "test/a.csv"], None), (["a.csv"], "")])
-def test_which_file_has_which_weight(tmp_path, given, outputs):
+def test_which_file_has_which_weight(tmp_path, given, note):
     path = tmp_path / "t.json"
     write_json(path, {"search": {"predictions": ["val/a.csv", "val/b.csv"]}})
-    if outputs is None:
+    if note is None:
         with pytest.raises(InputError, match=r"t.json: was searched over a.csv b.csv, got b.csv a.csv"):
             order_note(path, given)
     else:
-        assert outputs in order_note(path, given) and bool(outputs) == bool(order_note(path, given))
+        assert note in order_note(path, given) and bool(note) == bool(order_note(path, given))
 
 
-def test_bad_input_is_told(folder, tool):
+def test_bad_input_is_one_line(folder, tool):
     base = ["--predictions", folder / "a.csv", "--out", folder / "t.json"]
     (folder / "t.csv").write_text("image_id\n")
     (folder / "t.csv").write_text("image_id,class_id,x_min,y_min,x_max,y_max\na,14,,,,\n")
@@ -244,12 +249,14 @@ def test_bad_input_is_told(folder, tool):
         (folder / "x.json").write_text(text)
         with pytest.raises(InputError, match=r"x.json: not a file of tools/tune.py"):
             read_tuned(folder / "x.json")
-    turned = pd.read_csv(folder / "p.csv")
-    write_csv(folder / "turned.csv", turned.assign(p_abnormal=1 - turned["p_abnormal"]))
-    write_csv(folder / "few.csv", turned.head(60))
+    outputs = pd.read_csv(folder / "p.csv")
+    write_csv(folder / "inverted.csv", outputs.assign(p_abnormal=1 - outputs["p_abnormal"]))
+    write_csv(folder / "few.csv", outputs.head(60))
+    few, inverted = (
+        Search((str(folder / "a.csv"),), str(folder / "g.json"), probabilities=str(folder / name))
+        for name in ("few.csv", "inverted.csv"))
     with pytest.raises(InputError, match=r"few.csv: no probability for image i060 \(30 in all\)"):
-        read_inputs(Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "few.csv")))
-    turned = Search((str(folder / "a.csv"),), str(folder / "g.json"), oof=str(folder / "turned.csv"))
-    with pytest.raises(InputError, match="probabilities are inverted"):
-        read_inputs(turned)
-    assert read_inputs(replace(turned, allow_inverted=True)).outputs
+        read_inputs(few)
+    with pytest.raises(InputError, match=r"inverted.csv: AUC of P\(abnormal\) is 0"):
+        read_inputs(inverted)
+    assert read_inputs(replace(inverted, allow_inverted=True)).outputs

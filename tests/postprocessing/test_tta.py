@@ -8,16 +8,16 @@ from vindr_det.structures.detections import Predictions
 
 
 class Bright:
-    """Finds the box around what is bright; remembers what it was asked."""
+    """Detects the box around the bright pixels; keeps (scale, left half is bright) of each call."""
 
     def __init__(self, score=0.8):
-        self.score, self.asked = score, []
+        self.score, self.calls = score, []
 
     def __call__(self, images, scale=1.0):
-        return [self.look(image, scale) for image in images]
+        return [self.detect(image, scale) for image in images]
 
-    def look(self, image, scale):
-        self.asked.append((scale, bool(image[:, : image.shape[1] // 2].any())))
+    def detect(self, image, scale):
+        self.calls.append((scale, bool(image[:, : image.shape[1] // 2].any())))
         rows, columns = np.nonzero(image)
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         return Predictions(np.array([box], float), np.array([self.score]), np.array([3]))
@@ -27,16 +27,16 @@ IMAGE = np.zeros((60, 100), np.uint8)
 IMAGE[10:30, 5:25] = 255
 
 
-@pytest.mark.parametrize("scales, flip, looks", [
+@pytest.mark.parametrize("scales, flip, views", [
     ((1.0,), False, 1), ((1.0,), True, 2), ((0.8, 1.0, 1.2), True, 6)])
-def test_all_looks_see_the_same_place(scales, flip, looks):
-    once = Bright()
-    found, again = TTAPredictor(once, scales, flip)([IMAGE, IMAGE])
-    assert np.array_equal(found.boxes, again.boxes)
-    assert found.boxes == pytest.approx(np.array([[5, 10, 25, 30]]), abs=1e-3)
-    assert found.scores == pytest.approx([0.8]) and found.labels.tolist() == [3]
-    assert len(once.asked) == 2 * looks and {scale for scale, _ in once.asked} == set(scales)
-    assert {left for _, left in once.asked} == ({True, False} if flip else {True})
+def test_all_views_detect_the_same_place(scales, flip, views):
+    predictor = Bright()
+    first, second = TTAPredictor(predictor, scales, flip)([IMAGE, IMAGE])
+    assert np.array_equal(first.boxes, second.boxes)
+    assert first.boxes == pytest.approx(np.array([[5, 10, 25, 30]]), abs=1e-3)
+    assert first.scores == pytest.approx([0.8]) and first.labels.tolist() == [3]
+    assert len(predictor.calls) == 2 * views and {scale for scale, _ in predictor.calls} == set(scales)
+    assert {left for _, left in predictor.calls} == ({True, False} if flip else {True})
 
 
 @pytest.mark.parametrize("scales", [(), (0.0, 1.0), (-1.0,)])

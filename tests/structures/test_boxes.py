@@ -34,11 +34,11 @@ def test_clip_keeps_inside_and_empties_outside():
     ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),
 ])
 def test_iou_by_hand(a, b, iou):
-    assert boxes.iou_matrix([a], [b])[0, 0] == pytest.approx(iou)
+    assert boxes.box_iou_batch([a], [b])[0, 0] == pytest.approx(iou)
 
 
 def test_iou_of_nothing_has_a_shape():
-    assert boxes.iou_matrix([], [[0, 0, 1, 1]]).shape == (0, 1)
+    assert boxes.box_iou_batch([], [[0, 0, 1, 1]]).shape == (0, 1)
 
 
 def test_wrong_shape_is_refused():

@@ -1,4 +1,4 @@
-"""Thousands of damaged submissions: what was planted is found in its row, and nothing ends in a traceback."""
+"""Thousands of damaged submissions: each issue is reported in its row, and nothing ends in a traceback."""
 
 import gzip
 
@@ -66,7 +66,7 @@ def empty(rows, at, rng):
     return at + 1
 
 
-def stranger(rows, at, rng):
+def unknown_id(rows, at, rng):
     rows[at][0] = "nobody"
     return at + 1
 
@@ -118,8 +118,8 @@ def no_id(rows, at, rng):
     return at + 1
 
 
-#: what is planted -> (the damage, a word of the message)
-FAULTS = {
+#: name -> (the damage, a part of the message)
+DAMAGES = {
     "word": (put(1, "high"), "not six numbers"), "empty number": (put(0, "-"), "not six numbers"),
     "nan": (put(1, "nan"), "not finite"), "inf": (put(4, "inf"), "not finite"),
     "class 15": (put(0, "15"), "unknown class"), "class -1": (put(0, "-1"), "unknown class"),
@@ -130,7 +130,7 @@ FAULTS = {
     "before": (add("3 0.5 -4 100 900 200"), "leaves image"),
     "class 14 elsewhere": (add("14 0.5 0 0 2 2"), "class 14"), "value dropped": (drop_value, "groups of six"),
     "third column": (third_column, "columns"), "one column": (no_column, "columns"),
-    "empty": (empty, "empty PredictionString"), "stranger": (stranger, "not in the sample"),
+    "empty": (empty, "empty PredictionString"), "unknown id": (unknown_id, "not in the sample"),
     "second row": (again, "second row"), "missing row": (missing, "have no row"),
     "header": (header, "header"), "header again": (header_again, "the header again"),
     "grouped digits": (put(2, "1_00"), "not six numbers: '1_00'"), "plus": (put(1, "+1"), "not six numbers"),
@@ -154,27 +154,31 @@ def write(path, rows):
     return path
 
 
+def errors_of(parsed):
+    return [issue for issue in parsed.issues if issue.error]
+
+
 def test_a_good_file_is_good(tmp_path):
     for seed in range(20):
         path = write(tmp_path / "s.csv", good_rows(np.random.default_rng(seed)))
         assert not parse_submission(path, IDS, SIZES).issues
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_what_is_planted_is_found_in_its_row(tmp_path, name):
-    """91 files each, 3,731 in all; what is certain is mended, what is not is left alone."""
-    damage, outputs = FAULTS[name]
+@pytest.mark.parametrize("name", DAMAGES)
+def test_each_damage_is_reported_in_its_row(tmp_path, name):
+    """91 files each, 3,731 in all; what is certain is repaired, anything else is unchanged."""
+    damage, message = DAMAGES[name]
     for seed in range(91):
         rng = np.random.default_rng([seed, len(name)])
         rows = good_rows(rng)
         row = damage(rows, int(rng.integers(1, len(IDS) + 1)), rng)
         path = write(tmp_path / "s.csv", rows)
-        errors = [f for f in parse_submission(path, IDS, SIZES).issues if f.error]
-        assert any(f.row == row and outputs in f.message for f in errors), (seed, row, errors)
+        errors = errors_of(parse_submission(path, IDS, SIZES))
+        assert any(issue.row == row and message in issue.message for issue in errors), (seed, row, errors)
         repaired = repair_submission(path, IDS, SIZES)
-        assert bool([f for f in repaired.left.issues if f.error]) == (name not in CERTAIN), (seed, repaired)
+        assert bool(errors_of(repaired.left)) == (name not in CERTAIN), (seed, repaired)
         assert repaired.changes or name not in CERTAIN
-        assert name in CERTAIN or row in {f.row for f in repaired.left.issues if f.error}, (seed, repaired)
+        assert name in CERTAIN or row in {issue.row for issue in errors_of(repaired.left)}, (seed, repaired)
 
 
 def test_any_bytes_at_all(tmp_path):
@@ -202,12 +206,12 @@ def test_any_bytes_at_all(tmp_path):
             continue
         if not any(issue.error for issue in repaired.left.issues):  # then the new file is good
             write_text(path, repaired.text)
-            found = parse_submission(path, IDS, SIZES)
-            assert not any(issue.error for issue in found.issues), (content, found.issues)
-            assert found.predictions.keys() == repaired.left.predictions.keys()
+            parsed = parse_submission(path, IDS, SIZES)
+            assert not errors_of(parsed), (content, parsed.issues)
+            assert parsed.predictions.keys() == repaired.left.predictions.keys()
 
 
-def test_mending_by_hand(tmp_path, tool):
+def test_a_repair_by_hand(tmp_path, tool):
     sample, meta = tmp_path / "sample.csv", tmp_path / "meta.csv"
     sample.write_text("image_id,PredictionString\na,x\nb,x\nc,x\n")
     meta.write_text("image_id,dim0,dim1\na,100,50\nb,100,50\nc,100,50\n")
@@ -221,10 +225,11 @@ def test_mending_by_hand(tmp_path, tool):
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "new.csv").read_text() == (
         "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.9 0 10 30 40\nc,4 0.4 6 10 7 40 14 0.3 0 0 1 1\n")
-    for outputs in ("changed: row 1: header", "changed: row 3: an empty string", "row 4: the same row again",
-                  "row 2: 1 boxes stand twice", "row 2: 2 boxes are cut", "row 5: 1 boxes wholly outside",
-                  "changed: rows stand in the sample's order", "changed: a newline at the end"):
-        assert outputs in run.stdout, (outputs, run.stdout)
+    for message in ("changed: row 1: header", "changed: row 3: an empty string", "row 4: a repeated row",
+                    "row 2: 1 boxes are repeated", "row 2: 2 boxes are clipped",
+                    "row 5: 1 boxes wholly outside", "changed: rows are put in the sample's order",
+                    "changed: a newline at the end"):
+        assert message in run.stdout, (message, run.stdout)
     given.write_text("image_id,PredictionString\na,3 0.5 1 1 2\nb,14 1 0 0 1 1\nc,14 1 0 0 1 1\n")
     assert "not written" in one_line(tool("check_submission.py", *options, "--fix", tmp_path / "no.csv"))
     assert not (tmp_path / "no.csv").exists()
@@ -233,11 +238,11 @@ def test_mending_by_hand(tmp_path, tool):
     run = tool("check_submission.py", *options, "--fix", tmp_path / "no.csv")
     assert "error: row 3: 5 values" in run.stdout and "changed: row 2: an empty line" in run.stdout
     line = one_line(run)
-    assert f"{given}: 1 errors that cannot be put right; {tmp_path / 'no.csv'} is not written" in line
+    assert f"{given}: 1 errors that cannot be repaired; {tmp_path / 'no.csv'} is not written" in line
 
 
 def repaired_twice(tmp_path, text, sizes=SIZES):
-    """Of a file in a frame of ``sizes``, what is left after mending, and after mending that."""
+    """The repair of a file, and the repair of the repaired file."""
     path = tmp_path / "s.csv"
     path.write_text(text)
     first = repair_submission(path, sizes=sizes)
@@ -254,15 +259,15 @@ def test_an_image_whose_boxes_all_lie_outside_does_not_become_normal(tmp_path, r
     assert any("leaves image a" in issue.message for issue in first.left.issues if issue.error)
 
 
-def test_a_file_in_a_larger_frame_is_told_and_not_cut(tmp_path):
+def test_boxes_of_larger_images_are_an_error_and_not_clipped(tmp_path):
     ids = [f"i{n}" for n in range(40)]
     sizes = pd.DataFrame({"height": 100, "width": 100}, index=ids)
     boxes = np.random.default_rng(0).uniform(20, 90, (40, 2))
-    for factor, told in ((1, False), (1.5, True), (2, True)):
+    for factor, larger in ((1, False), (1.5, True), (2, True)):
         rows = "".join(f"{i},3 0.5 {x * factor - 9:g} {y * factor - 9:g} {x * factor:g} {y * factor:g}\n"
                        for i, (x, y) in zip(ids, boxes, strict=True))
         first, _ = repaired_twice(tmp_path, f"image_id,PredictionString\n{rows}", sizes)
-        assert any("larger images" in issue.message for issue in first.left.issues if issue.error) == told
+        assert any("larger images" in issue.message for issue in first.left.issues if issue.error) == larger
         assert not first.changes
 
 
@@ -270,26 +275,26 @@ def test_an_empty_string_is_counted_as_a_guess(tmp_path, tool):
     path = tmp_path / "s.csv"
     path.write_text("image_id,PredictionString\na,\nb, \nc,3 0.5 1 2 3 4\n")
     run = tool("check_submission.py", path, "--fix", tmp_path / "new.csv")
-    assert run.stdout.startswith("note: 2 images are called normal for their empty strings, the first is a")
-    assert run.stdout.endswith("ok: 3 images, 1 boxes, 2 images called normal for an empty string\n")
+    assert run.stdout.startswith('note: 2 images with an empty string became "no finding", the first is a')
+    assert run.stdout.endswith("ok: 3 images, 1 boxes, 2 images with an empty string became no finding\n")
 
 
 @pytest.mark.parametrize("row", [
     "14 1 0 0 5 5 14 .3 0 0 1 1 3 .5 -20 1 20 20 3 .4 -30 1 20 20", "3 .5 1 1 500 20 3 .4 1 1 400 20"])
-def test_what_is_mended_needs_no_mending(tmp_path, row):
+def test_a_repaired_file_needs_no_repair(tmp_path, row):
     sizes = pd.DataFrame({"height": [100], "width": [100]}, index=["a"])
     first, second = repaired_twice(tmp_path, f"image_id,PredictionString\na,{row}\n", sizes)
     assert not second.changes and second.text == first.text
-    assert not any("stand twice" in issue.message for issue in first.left.issues)
+    assert not any("repeated" in issue.message for issue in first.left.issues)
 
 
 @pytest.mark.parametrize("first, images", [
     ("b,\n", ["b", "c"]), ("b\n", ["c"]), ("ID,\n", ["c"]), ("ID,TARGET\n", ["c"]), ("image_id\n", ["c"])])
 def test_a_first_row_without_a_string_is_an_image(tmp_path, first, images):
     """Of a file without a header; ``b`` alone stays an error."""
-    found, _ = repaired_twice(tmp_path, f"{first}c,14 1 0 0 1 1\n", None)
-    assert list(found.left.predictions) == images
-    assert any(issue.error for issue in found.left.issues) == (first == "b\n")
+    repaired, _ = repaired_twice(tmp_path, f"{first}c,14 1 0 0 1 1\n", None)
+    assert list(repaired.left.predictions) == images
+    assert any(issue.error for issue in repaired.left.issues) == (first == "b\n")
 
 
 GOOD = "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.5 1 2 30 40\n"
@@ -311,14 +316,14 @@ GOOD = "image_id,PredictionString\na,14 1 0 0 1 1\nb,3 0.5 1 2 30 40\n"
     ("s.csv", GOOD.replace("14 1 0 0 1 1", "14 1 0 0 1 1 ").encode(), [], []),  # Kaggle takes these
     ("s.csv", GOOD.replace("0.5", "5e-01").encode(), [], []),  # our own writer's small scores
 ])
-def test_a_file_is_good_or_put_right(tmp_path, name, content, errors, notes):
+def test_a_file_is_good_or_repaired(tmp_path, name, content, errors, notes):
     path, new = tmp_path / name, tmp_path / f"new_{name}"
     path.write_bytes(content)
     issues = parse_submission(path, ["a", "b"]).issues
-    for found, expected in (([str(f) for f in issues if f.error], errors),
-                            ([str(f) for f in issues if not f.error], notes)):
-        assert len(found) == len(expected), issues
-        assert all(outputs in one for one, outputs in zip(found, expected, strict=True)), issues
+    for error, expected in ((True, errors), (False, notes)):
+        messages = [str(issue) for issue in issues if issue.error == error]
+        assert len(messages) == len(expected), issues
+        assert all(part in message for message, part in zip(messages, expected, strict=True)), issues
     repaired = repair_submission(path, ["a", "b"])
     assert repaired.text == GOOD.replace("0.5", "5e-01") if b"5e-01" in content else repaired.text == GOOD
     write_text(new, repaired.text)
@@ -327,7 +332,7 @@ def test_a_file_is_good_or_put_right(tmp_path, name, content, errors, notes):
 
 def test_rows_behind_a_quoted_line_break_are_lines_of_the_file(tmp_path):
     (tmp_path / "s.csv").write_text(GOOD.replace("14 1 0 0 1 1", '"14 1 0\n0 1 1"') + "c,nan\n")
-    rows = [f.row for f in parse_submission(tmp_path / "s.csv").issues]
+    rows = [issue.row for issue in parse_submission(tmp_path / "s.csv").issues]
     assert rows == [2, 5]
 
 
@@ -335,16 +340,16 @@ def test_rows_behind_a_quoted_line_break_are_lines_of_the_file(tmp_path):
 def test_a_row_of_odd_numbers_is_no_header(tmp_path, first):
     (tmp_path / "s.csv").write_text(f"{first}\nb,14 1 0 0 1 1\n", encoding="utf-8")
     repaired = repair_submission(tmp_path / "s.csv")
-    assert [f.row for f in repaired.left.issues if f.error] == [1] and repaired.text.count("\n") == 3
+    assert [issue.row for issue in errors_of(repaired.left)] == [1] and repaired.text.count("\n") == 3
 
 
-def test_an_id_over_two_lines_is_told(tmp_path):
+def test_an_id_over_two_lines_is_an_error(tmp_path):
     (tmp_path / "s.csv").write_text(GOOD.replace("b,", '"b\nc",'))
-    for found in (parse_submission(tmp_path / "s.csv"), repair_submission(tmp_path / "s.csv").left):
-        assert [f.row for f in found.issues if "control characters" in f.message] == [3]
+    for parsed in (parse_submission(tmp_path / "s.csv"), repair_submission(tmp_path / "s.csv").left):
+        assert [issue.row for issue in parsed.issues if "control characters" in issue.message] == [3]
 
 
-def test_what_is_no_text_is_one_line(tmp_path):
+def test_a_file_that_is_not_text_is_one_line(tmp_path):
     (tmp_path / "s.csv").write_bytes(GOOD.replace("0.5", "0\0005").encode())
     with pytest.raises(InputError, match="s.csv, row 3: a NUL byte, expected text"):
         parse_submission(tmp_path / "s.csv")

@@ -48,7 +48,7 @@ def test_an_image_without_a_prediction_is_no_normal_one(tmp_path):
     assert (tmp_path / "s.csv").read_text() == HEADER + "b,14 1 0 0 1 1\na,14 1 0 0 1 1\n"
 
 
-def test_a_good_file_has_no_faults(tmp_path):
+def test_a_good_file_has_no_issues(tmp_path):
     assert issues(tmp_path, HEADER + "a,14 1 0 0 1 1\nb,3 0.5 1 2 30 40 14 0.2 0 0 1 1\n") == []
 
 
@@ -70,22 +70,21 @@ def test_a_good_file_has_no_faults(tmp_path):
     (HEADER + "a,14 1 0 0 1 1\nb,14 1 0 0 1 1\nc,14 1 0 0 1 1\n", 4, "'c' is not in the sample"),
     (HEADER + "a,14 1 0 0 1 1,x\nb,14 1 0 0 1 1\n", 2, "3 columns"),
 ])
-def test_each_fault_is_found_with_its_row(tmp_path, text, row, message):
+def test_each_error_is_reported_with_its_row(tmp_path, text, row, message):
     import re
 
-    errors = [f for f in issues(tmp_path, text) if f.error]
-    assert any(f.row == row and re.search(message, f.message) for f in errors), errors
+    errors = [issue for issue in issues(tmp_path, text) if issue.error]
+    assert any(issue.row == row and re.search(message, issue.message) for issue in errors), errors
 
 
 @pytest.mark.parametrize("text, message", [
     (HEADER + "a,14 1 0 0 1 1\nb,14 1 0 0 1 1", "no newline at the end"),
-    (HEADER + "a,3 1 0 0 5 5 3 .5 0 0 5 5\nb,14 1 0 0 1 1\n", "1 boxes stand twice"),
+    (HEADER + "a,3 1 0 0 5 5 3 .5 0 0 5 5\nb,14 1 0 0 1 1\n", "1 boxes are repeated"),
     (HEADER + "a,3 1 0 0 5 5 14 1 0 0 1 1\nb,14 1 0 0 1 1\n", "beside boxes"),
 ])
 def test_remarks_are_no_errors(tmp_path, text, message):
-    found = issues(tmp_path, text)
-    assert [f.error for f in found] == [False]
-    assert message in found[0].message
+    (remark,) = issues(tmp_path, text)
+    assert not remark.error and message in remark.message
 
 
 def test_unscaled_boxes_are_seen(tmp_path):
@@ -104,8 +103,8 @@ def test_verdict_on_peers_files(data, name, good):
 
     ids = pd.read_csv(data / "vinbig/sample_submission.csv")["image_id"].tolist()
     sizes = read_sizes(data / "vinbig/test_meta.csv")
-    found = parse_submission(data / "vinbig/submissions" / name, ids, sizes).issues
-    errors = [f.message for f in found if f.error]
+    parsed = parse_submission(data / "vinbig/submissions" / name, ids, sizes)
+    errors = [issue.message for issue in parsed.issues if issue.error]
     assert bool(errors) != good
     if name == "navitacion.csv":
         assert any("header" in message for message in errors)
@@ -129,9 +128,9 @@ def test_a_bad_file_is_never_written(tmp_path):
 def test_reading_is_tolerant_where_the_meaning_is_certain(tmp_path, caplog):
     path = tmp_path / "s.csv"
     path.write_text("ID,TARGET\na,3 0.5 1 2 3 4\nb,")
-    found = read_submission(path)
-    assert len(found["a"]) == 1 and found["b"].labels.tolist() == [14]
-    assert "mended in 3 places" in caplog.text
+    predictions = read_submission(path)
+    assert len(predictions["a"]) == 1 and predictions["b"].labels.tolist() == [14]
+    assert "repaired in 3 places" in caplog.text
     path.write_text("ID,TARGET\na,3 0.5 1 2 3\n")
     with pytest.raises(InputError, match="row 2: 5 values, expected groups of six"):
         read_submission(path)

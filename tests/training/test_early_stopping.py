@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from vindr_det.exceptions import DivergedError
-from vindr_det.training import random_state
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ModelEMA, ema_weights
-from vindr_det.training.metrics_file import keep_until
+from vindr_det.training.sampler import seed_step
+from vindr_det.training.states import truncate_metrics
 
 
 def test_best_and_patience():
@@ -53,7 +53,7 @@ def test_whole_numbers_are_copied_into_the_average():
 
 def test_each_step_of_each_process_draws_its_own_numbers():
     def draw(*position):
-        random_state.reseed(*position)
+        seed_step(*position)
         return torch.rand(1).item(), np.random.rand(), random.random()
 
     drawn = {(seed, step, rank): draw(seed, step, rank)
@@ -70,7 +70,7 @@ def test_what_a_resume_writes_again_is_cut_off(tmp_path, done, left):
     lines = [json.dumps({"iteration": i, "name": "ü"}) + "\n" for i in (19, 39)]
     path.write_text("".join(lines) + '{"iteration": 59, "na', encoding="utf-8")
     with path.open("a", encoding="utf-8") as already_open:
-        keep_until(path, done)
+        truncate_metrics(path, done)
         already_open.write("end\n")
     assert path.read_text(encoding="utf-8") == "".join(lines[:left]) + "end\n"
 

@@ -62,7 +62,7 @@ def test_a_signal_during_validation_leaves_it_to_the_resume(engine, at, phantoms
         add(*args, **kwargs)
 
     monkeypatch.setattr(LossMeans, "add", interrupted)
-    with pytest.raises(Interrupted, match="--resume goes on from") as caught:
+    with pytest.raises(Interrupted, match="--resume continues from") as caught:
         train(engine, out, phantoms)
     assert caught.value.status == 130
     monkeypatch.undo()
@@ -112,7 +112,7 @@ def test_slurm_is_not_lightnings_business(tasks, phantoms, tmp_path, monkeypatch
         add(*args, **kwargs)
 
     monkeypatch.setattr(LossMeans, "add", warned)
-    with pytest.raises(Interrupted, match="--resume goes on from") as caught:
+    with pytest.raises(Interrupted, match="--resume continues from") as caught:
         train("torchvision", tmp_path / "out", phantoms)
     assert caught.value.status == 128 + signal.SIGUSR1
     assert [iterations_of(state) for state in saved(tmp_path / "out", ".ckpt")] == [2]
@@ -143,7 +143,7 @@ def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path
     code, errors = interrupt(command(engine, broken, phantoms), broken, signal.SIGINT)
     assert code == 130 and "Traceback" not in errors, errors
     states = saved(broken, SUFFIXES[engine])
-    assert errors.splitlines()[-1] == f"train_net.py: interrupted; --resume goes on from {states[-1]}"
+    assert errors.splitlines()[-1] == f"train_net.py: interrupted; --resume continues from {states[-1]}"
     assert not (broken / "model_final.pth").exists() and 3 <= iterations_of(states[-1]) < 14
     subprocess.run([*command(engine, broken, phantoms), "--resume"], check=True, capture_output=True)
     subprocess.run(command(engine, straight, phantoms), check=True, capture_output=True)
@@ -159,7 +159,7 @@ def test_several_processes_end_together(engine, number, group, phantoms, tmp_pat
     code, errors = interrupt(run_command, tmp_path, number, group)
     assert code == 128 + number and "Traceback" not in errors, errors
     state = saved(tmp_path, SUFFIXES[engine])[-1]
-    assert errors.count("interrupted; --resume goes on from") == 1 and str(state) in errors
+    assert errors.count("interrupted; --resume continues from") == 1 and str(state) in errors
     assert 3 <= iterations_of(state) < 40 and not (tmp_path / "model_final.pth").exists()
 
 

@@ -135,7 +135,7 @@ def test_a_resume_of_a_finished_training_changes_nothing(engine, finished, phant
     for more in ((), ("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()")):
         train(engine, finished, phantoms / "data", *more, resume=True)
     assert contents(finished) == before and read_file(finished / "model_final.pth")["vindr"]["metrics"]
-    assert "the training is finished after 3 iterations (a larger SOLVER.MAX_ITER goes on)" in caplog.text
+    assert "the training is finished after 3 iterations (a larger SOLVER.MAX_ITER resumes it)" in caplog.text
 
 
 def test_a_resume_of_the_other_engines_training_is_refused(engine, finished, phantoms, tool):
@@ -268,7 +268,8 @@ def test_a_fresh_training_killed_at_once_leaves_no_other_to_resume(engine, finis
     def kill(*_, **__):
         raise Killed
 
-    module = "torchvision.module.DetectorModule" if engine == "torchvision" else "detectron2.step.VindrStep"
+    module = ("torchvision.lightning_module.DetectorModule" if engine == "torchvision"
+              else "detectron2.train_step.VindrStep")
     step = "training_step" if engine == "torchvision" else "run_step"
     monkeypatch.setattr(f"vindr_det.detection.{module}.{step}", kill)
     old = (finished / "model_final.pth").read_bytes()

@@ -20,7 +20,7 @@ from vindr_det.files import atomic_path
 from vindr_det.metrics.classification import auc, curve, measurable
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
-from vindr_det.training.lightning_module import EMAModule
+from vindr_det.training.ema_module import EMAModule
 from vindr_det.training.optimizer import build_optimizer, groups_by_dimension
 from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 

@@ -26,7 +26,7 @@ from vindr_det.files import image_id_of, read_json
 from vindr_det.limits import LARGEST_SIDE
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import FINDINGS, NO_FINDING
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 
 _CLASS_14 = "{} annotations of the category No finding left out"
@@ -34,8 +34,8 @@ _CLASS_14 = "{} annotations of the category No finding left out"
 log = logging.getLogger(__name__)
 
 
-def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[str, Any]:
-    """Records to a COCO "instances" dictionary with the categories ``names``, ids from 0.
+def to_coco(records: Sequence[Record], label_set: LabelSet = VINBIGDATA) -> dict[str, Any]:
+    """Records to a COCO "instances" dictionary whose categories are the label set's findings, ids from 0.
 
     Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
     box, and ``readers``, their names where they are known.
@@ -56,7 +56,8 @@ def to_coco(records: Sequence[Record], names: Sequence[str] = FINDINGS) -> dict[
             one = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
                    "area": area, "iscrowd": 0, "agreement": round(share, 4)}
             annotations.append(one | {"readers": readers} if readers else one)
-    categories = [{"id": i, "name": name, "supercategory": "finding"} for i, name in enumerate(names)]
+    categories = [{"id": i, "name": name, "supercategory": "finding"}
+                  for i, name in enumerate(label_set.findings)]
     return {"info": {"description": "boxes in the original images' pixels"}, "images": images,
             "annotations": annotations, "categories": categories}
 
@@ -119,7 +120,8 @@ class _Row(NamedTuple):
 
 def _labels(path: str | Path, categories: list[dict], repaired: Counter[str]) -> dict[Any, int]:
     """Category id -> class id; -1 for class 14, which is no box to find."""
-    known = {name.lower(): label for label, name in enumerate(FINDINGS)} | {NO_FINDING.lower(): -1}
+    known = {name.lower(): label for label, name in enumerate(VINBIGDATA.findings)}
+    known[str(VINBIGDATA.no_finding).lower()] = -1
     labels = {}
     for category in categories:
         label = known.get(str(category["name"]).strip().lower())

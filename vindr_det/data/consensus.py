@@ -1,20 +1,23 @@
-"""The readers' boxes on one image to one consensus.
+"""The readers' boxes on one image to one consensus; the rule for it is :func:`fuse_readers`.
 
-Readers disagree; boxes of one class that overlap are taken for one finding. ``wbf`` is weighted
-boxes fusion (Solovyev, Wang, Gabruseva, 2021) of one list of boxes a reader, all of the same
-weight: a box joins the fused box that it overlaps most, which becomes the mean of its members.
-It is written out here, and not called from ensemble-boxes, since that does not tell who agreed,
-and since it sorts equal scores in an order that numpy leaves open.
+Readers disagree; boxes of one class that overlap are taken for one finding. ``wbf`` is weighted boxes fusion
+(Solovyev, Wang, Gabruseva, 2021) with one list of boxes per reader, all of the same weight: a box joins the
+fused box with which it has the highest IoU, and the fused box becomes the mean of its members. The matching
+is ensemble-boxes' own, as in :mod:`vindr_det.postprocessing.fusion`. The rest of its ``weighted_boxes_fusion``
+cannot serve here: it does not return the members, that is, which readers agreed; it averages in single
+precision, which would move the boxes; and it sorts equal scores, as all readers' are, in an order that numpy
+leaves open.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from ensemble_boxes.ensemble_boxes_wbf import find_matching_box_fast
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.structures.boxes import Box, iou
+from vindr_det.structures.boxes import Boxes
 from vindr_det.structures.detections import Predictions
 
 FUSIONS = ("wbf", "nms", "none")
@@ -52,21 +55,21 @@ def fuse_readers(
     Args:
         boxes: (N, 4) xyxy.
         labels: (N,) class ids 0..13.
-        readers: (N,) names; whoever comes last in the list is taken first.
+        readers: (N,) names; boxes are taken from the last to the first.
         of: how many readers read the image, also those who drew nothing.
         fusion: ``wbf``, ``nms`` (the first box of those that overlap) or ``none`` (all boxes).
-        iou_thr: boxes that overlap more are one.
-        min_readers: keep boxes behind which at least so many readers stand.
+        iou_thr: boxes with a higher IoU are one.
+        min_readers: keep boxes that at least so many readers drew.
 
     Returns:
-        Boxes that most readers drew first.
+        The boxes that most readers drew first.
     """
+    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
     groups = []
-    drawn = [tuple(box) for box in np.asarray(boxes, dtype=float).tolist()]
-    for label in sorted(set(labels.tolist())):
-        members = [i for i, own in enumerate(labels.tolist()) if own == label][::-1]
-        for box, joined in _group(drawn, members, iou_thr, fusion):
-            names = tuple(sorted({readers[i] for i in joined}))
+    for label in np.unique(labels).tolist():
+        members = np.flatnonzero(labels == label)[::-1].tolist()
+        for box, cluster in _clusters(boxes, members, iou_thr, fusion):
+            names = tuple(sorted({readers[member] for member in cluster}))
             if len(names) >= min_readers:
                 groups.append((len(names) / of, label, box, names))
     if not groups:
@@ -76,23 +79,22 @@ def fuse_readers(
     return Consensus(Predictions(np.array(fused), np.array(shares), np.array(classes)), behind)
 
 
-def _group(
-    boxes: Sequence[Box], members: Sequence[int], iou_thr: float, fusion: str
-) -> list[tuple[Box, list[int]]]:
-    """The boxes that stand for a class, each with the boxes that it stands for."""
+def _clusters(
+    boxes: Boxes, members: Sequence[int], iou_thr: float, fusion: str
+) -> list[tuple[NDArray[np.float64], list[int]]]:
+    """The fused boxes (4,) of one class, each with the rows of ``boxes`` that are its members."""
     if fusion == "none":
-        return [(boxes[i], [i]) for i in members]
-    found: list[Box] = []
-    joined: list[list[int]] = []
-    for i in members:
-        overlaps = [iou(boxes[i], other) for other in found]
-        best = max(range(len(overlaps)), key=overlaps.__getitem__, default=-1)
-        if best < 0 or overlaps[best] <= iou_thr:
-            found.append(boxes[i])
-            joined.append([i])
+        return [(boxes[member], [member]) for member in members]
+    rows = np.pad(boxes, ((0, 0), (4, 0)))  # the library's: label, score, weight, model, then the box
+    fused = np.empty((0, 8))
+    clusters: list[list[int]] = []
+    for member in members:
+        match, _ = find_matching_box_fast(fused, rows[member], iou_thr)
+        if match < 0:
+            fused = np.vstack([fused, rows[member]])
+            clusters.append([member])
             continue
-        joined[best].append(i)
+        clusters[match].append(member)
         if fusion == "wbf":
-            corners = zip(*(boxes[j] for j in joined[best]), strict=True)
-            found[best] = tuple(sum(edge) / len(joined[best]) for edge in corners)  # type: ignore
-    return list(zip(found, joined, strict=True))
+            fused[match, 4:] = boxes[clusters[match]].mean(axis=0)
+    return list(zip(fused[:, 4:], clusters, strict=True))

@@ -7,7 +7,7 @@ from reports, 984 boxes on 880 images. All images are 1024 x 1024 PNGs named
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.data.folds import check_disjoint_patients
+from vindr_det.data.release import Annotations, Conversion, Release
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, read_text
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import NIH_LABELS
+from vindr_det.structures.label_sets import NIH, NIH_LABELS
 from vindr_det.structures.records import Record
 from vindr_det.tables import as_numbers, line_of, read_csv, refuse_first, require_columns, without_repeats
 
-NO_FINDING = "No Finding"
+NO_FINDING = str(NIH.no_finding)
 ABNORMAL = "abnormal"
 #: Images with each label in Data_Entry_2017_v2020.csv; the table of another version has others.
 PUBLISHED_COUNTS: Mapping[str, int] = {
@@ -36,7 +37,7 @@ PUBLISHED_COUNTS: Mapping[str, int] = {
 IMAGE_SIDE = 1024
 
 # In lower case, since people write "mass" and "No finding" too.
-_NAMES: Mapping[str, str] = {name.casefold(): name for name in (*NIH_LABELS, NO_FINDING)} | {
+_NAMES: Mapping[str, str] = {name.casefold(): name for name in NIH.classes} | {
     "infiltrate": "Infiltration", "pleural thickening": "Pleural_Thickening"}
 _ATTENDING = "test_attending"
 # Which file of a folder belongs to which part; the two test lists of cadlab hold the same images.
@@ -47,6 +48,85 @@ _PARTS = {
 }
 LISTS = tuple(_PARTS)
 _COLUMNS = {"cadlab": (ABNORMAL,), "chexnet": NIH_LABELS}
+
+
+def read(
+    options: Conversion, labels: str | Path, boxes: str | Path | None = None,
+    lists_dir: str | Path | None = None,
+) -> Annotations:
+    """NIH ChestX-ray14's labels, boxes and published lists, as conversion takes them.
+
+    Args:
+        options: ``lists`` names the lists, ``cadlab`` or ``chexnet``.
+        labels: Data_Entry_2017.csv or its version of 2020.
+        boxes: BBox_List_2017.csv.
+        lists_dir: the folder of the lists.
+
+    Raises:
+        InputError: a table is faulty, or a patient is in two lists.
+    """
+    if (options.lists is None) != (lists_dir is None):
+        raise InputError("--lists and --lists-dir go together: which lists, and their folder")
+    frame = read_labels(labels)
+    records = [] if boxes is None else read_boxes(boxes)
+    lists = {} if options.lists is None or lists_dir is None else read_lists(lists_dir, options.lists)
+    for name, table in lists.items():
+        _require_known(f"{options.lists} {name}", table["image"], frame)
+    _require_known(str(boxes), [record.file_name for record in records], frame)
+    strata = frame[list(NIH.classes)].to_numpy(np.int64)
+    return Annotations(frame, strata, frame["patient"].to_numpy(), records, boxes_complete=False, lists=lists)
+
+
+def _require_known(what: str, images: Iterable[str], frame: pd.DataFrame) -> None:
+    missing = pd.Series(images, dtype=object)
+    missing = missing[~missing.isin(frame["image"])]
+    if len(missing):
+        raise InputError(f"{what}: {len(missing)} images are not in the label table, the first is "
+                         f"{missing.iloc[0]}")
+
+
+def summary(
+    annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion, out: Path
+) -> list[str]:
+    """Counts of images, boxes and lists, held against the published ones, in lines."""
+    return [_labels_summary(annotations.labels, options.folds),
+            *_boxes_summary(annotations.records, annotations.labels),
+            *_lists_summary(annotations.lists, annotations.labels, options.lists)]
+
+
+def _labels_summary(frame: pd.DataFrame, folds: int) -> str:
+    counts = frame[list(NIH.classes)].sum()
+    line = f"{len(frame)} images of {frame['patient'].nunique()} patients, {folds} folds by patient"
+    differ = [f"{name} {counts[name]} (published: {number})"
+              for name, number in PUBLISHED_COUNTS.items() if counts[name] != number]
+    if not differ:
+        return f"{line}; all 15 label counts are those of the published table of 2020"
+    return f"{line}; another version of the table, or a part of it, differs in {', '.join(differ)}"
+
+
+def _boxes_summary(records: Sequence[Record], frame: pd.DataFrame) -> list[str]:
+    if not records:
+        return []
+    rows = frame.set_index("image")[list(NIH_LABELS)]
+    pairs = [(record.file_name, NIH_LABELS[label]) for record in records
+             for label in record.truth.labels.tolist()]
+    without = sum(rows.loc[image, label] == 0 for image, label in pairs)
+    return [f"{len(pairs)} boxes on {len(records)} images, {without} of a label that their image "
+            "does not have in the table"]
+
+
+def _lists_summary(
+    lists: Mapping[str, pd.DataFrame], frame: pd.DataFrame, kind: str | None
+) -> Iterator[str]:
+    for name, table in lists.items():
+        line = f"{kind} {name}: {len(table)} images of {table['patient'].nunique()} patients"
+        if ABNORMAL in table:
+            yield f"{line}, {table[ABNORMAL].sum()} abnormal"
+        else:
+            yield f"{line}, {disagreements(table, frame)} with other labels than the table's"
+
+
+RELEASE = Release("nih", NIH, read, summary)
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -69,7 +149,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
             f"{frame['Patient ID'].iloc[i]}, expected the one that its name begins with")
     matrix = _label_matrix(path, frame["Finding Labels"])
-    labels = pd.DataFrame(matrix, columns=[*NIH_LABELS, NO_FINDING])
+    labels = pd.DataFrame(matrix, columns=list(NIH.classes))
     facts = pd.DataFrame({"image": names, "patient": owners, "view": frame["View Position"]})
     return pd.concat([facts, labels], axis=1)
 
@@ -82,7 +162,7 @@ def patient_of(images: pd.Series) -> pd.Series:
 
 def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
     """(N, 15) zeros and ones. The 112,120 texts are only 836 different ones."""
-    columns = {name: column for column, name in enumerate((*NIH_LABELS, NO_FINDING))}
+    columns = {name: column for column, name in enumerate(NIH.classes)}
     codes, kinds = pd.factorize(texts)
     rows = np.zeros((len(kinds), len(columns)), np.int8)
     for row, text in enumerate(kinds):
@@ -175,7 +255,8 @@ def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
 
 def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> None:
     """The attending radiologist has read the test part's images, and no others."""
-    check_disjoint_patients({part: parts[part]["patient"] for part in ("train", "val", _ATTENDING)}, "patient")
+    others = ("train", "val", _ATTENDING)
+    check_disjoint_patients({part: parts[part]["patient"] for part in others}, "patient")
     images, known = (set(parts[part]["image"]) for part in (_ATTENDING, "test"))
     for name, other, some in ((_ATTENDING, "the test part", images - known),
                               ("test", f"the {_ATTENDING} part", known - images)):

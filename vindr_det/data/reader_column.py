@@ -1,8 +1,7 @@
-"""Whether a table without ``rad_id`` is a consensus, by what stands in it.
+"""Whether a table without ``rad_id`` is a consensus, or the readers' names are in a column of another name.
 
-A consensus says of an image once that it is normal, and one box of a finding once. Where rows repeat what
-others say, several readers speak, whatever the column of their names is called; taken for a consensus, each
-of their boxes would count as agreed by all.
+In a consensus an image is marked normal once, and a finding has one box. Rows that repeat each other come from
+several readers; taken for a consensus, each of their boxes would count as agreed by all.
 """
 
 import re
@@ -21,7 +20,7 @@ from vindr_det.tables import as_numbers, refuse_first
 _EDGES = ["x_min", "y_min", "x_max", "y_max"]
 _KNOWN = ("image_id", "class_id", "class_name", "rad_id", *_EDGES)
 _NAME = re.compile(r"(rad|radiologist|reader|annotator|doctor)([ _-]?(id|no|name))?", re.IGNORECASE)
-# Boxes of one class that overlap more are of one finding, as in the metric.
+# Boxes of one class with a higher IoU are the same finding, as in the metric.
 _IOU_THR = 0.4
 # Of VinBigData's consensus .8 % of the boxes overlap another so, of its readers' boxes most do.
 _MOST_OVERLAPPING = 0.1
@@ -42,9 +41,9 @@ def refuse_unnamed_readers(path: str | Path, frame: pd.DataFrame) -> None:
     extra = [name for name in frame if name not in _KNOWN]
     named = [name for name in extra if _NAME.fullmatch(str(name))]
     rows = _repeating(frame)
-    found = named or [name for name in extra if _tells_apart(frame[name], rows)]
-    if found:
-        listed = ", ".join(repr(name) for name in found)
+    suspects = named or [name for name in extra if _tells_apart(frame[name], rows)]
+    if suspects:
+        listed = ", ".join(repr(name) for name in suspects)
         raise InputError(f"{path}: column {listed} seems to name readers, expected it as rad_id, or no such "
                          "column where the boxes are a consensus")
     normal = frame["class_id"] == NO_FINDING_ID
@@ -60,7 +59,7 @@ def _tells_apart(column: pd.Series, groups: list[NDArray[np.int64]]) -> bool:
 
 
 def _repeating(frame: pd.DataFrame) -> list[NDArray[np.int64]]:
-    """Positions of rows that say the same; of boxes none where only few do, as in a consensus."""
+    """Positions of rows that repeat each other; of boxes none where few overlap, as in a consensus."""
     labels, boxes = frame["class_id"].to_numpy(), frame[_EDGES].to_numpy(float)
     normal: list[NDArray[np.int64]] = []
     pairs: list[NDArray[np.int64]] = []
@@ -77,6 +76,6 @@ def _overlaps(
     rows: NDArray[np.int64], boxes: box_ops.Boxes, labels: NDArray[np.int64]
 ) -> Iterator[NDArray[np.int64]]:
     """Pairs of rows whose boxes are of one class and overlap."""
-    same = (box_ops.iou_matrix(boxes, boxes) > _IOU_THR) & (labels[:, None] == labels)
-    for one, other in np.argwhere(np.triu(same, 1)):
-        yield rows[[one, other]]
+    same = (box_ops.box_iou_batch(boxes, boxes) > _IOU_THR) & (labels[:, None] == labels)
+    for pair in np.argwhere(np.triu(same, 1)):
+        yield rows[pair]

@@ -1,4 +1,4 @@
-"""A data set in tables: classes, images, boxes, readers, what they agree on, what comes together."""
+"""A data set in tables: classes, images, boxes, readers, their agreement, co-occurrence of findings."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -25,18 +25,18 @@ class Overview:
     """The tables, each indexed by what its rows are.
 
     Attributes:
-        classes: a row a class: images, readers' boxes, consensus boxes, how many readers agreed.
-        boxes_an_image: images by their number of consensus boxes.
+        classes: one row per class: images, readers' boxes, consensus boxes, how many readers agreed.
+        boxes_per_image: images by their number of consensus boxes.
         sizes: quantiles of the images' and the boxes' sides.
-        readers: a row a reader: images, abnormal ones, boxes.
+        readers: one row per reader: images, abnormal ones, boxes.
         common_images: abnormal images that two readers both read, reader by reader.
         agreement: F1 of two readers' boxes on these images (IoU > .4, same class); NaN where none.
-        together: share of the images with the row's finding that also show the column's.
-        shapes: a row an image, height and width.
+        co_occurrence: share of the images with the row's finding that also show the column's.
+        shapes: one row per image, height and width.
     """
 
     classes: pd.DataFrame
-    boxes_an_image: pd.DataFrame
+    boxes_per_image: pd.DataFrame
     sizes: pd.DataFrame
     readers: pd.DataFrame
     common_images: pd.DataFrame
@@ -56,7 +56,7 @@ def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
     common, agreement = _reader_pairs(to_records(frame, sizes, "none"))
     return Overview(
         classes=_classes(frame, records),
-        boxes_an_image=_boxes_an_image(records),
+        boxes_per_image=_boxes_per_image(records),
         sizes=_sizes(records),
         readers=_readers(frame),
         common_images=common,
@@ -81,15 +81,14 @@ def _classes(frame: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
     return table
 
 
-def _boxes_an_image(records: Sequence[Record]) -> pd.DataFrame:
+def _boxes_per_image(records: Sequence[Record]) -> pd.DataFrame:
     counts = pd.Series([len(record.truth) for record in records]).value_counts().sort_index()
     return counts.rename_axis("consensus_boxes").to_frame("images")
 
 
 def _sizes(records: Sequence[Record]) -> pd.DataFrame:
     height, width = (np.array([getattr(r, side) for r in records]) for side in ("height", "width"))
-    found = [r for r in records if len(r.truth)]
-    unit = [box_ops.to_unit(r.truth.boxes, r.height, r.width) for r in found]
+    unit = [box_ops.to_unit(r.truth.boxes, r.height, r.width) for r in records if len(r.truth)]
     box = box_ops.xyxy_to_xywh(np.concatenate(unit)) if unit else np.zeros((0, 4))
     columns = {
         "image height": height, "image width": width, "height / width": height / width,
@@ -108,13 +107,13 @@ def _by_name(readers: Sequence[str]) -> list[str]:
 
 
 def _readers(frame: pd.DataFrame) -> pd.DataFrame:
-    found = frame[frame["class_id"] != NO_FINDING_ID]
+    boxes = frame[frame["class_id"] != NO_FINDING_ID]
     table = pd.DataFrame({
         "images": frame.groupby("rad_id")["image_id"].nunique(),
-        "abnormal": found.groupby("rad_id")["image_id"].nunique(),
-        "boxes": found.groupby("rad_id").size(),
+        "abnormal": boxes.groupby("rad_id")["image_id"].nunique(),
+        "boxes": boxes.groupby("rad_id").size(),
     }).fillna(0).astype(int)
-    table["boxes_an_abnormal"] = table["boxes"] / table["abnormal"].where(table["abnormal"] > 0)
+    table["boxes_per_abnormal"] = table["boxes"] / table["abnormal"].where(table["abnormal"] > 0)
     return table.loc[_by_name(list(table.index))].rename_axis("reader")
 
 
@@ -124,17 +123,18 @@ def _reader_pairs(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame
     matched: dict[tuple[str, str], int] = defaultdict(int)
     total: dict[tuple[str, str], int] = defaultdict(int)
     for drawn in map(_boxes_by_reader, records):
-        for one, other in combinations(_by_name(list(drawn)), 2):
-            common[one, other] += 1
-            matched[one, other] += count_matches(drawn[one], drawn[other])
-            total[one, other] += len(drawn[one]) + len(drawn[other])
+        for pair in combinations(_by_name(list(drawn)), 2):
+            first, second = (drawn[name] for name in pair)
+            common[pair] += 1
+            matched[pair] += count_matches(first, second)
+            total[pair] += len(first) + len(second)
     names = _by_name(list({name for pair in common for name in pair}))
     images = pd.DataFrame(0, index=names, columns=names)
     f1 = pd.DataFrame(np.nan, index=names, columns=names)
-    for (one, other), count in common.items():
-        images.loc[one, other] = images.loc[other, one] = count
-        value = 2 * matched[one, other] / total[one, other]
-        f1.loc[one, other] = f1.loc[other, one] = value
+    for (first, second), count in common.items():
+        images.loc[first, second] = images.loc[second, first] = count
+        value = 2 * matched[first, second] / total[first, second]
+        f1.loc[first, second] = f1.loc[second, first] = value
     return images.rename_axis("reader"), f1.rename_axis("reader")
 
 
@@ -143,10 +143,10 @@ def _boxes_by_reader(record: Record) -> dict[str, Predictions]:
     return {name: record.truth[owners == name] for name in dict.fromkeys(owners.tolist())}
 
 
-def count_matches(one: Predictions, other: Predictions) -> int:
+def count_matches(first: Predictions, second: Predictions) -> int:
     """Pairs of boxes of one class that overlap by more than :data:`IOU_THR`, each box in one pair."""
-    overlap = box_ops.iou_matrix(one.boxes, other.boxes)
-    overlap[one.labels[:, None] != other.labels] = 0
+    overlap = box_ops.box_iou_batch(first.boxes, second.boxes)
+    overlap[first.labels[:, None] != second.labels] = 0
     count = 0
     while overlap.size and overlap.max() > IOU_THR:
         row, column = np.unravel_index(overlap.argmax(), overlap.shape)
@@ -166,17 +166,16 @@ def _co_occurrence(records: Sequence[Record]) -> pd.DataFrame:
 def named_tables(overview: Overview) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """File name, title and table of everything to print."""
     titles = {
-        "classes": "Classes (by_k: consensus boxes behind which k readers stand)",
-        "boxes_an_image": "Consensus boxes an image",
+        "classes": "Classes (by_k: consensus boxes on which k readers agree)",
+        "boxes_per_image": "Consensus boxes per image",
         "sizes": "Sizes (pixels; boxes as a share of their image)",
         "readers": "Readers",
         "common_images": "Abnormal images that two readers both read",
         "agreement": "Agreement of two readers: F1 of boxes of one class with IoU > .4",
-        "together": "Share of the images with the row's finding that show the column's too",
+        "co_occurrence": "Share of the images with the row's finding that show the column's too",
     }
     for name, title in titles.items():
         yield name, title, getattr(overview, name)
-
 
 
 

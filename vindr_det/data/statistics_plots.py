@@ -14,11 +14,11 @@ _DARK, _SHADES = "#1f4e79", ("#c9d8e8", "#7fa6cc", "#1f4e79", "#12304b")
 
 
 def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
-    """Write one PNG a subject; returns the files."""
+    """Write one PNG per subject; returns the files."""
     plots = {
-        "classes": (_classes, (9, 5)), "boxes_an_image": (_boxes_an_image, (7, 4)),
+        "classes": (_classes, (9, 5)), "boxes_per_image": (_boxes_per_image, (7, 4)),
         "shapes": (_shapes, (6, 5.5)), "readers": (_readers, (8, 4)),
-        "agreement": (_agreement, (9, 8)), "together": (_co_occurrence, (9, 8)),
+        "agreement": (_agreement, (9, 8)), "co_occurrence": (_co_occurrence, (9, 8)),
     }
     written = []
     for name, (draw, size) in plots.items():
@@ -28,7 +28,7 @@ def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
 
 
 def _write(path: Path, draw, overview: Overview, size: tuple[float, float]) -> None:
-    # The canvas of its own keeps matplotlib's global state, and any display, out of it.
+    # A canvas of its own needs neither pyplot's global state nor a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -57,10 +57,10 @@ def _classes(axes: Any, overview: Overview) -> None:
         axes.legend(frameon=False, loc="lower right")
 
 
-def _boxes_an_image(axes: Any, overview: Overview) -> None:
-    counts = overview.boxes_an_image["images"].drop(index=0, errors="ignore")
+def _boxes_per_image(axes: Any, overview: Overview) -> None:
+    counts = overview.boxes_per_image["images"].drop(index=0, errors="ignore")
     axes.bar(counts.index, counts.to_numpy(), color=_DARK)
-    normal = overview.boxes_an_image["images"].get(0, 0)
+    normal = overview.boxes_per_image["images"].get(0, 0)
     axes.set_title(f"Consensus boxes on each abnormal image ({normal} normal images left out)")
     axes.set_xlabel("boxes")
     axes.set_ylabel("images")

@@ -1,16 +1,28 @@
-"""train.csv to checked readers' boxes, and those to one record an image."""
+"""VinBigData's tables: readers' boxes, checked; a consensus record per image; the share of readers per class.
 
-from collections.abc import Collection
+The competition "VinBigData Chest X-ray Abnormalities Detection" (Kaggle, 2021): 15,000 training images, each
+read by three of 17 readers. The same columns without ``rad_id`` are a consensus of one box per finding.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vindr_det.data.consensus import Consensus, check_options, fuse_readers
+from vindr_det.data.folds import label_matrix
 from vindr_det.data.reader_column import refuse_unnamed_readers
+from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release
 from vindr_det.exceptions import InputError
-from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
+from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.sizes import read_sizes
+from vindr_det.imaging.status import failed_images
+from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID, VINBIGDATA
 from vindr_det.structures.records import Record
 from vindr_det.tables import as_numbers, read_csv, refuse_first, require_texts, without_repeats
 
@@ -18,8 +30,140 @@ EDGES = ("x_min", "y_min", "x_max", "y_max")
 
 #: The reader of a table that names none.
 CONSENSUS = "consensus"
+#: They drew almost all boxes of VinBigData's training set, and none of the test set's.
+FREQUENT_READERS = ("R8", "R9", "R10")
+_MANY = 20
 # Pixels; what is left of a corner on the edge after boxes were scaled and rounded.
 _ROUNDING = 0.5
+
+log = logging.getLogger(__name__)
+
+
+def read(
+    options: Conversion, annotations: str | Path, meta: str | Path, images: str | Path | None = None,
+    patients: str | Path | None = None,
+) -> Annotations:
+    """VinBigData's annotations, as conversion takes them.
+
+    Args:
+        options: of the consensus, and which readers are frequent.
+        annotations: train.csv; see :func:`read_annotations`.
+        meta: sizes of the originals.
+        images: folder in which every image must exist that could be prepared; its file names are then used.
+        patients: table of image_id and patient_id.
+
+    Raises:
+        InputError: the tables are faulty, or an image is missing.
+    """
+    files = None if images is None else {key: path.name for key, path in list_images(images).items()}
+    sizes, frame = read_data_set(annotations, meta, images, files)
+    records = to_records(frame, sizes, options.fusion, options.iou_thr, options.min_readers)
+    readers = to_records(frame, sizes, "none")
+    if files is not None:
+        records, readers = (_with_files(part, files, images) for part in (records, readers))
+    owners = None if patients is None else _patients(patients, records)
+    held_out = _rare_images(frame, records, options) if options.frequent else None
+    return Annotations(_labels(frame, records, owners), label_matrix(records), owners, records,
+                       reader_records=readers, held_out=held_out)
+
+
+def summary(
+    annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion, out: Path
+) -> list[str]:
+    """Counts of images, boxes and held-out images, in lines."""
+    records = annotations.records
+    boxes, normal = sum(len(record.truth) for record in records), sum(record.normal for record in records)
+    lines = [f"{len(records)} images ({normal} normal), {boxes} boxes, {options.folds} folds in {out}"]
+    drawn_on = (annotations.labels[list(VINBIGDATA.findings)] > 0).any(axis=1).sum()
+    if emptied := drawn_on - (len(records) - normal):
+        lines.append(f"{emptied} images lost all their boxes to --min-readers {options.min_readers} and "
+                     "count as normal")
+    if options.frequent:
+        held = [record for record, fold in zip(records, fold_of, strict=True) if fold == NO_FOLD]
+        lines.append(f"rare readers: {len(held)} images ({sum(r.normal for r in held)} normal) that "
+                     f"none of {', '.join(options.frequent)} read, held out of all folds")
+    return lines
+
+
+RELEASE = Release("vinbigdata", VINBIGDATA, read, summary)
+
+
+def read_data_set(
+    annotations: str | Path, meta: str | Path, images: str | Path | None = None,
+    files: Collection[str] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sizes and annotations, without images that ``prepare_images.py`` could not read, which is logged.
+
+    Args:
+        annotations: VinBigData's annotation table.
+        meta: sizes of the originals; a ``qc.csv`` beside it lists what could not be read.
+        images: folder of the images, whose ``qc.csv`` lists it too.
+        files: the ids of the images in it; None where they need not exist.
+
+    Raises:
+        InputError: the tables are faulty, or an image has no size and no reason for that.
+    """
+    sizes = read_sizes(meta)
+    failed = failed_images(Path(meta).parent, *([images] if images is not None else []))
+    absent = failed.difference(sizes.index if files is None else set(sizes.index).intersection(files))
+    named = read_csv(annotations, ["image_id"])["image_id"].unique() if absent else ()
+    gone = sorted(absent.intersection(named))
+    if gone:
+        log.warning("%d annotated images could not be prepared (qc.csv) and are left out: %s%s", len(gone),
+                    ", ".join(gone[:_MANY]), " ..." if len(gone) > _MANY else "")
+    return sizes, read_annotations(annotations, sizes, absent)
+
+
+def _with_files(records: list[Record], files: dict[str, str], folder: str | Path | None) -> list[Record]:
+    missing = [record.image_id for record in records if record.image_id not in files]
+    if missing:
+        raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is {missing[0]}; "
+                         "qc.csv of their preparation tells why, and those that failed there are left out")
+    return [replace(record, file_name=files[record.image_id]) for record in records]
+
+
+def _patients(path: str | Path, records: Sequence[Record]) -> NDArray:
+    table = read_csv(path, ["image_id", "patient_id"])
+    refuse_first(path, table["image_id"].duplicated(), lambda i:
+                 f"image_id {table['image_id'].iloc[i]} is repeated")
+    patient_of = dict(zip(table["image_id"], table["patient_id"], strict=True))
+    missing = [record.image_id for record in records if record.image_id not in patient_of]
+    if missing:
+        raise InputError(f"{path}: {len(missing)} images have no patient, the first is {missing[0]}")
+    return np.array([patient_of[record.image_id] for record in records])
+
+
+def _labels(frame: pd.DataFrame, records: Sequence[Record], patients: NDArray | None) -> pd.DataFrame:
+    """image_id, patient where known, fold, and for each of 15 classes the share of the image's readers."""
+    ids = [record.image_id for record in records]
+    votes = frame.drop_duplicates(["image_id", "rad_id", "class_id"]).groupby(["image_id", "class_id"]).size()
+    votes = votes.unstack(fill_value=0).reindex(index=ids, columns=range(len(CLASS_NAMES)), fill_value=0)
+    readers = frame.groupby("image_id")["rad_id"].nunique().reindex(ids)
+    shares = votes.div(readers, axis=0).round(4).set_axis(list(CLASS_NAMES), axis=1)
+    owners = {} if patients is None else {"patient": patients}
+    return pd.DataFrame({"image_id": ids, **owners, "fold": NO_FOLD}).join(shares.reset_index(drop=True))
+
+
+def _rare_images(frame: pd.DataFrame, records: Sequence[Record], options: Conversion) -> NDArray[np.bool_]:
+    """(N,) images that none of the frequent readers read: all abnormal ones and a share of the normal.
+
+    The normal ones are drawn so that their share is the data set's; by itself almost every normal
+    image is one of rare readers.
+    """
+    unknown = set(options.frequent) - set(frame["rad_id"])
+    if unknown:
+        raise InputError(f"--reader-groups {min(unknown)}: no such reader, expected some of "
+                         f"{', '.join(sorted(set(frame['rad_id'])))}")
+    often = set(frame.loc[frame["rad_id"].isin(options.frequent), "image_id"])
+    rare = np.array([record.image_id not in often for record in records])
+    normal = np.array([record.normal for record in records])
+    share = normal.mean()
+    wanted = round((rare & ~normal).sum() * share / (1 - share)) if share < 1 else 0
+    candidates = np.flatnonzero(rare & normal)
+    chosen = np.random.default_rng(options.seed).permutation(candidates)[:wanted]
+    rare &= ~normal
+    rare[chosen] = True
+    return rare
 
 
 def read_annotations(

@@ -27,8 +27,8 @@ def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) ->
     fifteenth class counts as it does in the competition.
     """
     gated = with_no_finding(predictions)
-    scores = voc.evaluate(gated, truth_of(records)).as_metrics()
-    return scores | coco.evaluate(predictions, records)
+    scores = voc.vindr_ap(gated, truth_of(records)).as_metrics()
+    return scores | coco.coco_ap(predictions, records)
 
 
 @contextlib.contextmanager

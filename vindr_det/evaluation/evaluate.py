@@ -1,26 +1,30 @@
-"""What tools/evaluate.py is asked for, and its answers in text and numbers."""
+"""A request to tools/evaluate.py, and its answer in text and numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vindr_det.data.truth import read_truth
 from vindr_det.data.vinbigdata import read_annotations
-from vindr_det.evaluation import readers as reader_scores
-from vindr_det.evaluation import score as scoring
+from vindr_det.evaluation import readers, score
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.limits import require_replicates
-from vindr_det.metrics import coco, tide, voc
-from vindr_det.metrics.matching import match
+from vindr_det.metrics.coco import coco_ap_by_size
+from vindr_det.metrics.metric import MatchedPredictions, Metric
+from vindr_det.metrics.registry import METRICS
+from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.records import Record
 from vindr_det.submission import read_submission
+
+#: Key -> value, and the same as text for people.
+Answer = tuple[dict[str, Any], str]
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """The options of the tool; see there.
 
     Raises:
@@ -60,8 +64,12 @@ def _first(options: Mapping[str, object]) -> str:
     return next(name for name, given in options.items() if given)
 
 
-def evaluate(request: Request) -> tuple[dict[str, Any], str]:
-    """Metrics by name, NaN where there is nothing to measure, and what to print.
+def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRICS) -> Answer:
+    """Metrics by key, NaN where there is nothing to measure, and what to print.
+
+    Args:
+        request: the files and what to compute.
+        metrics: what to compute from each prediction file.
 
     Raises:
         InputError: a faulty file.
@@ -74,55 +82,54 @@ def evaluate(request: Request) -> tuple[dict[str, Any], str]:
         return _by_reader(request, predictions, records)
     assert predictions is not None
     if request.compare:
-        return _compared(request, predictions, records)
-    texts = []
+        return _compared(request, predictions, records, metrics)
+    return _scored(request, MatchedPredictions(predictions, records), metrics)
+
+
+def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Sequence[Metric]) -> Answer:
+    predictions, records, texts = matched.predictions, matched.records, []
     absent = sum(record.image_id not in predictions for record in records)
     if absent:
         texts.append(f"note: {absent} of {len(records)} images have no prediction and count as empty")
-    metrics: dict[str, Any] = dict(scoring.score(predictions, records))
-    tied = scoring.tied(predictions, records, request.seed)
+    values: dict[str, Any] = dict(score.compute_metrics(matched, metrics))
+    tied = score.tie_spread(matched, request.seed)
     if tied:
-        texts.append(scoring.tied_text(tied))
-        metrics |= tied
+        texts.append(score.tie_note(tied))
+        values |= tied
     if request.by == "size":
-        metrics |= coco.by_size(predictions, records)
+        values |= coco_ap_by_size(predictions, records)
     if request.bootstrap:
-        metrics |= scoring.intervals(predictions, records, request.bootstrap, request.seed)
+        values |= score.confidence_intervals(matched, request.bootstrap, request.seed, metrics)
     if request.chance:
-        shuffled = scoring.shuffle_across_images(predictions, request.seed)
-        metrics |= {f"chance/{scoring.MEAN_AP}": voc.evaluate(shuffled, truth_of(records)).mean_ap,
-                    "chance/coco/AP": coco.evaluate(shuffled, records)["coco/AP"]}
-    texts.append(scoring.table(metrics, predictions, records))
+        values |= score.chance_level(predictions, records, request.seed)
+    texts.append(score.metrics_table(values, matched, metrics))
     if request.confusion is not None:
-        matrix = tide.confusion(match(predictions, truth_of(records), voc.IOU_THRESHOLD),
-                                  request.confusion)
-        metrics["confusion"] = matrix.tolist()
-        texts.append(scoring.confusion_table(matrix))
-    return metrics, "\n\n".join(texts)
+        matrix = confusion_matrix(matched.voc, request.confusion)
+        values["confusion"] = matrix.tolist()
+        texts.append(score.confusion_table(matrix))
+    return values, "\n\n".join(texts)
 
 
 def _by_reader(
-    request: Request, predictions: PredictionSet | None, records: list[Record]
-) -> tuple[dict[str, Any], str]:
+    request: EvaluationRequest, predictions: PredictionSet | None, records: list[Record]
+) -> Answer:
     sizes = read_sizes(request.meta) if request.meta else None
-    readers = reader_scores.split_readers(read_annotations(request.annotations, sizes))
-    options = {"replicates": request.bootstrap, "seed": request.seed}
-    pairs = (reader_scores.reader_pairs(readers, records, **options) if predictions is None
-             else reader_scores.predictions_by_reader(predictions, readers, records, **options))
+    by_reader = readers.split_readers(read_annotations(request.annotations, sizes))
+    options = {"num_replicates": request.bootstrap, "seed": request.seed}
+    pairs = (readers.reader_pairs(by_reader, records, **options) if predictions is None
+             else readers.predictions_by_reader(predictions, by_reader, records, **options))
     if not pairs:
-        raise InputError(f"{request.annotations}: no reader shares "
-                         f"{reader_scores.MIN_ABNORMAL} abnormal images with another one or with the "
-                         "predictions")
-    return reader_scores.as_metrics(pairs), reader_scores.table(pairs)
+        raise InputError(f"{request.annotations}: no reader shares {readers.MIN_ABNORMAL} abnormal images "
+                         "with another one or with the predictions")
+    return readers.as_metrics(pairs), readers.reader_table(pairs)
 
 
 def _compared(
-    request: Request, predictions: PredictionSet, records: list[Record]
-) -> tuple[dict[str, Any], str]:
+    request: EvaluationRequest, predictions: PredictionSet, records: list[Record], metrics: Sequence[Metric]
+) -> Answer:
     assert request.compare is not None
-    found = scoring.compare(predictions, read_submission(request.compare), records,
-                            request.bootstrap or 1000, request.seed)
-    metrics = {name: {"a": one.a, "b": one.b, "difference": one.gain.value,
-                      "ci95": [one.gain.low, one.gain.high], "a_wins": one.wins}
-               for name, one in found.items()}
-    return metrics, f"A {request.predictions}\nB {request.compare}\n\n{scoring.comparison_table(found)}"
+    differences = score.paired_comparison(predictions, read_submission(request.compare), records,
+                                          request.bootstrap or 1000, request.seed, metrics)
+    values = {key: {"a": of.a, "b": of.b, "difference": of.gain.value, "ci95": [of.gain.low, of.gain.high],
+                    "a_wins": of.wins} for key, of in differences.items()}
+    return values, f"A {request.predictions}\nB {request.compare}\n\n{score.comparison_table(differences)}"

@@ -1,4 +1,8 @@
-"""A prediction file against annotations: what tools/evaluate.py prints and writes."""
+"""A prediction file against annotations: values, intervals, comparisons and tables of a list of metrics.
+
+Everything here reads the list that it is given (:data:`vindr_det.metrics.registry.METRICS`); no metric is
+known by name but the competition's mean, of which ties and the permutation baseline are measured.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,120 +12,104 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from vindr_det.metrics import (
-    coco,
-    coco_bootstrap,
-    froc,
-    localization,
-    tide,
-    ties,
-    voc,
-)
-from vindr_det.metrics.bootstrap import Bootstrap, Floats, image_bootstrap
+from vindr_det.metrics import ties, voc
+from vindr_det.metrics.bootstrap import Bootstrap, image_bootstrap
+from vindr_det.metrics.coco import coco_ap
 from vindr_det.metrics.intervals import MIN_COUNT, Difference, Replicated
-from vindr_det.metrics.matching import Matched, aim, match, mean_over_classes
+from vindr_det.metrics.matching import IOU_THRESHOLD, assign, mean_over_classes
+from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
+from vindr_det.metrics.registry import METRICS
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS
 from vindr_det.structures.records import Record, truth_of
 
-MEAN_AP = "vindr/mAP40"
-CLASS_AP = "vindr/AP40/"
+#: Prefix and suffixes of keys that the summary table leaves out, whatever the metrics.
+_NOTES, _INTERVALS = "ties/", ("/ci95", "/bias")
 
 
-def score(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
-    """Everything that has a number: ``vindr/``, ``coco/``, ``froc/``, ``localization/``, ``errors/``.
-
-    NaN where nothing can be measured. ``vindr/`` is over 15 classes, all others over the 14 findings.
-    """
-    matched = match(predictions, truth_of(records), voc.IOU_THRESHOLD)
-    return (voc.score(matched).as_metrics() | coco.evaluate(predictions, records)
-            | froc.as_metrics(froc.sensitivities(matched)[0])
-            | localization.as_metrics(localization.accuracies(matched))
-            | tide.as_metrics(tide.kinds(matched)))
+def compute_metrics(matched: MatchedPredictions, metrics: Sequence[Metric] = METRICS) -> dict[str, float]:
+    """Key -> value of all metrics; NaN where nothing can be measured."""
+    return {key: value for metric in metrics for key, value in metric.compute(matched).items()}
 
 
-def replicated(
-    predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
+def replicate_metrics(
+    matched: MatchedPredictions, bootstrap: Bootstrap, metrics: Sequence[Metric] = METRICS
 ) -> dict[str, Replicated]:
-    """Metric -> its values: mAP40, AP40 of each class, COCO APs, FROC, localization.
+    """Key -> value and replicates of all metrics that have any; those of the summary table first.
 
     Args:
-        predictions: image id -> detections.
-        records: images with their true boxes.
+        matched: the predictions.
         bootstrap: of the images, sorted by id; the same one makes two files' values pairs.
+        metrics: the list.
     """
-    ordered = sorted(records, key=lambda record: record.image_id)
-    matched = match(predictions, truth_of(ordered), voc.IOU_THRESHOLD)
-    boxes = coco_bootstrap.match(predictions, ordered)
-    images = bootstrap.groups_with(matched.counts > 0)
-    whole, drawn = (_per_class(matched, boxes, one) for one in (bootstrap.whole(), bootstrap))
-    found = {name: Replicated(whole[name][0], values, images[: values.shape[1]])
-             for name, values in drawn.items()}
-    return found | {f"{CLASS_AP}{name}": found[MEAN_AP].of_class(at) for at, name in enumerate(CLASS_NAMES)}
+    replicates = {key: values for metric in metrics
+                  for key, values in metric.replicates(matched, bootstrap).items()}
+    return dict(sorted(replicates.items(), key=lambda item: _is_detail(item[0], metrics)))
 
 
-def _per_class(
-    matched: Matched, boxes: coco_bootstrap.CocoMatched, bootstrap: Bootstrap
-) -> dict[str, Floats]:
-    """Metric -> (R, K) of the classes that it is a mean of."""
-    found = {MEAN_AP: voc.replicates(matched, bootstrap)} | coco_bootstrap.replicates(boxes, bootstrap)
-    sensitivity, accuracy = froc.replicates(matched, bootstrap), localization.replicates(matched, bootstrap)
-    found |= {f"froc/sensitivity@{point:g}": sensitivity[..., at] for at, point in enumerate(froc.POINTS)}
-    return found | {f"localization/accuracy@{iou:g}": accuracy[..., at]
-                    for at, iou in enumerate(localization.IOUS)}
+def _is_detail(key: str, metrics: Sequence[Metric]) -> bool:
+    return any(key.startswith(metric.details) for metric in metrics)
 
 
-def intervals(
-    predictions: PredictionSet, records: Sequence[Record], count: int, seed: int = 0
+def confidence_intervals(
+    matched: MatchedPredictions, num_replicates: int, seed: int = 0, metrics: Sequence[Metric] = METRICS
 ) -> dict[str, Any]:
-    """``<metric>/ci95``, [low, high], and ``<metric>/bias``; see :class:`Replicated`.
+    """``<key>/ci95``, [low, high], and ``<key>/bias``; see :class:`Replicated`.
 
-    A class has none whose ground truth is on fewer than :data:`MIN_COUNT` images.
+    The value of a single class whose ground truth is on fewer than :data:`MIN_COUNT` images has none.
     """
-    found: dict[str, Any] = {}
-    for name, metric in replicated(predictions, records, image_bootstrap(records, count, seed)).items():
-        one = metric.estimate()
-        few = name.startswith(CLASS_AP) and metric.images[0] < MIN_COUNT
-        if not few and not math.isnan(one.value):
-            found |= {f"{name}/ci95": [one.low, one.high], f"{name}/bias": one.bias}
-    return found
+    result: dict[str, Any] = {}
+    bootstrap = image_bootstrap(matched.records, num_replicates, seed)
+    for key, replicated in replicate_metrics(matched, bootstrap, metrics).items():
+        estimate = replicated.estimate()
+        rare = len(replicated.images) == 1 and replicated.images[0] < MIN_COUNT
+        if not rare and not math.isnan(estimate.value):
+            result |= {f"{key}/ci95": [estimate.low, estimate.high], f"{key}/bias": estimate.bias}
+    return result
 
 
-def compare(
-    a: PredictionSet, b: PredictionSet, records: Sequence[Record], count: int = 1000, seed: int = 0
+def paired_comparison(
+    a: PredictionSet, b: PredictionSet, records: Sequence[Record], num_replicates: int = 1000, seed: int = 0,
+    metrics: Sequence[Metric] = METRICS,
 ) -> dict[str, Difference]:
-    """Paired bootstrap of two prediction files; metrics that neither has are left out."""
-    bootstrap = image_bootstrap(records, count, seed)
-    found_a, found_b = (replicated(one, records, bootstrap) for one in (a, b))
-    return {name: Difference.of(one, found_b[name]) for name, one in found_a.items()
-            if not math.isnan(one.value)}
+    """Paired bootstrap of two prediction files: key -> difference, without keys that a has no value of."""
+    bootstrap = image_bootstrap(records, num_replicates, seed)
+    of_a, of_b = (replicate_metrics(MatchedPredictions(file, records), bootstrap, metrics) for file in (a, b))
+    return {key: Difference.of(replicated, of_b[key]) for key, replicated in of_a.items()
+            if not math.isnan(replicated.value)}
 
 
-def tied(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -> dict[str, float]:
+def tie_spread(matched: MatchedPredictions, seed: int = 0) -> dict[str, float]:
     """``ties/share`` of boxes whose score another of their class has, and mAP40 over random orders of these.
 
     ``ties/mAP40`` is its mean, ``ties/mAP40/sd`` its standard deviation; empty where few boxes are tied.
     """
-    aimed = aim(predictions, truth_of(records), voc.IOU_THRESHOLD)
-    share = ties.share(aimed.matched())
-    if share < ties.MANY:
+    share = ties.tied_share(matched.voc)
+    if share < ties.MIN_SHARE:
         return {}
-    values = mean_over_classes(ties.average_precisions(ties.orders(aimed, seed=seed)))
+    assigned = assign(matched.predictions, truth_of(matched.records), IOU_THRESHOLD)
+    values = mean_over_classes(ties.average_precisions(ties.random_orders(assigned, seed=seed)))
     return {"ties/share": share, "ties/mAP40": float(values.mean()), "ties/mAP40/sd": float(values.std())}
 
 
-def tied_text(found: Mapping[str, float]) -> str:
-    """Of :func:`tied`, for people."""
-    return (f"note: {found['ties/share']:.0%} of the boxes have a score that another box of their class has; "
-            f"the file's order decides between them. Over {ties.ORDERS} random orders {MEAN_AP} is "
-            f"{found['ties/mAP40']:.4f} on average (standard deviation {found['ties/mAP40/sd']:.4f})")
+def tie_note(spread: Mapping[str, float]) -> str:
+    """Of :func:`tie_spread`, as text."""
+    return (f"note: {spread['ties/share']:.0%} of the boxes have the score of another box of their class; "
+            f"the file's order decides between them. Over {ties.ORDERS} random orders {voc.MEAN_AP} is "
+            f"{spread['ties/mAP40']:.4f} on average (standard deviation {spread['ties/mAP40/sd']:.4f})")
+
+
+def chance_level(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -> dict[str, float]:
+    """``chance/<key>`` of the two mAPs: a permutation baseline, the same boxes shuffled across images."""
+    shuffled = shuffle_across_images(predictions, seed)
+    return {f"chance/{voc.MEAN_AP}": voc.vindr_ap(shuffled, truth_of(records)).mean_ap,
+            "chance/coco/AP": coco_ap(shuffled, records)["coco/AP"]}
 
 
 def shuffle_across_images(predictions: PredictionSet, seed: int = 0) -> PredictionSet:
-    """The same rows given to other images: what a detector scores that never looks.
+    """The detections of every image given to another image.
 
-    Every image gets another image's detections, so all that is learned about where findings
-    usually lie stays and all that was seen goes.
+    What a detector learned about where findings usually are stays, what it saw on each image goes.
     """
     ids = sorted(predictions)
     order = np.random.default_rng(seed).permutation(len(ids))
@@ -129,56 +117,54 @@ def shuffle_across_images(predictions: PredictionSet, seed: int = 0) -> Predicti
     return {ids[to]: predictions[ids[source]] for to, source in zip(order, shifted, strict=True)}
 
 
-def table(metrics: Mapping[str, Any], predictions: PredictionSet, records: Sequence[Record]) -> str:
-    """Classes, summary and errors, as text."""
-    matched = match(predictions, truth_of(records), voc.IOU_THRESHOLD)
-    rows = [[name, int(matched.counts[:, at].sum()), len(matched.rows[at]),
-             _text(metrics, f"vindr/AP40/{name}"), _text(metrics, f"froc/{name}@1")]
-            for at, name in enumerate(CLASS_NAMES)]
-    classes = tabulate(rows, ["class", "truths", "detections", "AP40", "sensitivity@1"],
-                       disable_numparse=True, colalign=("left", "right", "right", "right", "right"))
-    detailed = ("vindr/AP40/", "errors/", "ties/", *(f"froc/{name}@" for name in FINDINGS))
+def metrics_table(
+    values: Mapping[str, Any], matched: MatchedPredictions, metrics: Sequence[Metric] = METRICS
+) -> str:
+    """Classes, summary and the metrics' own tables, as text."""
     summary = tabulate(
-        [[key, _text(metrics, key)] for key in metrics
-         if not key.startswith(detailed) and not key.endswith(("/ci95", "/bias"))],
+        [[key, _with_interval(values, key)] for key in values
+         if not key.startswith(_NOTES) and not key.endswith(_INTERVALS) and not _is_detail(key, metrics)],
         ["metric", "value"], disable_numparse=True, colalign=("left", "right"))
-    kinds = tabulate(
-        [[kind, int(metrics[f"errors/{kind}"]), _number(metrics[f"errors/{kind}/gain"])]
-         for kind in tide.ERROR_TYPES], ["error", "boxes", "mAP40 if mended"], disable_numparse=True,
-        colalign=("left", "right", "right"))
-    return f"{classes}\n\n{summary}\n\n{kinds}"
+    own = (metric.table(values) for metric in metrics)
+    return "\n\n".join([_class_table(values, matched, metrics), summary, *filter(None, own)])
 
 
-def comparison_table(found: Mapping[str, Difference]) -> str:
-    """Of :func:`compare`, as text."""
-    rows = [[name, f"{one.a:.4f}", f"{one.b:.4f}", f"{one.gain.value:+.4f}",
-             f"[{one.gain.low:+.4f}, {one.gain.high:+.4f}]", f"{one.wins:.0%}"]
-            for name, one in found.items()]
+def _class_table(values: Mapping[str, Any], matched: MatchedPredictions, metrics: Sequence[Metric]) -> str:
+    columns = {header: key for metric in metrics for header, key in metric.columns.items()}
+    counts, rows = matched.voc.counts.sum(axis=0), matched.voc.rows
+    table = [[name, int(counts[at]), len(rows[at]),
+              *(_with_interval(values, key.format(name)) for key in columns.values())]
+             for at, name in enumerate(CLASS_NAMES)]
+    return tabulate(table, ["class", "truths", "detections", *columns], disable_numparse=True,
+                    colalign=("left", *["right"] * (2 + len(columns))))
+
+
+def comparison_table(differences: Mapping[str, Difference]) -> str:
+    """Of :func:`paired_comparison`, as text."""
+    rows = [[key, f"{of.a:.4f}", f"{of.b:.4f}", f"{of.gain.value:+.4f}",
+             f"[{of.gain.low:+.4f}, {of.gain.high:+.4f}]", f"{of.wins:.0%}"]
+            for key, of in differences.items()]
     return tabulate(rows, ["metric", "A", "B", "A - B", "95 %", "A wins"], disable_numparse=True,
                     colalign=("left", *["right"] * 5))
 
 
 def confusion_table(matrix: NDArray[np.int64]) -> str:
-    """Of :func:`vindr_det.metrics.tide.confusion`, as text."""
+    """Of :func:`vindr_det.metrics.tide.confusion_matrix`, as text."""
     names = [*FINDINGS, "nothing"]
     rows = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
-    return tabulate(rows, ["true \\ found", *(name[:9] for name in names)])
+    return tabulate(rows, ["true \\ detected", *(name[:9] for name in names)])
 
 
-def as_json(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """NaN as null: JSON has no word for it."""
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN as null: JSON has no NaN."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in metrics.items()}
+            for key, value in values.items()}
 
 
-def _text(metrics: Mapping[str, Any], key: str) -> str:
+def _with_interval(values: Mapping[str, Any], key: str) -> str:
     """A value, with its interval and its bias where they are known."""
-    value = _number(metrics.get(key, math.nan))
-    bounds = metrics.get(f"{key}/ci95")
+    text = format_value(values.get(key, math.nan))
+    bounds = values.get(f"{key}/ci95")
     if not bounds:
-        return value
-    return f"{value} [{bounds[0]:.4f}, {bounds[1]:.4f}] bias {metrics[f'{key}/bias']:+.4f}"
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
+        return text
+    return f"{text} [{bounds[0]:.4f}, {bounds[1]:.4f}] bias {values[f'{key}/bias']:+.4f}"

@@ -1,6 +1,7 @@
-"""Images with true and predicted boxes drawn on them."""
+"""Images with true and predicted boxes drawn on them, and a config's augmentation on a grid."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.read import read_image
+from vindr_det.imaging.write import write_png
+from vindr_det.parallel import Failure, guarded
 from vindr_det.structures import boxes as box_ops
-from vindr_det.structures.detections import Predictions
+from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record
+
+log = logging.getLogger(__name__)
 
 TRUE_COLOR = (90, 220, 90)  # BGR
 PREDICTED_COLOR = (60, 170, 255)
@@ -27,14 +33,14 @@ def overlay(
 
     Args:
         image: (H, W) uint8, any size.
-        truth: boxes in pixels of the original; None where it is not known.
-        predicted: likewise; scores stand beside the names.
+        truth: boxes (xyxy) in pixels of the original; None where they are not known.
+        predicted: likewise; drawn with their scores.
         height: of the original.
         width: of the original.
         longest: longest side of the picture.
 
     Returns:
-        (H', W', 3) uint8, BGR, a legend below.
+        (H', W', 3) uint8, BGR, with a legend below.
     """
     factor = longest / max(height, width)
     size = (round(width * factor), round(height * factor))
@@ -45,15 +51,45 @@ def overlay(
     return _with_legend(picture, truth is not None, predicted is not None)
 
 
-def augmentations(
+def write_overlays(
+    out: str | Path, items: Sequence[tuple[Record, Path]], predictions: PredictionSet,
+    sizes: Mapping[str, tuple[int, int]], min_score: float,
+) -> int:
+    """Write ``<image_id>.png`` with true and predicted boxes; an image that cannot be read is only logged.
+
+    Args:
+        out: folder.
+        items: records, each with its image's path.
+        predictions: image id -> detections; an image may be missing.
+        sizes: image id -> (height, width) of the original, for images that were made smaller.
+        min_score: predictions below are left out.
+
+    Returns:
+        The number of pictures.
+    """
+    written = 0
+    for record, path in items:
+        image = guarded(read_image, path)
+        if isinstance(image, Failure):
+            log.warning("no picture: %s", image.reason)
+            continue
+        height, width = sizes.get(record.image_id, (image.height, image.width))
+        predicted = predictions.get(record.image_id)
+        shown = predicted[predicted.scores >= min_score] if predicted is not None else None
+        write_png(Path(out) / f"{record.image_id}.png", overlay(image.pixels, record.truth, shown, height, width))
+        written += 1
+    return written
+
+
+def augmentation_grid(
     cfg: Any, items: Sequence[tuple[Record, Path]], columns: int = 5, cell: int = 300
 ) -> NDArray[np.uint8]:
-    """How a config's augmentation treats images: a row each, as it is and then ``columns`` times.
+    """What a config's augmentation makes of images: one row per image, plain and then augmented.
 
     Args:
         cfg: a detector's config.
         items: records, each with its image's path.
-        columns: augmented samples a row.
+        columns: augmented samples per row.
         cell: longest side of a sample in pixels.
 
     Raises:
@@ -66,17 +102,21 @@ def augmentations(
     plain, augmented = (SampleReader.from_config(cfg, is_train) for is_train in (False, True))
     rows = []
     for row, (record, path) in enumerate(items):
-        truth, cells = record.truth, []
-        for column in range(columns + 1):
-            reader, seed = (augmented if column else plain), row * columns + column
-            sample = reader(path, record.height, record.width, truth.boxes, truth.labels, seed)
-            boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels)
-            height, width = sample.image.shape
-            picture = overlay(sample.image, boxes, None, height, width, longest=cell)
-            cells.append(np.pad(picture, ((0, cell + _STRIP - picture.shape[0]),
-                                          (0, cell + 8 - picture.shape[1]), (0, 0))))
+        readers = [plain] + [augmented] * columns
+        cells = [_sample_cell(reader, record, path, row * columns + column, cell)
+                 for column, reader in enumerate(readers)]
         rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows)
+
+
+def _sample_cell(reader: Any, record: Record, path: Path, seed: int, cell: int) -> NDArray[np.uint8]:
+    """One sample with its boxes, padded to the size of a cell of the grid."""
+    truth = record.truth
+    sample = reader(path, record.height, record.width, truth.boxes, truth.labels, seed)
+    boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels)
+    height, width = sample.image.shape
+    picture = overlay(sample.image, boxes, None, height, width, longest=cell)
+    return np.pad(picture, ((0, cell + _STRIP - picture.shape[0]), (0, cell + 8 - picture.shape[1]), (0, 0)))
 
 
 def _draw(

@@ -1,11 +1,12 @@
-"""Random halves of the images, from which intervals come (:mod:`vindr_det.metrics.intervals`).
+"""Bootstrap replicates of the images, from which :mod:`vindr_det.metrics.intervals` takes all intervals.
 
-A replicate is a half of the images, drawn without replacement, followed by the other half. A statistic's
-variance over halves is its variance over samples, as that of bootstrap replicates is (Shao & Wu, "A general
-theory for jackknife variance estimation", Ann. Stat. 1989). AP is why it is halves: it is biased upward in
-small samples, copies of an image agree with themselves, and so the percentiles of a bootstrap with
-replacement repeat the bias and add their own. What a half has more than the whole is an estimate of what the
-whole has more than all images there are. ``benchmarks/coverage.py`` measures how often intervals hold.
+A replicate is a half of the images, drawn without replacement; the next replicate is the other half. A
+statistic's variance over halves estimates its variance over samples, as that over bootstrap replicates does
+(Shao & Wu, "A general theory for jackknife variance estimation", Ann. Stat. 1989). The reason for halves is
+AP, which is biased upward in small samples: in a bootstrap with replacement copies of an image agree with
+each other, so its percentiles repeat the bias and add their own. By how much a half exceeds the whole
+estimates by how much the whole exceeds the population. ``benchmarks/coverage.py`` measures how often
+intervals cover the true value.
 
 Images that belong together, such as a patient's, are drawn together.
 
@@ -22,7 +23,7 @@ from vindr_det.structures.records import Record
 
 Floats = NDArray[np.float64]
 
-#: Values that are handed out at once: 32 MB.
+#: Weights per part of the replicates: 32 MB.
 _PART = 4_000_000
 _LEVEL = 0.95
 
@@ -41,12 +42,12 @@ class Bootstrap:
 
     @classmethod
     def of(cls, groups: ArrayLike, count: int = 1000, seed: int = 0) -> "Bootstrap":
-        """Random halves of the groups, every second one the rest of the one before.
+        """Random halves of the groups, every second replicate the other half of the one before.
 
         Args:
-            groups: (N,) which images are drawn together; all different draws single images.
-            count: replicates.
-            seed: same seed, same replicates.
+            groups: (N,) the group of each image, such as its patient; images of one group are drawn together.
+            count: R, the number of replicates.
+            seed: the same seed gives the same replicates.
         """
         _, group_of = np.unique(np.asarray(groups), return_inverse=True)
         total, rng = int(group_of.max()) + 1, np.random.default_rng(seed)
@@ -57,26 +58,26 @@ class Bootstrap:
         return cls(drawn, group_of.reshape(-1))
 
     def whole(self) -> "Bootstrap":
-        """One replicate, which is all images."""
+        """A single replicate: all images."""
         return Bootstrap(np.ones((1, self.drawn.shape[1]), np.uint8), self.group_of)
 
     def split(self, count: int) -> "list[Bootstrap]":
-        """The replicates in at most so many equal parts."""
+        """The replicates in at most ``count`` equal parts."""
         rows = np.array_split(self.drawn, min(count, len(self.drawn)))
         return [Bootstrap(drawn, self.group_of) for drawn in rows]
 
     def parts(self, width: int = 0) -> Iterator[Floats]:
-        """(r, N) weights of the images, a few replicates at a time.
+        """Weights (r, N) of the images, a few replicates at a time to limit memory.
 
         Args:
-            width: values per replicate that the caller will make of them, where these are more than N.
+            width: values that the caller computes per replicate, where these are more than N.
         """
         step = max(1, _PART // max(width, len(self.group_of)))
         for start in range(0, len(self.drawn), step):
             yield self.drawn[start:start + step, self.group_of].astype(float)
 
     def groups_with(self, there: ArrayLike) -> NDArray[np.int64]:
-        """(K,) groups of which an image has the class.
+        """(K,) number of groups with an image that has the class.
 
         Args:
             there: (N, K) whether an image has it.
@@ -85,20 +86,20 @@ class Bootstrap:
 
 
 def interval(values: Floats | Sequence[float]) -> tuple[float, float]:
-    """95 % percentile interval of replicates of a difference, whose biases cancel; NaN do not count."""
+    """95 % percentile interval of replicates, for differences, whose biases cancel; NaN are left out."""
     low, high = np.nanquantile(np.asarray(values, dtype=float), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value in [0, 1] or a difference, with its 95 % interval.
+    """A value in [0, 1] or a difference, with its 95 % confidence interval.
 
     Attributes:
         value: on the images as they are.
         low: lower end.
         high: upper end.
-        bias: what the value is probably too high by, because there are no more images.
+        bias: how much too high the value probably is because the images are few.
     """
 
     value: float
@@ -111,5 +112,5 @@ class Estimate:
 
 
 def image_bootstrap(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
-    """Replicates of single images: VinBigData does not tell which are of one patient."""
+    """Replicates of single images: VinBigData does not publish which images are of one patient."""
     return Bootstrap.of(np.arange(len(records)), count, seed)

@@ -1,7 +1,7 @@
-"""Are probabilities what they say? Platt and temperature scaling, and reliability.
+"""Calibration of probabilities: temperature and Platt scaling, reliability, calibration error.
 
-Temperature scaling (Guo et al., 2017) undoes overconfidence; it cannot undo a loss that weighs positives more
-than they come, which moves all logits by a constant. Platt's scaling (1999) has an intercept for that.
+Temperature scaling (Guo et al., 2017) undoes overconfidence. It cannot undo a loss that weighs positives more
+than their prevalence, which shifts all logits by a constant; Platt scaling (1999) has an intercept for that.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ _SLOPES = (-4.0, 4.0)
 
 
 def logit(p: ArrayLike) -> NDArray[np.float64]:
-    """Of probabilities kept off 0 and 1."""
+    """Log odds of probabilities, which are clipped just inside 0 and 1."""
     kept = np.clip(np.asarray(p, dtype=float), _EDGE, 1 - _EDGE)
     return np.log(kept) - np.log1p(-kept)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logits times a slope plus an intercept; the order of images stays.
+    """Logits times a slope plus an intercept; it keeps the order of images.
 
     Attributes:
         method: ``none``, ``temperature`` (no intercept) or ``platt``.
@@ -50,7 +50,7 @@ def cross_entropy(truth: ArrayLike, p: ArrayLike) -> float:
 
 
 def fit_temperature(truth: ArrayLike, p: ArrayLike) -> float:
-    """The temperature with the least cross entropy; above 1 where a model was too sure of itself."""
+    """The temperature with the least cross entropy; above 1 where a model was overconfident."""
     labels, logits = np.asarray(truth, dtype=float), logit(p)
 
     def entropy(log_t: float) -> float:
@@ -63,42 +63,42 @@ def fit_temperature(truth: ArrayLike, p: ArrayLike) -> float:
 def fit_platt(truth: ArrayLike, p: ArrayLike) -> Calibration:
     """Slope and intercept with the least cross entropy.
 
-    Labels are moved off 0 and 1 as if one more image had been seen on either side (Platt, 1999), so that
-    classes that do not overlap have a slope.
+    Labels are smoothed as if one more image had been seen on either side (Platt, 1999), so that the slope
+    stays finite where the scores separate the classes.
     """
     labels, logits = np.asarray(truth, dtype=bool), logit(p)
     positives = int(labels.sum())
     soft = np.where(labels, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
 
-    def entropy(given: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        slope = np.exp(given[0])
-        scaled = slope * logits + given[1]
+    def entropy(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope = np.exp(parameters[0])
+        scaled = slope * logits + parameters[1]
         error = 1 / (1 + np.exp(-scaled)) - soft
         value = np.mean(np.logaddexp(0, scaled) - soft * scaled)
         return float(value), np.array([np.mean(error * logits) * slope, error.mean()])
 
-    found = minimize(entropy, np.zeros(2), jac=True, bounds=[_SLOPES, (-30, 30)]).x
-    return Calibration("platt", float(np.exp(found[0])), float(found[1]))
+    log_slope, intercept = minimize(entropy, np.zeros(2), jac=True, bounds=[_SLOPES, (-30, 30)]).x
+    return Calibration("platt", float(np.exp(log_slope)), float(intercept))
 
 
 def _temperature(truth: ArrayLike, p: ArrayLike) -> Calibration:
     return Calibration("temperature", 1 / fit_temperature(truth, p))
 
 
-#: From the simplest on; of equals the first is chosen.
+#: Name -> fit(truth, p), from the simplest to the richest; of equals the first is chosen.
 METHODS: dict[str, Callable[[ArrayLike, ArrayLike], Calibration]] = {
     "none": lambda truth, p: Calibration(), "temperature": _temperature, "platt": fit_platt}
 
 
 def choose_calibration(truth: ArrayLike, p: ArrayLike, parts: ArrayLike) -> Calibration:
-    """The method with the least cross entropy on parts that it was not fitted on, fitted on all.
+    """The method with the least cross-validated cross entropy, fitted on all images.
 
     Args:
         truth: (N,) 0 or 1.
         p: (N,) probabilities.
-        parts: (N,) numbers; images of one patient are in one part.
+        parts: (N,) folds of the cross-validation; images of one patient are in one part.
     """
-    truth, p, parts = (np.asarray(one) for one in (truth, p, parts))
+    truth, p, parts = (np.asarray(values) for values in (truth, p, parts))
     costs = {name: cross_entropy(truth, cross_fitted(truth, p, parts, fit)) for name, fit in METHODS.items()}
     return METHODS[min(costs, key=lambda name: costs[name])](truth, p)
 
@@ -106,7 +106,7 @@ def choose_calibration(truth: ArrayLike, p: ArrayLike, parts: ArrayLike) -> Cali
 def cross_fitted(
     truth: NDArray, p: NDArray, parts: NDArray, fit: Callable[[ArrayLike, ArrayLike], Calibration]
 ) -> NDArray[np.float64]:
-    """(N,) probabilities, each part's calibrated by the others; as they are where these have one class."""
+    """(N,) probabilities, each part calibrated by a fit on the others, if these have both classes."""
     result = np.array(p, dtype=float)
     for part in np.unique(parts):
         own, others = parts == part, parts != part
@@ -116,7 +116,7 @@ def cross_fitted(
 
 
 def reliability(truth: ArrayLike, p: ArrayLike, bins: int = 15) -> NDArray[np.float64]:
-    """(bins, 3) in bins of equal width: mean probability, share of positives, images; NaN where empty."""
+    """(bins, 3) per bin of equal width: mean probability, share of positives, images; NaN if empty."""
     labels, values = np.asarray(truth, dtype=float), np.asarray(p, dtype=float)
     where = np.minimum((values * bins).astype(int), bins - 1)
     count = np.bincount(where, minlength=bins).astype(float)
@@ -126,6 +126,6 @@ def reliability(truth: ArrayLike, p: ArrayLike, bins: int = 15) -> NDArray[np.fl
 
 
 def calibration_error(truth: ArrayLike, p: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error: distance of the two means, over images."""
-    said, happened, count = reliability(truth, p, bins).T
-    return float(np.nansum(np.abs(said - happened) * count) / count.sum())
+    """Expected calibration error: mean distance of probability and share of positives, over images."""
+    predicted, observed, count = reliability(truth, p, bins).T
+    return float(np.nansum(np.abs(predicted - observed) * count) / count.sum())

@@ -1,4 +1,4 @@
-"""How well a probability tells positive from negative images: areas, operating points, intervals.
+"""Binary classification per label: AUC, AP, operating points, rates, each with intervals.
 
 Shapes: N images, R bootstrap replicates, G distinct scores. A replicate is a row of weights (R, N): how often
 each image counts. All curves come from the same two sums, of positives and of negatives down to each
@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vindr_det.metrics.bootstrap import Bootstrap, Estimate, Floats
 from vindr_det.metrics.intervals import Replicated
 
-#: With fewer positives or fewer negatives nothing is measured.
+#: A label with fewer positives or fewer negatives is not measured.
 MIN_COUNT = 5
 
 
@@ -24,8 +24,8 @@ class Curve:
 
     Attributes:
         thresholds: (G,) the scores.
-        hits: (R, G) positives at or above them.
-        alarms: (R, G) negatives at or above them.
+        true_positives: (R, G) positives at or above them.
+        false_positives: (R, G) negatives at or above them.
     """
 
     thresholds: Floats
@@ -51,52 +51,57 @@ def curve(truth: ArrayLike, scores: ArrayLike, weights: Floats | None = None) ->
     return Curve(ordered[last], true_positives, false_positives)
 
 
-def auc(given: Curve) -> Floats:
-    """(R,) area under the ROC curve; NaN where one side is empty."""
-    rise = np.concatenate([np.zeros((len(given.true_positives), 1)), given.true_positives], axis=1)
-    run = np.diff(given.false_positives, axis=1, prepend=0)
-    pairs = given.true_positives[:, -1] * given.false_positives[:, -1]
+def auc(counts: Curve) -> Floats:
+    """(R,) area under the ROC curve; NaN where there are no positives or no negatives."""
+    true_positives, false_positives = counts.true_positives, counts.false_positives
+    rise = np.concatenate([np.zeros((len(true_positives), 1)), true_positives], axis=1)
+    run = np.diff(false_positives, axis=1, prepend=0)
+    pairs = true_positives[:, -1] * false_positives[:, -1]
     with np.errstate(invalid="ignore"):
         return (run * (rise[:, 1:] + rise[:, :-1])).sum(axis=1) / 2 / pairs
 
 
-def average_precision(given: Curve) -> Floats:
+def average_precision(counts: Curve) -> Floats:
     """(R,) area under the precision-recall steps, as sklearn's; NaN without positives."""
-    gained = np.diff(given.true_positives, axis=1, prepend=0)
+    true_positives = counts.true_positives
+    gained = np.diff(true_positives, axis=1, prepend=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(given.true_positives / (given.true_positives + given.false_positives))
-        return (gained * precision).sum(axis=1) / given.true_positives[:, -1]
+        precision = np.nan_to_num(true_positives / (true_positives + counts.false_positives))
+        return (gained * precision).sum(axis=1) / true_positives[:, -1]
+
+
+#: The areas that are measured and compared.
+AREAS: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
 
 
 def measurable(truth: ArrayLike) -> bool:
-    """Whether there are enough images on both sides."""
+    """Whether there are at least :data:`MIN_COUNT` positives and as many negatives."""
     positives = int(np.sum(truth))
     return min(positives, len(np.asarray(truth)) - positives) >= MIN_COUNT
 
 
 def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """``auc`` and ``ap`` of one label with intervals; empty where there is too little of it."""
+    """``auc`` and ``ap`` of one label with intervals; empty where it is not :func:`measurable`."""
     if not measurable(truth):
         return {}
     labels = np.asarray(truth, dtype=bool)
     positive, negative = bootstrap.groups_with(np.column_stack([labels, ~labels]))
-    whole, drawn = (_areas(labels, scores, one) for one in (bootstrap.whole(), bootstrap))
-    # An AUC's variance is that of the smaller side's ranks among the other.
+    whole, drawn = (_areas(labels, scores, part) for part in (bootstrap.whole(), bootstrap))
+    # An AUC's variance is that of the ranks of the smaller class among the other.
     images = {"auc": min(positive, negative), "ap": positive}
     return {name: Replicated(whole[name], drawn[name][:, None], np.array([images[name]])).estimate()
             for name in whole}
 
 
 def _areas(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Floats]:
-    """Kind -> (R,) of the replicates."""
-    kinds: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
+    """Name of the area -> (R,) of the replicates."""
     parts = [curve(truth, scores, weights) for weights in bootstrap.parts()]
-    return {name: np.concatenate([area(part) for part in parts]) for name, area in kinds.items()}
+    return {name: np.concatenate([area(part) for part in parts]) for name, area in AREAS.items()}
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts at one threshold, and what follows from them (NaN where nothing can)."""
+    """Counts at one threshold, and the rates that follow; NaN where a denominator is 0."""
 
     tp: float
     fp: float
@@ -105,10 +110,9 @@ class Confusion:
 
     @classmethod
     def at(cls, truth: ArrayLike, scores: ArrayLike, threshold: float) -> "Confusion":
-        """Positive at or above the threshold."""
-        truth, said = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
-        return cls(float((said & truth).sum()), float((said & ~truth).sum()),
-                   float((~said & truth).sum()), float((~said & ~truth).sum()))
+        """Images are called positive at or above the threshold."""
+        cells = _cells(np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold)
+        return cls(*cells.sum(axis=0).tolist())
 
     def rates(self) -> dict[str, float]:
         """Accuracy, sensitivity, specificity, PPV, NPV and F1."""
@@ -125,17 +129,23 @@ class Confusion:
 def rates(
     truth: ArrayLike, scores: ArrayLike, threshold: float, bootstrap: Bootstrap
 ) -> dict[str, Estimate]:
-    """:meth:`Confusion.rates` at a threshold, with intervals; without those that nothing follows from."""
-    labels, said = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
-    cells = np.column_stack([said & labels, said & ~labels, ~said & labels, ~said & ~labels]).astype(float)
+    """:meth:`Confusion.rates` at a threshold, with intervals; without those that are NaN."""
+    labels, called = np.asarray(truth, dtype=bool), np.asarray(scores) >= threshold
+    cells = _cells(labels, called)
     drawn = [Confusion(*row).rates() for weights in bootstrap.parts() for row in weights @ cells]
     whole = Confusion.at(truth, scores, threshold).rates()
-    shares = {"accuracy": labels | ~labels, "sensitivity": labels, "specificity": ~labels, "ppv": said,
-              "npv": ~said, "f1": labels | said}
+    shares = {"accuracy": labels | ~labels, "sensitivity": labels, "specificity": ~labels, "ppv": called,
+              "npv": ~called, "f1": labels | called}
     images = bootstrap.groups_with(np.column_stack(list(shares.values())))
-    return {name: Replicated(np.array([whole[name]]), np.array([[one[name]] for one in drawn]),
+    return {name: Replicated(np.array([whole[name]]), np.array([[rates[name]] for rates in drawn]),
                              images[[at]]).estimate()
             for at, name in enumerate(shares) if not np.isnan(whole[name])}
+
+
+def _cells(labels: NDArray[np.bool_], called: NDArray[np.bool_]) -> Floats:
+    """(N, 4) whether an image is a true positive, false positive, false negative, true negative."""
+    cells = [called & labels, called & ~labels, ~called & labels, ~called & ~labels]
+    return np.column_stack(cells).astype(float)
 
 
 def _share(part: float, whole: float) -> float:
@@ -144,25 +154,26 @@ def _share(part: float, whole: float) -> float:
 
 def youden(truth: ArrayLike, scores: ArrayLike) -> float:
     """The score with the highest sensitivity + specificity (Youden, 1950); the highest of equals."""
-    given = curve(truth, scores)
-    gain = given.true_positives[0] / given.true_positives[0, -1] - given.false_positives[0] / given.false_positives[0, -1]
-    return float(given.thresholds[np.argmax(gain)])
+    counts = curve(truth, scores)
+    sensitivity = counts.true_positives[0] / counts.true_positives[0, -1]
+    false_positive_rate = counts.false_positives[0] / counts.false_positives[0, -1]
+    return float(counts.thresholds[np.argmax(sensitivity - false_positive_rate)])
 
 
 def at_sensitivity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
     """The highest score with at least this sensitivity."""
-    given = curve(truth, scores)
-    enough = given.true_positives[0] >= wanted * given.true_positives[0, -1] - 1e-9
-    return float(given.thresholds[np.argmax(enough)])
+    counts = curve(truth, scores)
+    enough = counts.true_positives[0] >= wanted * counts.true_positives[0, -1] - 1e-9
+    return float(counts.thresholds[np.argmax(enough)])
 
 
 def at_specificity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
     """The lowest score with at least this specificity; above all scores if even the highest has less."""
-    given = curve(truth, scores)
-    enough = np.flatnonzero(given.false_positives[0] <= (1 - wanted) * given.false_positives[0, -1] + 1e-9)
+    counts = curve(truth, scores)
+    enough = np.flatnonzero(counts.false_positives[0] <= (1 - wanted) * counts.false_positives[0, -1] + 1e-9)
     if not len(enough):
-        return float(np.nextafter(given.thresholds[0], np.inf))
-    return float(given.thresholds[enough[-1]])
+        return float(np.nextafter(counts.thresholds[0], np.inf))
+    return float(counts.thresholds[enough[-1]])
 
 
 def operating_points(
@@ -174,8 +185,8 @@ def operating_points(
     Args:
         truth: (N,) 0 or 1.
         scores: (N,).
-        sensitivity: one or several that are wanted.
-        specificity: one or several that are wanted.
+        sensitivity: target or targets.
+        specificity: target or targets.
     """
     return {"youden": youden(truth, scores),
             **{f"sensitivity_{wanted}": at_sensitivity(truth, scores, wanted)
@@ -185,5 +196,5 @@ def operating_points(
 
 
 def mean_of_measurable(values: Sequence[Estimate]) -> float:
-    """Mean over labels; NaN where there is none."""
+    """Mean over labels; NaN without any."""
     return float(np.mean([value.value for value in values])) if values else float("nan")

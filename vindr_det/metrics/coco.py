@@ -2,10 +2,10 @@
 
 ``coco/AP`` is the mean over IoU .50:.05:.95 of the 101-point AP, as cocodataset.org defines it.
 ``coco/AP40`` is the same 101-point AP at IoU >= .40; it is not the competition's metric. COCO's sizes are
-fixed numbers of pixels, by which almost all findings are large; :func:`by_size` goes by the share of the
-image that a box covers.
+fixed numbers of pixels, by which almost all findings are large; :func:`coco_ap_by_size` goes by the share of
+the image that a box covers.
 
-Shapes: T thresholds.
+Shapes: T thresholds, K classes, A ranges of area.
 """
 
 import contextlib
@@ -18,25 +18,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.data.coco import to_coco
+from vindr_det.metrics import coco_bootstrap
+from vindr_det.metrics.bootstrap import Bootstrap
+from vindr_det.metrics.coco_bootstrap import MAX_DETECTIONS, ROW_OF, THRESHOLDS
+from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import Table
+from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record
 
-#: .40 stands beside COCO's own ten thresholds and is left out of AP.
-THRESHOLDS = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
-#: Rows of THRESHOLDS.
-AT = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
 #: Shares of the image; about a third of VinBigData's consensus boxes each.
 SIZES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 0.006), "medium": (0.006, 0.025), "large": (0.025, 1.01)}
-#: Detections of one image and class that count, and the area that all have, as in COCO.
-MOST, _ANY_AREA = 100, [0.0, 1e10]
+#: COCO's range for boxes of any area, square pixels.
+_ANY_AREA = [0.0, 1e10]
 #: Side of the square into which images are stretched to compare shares; overlaps do not change.
 _SIDE = 1000.0
 
 
-def evaluate(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
+class CocoAP(Metric):
+    """``coco/AP``, ``coco/AP40``, ``coco/AP50``, ``coco/AP75``: means over findings."""
+
+    def compute(self, matched: MatchedPredictions) -> dict[str, float]:
+        return coco_ap(matched.predictions, matched.records)
+
+    def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
+        boxes = coco_bootstrap.match(matched.predictions, matched.records_by_id)
+        return replicate(lambda part: coco_bootstrap.ap_replicates(boxes, part), matched, bootstrap)
+
+
+def coco_ap(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
     """``coco/AP``, ``coco/AP40``, ``coco/AP50``, ``coco/AP75``; NaN without any true box.
 
     Args:
@@ -46,10 +58,10 @@ def evaluate(predictions: PredictionSet, records: Sequence[Record]) -> dict[str,
     return summary(_precision(predictions, records)[..., 0])
 
 
-def by_size(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
+def coco_ap_by_size(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
     """``coco/AP/small`` and so on, and the same of AP40, AP50 and AP75, by :data:`SIZES`.
 
-    Truths of other sizes are ignored, and detections of other sizes unless they find one, as in COCO.
+    Per size, truths of other sizes are ignored, and so are unmatched detections of other sizes, as in COCO.
 
     Args:
         predictions: image id -> detections in original pixels.
@@ -70,20 +82,20 @@ def _stretched(boxes: Predictions, record: Record) -> Predictions:
 
 
 def summary(precision: NDArray[np.float64]) -> dict[str, float]:
-    """``coco/AP`` and :data:`AT` of (T, ...) precisions; -1 among them stands for classes without truth."""
-    return {"coco/AP": _mean(precision[1:])} | {name: _mean(precision[at]) for name, at in AT.items()}
+    """``coco/AP`` and :data:`ROW_OF` of (T, ...) precisions, in which -1 stands for classes without truth."""
+    return {"coco/AP": _mean(precision[1:])} | {key: _mean(precision[at]) for key, at in ROW_OF.items()}
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format; image ids as :func:`vindr_det.data.coco.to_coco` has them.
+    """Detections in COCO's results format (xywh); image ids as :func:`vindr_det.data.coco.to_coco` has them.
 
     They hold what ``loadRes`` would add (id, area, iscrowd), which takes it a third of a whole evaluation.
     """
     empty = Predictions()
-    found = Table.of([predictions.get(record.image_id, empty).findings() for record in records])
-    boxes = box_ops.xyxy_to_xywh(found.box)
-    rows = zip((found.image + 1).tolist(), found.label.tolist(), boxes.tolist(), found.score.tolist(),
-               (boxes[:, 2] * boxes[:, 3]).tolist(), strict=True)
+    detections = Table.of([predictions.get(record.image_id, empty).findings() for record in records])
+    boxes = box_ops.xyxy_to_xywh(detections.box)
+    rows = zip((detections.image + 1).tolist(), detections.label.tolist(), boxes.tolist(),
+               detections.score.tolist(), (boxes[:, 2] * boxes[:, 3]).tolist(), strict=True)
     return [{"image_id": image, "category_id": label, "bbox": box, "score": score, "id": number, "area": area,
              "iscrowd": 0} for number, (image, label, box, score, area) in enumerate(rows, start=1)]
 
@@ -102,10 +114,10 @@ def _precision(
     from faster_coco_eval import COCO, COCOeval_faster
 
     with contextlib.redirect_stdout(io.StringIO()):
-        found = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
-        evaluation = COCOeval_faster(COCO(truth), found, "bbox", print_function=lambda *_: None)
+        results = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
+        evaluation = COCOeval_faster(COCO(truth), results, "bbox", print_function=lambda *_: None)
         params = evaluation.params
-        params.iouThrs, params.maxDets = THRESHOLDS, [MOST]
+        params.iouThrs, params.maxDets = THRESHOLDS, [MAX_DETECTIONS]
         params.areaRng = areas or [_ANY_AREA]
         params.areaRngLbl = list(SIZES) if areas else ["all"]
         evaluation.evaluate()

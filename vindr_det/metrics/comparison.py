@@ -1,11 +1,10 @@
-"""Is one classifier better than another on the same images? Paired differences of areas.
+"""Is one classifier better than another on the same images? Paired differences of AUC and AP.
 
 DeLong's test (DeLong et al., Biometrics 1988, by the ranks of Sun and Xu, IEEE Signal Processing Letters
-2014) takes images as independent. Where patients have several, the bootstrap that draws whole patients holds
-(Rutter, Academic Radiology 2000), and both are given.
+2014) assumes independent images. Where patients have several, the bootstrap that draws whole patients is
+valid (Rutter, Academic Radiology 2000), so both are reported.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
 from vindr_det.metrics.bootstrap import Bootstrap, Estimate, Floats, interval
-from vindr_det.metrics.classification import Curve, auc, average_precision, curve
+from vindr_det.metrics.classification import AREAS, curve
 
-_AREAS: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
 _QUANTILE = float(norm.ppf(0.975))
 
 
@@ -25,7 +23,7 @@ class DeLong:
 
     Attributes:
         difference: first less second, with its 95 % interval.
-        p: two-sided, that there is none.
+        p: two-sided p-value of no difference.
     """
 
     difference: Estimate
@@ -33,10 +31,10 @@ class DeLong:
 
 
 def delong(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
-    """Of two scores for each of N images.
+    """DeLong's test of two scores for each of N images.
 
     Args:
-        truth: (N,) 0 or 1; of one image there is no variance, and the interval and p are NaN.
+        truth: (N,) 0 or 1; with a single positive or negative the interval and p are NaN.
         first: (N,) scores of one classifier.
         second: (N,) scores of the other.
     """
@@ -46,13 +44,13 @@ def delong(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
     value = float(positives.mean())
     if min(len(positives), len(negatives)) < 2:
         return DeLong(Estimate(value, np.nan, np.nan), np.nan)
-    deviation = float(np.sqrt(sum(one.var(ddof=1) / len(one) for one in (positives, negatives))))
+    deviation = float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in (positives, negatives))))
     p = 2 * float(norm.sf(abs(value) / deviation)) if deviation > 0 else float(value == 0)
     return DeLong(Estimate(value, value - _QUANTILE * deviation, value + _QUANTILE * deviation), p)
 
 
 def _placements(labels: np.ndarray, scores: Floats) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative that of positives above it."""
+    """Per positive the share of negatives below it, per negative the share of positives above it."""
     own, others, every = scores[labels], scores[~labels], rankdata(scores)
     return ((every[labels] - rankdata(own)) / len(others),
             1 - (every[~labels] - rankdata(others)) / len(own))
@@ -61,11 +59,11 @@ def _placements(labels: np.ndarray, scores: Floats) -> tuple[Floats, Floats]:
 def paired(
     truth: ArrayLike, first: ArrayLike, second: ArrayLike, bootstrap: Bootstrap
 ) -> dict[str, Estimate]:
-    """``auc`` and ``ap`` of the first less those of the second, both on the same resamples."""
-    drawn: dict[str, list[Floats]] = {name: [] for name in _AREAS}
+    """``auc`` and ``ap`` of the first less those of the second, both on the same replicates."""
+    drawn: dict[str, list[Floats]] = {name: [] for name in AREAS}
     for weights in bootstrap.parts():
         curves = [curve(truth, scores, weights) for scores in (first, second)]
-        for name, area in _AREAS.items():
+        for name, area in AREAS.items():
             drawn[name].append(area(curves[0]) - area(curves[1]))
     return {name: Estimate(float((area(curve(truth, first)) - area(curve(truth, second)))[0]),
-                           *interval(np.concatenate(drawn[name]))) for name, area in _AREAS.items()}
+                           *interval(np.concatenate(drawn[name]))) for name, area in AREAS.items()}

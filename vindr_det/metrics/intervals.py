@@ -1,4 +1,4 @@
-"""Metrics with their intervals, and differences of two.
+"""Metrics with confidence intervals, and differences of two.
 
 Shapes: R replicates, K classes.
 """
@@ -13,12 +13,12 @@ from vindr_det.metrics.matching import mean_over_classes
 
 #: The normal quantile of 95 %.
 _Z = 1.959964
-#: Bias falls with so much of a power of the number of images: measured for AP at 200 to 3,000 images, between
-#: 1, which would be a smooth statistic's, and 1/2, that of a maximum.
+#: Bias falls as the number of images to the power of -2/3: measured for AP at 200 to 3,000 images, between
+#: 1, the rate of a smooth statistic, and 1/2, that of a maximum.
 _RATE = 2 / 3
-#: Were each rate between 1/2 and 1 as likely, a bias would have a standard deviation of so much of itself.
+#: The bias's standard deviation, as a share of it, if all rates from 1/2 to 1 were equally likely.
 _DOUBT = 0.25
-#: An image tells at most as much as so many tosses of a coin. Classes' APs come to 1 to 4, AUCs to 2 to 3.
+#: Binomial trials that one image is worth at most. APs of classes come to 1 to 4, AUCs to 2 to 3.
 _MOST = 4
 #: Images with a class that an interval of its AP needs.
 MIN_COUNT = 10
@@ -26,7 +26,7 @@ MIN_COUNT = 10
 
 @dataclass(frozen=True)
 class Replicated:
-    """A metric in [0, 1] of K classes, and of the replicates of the images.
+    """A metric in [0, 1] of K classes on all images and on bootstrap replicates of them.
 
     Attributes:
         values: (K,) on the images as they are; NaN without ground truth.
@@ -55,11 +55,11 @@ class Replicated:
     def estimate(self) -> Estimate:
         """The mean over classes with its interval; NaN without ground truth.
 
-        The interval is for the mean over the same classes of all images there are: Wilson's (1927) around
-        the value less its bias, with as many trials as give the variance over replicates (as for complex
-        samples, Franco et al., J. Surv. Stat. Methodol. 2019). It lies in [0, 1] and has a width where all
-        replicates agree. A class that a replicate lacks, or that all its images are in, shows nothing of its
-        variance there; it counts as a coin's tossed for each of its images.
+        The interval is for the mean over the same classes in the population: Wilson's (1927) around the
+        value less its bias, with the number of trials that gives the variance over replicates (as for complex
+        samples, Franco et al., J. Surv. Stat. Methodol. 2019). It lies in [0, 1] and has a width even where
+        all replicates agree. A class shows nothing of its variance in replicates that have none or all of its
+        images; for these it counts as one binomial trial per image.
         """
         known = ~np.isnan(self.values)
         if not known.any():
@@ -85,8 +85,8 @@ def _wilson(value: float, variance: float, images: float) -> tuple[float, float]
 
     Args:
         value: in [0, 1].
-        variance: of the value; 0 where replicates told nothing, and each image counts as a trial.
-        images: that the value rests on.
+        variance: of the value; where it is 0 each image counts as one trial.
+        images: that the value is measured on.
     """
     spread = value * (1 - value)
     # Rounding may leave some 1e-30 of variance.
@@ -99,7 +99,7 @@ def _wilson(value: float, variance: float, images: float) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two prediction files.
+    """One metric of two prediction files on the same images.
 
     Attributes:
         a: value of the first file.
@@ -115,7 +115,7 @@ class Difference:
 
     @classmethod
     def of(cls, a: Replicated, b: Replicated) -> "Difference":
-        """Of two files on the same replicates; those in which there is nothing to measure do not count."""
+        """Of two files on the same replicates, without those in which nothing can be measured."""
         gain = a.means - b.means
         gain = gain[~np.isnan(gain)]
         wins = float((gain > 0).mean() + (gain == 0).mean() / 2)

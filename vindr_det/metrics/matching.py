@@ -1,7 +1,7 @@
-"""All images' detections held against all images' ground truths at once.
+"""Detections matched with ground truths as PASCAL VOC does it, over all images at once.
 
-Names here and in the other metrics: I images, D detections, G ground truths, P pairs of a detection and a
-ground truth of the same image (and, where it says so, of the same class).
+Shapes here and in the other metrics: I images, D detections, G ground truths, P pairs of a detection and a
+ground truth of the same image (of the same class only where stated), R bootstrap replicates, K classes.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 NUM_CLASSES = len(CLASS_NAMES)
+#: The competition's: an overlap must be strictly greater.
+IOU_THRESHOLD = 0.4
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,30 @@ class Table:
 
     @classmethod
     def of(cls, images: Sequence[Predictions]) -> "Table":
-        """One entry an image."""
+        """The boxes of all images; image i is ``images[i]``."""
         counts = [len(image) for image in images]
         if not sum(counts):
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
         return cls(np.repeat(np.arange(len(images)), counts),
-                   np.concatenate([one.labels for one in images]),
-                   np.concatenate([one.scores for one in images]),
-                   np.concatenate([one.boxes for one in images]))
+                   np.concatenate([image.labels for image in images]),
+                   np.concatenate([image.scores for image in images]),
+                   np.concatenate([image.boxes for image in images]))
+
+    def counts(self, images: int) -> Ints:
+        """(I, K) boxes per image and class, of so many images."""
+        flat = np.bincount(self.image * NUM_CLASSES + self.label, minlength=images * NUM_CLASSES)
+        return flat.reshape(images, NUM_CLASSES)
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Detections, best first, and which of them are right.
+    """Detections, best first, and which of them are true positives.
 
     Attributes:
         ids: (I,) image ids, sorted.
-        detections: D of them by falling score; equal scores stand by image id, then as in the prediction.
+        detections: D of them by falling score; equal scores are ordered by image id, then as in the file.
         truths: the ground truths; a normal image's is one box ``0 0 1 1`` of class 14.
-        truth_of: (D,) the ground truth that each detection found first; -1 where it is wrong.
+        truth_of: (D,) the ground truth that a true positive is matched with; -1 for a false positive.
         iou_threshold: that an overlap must exceed.
     """
 
@@ -78,32 +85,30 @@ class Matched:
 
     @property
     def correct(self) -> Flags:
-        """(D,) whether a detection is right."""
+        """(D,) whether a detection is a true positive."""
         return self.truth_of >= 0
 
     @cached_property
     def rows(self) -> list[Ints]:
-        """For each class the rows of its detections, best first."""
+        """Per class the rows of its detections, best first."""
         order = np.argsort(self.detections.label, kind="stable")
         ends = np.searchsorted(self.detections.label[order], np.arange(NUM_CLASSES + 1))
         return [order[start:end] for start, end in pairwise(ends)]
 
     @property
     def widest(self) -> int:
-        """The most values that a resample needs at a time: images, or detections of one class."""
+        """The most values that one replicate needs at a time: images, or detections of one class."""
         return max(len(self.ids), *map(len, self.rows))
 
     @cached_property
     def counts(self) -> Ints:
-        """(I, 15) ground truths of each image and class."""
-        flat = np.bincount(self.truths.image * NUM_CLASSES + self.truths.label,
-                           minlength=len(self.ids) * NUM_CLASSES)
-        return flat.reshape(len(self.ids), NUM_CLASSES)
+        """(I, K) ground truths per image and class, class 14 among them."""
+        return self.truths.counts(len(self.ids))
 
 
 @dataclass(frozen=True)
-class Aimed:
-    """Detections, best first, and the ground truth that each would take if it came first.
+class Assigned:
+    """Detections, best first, and the ground truth that each overlaps most, before duplicates are sorted out.
 
     Attributes:
         ids: as of :class:`Matched`.
@@ -121,23 +126,24 @@ class Aimed:
     iou_threshold: float
 
     def matched(self) -> Matched:
-        """Of the detections that aim at the same ground truth, the first (best scored) has it."""
+        """Of the detections with the same target, the first (best scored) is the true positive."""
         truth_of, at = np.full(len(self.target), -1), np.flatnonzero(self.target >= 0)
         taken, first = np.unique(self.target[at], return_index=True)
         truth_of[at[first]] = taken
         return Matched(self.ids, self.detections, self.truths, truth_of, self.iou_threshold)
 
-    def ties_shuffled(self, rng: np.random.Generator) -> "Aimed":
-        """Equal scores in a random order."""
+    def shuffle_ties(self, rng: np.random.Generator) -> "Assigned":
+        """The same with detections of equal score in a random order."""
         order = np.lexsort((rng.random(len(self.target)), -self.detections.score))
         return replace(self, detections=self.detections[order], target=self.target[order])
 
 
 def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Matched:
-    """Hold predictions against the truth as PASCAL VOC does.
+    """Match predictions with the truth as PASCAL VOC does.
 
     Detections are taken by falling score; each goes to the ground truth of its class and image that it
-    overlaps most; it is right if that overlap exceeds the threshold and the ground truth is not taken yet.
+    overlaps most. It is a true positive if that overlap exceeds the threshold and the ground truth is not
+    taken yet.
 
     Args:
         predictions: image id -> detections; an image may be missing.
@@ -147,25 +153,25 @@ def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float
     Raises:
         InputError: an image is predicted that the truth does not hold.
     """
-    return aim(predictions, truth, iou_threshold).matched()
+    return assign(predictions, truth, iou_threshold).matched()
 
 
-def aim(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Aimed:
-    """What :func:`match` starts from; it does not depend on the order of equal scores."""
+def assign(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Assigned:
+    """The first half of :func:`match`, which does not depend on the order of equal scores."""
     unknown = set(predictions).difference(truth)
     if unknown:
         raise InputError(f"predictions for image {min(unknown)}, which the annotations lack")
     ids, normal, nothing = sorted(truth), no_finding(), Predictions()
     truths = Table.of([truth[i] if len(truth[i]) else normal for i in ids])
-    found = Table.of([predictions.get(i, nothing) for i in ids])
-    found = found[np.argsort(-found.score, kind="stable")]
-    d, g = pairs(found, truths, same_class=True)
-    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
+    detections = Table.of([predictions.get(i, nothing) for i in ids])
+    detections = detections[np.argsort(-detections.score, kind="stable")]
+    d, g = pairs(detections, truths, same_class=True)
+    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
     at = best_pair(d, overlap)
     at = at[overlap[at] > iou_threshold]
-    target = np.full(len(found), -1)
+    target = np.full(len(detections), -1)
     target[d[at]] = g[at]
-    return Aimed(ids, found, truths, target, iou_threshold)
+    return Assigned(ids, detections, truths, target, iou_threshold)
 
 
 def mean_over_classes(values: Floats) -> Floats:
@@ -175,12 +181,17 @@ def mean_over_classes(values: Floats) -> Floats:
         return np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
 
 
+def precision_envelope(precision: Floats) -> Floats:
+    """(R, D) precision made monotone: at each recall the best of this and all higher recalls."""
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+
+
 def best_pair(d: Ints, overlap: Floats) -> Ints:
-    """For each detection that has pairs the one with most overlap, the first among equals.
+    """Per detection that has pairs the row of the one with most overlap, the first of equals.
 
     Args:
-        d: (P,) detections, rising.
-        overlap: (P,).
+        d: (P,) detections; the rows of each stand together.
+        overlap: (P,) IoU of each pair.
     """
     if not len(d):
         return np.zeros(0, np.int64)
@@ -192,7 +203,9 @@ def best_pair(d: Ints, overlap: Floats) -> Ints:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Attributes:
+    """The ground truth that each detection overlaps most, taken or not.
+
+    Attributes:
         truth: (D,) the ground truth of its image that a detection overlaps most; -1 where there is none.
         overlap: (D,) that IoU; 0 where there is none.
     """
@@ -202,23 +215,24 @@ class Nearest:
 
 
 def nearest(matched: Matched, same_class: bool) -> Nearest:
-    """Among the ground truths of a detection's class, or among those of all others."""
-    found, truths = matched.detections, matched.truths
-    d, g = pairs(found, truths, same_class)
+    """The nearest truths among those of each detection's class, or among those of all other classes."""
+    detections, truths = matched.detections, matched.truths
+    d, g = pairs(detections, truths, same_class)
     if not same_class:
-        differ = found.label[d] != truths.label[g]
+        differ = detections.label[d] != truths.label[g]
         d, g = d[differ], g[differ]
-    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
+    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
     at = best_pair(d, overlap)
-    truth, best = np.full(len(found), -1), np.zeros(len(found))
+    truth, best = np.full(len(detections), -1), np.zeros(len(detections))
     truth[d[at]], best[d[at]] = g[at], overlap[at]
     return Nearest(truth, best)
 
 
 def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Ints]:
-    """Indices (P,), (P,) of all detections, rising, with all ground truths of their image."""
+    """Indices (P,), (P,) of detections, rising, and of the ground truths of their image (and class)."""
     key_d, key_g = (
-        one.image * NUM_CLASSES + one.label if same_class else one.image for one in (detections, truths))
+        table.image * NUM_CLASSES + table.label if same_class else table.image
+        for table in (detections, truths))
     order = np.argsort(key_g, kind="stable")
     many = np.bincount(key_g, minlength=int(max(key_d.max(initial=-1), key_g.max(initial=-1))) + 1)
     start, count = (np.cumsum(many) - many)[key_d], many[key_d]

@@ -1,10 +1,14 @@
-"""What goes wrong: TIDE's kinds of errors, and classes taken for one another.
+"""TIDE errors, and the confusion matrix of findings.
 
 Bolya et al., "TIDE: A general toolbox for identifying object detection errors", ECCV 2020. Foreground is the
-overlap that the metric asks for, background is TIDE's 0.1. What an error costs is what the competition's mAP
-gains when it alone is mended.
+overlap that the metric asks for, background is TIDE's 0.1. dAP is what the competition's mAP gains when one
+error alone is fixed.
 
-Shapes: D detections, G ground truths, P pairs of the two in one image.
+Why no library: tidecv and hotcoco match as COCO does at IoU >= .40, and their dAP is of a 101-point mean
+without class 14, not of ``vindr/mAP40``; supervision's confusion matrix prefers boxes of the right class to
+boxes of higher score.
+
+Shapes: D detections, G ground truths, P pairs of the two in one image, F findings.
 """
 
 from collections.abc import Mapping
@@ -12,71 +16,103 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from tabulate import tabulate
 
-from vindr_det.metrics import voc
 from vindr_det.metrics.matching import Flags, Ints, Matched, nearest, pairs
+from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
+from vindr_det.metrics.voc import VindrResult
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
 
 BACKGROUND_IOU = 0.1
-#: Kinds of false boxes, in the order in which they are asked for, and truths that nothing explains.
-ERROR_TYPES = ("localization", "classification", "duplicate", "background", "both", "missed")
+#: Types of false positives, in the order in which they are tested, and truths that none of them explains.
+ERRORS = ("localization", "classification", "duplicate", "background", "both", "missed")
+
+
+class TideAnalysis(Metric):
+    """``tide/<error>``, a number of boxes, and ``tide/<error>/dAP``."""
+
+    details = ("tide/",)
+
+    def compute(self, matched: MatchedPredictions) -> dict[str, float]:
+        errors = tide_errors(matched.voc)
+        return {f"tide/{name}": errors.counts[name] for name in ERRORS} | {
+            f"tide/{name}/dAP": errors.delta_ap[name] for name in ERRORS}
+
+    def table(self, values: Mapping[str, float]) -> str:
+        rows = [[name, int(values[f"tide/{name}"]), format_value(values[f"tide/{name}/dAP"])]
+                for name in ERRORS]
+        return tabulate(rows, ["TIDE error", "boxes", "dAP of mAP40"], disable_numparse=True,
+                        colalign=("left", "right", "right"))
 
 
 @dataclass(frozen=True)
 class TideErrors:
-    """Errors and what they cost.
+    """Errors and their cost.
 
     Attributes:
-        counts: kind -> false boxes, or missed ground truths.
-        gains: kind -> what the mAP gains when these are mended.
+        counts: error -> false positives, or missed ground truths.
+        delta_ap: error -> what the competition's mAP gains when these are fixed.
     """
 
     counts: Mapping[str, int]
-    gains: Mapping[str, float]
+    delta_ap: Mapping[str, float]
 
 
-def kinds(matched: Matched) -> TideErrors:
-    """Sort every false box of the 14 findings into one kind, and the missed findings.
+def tide_errors(matched: Matched) -> TideErrors:
+    """Sort every false positive of the findings into one type, and count the missed findings.
 
     localization: overlaps a truth of its class too little; classification: overlaps one of another class
-    enough; duplicate: of a truth that is found already; background: overlaps nothing; both: overlaps one of
-    another class too little. Missed are truths that are neither found nor explained by one of the first two.
+    enough; duplicate: of a truth that is already detected; background: overlaps nothing; both: overlaps one
+    of another class too little. Missed are truths that are neither detected nor explained by one of the first
+    two.
     """
     same, other = nearest(matched, True), nearest(matched, False)
-    enough, some = matched.iou_threshold, BACKGROUND_IOU
-    false = ~matched.correct & (matched.detections.label != NO_FINDING_ID)
-    asked = [
-        (same.overlap > some) & (same.overlap <= enough), other.overlap > enough, same.overlap > enough,
-        np.maximum(same.overlap, other.overlap) <= some, np.ones(len(false), bool)]
-    masks: dict[str, Flags] = {}
-    for kind, mask in zip(ERROR_TYPES[:-1], asked, strict=True):
-        masks[kind] = mask & false
-        false = false & ~mask
+    masks = _error_masks(matched, same.overlap, other.overlap)
     explained = np.zeros(len(matched.truths), bool)
     explained[matched.truth_of[matched.correct]] = True
     explained[same.truth[masks["localization"]]] = True
     explained[other.truth[masks["classification"]]] = True
     missed = ~explained & (matched.truths.label != NO_FINDING_ID)
-    base = voc.score(matched).mean_ap
-    repaired = {
+    base = VindrResult.of_matched(matched).mean_ap
+    fixed = {
         "localization": _moved(matched, masks["localization"], same.truth),
         "classification": _moved(matched, masks["classification"], other.truth),
-        **{kind: _without(matched, masks[kind]) for kind in ("duplicate", "background", "both")},
-        "missed": _found(matched, missed),
+        **{name: _without(matched, masks[name]) for name in ("duplicate", "background", "both")},
+        "missed": _without_truths(matched, missed),
     }
-    counts = {kind: int(mask.sum()) for kind, mask in masks.items()} | {"missed": int(missed.sum())}
-    return TideErrors(counts, {kind: voc.score(one).mean_ap - base for kind, one in repaired.items()})
+    counts = {name: int(mask.sum()) for name, mask in masks.items()} | {"missed": int(missed.sum())}
+    return TideErrors(counts, {name: VindrResult.of_matched(repaired).mean_ap - base
+                               for name, repaired in fixed.items()})
+
+
+def _error_masks(matched: Matched, same: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Flags]:
+    """Error -> (D,) which detections it is; each false positive has the first type that fits.
+
+    Args:
+        matched: the detections.
+        same: (D,) highest IoU with a truth of the detection's class.
+        other: (D,) highest IoU with a truth of another class.
+    """
+    enough, some = matched.iou_threshold, BACKGROUND_IOU
+    false = ~matched.correct & (matched.detections.label != NO_FINDING_ID)
+    tests = [(same > some) & (same <= enough), other > enough, same > enough,
+             np.maximum(same, other) <= some, np.ones(len(false), bool)]
+    masks: dict[str, Flags] = {}
+    for name, mask in zip(ERRORS[:-1], tests, strict=True):
+        masks[name] = mask & false
+        false = false & ~mask
+    return masks
 
 
 def _moved(matched: Matched, rows: Flags, target: Ints) -> Matched:
-    """These boxes become those of their ground truth; where that is found already they go."""
+    """These boxes become those of their ground truth; where that is already detected they go."""
     label = matched.detections.label.copy()
     label[rows] = matched.truths.label[target[rows]]
     truth_of = np.where(rows, target, matched.truth_of)
     kept = np.ones(len(label), bool)
     claimed = np.flatnonzero(truth_of >= 0)
-    # Right ones keep what they have, whatever the score of those that come to it.
+    # True positives keep their truth, whatever the score of the boxes that are moved to it.
     claimed = claimed[np.argsort(rows[claimed], kind="stable")]
     first = np.unique(truth_of[claimed], return_index=True)[1]
     kept[np.delete(claimed, first)] = False
@@ -85,43 +121,37 @@ def _moved(matched: Matched, rows: Flags, target: Ints) -> Matched:
 
 
 def _without(matched: Matched, rows: Flags) -> Matched:
+    """Without these detections."""
     return replace(matched, detections=matched.detections[~rows], truth_of=matched.truth_of[~rows])
 
 
-def _found(matched: Matched, missed: Flags) -> Matched:
+def _without_truths(matched: Matched, missed: Flags) -> Matched:
     """Without the ground truths that were missed."""
     number = np.cumsum(~missed) - 1
     truth_of = np.where(matched.correct, number[matched.truth_of], -1)
     return replace(matched, truths=matched.truths[~missed], truth_of=truth_of)
 
 
-def confusion(matched: Matched, score: float) -> NDArray[np.int64]:
-    """(15, 15) true class by detected class among boxes of at least this score.
+def confusion_matrix(matched: Matched, score: float) -> NDArray[np.int64]:
+    """(F + 1, F + 1) true finding by detected finding among boxes of at least this score.
 
     Boxes, best first, take the ground truth of their image that they overlap most, whatever its class. The
     last row counts boxes on nothing, the last column findings without a box.
     """
-    sure = matched.detections.score >= score
-    found = matched.detections[sure & (matched.detections.label != NO_FINDING_ID)]
+    shown = (matched.detections.score >= score) & (matched.detections.label != NO_FINDING_ID)
+    detections = matched.detections[shown]
     truths = matched.truths[matched.truths.label != NO_FINDING_ID]
-    d, g = pairs(found, truths, same_class=False)
-    overlap = box_ops.paired_iou(found.box[d], truths.box[g])
+    d, g = pairs(detections, truths, same_class=False)
+    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
     over = overlap > matched.iou_threshold
     d, g = d[over], g[over]
     nothing = len(FINDINGS)
-    matrix = np.zeros((nothing + 1, nothing + 1), np.int64)
-    of_truth, of_box = np.full(len(truths), nothing), np.full(len(found), nothing)
+    of_truth, of_box = np.full(len(truths), nothing), np.full(len(detections), nothing)
     # By score, then by overlap: each box and each ground truth once.
     for at in np.lexsort((-overlap[over], d)).tolist():
         if of_box[d[at]] == nothing and of_truth[g[at]] == nothing:
-            of_box[d[at]], of_truth[g[at]] = truths.label[g[at]], found.label[d[at]]
+            of_box[d[at]], of_truth[g[at]] = truths.label[g[at]], detections.label[d[at]]
+    matrix = np.zeros((nothing + 1, nothing + 1), np.int64)
     np.add.at(matrix, (truths.label, of_truth), 1)
-    alone = of_box == nothing
-    np.add.at(matrix, (np.full(alone.sum(), nothing), found.label[alone]), 1)
+    np.add.at(matrix[nothing], detections.label[of_box == nothing], 1)
     return matrix
-
-
-def as_metrics(found: TideErrors) -> dict[str, float]:
-    """``errors/<kind>`` and ``errors/<kind>/gain``."""
-    return {f"errors/{kind}": found.counts[kind] for kind in ERROR_TYPES} | {
-        f"errors/{kind}/gain": found.gains[kind] for kind in ERROR_TYPES}

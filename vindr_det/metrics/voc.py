@@ -5,7 +5,7 @@ matching is :func:`vindr_det.metrics.matching.match`. AP is the area under the p
 monotone, at all points. "No finding" is the fifteenth class: a normal image's truth is one box ``0 0 1 1``
 of class 14.
 
-Shapes: I images, D detections, R bootstrap replicates.
+Shapes: I images, D detections, R bootstrap replicates, K classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,26 @@ from numpy.typing import NDArray
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
-from vindr_det.metrics.matching import NUM_CLASSES, Matched, match, mean_over_classes
+from vindr_det.metrics.matching import (
+    IOU_THRESHOLD,
+    NUM_CLASSES,
+    Matched,
+    match,
+    mean_over_classes,
+    precision_envelope,
+)
+from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.label_sets import CLASS_NAMES
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.records import Record
 
-IOU_THRESHOLD = 0.4
+#: Keys of the mean and, ``{}`` standing for its name, of a class.
+MEAN_AP, CLASS_AP = "vindr/mAP40", "vindr/AP40/{}"
 
 
 @dataclass(frozen=True)
 class VindrResult:
-    """The competition's mAP and what it is made of.
+    """The competition's mAP and the APs that it is the mean of.
 
     Attributes:
         mean_ap: mean over the classes that have ground truth; NaN if none has.
@@ -40,15 +49,43 @@ class VindrResult:
     truths: Mapping[str, int]
     detections: Mapping[str, int]
 
+    @classmethod
+    def of_matched(cls, matched: Matched) -> "VindrResult":
+        """The result of matched detections."""
+        return cls.of_ap(average_precisions(matched, np.ones((1, len(matched.ids))))[0], matched)
+
+    @classmethod
+    def of_ap(cls, ap: Floats, matched: Matched) -> "VindrResult":
+        """(K,) AP of every class, with the counts of the detections behind it."""
+        return cls(
+            float(mean_over_classes(ap[None])[0]), dict(zip(CLASS_NAMES, ap.tolist(), strict=True)),
+            dict(zip(CLASS_NAMES, matched.counts.sum(axis=0).tolist(), strict=True)),
+            {name: len(rows) for name, rows in zip(CLASS_NAMES, matched.rows, strict=True)})
+
     def as_metrics(self) -> dict[str, float]:
         """``vindr/mAP40`` and ``vindr/AP40/<class name>``."""
-        return {"vindr/mAP40": self.mean_ap} | {f"vindr/AP40/{k}": v for k, v in self.ap.items()}
+        return {MEAN_AP: self.mean_ap} | {CLASS_AP.format(name): ap for name, ap in self.ap.items()}
 
 
-def evaluate(
+class VindrAP(Metric):
+    """``vindr/mAP40`` over 15 classes and ``vindr/AP40/<class>``."""
+
+    columns = {"AP40": CLASS_AP}
+    details = (CLASS_AP.format(""),)
+
+    def compute(self, matched: MatchedPredictions) -> dict[str, float]:
+        return VindrResult.of_matched(matched.voc).as_metrics()
+
+    def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
+        mean = _mean_ap(matched, bootstrap)
+        return {MEAN_AP: mean} | {
+            CLASS_AP.format(name): mean.of_class(at) for at, name in enumerate(CLASS_NAMES)}
+
+
+def vindr_ap(
     predictions: PredictionSet, truth: PredictionSet, iou_threshold: float = IOU_THRESHOLD
 ) -> VindrResult:
-    """Score predictions.
+    """The competition's mAP of predictions.
 
     Args:
         predictions: image id -> detections; an image may be missing. Class 14 rows are detections
@@ -59,31 +96,27 @@ def evaluate(
     Ties in score keep their order: by image id, then as they stand in the prediction.
 
     Raises:
-        InputError: an image is predicted that the truth does not hold.
+        InputError: an image is predicted that the truth lacks.
     """
-    return score(match(predictions, truth, iou_threshold))
+    return VindrResult.of_matched(match(predictions, truth, iou_threshold))
 
 
-def score(matched: Matched) -> VindrResult:
-    """The result of detections that are matched already."""
-    return result_of(average_precisions(matched, np.ones((1, len(matched.ids))))[0], matched)
+def mean_ap(predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap) -> Replicated:
+    """``vindr/mAP40`` alone with its replicates; the bootstrap is of the images, sorted by id."""
+    return _mean_ap(MatchedPredictions(predictions, records), bootstrap)
 
 
-def result_of(ap: Floats, matched: Matched) -> VindrResult:
-    """(15,) AP of every class, with the counts of the detections that it is of."""
-    return VindrResult(
-        float(mean_over_classes(ap[None])[0]), dict(zip(CLASS_NAMES, ap.tolist(), strict=True)),
-        dict(zip(CLASS_NAMES, matched.counts.sum(axis=0).tolist(), strict=True)),
-        {name: len(rows) for name, rows in zip(CLASS_NAMES, matched.rows, strict=True)})
+def _mean_ap(matched: MatchedPredictions, bootstrap: Bootstrap) -> Replicated:
+    return replicate(lambda part: {MEAN_AP: ap_replicates(matched.voc, part)}, matched, bootstrap)[MEAN_AP]
 
 
-def replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
-    """(R, 15) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
+def ap_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
+    """(R, K) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
     return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(matched.widest)])
 
 
 def average_precisions(matched: Matched, weights: Floats) -> Floats:
-    """(R, 15) AP of every class where image i counts weights[r, i] times; NaN without ground truth.
+    """(R, K) AP of every class where image i counts weights[r, i] times; NaN without ground truth.
 
     An image that counts twice stands for two equal images; each detection is followed by its copy.
     """
@@ -100,21 +133,11 @@ def _average_precision(drawn: Floats, correct: NDArray[np.bool_], total: Floats)
 
     Args:
         drawn: (R, D) how often each detection counts, best first.
-        correct: (D,).
+        correct: (D,) whether it is a true positive.
         total: (R,) ground truths.
     """
-    at = np.flatnonzero(correct)  # recall grows at hits and nowhere else
-    found = drawn[:, at]
+    at = np.flatnonzero(correct)  # recall grows at true positives and nowhere else
+    gained = drawn[:, at]
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(np.cumsum(found, axis=1) / np.cumsum(drawn, axis=1)[:, at])
-        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        return np.where(total > 0, (envelope * found).sum(axis=1) / total, np.nan)
-
-
-def mean_ap(
-    predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap
-) -> Replicated:
-    """vindr/mAP40 alone; the bootstrap as of the images, sorted by id."""
-    matched = match(predictions, truth_of(records), IOU_THRESHOLD)
-    whole, drawn = (replicates(matched, one) for one in (bootstrap.whole(), bootstrap))
-    return Replicated(whole[0], drawn, bootstrap.groups_with(matched.counts > 0))
+        precision = np.nan_to_num(np.cumsum(gained, axis=1) / np.cumsum(drawn, axis=1)[:, at])
+        return np.where(total > 0, (precision_envelope(precision) * gained).sum(axis=1) / total, np.nan)

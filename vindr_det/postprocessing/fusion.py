@@ -1,8 +1,8 @@
 """Weighted boxes fusion and NMS of several lists of boxes, with the input checked first.
 
-The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021). Left to itself
-that library drops pixel boxes with a warning, ends the process with status 0 when list lengths differ, resets
-a wrong number of weights, and divides by zero where all boxes that it joins score 0; here the first three are
+The algorithms are ensemble-boxes' (Solovyev, Wang, Gabruseva, "Weighted boxes fusion", 2021). Unchecked, that
+library drops pixel boxes with a warning, ends the process with status 0 when list lengths differ, resets a
+wrong number of weights, and divides by zero where all boxes of a cluster score 0; here the first three are
 errors, and boxes that weigh nothing are left out.
 """
 
@@ -22,12 +22,12 @@ from vindr_det.structures.label_sets import NO_FINDING_ID
 
 METHODS = ("wbf", "nms", "soft-nms", "nmw")
 CONFIDENCES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
-#: Fewer boxes are fused before a second process has started.
+#: With fewer boxes a single process is done before a second one has started.
 _MANY_BOXES = 300_000
 _CHUNK = 200
-#: The library sums score * coordinate in single precision: below, nothing is left of the coordinates.
+#: The library sums score * coordinate in single precision: below this score the coordinates are lost.
 _LEAST_SCORE = 1e-24
-#: Likewise for weights, which multiply the scores.
+#: Likewise the range of weights, which multiply the scores.
 _WEIGHTS = (1e-6, 1e6)
 
 
@@ -37,11 +37,11 @@ class Fusion:
 
     Attributes:
         method: one of :data:`METHODS`.
-        iou_thr: boxes of one class that overlap more are fused.
-        skip_box_thr: boxes with a lower score are left out; so are, at 0, those of score 0.
-        weights: one per model; None weighs all the same.
-        conf_type: how wbf makes one score of several; one of :data:`CONFIDENCES`. Other methods have none.
-        max_boxes: the best so many of an image are kept; None keeps all.
+        iou_thr: boxes of one class with a higher IoU are fused.
+        skip_box_thr: boxes with a lower score are left out; at 0, those of score 0.
+        weights: one per model; None gives all models the same weight.
+        conf_type: how wbf combines the scores of a cluster; one of :data:`CONFIDENCES`. For wbf alone.
+        max_boxes: the number of boxes with the best scores to keep per image; None keeps all.
 
     Raises:
         InputError: an option is out of range.
@@ -71,10 +71,10 @@ class Fusion:
             raise InputError(f"max_boxes {self.max_boxes}, expected 1 or more")
 
     def weights_of(self, models: int) -> list[float]:
-        """One a model.
+        """The weights of so many models.
 
         Raises:
-            InputError: there are not as many.
+            InputError: another number of weights was given.
         """
         if self.weights is None:
             return [1.0] * models
@@ -83,62 +83,70 @@ class Fusion:
         return [float(weight) for weight in self.weights]
 
 
-AS_DEFAULT = Fusion()
+DEFAULT_FUSION = Fusion()
 
 
 def fuse(
-    predictions: Sequence[Predictions | None], height: float, width: float, options: Fusion = AS_DEFAULT
+    predictions: Sequence[Predictions | None], height: float, width: float,
+    options: Fusion = DEFAULT_FUSION,
 ) -> Predictions:
     """Fuse several detectors' boxes on one image, class by class.
 
     Args:
-        predictions: one entry a model; an empty entry still counts as a model that saw nothing, None as one
-            that did not look. What models say about class 14 is averaged by wbf; the other methods take the
-            highest.
-        height: of the image the boxes' pixels belong to.
+        predictions: one entry per model, xyxy pixels. An empty entry is a model that detected nothing, None
+            one that was not given the image, which then has no weight.
+        height: of the image, in the boxes' pixels.
         width: likewise.
         options: of the fusion.
 
     Returns:
-        The fused boxes, best first, in the same pixels, scores in [0, 1].
+        The fused boxes, best first, in the same pixels, scores in [0, 1]. Of the models' rows of class 14 wbf
+        takes the weighted mean, the other methods the highest.
 
     Raises:
-        InputError: weights that do not fit the models.
+        InputError: another number of weights than of models.
     """
     weights = options.weights_of(len(predictions))
-    looked = [prediction for prediction in predictions if prediction is not None]
-    if len(looked) < len(predictions):
-        weights = [weight for weight, one in zip(weights, predictions, strict=True) if one is not None]
+    given = [detections for detections in predictions if detections is not None]
+    if len(given) < len(predictions):
+        weights = [weight for weight, detections in zip(weights, predictions, strict=True)
+                   if detections is not None]
         options = replace(options, weights=options.weights and tuple(weights))
-    fused = _findings([one.findings() for one in looked], height, width, weights, options)
+    fused = _findings([detections.findings() for detections in given], height, width, weights, options)
     kept = fused[: options.max_boxes]
-    said = _no_finding(looked, weights, options)
-    return (kept + said).by_score() if said is not None else kept
+    normal = _no_finding(given, weights, options)
+    return kept if normal is None else (kept + normal).by_score()
 
 
 def fuse_all(
-    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]], options: Fusion = AS_DEFAULT,
-    workers: int | None = None, unread: Sequence[Collection[str]] | None = None,
+    predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]],
+    options: Fusion = DEFAULT_FUSION, workers: int | None = None,
+    unread: Sequence[Collection[str]] | None = None,
 ) -> dict[str, Predictions]:
-    """Fuse whole prediction files, on several processes where there is much to do.
+    """Fuse whole prediction files, on several processes where there are many boxes.
 
     Args:
-        predictions: one entry a model: image id -> boxes in original pixels; a model may lack images.
+        predictions: one entry per model: image id -> boxes in original pixels. Where a model lacks an image,
+            it detected nothing there.
         sizes: image id -> (height, width) of the originals; the result has these images.
         options: of the fusion.
-        workers: processes; None takes one a core.
-        unread: per model, images that it was not shown; of these its empty entry says nothing.
+        workers: processes; None takes one per core.
+        unread: per model, images that it was not given; there it has no weight.
+
+    Returns:
+        image id -> fused boxes in original pixels, for each image of ``sizes``.
 
     Raises:
-        InputError: weights that do not fit, or an image without a size.
+        InputError: another number of weights than of models, or an image without a size.
     """
     options.weights_of(len(predictions))
-    for one in predictions:
-        unknown = one.keys() - sizes.keys()
+    for model in predictions:
+        unknown = model.keys() - sizes.keys()
         if unknown:
             raise InputError(f"image {min(unknown)} has no size, expected one for each image")
     jobs = list(_jobs(predictions, sizes, unread or [()] * len(predictions)))
-    if workers == 1 or sum(len(p) for prediction in predictions for p in prediction.values()) < _MANY_BOXES:
+    boxes = sum(len(detections) for model in predictions for detections in model.values())
+    if workers == 1 or boxes < _MANY_BOXES:
         return dict(_chunk(options, jobs))
     chunks = [jobs[start:start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     result: dict[str, Predictions] = {}
@@ -159,8 +167,8 @@ def _jobs(
 ) -> Iterator[_Job]:
     empty = Predictions()
     for image_id, (height, width) in sizes.items():
-        lists = [None if image_id in missed else prediction.get(image_id, empty)
-                 for prediction, missed in zip(predictions, unread, strict=True)]
+        lists = [None if image_id in missed else model.get(image_id, empty)
+                 for model, missed in zip(predictions, unread, strict=True)]
         yield image_id, lists, height, width
 
 
@@ -173,23 +181,24 @@ def _findings(
 ) -> Predictions:
     if not any(map(len, lists)):
         return Predictions()
-    unit = [box_ops.clip(box_ops.to_unit(items.boxes, height, width), 1, 1) for items in lists]
+    unit = [box_ops.clip(box_ops.to_unit(detections.boxes, height, width), 1, 1) for detections in lists]
     least = max(options.skip_box_thr, _LEAST_SCORE)
-    keep = [(box[:, 2:] > box[:, :2]).all(axis=1) & (one.scores >= least)
-            for box, one in zip(unit, lists, strict=True)]
+    keep = [(boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (detections.scores >= least)
+            for boxes, detections in zip(unit, lists, strict=True)]
     if not any(kept.any() for kept in keep):
         return Predictions()
     boxes, scores, labels = _by_library(
-        [box[kept] for box, kept in zip(unit, keep, strict=True)],
-        [one.scores[kept].tolist() for one, kept in zip(lists, keep, strict=True)],
-        [one.labels[kept].tolist() for one, kept in zip(lists, keep, strict=True)], weights, options)
+        [boxes[kept] for boxes, kept in zip(unit, keep, strict=True)],
+        [detections.scores[kept].tolist() for detections, kept in zip(lists, keep, strict=True)],
+        [detections.labels[kept].tolist() for detections, kept in zip(lists, keep, strict=True)],
+        weights, options)
     # Single precision can close a sliver; weighted scores can exceed 1; labels come back as float64.
     return drop_degenerate(box_ops.from_unit(boxes, height, width), scores,
                            np.asarray(labels).astype(np.int64)).by_score()
 
 
 def _by_library(boxes: list, scores: list, labels: list, weights: list[float], options: Fusion) -> tuple:
-    """Boxes (N, 4) in unit xyxy, scores and labels, which it keeps as float64."""
+    """Unit xyxy boxes (N, 4), scores (N,) and labels (N,), which the library returns as float64."""
     given, arguments = (boxes, scores, labels), {"iou_thr": options.iou_thr}
     if options.method == "wbf":
         return weighted_boxes_fusion(*given, weights=weights, conf_type=options.conf_type, **arguments)
@@ -204,9 +213,10 @@ def _by_library(boxes: list, scores: list, labels: list, weights: list[float], o
 def _no_finding(
     lists: Sequence[Predictions], weights: list[float], options: Fusion
 ) -> Predictions | None:
-    """What the models say about class 14; one that says nothing says 0. None if all say nothing."""
-    said = [items.scores[items.labels == NO_FINDING_ID] for items in lists]
-    if not any(map(len, said)):
+    """The models' class 14 as one row; a model without it counts as 0. None where no model has it."""
+    scores = [detections.scores[detections.labels == NO_FINDING_ID] for detections in lists]
+    if not any(map(len, scores)):
         return None
-    highest = np.array([scores.max(initial=0.0) for scores in said])
-    return no_finding(float(np.average(highest, weights=weights) if options.method == "wbf" else highest.max()))
+    highest = np.array([each.max(initial=0.0) for each in scores])
+    average = options.method == "wbf"
+    return no_finding(float(np.average(highest, weights=weights) if average else highest.max()))

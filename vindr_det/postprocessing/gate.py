@@ -1,162 +1,283 @@
-"""The classifier's word on the whole image, added to the detector's boxes.
+"""Gates: what a classifier's probabilities for the whole image do to the detector's boxes.
 
-Class 14 is a class of the metric like the others, so the probability of "no finding" goes into
-every image's row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p
-itself, which ranks the images the wrong way round.
+Class 14 is a class of the metric like the others, so the probability of "no finding" goes into every image's
+row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p itself, which ranks the images
+the wrong way round.
+
+Each form is one class, listed in :data:`FORMS`. A new form is a frozen dataclass that derives from
+:class:`Gate` and stands in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,
+and gate.py apply and predict.py read it from JSON.
 """
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from typing import Any, ClassVar
 
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding, with_no_finding
 
-log = logging.getLogger(__name__)
-
-#: What a gate does with boxes b and p = P(abnormal); see :meth:`Gate.image`.
-FORMS = ("none", "append", "hard", "scale", "rescore")
+_LOWS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+_HIGHS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A form and its parameters.
+class Gate(ABC):
+    """One form of gate; a subclass's fields are its parameters, which it checks when it is made.
 
     Attributes:
-        form: ``none``: 1 - the highest box score stands in for the classifier; ``append``: boxes stay, class
-            14 is added; ``hard``: below ``low`` the image says no finding alone, from ``high`` on boxes
-            alone, between them both; ``scale``: box scores are multiplied by p where p is below ``low``;
-            ``rescore``: each box's score s becomes s^(1-power) * P(its finding)^power.
-        low: of hard and scale.
-        high: of hard.
-        power: of rescore, 0..1.
-
-    Raises:
-        InputError: unknown form, or parameters out of order.
+        form: the name in files and tables.
+        needs_classifier: False for a form that works without classifier outputs.
+        needs_findings: True for a form that needs a probability of each finding.
     """
 
-    form: str = "append"
-    low: float = 0.0
-    high: float = 1.0
-    power: float = 0.0
+    form: ClassVar[str]
+    needs_classifier: ClassVar[bool] = True
+    needs_findings: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise InputError(f"gate form {self.form!r}, expected one of {', '.join(FORMS)}")
-        if not 0 <= self.low <= 1 or not self.low <= self.high or not 0 <= self.power <= 1:
-            raise InputError(f"gate low {self.low}, high {self.high}, power {self.power}: expected "
-                             "0 <= low <= high and 0 <= power <= 1")
-
-    def apply(
-        self, predictions: PredictionSet, outputs: Mapping[str, ClassifierOutput]
-    ) -> dict[str, Predictions]:
-        """Gate every image.
+    @abstractmethod
+    def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
+        """Gate one image.
 
         Args:
-            predictions: image id -> detections; class 14 rows in them are replaced.
-            words: image id -> what the classifier says; ``none`` needs none.
+            boxes: of findings; none of class 14.
+            output: of the classifier; None only for a form that needs no classifier.
+
+        Returns:
+            The boxes as this form leaves them, and mostly a row of class 14.
 
         Raises:
-            InputError: an image has no word, or rescore has no probabilities of findings.
+            InputError: the output has no probabilities of findings, and this form needs them.
         """
-        if self.form == "none":
-            return with_no_finding(predictions)
-        missing = predictions.keys() - outputs.keys()
-        if missing:
-            raise InputError(f"no probability for image {min(missing)}, expected one for each image")
-        return {image_id: self.image(found.findings(), outputs[image_id])
-                for image_id, found in predictions.items()}
 
-    def image(self, boxes: Predictions, output: ClassifierOutput) -> Predictions:
-        """Gate one image's boxes, none of them of class 14."""
-        p = output.p_abnormal
-        if self.form == "hard":
-            if p < self.low:
-                return no_finding()
-            return boxes if p >= self.high else boxes + no_finding(1 - p)
-        if self.form == "scale" and p < self.low:
-            boxes = Predictions(boxes.boxes, boxes.scores * p, boxes.labels)
-        if self.form == "rescore":
-            if output.findings is None:
-                raise InputError("a gate of form rescore needs a probability of each finding, expected "
-                                 "columns p_<finding>")
-            scores = boxes.scores ** (1 - self.power) * output.findings[boxes.labels] ** self.power
-            boxes = Predictions(boxes.boxes, scores, boxes.labels).by_score()
-        return boxes + no_finding(1 - p)
+    @classmethod
+    def grid(cls) -> Sequence["Gate"]:
+        """The parameter values that ``gate.py fit`` tries; a form without parameters has one entry."""
+        return [cls()]
+
+    @classmethod
+    def suggest(cls, trial: Any) -> "Gate":
+        """One point of the search space of ``tune.py``, from an Optuna trial; names as in the fields."""
+        return cls()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameter name -> value; as trial parameters they are the point at which ``suggest`` gives this."""
+        return asdict(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """What :func:`gate_from_json` reads."""
+        return {"form": self.form, **self.parameters}
+
+    def __str__(self) -> str:
+        return " ".join([self.form, *(f"{name} {value:g}" for name, value in self.parameters.items())])
 
 
-def soft_append(
-    predictions: PredictionSet, p_abnormal: Mapping[str, float]
+@dataclass(frozen=True)
+class NoClassifier(Gate):
+    """Form ``none``: 1 - the highest box score stands in for the classifier."""
+
+    form = "none"
+    needs_classifier = False
+
+    def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
+        """See :meth:`Gate.apply`."""
+        return with_no_finding({"": boxes})[""]
+
+
+@dataclass(frozen=True)
+class Append(Gate):
+    """Form ``append``: boxes stay, class 14 is added with score 1 - p."""
+
+    form = "append"
+
+    def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
+        """See :meth:`Gate.apply`."""
+        return boxes + _no_finding(output)
+
+
+@dataclass(frozen=True)
+class Hard(Gate):
+    """Form ``hard``: class 14 alone where p < low, boxes alone where p >= high, between them both.
+
+    Attributes:
+        low: 0..1.
+        high: ``low`` or more; above 1, class 14 is never left out.
+
+    Raises:
+        InputError: the parameters are out of range or out of order.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    form = "hard"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= 1 or not self.low <= self.high:
+            raise InputError(f"gate hard: low {self.low}, high {self.high}, expected 0 <= low <= 1 and "
+                             "low <= high")
+
+    def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
+        """See :meth:`Gate.apply`."""
+        p = _required(output).p_abnormal
+        if p < self.low:
+            return no_finding()
+        return boxes if p >= self.high else boxes + _no_finding(output)
+
+    @classmethod
+    def grid(cls) -> Sequence[Gate]:
+        """See :meth:`Gate.grid`; over each parameter's whole range, so no best lies at an arbitrary end."""
+        return [cls(low, high) for low, high in product(_LOWS, _HIGHS) if low <= high]
+
+    @classmethod
+    def suggest(cls, trial: Any) -> Gate:
+        """See :meth:`Gate.suggest`."""
+        low = trial.suggest_float("low", 0, 1)
+        return cls(low, max(low, trial.suggest_float("high", 0, 1.01)))
+
+
+@dataclass(frozen=True)
+class Scale(Gate):
+    """Form ``scale``: box scores are multiplied by p where p < low; class 14 is added with score 1 - p.
+
+    Attributes:
+        low: 0..1.
+
+    Raises:
+        InputError: the parameter is out of range.
+    """
+
+    low: float = 0.0
+    form = "scale"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= 1:
+            raise InputError(f"gate scale: low {self.low}, expected 0 <= low <= 1")
+
+    def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
+        """See :meth:`Gate.apply`."""
+        p = _required(output).p_abnormal
+        scores = boxes.scores * p if p < self.low else boxes.scores
+        return Predictions(boxes.boxes, scores, boxes.labels) + _no_finding(output)
+
+    @classmethod
+    def grid(cls) -> Sequence[Gate]:
+        """See :meth:`Gate.grid`."""
+        return [cls(low) for low in _LOWS]
+
+    @classmethod
+    def suggest(cls, trial: Any) -> Gate:
+        """See :meth:`Gate.suggest`."""
+        return cls(trial.suggest_float("low", 0, 1))
+
+
+@dataclass(frozen=True)
+class Rescore(Gate):
+    """Form ``rescore``: a box's score s becomes s^(1-power) * P(its finding)^power; class 14 is added.
+
+    Attributes:
+        power: 0..1.
+
+    Raises:
+        InputError: the parameter is out of range.
+    """
+
+    power: float = 0.0
+    form = "rescore"
+    needs_findings = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.power <= 1:
+            raise InputError(f"gate rescore: power {self.power}, expected 0 <= power <= 1")
+
+    def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
+        """See :meth:`Gate.apply`."""
+        findings = _required(output).findings
+        if findings is None:
+            raise InputError("a gate of form rescore needs a probability of each finding, expected columns "
+                             "p_<finding>")
+        scores = boxes.scores ** (1 - self.power) * findings[boxes.labels] ** self.power
+        return Predictions(boxes.boxes, scores, boxes.labels).by_score() + _no_finding(output)
+
+    @classmethod
+    def grid(cls) -> Sequence[Gate]:
+        """See :meth:`Gate.grid`."""
+        return [cls(power / 10) for power in range(11)]
+
+    @classmethod
+    def suggest(cls, trial: Any) -> Gate:
+        """See :meth:`Gate.suggest`."""
+        return cls(trial.suggest_float("power", 0, 1))
+
+
+#: All forms, by name; fit, search, apply and predict read this list. The first is what fit compares with.
+FORMS: dict[str, type[Gate]] = {form.form: form for form in (NoClassifier, Append, Hard, Scale, Rescore)}
+#: What a classifier is used for without a fit, and where a search starts.
+DEFAULT_GATE = Append()
+
+
+def available_forms(with_findings: bool) -> list[type[Gate]]:
+    """The forms that a classifier can serve: with or without a probability of each finding."""
+    return [form for form in FORMS.values() if with_findings or not form.needs_findings]
+
+
+def tells_findings(outputs: Mapping[str, ClassifierOutput]) -> bool:
+    """Whether each of these outputs, of which there is one at least, has a probability of each finding."""
+    return bool(outputs) and all(output.findings is not None for output in outputs.values())
+
+
+def gate_all(
+    gate: Gate, predictions: PredictionSet, outputs: Mapping[str, ClassifierOutput]
 ) -> dict[str, Predictions]:
-    """Add ``14 (1-p) 0 0 1 1`` to every image; the boxes stay as they are.
+    """Gate every image.
 
     Args:
+        gate: any form.
         predictions: image id -> detections; class 14 rows in them are replaced.
-        p_abnormal: image id -> P(the image shows any finding), 0..1.
+        outputs: image id -> classifier output; may lack images where the gate needs no classifier.
 
     Raises:
-        InputError: an image has no probability.
+        InputError: an image has no output, or the gate needs probabilities of findings and has none.
     """
-    return Gate("append").apply(predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})
+    missing = predictions.keys() - outputs.keys() if gate.needs_classifier else ()
+    if missing:
+        raise InputError(f"no probability for image {min(missing)}, expected one for each image")
+    return {image_id: gate.apply(detections.findings(), outputs.get(image_id))
+            for image_id, detections in predictions.items()}
 
 
-#: Spearman's rho * sqrt(images - 1) is about normal where two rankings have nothing to do with each other;
-#: chance goes lower once in 740 times.
-_CLEARLY_INVERTED = -3.0
-#: With no more images the two rankings cannot differ so much.
-_TOO_FEW = 10
+def soft_append(predictions: PredictionSet, p_abnormal: Mapping[str, float]) -> dict[str, Predictions]:
+    """:func:`gate_all` with :class:`Append`, from image id -> P(abnormal)."""
+    return gate_all(Append(), predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})
 
 
-def check_agreement(outputs: Mapping[str, ClassifierOutput], predictions: PredictionSet, source: str) -> float:
-    """Hold a classifier against the boxes, where there are no labels.
+def gate_from_json(data: Mapping[str, Any]) -> Gate:
+    """The gate that :meth:`Gate.as_json` describes.
 
-    Args:
-        words: image id -> what the classifier says.
-        predictions: image id -> boxes of a detector; class 14 is not looked at.
-        source: names the classifier in errors.
-
-    Returns:
-        Spearman's rank correlation of P(abnormal) and the highest box score over the images that both have;
-        NaN where one of them is the same everywhere.
+    Files of earlier versions hold the parameters of all forms; those of the other forms are ignored.
 
     Raises:
-        InputError: they disagree more than chance explains: P(no finding) was given as P(abnormal).
+        InputError: unknown form, or a parameter out of range.
+        KeyError, TypeError: not a gate's JSON.
     """
-    ids = [image_id for image_id in predictions if image_id in outputs]
-    p = np.array([outputs[image_id].p_abnormal for image_id in ids])
-    best = np.array([predictions[image_id].findings().scores.max(initial=0.0) for image_id in ids])
-    if not ids or np.ptp(p) == 0 or np.ptp(best) == 0:
-        return float("nan")
-    rho = float(np.corrcoef(pd.Series(p).rank(), pd.Series(best).rank())[0, 1])
-    if rho * np.sqrt(len(ids) - 1) < _CLEARLY_INVERTED:
-        raise InputError(f"{source}: its P(abnormal) is low where the boxes score high (rank correlation "
-                         f"{rho:+.2f} on {len(ids)} images): its labels are inverted; expected P(abnormal), "
-                         "not P(no finding) (--allow-inverted)")
-    return rho
+    if data["form"] not in FORMS:
+        raise InputError(f"gate form {data['form']!r}, expected one of {', '.join(FORMS)}")
+    form = FORMS[data["form"]]
+    known = {field.name for each in FORMS.values() for field in fields(each)}
+    unknown = data.keys() - known - {"form"}
+    if unknown:
+        raise TypeError(f"unknown parameters {sorted(unknown)}")
+    return form(**{field.name: data[field.name] for field in fields(form) if field.name in data})
 
 
-class AgreementCheck:
-    """:func:`check_agreement` while predictions come in, so that a long run with inverted labels ends early.
+def _required(output: ClassifierOutput | None) -> ClassifierOutput:
+    if output is None:
+        raise ValueError("no classifier output, expected one: this form of gate needs a classifier")
+    return output
 
-    Args:
-        source: names the classifier in errors.
-    """
 
-    def __init__(self, source: str) -> None:
-        self.source, self.due = source, 64
-
-    def __call__(
-        self, outputs: Mapping[str, ClassifierOutput], predictions: PredictionSet, finished: bool = False
-    ) -> None:
-        """Look at 64 images, 128, 256 and so on, and at all when finished: each look is a chance of error."""
-        if finished or len(outputs) >= self.due:
-            self.due = 2 * len(outputs)
-            rho = check_agreement(outputs, predictions, self.source)
-            count = len(outputs.keys() & predictions.keys())
-            if finished and (np.isnan(rho) or count <= _TOO_FEW):
-                log.warning("%s: its sign could not be told from the boxes of %d images, expected more than "
-                            "%d with different scores", self.source, count, _TOO_FEW)
+def _no_finding(output: ClassifierOutput | None) -> Predictions:
+    """Class 14 as the classifier scores it."""
+    return no_finding(1 - _required(output).p_abnormal)

@@ -1,18 +1,17 @@
-"""Choose a gate on out-of-fold predictions, and keep what it was chosen on.
+"""Choose a gate by cross-validation on out-of-fold predictions; save it and read it.
 
-Each form's parameters are chosen on all folds but one and applied to that one, so that the score a form is
-chosen by is of images that its parameters have not seen. The parameters that are saved are those that are
-best on all images.
+Each form's parameters are chosen on all folds but one and applied to that one, so that forms are compared on
+images that their parameters were not chosen on. The parameters that are saved are the best on all images.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
@@ -27,32 +26,28 @@ from vindr_det.metrics.bootstrap import Estimate, image_bootstrap
 from vindr_det.metrics.intervals import Difference
 from vindr_det.metrics.matching import match, mean_over_classes
 from vindr_det.metrics.voc import mean_ap
-from vindr_det.postprocessing.gate import FORMS, Gate
+from vindr_det.postprocessing.gate import (
+    Gate,
+    NoClassifier,
+    available_forms,
+    gate_all,
+    gate_from_json,
+    tells_findings,
+)
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, truth_of
 from vindr_det.tables import as_numbers, read_csv, refuse_first
 
-_LOWS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
-_HIGHS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
-#: form -> what is tried; each parameter as far as it goes, so that the best is never at an arbitrary end.
-GRID: Mapping[str, Sequence[Gate]] = {
-    "none": [Gate("none")],
-    "append": [Gate("append")],
-    "hard": [Gate("hard", low, high) for low, high in product(_LOWS, _HIGHS) if low <= high],
-    "scale": [Gate("scale", low) for low in _LOWS],
-    "rescore": [Gate("rescore", power=power / 10) for power in range(11)],
-}
-
 
 @dataclass(frozen=True)
 class FormScore:
-    """One form on images that its parameters were not chosen on.
+    """One form, scored on images that its parameters were not chosen on.
 
     Attributes:
-        gate: best on all images.
+        gate: its parameters are the best on all images.
         score: vindr/mAP40 of all folds, each gated with the parameters of the others.
         gain: over no classifier, with the paired interval.
-        wins: share of resamples in which it beats no classifier; equal ones count half.
+        wins: share of bootstrap replicates in which it beats no classifier; ties count half.
     """
 
     gate: Gate
@@ -63,11 +58,11 @@ class FormScore:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What :func:`fit` found.
+    """The result of :func:`fit`.
 
     Attributes:
-        gate: the form with the best score.
-        forms: form -> its score; without rescore where the classifier does not tell findings.
+        gate: of the form with the best score.
+        forms: form -> its score; those that need a probability of each finding only where there is one.
         auc: of P(abnormal) on the images.
         ids: the images that it was fitted on.
     """
@@ -79,13 +74,17 @@ class Fitted:
 
     def text(self) -> str:
         """A table for people."""
-        rows = [[form, _parameters(one.gate), f"{one.score:.4f}", f"{one.gain.value:+.4f}",
-                 f"[{one.gain.low:+.4f}, {one.gain.high:+.4f}]", f"{one.wins:.0%}"]
-                for form, one in self.forms.items()]
+        rows = [[form, _parameters(fitted.gate), f"{fitted.score:.4f}", f"{fitted.gain.value:+.4f}",
+                 f"[{fitted.gain.low:+.4f}, {fitted.gain.high:+.4f}]", f"{fitted.wins:.0%}"]
+                for form, fitted in self.forms.items()]
         table = tabulate(rows, ["form", "parameters", "mAP40", "gain over none", "95 %", "wins"],
                          disable_numparse=True)
         head = f"{len(self.ids)} images, AUC of P(abnormal) {self.auc:.4f}; each fold gated by the others"
-        return f"{head}\n\n{table}\n\nchosen: {self.gate.form} {_parameters(self.gate)}".rstrip()
+        return f"{head}\n\n{table}\n\nchosen: {self.gate}"
+
+
+def _parameters(gate: Gate) -> str:
+    return str(gate).removeprefix(gate.form).strip()
 
 
 def fit(
@@ -96,82 +95,107 @@ def fit(
     """Choose form and parameters.
 
     Args:
-        predictions: image id -> boxes of detectors that have not seen the image.
+        predictions: image id -> boxes of detectors that were not trained on the image.
         records: images with their true boxes; those without predictions are left out.
-        words: image id -> what classifiers say that have not seen the image.
-        folds: image id -> part of the cross-validation.
-        resamples: of the paired intervals.
+        outputs: image id -> output of classifiers that were not trained on the image.
+        folds: image id -> fold of the cross-validation.
+        num_replicates: bootstrap replicates of the paired intervals.
         source: names ``outputs`` in errors.
         allow_inverted: take probabilities that rank the images the wrong way round.
 
     Raises:
-        InputError: the labels are inverted, an image has no word or fold, or there is but one fold.
+        InputError: the labels are inverted, an image has no output or fold, or there is but one fold.
     """
-    kept = sorted((record for record in records if record.image_id in predictions), key=lambda one: one.image_id)
-    ids = [one.image_id for one in kept]
-    missing = [i for i in ids if i not in outputs or i not in folds]
-    if not ids or missing:
-        raise InputError(f"{source}: no probability for image {missing[0]}" if missing else
-                         "no image has both predictions and annotations")
-    parts = np.array([folds[i] for i in ids])
+    kept = _with_all_inputs(predictions, records, outputs, folds, source)
+    ids = [record.image_id for record in kept]
+    parts = np.array([folds[image_id] for image_id in ids])
     if len(np.unique(parts)) < 2:
         raise InputError(f"{source}: all images are of fold {parts[0]}, expected at least two folds")
-    found = check_not_inverted({i: outputs[i].p_abnormal for i in ids},
-                               {r.image_id: not r.normal for r in kept}, source, allow_inverted)
-    boxes = {i: predictions[i] for i in ids}
-    tells = all(outputs[i].findings is not None for i in ids)
-    held_out = {form: _held_out(boxes, kept, outputs, parts, GRID[form])
-                for form in tqdm(FORMS, desc="gates", disable=None) if form != "rescore" or tells}
-    forms = _compared(held_out, kept, num_replicates)
-    best = max(forms, key=lambda form: forms[form].score)
-    return Fitted(forms[best].gate, forms, found, ids)
+    outputs = {image_id: outputs[image_id] for image_id in ids}
+    auc = check_not_inverted({image_id: output.p_abnormal for image_id, output in outputs.items()},
+                     {record.image_id: not record.normal for record in kept}, source, allow_inverted)
+    boxes = {image_id: predictions[image_id] for image_id in ids}
+    forms = available_forms(tells_findings(outputs))
+    held_out = {form.form: _held_out(boxes, kept, outputs, parts, form.grid())
+                for form in tqdm(forms, desc="gates", disable=None)}
+    scores = _compared(held_out, kept, num_replicates)
+    best = max(scores, key=lambda form: scores[form].score)
+    return Fitted(scores[best].gate, scores, auc, ids)
+
+
+def _with_all_inputs(
+    predictions: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput],
+    folds: Mapping[str, int], source: str,
+) -> list[Record]:
+    """The records with predictions, by image id; each has a classifier output and a fold."""
+    kept = sorted((record for record in records if record.image_id in predictions),
+                  key=lambda record: record.image_id)
+    if not kept:
+        raise InputError("no image has both predictions and annotations")
+    missing = [record.image_id for record in kept
+               if record.image_id not in outputs or record.image_id not in folds]
+    if missing:
+        raise InputError(f"{source}: no probability for image {missing[0]}")
+    return kept
 
 
 def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]:
-    """image id -> its column ``fold`` in a file, or else ``count`` parts at random, always the same.
+    """image id -> fold of the gate's cross-validation.
 
-    Parts serve to choose parameters on other images than they are scored on; where all images are of one fold
-    of the classifier, as a detector's validation set is, they are split at random too.
+    The column ``fold`` of the file; or ``count`` folds drawn at random, always the same, where there is no
+    such column or all images are of one fold of the classifier, as a detector's validation images are.
+
+    Args:
+        path: CSV with a column image_id.
+        ids: of the images that are needed; others are left out.
+        count: folds to draw.
 
     Raises:
-        InputError: fewer than two parts, or a fold that is not a whole number.
+        InputError: fewer than two folds, or a fold that is not a whole number.
     """
     frame = read_csv(path, ["image_id"])
     if "fold" in frame:
-        numbers = as_numbers(frame["fold"])
-        whole = (numbers % 1 == 0) & (numbers.abs() < 2**31)
-        refuse_first(path, ~whole, lambda i: f"fold {frame['fold'].iloc[i]} of image "
-                     f"{frame['image_id'].iloc[i]}, expected a whole number")
+        _check_folds(path, frame)
     frame = frame[frame["image_id"].isin(ids)]
     if ids and frame.empty:
         raise InputError(f"{path}: has none of the {len(ids)} images of the predictions, the first is "
                          f"{ids[0]}")
     if "fold" in frame and frame["fold"].nunique() > 1:
         return dict(zip(frame["image_id"], as_numbers(frame["fold"]).astype(int).tolist(), strict=True))
-    known = sorted(frame["image_id"])
-    if not 2 <= count <= len(known):
-        raise InputError(f"--folds {count}: expected 2 to {len(known)} (the number of images)")
-    order = np.random.default_rng(0).permutation(len(known))
-    return {known[image]: int(place % count) for place, image in enumerate(order.tolist())}
+    return _random_folds(sorted(frame["image_id"]), count)
+
+
+def _check_folds(path: str | Path, frame: pd.DataFrame) -> None:
+    numbers = as_numbers(frame["fold"])
+    whole = (numbers % 1 == 0) & (numbers.abs() < 2**31)
+    refuse_first(path, ~whole, lambda row: f"fold {frame['fold'].iloc[row]} of image "
+                 f"{frame['image_id'].iloc[row]}, expected a whole number")
+
+
+def _random_folds(ids: Sequence[str], count: int) -> dict[str, int]:
+    if not 2 <= count <= len(ids):
+        raise InputError(f"--folds {count}: expected 2 to {len(ids)} (the number of images)")
+    order = np.random.default_rng(0).permutation(len(ids))
+    return {ids[image]: int(place % count) for place, image in enumerate(order.tolist())}
 
 
 def _held_out(
-    boxes: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput], parts: NDArray[np.int64],
-    gates: Sequence[Gate],
+    boxes: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput],
+    parts: NDArray[np.int64], gates: Sequence[Gate],
 ) -> tuple[Gate, dict[str, Predictions]]:
     """The best gate on all images, and every fold gated by what is best on the others."""
-    names = np.unique(parts)
-    weights = np.array([np.ones(len(parts)), *(parts != name for name in names)], dtype=float)
+    folds = np.unique(parts)
+    weights = np.array([np.ones(len(parts)), *(parts != fold for fold in folds)], dtype=float)
     scores = []
     for gate in gates:
-        matched = match(gate.apply(boxes, outputs), truth_of(records), voc.IOU_THRESHOLD)
+        matched = match(gate_all(gate, boxes, outputs), truth_of(records), voc.IOU_THRESHOLD)
         scores.append(mean_over_classes(voc.average_precisions(matched, weights)))
     best = np.nan_to_num(np.array(scores)).argmax(axis=0)  # (1 + folds)
     gated: dict[str, Predictions] = {}
-    for name, at in zip(names, best[1:], strict=True):
-        mine = {record.image_id: boxes[record.image_id]
-                for record, part in zip(records, parts, strict=True) if part == name}
-        gated |= gates[at].apply(mine, outputs)
+    for fold, index in zip(folds, best[1:], strict=True):
+        of_fold = {record.image_id: boxes[record.image_id]
+                   for record, part in zip(records, parts, strict=True) if part == fold}
+        gated |= gate_all(gates[index], of_fold, outputs)
     return gates[best[0]], gated
 
 
@@ -182,29 +206,34 @@ def _compared(
     scored = {form: mean_ap(gated, records, bootstrap) for form, (_, gated) in held_out.items()}
     result = {}
     for form, (gate, _) in held_out.items():
-        found = Difference.of(scored[form], scored["none"])
-        result[form] = FormScore(gate, found.a, found.gain, found.wins)
+        difference = Difference.of(scored[form], scored[NoClassifier.form])
+        result[form] = FormScore(gate, difference.a, difference.gain, difference.wins)
     return result
 
 
-def _parameters(gate: Gate) -> str:
-    names = {"hard": ("low", "high"), "scale": ("low",), "rescore": ("power",)}.get(gate.form, ())
-    return " ".join(f"{name} {getattr(gate, name):g}" for name in names)
-
-
 def save(
-    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path],
-    column: ProbabilityColumn | None = None,
+    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path], column: ProbabilityColumn | None = None
 ) -> None:
-    """Write the gate with its provenance: files and their SHA-256, images, column, scores of all forms."""
+    """Write the gate with its provenance.
+
+    Args:
+        path: JSON to write.
+        fitted: the result; the images that it was fitted on and the scores of all forms are written too.
+        sources: name -> input file; written with its SHA-256.
+        column: of the probabilities.
+    """
     write_json(path, {
-        "gate": asdict(fitted.gate),
+        "gate": fitted.gate.as_json(),
         "fitted_on": {name: {"file": str(file), "sha256": _digest(file)} for name, file in sources.items()},
         **in_sample.as_json(fitted.ids), "auc": fitted.auc, "version": __version__,
         "probabilities": column._asdict() if column else None,
-        "forms": {form: {"mAP40": one.score, "gain": one.gain.value, "ci95": [one.gain.low, one.gain.high],
-                         "wins": one.wins, "gate": asdict(one.gate)} for form, one in fitted.forms.items()},
+        "forms": {form: _form_json(score) for form, score in fitted.forms.items()},
     })
+
+
+def _form_json(score: FormScore) -> dict[str, Any]:
+    return {"mAP40": score.score, "gain": score.gain.value, "ci95": [score.gain.low, score.gain.high],
+            "wins": score.wins, "gate": score.gate.as_json()}
 
 
 def _digest(path: str | Path) -> str:
@@ -219,31 +248,33 @@ class SavedGate:
     column: ProbabilityColumn | None = None
 
     def check_column(self, path: str | Path, given: ProbabilityColumn) -> None:
-        """One name with two meanings is a slip of whoever gave them.
+        """Refuse a column of the same name as at the fit, but of another meaning.
 
         Args:
-            path: of the file in which ``given`` is.
-            given: what the gate is to be applied to.
+            path: of the file that holds ``given``.
+            given: the column that the gate is to be applied to.
 
         Raises:
-            InputError: the column has the name of the one that the gate was fitted to, and another meaning.
+            InputError: the meanings differ.
         """
         if self.column and given.column == self.column.column and given.meaning != self.column.meaning:
             raise InputError(f"{path}: column {given.column} is taken for {given.meaning}, expected "
-                             f"{self.column.meaning} as where the gate was fitted (--meaning, or --allow-inverted)")
+                             f"{self.column.meaning} as where the gate was fitted (--meaning, or "
+                             "--allow-inverted)")
 
 
 def read(path: str | Path) -> SavedGate:
-    """A gate that :func:`save` wrote.
+    """The gate in a file of :func:`save` or of ``tune.py``.
 
     Raises:
-        InputError: not one of ours.
+        InputError: not such a file, or it holds no gate.
     """
     data: Any = read_json(path)
     if isinstance(data, dict) and data.get("gate", 0) is None:
-        raise InputError(f"{path}: holds no gate, expected a search with --oof, or a file of gate.py fit")
+        raise InputError(f"{path}: holds no gate, expected a search with --probabilities, or a file of "
+                         "gate.py fit")
     try:
         column = data.get("probabilities")
-        return SavedGate(Gate(**data["gate"]), ProbabilityColumn.from_json(column) if column else None)
+        return SavedGate(gate_from_json(data["gate"]), ProbabilityColumn.from_json(column) if column else None)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error

@@ -1,4 +1,4 @@
-"""The journals of searches: studies that can be resumed, and how often they have been reported on."""
+"""The search log: Optuna studies that can be resumed, and how often their results have been reported."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,13 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 
 
-def open_study(name: str, method: str, study_log: Path) -> Any:
-    """One method's study of the search ``name``.
+def log_path(out: Path) -> Path:
+    """``<stem>.journal`` beside a result: the search log, in the format of Optuna's journal storage."""
+    return out.with_suffix(".journal")
+
+
+def open_study(name: str, method: str, log: Path) -> Any:
+    """The study of one fusion method in the search ``name``; a new one where the log has none.
 
     Raises:
         InputError: Optuna is not installed.
@@ -20,49 +25,55 @@ def open_study(name: str, method: str, study_log: Path) -> Any:
     except ImportError as error:
         raise InputError("the package optuna is not installed; pip install 'vindr_det[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(study_name=f"{name}-{method}", storage=_storage(study_log),
-                               direction="maximize", load_if_exists=True)
+    return optuna.create_study(study_name=f"{name}-{method}", storage=_storage(log), direction="maximize",
+                               load_if_exists=True)
 
 
-def _storage(study_log: Path) -> Any:
+def _storage(log: Path) -> Any:
     from optuna.storages import JournalStorage
-    from optuna.storages.study_log import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(str(study_log)))
+    return JournalStorage(JournalFileBackend(str(log)))
 
 
-def earlier_reports(out: Path, study_log: Path, holdout: Sequence[str]) -> int:
-    """How often searches that wrote to this folder have reported on any of these images, of any seed.
+def earlier_reports(out: Path, holdout: Sequence[str]) -> int:
+    """How often searches in the folder of ``out`` have reported on any of these images, with any seed.
 
-    Journals count their reports; a result tells the count of its time, should a journal be gone.
+    Search logs count their reports; a result file states the count of its time, in case a log was removed.
+
+    Args:
+        out: JSON of the search.
+        holdout: image ids of the holdout split.
     """
-    logs = {study_log, *out.parent.glob("*.journal")}
-    told = [_told(path, holdout) for path in {out, *(log.with_suffix(".json") for log in logs)}]
-    return max(sum(_counted(log, holdout) for log in logs), *told)
+    logs = {log_path(out), *out.parent.glob("*.journal")}
+    stated = [_stated(path, holdout) for path in {out, *(log.with_suffix(".json") for log in logs)}]
+    return max(sum(_counted(log, holdout) for log in logs), *stated)
 
 
-def _told(path: Path, holdout: Sequence[str]) -> int:
+def _stated(path: Path, holdout: Sequence[str]) -> int:
+    """The count in a result file that shares an image with the holdout split; otherwise 0."""
     try:
         data = read_json(path)
-        seen = in_sample.shared(in_sample.read_images(path, data), holdout)
-        return int(data["held_out"]["uses"]) if seen else 0
+        shared = in_sample.shared(in_sample.read_images(path, data), holdout)
+        return int(data["held_out"]["uses"]) if shared else 0
     except (InputError, KeyError, TypeError, ValueError):  # not written yet, or another tool's
         return 0
 
 
-def _counted(study_log: Path, holdout: Sequence[str]) -> int:
+def _counted(log: Path, holdout: Sequence[str]) -> int:
+    """Reports of the log's studies that share an image with the holdout split."""
     import optuna
 
     try:
-        studies = optuna.get_all_study_summaries(_storage(study_log), include_best_trial=False)
-    except (AttributeError, KeyError, TypeError, ValueError):  # no journal of ours
+        studies = optuna.get_all_study_summaries(_storage(log), include_best_trial=False)
+    except (AttributeError, KeyError, TypeError, ValueError):  # not a search log
         return 0
     return sum(study.user_attrs["reports"] for study in studies if "reports" in study.user_attrs
                and in_sample.shared(study.user_attrs["images"], holdout))
 
 
 def count_report(study: Any, images: Sequence[str]) -> None:
-    """Note in a study that what it found was told of these images."""
+    """Record in a study that its result on these images has been reported once more."""
     reports = study.user_attrs.get("reports", 0)
     if not reports:
         study.set_user_attr("images", list(images))

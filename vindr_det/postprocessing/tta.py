@@ -1,4 +1,4 @@
-"""Test-time augmentation: an image mirrored and at several sizes, its detections merged by WBF."""
+"""Test-time augmentation (TTA): detections on an image, mirrored and at several sizes, merged by WBF."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from vindr_det.structures.detections import Predictions
 
 
 class TTAPredictor:
-    """A predictor that looks several times; works with either engine's.
+    """A predictor that runs another one on several views of each image; works with either engine's.
 
     Args:
-        predictor: looks once.
+        predictor: runs once per view.
         scales: factors of the config's test size.
-        flip: look at the mirrored image too, at each scale.
-        iou_thr: boxes of one class that overlap more are one finding.
+        flip: add the mirrored image, at each scale.
+        iou_thr: boxes of one class with a higher IoU are merged.
 
     Raises:
-        InputError: no scale, or one that is not above 0.
+        InputError: no scale, or a scale that is not above 0.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class TTAPredictor:
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
         """See :class:`vindr_det.detection.interface.Predictor`."""
-        looks = []
+        views = []
         for factor in self.scales:
-            looks.append(self.predictor(images, factor * scale))
+            views.append(self.predictor(images, factor * scale))
             if self.flip:
-                found = self.predictor([np.ascontiguousarray(i[:, ::-1]) for i in images], factor * scale)
-                looks.append([mirrored_back(one, image.shape[1])
-                              for one, image in zip(found, images, strict=True)])
-        return [fuse(seen, image.shape[0], image.shape[1], self.fusion)
-                for image, *seen in zip(images, *looks, strict=True)]
+                mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+                views.append([mirror(detections, image.shape[1]) for detections, image in
+                              zip(self.predictor(mirrored, factor * scale), images, strict=True)])
+        return [fuse(detections, image.shape[0], image.shape[1], self.fusion)
+                for image, *detections in zip(images, *views, strict=True)]
 
 
-def mirrored_back(found: Predictions, width: int) -> Predictions:
-    """Detections on a mirrored image, where they are on the image itself."""
-    boxes = found.boxes.copy()
+def mirror(detections: Predictions, width: int) -> Predictions:
+    """The detections mirrored left to right in an image of that width, in pixels."""
+    boxes = detections.boxes.copy()
     boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    return Predictions(boxes, found.scores, found.labels)
+    return Predictions(boxes, detections.scores, detections.labels)

@@ -1,7 +1,7 @@
-"""The only place that converts box formats.
+"""Box formats and overlap: the only module that converts one format to another or computes an IoU.
 
 Shapes and names used here and everywhere else:
-    xyxy   (N, 4) ``x_min, y_min, x_max, y_max`` in pixels, the far corner exclusive
+    xyxy   (N, 4) ``x_min, y_min, x_max, y_max`` in pixels, the maximum exclusive
     xywh   (N, 4) ``x_min, y_min, width, height`` in pixels; COCO's format
     unit   xyxy divided by ``(width, height)`` of the image; what ensemble-boxes wants
 """
@@ -40,7 +40,7 @@ def xywh_to_xyxy(boxes: ArrayLike) -> Boxes:
 
 
 def scale(boxes: ArrayLike, x: float, y: float) -> Boxes:
-    """Multiply xyxy boxes by one factor per axis: the two differ where an image was squeezed."""
+    """Multiply xyxy boxes by a factor per axis; the two differ where an image lost its aspect ratio."""
     return as_boxes(boxes) * np.array([x, y, x, y])
 
 
@@ -62,30 +62,33 @@ def clip(boxes: ArrayLike, height: float, width: float) -> Boxes:
 def area(boxes: ArrayLike) -> NDArray[np.float64]:
     """Areas (N,) of xyxy boxes in square pixels; 0 where the corners are crossed."""
     xyxy = as_boxes(boxes)
-    sides = np.clip(xyxy[:, 2:] - xyxy[:, :2], 0, None)
-    return sides[:, 0] * sides[:, 1]
+    return _area(xyxy[:, :2], xyxy[:, 2:])
 
 
-def iou_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union (N, M) of every xyxy box of ``a`` with every one of ``b``."""
-    a, b = as_boxes(a), as_boxes(b)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.clip(high - low, 0, None)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = area(a)[:, None] + area(b)[None, :] - intersection
+def box_iou_batch(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union (N, M) of every xyxy box of ``a`` (N, 4) with every xyxy box of ``b`` (M, 4)."""
+    return _iou(as_boxes(a)[:, None], as_boxes(b)[None])
+
+
+def paired_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union (P,) of the xyxy boxes a[i] and b[i], (P, 4) each."""
+    return _iou(as_boxes(a), as_boxes(b))
+
+
+def _iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
+    """Of xyxy boxes (..., 4) whose leading axes broadcast; 0 where both are empty."""
+    intersection = _area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
+    union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
-def paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
-    """IoU (P,) of a[i] with b[i], (P, 4) xyxy each, none of them empty."""
-    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
-    intersection = sides[:, 0] * sides[:, 1]
-    return intersection / (area(a) + area(b) - intersection)
+def _area(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    sides = np.clip(high - low, 0, None)
+    return sides[..., 0] * sides[..., 1]
 
 
 def iou(a: Box, b: Box) -> float:
-    """IoU of two xyxy boxes as plain numbers: for few boxes arrays cost more than what is computed."""
+    """IoU of two xyxy boxes given as plain numbers, which is faster than arrays for a few boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:

@@ -1,7 +1,40 @@
-"""The label sets: VinDr's 14 findings and class 14, and NIH's 14 labels. One table, one order."""
+"""Label sets: which findings a data set knows, in which order, and whether "no finding" is a class of its own."""
 
-#: VinDr-CXR's findings; the position is the class id in train.csv and in submissions.
-FINDINGS: tuple[str, ...] = (
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a data set.
+
+    Attributes:
+        name: of the data set.
+        findings: their names; the position is the class id.
+        no_finding: name of the class after them, which stands for "none of the findings"; None if there is none.
+    """
+
+    name: str
+    findings: tuple[str, ...]
+    no_finding: str | None = None
+
+    def __len__(self) -> int:
+        """Number of findings."""
+        return len(self.findings)
+
+    @property
+    def no_finding_id(self) -> int | None:
+        """Class id of "no finding"; None if that is no class."""
+        return None if self.no_finding is None else len(self.findings)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes by class id, "no finding" last."""
+        return self.findings if self.no_finding is None else (*self.findings, self.no_finding)
+
+
+#: VinBigData's 14 findings and class 14, in the order that the competition fixes: train.csv and submissions
+#: hold the class ids.
+VINBIGDATA = LabelSet("VinBigData", (
     "Aortic enlargement",
     "Atelectasis",
     "Calcification",
@@ -16,22 +49,10 @@ FINDINGS: tuple[str, ...] = (
     "Pleural thickening",
     "Pneumothorax",
     "Pulmonary fibrosis",
-)
-
-NUM_FINDINGS = len(FINDINGS)
-
-#: The competition's fifteenth class: the image shows none of the findings.
-NO_FINDING_ID = NUM_FINDINGS
-NO_FINDING = "No finding"
-
-#: All 15 classes of the competition's metric, by class id.
-CLASS_NAMES: tuple[str, ...] = (*FINDINGS, NO_FINDING)
-
-#: The box (xyxy, pixels) that stands for "no finding" in ground truth and in submissions.
-NO_FINDING_BOX: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+), no_finding="No finding")
 
 #: NIH ChestX-ray14's labels in the order of Wang et al., CVPR 2017.
-NIH_LABELS: tuple[str, ...] = (
+NIH = LabelSet("NIH ChestX-ray14", (
     "Atelectasis",
     "Cardiomegaly",
     "Effusion",
@@ -46,9 +67,21 @@ NIH_LABELS: tuple[str, ...] = (
     "Fibrosis",
     "Pleural_Thickening",
     "Hernia",
-)
+), no_finding="No Finding")
+
+# Views of VinBigData's set, which the competition's metric and submissions are written in.
+FINDINGS = VINBIGDATA.findings
+NUM_FINDINGS = len(VINBIGDATA)
+NO_FINDING_ID = NUM_FINDINGS
+NO_FINDING = VINBIGDATA.classes[NO_FINDING_ID]
+#: All 15 classes of the competition's metric, by class id.
+CLASS_NAMES = VINBIGDATA.classes
+#: The box (xyxy, pixels) that stands for "no finding" in the competition's truth and submissions.
+NO_FINDING_BOX: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+NIH_LABELS = NIH.findings
 
 
 def column_of(label: str) -> str:
-    """The column of a label's probability: ``p_pleural_effusion``; its sign is in its name."""
+    """The column of a label's probability: ``Pleural effusion`` -> ``p_pleural_effusion``."""
     return "p_" + "_".join(label.lower().replace("/", " ").split())

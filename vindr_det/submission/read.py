@@ -1,4 +1,4 @@
-"""A submission's rows to detections: strict where the meaning is open, tolerant where it is certain."""
+"""A submission's file to detections: what has one certain meaning is repaired, anything else is an error."""
 
 import logging
 from pathlib import Path
@@ -16,26 +16,29 @@ log = logging.getLogger(__name__)
 
 
 def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> PredictionSet:
-    """Read a submission, without the images that ``<stem>.status.csv`` beside it says were not read.
+    """Read a submission, without the images that failed according to ``<stem>.status.csv`` beside it.
 
-    Their rows say "no finding" for Kaggle's sake alone; a gate, a fusion or a score must not take that for a
-    prediction. :func:`vindr_det.imaging.status.read_failed` tells which they are. What
-    :func:`vindr_det.submission.repair.repair_submission` is sure of is put right, with a warning.
+    The rows of these images are "no finding" for Kaggle alone; a gate, a fusion or a score must not take them
+    for predictions. :func:`vindr_det.imaging.status.read_failed` lists them. Issues that
+    :func:`vindr_det.submission.repair.repair_submission` can repair are repaired, with a warning.
 
     Args:
         path: of the CSV.
-        sizes: as of :func:`vindr_det.imaging.sizes.read_sizes`; with it boxes must lie inside.
+        sizes: of :func:`vindr_det.imaging.sizes.read_sizes`; with it boxes must lie inside their images.
+
+    Returns:
+        image id -> detections in original pixels; an image with "no finding" has a row of class 14.
 
     Raises:
-        InputError: names the first fault that is left and how many there are.
+        InputError: names the first error that is left and how many there are.
     """
     failed = read_failed(path)
-    found = _read(path, sizes if sizes is None else with_unread(sizes, failed))
-    unread = found.keys() & failed.keys()
+    predictions = _read(path, sizes if sizes is None else with_unread(sizes, failed))
+    unread = predictions.keys() & failed.keys()
     if unread:
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
-                    "(%s)", path, len(unread), len(found), min(unread), status_path(path))
-    return {image_id: one for image_id, one in found.items() if image_id not in unread}
+                    "(%s)", path, len(unread), len(predictions), min(unread), status_path(path))
+    return {image_id: detections for image_id, detections in predictions.items() if image_id not in unread}
 
 
 def _read(path: str | Path, sizes: pd.DataFrame | None) -> PredictionSet:
@@ -45,9 +48,9 @@ def _read(path: str | Path, sizes: pd.DataFrame | None) -> PredictionSet:
     repaired = repair_submission(path, sizes=sizes)
     errors = [issue for issue in repaired.left.issues if issue.error]
     if errors:
-        more = f" (and {len(errors) - 1} more faults)" if len(errors) > 1 else ""
+        more = f" (and {len(errors) - 1} more errors)" if len(errors) > 1 else ""
         raise InputError(f"{path}: {str(errors[0]).removeprefix('error: ')}{more}")
-    log.warning("%s: mended in %d places, the first: %s", path, len(repaired.changes), repaired.changes[0])
+    log.warning("%s: repaired in %d places, the first: %s", path, len(repaired.changes), repaired.changes[0])
     if repaired.guess:
         log.warning("%s: %s", path, repaired.guess)
     return repaired.left.predictions

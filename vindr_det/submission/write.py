@@ -1,8 +1,8 @@
-"""Detections to a submission's rows."""
+"""How detections are written as a submission: this file alone."""
 
 import csv
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.submission.check import HEADER, NO_FINDING_STRING, check_rows
+from vindr_det.submission.check import check_rows
+from vindr_det.submission.parse import HEADER, NO_FINDING_STRING
 
 
 def format_predictions(predictions: Predictions) -> str:
@@ -22,7 +23,7 @@ def format_predictions(predictions: Predictions) -> str:
         ordered.labels.tolist(), ordered.scores.tolist(), ordered.boxes.tolist(), strict=True
     ):
         x0, y0, x1, y1 = (f"{value:.6g}" for value in (NO_FINDING_BOX if label == NO_FINDING_ID else box))
-        if float(x0) < float(x1) and float(y0) < float(y1):  # rounding can close a sliver
+        if float(x0) < float(x1) and float(y0) < float(y1):  # rounding can make a thin box empty
             groups.append(f"{label} {score:.6g} {x0} {y0} {x1} {y1}")
     return " ".join(groups) or NO_FINDING_STRING
 
@@ -31,7 +32,7 @@ def write_submission(
     path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None,
     sizes: pd.DataFrame | None = None, unread: Collection[str] = (),
 ) -> None:
-    """Write :func:`submission_text`, whole or not at all.
+    """Write :func:`submission_text` to ``path``, whole or not at all; for the arguments see there.
 
     Raises:
         InputError: as there, or the path cannot be written.
@@ -43,38 +44,49 @@ def submission_text(
     path: str | Path, predictions: PredictionSet, image_ids: Iterable[str] | None = None,
     sizes: pd.DataFrame | None = None, unread: Collection[str] = (),
 ) -> str:
-    """A submission, and never one with errors.
+    """The content of a submission, checked: one with errors is never returned.
 
     Args:
-        path: of the CSV that it is for.
-        predictions: image id -> detections in original pixels; without any the row says "no finding".
+        path: of the CSV that it is for, named in errors.
+        predictions: image id -> detections in original pixels; an image without any becomes "no finding".
         image_ids: one row each, in this order. None takes the ids of ``predictions``, then ``unread``.
-        sizes: of the originals; boxes must lie inside.
-        unread: images about which nothing is known. Kaggle wants a row of them too, and has but one that
-            holds no box: "no finding". No other file may say so.
+        sizes: of the originals; boxes must lie inside. None checks only that none is negative.
+        unread: images that could not be read. Kaggle requires a row for them too, and only "no finding" has
+            no box; in any other table they are failures, not normal images.
 
     Raises:
         InputError: a prediction belongs to none of ``image_ids``, one of these has no prediction and is not
-            ``unread`` either, or what was to be written has an error.
+            ``unread`` either, or a row has an error.
     """
     ids = list([*predictions, *unread] if image_ids is None else image_ids)
-    stray = set(predictions).difference(ids)
-    if stray:
-        raise InputError(f"{path}: predictions for {min(stray)}, which is none of the image ids")
-    lost = set(ids).difference(predictions, unread)
-    if lost:
-        raise InputError(f"{path}: not written; image {min(lost)} has no prediction ({len(lost)} in all); "
-                         "an image without one is not a normal one")
-    rows = [[i, format_predictions(predictions.get(i, Predictions()))] for i in ids]
-    known = None if sizes is None else with_unread(sizes, unread)
-    for issue in check_rows([list(HEADER), *rows], ids, known).issues:
+    _check_same_images(path, ids, predictions, unread)
+    rows = [list(HEADER), *([image_id, format_predictions(predictions.get(image_id, Predictions()))]
+                            for image_id in ids)]
+    for issue in check_rows(rows, ids, None if sizes is None else with_unread(sizes, unread)).issues:
         if issue.error:
             raise InputError(f"{path}: not written; {str(issue).removeprefix('error: ')}")
+    return csv_text(rows)
+
+
+def _check_same_images(
+    path: str | Path, ids: Sequence[str], predictions: PredictionSet, unread: Collection[str]
+) -> None:
+    unknown = set(predictions).difference(ids)
+    if unknown:
+        raise InputError(f"{path}: predictions for {min(unknown)}, which is none of the image ids")
+    missing = set(ids).difference(predictions, unread)
+    if missing:
+        raise InputError(f"{path}: not written; image {min(missing)} has no prediction ({len(missing)} in "
+                         "all); an image without one is not a normal one")
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as CSV with a newline at the end of each."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([list(HEADER), *rows])
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
 
 
 def with_unread(sizes: pd.DataFrame, unread: Iterable[str]) -> pd.DataFrame:
-    """A table of sizes that also has images which nobody could read; their rows hold no box to check."""
+    """The table of sizes with the unread images added: their rows have no box to check, so any size does."""
     return sizes.reindex([*sizes.index, *set(unread).difference(sizes.index)], fill_value=1)

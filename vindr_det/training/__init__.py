@@ -1,6 +1,6 @@
-"""What training a detector and training a classifier share, and neither owns.
+"""What training a detector and training a classifier share.
 
-In: settings of one config. Out: augmentation, sampling order, optimizer, schedule, model EMA, early stopping,
-states to resume from, pretrained weights. Imports ``data`` and what lies below; never ``detection`` or
-``classification``.
+In: a config, records, weights. Out: augmentation, the order of the images, optimizer and schedule, model EMA,
+early stopping, states to resume from, pretrained weights. May import ``data`` and what lies below it; never
+``detection`` or ``classification``, which both import from here.
 """

@@ -1,8 +1,8 @@
 """Augmentation from YAML, by Albumentations; the only module that imports it.
 
 A list such as ``[{name: HorizontalFlip, p: 0.5}, {name: Affine, scale: [0.9, 1.1]}]`` names
-Albumentations' classes and their arguments. Boxes follow every transform, are clipped to the image
-and dropped where too little of them is left.
+Albumentations' classes and their arguments. Boxes are transformed with the image, clipped to it, and
+dropped where too little of their area is left.
 """
 
 import difflib
@@ -22,9 +22,9 @@ class Augment:
     """Apply a list of named transforms to gray images and their boxes.
 
     Args:
-        transforms: one mapping each: ``name`` and the arguments of Albumentations' class.
-        min_visibility: boxes with less of their area left are dropped.
-        seed: None draws a new one.
+        transforms: one mapping per transform: ``name`` and the arguments of Albumentations' class.
+        min_visibility: boxes with a smaller share of their area left are dropped.
+        seed: seed of the random numbers; None draws one.
 
     Raises:
         InputError: an unknown name (with the nearest match) or argument.
@@ -42,7 +42,7 @@ class Augment:
             filter_invalid_bboxes=True, min_visibility=min_visibility, min_area=1.0,
         )
         with warnings.catch_warnings():
-            # A list that only changes grays is fine, though it leaves the boxes nothing to do.
+            # Lists of transforms that leave boxes where they are, such as brightness, are fine.
             warnings.filterwarnings("ignore", "Got processor for bboxes")
             self._compose = A.Compose([_build(A, spec) for spec in transforms], bbox_params=boxes)
         self.reseed(seed)
@@ -58,8 +58,8 @@ class Augment:
             labels: (N,) class ids.
 
         Returns:
-            image (H', W'), boxes (M, 4), labels (M,), and the indices (M,) of the boxes that are
-            left among the N given.
+            image (H', W'), boxes (M, 4), labels (M,), and the indices (M,) of the remaining boxes
+            among the N given.
         """
         if self._empty:
             return image, boxes, labels, np.arange(len(boxes))
@@ -75,7 +75,7 @@ class Augment:
         )
 
     def reseed(self, seed: int | None) -> None:
-        """Start the random numbers anew; data loader workers must not share them.
+        """Seed the random numbers, which data loader workers must not share.
 
         One stream for all transforms: Albumentations' own ``set_random_seed`` gives each a stream of the
         same seed, so that all of them are applied to an image or none.
@@ -114,7 +114,7 @@ def _names(albumentations: Any) -> list[str]:
 
 
 def _tuples(value: Any) -> Any:
-    """YAML and LazyConfig have lists where Albumentations wants tuples."""
+    """YAML and LazyConfig have lists where Albumentations expects tuples."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_tuples(item) for item in value)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Model-zoo weights in ``.pkl`` files, read without executing anything that they hold.
+"""Checkpoints and weights, read without executing anything that is in the file.
 
 A pickle can name any function and call it. Those of Detectron2's and Detectron1's model zoos hold
-dictionaries of numpy arrays; only what these need is let through.
+dictionaries of numpy arrays; only what these need is allowed.
 """
 
 import pickle
@@ -26,14 +26,14 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_pickle(path: str | Path) -> dict[str, Any]:
-    """A ``.pkl`` of a model zoo as ``{"model": {name: array}, ...}``.
+    """A ``.pkl`` of a model zoo.
 
     Returns:
-        As Detectron2's checkpointer has it: with ``matching_heuristics`` where the names are
-        Caffe2's.
+        ``{"model": {name: array}, ...}`` as in Detectron2's checkpointer, with ``matching_heuristics`` for
+        Caffe2's names.
 
     Raises:
-        InputError: damaged, or anything but plain values and numpy arrays is in it.
+        InputError: damaged, or it holds more than plain values and numpy arrays.
     """
     try:
         with existing_file(path).open("rb") as file:
@@ -51,10 +51,10 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Load a file of tensors and plain values without executing anything in it.
+    """A checkpoint of tensors and plain values.
 
     Raises:
-        InputError: missing, damaged, or holds pickled code.
+        InputError: missing, damaged, or it holds pickled code.
     """
     import pickle
     import struct
@@ -62,12 +62,12 @@ def read_file(path: str | Path) -> dict[str, Any]:
     import torch
 
     existing_file(path)
-    try:  # bytes that are no pickle raise anything
+    try:  # bytes that are not a pickle raise any of these
         data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
             AttributeError, AssertionError, OverflowError, struct.error) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):  # whose text would talk the user into executing it
+        if isinstance(error, pickle.UnpicklingError):  # whose message suggests executing the file
             reason = "damaged, or it holds other objects"
         raise InputError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from error
     if not isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""Which device a training or a prediction runs on."""
+"""The device that a training or a prediction runs on."""
 
 
 def best_device() -> str:

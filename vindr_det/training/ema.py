@@ -4,50 +4,55 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class ModelEMA:
-    """The average of a model's weights over its training.
+    """timm's ``ModelEmaV3``, with the number of its updates in what a checkpoint carries.
 
-    Early on the weights are still random, so the decay begins small: the n-th update keeps
-    min(decay, (1 + n) / (10 + n)) of the average. Whole numbers (batch counters) are copied.
+    Early in a training the weights are still random, so the decay begins small: update n keeps
+    min(decay, (1 + n) / (10 + n)) of the average. Buffers of whole numbers (batch counters) are copied.
 
     Args:
-        model: the model that is trained.
-        decay: share that an update keeps, such as .999.
+        model: the model that is trained, with the weights to begin with.
+        decay: share of the average that an update keeps, such as 0.999.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay, self.updates = decay, 0
-        self.state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        from timm.utils import ModelEmaV3  # seconds, which a training without EMA need not wait
 
-    @torch.no_grad()
+        self.updates = 0
+        # (1 + n) / (10 + n) = 1 - (1 + s / 9) ** -1 for timm's step s = n + 1.
+        self._timm = ModelEmaV3(model, decay, update_after_step=-2, use_warmup=True, warmup_gamma=9.0,
+                                warmup_power=1.0)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """State dict of the averaged model."""
+        return self._timm.module.state_dict()
+
     def update(self, model: nn.Module) -> None:
-        """Take one step's weights in."""
+        """Average in the weights after a step of the optimizer."""
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.state[key].lerp_(value.detach().to(self.state[key]), 1 - decay)
-            else:
-                self.state[key].copy_(value)
+        self._timm.update(model, self.updates)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must carry."""
         return {"updates": self.updates, "state": self.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.updates = int(state["updates"])
-        for key, value in state["state"].items():
-            self.state[key].copy_(value)
+        self._timm.module.load_state_dict(state["state"])
 
 
 @contextlib.contextmanager
 def ema_weights(model: nn.Module, ema: ModelEMA | None) -> Iterator[None]:
-    """The model has the averaged weights meanwhile; None changes nothing."""
+    """The model has the averaged weights within the context; None changes nothing.
+
+    The model itself and not timm's copy: what it keeps outside of its state dict counts as well, see
+    :mod:`vindr_det.training.module_state`.
+    """
     if ema is None:
         yield
         return

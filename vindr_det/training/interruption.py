@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 end a training after the step that it is in, with a state to resume from.
+"""Ctrl-C, SIGTERM and SIGUSR1 end a training after its current step, with a state to resume from.
 
-SIGUSR1 is what SLURM is usually told to send before a job's time is over.
+SLURM is usually told to send SIGUSR1 before a job's time is over.
 """
 
 import contextlib
@@ -17,34 +17,34 @@ import torch
 from torch import distributed
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-#: A terminal and a launcher may both pass on the same Ctrl-C; seconds.
+#: Seconds in which a second Ctrl-C is the same one: a terminal and a launcher may both pass it on.
 _ECHO = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the training; the text says where a resume goes on.
+    """A signal ended the training; the message names the state that a resume continues from.
 
     Attributes:
         status: the exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1.
     """
 
     def __init__(self, number: int, state: Any) -> None:
-        where = f"--resume goes on from {state}" if state else "there was no iteration to resume from yet"
+        where = f"--resume continues from {state}" if state else "there was no iteration to resume from yet"
         super().__init__(f"interrupted; {where}")
         self.status = 128 + number
 
 
 class Interruption:
-    """Remembers SIGINT, SIGTERM and SIGUSR1 while it is entered; a later second Ctrl-C stops at once.
+    """Remembers SIGINT, SIGTERM and SIGUSR1 within its context; a second Ctrl-C, later, stops at once.
 
-    One that the process was started to ignore, as a shell's background jobs are, stays ignored.
+    A signal that the process was started to ignore, as a shell's background jobs are, stays ignored.
 
     Args:
         forward: pass signals on to the processes that this one has started.
 
     Attributes:
-        signal: the number of the one that came to this process; 0 for none.
-        ends: the number of the one that all processes have agreed to end for; 0 for none.
+        signal: number of the signal that this process received; 0 for none.
+        ends: number of the signal that all processes have agreed to end for; 0 for none.
     """
 
     def __init__(self, forward: bool = False) -> None:
@@ -53,8 +53,8 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread() and not self._before:
-            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heeded}
+            handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -72,44 +72,50 @@ class Interruption:
                 os.kill(child.pid or 0, number)
 
     def agreed(self) -> int:
-        """The signal to end for, which any process of the training may have got; all must ask together."""
-        self.ends = self.signal
-        if distributed.is_available() and distributed.is_initialized():
-            told = torch.tensor(self.signal, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
-            distributed.all_reduce(told, distributed.ReduceOp.MAX)
-            self.ends = int(told)
+        """The signal to end for, whichever process received it; a collective call of all processes."""
+        self.ends = max_over_ranks(self.signal)
         return self.ends
 
-    def until(self, items: Any) -> "Until":
-        """``items``, as long as there was no signal."""
-        return Until(items, self)
+    def until(self, loader: Any) -> "InterruptibleLoader":
+        """The batches of ``loader`` until a signal comes."""
+        return InterruptibleLoader(loader, self)
 
 
-class Until:
-    """What a loader gives, until a signal comes.
+def max_over_ranks(value: int) -> int:
+    """The largest ``value`` of all processes of the training; a collective call of all of them."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    largest = torch.tensor(value, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    return int(largest)
+
+
+class InterruptibleLoader:
+    """A data loader that ends early after a signal.
 
     Args:
-        items: has a length, and can be iterated over.
-        interruption: tells of the signal.
+        loader: a sized iterable of batches.
+        interruption: knows of the signal.
     """
 
-    def __init__(self, items: Any, interruption: Interruption) -> None:
-        self.items, self.interruption = items, interruption
+    def __init__(self, loader: Any, interruption: Interruption) -> None:
+        self.loader, self.interruption = loader, interruption
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        for item in self.items:
+        for batch in self.loader:
             if self.interruption.signal:
                 return
-            yield item
+            yield batch
 
 
 def leave_signals_to_trainer(_: int) -> None:
-    """For a data loader's workers, which get a terminal's Ctrl-C and a cluster's SIGTERM as well.
+    """``worker_init_fn`` of data loaders, whose workers receive Ctrl-C and SIGTERM too.
 
-    They serve the step that the trainer finishes; the trainer's own SIGTERM ends them.
+    They ignore both, since the trainer finishes its step with their batches; only a SIGTERM of the trainer
+    ends them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -1,7 +1,7 @@
-"""What a model keeps outside of its parameters: buffers, and plain attributes that a forward pass writes.
+"""What a forward pass changes in a model beside its parameters: buffers and plain attributes.
 
-Detectron2's dense detectors average the number of positive anchors in an attribute, ``loss_normalizer``,
-that divides their losses. No state dict knows of it.
+Detectron2's dense detectors divide their losses by ``loss_normalizer``, a running average of the number
+of positive anchors that is an attribute and not in the state dict.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ Numbers = dict[str, float]
 
 @contextlib.contextmanager
 def put_back(model: nn.Module) -> Iterator[None]:
-    """Whatever happens to buffers and to attributes of any module meanwhile is undone."""
+    """Undo what happens to buffers and attributes of any module within the context."""
     before = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     values = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
@@ -25,7 +25,7 @@ def put_back(model: nn.Module) -> Iterator[None]:
         for module, attributes, buffers in before:
             vars(module).clear()
             vars(module).update(attributes)
-            module._buffers.update(buffers)  # some write a new tensor, some into the old one
+            module._buffers.update(buffers)  # some modules assign a new tensor, some write into the old one
         with torch.no_grad():
             for buffer, value in values:
                 buffer.copy_(value)
@@ -42,15 +42,15 @@ def numbers(model: nn.Module) -> Numbers:
 
 
 def changed(model: nn.Module, built: Mapping[str, float]) -> Numbers:
-    """The :func:`numbers` that are not as in ``built``, those of the model before its training.
+    """The :func:`numbers` that differ from ``built``, those of the model before its training.
 
-    The rest came from the config, and shall come from the config again after a resume.
+    The others came from the config, and come from the config again after a resume.
     """
     return {key: value for key, value in numbers(model).items() if built.get(key) != value}
 
 
 def set_numbers(model: nn.Module, values: Mapping[str, float]) -> None:
-    """Give a model the numbers that :func:`changed` took from another of its kind."""
+    """Set the numbers that :func:`changed` took from a model of the same architecture."""
     for key, value in values.items():
         path, _, attribute = key.rpartition(".")
         setattr(model.get_submodule(path), attribute, value)

@@ -1,8 +1,8 @@
-"""What ``--resume`` goes on from, and when there is nothing that it may go on from.
+"""Which state ``--resume`` continues from, and when it must refuse to.
 
-A state carries the entry ``vindr`` of every checkpoint (:func:`vindr_det.detection.checkpoint.metadata`)
-and of the training: ``waited``, validations since the best one, and ``pending``, whether the last
-iteration was to be validated but was interrupted.
+A state has the entry ``vindr`` of every checkpoint (:func:`vindr_det.detection.checkpoint.metadata`) with
+two values more: ``waited``, the number of validations since the best, and ``pending``, whether the
+validation of the last iteration was interrupted.
 """
 
 import json
@@ -21,8 +21,8 @@ from vindr_det.training.weights import require_same_model
 
 log = logging.getLogger(__name__)
 
-#: What an optimizer's state, the place in the order of the images, or the best value so far holds for the old
-#: value of. The schedule may change: it is a function of the iteration.
+#: Keys that must not change: the weights, the optimizer's state, the position in the order of the images or
+#: the best value so far depend on them. The schedule may change: it is a function of the iteration.
 _FIXED = re.compile(
     r"MODEL\.(?!DEVICE$|WEIGHTS$).*|SEED|DATASETS\.TRAIN"
     r"|SOLVER\.(BASE_LR|MOMENTUM|NESTEROV|WEIGHT_DECAY.*|BIAS_LR_FACTOR|IMS_PER_BATCH)"
@@ -30,10 +30,10 @@ _FIXED = re.compile(
 
 
 def require_output_folder(folder: str | Path) -> None:
-    """Make OUTPUT_DIR, and find out before the work that it cannot be written.
+    """Make OUTPUT_DIR, and fail before the training where it cannot be written.
 
     Raises:
-        InputError: it cannot be made or written.
+        InputError: the folder cannot be made or written.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -46,37 +46,39 @@ def state_to_resume(folder: str | Path, engine: str) -> Path | None:
     """The latest whole state of the training in a folder; None where none has begun.
 
     Raises:
-        InputError: the training is the other engine's, it left models but no state, or none is whole.
+        InputError: the training is the other engine's, it left models but no state, or no state is whole.
     """
     folder = Path(folder)
     owner = _engine_of(folder, engine)
     if owner != engine:
         raise InputError(f"--resume: {folder} holds a training of the {owner} engine, expected one of the "
                          f"{engine} engine; add --engine {owner} or take another OUTPUT_DIR")
-    found = saved(folder, SUFFIXES[engine])
+    states = saved(folder, SUFFIXES[engine])
     models = [name for name in MODELS if (folder / name).exists()]
-    if not found and models:
+    if not states and models:
         raise InputError(f"--resume: {folder} holds {models[0]} but no state to resume from, expected "
                          f"state_*{SUFFIXES[engine]}; take another OUTPUT_DIR or leave out --resume")
-    return _latest_whole(found) if found else None
+    return _latest_whole(states) if states else None
 
 
-def _latest_whole(found: list[Path]) -> Path:
-    """A disk that was full or a cluster that stopped may have cut off the last."""
-    for state in reversed(found):
+def _latest_whole(states: list[Path]) -> Path:
+    """The latest that is readable: a full disk or a stopped cluster may have cut off the last one."""
+    for state in reversed(states):
         try:
             _read_state(state)
             return state
         except InputError as error:
-            if state == found[0]:
+            if state == states[0]:
                 raise
-            log.warning("--resume: %s; going on from the state before", error)
+            log.warning("--resume: %s; resuming from the state before", error)
     raise AssertionError("there are states")
 
 
 def _read_state(state: Path) -> dict[str, Any]:
-    """Raises:
-        InputError: it is not whole, or not a training's.
+    """Contents of a state.
+
+    Raises:
+        InputError: damaged, or not the state of a training.
     """
     data = read_file(state)
     if not isinstance(data.get("vindr"), dict) or not data.keys() & {"trainer", "state_dict"}:
@@ -85,7 +87,7 @@ def _read_state(state: Path) -> dict[str, Any]:
 
 
 def _engine_of(folder: Path, engine: str) -> str:
-    """Whose training a folder holds; ``engine`` where nothing tells."""
+    """The engine of the training in a folder; ``engine`` where no file shows it."""
     if (folder / "config.yaml").is_file():
         owner = requested_engine(folder / "config.yaml")
         if owner in SUFFIXES:
@@ -95,7 +97,7 @@ def _engine_of(folder: Path, engine: str) -> str:
 
 
 def is_finished(state: Path, cfg: Any) -> bool:
-    """Whether a state is a training's last and its ``model_final.pth`` is written; the log says so."""
+    """Whether a state is the last of its training and ``model_final.pth`` is written; logs the reason."""
     done, final = iterations_of(state), state.parent / MODELS[0]
     meta = read_file(state)["vindr"]
     waited = meta.get("waited", 0)
@@ -104,22 +106,22 @@ def is_finished(state: Path, cfg: Any) -> bool:
         return False
     if (read_file(final).get("vindr") or {}).get("iteration") != done:
         return False
-    reason = (f"no better {cfg.VINDR.BEST_METRIC} in {waited} validations; a larger VINDR.PATIENCE goes on"
-              if stopped else "a larger SOLVER.MAX_ITER goes on")
+    reason = (f"no better {cfg.VINDR.BEST_METRIC} in {waited} validations; a larger VINDR.PATIENCE resumes it"
+              if stopped else "a larger SOLVER.MAX_ITER resumes it")
     log.info("%s: the training is finished after %d iterations (%s)", state.parent, done, reason)
     return True
 
 
 def require_resumable(state: Path, meta: Mapping[str, Any], weights: Mapping[str, Any],
                       own: Mapping[str, Any], cfg: Any) -> None:
-    """Refuse a state that a training cannot go on from with a config.
+    """Refuse a state that a training with a config cannot resume from.
 
     Args:
-        state: its file.
+        state: the file of the state.
         meta: its entry ``vindr``.
-        weights: its weights.
-        own: the model's.
-        cfg: the config.
+        weights: its state dict.
+        own: state dict of the model that the config describes.
+        cfg: config of the training.
 
     Raises:
         InputError: names the state, and the weight or key that differs.

@@ -1,16 +1,19 @@
-"""In which order images are trained on, and with which random numbers: a function of the seed alone.
+"""The order of the training images and the random numbers of a training: functions of its seed alone.
 
-What happens to the n-th image of a training depends on the seed and on n, not on the number of
-loader processes, not on what was drawn before, and not on whether the training was interrupted.
-So a resumed training goes on with exactly the images and augmentations that it would have had.
+What happens to the n-th image depends on the seed and on n, and what a step draws depends on the seed
+and on the number of the step: not on the number of loader processes, not on earlier draws, and not on
+whether the training was interrupted. So a resumed training has exactly the images, augmentations and
+random numbers that it would have had, without any of them in its checkpoint.
 """
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Sampler
 
 from vindr_det.data.splits import normal_count
@@ -19,11 +22,11 @@ from vindr_det.structures.records import Record
 
 
 class SampleKey(NamedTuple):
-    """One draw.
+    """Which image comes next, and the seed of what is done to it.
 
     Attributes:
-        row: of the image in the data set.
-        seed: for everything random that is done to it.
+        row: index of the image in the data set.
+        seed: seed of all random operations on the image.
     """
 
     row: int
@@ -31,20 +34,20 @@ class SampleKey(NamedTuple):
 
 
 class TrainingOrder(Sampler[SampleKey]):
-    """All images in random order, again and again; each rank takes its own share.
+    """All images in random order, epoch after epoch; each rank takes its own share.
 
-    Of normal images an epoch may hold some only. The next ones come in the next epoch, so that all
-    come equally often in the long run.
+    An epoch may hold only some of the normal images. The next ones come in the next epoch, so that over
+    many epochs all come equally often.
 
     Args:
-        repeats: (N,) how often each image comes in one epoch; 2.3 is twice, and three times in
-            three of ten epochs.
-        seed: of the order, the same on all ranks.
-        rank: this process.
+        repeats: (N,) how often each image comes in an epoch; 2.3 means twice in seven of ten epochs
+            and three times in the others.
+        seed: seed of the order, the same on all ranks.
+        rank: index of this process.
         world: number of processes.
-        skip: images that this rank has taken before a resume.
+        skip: images that this rank took before a resume.
         normal: rows of the normal images.
-        drawn: how many of them come in each epoch; None for all.
+        drawn: normal images per epoch; None for all.
     """
 
     def __init__(
@@ -77,35 +80,52 @@ class TrainingOrder(Sampler[SampleKey]):
 
 
 def seed_of(seed: int, position: int) -> int:
-    """A seed of its own for the image at each position of the order."""
+    """A different seed for the image at each position of the order."""
     return int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed every generator that a training step draws from.
+
+    Args:
+        seed: seed of the training.
+        step: number of the step that is about to begin, from 0.
+        rank: index of this process; each draws its own numbers.
+    """
+    for_torch, for_numpy, for_python = np.random.SeedSequence([seed, step, rank]).generate_state(3).tolist()
+    torch.manual_seed(for_torch)
+    np.random.seed(for_numpy)
+    random.seed(for_python)
 
 
 def repeat_factors(
     records: Sequence[Record], threshold: float, in_epoch: int | None = None
 ) -> list[float]:
-    """How often each image comes, so that rare findings come oftener (Gupta et al., LVIS, 2019).
+    """How often each image comes per epoch, so that rare findings come more often (Gupta et al., LVIS, 2019).
 
-    A finding on a share f of the images asks for max(1, sqrt(threshold / f)); an image takes the
-    largest that its findings ask for. A threshold of 0 repeats nothing.
+    A finding on a share f of the images has the factor max(1, sqrt(threshold / f)); an image takes the
+    largest factor of its findings.
 
     Args:
         records: the images.
-        threshold: see above.
-        in_epoch: images in an epoch; None for all.
+        threshold: share of the images below which a finding is repeated; 0 repeats nothing.
+        in_epoch: number of images per epoch; None for all.
+
+    Returns:
+        One factor per image, 1 or more.
     """
     total = len(records) if in_epoch is None else in_epoch
     images = Counter(label for record in records for label in set(record.truth.labels.tolist()))
-    wanted = {label: max(1.0, (threshold * total / count) ** 0.5) for label, count in images.items()}
-    return [max((wanted[label] for label in record.truth.labels.tolist()), default=1.0)
+    factors = {label: max(1.0, (threshold * total / count) ** 0.5) for label, count in images.items()}
+    return [max((factors[label] for label in record.truth.labels.tolist()), default=1.0)
             for record in records]
 
 
 def batch_part(cfg: Any, world: int) -> int:
-    """Images that a process takes at once: IMS_PER_BATCH over the ranks and VINDR.ACCUMULATE.
+    """Images per forward pass of one process: IMS_PER_BATCH divided by the ranks and by VINDR.ACCUMULATE.
 
     Raises:
-        InputError: the batch cannot be divided so.
+        InputError: the batch is not divisible.
     """
     parts = world * cfg.VINDR.ACCUMULATE
     if cfg.SOLVER.IMS_PER_BATCH % parts:
@@ -117,7 +137,7 @@ def batch_part(cfg: Any, world: int) -> int:
 def training_order(
     cfg: Any, records: Sequence[Record], rank: int, world: int, start: int
 ) -> TrainingOrder:
-    """The order of a training that has ``start`` iterations behind it."""
+    """The order of the images from iteration ``start`` on, for one of ``world`` ranks."""
     done = start * cfg.VINDR.ACCUMULATE * batch_part(cfg, world)
     normal = [row for row, record in enumerate(records) if record.normal]
     drawn = normal_count(cfg, records)

@@ -1,7 +1,9 @@
-"""Any of timm's networks that gives a pyramid of features, as the body of either engine's detector.
+"""timm's networks as backbones of either engine's detectors.
 
-``MODEL.BACKBONE.NAME: build_timm_fpn_backbone`` (R-CNNs) or ``build_retinanet_timm_fpn_backbone`` (dense
-detectors) asks for it, ``VINDR.TIMM_MODEL`` names the network, ``MODEL.WEIGHTS: timm://...`` its weights.
+Any network that yields a pyramid of features will do.
+
+``MODEL.BACKBONE.NAME`` is ``build_timm_fpn_backbone`` (R-CNNs) or ``build_retinanet_timm_fpn_backbone``
+(dense detectors), ``VINDR.TIMM_MODEL`` the network, and ``MODEL.WEIGHTS: timm://...`` its weights.
 """
 
 import difflib
@@ -18,20 +20,20 @@ _CATALOG = "timm://"
 
 
 def wanted(cfg: Any) -> bool:
-    """Whether a config asks for a backbone of timm's."""
+    """Whether a config has a backbone of timm's."""
     return cfg.MODEL.BACKBONE.NAME in (R_CNN, DENSE)
 
 
 class TimmBody(nn.Module):
-    """Features of a timm network at wanted strides.
+    """Features of a timm network at given strides.
 
     Args:
-        name: of the network, such as ``convnext_tiny``.
+        name: the network, such as ``convnext_tiny``.
         strides: such as ``(4, 8, 16, 32)``.
-        frozen_norm: batch norm with fixed statistics, as detectors with few images a batch want it.
+        frozen_norm: fix the statistics of batch norm, as is usual for few images per batch.
 
     Raises:
-        InputError: timm has no such network, or it has no features at these strides.
+        InputError: timm has no such network, or the network has no features at these strides.
     """
 
     def __init__(self, name: str, strides: Sequence[int], frozen_norm: bool = False) -> None:
@@ -47,19 +49,25 @@ class TimmBody(nn.Module):
         net = _create(name, out_indices=tuple(reductions.index(stride) for stride in strides))
         self.net = freeze_batch_norm_2d(net) if frozen_norm else net
         self.channels: list[int] = net.feature_info.channels()
-        self._last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+        self._channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to one (B, C, H / stride, W / stride) a stride."""
-        found = self.net(images)
-        return [part.permute(0, 3, 1, 2).contiguous() for part in found] if self._last else found
+        """(B, 3, H, W) images to (B, C, H / stride, W / stride) features, one tensor per stride."""
+        features = self.net(images)
+        if not self._channels_last:
+            return features
+        return [part.permute(0, 3, 1, 2).contiguous() for part in features]
 
 
 Body = TypeVar("Body", bound=TimmBody)
 
 
-def from_config(cfg: Any, kind: type[Body] = TimmBody) -> Body:
-    """The body that a config describes, as an engine's own ``kind`` of it."""
+def from_config(cfg: Any, body: type[Body] = TimmBody) -> Body:
+    """The backbone's body that a config describes, as an engine's own subclass of :class:`TimmBody`.
+
+    Raises:
+        InputError: a key that timm's networks cannot honor.
+    """
     strides = (8, 16, 32) if cfg.MODEL.BACKBONE.NAME == DENSE else (4, 8, 16, 32)
     if cfg.MODEL.BACKBONE.FREEZE_AT:
         raise InputError(f"MODEL.BACKBONE.FREEZE_AT is {cfg.MODEL.BACKBONE.FREEZE_AT}: a backbone of timm's "
@@ -68,7 +76,7 @@ def from_config(cfg: Any, kind: type[Body] = TimmBody) -> Body:
     if norm not in ("FrozenBN", "BN"):
         raise InputError(f"MODEL.RESNETS.NORM is {norm!r}: a backbone of timm's has its own norms, expected "
                          "FrozenBN, or BN to train them")
-    return kind(cfg.VINDR.TIMM_MODEL, strides, norm == "FrozenBN")
+    return body(cfg.VINDR.TIMM_MODEL, strides, norm == "FrozenBN")
 
 
 def is_timm(weights: str) -> bool:
@@ -77,12 +85,12 @@ def is_timm(weights: str) -> bool:
 
 
 def pretrained_state(weights: str) -> dict[str, Any]:
-    """State dict of ``timm://<model>`` or ``timm://<model>@<file>``, in the names of TimmBody's net.
+    """State dict of ``timm://<model>`` or ``timm://<model>@<file>``, in the names of TimmBody's ``net``.
 
-    Without a file timm brings the weights from its hub.
+    Without a file, timm downloads the weights.
 
     Raises:
-        InputError: an unknown model, or its weights cannot be had.
+        InputError: an unknown model, or its weights cannot be loaded.
     """
     name, _, file = weights.removeprefix(_CATALOG).partition("@")
     options = {"pretrained_cfg_overlay": {"file": file}} if file else {}
@@ -99,7 +107,7 @@ def pretrained_state(weights: str) -> dict[str, Any]:
 
 
 def require_model(key: str, name: str) -> None:
-    """Refuse a name that timm does not know, with the nearest that it does.
+    """Refuse a name that timm does not know.
 
     Raises:
         InputError: names the key, the value and the nearest network.

@@ -1,7 +1,6 @@
-"""MODEL.WEIGHTS to a state dict: torchvision's or timm's catalog, a URL, or a local file.
+"""MODEL.WEIGHTS as a state dict: from torchvision's or timm's catalog, a URL, or a local file.
 
-``torchvision://resnet50`` and ``timm://convnext_tiny`` start the backbone of either engine from the same
-ImageNet weights.
+``torchvision://resnet50`` and ``timm://convnext_tiny`` are the same ImageNet weights in either engine.
 """
 
 import logging
@@ -28,7 +27,7 @@ def is_backbone(weights: str) -> bool:
 
 
 def backbone_state(weights: str) -> dict[str, Any]:
-    """State dict of a catalog's model, in the names of our bodies, without the classifier.
+    """State dict of a catalog's model without its classifier, in torchvision's names or below ``net.``.
 
     Raises:
         InputError: an unknown model, or its weights cannot be downloaded.
@@ -47,7 +46,7 @@ def backbone_state(weights: str) -> dict[str, Any]:
 
 
 def local_file(weights: str) -> Path:
-    """A local file, or a URL brought to one.
+    """Path of a local file, or of a downloaded URL.
 
     Raises:
         InputError: no such file, or the URL cannot be downloaded.
@@ -77,51 +76,52 @@ def _download(url: str, weights: str) -> Path:
 
 
 def filter_compatible(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a file has a place in a model; the log says what has not.
+    """The weights of a file that fit a model by name and shape; the log names those that do not.
 
-    A head for another number of classes has other shapes: it is left out, and so starts anew.
+    A head for another number of classes has other shapes: it is left out, and so starts from random weights.
 
     Args:
-        weights: the file's name, for the log.
-        state: its weights.
-        own: the model's.
+        weights: name of the file, for the log.
+        state: its state dict.
+        own: state dict of the model.
 
     Raises:
         InputError: nothing fits.
     """
-    found = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if not found:
+    compatible = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not compatible:
         raise InputError(f"MODEL.WEIGHTS {weights}: none of its {len(state)} weights has a place in "
                          "this model")
-    log.info("%s: %d of the model's %d weights loaded", weights, len(found), len(own))
-    for what, names in _differences(state, own).items():
+    log.info("%s: %d of the model's %d weights loaded", weights, len(compatible), len(own))
+    for difference, names in _differences(state, own).items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            log.warning("%s: weights %s: %s%s", weights, what, ", ".join(names[:3]), more)
-    return found
+            log.warning("%s: weights %s: %s%s", weights, difference, ", ".join(names[:3]), more)
+    return compatible
 
 
 def require_same_model(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Refuse weights that are not of a model like this one.
+    """Refuse weights of another model.
 
     Args:
-        weights: the file's name.
-        state: its weights.
-        own: the model's.
+        weights: name of the file.
+        state: its state dict.
+        own: state dict of the model.
 
     Raises:
         InputError: names the first weight that differs.
     """
-    counters = "num_batches_tracked"  # which a norm may have lost since
-    parts = [{key: value for key, value in one.items() if not key.endswith(counters)} for one in (state, own)]
-    for what, names in _differences(*parts).items():
+    counters = "num_batches_tracked"  # which older checkpoints may have and frozen norms lack
+    theirs, ours = ({key: value for key, value in part.items() if not key.endswith(counters)}
+                    for part in (state, own))
+    for difference, names in _differences(theirs, ours).items():
         if names:
-            raise InputError(f"{weights}: {len(names)} weights {what.partition(',')[0]}, such as {names[0]}; "
-                             "expected those of the model that the config describes")
+            raise InputError(f"{weights}: {len(names)} weights {difference.partition(',')[0]}, such as "
+                             f"{names[0]}; expected those of the model that the config describes")
 
 
 def _differences(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What keeps a file's weights from being a model's."""
+    """Names of the weights in which a file and a model differ, by kind of difference."""
     return {
         "of another shape, which start anew": [
             f"{k} ({tuple(state[k].shape)} there, {tuple(own[k].shape)} here)"
@@ -141,8 +141,8 @@ _RENAMED = (
 
 
 def detectron2_name(key: str) -> str:
-    """A torchvision ResNet's parameter name as Detectron2's ResNet calls it."""
-    if key.startswith("net."):  # one of timm's, which has its own names in both engines
+    """Name in Detectron2's ResNet of a parameter of torchvision's ResNet."""
+    if key.startswith("net."):  # timm's names are the same in both engines
         return key
     for pattern, name in _RENAMED:
         key = re.sub(pattern, name, key)

@@ -5,7 +5,7 @@ In your own Detectron2 project::
     from vindr_det.detection.detectron2 import (
         ValidationLoss, VindrEvaluator, VindrMapper, add_vindr_config, before_writers, register_datasets)
 
-The README has the training script that they make.
+docs/detectron2.md has the training script that they make.
 """
 
 from vindr_det.detection.detectron2.config import add_vindr_config, get_vindr_cfg

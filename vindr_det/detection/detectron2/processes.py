@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import detectron2.utils.comm as comm
-import torch
 from detectron2.engine import launch as detectron2_launch
-from torch import distributed
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.interface import Launch
 from vindr_det.exceptions import PLACE_ERRORS, InputError
+from vindr_det.training.interruption import max_over_ranks
 
 Result = TypeVar("Result")
 
@@ -89,8 +88,4 @@ def on_all_ranks(work: Callable[[], Result]) -> Result:
 
 
 def _any_rank(flag: bool) -> bool:
-    if comm.get_world_size() == 1:
-        return flag
-    told = torch.tensor(int(flag), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
-    distributed.all_reduce(told, distributed.ReduceOp.MAX)
-    return bool(told)
+    return bool(max_over_ranks(int(flag)))

@@ -16,8 +16,8 @@ from vindr_det.exceptions import DivergedError
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
 from vindr_det.training.ema import ema_weights
+from vindr_det.training.ema_module import EMAModule
 from vindr_det.training.interruption import Interruption
-from vindr_det.training.lightning_module import EMAModule
 from vindr_det.training.optimizer import build_optimizer, groups_by_norm
 from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 

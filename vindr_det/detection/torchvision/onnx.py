@@ -237,7 +237,7 @@ def _match(detection: Predictions, others: Predictions) -> tuple[float, float] |
     near = others[(others.labels == detection.labels[0]) & (difference < _MAX_DIFFERENCE)]
     if not len(near):
         return None
-    ious = box_ops.iou_matrix(detection.boxes, near.boxes)[0]
+    ious = box_ops.box_iou_batch(detection.boxes, near.boxes)[0]
     best = int(ious.argmax())
     if ious[best] < _MIN_IOU:
         return None

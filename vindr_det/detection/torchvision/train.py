@@ -33,9 +33,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption
-from vindr_det.training.metrics_file import keep_until
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
-from vindr_det.training.states import clear, iterations_of, saved
+from vindr_det.training.states import clear, iterations_of, saved, truncate_metrics
 from vindr_det.training.weights import (
     backbone_state,
     filter_compatible,
@@ -97,7 +96,7 @@ def _fit(
             warn_of_overlap(cfg)
             if state is None:
                 clear(out, cfg.MODEL.WEIGHTS)
-            keep_until(out / "metrics.json", start)
+            truncate_metrics(out / "metrics.json", start)
         try:
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
         except SystemExit as error:  # Lightning's answer to a KeyboardInterrupt

@@ -2,7 +2,7 @@
 
 ``file`` reads and checks one file, ``source`` opens it without taking its pixels, ``stream`` tells what
 compressed pixels say of themselves, ``pixels`` decodes them, ``jpeg2000`` does so at reduced resolution,
-``grayscale`` turns stored values to grays; ``spacing`` and ``identity`` tell what else a header knows.
+``photometric`` decides what stored values mean, ``grayscale`` maps them to grays; ``spacing`` and ``identity`` tell what else a header knows.
 """
 
 from vindr_det.imaging.dicom.file import read_dicom

@@ -1,7 +1,7 @@
-"""One DICOM file to an 8-bit gray image, bright where little passed, at the wanted size.
+"""A DICOM file to an 8-bit gray image of the wanted size, bright where few rays passed.
 
-The pixels are averaged in stored values and turned to grays last, by the table of
-:mod:`vindr_det.imaging.dicom.grayscale`: what the detector measured is what is averaged.
+Stored values are averaged first and mapped to grays last, by the table of
+:mod:`vindr_det.imaging.dicom.grayscale`, so that the detector's measurements are what is averaged.
 """
 
 import warnings
@@ -20,6 +20,7 @@ from vindr_det.exceptions import InputError, one_line
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.grayscale import gray_table, value_range
 from vindr_det.imaging.dicom.modality import modality_flags
+from vindr_det.imaging.dicom.photometric import photometric_flags, photometric_of
 from vindr_det.imaging.dicom.pixels import Stored, compressed_frame, decode
 from vindr_det.imaging.dicom.source import open_dataset, whole_number
 from vindr_det.imaging.dicom.spacing import pixel_spacing, spacing_flags
@@ -36,14 +37,14 @@ def read_dicom(
     path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS,
     also: Sequence[Target] = (),
 ) -> DecodedImage:
-    """Decode one single-frame grayscale DICOM file.
+    """Decode a single-frame grayscale DICOM file.
 
     Args:
         path: the file.
         target: the size to bring it to; None keeps every pixel. JPEG 2000 is decoded at the
             smallest resolution that is good for the target.
         max_pixels: larger images are refused before memory is taken for them.
-        also: further sizes, each decoded as if it were the only one.
+        also: further sizes, each decoded as if it were the only size.
 
     Raises:
         InputError: not a DICOM file, no or damaged pixel data, color, several frames, more than
@@ -86,20 +87,14 @@ def _read_gray(
 
 
 def _require_gray_frame(path: str | Path, max_pixels: int, dataset: Dataset) -> None:
-    photometric = str(dataset.get("PhotometricInterpretation", "") or "")
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise InputError(f"{path}: photometric interpretation {photometric!r}, expected "
-                         "MONOCHROME1 or MONOCHROME2")
-    frames, samples = (whole_number(dataset, key, 1) for key in ("NumberOfFrames", "SamplesPerPixel"))
-    if frames != 1 or samples != 1:
-        raise InputError(f"{path}: {frames} frames of {samples} samples a pixel, expected one of one")
+    photometric_of(path, dataset)
     rows, columns, allocated, stored = (
         whole_number(dataset, key, 0) for key in ("Rows", "Columns", "BitsAllocated", "BitsStored"))
     if min(rows, columns) < 1:
         raise InputError(f"{path}: {rows} rows and {columns} columns, expected both above 0")
     require_size(path, rows, columns, max_pixels)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise InputError(f"{path}: {stored} of {allocated} bits a pixel, expected 1 to 16 in 8 or 16")
+        raise InputError(f"{path}: {stored} of {allocated} bits per pixel, expected 1 to 16 in 8 or 16")
     high = whole_number(dataset, "HighBit", stored - 1)
     if high != stored - 1:
         raise InputError(f"{path}: HighBit {high} with BitsStored {stored}, expected {stored - 1}")
@@ -116,18 +111,15 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     Raises:
         InputError: contradictions that do not.
     """
-    flags = modality_flags(dataset)
-    inverse = str(dataset.get("PresentationLUTShape", "") or "") == "INVERSE"
-    if inverse and dataset.PhotometricInterpretation == "MONOCHROME2":
-        flags.append("MONOCHROME2 with PresentationLUTShape INVERSE")
-    flags += spacing_flags(dataset)
+    flags = [*modality_flags(dataset), *photometric_flags(dataset), *spacing_flags(dataset)]
     flags += [f"element {tag} is a sequence written as UN" for tag in _unknown_sequences(dataset)]
     if header is None:
         return flags
-    size, told = (header.height, header.width), (int(dataset.Rows), int(dataset.Columns))
-    if size != told or header.components != 1:
-        raise InputError(f"{path}: the stream holds {size[0]} rows, {size[1]} columns and "
-                         f"{header.components} channels, the header says {told[0]}, {told[1]} and 1")
+    held = header.height, header.width, header.components
+    expected = int(dataset.Rows), int(dataset.Columns), photometric_of(path, dataset).samples
+    if held != expected:
+        raise InputError(f"{path}: the stream holds {held[0]} rows, {held[1]} columns and {held[2]} channels, "
+                         f"the header says {expected[0]}, {expected[1]} and {expected[2]}")
     signed = bool(dataset.get("PixelRepresentation", 0))
     if header.signed is not None and header.signed != signed:
         raise InputError(f"{path}: the stream's samples are {_sign(header.signed)}, the header says "
@@ -136,7 +128,7 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
 
 
 def _out_of_range(dataset: Dataset, stored: Stored) -> list[str]:
-    """Streams often have more bits than BitsStored says (VinBigData's have 16 of 12), unused."""
+    """Values beyond BitsStored; streams often have more bits, unused (VinBigData's have 16 instead of 12)."""
     low, high = value_range(dataset)
     # The 5/3 low-pass overshoots an edge, in both directions; averages over its samples do so less.
     slack = (high - low) / 4 if stored.reduced else 0
@@ -150,7 +142,7 @@ def _sample_shape(dataset: Dataset) -> tuple[int, int]:
 
 
 def _unknown_sequences(dataset: Dataset) -> list[BaseTag]:
-    """Sequences that some archive lost the type of; what they say of the image is not read."""
+    """Sequences whose type some archive lost; they are not read."""
     elements = (dataset.get_item(tag, keep_deferred=True)
                 for tag in dataset.keys())  # noqa: SIM118 - keeps them raw
     unknown = [e.tag for e in elements if e is not None and e.VR == "UN" and not e.tag.is_private]

@@ -1,9 +1,9 @@
-"""Stored values to 8-bit grays, as a table with one entry for each value that a pixel can hold.
+"""Stored values to 8-bit grays, as a table with one entry per value that a pixel can hold.
 
-The steps are those of the grayscale pipeline (PS3.4 N.2): modality LUT, VOI LUT or window,
-presentation. All of them look at one pixel at a time, so a table says it all, and nothing depends
-on the image's own maximum: the same exposure gives the same picture whatever is in it. Only where
-a file brings no window the image's percentiles choose one.
+The steps are those of the grayscale pipeline (PS3.4 N.2): modality LUT, VOI LUT or window, presentation.
+Each of them maps a pixel by its own value alone, so that a table is enough and nothing depends on the image's
+maximum: the same exposure gives the same picture whatever it shows. Only where a file has no window, the image's
+percentiles choose one. Which way round the grays go is decided in :mod:`vindr_det.imaging.dicom.photometric`.
 """
 
 import math
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.multival import MultiValue
+
+from vindr_det.imaging.dicom.photometric import is_inverted
 
 #: Without a window the image is shown between these percentiles of its pixels.
 PERCENTILES = (0.5, 99.5)
@@ -31,7 +33,7 @@ def value_range(dataset: Dataset) -> tuple[int, int]:
 
 
 def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], str]:
-    """The gray of every value from :func:`value_range`'s smallest on, and what set it.
+    """The gray of every value from the smallest of :func:`value_range` on, and the window that set it.
 
     Args:
         dataset: header of the image.
@@ -43,16 +45,16 @@ def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], st
     low, high = value_range(dataset)
     values = _modality_values(dataset, np.arange(low, high + 1, dtype=np.int32))
     seen = np.clip(np.rint(sample), low, high).astype(np.int64) - low
-    unit, options = _shown(dataset, values)
+    unit, window = _shown(dataset, values)
     if unit is None or _shows_nothing(unit[seen]):
         bottom, top = np.percentile(values[seen], PERCENTILES)
-        unit, options = (values - bottom) / max(top - bottom, 1e-6), "percentile"
+        unit, window = (values - bottom) / max(top - bottom, 1e-6), "percentile"
     gray = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-    return (255 - gray if is_inverted(dataset) else gray), options
+    return (255 - gray if is_inverted(dataset) else gray), window
 
 
 def _modality_values(dataset: Dataset, stored: NDArray) -> Values:
-    """C.11.1; an element that is there but empty says as much as one that is not."""
+    """C.11.1; an empty element counts as a missing one."""
     if _holds_lut(dataset, "ModalityLUTSequence"):
         return _look_up(dataset, dataset.ModalityLUTSequence[0], stored)
     slope, intercept = (_first(dataset.get(key)) for key in ("RescaleSlope", "RescaleIntercept"))
@@ -63,17 +65,6 @@ def _shows_nothing(unit: Values) -> bool:
     """All black or all white: the window was meant for other values."""
     darkest, brightest = np.percentile(unit, (1, 99))
     return bool(brightest <= 0 or darkest >= 1)
-
-
-def is_inverted(dataset: Dataset) -> bool:
-    """Whether the largest value is shown black.
-
-    In MONOCHROME1 it is (PS3.3 C.7.6.3.1.2), and PresentationLUTShape INVERSE says the same again
-    (C.11.6.1.2), so both together turn the image once. The inversion comes after the window,
-    whose bounds are given in values before it.
-    """
-    shape = str(dataset.get("PresentationLUTShape", "") or "")
-    return dataset.PhotometricInterpretation == "MONOCHROME1" or shape == "INVERSE"
 
 
 def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
@@ -98,8 +89,8 @@ def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
 def _voi_lut(dataset: Dataset, values: Values) -> Values:
     """C.11.2.1.1: the LUT's output spans the bits that its descriptor names, as DCMTK shows it.
 
-    But where entries do not fit into these, or fill so few of them that the picture would be black, which
-    is a table of 12 bits called one of 16, the entries tell.
+    Where entries do not fit into these bits, or use so few of them that the picture would be black (a table of
+    12 bits that is described as one of 16), the number of bits is taken from the entries.
     """
     item = dataset.VOILUTSequence[0]
     bits, top = int(item.LUTDescriptor[2]), int(_entries(dataset, item).max())

@@ -16,6 +16,7 @@ from pydicom.uid import (
 
 from vindr_det.exceptions import InputError, one_line
 from vindr_det.imaging.dicom import jpeg2000
+from vindr_det.imaging.dicom.photometric import decoded_shape, one_sample
 from vindr_det.imaging.dicom.stream import StreamHeader, held_tiles, read_header
 from vindr_det.imaging.dicom.whole import require_end, require_whole
 from vindr_det.imaging.resize import resize_to
@@ -49,7 +50,7 @@ def compressed_frame(path: str | Path, dataset: Dataset) -> tuple[bytes, StreamH
     """The compressed frame and its own header; no header where the syntax has none.
 
     Raises:
-        InputError: a header that cannot be read, so that nobody knows what the decoder would take.
+        InputError: a header that cannot be read, so that the decoder's memory could not be bounded.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
@@ -92,14 +93,13 @@ def decode(
         stored = dataset.pixel_array
     except Exception as error:  # decoders raise whatever their C library reports
         raise InputError(f"{path}: pixel data cannot be decoded ({one_line(error)})") from error
-    if stored.shape != (int(dataset.Rows), int(dataset.Columns)):
-        raise InputError(f"{path}: pixels have shape {stored.shape}, expected "
-                         f"{(int(dataset.Rows), int(dataset.Columns))}")
+    if stored.shape != decoded_shape(dataset):
+        raise InputError(f"{path}: pixels have shape {stored.shape}, expected {decoded_shape(dataset)}")
     if header is not None and header.predictive:
         _refuse_run_over(path, stored, int(dataset.BitsStored))
     if header is not None and dataset.file_meta.TransferSyntaxUID in JPEGTransferSyntaxes:
         require_whole(path, stream, header, stored)
-    return Stored(_for_opencv(stored))
+    return Stored(_for_opencv(one_sample(stored, dataset)))
 
 
 def _for_opencv(stored: NDArray) -> NDArray:

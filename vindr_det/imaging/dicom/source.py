@@ -150,7 +150,7 @@ def _inflated(path: Path, data: bytes, check: Callable[[Dataset], None]) -> byte
 def _decoded_bytes(dataset: Dataset) -> int:
     rows, columns, bits = (
         whole_number(dataset, key, 0) for key in ("Rows", "Columns", "BitsAllocated"))
-    return rows * columns * bits // 8
+    return rows * columns * whole_number(dataset, "SamplesPerPixel", 1) * bits // 8
 
 
 def _require_pixels(path: Path, dataset: Dataset) -> None:

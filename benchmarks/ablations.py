@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""What each lever does to the score, on phantoms with all 14 findings, and what the engines cost.
+"""Ablations on phantoms with all 14 findings: what each technique adds to the score, and the engines' cost.
 
-    python benchmarks/levers.py --out outputs/levers      # `make levers`: 25 minutes on two cores
-    python benchmarks/levers.py --out outputs/levers --engines torchvision detectron2 --seeds 1 2 3
+    python benchmarks/ablations.py --out outputs/ablations    # `make ablations`: 25 minutes on two cores
+    python benchmarks/ablations.py --out outputs/ablations --engines torchvision detectron2 --seeds 1 2 3
 
 Trains the demo's detector for each engine, seed and share of normal images, and scores it without a
-classifier on held-out phantoms that nothing was chosen on: the weights as they are, their average, another
+classifier on held-out phantoms that nothing was chosen on: the weights as they are, their EMA, another
 NMS threshold, test-time augmentation. Two trainings run at a time with one thread each. What is there
 already is not done again, so a run can be interrupted and widened. Prints, for each engine, the base and
-what each lever adds to it with the same seed: the mean and the range over seeds.
+what each technique adds to it with the same seed: the mean and the range over seeds.
 """
 
 import argparse
@@ -40,9 +40,9 @@ from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.device import best_device
 
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
-#: Normal images for each abnormal one: the base, and the lever.
+#: Normal images for each abnormal one: the base, and the ablation.
 RATIOS = (0.1, 1.0)
-#: Iterations that the average of the weights reaches back, about.
+#: Iterations that the model EMA reaches back, about.
 REACH = 50
 METRIC = "vindr/mAP40"
 
@@ -52,7 +52,7 @@ Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("outputs/levers"))
+    parser.add_argument("--out", type=Path, default=Path("outputs/ablations"))
     parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--iterations", type=int, default=600)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def train(data: Path, iterations: int, what: tuple[str, int, float], folder: Path) -> None:
-    """One training, unless it is there; its words go to a file."""
+    """One training, unless it is there; its output goes to a file."""
     engine, seed, ratio = what
     if (folder / "model_final.pth").is_file():
         return
@@ -134,7 +134,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def report(engine: str, folders: Mapping[int, list[Path]]) -> None:
-    """The base as it is, then each lever's gain over it, seed by seed."""
+    """The base as it is, then each technique's gain over it, seed by seed."""
     base = [read_score(first, "base") for first, _ in folders.values()]
     rows = [row("base", base, "")]
     for name in list(VARIANTS)[1:]:
@@ -143,7 +143,7 @@ def report(engine: str, folders: Mapping[int, list[Path]]) -> None:
     rows.append(gain(f"{RATIOS[1]:g} normal images for {RATIOS[0]:g}", more, base))
     print(f"\n{engine}: held-out {METRIC}, seeds {list(folders)}\n")
     print(tabulate(rows, headers="keys", disable_numparse=True))
-    print(f"\n{statistics.median(pace_of(first) for first, _ in folders.values()):.3f} s an iteration")
+    print(f"\n{statistics.median(pace_of(first) for first, _ in folders.values()):.3f} s per iteration")
 
 
 def read_score(folder: Path, name: str) -> float:
@@ -155,12 +155,12 @@ def gain(name: str, scores: Iterable[float], base: list[float]) -> dict[str, str
 
 
 def row(name: str, values: list[float], sign: str) -> dict[str, str]:
-    return {"lever": name, "mean": f"{statistics.mean(values):{sign}.3f}",
+    return {"technique": name, "mean": f"{statistics.mean(values):{sign}.3f}",
             "lowest": f"{min(values):{sign}.3f}", "highest": f"{max(values):{sign}.3f}"}
 
 
 def pace_of(folder: Path) -> float:
-    """Median seconds of an iteration."""
+    """Median seconds per iteration."""
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     return statistics.median(line["time"] for line in lines if "time" in line)
 

@@ -1,21 +1,23 @@
-"""A LightningModule that keeps an average of its weights, and resumes as if nothing had happened."""
+"""A LightningModule with a model EMA and with random numbers that a resume repeats."""
 
 from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
 
-from vindr_det.training import random_state
 from vindr_det.training.ema import ModelEMA
+from vindr_det.training.sampler import seed_step
 
 
 class EMAModule(L.LightningModule):
-    """Carries the average through Lightning's checkpoints, and seeds each step.
+    """Saves the EMA in Lightning's checkpoints, and seeds each step.
+
+    The engines update ``ema`` after a step of the optimizer.
 
     Args:
-        network: what is trained.
-        decay: see :class:`vindr_det.training.ema.ModelEMA`; 0 keeps no average.
-        seed: of what the network draws while it trains.
+        network: the network that is trained.
+        decay: see :class:`vindr_det.training.ema.ModelEMA`; 0 keeps no EMA.
+        seed: seed of the random numbers that the network draws in training.
     """
 
     def __init__(self, network: nn.Module, decay: float, seed: int = 0) -> None:
@@ -26,7 +28,7 @@ class EMAModule(L.LightningModule):
         self._seeded = -1
 
     def on_fit_start(self) -> None:
-        """Make the average of the weights, which are loaded by now, and put back what a resume had."""
+        """Begin the EMA with the weights, which are loaded by now, or with that of the checkpoint."""
         if self.decay > 0:
             self.ema = ModelEMA(self.network, self.decay)
             if self._resumed.get("averaged"):
@@ -37,17 +39,17 @@ class EMAModule(L.LightningModule):
         """Seed once per step, which may take several batches."""
         if self._seeded != self.global_step:
             self._seeded = self.global_step
-            random_state.reseed(self.seed, self.global_step, self.global_rank)
+            seed_step(self.seed, self.global_step, self.global_rank)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What Lightning does not save by itself."""
+        """Add the EMA, which is not a part of the module's state dict."""
         ema = self.ema.state_dict() if self.ema is not None else None
         checkpoint.setdefault("vindr", {})["averaged"] = ema
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep it until the weights are where they belong."""
+        """Keep the EMA until the network is on its device."""
         self._resumed = checkpoint["vindr"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to predict with: their average where one is kept."""
+        """State dict to predict with: the EMA where there is one, else the network's."""
         return self.network.state_dict() if self.ema is None else self.ema.state

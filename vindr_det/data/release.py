@@ -1,0 +1,85 @@
+"""A release: a published data set, in one module that reads its tables into the form that conversion takes.
+
+Each module has a :class:`Release` named ``RELEASE``; the list of them is in :mod:`vindr_det.data.convert`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.records import Record
+
+#: The fold of images that belong to none: those that are held out, and test images.
+NO_FOLD = -1
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What to make of a release's tables; a release without the table that an option is for ignores it.
+
+    Attributes:
+        fusion: ``wbf``, ``nms`` or ``none``; see :func:`vindr_det.data.consensus.fuse_readers`.
+        iou_thr: boxes of one class with a higher IoU are the same finding.
+        min_readers: keep boxes that at least so many readers drew.
+        folds: number of folds.
+        seed: of the folds.
+        frequent: hold out images that none of these readers read; empty holds out none.
+        label_sets: also write the training sets of boxes that at least 2, 3, ... readers drew.
+        lists: which published lists to write too: ``cadlab`` or ``chexnet`` of NIH ChestX-ray14.
+    """
+
+    fusion: str = "wbf"
+    iou_thr: float = 0.4
+    min_readers: int = 1
+    folds: int = 5
+    seed: int = 0
+    frequent: tuple[str, ...] = ()
+    label_sets: bool = False
+    lists: str | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The tables of a release, read and checked. Rows are its N images.
+
+    Attributes:
+        labels: (N rows) what becomes ``labels.csv``: the image, its patient where known, and a column per
+            class of the label set, 0/1 or the share of readers. A column ``fold`` is filled in, or added last.
+        strata: (N, K) zeros and ones, which folds spread evenly.
+        patients: (N,) None where they are not known.
+        records: the images with their true boxes: all N of them, in order, where ``boxes_complete``.
+        boxes_complete: whether boxes were drawn on every image, so that those without any are normal.
+        reader_records: the same images with each reader's own boxes, where there are several readers.
+        held_out: (N,) images to keep out of all folds; None for none.
+        lists: published training, validation and test lists: name -> table with ``image`` and ``patient``.
+    """
+
+    labels: pd.DataFrame
+    strata: NDArray[np.int64]
+    patients: NDArray | None = None
+    records: Sequence[Record] = ()
+    boxes_complete: bool = True
+    reader_records: Sequence[Record] = ()
+    held_out: NDArray[np.bool_] | None = None
+    lists: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published data set.
+
+    Attributes:
+        name: as :func:`vindr_det.data.convert.convert` takes it.
+        label_set: what its class ids mean.
+        read: takes the options, and the paths of its tables by name; raises InputError for faulty ones.
+        summary: what was converted, in lines: annotations, fold of each image, options, output folder.
+    """
+
+    name: str
+    label_set: LabelSet
+    read: Callable[..., Annotations]
+    summary: Callable[..., list[str]]

@@ -1,0 +1,100 @@
+"""What a metric is: one class that computes, and resamples where that makes sense.
+
+A new metric is one subclass of :class:`Metric` in a module of this folder and one line in
+:data:`vindr_det.metrics.registry.METRICS`; ``tools/evaluate.py`` takes its tables, intervals, comparisons and
+``metrics.json`` from that list.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from numpy.typing import ArrayLike
+
+from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.intervals import Replicated
+from vindr_det.metrics.matching import IOU_THRESHOLD, Matched, match
+from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.records import Record, truth_of
+
+
+@dataclass(frozen=True)
+class MatchedPredictions:
+    """Predictions and truth, matched once for all metrics.
+
+    Attributes:
+        predictions: image id -> detections in original pixels; an image may be missing.
+        records: images with their true boxes.
+    """
+
+    predictions: PredictionSet
+    records: Sequence[Record]
+
+    @cached_property
+    def voc(self) -> Matched:
+        """The competition's matching: PASCAL VOC at IoU > 0.4; images sorted by id.
+
+        Raises:
+            InputError: an image is predicted that the records lack.
+        """
+        return match(self.predictions, truth_of(self.records), IOU_THRESHOLD)
+
+    @property
+    def records_by_id(self) -> list[Record]:
+        """The images in the order in which a bootstrap draws them."""
+        return sorted(self.records, key=lambda record: record.image_id)
+
+
+class Metric(ABC):
+    """One entry of the list of metrics.
+
+    Attributes:
+        columns: header of a column in the table of classes -> key, ``{}`` standing for the class name.
+        details: prefixes of keys that ``metrics.json`` has and the summary table leaves out.
+    """
+
+    columns: Mapping[str, str] = {}
+    details: tuple[str, ...] = ()
+
+    @abstractmethod
+    def compute(self, matched: MatchedPredictions) -> dict[str, float]:
+        """Key -> value, NaN where nothing can be measured."""
+
+    def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
+        """Key -> value and bootstrap replicates; keys that are left out have no interval.
+
+        Args:
+            matched: the predictions.
+            bootstrap: of the images, sorted by id; the same one makes two files' values pairs.
+        """
+        return {}
+
+    def table(self, values: Mapping[str, float]) -> str:
+        """A table of this metric's own below the summary, if it has one."""
+        return ""
+
+
+def format_value(value: float, digits: int = 4) -> str:
+    """A value as tables show it; "-" for NaN."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def replicate(
+    per_class: Callable[[Bootstrap], Mapping[str, Floats]], matched: MatchedPredictions, bootstrap: Bootstrap,
+    there: ArrayLike | None = None,
+) -> dict[str, Replicated]:
+    """Key -> value on all images and on each replicate, for metrics that are means over classes.
+
+    Args:
+        per_class: replicates -> key -> (R, K) values of the first K classes; NaN without ground truth.
+        matched: the predictions that ``per_class`` measures.
+        bootstrap: of their images.
+        there: (I, K) whether a class is measured on an image, (I, 1) for metrics that know no classes; None
+            for whether the image has ground truth of the class.
+    """
+    whole, drawn = per_class(bootstrap.whole()), per_class(bootstrap)
+    images = bootstrap.groups_with(matched.voc.counts > 0 if there is None else there)
+    return {key: Replicated(whole[key][0], values, images[: values.shape[1]])
+            for key, values in drawn.items()}
