@@ -125,7 +125,7 @@ def test_ids_survive_a_conversion(tmp_path):
     assert sorted(read_csv(tmp_path / "out/folds.csv", ["image_id"])["image_id"]) == sorted(IDS)
     table = read_table(tmp_path / "out/labels.csv", "vindr15")
     assert sorted(table.image_ids) == sorted(IDS) and table.groups.tolist() == table.image_ids.tolist()
-    assert table.what == "patient" and table.normal.sum() == 6
+    assert table.group_kind == "patient" and table.normal.sum() == 6
 
 
 def test_ids_survive_elsewhere(tmp_path):
