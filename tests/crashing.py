@@ -1,4 +1,4 @@
-"""Work for worker processes, which must be able to import it."""
+"""Functions that worker processes run, in a module that they can import."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def crash_on_b(name: str) -> str:
-    """Upper case; "b" takes the process down as a decoder's fault would."""
+    """Upper case; "b" takes the process down as a crashing decoder would."""
     if name == "b":
         os.kill(os.getpid(), signal.SIGKILL)
     return name.upper()
@@ -20,7 +20,7 @@ def hang(name: str) -> str:
 
 
 def raise_by_name(name: str) -> str:
-    """What decoders, disks and systems raise."""
+    """Raise what decoders, disks and operating systems do."""
     import cv2
 
     from vindr_det.exceptions import InputError

@@ -1,4 +1,4 @@
-"""What Detectron2 users take from us: mapper, hooks, evaluator, registration."""
+"""What Detectron2 users import: mapper, hooks, evaluator, registration."""
 
 from types import SimpleNamespace
 
@@ -38,14 +38,14 @@ def test_mapper_scales_boxes_from_the_originals_pixels_to_the_images(cfg, phanto
 
     records, images = read_split("vindr_all", cfg)
     mapper = VindrMapper(cfg, is_train=False, keep_truth=True)
-    for given in to_dicts([(r, images) for r in records if not r.normal]):
-        mapped = mapper(given)
+    for dataset_dict in to_dicts([(r, images) for r in records if not r.normal]):
+        mapped = mapper(dataset_dict)
         _, height, width = mapped["image"].shape
-        assert max(height, width) <= 96 and given["annotations"]
+        assert max(height, width) <= 96 and dataset_dict["annotations"]
         boxes = mapped["instances"].gt_boxes.tensor
-        for box, annotation in zip(boxes, given["annotations"], strict=True):
-            expected = [annotation["bbox"][k] * (width / given["width"], height / given["height"])[k % 2]
-                        for k in range(4)]
+        for box, annotation in zip(boxes, dataset_dict["annotations"], strict=True):
+            scale = width / dataset_dict["width"], height / dataset_dict["height"]
+            expected = [annotation["bbox"][k] * scale[k % 2] for k in range(4)]
             assert box.tolist() == pytest.approx(expected, abs=0.6)
 
 
@@ -59,11 +59,11 @@ def test_evaluator_gives_one_for_the_truth(cfg):
     evaluator = VindrEvaluator(records)
     evaluator.reset()
     for record in records:
-        found = Instances((record.height, record.width))
-        found.pred_boxes = Boxes(torch.tensor(record.truth.boxes, dtype=torch.float32).reshape(-1, 4))
-        found.scores = torch.ones(len(record.truth))
-        found.pred_classes = torch.tensor(record.truth.labels)
-        evaluator.process([{"image_id": record.image_id}], [{"instances": found}])
+        instances = Instances((record.height, record.width))
+        instances.pred_boxes = Boxes(torch.tensor(record.truth.boxes, dtype=torch.float32).reshape(-1, 4))
+        instances.scores = torch.ones(len(record.truth))
+        instances.pred_classes = torch.tensor(record.truth.labels)
+        evaluator.process([{"image_id": record.image_id}], [{"instances": instances}])
     results = evaluator.evaluate()
     assert results["vindr/mAP40"] == 1.0
     assert results["coco/AP50"] == pytest.approx(1.0)
@@ -100,7 +100,7 @@ def test_validation_loss_leaves_training_alone_and_is_the_models_own(cfg):
     with EventStorage(), torch.no_grad():
         for batch in loader:
             for normal in (False, True):
-                part = [one for one in batch if (len(one["instances"]) == 0) == normal]
+                part = [image for image in batch if (len(image["instances"]) == 0) == normal]
                 if part:
                     total[normal] += float(sum(model(part).values())) * len(part)
                     images[normal] += len(part)
@@ -118,7 +118,8 @@ def test_best_model_survives_a_resume():
     saved, latest = [], [({}, -1)]
 
     def hook():
-        return BestCheckpoint(EarlyStopping("m"), save=lambda: saved.append(latest[0][0]["m"]), latest=lambda: latest[0])
+        return BestCheckpoint(EarlyStopping("m"), save=lambda: saved.append(latest[0][0]["m"]),
+                              latest=lambda: latest[0])
 
     def step(taken, iteration):
         taken.trainer = SimpleNamespace(iter=iteration)
@@ -128,7 +129,7 @@ def test_best_model_survives_a_resume():
     for iteration, value in enumerate([0.3, 0.6, 0.5]):
         latest[0] = ({"m": value}, iteration)
         step(first, iteration)
-        step(first, iteration + 0.5)  # one without an evaluation
+        step(first, iteration + 0.5)  # a step without an evaluation
     assert first.best.waited == 1 and saved == [0.3, 0.6]
     second = hook()
     second.load_state_dict(first.state_dict())
@@ -138,10 +139,10 @@ def test_best_model_survives_a_resume():
     assert saved == [0.3, 0.6, 0.7]
 
 
-@pytest.mark.parametrize("kind", [
+@pytest.mark.parametrize("whose", [
     pytest.param("theirs", marks=pytest.mark.xfail(strict=True, reason="it forgets across a resume")),
     "ours"])
-def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
+def test_a_resumed_hook_does_not_overwrite_a_better_model(whose):
     """Detectron2's BestCheckpointer against ours: a worse evaluation after a resume saves nothing."""
     from detectron2.engine.hooks import BestCheckpointer
     from detectron2.utils.events import EventStorage
@@ -155,7 +156,7 @@ def test_a_resumed_hook_does_not_overwrite_a_better_model(kind):
     def run(values, state):
         with EventStorage() as storage:
             latest = [({}, -1)]
-            hook = (BestCheckpointer(1, checkpointer, "m") if kind == "theirs" else
+            hook = (BestCheckpointer(1, checkpointer, "m") if whose == "theirs" else
                     BestCheckpoint(EarlyStopping("m"), lambda: checkpointer.save("best"), lambda: latest[0]))
             hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=99)
             if state:
@@ -188,7 +189,7 @@ def retinanet(phantoms, out, *more):
 
 
 def test_validation_does_not_move_what_retinanet_divides_its_losses_by(phantoms, tmp_path):
-    """Its average of positive anchors, an attribute that no state dict has."""
+    """RetinaNet's running average of positive anchors, an attribute that is not in its state dict."""
     from detectron2.modeling import build_model
     from detectron2.utils.events import EventStorage
 
@@ -197,7 +198,7 @@ def test_validation_does_not_move_what_retinanet_divides_its_losses_by(phantoms,
 
     cfg = retinanet(phantoms, tmp_path)
     model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
-    batch = [mapper(given) for given in to_dicts(validation_records(cfg))]
+    batch = [mapper(dataset_dict) for dataset_dict in to_dicts(validation_records(cfg))]
     first = mean_losses(model, [batch])
     assert not hasattr(model, "loss_normalizer")  # as if there had been no validation
     with EventStorage():
@@ -211,25 +212,25 @@ def test_a_resumed_retinanet_is_the_one_that_was_not_interrupted(phantoms, tmp_p
     from vindr_det.training.checkpoint_io import read_file
 
     period = ["SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2", "SOLVER.STEPS", "(3,)"]
-    for out, resumed in ((tmp_path / "straight", False), (tmp_path / "broken", True)):
+    for out, broken in ((tmp_path / "straight", False), (tmp_path / "broken", True)):
         cfg = retinanet(phantoms, out, *period, "SOLVER.MAX_ITER", "4")
         engine.train(cfg)
-        if resumed:
+        if broken:
             (out / "last_checkpoint").write_text("state_0000002.pth")
             (out / "state_0000004.pth").unlink()
             engine.train(cfg, resume=True)
-    one, two = (read_file(tmp_path / name / "state_0000004.pth") for name in ("straight", "broken"))
-    numbers = [state["trainer"]["hooks"]["ModelNumbers"] for state in (one, two)]
+    straight, resumed = (read_file(tmp_path / name / "state_0000004.pth") for name in ("straight", "broken"))
+    numbers = [state["trainer"]["hooks"]["ModelNumbers"] for state in (straight, resumed)]
     assert numbers[0] == numbers[1] and "loss_normalizer" in numbers[0]["of_ranks"][0]
-    for key, value in one["model"].items():
-        assert torch.allclose(value, two["model"][key], rtol=0, atol=1e-6), key
+    for key, value in straight["model"].items():
+        assert torch.allclose(value, resumed["model"][key], rtol=0, atol=1e-6), key
 
 
 SPEC = [{"name": "RandomBrightnessContrast", "brightness_limit": 0.5, "contrast_limit": 0.5, "p": 1.0}]
 
 
 def augmented(cfg, phantoms, seed, count=12):
-    """Mean gray levels of one image as Detectron2's own loader gives it with two workers."""
+    """Mean gray levels of an image from Detectron2's own loader with two workers."""
     from detectron2.data import build_detection_train_loader
     from detectron2.utils.env import seed_all_rng
 
@@ -245,7 +246,7 @@ def augmented(cfg, phantoms, seed, count=12):
     return [float(next(batches)[0]["image"].mean()) for _ in range(count)]
 
 
-def test_each_worker_and_each_epoch_augments_otherwise_by_the_seed_alone(cfg, phantoms):
+def test_each_worker_and_each_epoch_augments_differently_by_the_seed_alone(cfg, phantoms):
     cfg.VINDR.AUGMENT = SPEC
     drawn = augmented(cfg, phantoms, seed=3)
     assert len(set(drawn)) == len(drawn)

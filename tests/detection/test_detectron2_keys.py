@@ -1,8 +1,9 @@
-"""No key of Detectron2's is ignored by our engine without a word."""
+"""Our engine silently ignores no key of Detectron2's."""
 
 import itertools
 
 import pytest
+import torch
 from conftest import ROOT, TINY
 
 from vindr_det.config import leaves
@@ -11,7 +12,7 @@ from vindr_det.exceptions import InputError
 
 pytestmark = pytest.mark.detectron2
 
-#: What another value than the one that we honor looks like.
+#: Values that we do not honor.
 REFUSED = {
     "INPUT.CROP.ENABLED": True, "INPUT.FORMAT": "L", "INPUT.MASK_FORMAT": "bitmask",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "random", "INPUT.RANDOM_FLIP": "both", "MODEL.KEYPOINT_ON": True,
@@ -106,7 +107,7 @@ def spied(cfg, seen):
 
 @pytest.mark.slow
 def test_every_other_key_is_read_by_a_training(phantoms, tmp_path, monkeypatch):
-    """A key that nothing reads is ignored for certain; reading is what a new one must not lack."""
+    """A key that nothing reads is certainly ignored, so that a new key must be read somewhere."""
     from detectron2.config import get_cfg
 
     from vindr_det.detection.detectron2 import engine
@@ -129,8 +130,6 @@ def test_every_other_key_is_read_by_a_training(phantoms, tmp_path, monkeypatch):
 
 
 def test_settings_of_the_machine_are_obeyed(phantoms, tmp_path, monkeypatch):
-    import torch
-
     from vindr_det.detection.detectron2 import engine
 
     class Enough(Exception):
@@ -168,5 +167,21 @@ def test_adamw_honors_what_sgd_does_of_biases(phantoms, tmp_path):
         model = VindrTrainer.build_model(cfg)
         groups = VindrTrainer.build_optimizer(cfg, model).param_groups
         bias = model.roi_heads.box_predictor.cls_score.bias
-        [group] = [group for group in groups if any(one is bias for one in group["params"])]
+        [group] = [group for group in groups if any(parameter is bias for parameter in group["params"])]
         assert group["lr"] == 2 * cfg.SOLVER.BASE_LR and group["weight_decay"] == 0.25
+
+
+def test_a_schedule_that_detectron2_lacks_is_ours(phantoms, tmp_path):
+    from vindr_det.detection.detectron2.trainer import VindrTrainer
+    from vindr_det.training.schedule import ScheduleOptions, factor_of_step
+
+    cfg = config(phantoms, tmp_path, "vindr_frcnn", "SOLVER.MAX_ITER", "8", "SOLVER.WARMUP_ITERS", "2")
+    cfg.SOLVER.LR_SCHEDULER_NAME = "cosine"
+    model = torch.nn.Linear(1, 1)
+    optimizer = VindrTrainer.build_optimizer(cfg, model)
+    scheduler = VindrTrainer.build_lr_scheduler(cfg, optimizer)
+    factor = factor_of_step("cosine", ScheduleOptions.from_config(cfg))
+    for step in range(8):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(cfg.SOLVER.BASE_LR * factor(step))
+        optimizer.step()
+        scheduler.step()

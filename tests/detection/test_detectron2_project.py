@@ -59,16 +59,16 @@ def test_the_readmes_script_trains_the_repositorys_yaml(phantoms, tmp_path, down
     scope: dict = {"__name__": "train_net"}
     exec(SCRIPT, scope)
     scope["main"](default_argument_parser().parse_args(arguments(phantoms / "data", tmp_path)))
-    found = written(tmp_path)
+    metrics = written(tmp_path)
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
     for key in ("total_loss", "validation_loss", "validation_abnormal/loss", "vindr/mAP40", "coco/AP"):
-        assert np.isfinite(found[key]), key
+        assert np.isfinite(metrics[key]), key
     before = (tmp_path / "model_final.pth").read_bytes()
     weights = arguments(phantoms / "data", tmp_path, "--eval-only")
     scores = scope["main"](default_argument_parser().parse_args(
         [*weights, "MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]))
-    assert scores["vindr/mAP40"] == pytest.approx(found["vindr/mAP40"], abs=1e-6)
-    assert (tmp_path / "model_final.pth").read_bytes() == before and written(tmp_path) == found
+    assert scores["vindr/mAP40"] == pytest.approx(metrics["vindr/mAP40"], abs=1e-6)
+    assert (tmp_path / "model_final.pth").read_bytes() == before and written(tmp_path) == metrics
 
 
 # DefaultTrainer tells DistributedDataParallel a device id, which it takes for GPUs alone.
@@ -136,18 +136,18 @@ def test_detectron2_itself_reads_every_yaml(path):
     cfg = get_cfg()
     add_vindr_config(cfg)
     cfg.merge_from_file(str(path))
-    assert cfg.VINDR.VALIDATION
+    assert cfg.VINDR.VALIDATION and torch.device(cfg.MODEL.DEVICE)  # "auto" is a name of ours
 
 
-def instances_of(given):
+def instances_of(entry):
     """The truth of a registered dict as a model would put it out."""
     from detectron2.structures import Boxes, Instances
 
-    found = Instances((given["height"], given["width"]))
-    found.pred_boxes = Boxes(torch.tensor([a["bbox"] for a in given["annotations"]]).reshape(-1, 4))
-    found.scores = torch.ones(len(given["annotations"]))
-    found.pred_classes = torch.tensor([a["category_id"] for a in given["annotations"]], dtype=torch.int64)
-    return found
+    instances = Instances((entry["height"], entry["width"]))
+    instances.pred_boxes = Boxes(torch.tensor([a["bbox"] for a in entry["annotations"]]).reshape(-1, 4))
+    instances.scores = torch.ones(len(entry["annotations"]))
+    instances.pred_classes = torch.tensor([a["category_id"] for a in entry["annotations"]], dtype=torch.int64)
+    return instances
 
 
 def test_both_evaluators_give_full_marks_for_the_truth(cfg, tmp_path):
@@ -163,32 +163,32 @@ def test_both_evaluators_give_full_marks_for_the_truth(cfg, tmp_path):
     ours = VindrEvaluator.from_catalog("vindr_val_fold0")
     for evaluator in (theirs, ours):
         evaluator.reset()
-        evaluator.process(dicts, [{"instances": instances_of(given)} for given in dicts])
+        evaluator.process(dicts, [{"instances": instances_of(entry)} for entry in dicts])
     assert theirs.evaluate()["bbox"]["AP"] == pytest.approx(100)
     results = ours.evaluate()
     assert results["vindr/mAP40"] == 1 and np.isfinite(list(results.values())).all()
     records, _ = read_split("vindr_val_fold0", cfg)
     assert len(ours.predictions) == len(records)
-    assert any(given["height"] != record.height for given, record in zip(dicts, records, strict=True))
+    assert any(entry["height"] != record.height for entry, record in zip(dicts, records, strict=True))
     for record in records:
         assert ours.predictions[record.image_id].boxes == pytest.approx(record.truth.boxes, abs=1e-2)
 
 
-def test_detectron2s_mapper_finds_the_boxes_where_ours_does(cfg):
+def test_detectron2s_mapper_has_the_boxes_where_ours_does(cfg):
     from detectron2.data import DatasetCatalog, DatasetMapper
 
     from vindr_det.detection.detectron2 import VindrMapper
 
     cfg.INPUT.RANDOM_FLIP, cfg.MODEL.MASK_ON = "none", True
     theirs, ours = DatasetMapper(cfg, is_train=True), VindrMapper(cfg, is_train=False, keep_truth=True)
-    for given in DatasetCatalog.get("vindr_train_fold0"):
-        one, two = theirs(given), ours(given)
-        size, other = one["image"].shape[1:], two["image"].shape[1:]
+    for entry in DatasetCatalog.get("vindr_train_fold0"):
+        expected, mapped = theirs(entry), ours(entry)
+        size, other = expected["image"].shape[1:], mapped["image"].shape[1:]
         assert size == pytest.approx(other, abs=1)  # ours resizes twice
         scale = torch.tensor([other[1] / size[1], other[0] / size[0]]).repeat(2)
-        one, two = one["instances"], two["instances"]
-        assert torch.allclose(one.gt_boxes.tensor * scale, two.gt_boxes.tensor, atol=0.5)
-        assert one.gt_classes.tolist() == two.gt_classes.tolist()
+        expected, mapped = expected["instances"], mapped["instances"]
+        assert torch.allclose(expected.gt_boxes.tensor * scale, mapped.gt_boxes.tensor, atol=0.5)
+        assert expected.gt_classes.tolist() == mapped.gt_classes.tolist()
 
 
 def test_the_test_set_is_registered_without_annotations(cfg, phantoms):
@@ -200,10 +200,10 @@ def test_the_test_set_is_registered_without_annotations(cfg, phantoms):
 
     sizes = read_sizes(phantoms / "raw/test_meta.csv")
     dicts = DatasetCatalog.get("vindr_test")
-    assert {given["image_id"] for given in dicts} == set(sizes.index)
-    for given in dicts:
-        assert (given["original_height"], given["original_width"]) == tuple(sizes.loc[given["image_id"]])
-        assert max(given["height"], given["width"]) == 128 and "annotations" not in given
+    assert {entry["image_id"] for entry in dicts} == set(sizes.index)
+    for entry in dicts:
+        assert (entry["original_height"], entry["original_width"]) == tuple(sizes.loc[entry["image_id"]])
+        assert max(entry["height"], entry["width"]) == 128 and "annotations" not in entry
     loader = build_detection_test_loader(cfg, "vindr_test", mapper=VindrMapper(cfg, is_train=False))
     assert len(list(loader)) == 6
     with pytest.raises(InputError, match="vindr_test: has no annotations to score with"):
@@ -212,10 +212,10 @@ def test_the_test_set_is_registered_without_annotations(cfg, phantoms):
 
 def checkout() -> Path:
     """Detectron2's checkout; a wheel has no tools and projects."""
-    found = Path(importlib.util.find_spec("detectron2").origin).resolve().parent.parent
-    if not (found / "tools/plain_train_net.py").is_file():
+    root = Path(importlib.util.find_spec("detectron2").origin).resolve().parent.parent
+    if not (root / "tools/plain_train_net.py").is_file():
         pytest.skip("Detectron2 is not a checkout")
-    return found
+    return root
 
 
 def tool_of_detectron2(name):

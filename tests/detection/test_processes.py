@@ -1,4 +1,4 @@
-"""Two processes over gloo against one."""
+"""Two processes over gloo against a single process."""
 
 import errno
 import json
@@ -18,8 +18,8 @@ from vindr_det.detection.interface import Launch
 from vindr_det.exceptions import InputError
 from vindr_det.training.checkpoint_io import read_file
 
-# Nothing is sampled, every image has one size and gives as many proposals, and no norm looks at the
-# batch: what is left is the arithmetic of two halves against the whole.
+# No sampling, images of one size with equally many proposals, and no norm over the batch: what is left to
+# differ is the arithmetic of two halves against the whole.
 SAME = [*TINY, "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "10", "TEST.EVAL_PERIOD", "0",
         "MODEL.RESNETS.NORM", "FrozenBN", "SOLVER.BASE_LR", "0.001", "MODEL.RPN.NMS_THRESH", "1.0",
         "MODEL.RPN.BATCH_SIZE_PER_IMAGE", "20000", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "4000",
@@ -53,11 +53,11 @@ def totals(folder):
     return [line["total_loss"] for line in lines if "total_loss" in line]
 
 
-def compare(one, two):
-    assert totals(one) == pytest.approx(totals(two), abs=1e-3)
-    first, second = (read_file(folder / "model_final.pth")["model"] for folder in (one, two))
+def compare(single, double):
+    assert totals(single) == pytest.approx(totals(double), abs=1e-3)
+    first, second = (read_file(folder / "model_final.pth")["model"] for folder in (single, double))
     assert max((first[key].double() - second[key].double()).abs().max() for key in first) < 1e-3
-    moved = read_file(one / "model_final.pth")["model"]
+    moved = read_file(single / "model_final.pth")["model"]
     assert all(torch.isfinite(value).all() for value in moved.values())
 
 
@@ -85,38 +85,38 @@ def test_two_machines_of_one_process(engine, square, tmp_path):
     assert read_file(tmp_path / "two/model_final.pth")["vindr"]["iteration"] == 2
 
 
-@pytest.mark.parametrize("given, message", [
+@pytest.mark.parametrize("options, message", [
     ({"processes": 0}, "--num-gpus 0"), ({"machines": 2, "rank": 2}, "--machine-rank 2"),
     ({"machines": 2}, "--dist-url auto: expected tcp://host:port"),
     ({"machines": 2, "url": "tcp://host"}, "--dist-url tcp://host: expected"),
 ])
-def test_bad_launches(given, message):
+def test_bad_launches(options, message):
     with pytest.raises(InputError, match=message):
-        Launch(**given)
+        Launch(**options)
 
 
 def test_the_tool_refuses_a_bad_launch(tool):
     assert "--dist-url auto" in one_line(tool("train_net.py", "--config", DEMO, "--num-machines", "2"))
 
 
-@pytest.mark.parametrize("device, gpus, given, message", [
+@pytest.mark.parametrize("device, gpus, options, message", [
     ("cpu", 0, {"processes": 9}, None), ("cuda", 2, {"processes": 2}, None), ("cuda:1", 2, {}, None),
     ("cuda", 0, {}, "MODEL.DEVICE is cuda, but this machine has no usable GPU"),
     ("cuda", 2, {"processes": 3}, "--num-gpus 3: this machine has 2 GPUs"),
     ("cuda:1", 2, {"processes": 2}, "MODEL.DEVICE is cuda:1: expected cuda"),
     ("cuda:2", 2, {}, "MODEL.DEVICE is cuda:2: this machine has 2 GPUs, numbered from 0"),
 ])
-def test_devices_that_are_not_there_are_refused(monkeypatch, device, gpus, given, message):
+def test_devices_that_are_not_there_are_refused(monkeypatch, device, gpus, options, message):
     from vindr_det.detection.engine import check_device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     cfg = SimpleNamespace(MODEL=SimpleNamespace(DEVICE=device))
     if message is None:
-        check_device(cfg, Launch(**given))
+        check_device(cfg, Launch(**options))
     else:
         with pytest.raises(InputError, match=message):
-            check_device(cfg, Launch(**given))
+            check_device(cfg, Launch(**options))
 
 
 class Broken(torch.utils.data.Dataset):
@@ -140,13 +140,13 @@ def test_processes_of_cpus_do_not_see_the_gpus(monkeypatch, device, seen):
     """Detectron2 asks PyTorch for a GPU in each new process, and takes NCCL where there is one."""
     from vindr_det.detection.detectron2 import processes
 
-    told = []
+    visible = []
     monkeypatch.setattr(processes, "detectron2_launch",
-                        lambda *_, **__: told.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+                        lambda *_, **__: visible.append(os.environ["CUDA_VISIBLE_DEVICES"]))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     processes.run(print, Launch(processes=2), device, ())
-    assert told == [seen] and os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert visible == [seen] and os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 @pytest.mark.detectron2
@@ -172,12 +172,12 @@ def test_a_rank_that_is_well_stops_with_the_one_that_is_not(monkeypatch, of_rank
 
 
 @pytest.mark.detectron2
-@pytest.mark.parametrize("error, told", [
+@pytest.mark.parametrize("error, message", [
     (InputError("a.png: bad"), "a.png: bad"),
     (OSError(errno.ENOSPC, "No space left on device", "m.json"), "m.json: No space left on device"),
     (OSError(errno.ECHILD, "a bug"), None),
 ])
-def test_a_process_tells_what_the_user_can_repair(error, told, monkeypatch):
+def test_a_process_reports_what_the_user_can_repair(error, message, monkeypatch):
     from vindr_det.detection.detectron2 import processes
 
     def work():
@@ -185,14 +185,14 @@ def test_a_process_tells_what_the_user_can_repair(error, told, monkeypatch):
 
     texts = []
     monkeypatch.setattr(processes.comm, "get_world_size", lambda: 2)
-    with pytest.raises(SystemExit if told else OSError):
-        processes._tell(SimpleNamespace(put=texts.append), work, ())
-    assert texts == ([told] if told else [])
+    with pytest.raises(SystemExit if message else OSError):
+        processes._report(SimpleNamespace(put=texts.append), work, ())
+    assert texts == ([message] if message else [])
 
 
 @pytest.mark.detectron2
 def test_a_process_that_dies_of_the_signal_is_no_traceback(phantoms, tmp_path, monkeypatch):
-    """SIGTERM while the processes still import: only the first one heeds it."""
+    """SIGTERM while the processes still import: only the first process handles it."""
     from torch.multiprocessing.spawn import ProcessExitedException
 
     from vindr_det.detection.detectron2 import engine, processes
@@ -219,13 +219,13 @@ def test_the_validation_losses_batch_is_a_part_of_a_batch(phantoms, tmp_path):
     cfg = load_config(DEMO, "detectron2", [
         *TINY, "SOLVER.IMS_PER_BATCH", "4", "VINDR.ACCUMULATE", "2", "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")])
-    assert len(next(iter(VindrTrainer(cfg)._loss_loader()))) == 2
+    assert len(next(iter(VindrTrainer.build_loss_loader(cfg)))) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.detectron2
 def test_what_stops_one_process_stops_all_with_one_line(square, tmp_path):
-    """A damaged image comes to one rank alone; the other one must not wait for it."""
+    """A damaged image comes to one rank alone; the other rank must not wait for it."""
     from shutil import copytree
 
     copytree(square, tmp_path / "data", symlinks=False)

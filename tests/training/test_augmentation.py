@@ -37,8 +37,8 @@ def test_images_without_boxes():
 
 def test_seeded():
     spec = [{"name": "RandomBrightnessContrast", "p": 1.0}]
-    one, two = (Augment(spec, seed=4)(IMAGE, BOXES, LABELS)[0] for _ in range(2))
-    assert np.array_equal(one, two)
+    first, second = (Augment(spec, seed=4)(IMAGE, BOXES, LABELS)[0] for _ in range(2))
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("seeded", ["each image", "once"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is finished, a state saved, one line said; the resume is exact."""
+"""Ctrl-C and SIGTERM: the step is finished, a state saved, one line printed; the resume is exact."""
 
 import json
 import os
@@ -21,8 +21,8 @@ from vindr_det.training.states import SUFFIXES, iterations_of, saved
 
 
 @pytest.fixture(autouse=True)
-def heeds_ctrl_c():
-    """Also where these tests run in the background."""
+def ctrl_c_is_handled():
+    """Python's handler of Ctrl-C, also where these tests run in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -37,9 +37,9 @@ def train(engine, out, phantoms, *more, resume=False):
     engines.load(engine).train(load_config(DEMO, engine, options), resume=resume)
 
 
-def same_models(one, two):
+def same_models(straight, resumed):
     for name in ("model_final.pth", "model_best.pth"):
-        first, second = read_file(one / name), read_file(two / name)
+        first, second = read_file(straight / name), read_file(resumed / name)
         assert first["vindr"]["metrics"] == pytest.approx(second["vindr"]["metrics"], abs=1e-6)
         for key, value in first["model"].items():
             assert torch.allclose(value, second["model"][key], atol=1e-6), (name, key)
@@ -86,7 +86,7 @@ def test_a_signal_before_the_first_step(engine, phantoms, tmp_path, monkeypatch)
 
     read = splits.read_split
     monkeypatch.setattr(splits, "read_split", warned)
-    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not heeded"))
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not handled"))
     try:
         with pytest.raises(Interrupted, match="there was no iteration to resume from yet") as caught:
             train(engine, tmp_path, phantoms)
@@ -97,8 +97,8 @@ def test_a_signal_before_the_first_step(engine, phantoms, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("tasks", ["1", "2"])
-def test_slurm_is_not_lightnings_business(tasks, phantoms, tmp_path, monkeypatch):
-    """It would begin with any hpc_ckpt in the folder that it runs in, and write one at SIGUSR1."""
+def test_lightning_ignores_slurm(tasks, phantoms, tmp_path, monkeypatch):
+    """Lightning would resume from any hpc_ckpt in its working folder, and write a new hpc_ckpt at SIGUSR1."""
     job = {"JOB_ID": "8", "NTASKS": tasks, "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "train",
            "NODELIST": "localhost"}
     for key, value in job.items():
@@ -126,7 +126,7 @@ def command(engine, out, phantoms, *more):
 
 
 def interrupt(run_command, out, number, group=False):
-    """Send a signal once the training has saved its first state; its exit status and what it said."""
+    """Send a signal once the training has saved its first state; returns its exit status and stderr."""
     run = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                            start_new_session=True)
     while not list(out.glob("state_*")):
@@ -169,8 +169,8 @@ def test_a_second_signal_stops_at_once(monkeypatch):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert not interruption.signal  # who was started to ignore it does
-        for _ in range(2):  # a terminal and a launcher may both pass one on
+        assert not interruption.signal  # a process that was started to ignore it does
+        for _ in range(2):  # a terminal and a launcher may both pass on the same Ctrl-C
             os.kill(os.getpid(), signal.SIGINT)
         assert interruption.signal == interruption.agreed() == signal.SIGINT
         assert list(interruption.until([1, 2])) == []

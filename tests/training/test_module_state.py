@@ -1,4 +1,4 @@
-"""What a model keeps outside of its state dict."""
+"""What a forward pass changes in a model beside its parameters."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_also_one_before_the_first_step_and_one_that_fails():
 
 
 def test_only_what_training_changed_goes_into_a_checkpoint():
-    """What the config says must come from the config, also where a resume changes it."""
+    """Values of the config must come from the config, also where a resume changes it."""
     net = Net()
     built = numbers(net)
     assert changed(net, built) == {}

@@ -12,7 +12,7 @@ import torch
 import yaml
 from conftest import DEMO, ROOT, TINY, one_line
 
-from vindr_det.exceptions import InputError
+from vindr_det.exceptions import DivergedError, InputError
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.resume import state_to_resume
 
@@ -27,7 +27,7 @@ def command(engine, out, data, *more):
 
 
 def losses(folder):
-    """All that metrics.json says but for times."""
+    """The lines of metrics.json without times."""
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     return [{key: value for key, value in line.items() if "time" not in key and "eta" not in key}
             for line in lines]
@@ -53,10 +53,10 @@ def test_killed_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
     assert not (broken / "model_final.pth").exists()
     subprocess.run(command(engine, broken, data, "--resume"), check=True, capture_output=True)
     for name in ("model_final.pth", "model_best.pth"):
-        one, two = read_file(straight / name), read_file(broken / name)
-        assert one["vindr"]["iteration"] == two["vindr"]["iteration"]
-        for key, value in one["model"].items():
-            difference = (value.double() - two["model"][key].double()).abs().max()
+        expected, resumed = read_file(straight / name), read_file(broken / name)
+        assert expected["vindr"]["iteration"] == resumed["vindr"]["iteration"]
+        for key, value in expected["model"].items():
+            difference = (value.double() - resumed["model"][key].double()).abs().max()
             assert difference <= 1e-6, (name, key, difference)
     expected = losses(straight)
     assert len(expected) == len(losses(broken))
@@ -171,7 +171,7 @@ def test_a_training_that_was_killed_before_its_last_line_is_ended(engine, finish
         assert (finished / name).read_bytes() == before[name]
 
 
-@pytest.mark.parametrize("files, engine, found", [
+@pytest.mark.parametrize("files, engine, outcome", [
     ({}, "torchvision", None),
     ({"state_0000003.ckpt": ""}, "torchvision", "state_0000003.ckpt"),
     ({"state_0000003.ckpt": "", "state_0000010.ckpt": ""}, "torchvision", "state_0000010.ckpt"),
@@ -189,16 +189,16 @@ def test_a_training_that_was_killed_before_its_last_line_is_ended(engine, finish
     ({"state_0000003.ckpt": "", "state_0000004.ckpt": "cut off"}, "torchvision", "state_0000003.ckpt"),
     ({"state_0000003.pth": "cut", "state_0000004.pth": "cut"}, "detectron2", "not a checkpoint of tensors"),
 ])
-def test_what_a_resume_finds(tmp_path, files, engine, found):
+def test_which_state_a_resume_takes(tmp_path, files, engine, outcome):
     for name, text in files.items():
         if name.startswith("state_") and not text:
             torch.save({"vindr": {}, "trainer": {}}, tmp_path / name)
         else:
             (tmp_path / name).write_text(text)
-    if found is None or found.startswith("state_"):
-        assert state_to_resume(tmp_path, engine) == (tmp_path / found if found else None)
+    if outcome is None or outcome.startswith("state_"):
+        assert state_to_resume(tmp_path, engine) == (tmp_path / outcome if outcome else None)
     else:
-        with pytest.raises(InputError, match=found):
+        with pytest.raises(InputError, match=outcome):
             state_to_resume(tmp_path, engine)
 
 
@@ -229,13 +229,14 @@ def test_a_state_of_another_model_is_refused(engine, finished, phantoms, more, m
     ("VINDR.DATA_ROOT", "elsewhere", None), ("MODEL.DEVICE", "cuda", None),
 ])
 def test_what_a_state_fixes_cannot_change(engine, trained, key, value, message):
-    """The optimizer's state would override some without a word, and others would no longer fit it."""
+    """The optimizer's state would silently override some keys, and contradict others."""
     from vindr_det.config import config_from_text, merge_overrides
+    from vindr_det.detection import engine as engines
     from vindr_det.training.resume import require_resumable
 
     state = state_to_resume(trained(engine), engine)
     meta = read_file(state)["vindr"]
-    cfg = config_from_text(meta["config"], engine, "")
+    cfg = config_from_text(meta["config"], engines.load(engine).defaults(), "")
     require_resumable(state, meta, {}, {}, cfg)
     merge_overrides(cfg, ["SOLVER.MAX_ITER", "9", key, value], "")
     if message is None:
@@ -246,7 +247,7 @@ def test_what_a_state_fixes_cannot_change(engine, trained, key, value, message):
 
 
 def test_a_changed_schedule_is_followed(engine, finished, phantoms, monkeypatch):
-    """From the first step on, of which the optimizer's state has the old rate."""
+    """From the first step on, for which the optimizer's state has the old learning rate."""
     rates, step = [], torch.optim.SGD.step
 
     def noted(self, *args, **kwargs):
@@ -261,7 +262,7 @@ def test_a_changed_schedule_is_followed(engine, finished, phantoms, monkeypatch)
 
 
 def test_a_fresh_training_killed_at_once_leaves_no_other_to_resume(engine, finished, phantoms, monkeypatch):
-    """The folder holds a finished training; the new one in it does not come to its first state."""
+    """The folder holds a finished training; the new training in it is killed before its first state."""
     class Killed(BaseException):
         pass
 
@@ -286,21 +287,41 @@ def test_a_fresh_training_killed_at_once_leaves_no_other_to_resume(engine, finis
 @pytest.mark.detectron2
 @pytest.mark.parametrize("before, after", [(None, torch.float16), (torch.float16, None)])
 def test_a_resume_may_change_the_precision(before, after):
-    """A scaler that was off has no state; one that is on begins anew then."""
+    """Without a gradient scaler there is no state of it; a new scaler begins from its defaults."""
     from vindr_det.detection.detectron2.train_step import VindrStep
 
     def step(half):
         model = torch.nn.Linear(1, 1)
         return VindrStep(model, [], torch.optim.SGD(model.parameters(), 0.1), half=half)
 
-    one, two = step(before), step(after)
-    two.load_state_dict(one.state_dict())
-    assert two.grad_scaler.is_enabled() == (after is not None)
+    saved, resumed = step(before), step(after)
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.grad_scaler.is_enabled() == (after is not None)
     if before is not None:
-        state, again = one.state_dict(), step(before)
+        state, again = saved.state_dict(), step(before)
         state["grad_scaler"]["scale"] = 8.0
         again.load_state_dict(state)
         assert again.grad_scaler.get_scale() == 8.0
+
+
+@pytest.mark.detectron2
+def test_a_state_with_former_names_of_hooks_is_resumed():
+    from detectron2.engine import HookBase
+
+    from vindr_det.detection.detectron2.trainer import VindrTrainer
+
+    class UpdateEMA(HookBase):
+        def load_state_dict(self, state):
+            self.loaded = state
+
+    class Step:
+        def load_state_dict(self, state):
+            pass
+
+    hook, trainer = UpdateEMA(), object.__new__(VindrTrainer)
+    trainer._hooks, trainer._trainer = [hook], Step()
+    trainer.load_state_dict({"iteration": 3, "hooks": {"AverageWeights": {"updates": 4}}, "_trainer": {}})
+    assert hook.loaded == {"updates": 4} and trainer.iter == 3
 
 
 def test_a_training_resumes_in_another_precision(engine, phantoms, tmp_path):
@@ -321,8 +342,6 @@ def test_a_batch_in_parts_is_as_many_steps(engine, phantoms, tmp_path):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(engine, phantoms, tmp_path):
-    from vindr_det.exceptions import InputError
-
     with pytest.raises(InputError, match="SOLVER.IMS_PER_BATCH is 3, expected a multiple of 2"):
         train(engine, tmp_path, phantoms / "data", "VINDR.ACCUMULATE", "2", "SOLVER.IMS_PER_BATCH", "3")
 
@@ -336,8 +355,8 @@ def test_a_diverging_training_names_the_images(engine, phantoms, tmp_path, tool)
     assert "loss is not finite at iteration" in line and "on images" in line and "learning rate" in line
 
 
-def test_the_average_is_what_is_saved(engine, phantoms, tmp_path):
-    """With a decay of nearly one the saved weights stay near the first, the trained ones do not."""
+def test_the_model_ema_is_what_is_saved(engine, phantoms, tmp_path):
+    """With a high decay the saved weights differ from the trained weights of the state."""
     train(engine, tmp_path, phantoms / "data", "VINDR.EMA_DECAY", "0.99", "SOLVER.MAX_ITER", "4",
           "SOLVER.WARMUP_ITERS", "0")
     suffix = "ckpt" if engine == "torchvision" else "pth"
@@ -362,10 +381,10 @@ def test_only_boxes_that_enough_readers_drew_are_trained_on(phantoms):
         counts[min_count] = sum(len(record.truth) for record in records)
         images[min_count] = {record.image_id for record in records if record.normal}
     assert counts[1] > counts[2] > counts[3] > 0
-    assert images[1] == images[2] == images[3]  # an image that lost its boxes is not a normal one
+    assert images[1] == images[2] == images[3]  # an image that lost its boxes is not a normal image
 
 
-def test_a_resume_never_takes_up_an_earlier_training(engine, phantoms, tmp_path):
+def test_a_resume_never_continues_an_earlier_training(engine, phantoms, tmp_path):
     """A long training, then a fresh short one in the same folder, then a resume of the short one."""
     period = ("SOLVER.CHECKPOINT_PERIOD", "1", "VINDR.KEEP_CHECKPOINTS", "2", "TEST.EVAL_PERIOD", "0")
     train(engine, tmp_path, phantoms / "data", "SOLVER.MAX_ITER", "5", *period)
@@ -376,13 +395,6 @@ def test_a_resume_never_takes_up_an_earlier_training(engine, phantoms, tmp_path)
     assert [line["iteration"] for line in losses(tmp_path) if "total_loss" in line] == [1, 2]
 
 
-def test_keeping_the_latest(tmp_path):
-    from vindr_det.training import states
-
-    for done in (10, 20, 30, 90):
-        (tmp_path / f"{states.name_of(done)}.pth").touch()
-    (tmp_path / "state_0000005.ckpt").touch()
-    assert [states.iterations_of(path) for path in states.saved(tmp_path, ".pth")] == [10, 20, 30, 90]
-    states.keep_latest(tmp_path, ".pth", done=30, keep=2)
-    assert [states.iterations_of(path) for path in states.saved(tmp_path, ".pth")] == [20, 30]
-    assert (tmp_path / "state_0000005.ckpt").exists()
+def test_a_diverged_loss_names_images_and_losses():
+    text = str(DivergedError(7, ["a", "b"], {"loss_cls": float("nan")}))
+    assert "iteration 7 on images a, b (loss_cls nan)" in text and "\n" not in text

@@ -1,20 +1,22 @@
+import random
 from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
-from vindr_det.training.sampler import SampleKey, TrainingOrder, repeat_factors, training_order
+from vindr_det.training.sampler import SampleKey, TrainingOrder, repeat_factors, seed_step, training_order
 
 
 def take(order, count):
     return list(islice(order, count))
 
 
-def test_each_round_holds_every_image_once():
+def test_each_epoch_holds_every_image_once():
     drawn = take(TrainingOrder([1.0] * 7, seed=3), 21)
     for begin in (0, 7, 14):
         assert sorted(sample_key.row for sample_key in drawn[begin : begin + 7]) == list(range(7))
@@ -24,16 +26,16 @@ def test_each_round_holds_every_image_once():
 
 
 @pytest.mark.parametrize("skip", [1, 5, 13])
-def test_a_resumed_order_goes_on_where_it_was(skip):
+def test_a_resumed_order_continues_where_it_was(skip):
     repeats = [1.0, 2.5, 1.3, 1.0]
     whole = take(TrainingOrder(repeats, 0), 30)
     assert take(TrainingOrder(repeats, 0, skip=skip), 30 - skip) == whole[skip:]
 
 
 def test_ranks_share_one_order():
-    one = take(TrainingOrder([1.0] * 5, 0), 20)
-    two = [take(TrainingOrder([1.0] * 5, 0, rank, 2), 10) for rank in (0, 1)]
-    assert [sample_key for pair in zip(*two, strict=True) for sample_key in pair] == one
+    whole = take(TrainingOrder([1.0] * 5, 0), 20)
+    shares = [take(TrainingOrder([1.0] * 5, 0, rank, 2), 10) for rank in (0, 1)]
+    assert [sample_key for pair in zip(*shares, strict=True) for sample_key in pair] == whole
 
 
 def test_repeats_come_as_often_as_they_should():
@@ -85,7 +87,7 @@ def test_all_normal_images_are_seen_over_the_epochs():
 
 
 @pytest.mark.parametrize("skip", [0, 7, 23, 61])
-def test_drawn_anew_is_still_a_function_of_seed_and_position(skip):
+def test_some_normal_images_per_epoch_are_a_function_of_seed_and_position(skip):
     normal, repeats = range(4, 15), [1.0, 1.4, 2.0, 1.0, *[1.0] * 11]
     whole = take(TrainingOrder(repeats, 5, normal=normal, drawn=3), 80)
     assert take(TrainingOrder(repeats, 5, skip=skip, normal=normal, drawn=3), 80 - skip) == whole[skip:]
@@ -108,3 +110,16 @@ def test_a_finding_is_rare_among_the_images_of_an_epoch():
     records = [record(1), *[record(0)] * 3, *[record()] * 100]
     order = training_order(cfg_with(NORMAL_RATIO=0.5, REPEAT_THRESHOLD=0.5), records, 0, 1, 0)
     assert order.repeats[0] == pytest.approx(3**0.5)
+
+
+def test_each_step_of_each_process_draws_its_own_numbers():
+    def draw(*position):
+        seed_step(*position)
+        return torch.rand(1).item(), np.random.rand(), random.random()
+
+    drawn = {(seed, step, rank): draw(seed, step, rank)
+             for seed in (0, 3) for step in (0, 1, 20) for rank in (0, 1)}
+    for values in zip(*drawn.values(), strict=True):
+        assert len(set(values)) == len(drawn)
+    torch.rand(5)
+    assert all(draw(*position) == numbers for position, numbers in drawn.items())  # whatever was drawn before

@@ -17,8 +17,8 @@ from vindr_det.training.timm_backbone import TimmBody, pretrained_state
 def test_features_have_the_strides_and_channels_that_they_claim(name, strides):
     body = TimmBody(name, strides).eval()
     with torch.no_grad():
-        found = body(torch.zeros(1, 3, 64, 96))
-    assert [tuple(part.shape) for part in found] == [
+        features = body(torch.zeros(1, 3, 64, 96))
+    assert [tuple(part.shape) for part in features] == [
         (1, channels, 64 // stride, 96 // stride)
         for channels, stride in zip(body.channels, strides, strict=True)]
 

@@ -17,7 +17,8 @@ from vindr_det.training.device import resolve_device
 def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Read a YAML file on top of an engine's defaults, then ``KEY VALUE`` overrides.
 
-    MODEL.DEVICE ``auto`` becomes the device that this machine has, since Detectron2 knows no such name.
+    MODEL.DEVICE is ``auto`` by default: a GPU where this machine has one, else the CPU. Our YAMLs cannot
+    have it, since Detectron2's own trainers read them and know no such name.
 
     Args:
         path: the YAML file.
@@ -27,7 +28,9 @@ def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) ->
     Raises:
         InputError: names the file, the key, the value and what was expected.
     """
-    cfg = read_config(engines.load(engine).defaults(), engine, path, overrides)
+    schema = engines.load(engine).defaults()
+    schema.MODEL.DEVICE = "auto"
+    cfg = read_config(schema, engine, path, overrides)
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
     return cfg
 

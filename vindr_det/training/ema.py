@@ -48,7 +48,7 @@ class ModelEMA:
 
 @contextlib.contextmanager
 def ema_weights(model: nn.Module, ema: ModelEMA | None) -> Iterator[None]:
-    """The model has the averaged weights within the context; None changes nothing.
+    """The model has the weights of its EMA within the context; without an EMA nothing changes.
 
     The model itself and not timm's copy: what it keeps outside of its state dict counts as well, see
     :mod:`vindr_det.training.module_state`.

@@ -7,7 +7,7 @@ schedule, write such a function and give it a name in :data:`SCHEDULES`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -48,6 +48,13 @@ class ScheduleOptions:
     gamma: float = 0.1
     end: float = 0.0
     hold: int = 0
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> "ScheduleOptions":
+        """Those of a detector's config, whose keys are Detectron2's."""
+        solver = cfg.SOLVER
+        return cls(total=solver.MAX_ITER, warmup=solver.WARMUP_ITERS, warmup_factor=solver.WARMUP_FACTOR,
+                   milestones=solver.STEPS, gamma=solver.GAMMA, end=solver.BASE_LR_END / solver.BASE_LR)
 
 
 def multi_step(options: ScheduleOptions) -> ParamScheduler:

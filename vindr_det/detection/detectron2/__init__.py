@@ -1,11 +1,12 @@
-"""The Detectron2 plugin; the only package that imports detectron2.
+"""The Detectron2 plugin: mapper, trainer, hooks, evaluator, predictor. No other folder imports detectron2.
 
-In your own Detectron2 project::
+In: a config, records, weights. Out: checkpoints, and Predictions on images. The rest of the package imports
+:mod:`.engine` alone. In your own Detectron2 project::
 
     from vindr_det.detection.detectron2 import (
         ValidationLoss, VindrEvaluator, VindrMapper, add_vindr_config, before_writers, register_datasets)
 
-docs/detectron2.md has the training script that they make.
+docs/detectron2.md has a training script that is made of them.
 """
 
 from vindr_det.detection.detectron2.config import add_vindr_config, get_vindr_cfg

@@ -25,10 +25,10 @@ Size = tuple[int, int]
 
 
 def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
-    """Records, each with its folder of images, in Detectron2's format.
+    """Detectron2's dataset dicts of records, each with its folder of images.
 
-    ``image_id`` is our string id; ``height`` and ``width`` are the original's, and so are the
-    boxes (xyxy), whatever the size of the file. ``agreement`` is the share of readers behind a box.
+    ``image_id`` is our string id. ``height``, ``width`` and the boxes (xyxy) are in pixels of the original,
+    whatever the size of the file. ``agreement`` is the share of the readers who drew a box.
     """
     return [
         {
@@ -49,7 +49,7 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
 
 
 class MappedImages(Dataset):
-    """Dataset dicts by ticket: mapped, with the ticket's seed."""
+    """Mapped dataset dicts by :class:`SampleKey`, with its seed in the dict."""
 
     def __init__(self, dicts: Sequence[dict[str, Any]], mapper: Callable[[dict], dict]) -> None:
         self.dicts, self.mapper = dicts, mapper
@@ -64,14 +64,13 @@ class MappedImages(Dataset):
 def register_datasets(root: str | Path, names: Sequence[str]) -> None:
     """Register data sets of :mod:`vindr_det.data.splits` with Detectron2's catalogs.
 
-    Our own trainer does not need this; other Detectron2 code does: its ``DatasetMapper``,
-    ``COCOEvaluator`` (which needs an ``output_dir``) and training scripts take what is registered
-    here as they take COCO. Registering a name again replaces it. See :func:`in_file_pixels` for the
-    dicts; ``vindr_test`` has no annotations.
+    :class:`VindrTrainer` does not need this. Detectron2's ``DatasetMapper``, ``COCOEvaluator`` (which needs
+    an ``output_dir``) and training scripts use a registered data set as they use COCO. Registering a name
+    again replaces it. See :func:`in_file_pixels` for the dicts; ``vindr_test`` has no annotations.
 
     Args:
-        root: folder that holds train/, test/ and annotations/.
-        names: such as ``vindr_train_fold0``.
+        root: folder with train/, test/ and annotations/.
+        names: names of data sets, such as ``vindr_train_fold0``.
 
     Raises:
         InputError: a name is unknown.
@@ -82,7 +81,7 @@ def register_datasets(root: str | Path, names: Sequence[str]) -> None:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
         DatasetCatalog.register(name, partial(_load, split))
-        # No json_file: it holds the originals' pixels and ids of its own. COCOEvaluator makes one.
+        # No json_file: ours is in pixels of the originals and has other ids. COCOEvaluator makes its own.
         MetadataCatalog.get(name).set(
             thing_classes=list(FINDINGS),
             thing_dataset_id_to_contiguous_id={i: i for i in range(len(FINDINGS))},
@@ -93,48 +92,50 @@ def register_datasets(root: str | Path, names: Sequence[str]) -> None:
 
 def _load(split: Split) -> list[dict[str, Any]]:
     if split.annotations is None:
-        given = _unannotated(split.images)
+        dicts = _unannotated(split.images)
     else:
-        given = to_dicts((record, split.images) for record in read_coco(split.annotations))
-    return [in_file_pixels(one) for one in given]
+        dicts = to_dicts((record, split.images) for record in read_coco(split.annotations))
+    return [in_file_pixels(dataset_dict) for dataset_dict in dicts]
 
 
 def _unannotated(images: Path) -> list[dict[str, Any]]:
-    """Every image of a folder, with its original's size where meta.csv has it."""
+    """Dataset dicts of all images in a folder, with the original's size where meta.csv has it."""
     meta = images / "meta.csv"
     sizes = shapes_of(read_sizes(meta)) if meta.is_file() else {}
-    found = []
+    dicts = []
     for image_id, path in list_images(images).items():
         size = sizes.get(image_id) or _file_size(path)
         if size is None:
-            raise InputError(f"{path}: its size is not known, expected {meta} to hold {image_id}")
+            raise InputError(f"{path}: its original size is unknown, expected {meta} to hold {image_id}")
         height, width = size
-        found.append({"file_name": str(path), "image_id": image_id, "height": height, "width": width})
-    return found
+        dicts.append({"file_name": str(path), "image_id": image_id, "height": height, "width": width})
+    return dicts
 
 
-def in_file_pixels(given: dict[str, Any]) -> dict[str, Any]:
+def in_file_pixels(dataset_dict: dict[str, Any]) -> dict[str, Any]:
     """A dict of :func:`to_dicts` as Detectron2's own code expects it.
 
-    ``height``, ``width`` and the boxes become those of the file, which may be smaller than the
-    original; ``original_height`` and ``original_width`` keep the original's. Each box is also its own
+    ``height``, ``width`` and the boxes become those of the file, which may be smaller than the original;
+    ``original_height`` and ``original_width`` keep the original's. Each box is also its own
     ``segmentation``, for Mask R-CNN on data that has only boxes.
 
     Raises:
         InputError: there is no such file.
     """
-    height, width = original = (given["height"], given["width"])
-    size = _file_size(Path(given["file_name"])) or original
-    result = given | {"height": size[0], "width": size[1], "original_height": height, "original_width": width}
-    if "annotations" in given:
+    height, width = original = (dataset_dict["height"], dataset_dict["width"])
+    size = _file_size(Path(dataset_dict["file_name"])) or original
+    result = dataset_dict | {"height": size[0], "width": size[1],
+                             "original_height": height, "original_width": width}
+    if "annotations" in dataset_dict:
         x, y = size[1] / width, size[0] / height
-        result["annotations"] = [_scaled(one, x, y) for one in given["annotations"]]
+        result["annotations"] = [_scaled(annotation, x, y) for annotation in dataset_dict["annotations"]]
     return result
 
 
-def original_size(given: dict[str, Any]) -> Size:
-    """Height and width of the original of a dict of either kind."""
-    return given.get("original_height", given["height"]), given.get("original_width", given["width"])
+def original_size(dataset_dict: dict[str, Any]) -> Size:
+    """Height and width of the original, from a dict of :func:`to_dicts` or :func:`in_file_pixels`."""
+    height, width = dataset_dict["height"], dataset_dict["width"]
+    return dataset_dict.get("original_height", height), dataset_dict.get("original_width", width)
 
 
 def _scaled(annotation: dict[str, Any], x: float, y: float) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _scaled(annotation: dict[str, Any], x: float, y: float) -> dict[str, Any]:
 
 
 def _file_size(path: Path) -> Size | None:
-    """Height and width in the header; None for DICOM, which is its own original."""
+    """Height and width in the header of an image; None for DICOM, which is the original itself."""
     try:
         with Image.open(path) as image:
             return image.height, image.width

@@ -14,8 +14,7 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.detection.detectron2 import processes
-from vindr_det.detection.detectron2.config import get_vindr_cfg
-from vindr_det.detection.detectron2.keys import check_trainer
+from vindr_det.detection.detectron2.config import check_trainer, get_vindr_cfg
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.interface import Launch
@@ -47,7 +46,7 @@ def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
             processes.run(_train_worker, launch, cfg.MODEL.DEVICE, (cfg, resume))
         except ProcessException:
             if interruption is None or not interruption.signal:
-                raise  # else a process that did not heed the signal yet has died of it
+                raise  # else the signal killed a process that did not handle it yet
     if interruption is not None and interruption.signal:
         raise _interrupted(cfg, interruption.signal)
 
@@ -84,19 +83,19 @@ def _train(cfg: Any, resume: bool, interruption: Interruption) -> None:
     if comm.is_main_process():
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     trainer.train()
-    if trainer.interruption.ends and comm.get_world_size() == 1:  # of several processes the first one tells
+    if trainer.interruption.ends and comm.get_world_size() == 1:  # of several, the parent process raises it
         raise _interrupted(cfg, trainer.interruption.ends)
-    if comm.get_world_size() > 1:  # a rank that leaves first takes the others' connections with it
+    if comm.get_world_size() > 1:  # a rank that leaves first closes the connections of the others
         comm.synchronize()
         torch.distributed.destroy_process_group()
 
 
 def _set_up(cfg: Any) -> None:
-    """Logging, seeds and precision, as Detectron2's ``default_setup``, but in fewer lines on the screen."""
+    """Logging, seeds and precision as in Detectron2's ``default_setup``, with less output."""
     rank = comm.get_rank()
     for name in ("detectron2", "fvcore", "vindr_det"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
-    # Its one line a parameter would push everything else off the screen.
+    # It prints a line per parameter.
     logging.getLogger("detectron2.engine.defaults").setLevel(logging.WARNING)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.FLOAT32_PRECISION:

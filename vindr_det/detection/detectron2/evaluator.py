@@ -10,9 +10,9 @@ import detectron2.utils.comm as comm
 import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import BoxMode
 
 from vindr_det.detection.detectron2.datasets import original_size
+from vindr_det.detection.detectron2.mapper import boxes_and_labels
 from vindr_det.detection.detectron2.predictor import to_predictions
 from vindr_det.detection.validation import validation_metrics
 from vindr_det.exceptions import InputError
@@ -23,9 +23,9 @@ from vindr_det.training.interruption import Interruption
 
 
 class VindrEvaluator(DatasetEvaluator):
-    """Collects detections and scores them against records, in the originals' pixels.
+    """Collects detections and scores them against records, in pixels of the originals.
 
-    Nothing is cached on disk, so changed annotations count at once.
+    Nothing is cached on disk, so that changed annotations take effect at once.
 
     Args:
         records: the images to score, with their true boxes.
@@ -44,28 +44,28 @@ class VindrEvaluator(DatasetEvaluator):
         Raises:
             InputError: it has no annotations.
         """
-        given = DatasetCatalog.get(name)
-        if any("annotations" not in one for one in given):
+        dicts = DatasetCatalog.get(name)
+        if any("annotations" not in dataset_dict for dataset_dict in dicts):
             raise InputError(f"data set {name}: has no annotations to score with")
-        return cls([_to_record(one) for one in given])
+        return cls([_to_record(dataset_dict) for dataset_dict in dicts])
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget all detections."""
         self.predictions = {}
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Take one batch; ``inputs[i]["image_id"]`` is our string id."""
-        for given, output in zip(inputs, outputs, strict=True):
-            record, instances = self.records[given["image_id"]], output["instances"]
-            height, width = instances.image_size  # of the pixels that the model was asked to answer in
-            found = to_predictions(instances)
-            boxes = box_ops.scale(found.boxes, record.width / width, record.height / height)
-            self.predictions[record.image_id] = replace(found, boxes=boxes)
+        """Add a batch of detections; ``inputs[i]["image_id"]`` is our string id."""
+        for image, output in zip(inputs, outputs, strict=True):
+            record, instances = self.records[image["image_id"]], output["instances"]
+            height, width = instances.image_size  # of the input dict, not of the original
+            detections = to_predictions(instances)
+            boxes = box_ops.scale(detections.boxes, record.width / width, record.height / height)
+            self.predictions[record.image_id] = replace(detections, boxes=boxes)
 
     def evaluate(self) -> "OrderedDict[str, float]":
         """Metrics such as ``vindr/mAP40``; empty on all ranks but the first, and after a signal.
 
-        A class without ground truth has no AP and is left out: metrics.json has no word for NaN.
+        A class without ground truth has no AP and is left out, since JSON has no NaN.
         """
         if self.interruption.agreed():
             return OrderedDict()
@@ -77,10 +77,9 @@ class VindrEvaluator(DatasetEvaluator):
         return OrderedDict((key, value) for key, value in estimate.items() if math.isfinite(value))
 
 
-def _to_record(given: dict[str, Any]) -> Record:
-    height, width = original_size(given)
-    found = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in given["annotations"]]
-    boxes = box_ops.scale(found, width / given["width"], height / given["height"])
-    labels = np.array([a["category_id"] for a in given["annotations"]], dtype=np.int64)
+def _to_record(dataset_dict: dict[str, Any]) -> Record:
+    height, width = original_size(dataset_dict)
+    boxes, labels = boxes_and_labels(dataset_dict["annotations"])
+    boxes = box_ops.scale(boxes, width / dataset_dict["width"], height / dataset_dict["height"])
     truth = Predictions(boxes, np.ones(len(boxes)), labels)
-    return Record(given["image_id"], given["file_name"], height, width, truth)
+    return Record(dataset_dict["image_id"], dataset_dict["file_name"], height, width, truth)

@@ -1,4 +1,4 @@
-"""Dataset dict to model input: gray images of any format and Albumentations from the config."""
+"""Dataset dict to model input: gray images of any format, augmented with Albumentations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from detectron2.config import configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
 
-from vindr_det.detection.detectron2.keys import check_mapper
+from vindr_det.detection.detectron2.config import check_mapper
 from vindr_det.detection.samples import Sample, SampleReader, to_rgb
 
 
 class VindrMapper:
     """A replacement for Detectron2's ``DatasetMapper``.
 
-    Differs in that it reads DICOM and 16-bit files as well, scales boxes from the pixels that
-    ``height`` and ``width`` of the dict count (the original's or the file's) to those of the image,
-    augments with Albumentations, and keeps the boxes when ``is_train`` is False and ``keep_truth``
-    is set. All that is random comes from a ``seed`` in the dict; without one, a seed is drawn from
-    numpy's global numbers, which Detectron2 seeds apart for each process and loader worker.
+    It also reads DICOM and 16-bit files, scales boxes from the pixels of the dict's ``height`` and ``width``
+    (the original's or the file's) to those of the image, augments with Albumentations, and returns the boxes
+    outside of training too where ``keep_truth`` is set. All random operations use the ``seed`` in the dict;
+    without one, a seed is drawn from numpy's global generator, which Detectron2 seeds differently in each
+    process and loader worker.
 
     Returns of a call:
         image: (3, H, W) float32, 0..255, three equal channels.
@@ -36,11 +36,11 @@ class VindrMapper:
     ) -> None:
         """
         Args:
-            reader: reads and augments.
-            edges: shortest edges to draw from, longest edge and "choice" or "range", for
-                Detectron2's resize of the shortest edge, after all else.
-            keep_truth: give ``instances``.
-            masks: fill each box with a mask, for Mask R-CNN on data that has only boxes.
+            reader: reads and augments images.
+            edges: shortest edges to draw from, longest edge, and "choice" or "range", for Detectron2's
+                resize of the shortest edge, which comes last.
+            keep_truth: return ``instances``.
+            masks: add each box as a mask, for Mask R-CNN on data that has only boxes.
             agreement_power: see VINDR.AGREEMENT_POWER.
         """
         self.reader, self.edges = reader, edges
@@ -52,7 +52,7 @@ class VindrMapper:
     def from_config(
         cls, cfg: Any, is_train: bool = True, keep_truth: bool | None = None
     ) -> dict[str, Any]:
-        """Training augments and draws a size; validation takes the test size.
+        """Arguments of the constructor: training augments and draws a size, validation takes the test size.
 
         Raises:
             InputError: a key that this mapper cannot honor.
@@ -73,10 +73,7 @@ class VindrMapper:
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         annotations = dataset_dict.get("annotations", [])
-        boxes = np.array([
-            BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations
-        ], dtype=np.float64).reshape(-1, 4)
-        labels = np.array([a["category_id"] for a in annotations], dtype=np.int64)
+        boxes, labels = boxes_and_labels(annotations)
         seed = self._seed(dataset_dict)
         sample = self.reader(dataset_dict["file_name"], dataset_dict["height"],
                              dataset_dict["width"], boxes, labels, seed)
@@ -91,14 +88,14 @@ class VindrMapper:
         return result
 
     def _seed(self, dataset_dict: dict[str, Any]) -> int:
-        """Of this image's augmentation; validation has none, and draws no number that training would."""
+        """Seed of an image's augmentation; validation needs none, and must not draw from training's."""
         if "seed" in dataset_dict or not self.random:
             return dataset_dict.get("seed", 0)
         return int(np.random.randint(2**31))
 
     def _resize(self, seed: int) -> T.Augmentation:
         shortest, longest, sampling = self.edges
-        rng = np.random.default_rng([seed, 2])  # another stream than the reader's
+        rng = np.random.default_rng([seed, 2])  # independent of the reader's
         edge = rng.choice(shortest) if sampling == "choice" else rng.integers(
             shortest[0], shortest[1] + 1)
         return T.ResizeShortestEdge(int(edge), longest)
@@ -113,7 +110,14 @@ class VindrMapper:
         return instances
 
 
+def boxes_and_labels(annotations: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) xyxy and category ids (N,) of Detectron2's annotations."""
+    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
+    labels = [a["category_id"] for a in annotations]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(labels, dtype=np.int64)
+
+
 def rectangle(box: Sequence[float]) -> np.ndarray:
-    """A box as a polygon ``x y x y ...``: the mask of a finding that was only ever boxed."""
+    """A box as a polygon ``x y x y ...``, the mask of a finding that has only a box."""
     x0, y0, x1, y1 = box
     return np.array([x0, y0, x1, y0, x1, y1, x0, y1], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A trained Detectron2 model as our predictor."""
+"""A trained Detectron2 model as :class:`vindr_det.detection.interface.Predictor`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 
-from vindr_det.detection.detectron2.model import build_model
+from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.structures.detections import Predictions, drop_degenerate
 
 
 class Detectron2Predictor:
-    """Detections on gray images of any size, in their own pixels.
+    """Detections on gray images of any size, in pixels of each image.
 
     Args:
-        cfg: the config the weights were trained with.
-        state: their state dict.
+        cfg: the config that the weights were trained with.
+        state: state dict of the model; every weight must fit.
     """
 
     def __init__(self, cfg: Any, state: Mapping[str, Any]) -> None:
@@ -49,9 +49,9 @@ class Detectron2Predictor:
 
 
 def to_predictions(instances: Instances) -> Predictions:
-    """Detectron2's output on one image as Predictions."""
-    found = instances.to("cpu")
+    """Detectron2's output on an image as Predictions, without boxes of no area."""
+    instances = instances.to("cpu")
     return drop_degenerate(
-        found.pred_boxes.tensor.double().numpy(), found.scores.double().numpy(),
-        found.pred_classes.numpy(),
+        instances.pred_boxes.tensor.double().numpy(), instances.scores.double().numpy(),
+        instances.pred_classes.numpy(),
     )

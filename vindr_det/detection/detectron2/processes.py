@@ -1,4 +1,4 @@
-"""Several processes that end as one, with the one line that tells why."""
+"""Several processes that train together, and end together with one error message."""
 
 import contextlib
 import os
@@ -19,22 +19,22 @@ Result = TypeVar("Result")
 
 
 def run(work: Callable[..., None], launch: Launch, device: str, args: tuple[Any, ...]) -> None:
-    """Detectron2's ``launch``, but a process's InputError, or what the disk said, comes out in one line.
+    """Detectron2's ``launch``, which raises a process's InputError or error of the disk again.
 
     Args:
-        work: what each process does.
-        launch: on how many.
-        device: MODEL.DEVICE. Detectron2 puts each process on a GPU where there is one; those of ``cpu``
-            do not get to see any.
-        args: of ``work``.
+        work: function that each process runs.
+        launch: number of processes and machines.
+        device: MODEL.DEVICE. Detectron2 puts each process on a GPU where it sees one, so GPUs are hidden from
+            processes of ``cpu``.
+        args: arguments of ``work``.
 
     Raises:
-        InputError: the first that a process met.
+        InputError: the first of any process.
     """
     errors = get_context("spawn").SimpleQueue()
     with _gpus_hidden() if device == "cpu" else contextlib.nullcontext():
         try:
-            detectron2_launch(_tell, launch.processes, launch.machines, launch.rank, launch.url,
+            detectron2_launch(_report, launch.processes, launch.machines, launch.rank, launch.url,
                               args=(errors, work, args))
         except ProcessException:
             if errors.empty():
@@ -42,12 +42,12 @@ def run(work: Callable[..., None], launch: Launch, device: str, args: tuple[Any,
             raise InputError(errors.get()) from None
 
 
-def _tell(errors: Any, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _report(errors: Any, work: Callable[..., None], args: tuple[Any, ...]) -> None:
     try:
         work(*args)
     except (InputError, OSError) as error:
-        of_the_disk = isinstance(error, OSError) and error.errno in PLACE_ERRORS
-        if comm.get_world_size() == 1 or not (of_the_disk or isinstance(error, InputError)):
+        from_disk = isinstance(error, OSError) and error.errno in PLACE_ERRORS
+        if comm.get_world_size() == 1 or not (from_disk or isinstance(error, InputError)):
             raise
         errors.put(str(error) if isinstance(error, InputError)
                    else f"{error.filename or 'a file'}: {error.strerror}")
@@ -56,7 +56,7 @@ def _tell(errors: Any, work: Callable[..., None], args: tuple[Any, ...]) -> None
 
 @contextlib.contextmanager
 def _gpus_hidden() -> Iterator[None]:
-    """From the processes that are started meanwhile."""
+    """Hide the GPUs from processes that are started within the context."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
@@ -69,12 +69,15 @@ def _gpus_hidden() -> Iterator[None]:
 
 
 def on_all_ranks(work: Callable[[], Result]) -> Result:
-    """One rank's part of some work; where it is refused on one rank, it is refused on all.
+    """Run this rank's part of some work; an InputError of any rank is raised on all ranks.
 
-    A rank that left alone would let the others wait in their next common operation until it times out.
+    Otherwise the other ranks would wait in their next collective operation until it times out.
+
+    Returns:
+        What ``work`` returned on this rank.
 
     Raises:
-        InputError: this rank's, or else another one's.
+        InputError: this rank's, or else that of another rank.
     """
     error = result = None
     try:

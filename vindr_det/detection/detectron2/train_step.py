@@ -1,4 +1,4 @@
-"""One iteration of training: several batches a step, mixed precision, and losses that are numbers."""
+"""One iteration of training: gradient accumulation, mixed precision, and a check for finite losses."""
 
 import contextlib
 from collections import defaultdict
@@ -15,16 +15,18 @@ from vindr_det.exceptions import DivergedError
 
 
 class VindrStep(SimpleTrainer):
-    """Detectron2's inner trainer, which has one batch a step and finds out too late what diverged.
+    """Detectron2's ``SimpleTrainer`` with several batches per step and other precisions.
+
+    A loss that is not finite ends the training before it changes the weights, and names the images.
 
     Args:
         model: returns a dictionary of losses.
         data_loader: endless batches of dicts with ``image_id``.
-        optimizer: clips by itself, as Detectron2 builds it.
-        accumulate: batches a step; their losses are averaged.
+        optimizer: may clip gradients itself, as Detectron2 builds it.
+        accumulate: batches per step; their losses are averaged.
         half: type of mixed precision, float16 with a gradient scaler; None for none.
-        clip_norm: longest gradient of all weights together; 0 clips nothing here.
-        norm_type: p of the norm that measures it.
+        clip_norm: maximum norm of the gradient of all weights together; 0 does not clip it here.
+        norm_type: p of that norm.
     """
 
     def __init__(
@@ -39,14 +41,14 @@ class VindrStep(SimpleTrainer):
         self.grad_scaler = torch.amp.GradScaler(self.device, enabled=half == torch.float16)
 
     def run_step(self) -> None:
-        """One step of the optimizer."""
+        """Make one step of the optimizer."""
         self.optimizer.zero_grad()
-        seen: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        means: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         for part in range(self.accumulate):
             for key, value in self._backward(last=part == self.accumulate - 1).items():
-                seen[key] = seen[key] + value.detach().cpu() / self.accumulate
+                means[key] = means[key] + value.detach().cpu() / self.accumulate
         self.after_backward()
-        self._write_metrics(dict(seen), 0.0)
+        self._write_metrics(dict(means), 0.0)
         if self.clip_norm > 0:
             self.grad_scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, self.norm_type)
@@ -54,16 +56,16 @@ class VindrStep(SimpleTrainer):
         self.grad_scaler.update()
 
     def _backward(self, last: bool) -> Mapping[str, torch.Tensor]:
-        """The gradients of one batch; a rank that cannot go on stops all of them."""
-        waits = hasattr(self.model, "no_sync") and not last  # ranks need to meet only once a step
-        with self.model.no_sync() if waits else contextlib.nullcontext():
+        """Add the gradients of one batch; an error on one rank stops all ranks."""
+        local = hasattr(self.model, "no_sync") and not last  # ranks exchange gradients only once per step
+        with self.model.no_sync() if local else contextlib.nullcontext():
             batch = on_all_ranks(lambda: next(self._data_loader_iter))
             losses = on_all_ranks(lambda: self._losses(batch))
             self.grad_scaler.scale(sum(losses.values()) / self.accumulate).backward()
         return losses
 
     def _losses(self, batch: list[Mapping[str, Any]]) -> Mapping[str, torch.Tensor]:
-        image_ids = [given["image_id"] for given in batch]
+        image_ids = [image["image_id"] for image in batch]
         try:
             with autocast(self.device, self.half):
                 losses = self.model(batch)
@@ -74,11 +76,11 @@ class VindrStep(SimpleTrainer):
         return losses
 
     def state_dict(self) -> dict[str, Any]:
-        """With the scaler's state."""
+        """State of the optimizer and of the gradient scaler."""
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """With the scaler's state, where the training had one."""
+        """Resume from a checkpoint, also from one without a gradient scaler."""
         super().load_state_dict(state_dict)
         if state_dict["grad_scaler"]:
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
