@@ -165,7 +165,7 @@ def test_the_epoch_is_selected_on_images_set_aside(phantoms, tmp_path, monkeypat
     assert not all(torch.equal(state[key], kept[2][key]) for key in state)
     table = pd.read_csv(phantoms / "data/annotations/labels.csv").set_index("image_id")
     assert len(seen) > 0 and (table.loc[seen, "fold"] != 2).all()
-    assert metrics["epoch"] == "the best on images set aside, none of the fold"
+    assert metrics["epoch"] == "the best on images set aside, none of them in the held-out fold"
 
 
 def _moved(table):
@@ -269,7 +269,8 @@ def former_factor(schedule, step, steps, solver):
 
 
 @pytest.mark.parametrize("more", [(), ("SOLVER.WARMUP_EPOCHS", "0"), ("SOLVER.WARMUP_EPOCHS", "9"),
-                                  ("SOLVER.HOLD_EPOCHS", "1.5"), ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
+                                  ("SOLVER.HOLD_EPOCHS", "1.5"),
+                                  ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
 @pytest.mark.parametrize("schedule", ["cosine", "hold"])
 def test_schedules(phantoms, tmp_path, schedule, more):
     """The rate of every step, also after a resume from a state of an earlier version."""

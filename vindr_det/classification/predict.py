@@ -46,11 +46,11 @@ class Classifier:
     """
 
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto") -> None:
+        self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
         if len({(tuple(model.columns), model.cfg.INPUT.SIZE, model.normalize) for model in trained}) > 1:
             raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
                              "of one training")
-        self.device = torch.device(devices(device, source="--device")[0])
         self.models = [model.network.to(self.device) for model in trained]
         self.cfg, self.columns, self.normalize = trained[0].cfg, trained[0].columns, trained[0].normalize
         self.target = input_size(self.cfg.INPUT.SIZE)
