@@ -1,4 +1,4 @@
-"""Our parts in other people's Detectron2 projects: the script of docs/detectron2.md and Detectron2's own tools."""
+"""Our parts in other Detectron2 projects: the script of docs/detectron2.md and Detectron2's own tools."""
 
 import importlib.util
 import json

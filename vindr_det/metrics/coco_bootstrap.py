@@ -106,8 +106,8 @@ def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floa
         drawn = weights[:, matched.image[mine]]
         seen = np.cumsum(drawn, axis=1)
         for at in range(len(THRESHOLDS)):
-            hit = np.flatnonzero(matched.correct[at, mine])
-            result[:, at, label] = _average_precision(drawn[:, hit], seen[:, hit], totals[:, label])
+            correct = np.flatnonzero(matched.correct[at, mine])
+            result[:, at, label] = _average_precision(drawn[:, correct], seen[:, correct], totals[:, label])
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a metric is: one class that computes, and resamples where that makes sense.
+"""What a metric is: one class that computes a value and, where that makes sense, its bootstrap replicates.
 
 A new metric is one subclass of :class:`Metric` in a module of this folder and one line in
 :data:`vindr_det.metrics.registry.METRICS`; ``tools/evaluate.py`` takes its tables, intervals, comparisons and
