@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from vindr_det.classification.data import to_tensor
 from vindr_det.classification.predict import Classifier
+from vindr_det.files import write_png
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
-from vindr_det.imaging.image_run import ImageRun, Looked
+from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
-from vindr_det.imaging.write import write_png
 from vindr_det.parallel import guarded
 
 #: Height of the title above a panel, and longer side of a panel, pixels.
@@ -130,7 +130,7 @@ def draw_all(
     return statuses
 
 
-def _draw(explainer: Explainer, looked: Looked, out: Path, labels: Sequence[int], top: int) -> Status:
+def _draw(explainer: Explainer, looked: ImageResult, out: Path, labels: Sequence[int], top: int) -> Status:
     def draw(image: DecodedImage) -> None:
         write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, model_input=image.pixels))
 
