@@ -27,7 +27,7 @@ from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
 from vindr_det.tables import read_csv
 
-#: What pandas takes for nothing, or for a number, unless it is told; and a UID whose end is no suffix.
+#: What pandas takes for nothing, or for a number, unless told otherwise; and a UID whose end is no suffix.
 IDS = ["NA", "null", "nan", "None", "N/A", "0012", "1e5", "-1", "True", "inf", "1.2.840.10008.5"]
 TABLE = "image_id,fold\na,0\nb,1\n"
 
@@ -191,7 +191,7 @@ def test_annotations_are_known_by_how_they_begin(tmp_path, name, kind):
     data = {"gz": gzip.compress, "zip": lambda plain: zipped(x=plain)}.get(name.rpartition(".")[2], bytes)(
         text.encode("utf-8-sig"))
     (tmp_path / name).write_bytes(data)
-    assert [one.truth.boxes.tolist() for one in read_truth(tmp_path / name)] == [[[1, 2, 30, 40]]]
+    assert [record.truth.boxes.tolist() for record in read_truth(tmp_path / name)] == [[[1, 2, 30, 40]]]
 
 
 def test_json_that_is_not_there(tmp_path):
