@@ -181,7 +181,7 @@ def _turned(table):
     ("LABELS", lambda table: table.assign(patient="p" + table["image_id"])),
     ("TEST", _turned), ("TEST", lambda table: table[::-1]), ("TEST", lambda table: table[:-1])])
 def test_models_of_other_tables_are_not_mixed_in(phantoms, tmp_path, key, change):
-    """Other folds, corrected labels, a list in another order: the finished fold was trained on other tables."""
+    """Other folds, corrected labels, a list in another order: the fold was trained on other tables."""
     whole = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
     parts = {"LABELS": whole[whole["fold"] < 2], "TEST": whole[whole["fold"] == 2]}
     paths = {name: tmp_path / f"{name}.csv" for name in parts}

@@ -121,8 +121,8 @@ def draw_all(
     """
     statuses: list[Status] = []
     with tqdm(total=min(count, len(run.inputs)), desc="explain", unit="image", disable=None) as bar:
-        for looked in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
-            statuses.append(_draw(explainer, looked, out, labels, top))
+        for result in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
+            statuses.append(_draw(explainer, result, out, labels, top))
             drawn = sum(status.status != FAILED for status in statuses)
             bar.update(drawn - bar.n)
             if drawn == count:
@@ -130,18 +130,18 @@ def draw_all(
     return statuses
 
 
-def _draw(explainer: Explainer, looked: ImageResult, out: Path, labels: Sequence[int], top: int) -> Status:
+def _draw(explainer: Explainer, result: ImageResult, out: Path, labels: Sequence[int], top: int) -> Status:
     def draw(image: DecodedImage) -> None:
         write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, model_input=image.pixels))
 
-    path = out / f"{looked.status.image_id}.png"
+    path = out / f"{result.status.image_id}.png"
     guarded(lambda old: old.unlink(missing_ok=True), path)  # of an earlier run
-    if looked.image is None:
-        return looked.status
-    failure = guarded(draw, looked.image)
+    if result.image is None:
+        return result.status
+    failure = guarded(draw, result.image)
     if failure is None:
-        return looked.status
-    return replace(looked.status, status=FAILED, reason=f"was read, but not explained: {failure.reason}")
+        return result.status
+    return replace(result.status, status=FAILED, reason=f"was read, but not explained: {failure.reason}")
 
 
 def _heat_map(

@@ -126,23 +126,23 @@ def classify(
     rows: list[dict[str, Any]] = []
     statuses = []
     images = image_run.read_all(run, classifier.target, workers)
-    for looked in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
-        row = guarded(lambda image: _row(classifier, image, thresholds), looked) if looked.image else None
+    for result in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
+        row = guarded(lambda image: _row(classifier, image, thresholds), result) if result.image else None
         if isinstance(row, Failure):
             reason = f"was read, but not classified: {row.reason}"
-            statuses.append(replace(looked.status, status=FAILED, reason=reason))
+            statuses.append(replace(result.status, status=FAILED, reason=reason))
             continue
-        statuses.append(looked.status)
+        statuses.append(result.status)
         rows += [row] if row is not None else []
     return pd.DataFrame(rows), statuses
 
 
-def _row(classifier: Classifier, looked: ImageResult, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    assert looked.image is not None
-    values = classifier.probabilities([looked.image.pixels])[0].tolist()
-    row: dict[str, Any] = {"image_id": looked.status.image_id,
+def _row(classifier: Classifier, result: ImageResult, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    assert result.image is not None
+    values = classifier.probabilities([result.image.pixels])[0].tolist()
+    row: dict[str, Any] = {"image_id": result.status.image_id,
                            **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
     return row | {"calibrated": int(bool(classifier.calibrations)),
-                  "warnings": looked.status.reason if looked.status.status == FLAGGED else ""}
+                  "warnings": result.status.reason if result.status.status == FLAGGED else ""}
