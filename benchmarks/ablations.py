@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Ablations on phantoms with all 14 findings: what each technique adds to the score, and the engines' cost.
+"""Ablations: what each technique does to the score, on phantoms with all 14 findings, and the engines' pace.
 
-    python benchmarks/ablations.py --out outputs/ablations    # `make ablations`: 25 minutes on two cores
+    python benchmarks/ablations.py --out outputs/ablations      # `make ablations`: 25 minutes on two cores
     python benchmarks/ablations.py --out outputs/ablations --engines torchvision detectron2 --seeds 1 2 3
 
 Trains the demo's detector for each engine, seed and share of normal images, and scores it without a
-classifier on held-out phantoms that nothing was chosen on: the weights as they are, their EMA, another
-NMS threshold, test-time augmentation. Two trainings run at a time with one thread each. What is there
-already is not done again, so a run can be interrupted and widened. Prints, for each engine, the base and
-what each technique adds to it with the same seed: the mean and the range over seeds.
+classifier on held-out phantoms that nothing was chosen on: the weights of the last step, their EMA, another
+NMS threshold, test-time augmentation (TTA). Two trainings run at a time with one thread each. Existing
+results are kept, so that a run can be interrupted and extended. Prints, for each engine, the base and what
+each technique adds to it with the same seed: the mean and the range over seeds.
 """
 
 import argparse
@@ -40,10 +40,10 @@ from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.device import best_device
 
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
-#: Normal images for each abnormal one: the base, and the ablation.
+#: Normal images per abnormal one: of the base, and of its ablation.
 RATIOS = (0.1, 1.0)
-#: Iterations that the model EMA reaches back, about.
-REACH = 50
+#: Iterations over which the EMA of the weights averages, about.
+EMA_ITERATIONS = 50
 METRIC = "vindr/mAP40"
 
 Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
@@ -52,10 +52,11 @@ Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("outputs/ablations"))
-    parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--iterations", type=int, default=600)
+    parser.add_argument("--out", type=Path, default=Path("outputs/ablations"), help="folder to create")
+    parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES,
+                        help="to train with")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2], help="one training each")
+    parser.add_argument("--iterations", type=int, default=600, help="per training")
     args = parser.parse_args()
     data = phantom_data(args.out, train=1500, test=160, folds=25)
     folders = {(engine, seed, ratio): args.out / f"{engine}_seed{seed}_ratio{ratio}_{args.iterations}"
@@ -67,9 +68,9 @@ def main() -> None:
         report(engine, {seed: [folders[engine, seed, ratio] for ratio in RATIOS] for seed in args.seeds})
 
 
-def train(data: Path, iterations: int, what: tuple[str, int, float], folder: Path) -> None:
-    """One training, unless it is there; its output goes to a file."""
-    engine, seed, ratio = what
+def train(data: Path, iterations: int, run: tuple[str, int, float], folder: Path) -> None:
+    """One training (engine, seed, ratio), unless its model exists; its output goes to a file."""
+    engine, seed, ratio = run
     if (folder / "model_final.pth").is_file():
         return
     print(f"training {folder.name}", flush=True)
@@ -77,12 +78,12 @@ def train(data: Path, iterations: int, what: tuple[str, int, float], folder: Pat
     with (folder / "train.log").open("a") as log:
         tool("train_net.py", "--config", CONFIG, "--engine", engine, "--resume", "OUTPUT_DIR", folder,
              "VINDR.DATA_ROOT", data, "SEED", seed, "INPUT.RANDOM_FLIP", "horizontal",
-             "VINDR.NORMAL_RATIO", ratio, "VINDR.EMA_DECAY", 1 - 1 / REACH,
+             "VINDR.NORMAL_RATIO", ratio, "VINDR.EMA_DECAY", 1 - 1 / EMA_ITERATIONS,
              "SOLVER.MAX_ITER", iterations, env=ONE_THREAD, stdout=log, stderr=log)
 
 
 def score_all(data: Path, folders: Mapping[tuple[str, int, float], Path]) -> None:
-    """Every variant of the base trainings, and the base variant of the others."""
+    """Score every variant of the base trainings, and the base variant of the others."""
     jobs = [(folder, name) for (_, _, ratio), folder in folders.items()
             for name in (VARIANTS if ratio == RATIOS[0] else ["base"])]
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -91,14 +92,14 @@ def score_all(data: Path, folders: Mapping[tuple[str, int, float], Path]) -> Non
 
 
 def score(data: Path, folder: Path, name: str) -> None:
-    """Score a variant on the test phantoms, into a file beside the model."""
+    """Score a variant on the test phantoms; the metrics go to a file beside the model."""
     target = scores_of(folder, name)
     if not target.is_file():
         predictor = VARIANTS[name](load_checkpoint(folder / "model_final.pth"), raw_weights(folder))
         gated = predict_folder(data / "test", [predictor]).predictions
-        found = {image_id: one.findings() for image_id, one in gated.items()}
+        boxes = {image_id: detections.findings() for image_id, detections in gated.items()}
         truth = read_truth(data.parent / "raw/test_annotations.csv")
-        write_json(target, validation_metrics(found, truth))
+        write_json(target, validation_metrics(boxes, truth))
 
 
 def scores_of(folder: Path, name: str) -> Path:
@@ -106,7 +107,7 @@ def scores_of(folder: Path, name: str) -> Path:
 
 
 def raw_weights(folder: Path) -> Mapping[str, Any]:
-    """The weights of the last step themselves, out of the state to resume from."""
+    """The weights of the last step without the EMA, from the state to resume from."""
     state = read_file(max((p for suffix in (".ckpt", ".pth") for p in states.saved(folder, suffix)),
                           key=states.iterations_of))
     weights = state.get("state_dict") or state["model"]
@@ -123,18 +124,18 @@ def with_nms(checkpoint: Checkpoint, weights: Mapping[str, Any]) -> Predictor:
     return build(checkpoint, weights)
 
 
-#: name -> how to predict with a training; the first is what the others are compared with.
+#: name -> the predictor of a checkpoint; the others are compared with the first.
 VARIANTS: dict[str, Variant] = {
     "base": build,
     "EMA of the weights": lambda checkpoint, _: build(checkpoint, checkpoint.state),
     "NMS at .5 for .3": with_nms,
-    "TTA, mirrored": lambda *of: TTAPredictor(build(*of)),
-    "TTA, scales .85 1 1.15": lambda *of: TTAPredictor(build(*of), (0.85, 1.0, 1.15), flip=False),
+    "TTA, mirrored": lambda *trained: TTAPredictor(build(*trained)),
+    "TTA, scales .85 1 1.15": lambda *trained: TTAPredictor(build(*trained), (0.85, 1.0, 1.15), flip=False),
 }
 
 
 def report(engine: str, folders: Mapping[int, list[Path]]) -> None:
-    """The base as it is, then each technique's gain over it, seed by seed."""
+    """Print the base, then each ablation's gain over it with the same seed."""
     base = [read_score(first, "base") for first, _ in folders.values()]
     rows = [row("base", base, "")]
     for name in list(VARIANTS)[1:]:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""What checked input costs, and what several processes gain: fusion against a plain loop over ensemble-boxes.
+"""The cost of checked input and the gain of several processes: fusion against a plain ensemble-boxes loop.
 
     python benchmarks/bench_fusion.py
-    python benchmarks/bench_fusion.py --inputs A.csv B.csv C.csv D.csv --meta test_meta.csv
+    python benchmarks/bench_fusion.py --predictions A.csv B.csv C.csv D.csv --meta test_meta.csv
 
-Without files it makes four submissions of 3,000 images, with about as many boxes as real ones have. Both see
-the same boxes in memory, one process each, taking turns; a figure is the median over the rounds.
+Without files it makes four submissions of 3,000 images, with about as many boxes as real ones have. Both get
+the same boxes in memory, one process each, in turns; a figure is the median over the repeats.
 """
 
 import argparse
@@ -23,41 +23,42 @@ from vindr_det.postprocessing.fusion import Fusion, fuse_all
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.submission import read_submission
 
-ROUNDS = 5
+REPEATS = 5
 Sizes = Mapping[str, tuple[int, int]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", nargs="+", type=Path)
-    parser.add_argument("--meta", type=Path)
+    parser.add_argument("--predictions", nargs="+", type=Path, help="submissions, one per model")
+    parser.add_argument("--meta", type=Path, help="image_id,dim0,dim1 of the originals")
     args = parser.parse_args()
-    files, sizes = read(args.inputs, args.meta) if args.inputs else make(np.random.default_rng(0))
-    boxes = sum(len(found) for file in files for found in file.values())
-    ways = {"ensemble-boxes": lambda: plain(files, sizes), "ours": lambda: fuse_all(files, sizes, workers=1),
-            "ours, a process per core": lambda: fuse_all(files, sizes)}
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, work in ways.items():
+    files, sizes = read(args.predictions, args.meta) if args.predictions else make(np.random.default_rng(0))
+    boxes = sum(len(detections) for file in files for detections in file.values())
+    variants = {"ensemble-boxes": lambda: plain(files, sizes),
+                "this project": lambda: fuse_all(files, sizes, workers=1),
+                "this project, a process per core": lambda: fuse_all(files, sizes)}
+    spent: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(REPEATS):
+        for name, work in variants.items():
             begin = time.perf_counter()
             work()
             spent[name].append(time.perf_counter() - begin)
-    median = {name: statistics.median(one) for name, one in spent.items()}
+    median = {name: statistics.median(seconds) for name, seconds in spent.items()}
     print(f"{len(files)} files, {len(sizes)} images, {boxes} boxes; {differences(files, sizes)}")
     for name, value in median.items():
-        print(f"{name:24} {value:6.2f} s   {median['ensemble-boxes'] / value:4.1f} times")
+        print(f"{name:34} {value:6.2f} s   {median['ensemble-boxes'] / value:4.1f} times")
 
 
 def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]:
     table = read_sizes(meta)
     files = [read_submission(path, table) for path in paths]
-    return ([{i: found.findings() for i, found in file.items()} for file in files],
+    return ([{image_id: detections.findings() for image_id, detections in file.items()} for file in files],
             shapes_of(table))
 
 
 def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
-    """Three models in four find about the same boxes, moved a little."""
+    """Four models; each detects three in four boxes, moved a little."""
     sizes = {f"i{number:04d}": (2800, 2400) for number in range(3000)}
     files: list[dict[str, Predictions]] = [{} for _ in range(4)]
     for image_id in sizes:
@@ -74,15 +75,17 @@ def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
 
 
 def plain(files: Sequence[PredictionSet], sizes: Sizes) -> dict[str, tuple]:
-    """As notebooks write it."""
+    """The loop as notebooks write it."""
     result, options = {}, Fusion()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for image_id, (height, width) in sizes.items():
             lists = [file[image_id] for file in files]
-            unit = [np.clip(found.boxes / [width, height, width, height], 0, 1).tolist() for found in lists]
+            unit = [np.clip(detections.boxes / [width, height, width, height], 0, 1).tolist()
+                    for detections in lists]
             boxes, scores, labels = weighted_boxes_fusion(
-                unit, [found.scores.tolist() for found in lists], [found.labels.tolist() for found in lists],
+                unit, [detections.scores.tolist() for detections in lists],
+                [detections.labels.tolist() for detections in lists],
                 iou_thr=options.iou_thr, skip_box_thr=options.skip_box_thr)
             result[image_id] = boxes * [width, height, width, height], scores, labels
     return result
@@ -94,12 +97,12 @@ def differences(files: Sequence[PredictionSet], sizes: Sizes) -> str:
     worst = 0.0
     for image_id, (height, width) in sizes.items():
         boxes, scores, labels = theirs[image_id]
-        found = mine[image_id]
-        assert len(found) == len(scores), image_id
+        fused = mine[image_id]
+        assert len(fused) == len(scores), image_id
         a, b = (np.lexsort((*c.T, names, np.round(s, 9))) for c, names, s in (
-            (found.boxes.round(3), found.labels, found.scores), (boxes.round(3), labels, scores)))
-        moved = np.abs(found.boxes[a] - boxes[b]) / [width, height, width, height]
-        worst = max(worst, float(np.abs(found.scores[a] - scores[b]).max(initial=0)),
+            (fused.boxes.round(3), fused.labels, fused.scores), (boxes.round(3), labels, scores)))
+        moved = np.abs(fused.boxes[a] - boxes[b]) / [width, height, width, height]
+        worst = max(worst, float(np.abs(fused.scores[a] - scores[b]).max(initial=0)),
                     float(moved.max(initial=0)))
     return f"largest difference {worst:.1e}"
 

@@ -122,7 +122,7 @@ def main() -> None:
           f"values differ by {abs(mean_ap - slow):.1e}")
     bootstrap = image_bootstrap(records, REPLICATES)
     seconds, _ = timed(lambda: voc.ap_replicates(match(predictions, truth, IOU_THRESHOLD), bootstrap))
-    print(f"{REPLICATES} replicates of vindr/mAP40 {seconds:.1f} s, {seconds / ours:.1f} times one evaluation")
+    print(f"{REPLICATES} replicates of vindr/mAP40 {seconds:.1f} s, {seconds / ours:.1f} times an evaluation")
     seconds, _ = timed(
         lambda: coco_bootstrap.ap_replicates(coco_bootstrap.match(predictions, records), bootstrap))
     print(f"{REPLICATES} replicates of COCO AP     {seconds:.1f} s")

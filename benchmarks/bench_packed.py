@@ -23,7 +23,7 @@ from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom import make_dataset
 
-_IMAGES, _SIZE, _ROUNDS = 200, 256, 7
+_IMAGES, _SIZE, _REPEATS = 200, 256, 7
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         ways = {"PNGs": dataset(ids, work / "png", ""), "packed": dataset(ids, "", work / "packed.npy")}
         same(*ways.values())
         paces = {name: [] for name in ways}
-        for turn in range(_ROUNDS):
+        for turn in range(_REPEATS):
             for name, way in ways.items():
                 paces[name].append(pace(way, turn))
         median = {name: statistics.median(values) for name, values in paces.items()}
@@ -53,9 +53,9 @@ def dataset(ids: list[str], images: str | Path, packed: str | Path) -> LabeledDa
     return LabeledDataset(table, Pixels(images, packed, _SIZE))
 
 
-def same(one: LabeledDataset, other: LabeledDataset) -> None:
-    for row in range(0, len(one), 17):
-        assert (one[row][0] == other[row][0]).all()
+def same(first: LabeledDataset, second: LabeledDataset) -> None:
+    for row in range(0, len(first), 17):
+        assert (first[row][0] == second[row][0]).all()
 
 
 def pace(images: LabeledDataset, seed: int) -> float:

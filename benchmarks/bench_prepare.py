@@ -4,12 +4,11 @@
 
 The plain path is pydicom's pixel_array, apply_voi_lut, inversion by the image's maximum, min-max to
 8 bits, cv2.resize, cv2.imwrite. Both write PNGs of the same size, one process, one OpenCV thread,
-taking turns on each file; a figure is the median over the rounds. --dicoms adds files of your own
-(JPEG 2000). Last come two processes against one, and the memory of preparing 200 images of
-3,000 x 2,500 with two. Only ratios mean anything on another machine.
+taking turns on each file; a figure is the median over the repeats. --dicoms adds files of your own
+(JPEG 2000). At the end it compares two processes with one, and measures the memory of preparing 200
+images of 3,000 x 2,500 with two. On another machine only the ratios are comparable.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -25,10 +24,11 @@ from pydicom.pixels import apply_voi_lut
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.imaging.dicom import jpeg2000
 from vindr_det.imaging.dicom.stream import read_header
 from vindr_det.imaging.inputs import Input
-from vindr_det.imaging.prepare import prepare_folder, prepare_one
+from vindr_det.imaging.prepare import prepare_folder, prepare_input
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
@@ -37,8 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--dicoms", type=Path, help="folder of JPEG 2000 DICOMs to measure too")
     parser.add_argument("--quick", action="store_true", help="leave out memory and two processes")
     args = parser.parse_args()
@@ -85,7 +84,7 @@ def measure(name: str, paths: list[Path], size: int, out: Path, rounds: int = 5)
     """Milliseconds an image and ratios."""
     target = Target(size, True)
     jobs = {"plain": lambda p: plain_path(p, out, size),
-            "ours": lambda p: prepare_one(Input(p.stem, p.name, p), out, target)}
+            "ours": lambda p: prepare_input(Input(p.stem, p.name, p), out, target)}
     streams = dict.fromkeys(paths)
     if pydicom.dcmread(paths[0], stop_before_pixels=True).file_meta.TransferSyntaxUID.is_encapsulated:
         streams = {path: bare_decoder(path, target) for path in paths}
@@ -159,9 +158,9 @@ def peak_memory(work: Path) -> float:
 def resident(process: psutil.Process) -> int:
     """Bytes of a process and its descendants; pages that they share count for each."""
     total = 0
-    for one in [process, *process.children(recursive=True)]:
+    for member in [process, *process.children(recursive=True)]:
         try:
-            total += one.memory_info().rss
+            total += member.memory_info().rss
         except psutil.NoSuchProcess:
             continue
     return total

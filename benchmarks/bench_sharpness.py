@@ -5,11 +5,10 @@
 For each size that images are prepared at: the share of originals decoded at 1, 1/2, 1/4 and 1/8 of their
 resolution, the ratio of the Laplacian's standard deviation (ours over that of the whole decode and area
 average) and the mean difference in grays. Originals are those of the header table (JPEG 2000 only; without
---headers every longest side from 1,000 to 3,400), of which a few quantiles stand for all: a file is brought
+--headers every longest side from 1,000 to 3,400), of which a few quantiles represent all: a file is resized
 to the size that shrinks it as the original would be shrunk. Files are phantoms, or those of --dicoms.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.imaging.dicom import jpeg2000, read_dicom
 from vindr_det.imaging.dicom.grayscale import gray_table, value_range
 from vindr_det.imaging.dicom.stream import StreamHeader
@@ -32,11 +32,10 @@ SIZES = (256, 512, 1024, 1280)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dicoms", type=Path, help="folder of JPEG 2000 DICOMs to take for phantoms")
+    parser = cli.parser(__doc__)
+    parser.add_argument("--dicoms", type=Path, help="folder of JPEG 2000 DICOMs instead of phantoms")
     parser.add_argument("--headers", type=Path, help="table with the columns Rows and Columns")
-    parser.add_argument("--quantiles", type=int, default=15, help="originals that stand for all")
+    parser.add_argument("--quantiles", type=int, default=15, help="number of sizes that represent all")
     args = parser.parse_args()
     shapes = read_shapes(args.headers) if args.headers else np.array(
         [(side, round(side * 0.85)) for side in range(1000, 3401, 10)])
@@ -56,13 +55,13 @@ def read_shapes(path: Path) -> NDArray[np.int64]:
 
 
 def row(size: int, shapes: NDArray[np.int64], wholes: dict[Path, pydicom.Dataset], count: int) -> dict:
-    """One size's line of the table."""
+    """The row of a size."""
     times = np.array([reduction(shape, size) for shape in shapes])
     longest = np.quantile(shapes.max(axis=1), (np.arange(count) + 0.5) / count)
-    found = np.array([compare(path, dataset, size / side) for side in longest if side > size
+    rows = np.array([compare(path, dataset, size / side) for side in longest if side > size
                       for path, dataset in wholes.items()])
-    reduced = found[found[:, 0] > 0]
-    seen = reduced if len(reduced) else found
+    reduced = rows[rows[:, 0] > 0]
+    seen = reduced if len(reduced) else rows
     return {"size": size, **{f"1/{2**t}": f"{(times == t).mean():.0%}" for t in range(4)},
             "least": seen[:, 1].min(), "median": np.median(seen[:, 1]), "most": seen[:, 1].max(),
             "mean difference": seen[:, 2].mean(), "largest": seen[:, 2].max()}

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""What a gate and a search of post-processing are worth, on phantoms: fitted out of fold, scored held out.
+"""The gain of a gate and of a search of post-processing, on phantoms: fitted out of fold, scored on others.
 
     python benchmarks/gates.py --out outputs/gates      # 25 minutes on two cores
 
 Trains the demo's detector on two of three folds and a classifier of 15 labels on all three, side by side,
-with one thread each. tools/gate.py fit and tools/tune.py see the third fold alone, where neither model has
-seen the images; then each form of gate, with the parameters that it was given there, is scored on 600 other
-phantoms, with paired intervals against no classifier. What is there already is not done again.
+with one thread each. tools/gate.py fit and tools/tune.py use the third fold alone, on which neither model was
+trained; then each form of gate, with the parameters that were fitted there, is scored on 600 other phantoms,
+with paired intervals against no classifier. Existing results are kept.
 """
 
 import argparse
@@ -24,17 +24,17 @@ from vindr_det.files import read_json
 from vindr_det.metrics.bootstrap import image_bootstrap
 from vindr_det.metrics.intervals import Difference
 from vindr_det.metrics.voc import mean_ap
-from vindr_det.postprocessing.gate import Gate
+from vindr_det.postprocessing.gate import gate_all, gate_from_json
 from vindr_det.submission import read_submission
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("outputs/gates"))
-    parser.add_argument("--iterations", type=int, default=600)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path("outputs/gates"), help="folder to create")
+    parser.add_argument("--iterations", type=int, default=600, help="of the detector's training")
+    parser.add_argument("--epochs", type=int, default=8, help="of the classifier's training")
+    parser.add_argument("--trials", type=int, default=200, help="of tune.py")
     args = parser.parse_args()
     out = args.out.resolve()
     data = phantom_data(out, train=1500, test=600, folds=3)
@@ -44,10 +44,10 @@ def main() -> None:
     validation = predictions(out, data)
     oof, test = out / "classifier/oof_predictions.csv", out / "classes.csv"
     truth = data / "annotations/instances_val_fold0.json"
-    tool("gate.py", "fit", "--oof", oof, "--predictions", validation, "--annotations", truth, "--out",
-         out / "gate.json")
+    tool("gate.py", "fit", "--probabilities", oof, "--predictions", validation, "--annotations", truth,
+         "--out", out / "gate.json")
     held_out(out, test)
-    tool("tune.py", "--predictions", validation, "--annotations", truth, "--oof", oof, "--out",
+    tool("tune.py", "--predictions", validation, "--annotations", truth, "--probabilities", oof, "--out",
          out / "tuned.json", "--trials", args.trials)
 
 
@@ -75,7 +75,7 @@ def classifier(out: Path, data: Path, epochs: int) -> None:
 
 
 def predictions(out: Path, data: Path) -> Path:
-    """Boxes on the third fold and on the held-out images; the former's path."""
+    """Boxes on the third fold and on the held-out images; returns the path of the former."""
     folds = pd.read_csv(data / "annotations/folds.csv", dtype={"image_id": str})
     folder = out / "fold0"
     folder.mkdir(exist_ok=True)
@@ -97,14 +97,14 @@ def predict(out: Path, images: Path, meta: Path, target: Path) -> None:
 
 
 def held_out(out: Path, test: Path) -> None:
-    """Each form, with the parameters that it was given, on images that nothing has seen."""
+    """Score each form, with its fitted parameters, on images that nothing was fitted on."""
     fitted = read_json(out / "gate.json")
     outputs, boxes = read_classifier_outputs(test), read_submission(out / "test.csv")
     refuse_in_sample(out / "gate.json", list(boxes))
-    records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda one: one.image_id)
+    records = sorted(read_truth(out / "raw/test_annotations.csv"), key=lambda record: record.image_id)
     bootstrap = image_bootstrap(records, 1000)
-    scored = {form: mean_ap(Gate(**found["gate"]).apply(boxes, outputs), records, bootstrap)
-              for form, found in fitted["forms"].items()}
+    scored = {form: mean_ap(gate_all(gate_from_json(result["gate"]), boxes, outputs), records, bootstrap)
+              for form, result in fitted["forms"].items()}
     rows = []
     for form, value in scored.items():
         gain = Difference.of(value, scored["none"]).gain

@@ -99,15 +99,16 @@ def play(classifier: Classifier, out: Path) -> None:
     p = np.array([classifier.probabilities([image])[0, label] for image, _, label in items])
     print(tabulate([[FINDINGS[label], f"{in_box[labels == label].mean():.0%}",
                      f"{np.median(p[labels == label]):.2f}"] for label in range(NUM_FINDINGS)],
-                   ["finding", "in box", "median p"]))
-    print(f"\npointing game: {in_box.mean():.0%} of {TEST} phantoms, {in_box[:50].mean():.0%} of the first "
-          f"50; {best_fixed_point(items):.0%} at the best fixed point")
+                   ["finding", "in the box", "median p"]))
+    print(f"\npointing game: {in_box.mean():.0%} of {TEST} phantoms, "
+          f"{in_box[:50].mean():.0%} of the first 50; "
+          f"{fixed_place(items):.0%} at the best fixed place")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
         picture = explainer.sheet(image, [label], boxes=boxes)
         cv2.imwrite(str(out / f"map{number:02d}.png"), picture)
 
 
-def best_fixed_point(items: list[tuple[NDArray[np.uint8], NDArray[np.float64], int]]) -> float:
+def fixed_place(items: list[tuple[NDArray[np.uint8], NDArray[np.float64], int]]) -> float:
     """The largest share of boxes that one point of the image can lie in."""
     votes = np.zeros((64, 64))
     for image, boxes, _ in items:

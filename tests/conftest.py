@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # several workers with a thread a core each only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers with one thread per core each would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,7 @@ def pytest_report_header():
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The real inputs; CONTRIBUTING.md says what lies there."""
+    """The real inputs, which CONTRIBUTING.md describes."""
     folder = os.environ.get("VINDR_TEST_DATA")
     if not folder:
         pytest.skip("VINDR_TEST_DATA is not set")
@@ -68,13 +68,13 @@ def phantoms(tmp_path_factory) -> Path:
 
 @pytest.fixture(params=["torchvision", pytest.param("detectron2", marks=pytest.mark.detectron2)])
 def engine(request) -> str:
-    """Both engines, one after the other."""
+    """Both engines in turn."""
     return request.param
 
 
 @pytest.fixture(scope="session")
 def trained(phantoms, tmp_path_factory):
-    """``trained(engine)``: the output folder of a tiny training, made once."""
+    """``trained(engine)``: the output folder of a tiny training that all tests share."""
     from vindr_det.detection import engine as engines
     from vindr_det.detection.loading import load_config
 
@@ -90,6 +90,15 @@ def trained(phantoms, tmp_path_factory):
         return made[name]
 
     return train
+
+
+def network_of(engine: str, cfg):
+    """An engine's detector with random weights."""
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2.architectures import build_model
+    else:
+        from vindr_det.detection.torchvision.model import build_model
+    return build_model(cfg)
 
 
 def classifier_config(phantoms: Path, out: Path, *more: str):
@@ -112,7 +121,7 @@ def main_of():
         spec = importlib.util.spec_from_file_location(f"tool_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.main([str(one) for one in args]) or 0
+        return module.main([str(argument) for argument in args]) or 0
 
     return run
 

@@ -39,7 +39,7 @@ cli.run(main)
 def test_exit_status_and_line(kind, status, line):
     run = subprocess.run([sys.executable, "-c", SCRIPT.format(kind=kind)], capture_output=True, text=True)
     assert run.returncode == status, run.stderr
-    assert run.stdout == "caf\\udce9\n"  # a name that is not UTF-8 can be told
+    assert run.stdout == "caf\\udce9\n"  # a name that is not UTF-8 can be printed
     assert (run.stderr.strip().splitlines() or [""])[-1] == line
     assert ("Traceback" in run.stderr) == (kind == "bug")
 
@@ -80,7 +80,8 @@ def _parser_of(tool, monkeypatch):
     def stop(self, *args, **kwargs):
         raise _Built(self)
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, stop)
     with pytest.raises(_Built) as built:
         runpy.run_path(str(tool))["main"]([])
     return built.value.args[0]

@@ -1,9 +1,9 @@
 import re
 
 import pytest
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, network_of
 
-from vindr_det.config import requested_engine
+from vindr_det.config import leaves, requested_engine
 from vindr_det.config_schema import vindr_node
 from vindr_det.detection.loading import load_config
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
@@ -11,14 +11,6 @@ from vindr_det.exceptions import InputError
 
 CONFIGS = ROOT / "configs"
 DETECTORS = sorted(CONFIGS.glob("vindr_*.yaml")) + sorted(CONFIGS.glob("demo/*.yaml"))
-
-
-def leaves(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 @pytest.mark.detectron2
@@ -46,12 +38,7 @@ def test_every_config_loads_and_builds(path, engine):
     if requested_engine(path) not in ("auto", engine):
         pytest.skip(f"for the {requested_engine(path)} engine alone")
     cfg = load_config(path, engine, [*TINY, "MODEL.WEIGHTS", ""])
-    if engine == "detectron2":
-        from vindr_det.detection.detectron2.architectures import build_model
-    else:
-        from vindr_det.detection.torchvision.model import build_model
-    model = build_model(cfg)
-    assert sum(p.numel() for p in model.parameters()) > 1e6
+    assert sum(p.numel() for p in network_of(engine, cfg).parameters()) > 1e6
     header = path.read_text().split("_BASE_")[0]
     assert f"--config {path.relative_to(ROOT)}" in header
 
@@ -86,7 +73,7 @@ def test_every_classifier_config_builds(path):
      "SOLVER.LR_SCHEDULER_NAME is 'OneCycle', expected WarmupMultiStepLR or WarmupCosineLR"),
     ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected auto, cpu, cuda or cuda:<n>"),
 ])
-def test_bad_configs_are_told_in_one_line(tmp_path, engine, text, overrides, message):
+def test_bad_configs_are_refused_in_one_line(tmp_path, engine, text, overrides, message):
     path = tmp_path / "c.yaml"
     base = "" if "_BASE_" in text or "NUM_CLASSES" in text else (
         f"_BASE_: {CONFIGS / 'Base-RCNN-FPN.yaml'}\n")
@@ -111,14 +98,14 @@ def test_values_that_could_only_fail_later(engine, key, value):
         load_config(CONFIGS / "vindr_frcnn.yaml", engine, [key, value])
 
 
-@pytest.mark.parametrize("content, outputs", [
+@pytest.mark.parametrize("content, message", [
     (b"_BASE_: c.yaml", "its _BASE_ leads back to itself"), (b"SEED: \xff", "not valid YAML"),
     (b"[1, 2]", "c.yaml: "), (b"text", "c.yaml: "), (b"_BASE_: 3", "not valid YAML"),
 ])
-def test_files_that_hold_no_config(tmp_path, engine, content, outputs):
+def test_files_that_hold_no_config(tmp_path, engine, content, message):
     (tmp_path / "c.yaml").write_bytes(content)
     for read in (requested_engine, lambda path: load_config(path, engine)):
-        with pytest.raises(InputError, match=outputs):
+        with pytest.raises(InputError, match=message):
             read(tmp_path / "c.yaml")
 
 
@@ -134,14 +121,10 @@ def test_steps_that_never_come_do_no_harm(engine, steps, scheduler):
     ("MODEL.PROPOSAL_GENERATOR.NAME", "RPM"), ("MODEL.ROI_HEADS.NAME", "StandardHeads"),
     ("MODEL.ROI_BOX_HEAD.NAME", "BoxHead"),
 ])
-def test_parts_that_nobody_knows_are_named(engine, key, value):
-    if engine == "detectron2":
-        from vindr_det.detection.detectron2.architectures import build_model
-    else:
-        from vindr_det.detection.torchvision.model import build_model
+def test_unknown_parts_are_named(engine, key, value):
     cfg = load_config(CONFIGS / "vindr_frcnn.yaml", engine, ["MODEL.DEVICE", "cpu", key, value])
     with pytest.raises(InputError, match=f"{key} is '{value}'"):
-        build_model(cfg)
+        network_of(engine, cfg)
 
 
 def test_torchvision_refuses_a_detectron2_key_it_cannot_honor(tmp_path):
@@ -159,10 +142,8 @@ def test_torchvision_refuses_a_detectron2_key_it_cannot_honor(tmp_path):
     ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "1.0"),
 ])
 def test_torchvision_refuses_values_it_cannot_honor(key, value):
-    from vindr_det.detection.torchvision.model import build_model
-
     with pytest.raises(InputError, match=key):
-        build_model(load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value]))
+        network_of("torchvision", load_config(CONFIGS / "vindr_frcnn.yaml", "torchvision", [key, value]))
 
 
 @pytest.mark.parametrize("device, gpu, expected", [
@@ -207,7 +188,7 @@ SMALLER = {"convnext_tiny": "convnext_atto", "tf_efficientnet_b3": "tf_efficient
 @pytest.mark.slow
 @pytest.mark.parametrize("path", DETECTORS, ids=lambda p: p.stem)
 def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
-    """One step on a small backbone, then one prediction from the checkpoint alone."""
+    """A step on a small backbone, then a prediction from the checkpoint alone."""
     from vindr_det.detection import engine as engines
     from vindr_det.imaging.read import read_image
     from vindr_det.predict import load_predictors
@@ -219,5 +200,5 @@ def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
     cfg.VINDR.TIMM_MODEL = SMALLER.get(cfg.VINDR.TIMM_MODEL, cfg.VINDR.TIMM_MODEL)
     engines.load(engine).train(cfg)
     predictor = load_predictors([tmp_path / "model_final.pth"])[0]
-    found = predictor([read_image(next((phantoms / "raw/test").iterdir())).pixels])[0]
-    assert set(found.labels.tolist()) <= set(range(14))
+    detections = predictor([read_image(next((phantoms / "raw/test").iterdir())).pixels])[0]
+    assert set(detections.labels.tolist()) <= set(range(14))

@@ -27,7 +27,7 @@ from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
 from vindr_det.tables import read_csv
 
-#: What pandas takes for nothing, or for a number, unless it is told; and a UID whose end is no suffix.
+#: What pandas takes for nothing, or for a number, unless told otherwise; and a UID whose end is no suffix.
 IDS = ["NA", "null", "nan", "None", "N/A", "0012", "1e5", "-1", "True", "inf", "1.2.840.10008.5"]
 TABLE = "image_id,fold\na,0\nb,1\n"
 
@@ -125,7 +125,7 @@ def test_ids_survive_a_conversion(tmp_path):
     assert sorted(read_csv(tmp_path / "out/folds.csv", ["image_id"])["image_id"]) == sorted(IDS)
     table = read_table(tmp_path / "out/labels.csv", "vindr15")
     assert sorted(table.image_ids) == sorted(IDS) and table.groups.tolist() == table.image_ids.tolist()
-    assert table.what == "patient" and table.normal.sum() == 6
+    assert table.group_kind == "patient" and table.normal.sum() == 6
 
 
 def test_ids_survive_elsewhere(tmp_path):
@@ -191,7 +191,7 @@ def test_annotations_are_known_by_how_they_begin(tmp_path, name, kind):
     data = {"gz": gzip.compress, "zip": lambda plain: zipped(x=plain)}.get(name.rpartition(".")[2], bytes)(
         text.encode("utf-8-sig"))
     (tmp_path / name).write_bytes(data)
-    assert [one.truth.boxes.tolist() for one in read_truth(tmp_path / name)] == [[[1, 2, 30, 40]]]
+    assert [record.truth.boxes.tolist() for record in read_truth(tmp_path / name)] == [[[1, 2, 30, 40]]]
 
 
 def test_json_that_is_not_there(tmp_path):

@@ -28,7 +28,8 @@ def test_unknown_arguments_cost_one_line(tool):
 
 
 @pytest.mark.parametrize("name, args, message", [
-    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"],
+     "no.csv: no such file"),
     ("convert_nih.py", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("describe.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),
@@ -43,7 +44,8 @@ def test_unknown_arguments_cost_one_line(tool):
     ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no", "--gate", "no.json"],
      "no.json: no such file"),
     ("fuse.py", ["--predictions", "no.csv", "--meta", "no.csv", "--out", "o"], "no.csv: no such file"),
-    ("gate.py", ["fit", "--probabilities", "no.csv", "--predictions", "p", "--annotations", "g", "--out", "o"],
+    ("gate.py",
+     ["fit", "--probabilities", "no.csv", "--predictions", "p", "--annotations", "g", "--out", "o"],
      "no.csv: no such file"),
     ("gate.py", ["apply", "--predictions", "s", "--probabilities", "p", "--gate", "no.json", "--out", "o"],
      "no.json: no such file"),
@@ -81,10 +83,10 @@ def mixed(phantoms, tmp_path):
 
     images = tmp_path / "images"
     (images / "below").mkdir(parents=True)
-    one, two, three, *_ = sorted((phantoms / "raw/test").iterdir())
-    for path, place in ((one, "one.dicom"), (three, "below/three.dicom")):
+    first, second, third, *_ = sorted((phantoms / "raw/test").iterdir())
+    for path, place in ((first, "one.dicom"), (third, "below/three.dicom")):
         (images / place).write_bytes(path.read_bytes())
-    ct = pydicom.dcmread(two)
+    ct = pydicom.dcmread(second)
     ct.Modality, ct.StudyInstanceUID, ct.SeriesInstanceUID = "CT", "1.2", "1.2.3"
     ct.SOPInstanceUID = "1.2.3.4"
     ct.save_as(images / "two.dicom")
@@ -299,7 +301,7 @@ def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     assert "a gate of form hard expects --classifier" in one_line(tool("predict.py", *shut))
     run = tool("predict.py", *shut, "--classifier", tmp_path / "classifier")
     assert run.returncode == 0, run.stderr
-    assert all(found.labels.tolist() == [14] for found in read_submission(tmp_path / "s.csv").values())
+    assert all(detections.labels.tolist() == [14] for detections in read_submission(tmp_path / "s.csv").values())
     none = [*base, "--gate", tmp_path / "none.json", "--out", tmp_path / "n.csv"]
     assert "was fitted on 6 of these 6 images" in one_line(tool("predict.py", *none))
     assert not (tmp_path / "n.csv").exists()

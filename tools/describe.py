@@ -20,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pathlib import Path
 
-    from vindr_det.data.vinbigdata import read_data_set
     from vindr_det.data.statistics import as_text, describe, named_tables
     from vindr_det.data.statistics_plots import plot_overview
+    from vindr_det.data.vinbigdata import read_data_set
     from vindr_det.tables import write_csv
 
     sizes, frame = read_data_set(args.annotations, args.meta)

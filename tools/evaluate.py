@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--confusion", type=float, metavar="SCORE",
                         help="also print the confusion matrix of boxes from this score on")
     parser.add_argument("--chance", action="store_true", help="also score boxes shuffled across images")
-    cli.add_seed(parser, what="of --chance, --bootstrap and --compare")
+    cli.add_seed(parser, what="of random orders, replicates and shuffling")
     args = parser.parse_args(argv)
 
     from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation

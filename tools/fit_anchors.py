@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Anchors fitted to the boxes of a data set, beside those of a config.
+"""Fit anchors to the boxes of a data set, and compare them with those of a config.
 
     python tools/fit_anchors.py --annotations datasets/vindr/annotations/instances_all.json \\
         --config configs/vindr_frcnn.yaml
 
-Prints MODEL.ANCHOR_GENERATOR for the YAML, and how well both sets overlap the boxes at test size.
+Prints MODEL.ANCHOR_GENERATOR for the YAML, and the mean best IoU of both sets with the boxes at test size.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from vindr_det import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--annotations", required=True, help="COCO .json")
+    parser.add_argument("--annotations", required=True, help="COCO .json of the boxes")
     parser.add_argument("--config", required=True, help="the detector's YAML")
-    parser.add_argument("--levels", type=int, default=5, help="sizes, one a level of the pyramid")
-    parser.add_argument("--ratios", type=int, default=3, help="aspect ratios")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    parser.add_argument("--levels", type=int, default=5, help="sizes, one per pyramid level")
+    parser.add_argument("--ratios", type=int, default=3, help="number of aspect ratios")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override keys of the config")
     args = parser.parse_intermixed_args(argv)
 
     from vindr_det.data.coco import read_coco
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("MODEL:\n  ANCHOR_GENERATOR:")
     print(f"    SIZES: {[[round(size)] for size in fitted.sizes]}")
     print(f"    ASPECT_RATIOS: {[[round(ratio, 2) for ratio in fitted.ratios]]}")
-    for name, chosen in (("the config's", anchors.present(cfg)), ("fitted", [fitted])):
+    for name, chosen in (("the config's", anchors.from_config(cfg)), ("fitted", [fitted])):
         overlaps = anchors.best_overlaps(shapes, chosen)
         print(f"{name}: mean best overlap {overlaps.mean():.3f}, over .5 for {(overlaps > 0.5).mean():.1%}"
               f" of {len(shapes)} boxes")

@@ -80,7 +80,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--tuned", metavar="JSON", help="file of tune.py, instead of these options")
     parser.add_argument("--allow-in-sample", action="store_true",
                         help="accept images that --tuned was searched on")
-    parser.add_argument("--workers", type=int, help="processes; one per core if not given")
+    cli.add_workers(parser)
     return parser
 
 

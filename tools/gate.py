@@ -16,7 +16,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from vindr_det import cli
-from vindr_det.data.truth import read_truth
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,6 +59,7 @@ def _add_column(parser: ArgumentParser) -> None:
 
 def fit(args: Namespace) -> None:
     from vindr_det.classification.probabilities import find_probability_column, read_classifier_outputs
+    from vindr_det.data.truth import read_truth
     from vindr_det.files import require_writable
     from vindr_det.postprocessing import gate_fit
     from vindr_det.submission import read_submission

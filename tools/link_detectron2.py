@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Put a Detectron2 into this environment and say which engine will run; `make setup` calls it.
+"""Install or link Detectron2 in this environment, and print which engine will run; `make setup` calls it.
 
     python tools/link_detectron2.py /path/to/detectron2-checkout    # linked, nothing is compiled
     python tools/link_detectron2.py /path/to/detectron2.whl         # installed
     python tools/link_detectron2.py none                            # removed
     python tools/link_detectron2.py ""                              # ~/.cache/vindr_det/detectron2
 
-Without an argument's checkout the environment is left as it is. It downloads nothing.
+An empty argument without that folder leaves the environment as it is. Nothing is downloaded.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ DEFAULT = Path("~/.cache/vindr_det/detectron2").expanduser()
 
 def main(argv: list[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("source", nargs="?", default="", help="checkout, wheel, none, or empty")
+    parser.add_argument("source", nargs="?", default="",
+                        help="checkout, wheel, none, or empty for ~/.cache/vindr_det/detectron2")
     source = parser.parse_args(argv).source
     link = Path(sysconfig.get_paths()["purelib"]) / "detectron2"
     if source == "none":
@@ -70,15 +71,14 @@ def _link(checkout: Path, link: Path) -> None:
 def link_model_zoo(checkout: Path) -> None:
     """Put the checkout's configs where ``detectron2.model_zoo`` looks, as Detectron2's own setup.py does."""
     configs = checkout.resolve() / "detectron2/model_zoo/configs"
-    with contextlib.suppress(OSError):  # one that cannot be written goes without the model zoo
+    with contextlib.suppress(OSError):  # a checkout that cannot be written to has no model zoo
         if not configs.exists():
             configs.symlink_to(checkout.resolve() / "configs", target_is_directory=True)
 
 
 def source_differs(link: Path, package: Path) -> bool:
-    """Whether the environment's Detectron2 is another one than ``package``."""
-    found = importlib.util.find_spec("detectron2")
-    if found is None or not link.exists():
+    """Whether the environment's Detectron2 is another than ``package``."""
+    if importlib.util.find_spec("detectron2") is None or not link.exists():
         return True
     return link.resolve() != package.resolve()
 

@@ -3,7 +3,8 @@
 
     python tools/make_phantoms.py --out outputs/phantoms --num-train 300 --num-test 100 --size 512
 
-The same --seed gives the same bytes. Phantoms are for teaching and tests; their scores do not hold for patients.
+The same --seed gives the same bytes. Phantoms are for teaching and tests; scores on them do not hold
+for patients.
 """
 
 from collections.abc import Sequence

@@ -64,8 +64,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
-    parser.add_argument("--device", default="auto",
-                        help="where the networks run: auto (a GPU if usable), cpu, cuda or cuda:<n>")
+    cli.add_device(parser, "where the networks run")
     parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files, or one file")
     cli.add_input_options(parser)
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
@@ -123,7 +122,7 @@ def _models(args: Namespace, weights: Sequence[Path], gate):
     if args.classifier:
         from vindr_det.classification.predict import Classifier
 
-        classifier = Classifier(args.classifier)
+        classifier = Classifier(args.classifier, device=args.device)
     return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
 
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     good = table.loc[table["status"] != FAILED, "image_id"].tolist()
     print(summary(table))
     if not good:
-        raise InputError(f"none of {len(table)} images can be read; {args.out}/qc.csv tells why of each")
+        raise InputError(f"none of {len(table)} images can be read; {args.out}/qc.csv has the reasons")
     if args.pack:
         packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")
     print(f"{len(good)} images in {args.out}; its qc.csv has a row for each input")

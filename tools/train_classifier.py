@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fold", default="all", help="number of a fold, or all")
     parser.add_argument("--resume", action="store_true",
                         help="keep finished folds and resume an interrupted one")
+    cli.add_device(parser, "where to train, instead of the config's DEVICE", default=None)
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs, or processes where DEVICE is cpu")
     parser.add_argument("--parallel", choices=["folds", "ddp"], default="",
                         help="with several GPUs: a fold on each (where there are several folds), or each "
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det.classification.config import load_config
 
-    cfg = load_config(args.config, args.opts)
+    device = ["DEVICE", args.device] if args.device else []
+    cfg = load_config(args.config, [*args.opts, *device])
 
     from vindr_det.classification.train import train  # seconds; a wrong path should not cost them
 

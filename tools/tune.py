@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="accept probabilities that contradict the annotations")
     parser.add_argument("--out", required=True, help="JSON to write")
     parser.add_argument("--trials", type=int, default=200, help="in all, with those of earlier runs")
-    parser.add_argument("--workers", type=int, help="processes; one per core if not given")
+    cli.add_workers(parser)
     cli.add_seed(parser, what="of the split and the trials")
     args = parser.parse_args(argv)
 

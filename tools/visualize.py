@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from vindr_det.data.truth import read_truth
     from vindr_det.evaluation.visualize import augmentation_grid, write_overlays
+    from vindr_det.files import write_png
     from vindr_det.imaging import image_run
     from vindr_det.imaging.inputs import require_apart
-    from vindr_det.imaging.write import write_png
     from vindr_det.submission import read_submission
 
     run = image_run.find(args.images, meta=args.meta)

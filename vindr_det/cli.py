@@ -1,4 +1,4 @@
-"""What every tool shares: one-line errors with exit status 2, and plain logging."""
+"""What every tool shares: help with defaults, one-line errors with exit status 2, plain logging."""
 
 import argparse
 import io
@@ -31,7 +31,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a wrong argument costs one line instead of the usage text; its subcommands' too."""
+    """argparse with one-line errors instead of the usage text, also in subcommands."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _HelpFormatter, "allow_abbrev": False, **options})
@@ -49,16 +49,18 @@ def add_input_options(
     parser: argparse.ArgumentParser,
     workers: str = "processes that read images; one per core, at most 8, if not given",
 ) -> None:
-    """The options of every tool that reads images, other than ``--images``, which some do without."""
+    """The options of every tool that reads images, except ``--images``, which not all of them require."""
     parser.add_argument("--recursive", action="store_true", help="include subfolders")
     add_workers(parser, workers)
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS,
                         help="refuse images of more pixels, before memory is taken for them")
 
 
-def add_workers(parser: argparse.ArgumentParser, meaning: str = "processes; one per core if not given") -> None:
+def add_workers(
+    parser: argparse.ArgumentParser, what: str = "processes; one per core if not given"
+) -> None:
     """``--workers``; check it with :func:`require_workers`."""
-    parser.add_argument("--workers", type=int, help=meaning)
+    parser.add_argument("--workers", type=int, help=what)
 
 
 def add_seed(
@@ -97,8 +99,10 @@ def _device(text: str) -> str:
 
 
 def require_workers(workers: int | None) -> None:
-    """Raises:
-        InputError: ``--workers`` is below 1.
+    """Check ``--workers``.
+
+    Raises:
+        InputError: it is below 1.
     """
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: expected at least 1")
@@ -108,8 +112,8 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a tool's ``main`` and leave with its exit status.
 
     Exit status: what ``main`` returns (None means 0); 2 with one line on stderr for an
-    :class:`InputError`, or for a disk that is full or not ours to use; 130 after Ctrl-C, and where a training
-    ends for SIGTERM 143. Any other exception is a bug and keeps its traceback.
+    :class:`InputError`, or for a disk that is full or not writable; 130 after Ctrl-C, 143 where a training is
+    ended by SIGTERM. Any other exception is a bug and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -119,7 +123,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     )
     silence_decoders()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    # Torch tells Detectron2's and Lightning's authors what will change; users can't act on it.
+    # Torch's warnings of future changes are for Detectron2's and Lightning's authors, not for users.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     warnings.filterwarnings("ignore", "torch.meshgrid")
     name = Path(sys.argv[0]).name

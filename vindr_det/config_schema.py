@@ -20,7 +20,7 @@ from vindr_det.structures.label_sets import CLASS_NAMES
 
 ENGINES = ("detectron2", "torchvision")
 
-#: What validation measures, higher being better.
+#: Metrics of a validation that can choose the best checkpoint; higher is better.
 METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
            *(f"vindr/AP40/{name}" for name in CLASS_NAMES))
 
@@ -40,54 +40,54 @@ def vindr_node() -> dict[str, Any]:
         "ENGINE": "auto",
         # Folder that holds train/, test/ and annotations/; see datasets/README.md.
         "DATA_ROOT": "datasets/vindr",
-        # Scored during training; DATASETS.TEST is what predict.py turns into a submission.
+        # Measured during training; DATASETS.TEST is what predict.py turns into a submission.
         "VALIDATION": ("vindr_val_fold0",),
-        # Longest side in pixels that every image is brought to (area average) before anything
+        # Longest side in pixels that every image is resized to (area average) before anything
         # else, in training and in prediction; 0 leaves images as they are.
         "IMAGE_SIZE": 1024,
-        # False squeezes images into squares of IMAGE_SIZE.
+        # False resizes images to squares of IMAGE_SIZE.
         "KEEP_ASPECT": True,
-        # Normal images in an epoch of the training for each abnormal one; others come in the next
-        # epoch, so that all are seen. -1 takes all each time. Validation loss: the same ones each time.
+        # Normal images per abnormal image in an epoch; the next epoch takes others, so that all are
+        # seen. -1 takes all. The validation loss takes the same normal images each time.
         "NORMAL_RATIO": -1.0,
-        # Boxes behind which fewer readers stand are not trained on.
+        # Boxes of fewer readers are not trained on.
         "MIN_READERS": 1,
-        # Which of timm's networks, where MODEL.BACKBONE.NAME is build_timm_fpn_backbone or
+        # Name of timm's network, where MODEL.BACKBONE.NAME is build_timm_fpn_backbone or
         # build_retinanet_timm_fpn_backbone.
         "TIMM_MODEL": "",
-        # SGD, or AdamW, with which transformers and ConvNeXt are trained.
+        # SGD, or AdamW for transformers and ConvNeXt.
         "OPTIMIZER": "SGD",
         # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
         "AMP_DTYPE": "float16",
-        # Images of findings on a smaller share of the images than this come oftener (LVIS's repeat
-        # factor); 0 shows every image once a round.
+        # Images with findings on a smaller share of the images than this are repeated (LVIS's repeat
+        # factor sampling); 0 shows every image once per epoch.
         "REPEAT_THRESHOLD": 0.0,
         # Albumentations by name: [{name: HorizontalFlip, p: 0.5}, ...]; boxes follow.
         "AUGMENT": [],
-        # Loss of the box head: a box that a share s of the readers drew weighs s to this power; 0
-        # weighs all the same.
+        # Loss of the box head: the weight of a box is the share of the readers who drew it, to this
+        # power; 0 weighs all boxes the same.
         "AGREEMENT_POWER": 0.0,
         # Focal loss of the box head (Lin et al., 2017); 0 is the plain cross entropy.
         "ROI_FOCAL_GAMMA": 0.0,
-        # After augmentation, boxes with less of their area left than this are dropped.
+        # Boxes of which augmentation leaves a smaller share of the area than this are dropped.
         "MIN_VISIBILITY": 0.3,
         # model_best.pth is the checkpoint with the highest value of this metric.
         "BEST_METRIC": "vindr/mAP40",
-        # Validations without a new best before training stops; 0 trains to the end.
+        # Early stopping: validations without a better value before training stops; 0 never stops.
         "PATIENCE": 0,
-        # A batch is computed in so many parts, one after the other, where memory is short.
+        # Gradient accumulation: a batch is computed in so many parts, where memory is short.
         "ACCUMULATE": 1,
-        # The average of the weights that is validated and saved keeps so much at each step, such
-        # as 0.999; 0 validates and saves the weights themselves.
+        # Decay of the model EMA that is validated and saved, such as 0.999; 0 validates and saves the
+        # trained weights themselves.
         "EMA_DECAY": 0.0,
-        # Checkpoints to resume from that are kept.
+        # Number of states to resume from that are kept.
         "KEEP_CHECKPOINTS": 3,
     }
 
 
 _RGB: Check = (lambda value: len(value) == 3 and all(math.isfinite(part) for part in value), "three numbers")
 
-#: What the keys of a detector may take, where a wrong value could only fail later or would be taken silently.
+#: What the keys of a detector may take, where a wrong value would fail late or be taken silently.
 DETECTOR: Mapping[str, Check] = {
     **dict.fromkeys(("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
                      "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "VINDR.MIN_READERS", "VINDR.ACCUMULATE",

@@ -23,7 +23,7 @@ def at_least(low: float) -> Check:
 
 
 def one_of(*choices: Any) -> Check:
-    """One of a few values."""
+    """One of ``choices``."""
     return lambda value: value in choices, " or ".join(map(str, choices))
 
 
@@ -48,7 +48,7 @@ def refuse_values(cfg: CfgNode, checks: Mapping[str, Check], source: str) -> Non
 def _holds(check: Callable[[Any], bool], value: Any) -> bool:
     try:
         return check(value)
-    except TypeError:  # a text among numbers, say
+    except TypeError:  # such as a text among numbers
         return False
 
 

@@ -1,4 +1,4 @@
-"""Reading tables and writing files so that nothing is ever half-written."""
+"""Files read with an error that names them, and written so that nothing is ever half-written."""
 
 import codecs
 import gzip
@@ -15,13 +15,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
+from numpy.typing import NDArray
+
 from vindr_det.exceptions import PLACE_ERRORS, InputError
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
-#: Pictures that are not read; they get a row that says so.
+#: Pictures that are not read; they get a row with that reason.
 OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".avif", ".heic")
 GZIP_MAGIC = b"\x1f\x8b"
-#: How everything begins that is not finished.
+#: The prefix of everything that is not finished.
 PARTIAL = ".partial-"
 
 log = logging.getLogger(__name__)
@@ -123,6 +125,15 @@ def write_json(path: str | Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=None, separators=(", ", ": ")) + "\n")
 
 
+def write_png(path: str | Path, picture: NDArray) -> None:
+    """Write a picture, (H, W) or (H, W, 3) BGR uint8, whole or not at all."""
+    import cv2
+
+    with atomic_path(path) as temporary:
+        # OpenCV's own writing does not report a full disk.
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
 def read_json(path: str | Path) -> Any:
     """Read JSON (also gzipped).
 
@@ -157,7 +168,7 @@ def holds_json(path: str | Path) -> bool:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """A file's content, unpacked; archives are known by how they begin, whatever their name.
+    """A file's content, unpacked; archives are known by their first bytes, whatever their name.
 
     Raises:
         InputError: the file is missing, or is a damaged archive.
@@ -180,7 +191,11 @@ def _unzipped(path: str | Path, data: bytes) -> bytes:
 
 
 def existing_file(path: str | Path) -> Path:
-    """Return ``path`` as a Path, or raise an InputError that says what is missing."""
+    """Return ``path`` as a Path.
+
+    Raises:
+        InputError: it is missing, or a folder.
+    """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file")

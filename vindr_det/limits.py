@@ -1,4 +1,4 @@
-"""How large a number may be: an image's pixels, asked of its header before memory is taken; sides; seeds."""
+"""Limits on numbers: pixels of an image, checked before memory is taken for it; sides; seeds; replicates."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,19 @@ from vindr_det.exceptions import InputError
 MAX_PIXELS = 100_000_000
 #: No height or width in a table is larger; what fits 32 bits.
 LARGEST_SIDE = 2**31 - 1
-#: Fewer resamples tell nothing of a spread.
+#: Fewer bootstrap replicates do not show a spread.
 MIN_REPLICATES = 10
-#: What scikit-learn's and numpy's older generators take.
+#: The limit of scikit-learn's and numpy's older generators.
 LARGEST_SEED = 2**32 - 1
-# What a file may hold beside its pixels: tags, tables, a preview.
+# Bytes of tags, tables and a preview beside the pixels.
 _EXTRA_BYTES = 2**24
 
 
 def require_limit(max_pixels: int) -> None:
-    """Raises:
-        InputError: a limit that no image can keep.
+    """Check ``--max-pixels``.
+
+    Raises:
+        InputError: it is below 1.
     """
     if max_pixels < 1:
         raise InputError(f"--max-pixels {max_pixels}: expected at least 1")
@@ -30,7 +32,7 @@ def require_size(path: str | Path, height: int, width: int, max_pixels: int) -> 
     """Refuse an image of more than ``max_pixels`` pixels.
 
     Raises:
-        InputError: it has more.
+        InputError: it has more than that.
     """
     if height * width > max_pixels:
         raise InputError(f"{path}: {height} rows and {width} columns are {height * width:,} pixels, "
@@ -56,10 +58,10 @@ def byte_limit(decoded: int) -> int:
 
 
 def require_seed(seed: int) -> int:
-    """The seed.
+    """The seed, checked.
 
     Raises:
-        InputError: a random generator does not take it.
+        InputError: it is not a whole number of 32 bits.
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed {seed}: expected a whole number from 0 to {LARGEST_SEED}")
@@ -67,11 +69,11 @@ def require_seed(seed: int) -> int:
 
 
 def require_replicates(count: int, none: bool = False) -> int:
-    """The number of bootstrap replicates.
+    """The number of bootstrap replicates, checked.
 
     Args:
         count: of ``--bootstrap``.
-        none: whether 0, no intervals, is one too.
+        none: whether 0 (no intervals) is allowed too.
 
     Raises:
         InputError: too few for an interval.

@@ -1,7 +1,7 @@
 """Work on many files: in processes that start clean, or on a Dask cluster.
 
 A *runner* is a function ``run(work, items)`` that yields ``(item, work(item))`` in the order in
-which they end, and ``(item, Failure)`` for an item whose work raised or took its process down.
+which they end, and ``(item, Failure)`` for an item whose work raised or killed its process.
 """
 
 import logging
@@ -34,9 +34,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
-#: No image takes so long to decode; a process that does hangs and is ended.
-_SECONDS_AN_ITEM = 300
-#: Seconds between two looks at a Dask cluster's workers; without any for four looks, a run ends.
+#: No image takes so long to decode; a process that does is hanging and is ended.
+_SECONDS_PER_ITEM = 300
+#: Seconds between checks for a Dask cluster's workers; a run ends after four checks without any.
 _PATIENCE = 15
 
 
@@ -48,15 +48,15 @@ class Failure:
 
 
 def process_pool(workers: int | None, jobs: int) -> ProcessPoolExecutor:
-    """A pool of at most ``jobs`` processes; ``workers`` None takes one a core.
+    """A pool of at most ``jobs`` processes; ``workers`` None takes one per core.
 
     The processes are not forked from this one: OpenCV's and OpenMP's threads do not survive a
-    fork, and a child that needs them would wait for ever.
+    fork, and a child that needs them would hang.
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if context.get_start_method() == "forkserver":
-        # Read once by the server that the processes are forked from, not once by each of them.
+        # Imported once by the server that the processes are forked from, not once by each of them.
         context.set_forkserver_preload(["__main__", "vindr_det.imaging.image_run"])
     count = max(1, min(workers or os.cpu_count() or 1, jobs))
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start)
@@ -95,13 +95,13 @@ def dask_runner(address: str) -> Iterator[Runner]:
 
 
 def silence_decoders() -> None:
-    """What decoders fail at is reported with the file's name by us; their own lines only confuse."""
+    """Turn off the decoders' own log lines: our errors name the file, theirs do not."""
     for name in ("pydicom", "openjpeg", "libjpeg"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def guarded(work: Callable[[Item], Result], item: Item) -> Result | Failure:
-    """What ``work`` makes of an item, or why it fails: the one place where an item's error ends."""
+    """The result of ``work``, or why it fails; the only place that catches an item's errors."""
     try:
         return work(item)
     except Exception as error:  # decoders raise whatever their C library reports
@@ -109,7 +109,7 @@ def guarded(work: Callable[[Item], Result], item: Item) -> Result | Failure:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line."""
+    """An error as a single line."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return f"not enough memory ({text})" if text else "not enough memory"
@@ -122,7 +122,7 @@ def _run(
     executor: Executor, ahead: int, work: Callable[[Item], Any], items: Iterable[Item],
     ended: Callable[[set[Future]], set[Future]] | None = None,
 ) -> Iterator[tuple[Item, Future]]:
-    """Keep ``ahead`` items under way, whatever their number; yields futures that are done."""
+    """Keep ``ahead`` items running at a time; yields futures that are done."""
     items = iter(items)
     waiting: dict[Future, Item] = {}
     while True:
@@ -141,7 +141,7 @@ def _first_ended(futures: set[Future]) -> set[Future]:
 def _run_locally(
     workers: int, jobs: int, work: Callable[[Item], Any], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Any]]:
-    """As :func:`_run`; after a crash the items that were under way are tried one by one."""
+    """As :func:`_run`; after a crash the items that were running are tried one by one."""
     ahead = 2 * workers
     left = list(items)
     while left:
@@ -170,7 +170,7 @@ def in_order(
         work: what to do with an item; importable.
         items: in the order wanted.
         workers: processes.
-        ahead: items that are under way or wait to be taken; what they hold stays in memory.
+        ahead: items that are running or wait to be taken; their results stay in memory.
     """
     left = deque(items)
     while left:
@@ -192,7 +192,7 @@ def in_order(
 def _run_on_dask(
     client: Any, executor: Executor, ahead: int, work: Callable[[Item], Any], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Any]]:
-    """As :func:`_run`; an item that Dask gives up, since workers die of it, is tried here, alone."""
+    """As :func:`_run`; an item whose workers die, so that Dask gives it up, is tried here, alone."""
     from distributed import KilledWorker
 
     for item, future in _run(executor, ahead, work, items, partial(_ended_on_dask, client)):
@@ -201,12 +201,16 @@ def _run_on_dask(
         except KilledWorker:
             result = run_alone(work, item)
         except CancelledError as error:
-            raise InputError("--dask: the scheduler has ended; --resume goes on from here") from error
+            raise InputError("--dask: the scheduler has ended; --resume continues from here") from error
         yield item, result
 
 
 def _ended_on_dask(client: Any, futures: set[Future]) -> set[Future]:
-    """What has ended; waiting for ever for a cluster without workers is no use."""
+    """Futures that are done.
+
+    Raises:
+        InputError: the cluster has had no workers for a while.
+    """
     idle = 0
     while True:
         done = wait(futures, timeout=_PATIENCE, return_when=FIRST_COMPLETED).done
@@ -214,7 +218,7 @@ def _ended_on_dask(client: Any, futures: set[Future]) -> set[Future]:
             return done
         idle = 0 if _has_workers(client) else idle + 1
         if idle > 3:
-            raise InputError("--dask: the cluster has lost all its workers; --resume goes on from here")
+            raise InputError("--dask: the cluster has lost all its workers; --resume continues from here")
 
 
 def _has_workers(client: Any) -> bool:
@@ -225,7 +229,7 @@ def _has_workers(client: Any) -> bool:
 
 
 def run_alone(work: Callable[[Item], Any], item: Item) -> Any:
-    """The item's result in a process of its own, or a :class:`Failure` if it takes that down."""
+    """The item's result from a process of its own, or a :class:`Failure` if that process dies."""
     try:
         with process_pool(1, 1) as pool:
             return pool.submit(_quietly, work, item).result()
@@ -234,19 +238,21 @@ def run_alone(work: Callable[[Item], Any], item: Item) -> Any:
 
 
 def _quietly(work: Callable[[Item], Any], item: Item) -> Any:
-    """Run one item with one OpenCV thread, ended by the system if it hangs."""
+    """Run an item with one OpenCV thread; the system ends the process if it hangs."""
     import cv2
 
-    # The processes are the parallelism; OpenCV's own threads would only fight them for cores.
+    # OpenCV's own threads would compete with the processes for cores.
     cv2.setNumThreads(1)
     silence_decoders()
-    with _ALARM.after(_SECONDS_AN_ITEM):
+    with _ALARM.after(_SECONDS_PER_ITEM):
         return guarded(work, item)
 
 
 class _Alarm:
-    """The one alarm that a process has, for the items of all its threads: nobody catches it, and the process
-    ends. The system rings it, so that a decoder need not let Python run."""
+    """The alarm signal of a process, for the items of all its threads; it is not caught and ends the process.
+
+    The system sends it, so that it works while a decoder does not let Python run.
+    """
 
     def __init__(self) -> None:
         self._lock, self._ends = threading.Lock(), dict[object, float]()
@@ -280,7 +286,7 @@ def _start() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next item for ever."""
+    """End a worker whose parent was killed; it would wait for its next item forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

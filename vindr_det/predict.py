@@ -25,7 +25,7 @@ from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
-from vindr_det.imaging.image_run import ImageRun, Looked
+from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.parallel import reason_of
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 #: (H, W) gray.
 Image = NDArray[np.uint8]
-Classifier = Callable[[Image], ClassifierOutput]
+ImageClassifier = Callable[[Image], ClassifierOutput]
 
 #: Of a model without a ``target``: images at their full size.
 _FULL_SIZE = Target(0, True)
@@ -62,7 +62,7 @@ class Models:
     """
 
     predictors: Sequence[Predictor]
-    classifier: Classifier | None = None
+    classifier: ImageClassifier | None = None
     fusion: Fusion = DEFAULT_FUSION
     gate: Gate | None = None
 
@@ -79,7 +79,9 @@ class Models:
 
 
 class ImagePrediction(NamedTuple):
-    """Attributes:
+    """The predictions for one image.
+
+    Attributes:
         boxes: after the fusion, original pixels.
         output: of the classifier, if there is one.
         gated: boxes and class 14 after the gate.
@@ -151,7 +153,7 @@ class FolderPredictions:
 
 def predict_folder(
     images: str | Path, predictors: Sequence[Predictor], *, meta: str | Path | None = None,
-    classifier: Classifier | None = None, gate: Gate | None = None, fusion: Fusion = DEFAULT_FUSION,
+    classifier: ImageClassifier | None = None, gate: Gate | None = None, fusion: Fusion = DEFAULT_FUSION,
     batch: int = 1, recursive: bool = False, workers: int | None = None,
     check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:
@@ -234,7 +236,7 @@ class _Results:
                  if status.image_id in self.gated}
         return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
-    def add(self, group: Sequence[Looked]) -> list[Status]:
+    def add(self, group: Sequence[ImageResult]) -> list[Status]:
         """Predict a batch of inputs; returns their statuses."""
         ids = [source.status.image_id for source in group if source.image is not None]
         try:
@@ -255,7 +257,7 @@ class _Results:
             if prediction.output is not None:
                 self.outputs[image_id] = prediction.output
 
-    def _failed(self, group: Sequence[Looked], error: Exception) -> list[Status]:
+    def _failed(self, group: Sequence[ImageResult], error: Exception) -> list[Status]:
         """The statuses of a batch with one image, on which a model failed."""
         self.error = self.error or error
         reason = f"was read, but a model failed on it: {reason_of(error)}"
@@ -264,7 +266,7 @@ class _Results:
                 replace(source.status, status=FAILED, reason=reason) for source in group]
 
 
-def _batches(items: Iterable[Looked], size: int) -> Iterator[list[Looked]]:
+def _batches(items: Iterable[ImageResult], size: int) -> Iterator[list[ImageResult]]:
     items = iter(items)
     while group := list(islice(items, size)):
         yield group

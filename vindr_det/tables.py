@@ -1,4 +1,4 @@
-"""CSV tables: read whole and checked, a fault named by its row, and written."""
+"""CSV tables: read and checked, with errors that name the row, and written whole or not at all."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ from vindr_det.files import atomic_path, read_bytes, read_text
 
 log = logging.getLogger(__name__)
 
-#: Columns of text, whatever it looks like: an image may be called NA, 0012 or 1e5.
+#: Columns that are always text: an image may be called NA, 0012 or 1e5.
 TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Patient ID", "rad_id",
                 "class_name", "Finding Label", "Finding Labels")
-# What programs write for a number that is not there.
+# What programs write for a missing number.
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
-# What a spreadsheet leaves below a table.
+# Bytes of the empty lines that spreadsheets leave below a table.
 _NO_VALUES = b"\r\n,;\t "
 
 
@@ -39,13 +39,13 @@ def read_csv(
 ) -> pd.DataFrame:
     """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
 
-    A column that is known goes by its letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
-    :data:`TEXT_COLUMNS` are text without the spaces around it, NaN only where nothing stands; the
-    others are numbers where all of their values are.
+    Known columns are matched by their letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
+    :data:`TEXT_COLUMNS` are text without surrounding spaces, NaN only where empty; the others are
+    numbers if all of their values are.
 
     Args:
         path: the file.
-        columns: must be there; those that are text must be filled in on every row.
+        columns: required; those that are text must be filled in on every row.
         dtype: of the columns that are not text, or of some of them.
 
     Raises:
@@ -70,7 +70,7 @@ def read_csv(
 
 
 def _header(data: bytes) -> tuple[str, list[str]]:
-    """What separates the values, and the columns' names."""
+    """The separator of the values, and the columns' names."""
     line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
     separator = max(",;\t", key=line.count)
     return separator, next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
@@ -78,7 +78,7 @@ def _header(data: bytes) -> tuple[str, list[str]]:
 
 def _parsed(path: str | Path, data: bytes, **options: Any) -> pd.DataFrame:
     try:
-        # A line without values keeps its place, so that rows are counted as an editor does.
+        # An empty line keeps its place, so that rows are counted as an editor does.
         frame = pd.read_csv(io.BytesIO(data.rstrip(_NO_VALUES)), encoding="utf-8-sig", low_memory=False,
                             float_precision="round_trip", skip_blank_lines=False, skipinitialspace=True,
                             **options)
@@ -92,7 +92,7 @@ def _parsed(path: str | Path, data: bytes, **options: Any) -> pd.DataFrame:
 
 
 def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table that a run of ours has left, all as the text that stands there.
+    """The rows of a table that an earlier run wrote, all values as text.
 
     Raises:
         InputError: the file is missing, is no table, or lacks a column.
@@ -109,7 +109,7 @@ def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str
 
 
 def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """The header's names to ours."""
+    """The header's names -> canonical names."""
     wanted = {letters_of(name): name for name in columns}
     alike = {letters_of(name): name for name in TEXT_COLUMNS} | {name: name for name in TEXT_COLUMNS}
     names = {name: wanted.get(letters_of(name)) or alike.get(name) or alike.get(letters_of(name), name)
@@ -121,12 +121,12 @@ def _column_names(path: str | Path, given: Sequence[str], columns: Sequence[str]
 
 
 def letters_of(name: str) -> str:
-    """What a column goes by: its letters and digits, in lower case."""
+    """A column's name without case and punctuation: its letters and digits in lower case."""
     return re.sub(r"[\W_]", "", name).casefold()
 
 
 def require_texts(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise an InputError that names the first row on which one of the columns is empty, and the column."""
+    """Raise an InputError that names the first row with an empty value in ``columns``, and the column."""
     empty = frame[list(columns)].isna()
     refuse_first(path, empty.any(axis=1), lambda i: f"{empty.columns[empty.iloc[i]][0]} is empty, expected a "
                  "value")
@@ -149,8 +149,8 @@ def refuse_first(
     Args:
         path: the table.
         bad: (N,) flags.
-        describe: position of a row -> what is wrong with it and what was expected.
-        header: the table has one, which counts as a line.
+        describe: position of a row -> its problem and what was expected.
+        header: whether the table has a header, which counts as a line.
     """
     if np.any(bad):
         first = int(np.flatnonzero(bad)[0])
@@ -158,24 +158,24 @@ def refuse_first(
 
 
 def without_repeats(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """A table without rows that are there twice, which is said in the log.
+    """A table without repeated rows, which are logged.
 
-    A box that is drawn twice says nothing more, but would count twice, and pull a mean of boxes.
+    A box that is listed twice would count twice, and weigh twice in a mean of boxes.
     """
     repeated = frame.duplicated().to_numpy()
     if repeated.any():
-        log.warning("%s: %d rows are there twice and count once; the first of them is row %d", path,
+        log.warning("%s: %d repeated rows count once; the first of them is row %d", path,
                     repeated.sum(), line_of(path, int(np.flatnonzero(repeated)[0])))
     return frame[~repeated].reset_index(drop=True)
 
 
 def csv_row(position: int) -> int:
-    """The line a person sees in an editor for the frame's row ``position`` (header = line 1)."""
+    """The line of the frame's row ``position`` in an editor (header = line 1)."""
     return int(position) + 2
 
 
 def line_of(path: str | Path, position: int) -> int:
-    """As :func:`csv_row`, also where values before it, in quotes, go over lines."""
+    """As :func:`csv_row`, also where quoted values before it have line breaks."""
     data = read_bytes(path)
     if b'"' not in data:
         return csv_row(position)
@@ -187,15 +187,13 @@ def line_of(path: str | Path, position: int) -> int:
 
 
 def as_numbers(values: pd.Series) -> pd.Series:
-    """Floats; NaN for what is no number, infinite for what is too large for one."""
-    # pandas keeps integers of hundreds of digits as objects, and fails to make floats of these.
-    texts = values.astype(str) if values.dtype == object else values
-    return pd.to_numeric(texts, errors="coerce").astype(float)
+    """Floats; NaN for what is no number, infinite for a number that is too large."""
+    try:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    except OverflowError:  # pandas keeps integers of hundreds of digits as Python's
+        return pd.to_numeric(values.astype(str), errors="coerce").astype(float)
 
 
 def to_numbers(column: pd.Series) -> NDArray[np.float64]:
-    """(N,) of a column of any kind: NaN where there is no number, infinite where no float is so large."""
-    try:
-        return pd.to_numeric(column, errors="coerce").to_numpy(float)
-    except OverflowError:  # pandas keeps whole numbers of hundreds of digits as Python's
-        return pd.to_numeric(column.astype(str), errors="coerce").to_numpy(float)
+    """The array (N,) of :func:`as_numbers`."""
+    return as_numbers(column).to_numpy()

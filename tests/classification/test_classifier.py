@@ -53,6 +53,15 @@ def test_unknown_fold_and_empty_folder(phantoms, tmp_path):
         Classifier(tmp_path)
 
 
+def test_a_classifier_on_a_missing_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="--device is cuda:1: this machine has 1 GPUs"):
+        Classifier(tmp_path, device="cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="--device is cuda, but this machine has no usable GPU"):
+        Classifier(tmp_path, device="cuda")
+
+
 def test_imagenet_weights_from_a_local_file_and_without_network(phantoms, tmp_path, monkeypatch):
     import timm
 

@@ -91,7 +91,7 @@ def test_two_files_on_the_images_of_both(files):
     assert mass.by_image.p < 0.01 and mass.by_patient["auc"].low > 0
     assert scores.differences["p_effusion"].by_image.p > 0.01 and "p_hernia" not in scores.differences
     assert scores.as_json()["difference/auc/p_mass/delong"]["p"] == mass.by_image.p
-    assert "the second file less the first" in scores.text()
+    assert "the second file minus the first" in scores.text()
 
 
 def test_files_of_other_people_with_columns_of_their_own(files):

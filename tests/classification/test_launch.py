@@ -65,12 +65,12 @@ def test_half_precision_needs_a_gpu(phantoms, tmp_path):
         train(config(phantoms, tmp_path, "SOLVER.PRECISION", "16-mixed"))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_processes_share_the_steps_of_a_single_process(phantoms, tmp_path, weighted):
+@pytest.mark.parametrize("name", ["shuffle", "weighted"])
+def test_processes_share_the_steps_of_a_single_process(phantoms, tmp_path, name):
     """Batches of four are the same images whether a single process takes four or two take two each."""
     table = read_tables(config(phantoms, tmp_path)).table[np.arange(23)]
     for epoch in (0, 1):
-        samplers = [EpochSampler(table.targets, 7, weighted, shard)
+        samplers = [EpochSampler(table.targets, 7, name, shard)
                     for shard in (Shard(), Shard(0, 2), Shard(1, 2))]
         for sampler in samplers:
             sampler.set_epoch(epoch)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from vindr_det.classification.config import LOSSES, defaults
+from vindr_det.classification.config import LOSSES, SAMPLERS, defaults
 from vindr_det.classification.losses import _BUILDERS, build_loss
-from vindr_det.classification.sampler import balanced_weights
+from vindr_det.classification.sampler import _WEIGHTS, balanced_weights
 from vindr_det.exceptions import InputError
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
@@ -52,8 +52,8 @@ def test_asymmetric_loss_is_the_papers():
     assert loss("asymmetric") == pytest.approx(total / LOGITS.numel(), abs=1e-5)
 
 
-def test_the_config_names_every_loss():
-    assert tuple(_BUILDERS) == LOSSES
+def test_the_config_names_every_loss_and_sampler():
+    assert tuple(_BUILDERS) == LOSSES and tuple(_WEIGHTS) == SAMPLERS
 
 
 def test_unknown_loss():

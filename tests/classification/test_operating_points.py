@@ -54,7 +54,7 @@ def test_targets_can_be_given():
 
 
 def test_rates_on_images_that_chose_are_optimistic_and_cross_fitted_rates_are_not():
-    """Where nothing can be told apart, sensitivity + specificity is 1 on images that did not choose."""
+    """At an AUC of .5, sensitivity + specificity is 1 on images that the threshold was not chosen on."""
     sums = {"own": [], "crossed": []}
     for seed in range(40):
         table = frame(60, seed, apart=0.0)

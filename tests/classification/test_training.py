@@ -165,7 +165,7 @@ def test_the_epoch_is_selected_on_images_set_aside(phantoms, tmp_path, monkeypat
     assert not all(torch.equal(state[key], kept[2][key]) for key in state)
     table = pd.read_csv(phantoms / "data/annotations/labels.csv").set_index("image_id")
     assert len(seen) > 0 and (table.loc[seen, "fold"] != 2).all()
-    assert metrics["epoch"] == "the best on images set aside, none of the fold"
+    assert metrics["epoch"] == "the best on images set aside, none of them in the held-out fold"
 
 
 def _moved(table):
@@ -181,7 +181,7 @@ def _turned(table):
     ("LABELS", lambda table: table.assign(patient="p" + table["image_id"])),
     ("TEST", _turned), ("TEST", lambda table: table[::-1]), ("TEST", lambda table: table[:-1])])
 def test_models_of_other_tables_are_not_mixed_in(phantoms, tmp_path, key, change):
-    """Folds dealt anew, labels corrected, a list in another order: the fold that is there knows others."""
+    """Other folds, corrected labels, a list in another order: the fold was trained on other tables."""
     whole = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
     parts = {"LABELS": whole[whole["fold"] < 2], "TEST": whole[whole["fold"] == 2]}
     paths = {name: tmp_path / f"{name}.csv" for name in parts}
@@ -269,7 +269,8 @@ def former_factor(schedule, step, steps, solver):
 
 
 @pytest.mark.parametrize("more", [(), ("SOLVER.WARMUP_EPOCHS", "0"), ("SOLVER.WARMUP_EPOCHS", "9"),
-                                  ("SOLVER.HOLD_EPOCHS", "1.5"), ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
+                                  ("SOLVER.HOLD_EPOCHS", "1.5"),
+                                  ("SOLVER.WARMUP_EPOCHS", "2.5", "SOLVER.HOLD_EPOCHS", "3")])
 @pytest.mark.parametrize("schedule", ["cosine", "hold"])
 def test_schedules(phantoms, tmp_path, schedule, more):
     """The rate of every step, also after a resume from a state of an earlier version."""

@@ -64,14 +64,14 @@ def test_an_id_that_is_no_stem_survives(tmp_path, image_id, name):
     (lambda d: d["annotations"][0].update(bbox=[1, 1, float("nan"), 5]), "a.png has a box that is"),
     (lambda d: d["annotations"].append(7), "wrong form"),
     (lambda d: d["images"][1].update(id=1), "1 images share their id"),
-    (lambda d: d["images"][1].update(file_name="x/a.jpg"), "image a is there twice"),
+    (lambda d: d["images"][1].update(file_name="x/a.jpg"), "image a is listed twice"),
     (lambda d: d["images"][1].update(height="tall"), "wrong form"),
     (lambda d: d["images"][1].update(height=0), "b.png has height 0 and width 60, expected two positive"),
     (lambda d: d["images"][1].update(height=-9), "height -9"),
     (lambda d: d["images"][1].update(width=10.5), "width 10.5"),
     (lambda d: d["images"][1].update(width=float("inf")), "width inf"),
     (lambda d: d["categories"][1].update(id=0), "two categories have the id 0"),
-    (lambda d: [one.update(image_id=str(one["image_id"])) for one in d["annotations"]],
+    (lambda d: [annotation.update(image_id=str(annotation["image_id"])) for annotation in d["annotations"]],
      "none of its 2 annotations is of an image in the file; the first has image_id '1', expected .* as 1"),
 ])
 def test_faults(tmp_path, change, message):
@@ -105,7 +105,7 @@ def class_14(coco):
     extra(coco, category_id=14, bbox=[0, 0, 1, 1])
 
 
-@pytest.mark.parametrize("change, said", [
+@pytest.mark.parametrize("change, notes", [
     (lambda d: None, []),
     (string_ids, []),
     (renumber, ["category ids differ from VinDr's class ids for 14 categories, matched by name"]),
@@ -114,12 +114,12 @@ def class_14(coco):
     (lambda d: extra(d, bbox=[1, 1, 0, 5]), ["1 boxes without area left out"]),
     (lambda d: d["annotations"][0].update(bbox=[1.5, 2, 28.5, 98.4]), []),
 ])
-def test_other_peoples_files_are_mended(tmp_path, change, said):
+def test_files_from_other_tools_are_repaired(tmp_path, change, notes):
     coco = json.loads(json.dumps(to_coco(records())))
     change(coco)
     (tmp_path / "c.json").write_text(json.dumps(coco))
     back, repaired = load_coco(tmp_path / "c.json")
-    assert repaired == said
+    assert repaired == notes
     assert back[0].truth.labels.tolist() == [0, 13] and len(back) == 2
 
 
@@ -128,21 +128,21 @@ def test_a_box_over_the_edge_is_clipped(tmp_path):
     coco["annotations"][0]["bbox"] = [-4, 2, 30, 200]
     (tmp_path / "c.json").write_text(json.dumps(coco))
     back, repaired = load_coco(tmp_path / "c.json")
-    assert repaired == ["1 boxes that reached over the image's edge clipped"]
+    assert repaired == ["1 boxes that exceeded the image clipped"]
     assert back[0].truth.boxes[0].tolist() == [0, 2, 26, 100]
 
 
-@pytest.mark.parametrize("name, images, boxes, said", [
+@pytest.mark.parametrize("name, images, boxes, notes", [
     ("aqx95_fold0_1024_instances_val", 879, 4781, []),
     ("scusen_my_kfold_annotations_all_vinbig_val_fold1_cls", 444, 2153, [
         "category ids differ from VinDr's class ids for 14 categories, matched by name",
         "1153 annotations of images that are not in the file left out",
         "25 annotations of the category No finding left out"]),
 ])
-def test_real_files_of_peers(data, name, images, boxes, said):
+def test_real_files_from_other_tools(data, name, images, boxes, notes):
     records, repaired = load_coco(data / f"vinbig/coco/{name}.json.gz")
     assert (len(records), sum(len(r.truth) for r in records)) == (images, boxes)
-    assert repaired == said
+    assert repaired == notes
 
 
 def test_a_real_truncated_file_is_one_line(data):
@@ -157,7 +157,7 @@ def test_an_annotation_that_is_there_twice_counts_once(tmp_path):
     extra(coco, readers=["R1"])
     (tmp_path / "c.json").write_text(json.dumps(coco))
     back, repaired = load_coco(tmp_path / "c.json")
-    assert repaired == ["1 annotations that are there twice count once"]
+    assert repaired == ["1 repeated annotations count once"]
     assert back[0].readers == (("R8",), ("R10", "R8", "R9"), ("R1",))
 
 

@@ -36,7 +36,7 @@ def test_every_readers_box_is_kept_beside_the_consensus(tables, tmp_path):
     coco = read_json(tmp_path / "instances_readers.json")
     drawn = frame[frame["class_id"] != 14]
     assert len(coco["annotations"]) == len(drawn)
-    names = pd.Series([one["readers"][0] for one in coco["annotations"]]).value_counts()
+    names = pd.Series([annotation["readers"][0] for annotation in coco["annotations"]]).value_counts()
     assert names.to_dict() == drawn["rad_id"].value_counts().to_dict()
     assert ids(tmp_path / "instances_readers.json") == ids(tmp_path / "instances_all.json")
 
@@ -54,22 +54,22 @@ def test_an_image_keeps_its_id_in_all_files(files):
     """And an annotation, but for those of single readers, which stand in one file only."""
     whole = read_json(files["instances_all.json"])
     names = {image["id"]: image["file_name"] for image in whole["images"]}
-    boxes = {one["id"]: one for one in whole["annotations"]}
+    boxes = {annotation["id"]: annotation for annotation in whole["annotations"]}
     assert sorted(names) == [*range(1, 25)] and len(files) == 13
     for name, path in files.items():
         coco = read_json(path)
         assert coco["images"] and all(names[image["id"]] == image["file_name"] for image in coco["images"])
-        assert {one["image_id"] for one in coco["annotations"]} <= {image["id"] for image in coco["images"]}
-        assert len({one["id"] for one in coco["annotations"]}) == len(coco["annotations"])
+        assert {box["image_id"] for box in coco["annotations"]} <= {image["id"] for image in coco["images"]}
+        assert len({box["id"] for box in coco["annotations"]}) == len(coco["annotations"])
         if name != "instances_readers.json":
-            assert all(boxes[one["id"]] == one for one in coco["annotations"])
+            assert all(boxes[box["id"]] == box for box in coco["annotations"])
 
 
 def test_pycocotools_takes_every_file(files):
     for path in files.values():
         truth = COCO(str(path))
-        found = [one | {"score": 1.0} for one in read_json(path)["annotations"]]
-        run = COCOeval(truth, truth.loadRes(found), "bbox")
+        detections = [annotation | {"score": 1.0} for annotation in read_json(path)["annotations"]]
+        run = COCOeval(truth, truth.loadRes(detections), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()
@@ -91,10 +91,10 @@ def test_detectron2s_own_loader_and_evaluator_take_every_file(files, tmp_path):
         for given in DatasetCatalog.get(name):
             drawn = given["annotations"]
             boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in drawn]
-            found = Instances((given["height"], given["width"]), pred_boxes=Boxes(boxes))
-            found.scores = ones(len(drawn))
-            found.pred_classes = tensor([a["category_id"] for a in drawn]).long()
-            evaluator.process([given], [{"instances": found}])
+            detections = Instances((given["height"], given["width"]), pred_boxes=Boxes(boxes))
+            detections.scores = ones(len(drawn))
+            detections.pred_classes = tensor([a["category_id"] for a in drawn]).long()
+            evaluator.process([given], [{"instances": detections}])
         assert evaluator.evaluate()["bbox"]["AP50"] == pytest.approx(100), name
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
@@ -105,8 +105,8 @@ def test_label_sets_hold_what_so_many_readers_drew(tables, tmp_path):
     everything = read_json(tmp_path / "instances_all.json")["annotations"]
     for min_count in (2, 3):
         kept = read_json(tmp_path / f"instances_all_min{min_count}.json")["annotations"]
-        expected = [one["bbox"] for one in everything if len(one["readers"]) >= min_count]
-        assert sorted(one["bbox"] for one in kept) == sorted(expected)
+        expected = [box["bbox"] for box in everything if len(box["readers"]) >= min_count]
+        assert sorted(box["bbox"] for box in kept) == sorted(expected)
         assert ids(tmp_path / f"instances_train_fold0_min{min_count}.json") == ids(
             tmp_path / "instances_train_fold0.json")
     assert 0 < len(kept) < len(everything)
@@ -165,18 +165,18 @@ def test_images_that_lose_all_boxes_are_counted(tmp_path):
     header = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
     (tmp_path / "t.csv").write_text("\n".join([header, *rows]))
     (tmp_path / "m.csv").write_text("image_id,dim0,dim1\n" + "".join(f"{i},100,90\n" for i in "abcd"))
-    said = convert(tmp_path / "t.csv", tmp_path / "m.csv", tmp_path / "out",
+    summary = convert(tmp_path / "t.csv", tmp_path / "m.csv", tmp_path / "out",
                    Conversion(folds=2, min_readers=2))
-    assert "4 images (3 normal), 1 boxes" in said
-    assert "1 images lost all their boxes to --min-readers 2" in said
+    assert "4 images (3 normal), 1 boxes" in summary
+    assert "1 images lost all their boxes to --min-readers 2" in summary
 
 
 def test_real_table_to_consensus_and_folds(data, tmp_path):
     began = time.perf_counter()
-    said = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path)
+    summary = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path)
     seconds = time.perf_counter() - began
     assert seconds < 15, seconds  # 6 on an idle machine; see benchmarks
-    assert said.startswith("15000 images (10606 normal), 22719 boxes, 5 folds")
+    assert summary.startswith("15000 images (10606 normal), 22719 boxes, 5 folds")
     numbered = read_json(tmp_path / "instances_readers.json")["images"]
     id_of = {image["file_name"]: image["id"] for image in numbered}
     for path in tmp_path.glob("*.json"):
@@ -207,9 +207,9 @@ def assert_even(folder, folds):
 
 
 def test_real_rare_readers(data, tmp_path):
-    said = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path,
+    summary = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path,
                    Conversion(frequent=("R8", "R9", "R10")))
-    assert "rare readers: 847 images (599 normal)" in said
+    assert "rare readers: 847 images (599 normal)" in summary
     rare = ids(tmp_path / "instances_val_rare_readers.json")
     frame = pd.read_csv(data / "vinbig/train.csv.gz")
     often = frame.loc[frame["rad_id"].isin(["R8", "R9", "R10"]), "image_id"] + ".png"
@@ -326,14 +326,14 @@ def test_images_that_could_not_be_prepared_are_left_out(tmp_path, caplog):
     (tmp_path / "images/qc.csv").write_text(QC)
     for name in "bcdefgh":
         (tmp_path / f"images/{name}.png").write_bytes(b"png")
-    said = convert(csv, tmp_path / "images/meta.csv", tmp_path / "out", Conversion(folds=2),
+    summary = convert(csv, tmp_path / "images/meta.csv", tmp_path / "out", Conversion(folds=2),
                    images=tmp_path / "images")
-    assert said.startswith("7 images")
+    assert summary.startswith("7 images")
     assert "1 annotated images could not be prepared (qc.csv) and are left out: a" in caplog.text
     convert(csv, tmp_path / "m.csv", tmp_path / "out2", Conversion(folds=2), images=tmp_path / "images")
     assert ids(tmp_path / "out2/instances_all.json") == {f"{name}.png" for name in "bcdefgh"}
     (tmp_path / "images/b.png").unlink()
-    with pytest.raises(InputError, match="1 annotated images are missing, the first is b; qc.csv"):
+    with pytest.raises(InputError, match="1 annotated images are missing, the first is b; see qc.csv"):
         convert(csv, tmp_path / "m.csv", tmp_path / "out3", Conversion(folds=2), images=tmp_path / "images")
     (tmp_path / "images/qc.csv").write_text("my,notes\n1,2\n")
     with pytest.raises(InputError, match="row 2: image_id a has no size in the size table; .*qc.csv"):

@@ -95,13 +95,13 @@ def test_bad_boxes(tmp_path, line, message):
 def test_a_box_that_is_there_twice_counts_once(tmp_path, caplog):
     rows = ["00000001_000.png,Mass,1,2,3,4,,,", "00000001_000.png,Nodule,1,2,3,4,,,"]
     records = read_boxes(write_boxes(tmp_path / "b.csv", [*rows, rows[0]]))
-    assert len(records[0].truth) == 2 and "1 rows are there twice" in caplog.text
+    assert len(records[0].truth) == 2 and "1 repeated rows" in caplog.text
 
 
 @pytest.mark.parametrize("text, message", [
     ("00000001_000.png 1\n00000001_000.png 0\n", "row 2: image 00000001_000.png is repeated"),
     ("00000001_000.png 2\n", "row 1: numbers 2, expected 0 or 1"),
-    ("00000001_000.png 0 1\n", "2 numbers a line, expected 1: abnormal"),
+    ("00000001_000.png 0 1\n", "2 numbers per line, expected 1: abnormal"),
     ("image.png 1\n", "row 1: image image.png, expected a name"),
     ("", "not a list"),
     ("00000001_000.png 1\n00000002_000.png\n", "row 2: numbers (nan)?, expected 0 or 1"),
@@ -134,9 +134,9 @@ def small(tmp_path):
 
 
 def test_no_patient_is_in_two_folds(small):
-    said = convert_nih(small / "labels.csv", small / "out", lists="chexnet", lists_dir=small / "lists",
+    summary = convert_nih(small / "labels.csv", small / "out", lists="chexnet", lists_dir=small / "lists",
                        folds=4)
-    assert "of 40 patients, 4 folds by patient; another version" in said
+    assert "of 40 patients, 4 folds by patient; another version" in summary
     for name in ("labels", "train"):
         frame = pd.read_csv(small / f"out/{name}.csv")
         assert set(frame["fold"]) == set(range(4))
@@ -185,16 +185,16 @@ def test_the_tool(tool, small):
 def real(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("nih")
     began = time.perf_counter()
-    said = convert_nih(data / "nih/Data_Entry_2017_v2020.csv.gz", out,
+    summary = convert_nih(data / "nih/Data_Entry_2017_v2020.csv.gz", out,
                        boxes=data / "nih/BBox_List_2017.csv")
-    return out, said, time.perf_counter() - began
+    return out, summary, time.perf_counter() - began
 
 
 def test_the_real_tables(real):
-    out, said, seconds = real
+    out, summary, seconds = real
     assert seconds < 9, seconds  # 3 on an idle machine
-    assert "112120 images of 30805 patients, 5 folds by patient; all 15 label counts are those" in said
-    assert "984 boxes on 880 images, 0 of a label that their image does not have" in said
+    assert "112120 images of 30805 patients, 5 folds by patient; all 15 label counts are those" in summary
+    assert "984 boxes on 880 images, 0 of a label that their image does not have" in summary
     frame = pd.read_csv(out / "labels.csv")
     assert frame[list(PUBLISHED_COUNTS)].sum().to_dict() == dict(PUBLISHED_COUNTS)
     assert (frame.groupby("patient")["fold"].nunique() == 1).all()

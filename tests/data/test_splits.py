@@ -23,11 +23,11 @@ def test_ids_are_the_texts_of_the_conversion(tmp_path):
 
 
 def shared(tmp_path, caplog, patient=None):
-    """What is said of images a, b, c to train on and c, d to validate on; or other images of one patient."""
+    """The warning for images a, b, c to train on and c, d to validate on; or other images of one patient."""
     for name, images in (("all", "abc"), ("val_fold0", "de" if patient else "cd")):
         coco = to_coco([Record(image, f"{image}.png", 9, 9) for image in images])
         if patient:
-            coco["images"] = [one | {patient: 7} for one in coco["images"]]
+            coco["images"] = [image | {patient: 7} for image in coco["images"]]
         write_json(tmp_path / f"annotations/instances_{name}.json", coco)
     cfg = SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(tmp_path), VALIDATION=("vindr_val_fold0",)),
                           DATASETS=SimpleNamespace(TRAIN=("vindr_all",)))
@@ -36,7 +36,7 @@ def shared(tmp_path, caplog, patient=None):
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_images_that_are_trained_and_validated_on_are_told_once(tmp_path, caplog):
+def test_images_that_are_trained_and_validated_on_are_logged_once(tmp_path, caplog):
     warned = shared(tmp_path, caplog)
     assert len(warned) == 1 and "1 of the 2 images of VINDR.VALIDATION ('vindr_val_fold0',)" in warned[0]
     assert "the first is c.png" in warned[0]

@@ -72,14 +72,14 @@ def test_without_sizes_a_box_is_still_not_left_of_the_image(tmp_path):
         read_annotations(csv)
 
 
-def test_a_row_that_is_there_twice_counts_once_and_is_told(tmp_path, caplog):
+def test_a_repeated_row_counts_once_and_is_logged(tmp_path, caplog):
     """Twice in the mean of three, it would pull the box from 12 to 11.3."""
     rows = [GOOD, GOOD.replace("R8,10", "R9,12"), GOOD.replace("R8,10", "R10,14")]
     csv, meta = write(tmp_path, "".join([*rows, rows[0], rows[0], "b,No finding,14,R8,,,,\n" * 2]),
                       "image_id,dim0,dim1\na,100,50\nb,9,9\n")
     sizes = read_sizes(meta)
     frame = read_annotations(csv, sizes)
-    assert "3 rows are there twice and count once; the first of them is row 5" in caplog.text
+    assert "3 repeated rows count once; the first of them is row 5" in caplog.text
     records = to_records(frame, sizes)
     assert records[0].truth.boxes.tolist() == [[12, 20, 30, 40]] and len(frame) == 4
     assert records[0].truth.scores.tolist() == [1] and records[1].normal
@@ -186,7 +186,7 @@ def test_normal_images_that_stand_there_twice_are_no_consensus(tmp_path):
     """Readers' rows from which the column was cut; nothing tells whose they are."""
     (tmp_path / "t.csv").write_text("image_id,class_id,x_min,y_min,x_max,y_max\nb,8,1,2,3,4\n"
                                     "a,14,,,,\na,14,,,,\n")
-    with pytest.raises(InputError, match="row 4: class 14 .No finding. stands on image a twice.*rad_id"):
+    with pytest.raises(InputError, match="row 4: class 14 .No finding. is on image a twice.*rad_id"):
         read_annotations(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text(NO_READER.format("rater") + "a,8,A,1,2,30,40\na,14,B,,,,\n")
     with pytest.raises(InputError, match="row 3: .* class 14 .* beside findings, .* a column rad_id"):
@@ -195,10 +195,10 @@ def test_normal_images_that_stand_there_twice_are_no_consensus(tmp_path):
 
 @pytest.mark.parametrize("name, values", [
     ("agreement", "1 .67 .33"), ("num_readers", "3 2 1"), ("area", "5 6 7"), ("source", "x x x")])
-def test_what_a_consensus_tells_of_its_boxes_names_no_reader(tmp_path, name, values):
-    one, two, three = values.split()
-    (tmp_path / "t.csv").write_text(NO_READER.format(name) + f"a,8,{one},1,2,30,40\na,8,{two},50,50,90,90\n"
-                                    f"a,3,{three},1,2,30,40\nb,14,{one},,,,\n")
+def test_extra_columns_of_a_consensus_are_no_readers(tmp_path, name, values):
+    first, second, third = values.split()
+    rows = f"a,8,{first},1,2,30,40\na,8,{second},50,50,90,90\na,3,{third},1,2,30,40\nb,14,{first},,,,\n"
+    (tmp_path / "t.csv").write_text(NO_READER.format(name) + rows)
     assert set(read_annotations(tmp_path / "t.csv")["rad_id"]) == {"consensus"}
 
 
@@ -211,7 +211,7 @@ def test_numbers_of_rows_name_no_reader(tmp_path):
     """Renamed to rad_id, as the error would ask for, each row would be a reader of its own."""
     rows = [f"i{number // 3},14,{number},,,,\n" for number in range(300)]
     (tmp_path / "t.csv").write_text(NO_READER.format("Unnamed: 0") + "".join(rows))
-    with pytest.raises(InputError, match="row 3: class 14 .* stands on image i0 twice"):
+    with pytest.raises(InputError, match="row 3: class 14 .* is on image i0 twice"):
         read_annotations(tmp_path / "t.csv")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import DEMO
 
-from vindr_det.detection.anchors import Anchors, best_overlaps, box_shapes, fit, present
+from vindr_det.detection.anchors import Anchors, best_overlaps, box_shapes, fit, from_config
 from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions
@@ -14,7 +14,7 @@ def test_shapes_by_hand():
     assert best_overlaps(np.array([[20.0, 5], [20, 10]]), [Anchors((10.0,), (4.0,))]).tolist() == [1, 0.5]
 
 
-def test_the_fit_finds_what_the_boxes_were_made_of():
+def test_the_fit_recovers_the_sizes_and_ratios_of_the_boxes():
     rng = np.random.default_rng(0)
     sizes, ratios = rng.choice([16, 64, 256], 900), rng.choice([0.5, 2.0], 900)
     noise = np.exp(rng.normal(0, 0.03, (900, 2)))
@@ -31,7 +31,7 @@ def test_boxes_are_measured_in_the_networks_pixels():
                                             "INPUT.MAX_SIZE_TEST", "999"])
     truth = Predictions(np.array([[0, 0, 50, 100]]), np.ones(1), np.array([3]))
     assert box_shapes([Record("a", "a.png", 2000, 1000, truth)], cfg).tolist() == [[20, 10]]
-    assert len(present(cfg)) == 5
+    assert len(from_config(cfg)) == 5
     with pytest.raises(InputError, match="no box"):
         box_shapes([], cfg)
 

@@ -1,4 +1,4 @@
-"""Our parts in other people's Detectron2 projects: the README's script and Detectron2's own tools."""
+"""Our parts in other Detectron2 projects: the script of docs/detectron2.md and Detectron2's own tools."""
 
 import importlib.util
 import json
@@ -92,7 +92,7 @@ def test_the_readmes_script_trains_on_two_processes(phantoms, tmp_path, home):
 
 @pytest.fixture
 def cfg(phantoms, tmp_path, downloaded):
-    """As the README's script makes it."""
+    """As the script of docs/detectron2.md makes it."""
     from detectron2.config import get_cfg
 
     from vindr_det.detection.detectron2 import add_vindr_config, register_datasets

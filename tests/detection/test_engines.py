@@ -1,4 +1,4 @@
-"""Both engines through the same door."""
+"""Both engines through the same protocol."""
 
 import json
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, ROOT, TINY
+from conftest import DEMO, ROOT, TINY, network_of
 
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_checkpoint, load_config
@@ -22,7 +22,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
 
 
-def test_training_leaves_what_it_promises(engine, trained):
+def test_training_writes_its_outputs(engine, trained):
     out = trained(engine)
     for name in ("config.yaml", "metrics.json", "model_best.pth", "model_final.pth"):
         assert (out / name).stat().st_size > 0, name
@@ -57,19 +57,19 @@ def test_predictions_are_in_the_originals_pixels(engine, trained, phantoms):
     small = predict_folder(phantoms / "data/test", predictors)
     assert raw.predictions.keys() == small.predictions.keys() and len(raw.predictions) == 6
     assert raw.sizes.sort_index().equals(small.sizes.sort_index())
-    for image_id, found in raw.predictions.items():
+    for image_id, predictions in raw.predictions.items():
         height, width = raw.sizes.loc[image_id]
-        boxes = found.findings().boxes
+        boxes = predictions.findings().boxes
         assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
-        assert (found.labels == 14).sum() == 1
+        assert (predictions.labels == 14).sum() == 1
     # The network sees the same 96 pixels either way, but for the rounding of the first resize.
     reach = [np.concatenate([p.findings().boxes for p in r.predictions.values()]).max()
              for r in (raw, small)]
     assert reach[0] == pytest.approx(reach[1], rel=0.05)
 
 
-def test_batches_find_what_single_images_find(engine, trained, phantoms, tmp_path):
-    """Images of one size make a batch without padding; a broken one in their midst takes nothing away."""
+def test_batches_give_the_detections_of_single_images(engine, trained, phantoms, tmp_path):
+    """Images of equal size make a batch without padding; a broken image among them changes nothing."""
     from shutil import copy
 
     from vindr_det.imaging.read import read_image
@@ -80,15 +80,15 @@ def test_batches_find_what_single_images_find(engine, trained, phantoms, tmp_pat
     for path in source:
         cv2.imwrite(str(tmp_path / path.name), read_image(path).pixels[: smallest[0], : smallest[1]])
     (tmp_path / f"{source[2].stem}x.png").write_bytes(b"broken")
-    one, four = (predict_folder(tmp_path, load_predictors(weights), batch=batch) for batch in (1, 4))
-    assert list(one.predictions) == list(four.predictions) and len(one.predictions) == len(source)
-    assert len(one.statuses) == len(source) + 1  # the broken one has a row, and no prediction
-    assert one.failed.keys() == four.failed.keys() == {f"{source[2].stem}x"}
-    for image_id, found in one.predictions.items():
-        other = four.predictions[image_id]
-        assert found.labels.tolist() == other.labels.tolist()
-        assert found.boxes == pytest.approx(other.boxes, abs=1e-2)
-        assert found.scores == pytest.approx(other.scores, abs=1e-5)
+    single, four = (predict_folder(tmp_path, load_predictors(weights), batch=batch) for batch in (1, 4))
+    assert list(single.predictions) == list(four.predictions) and len(single.predictions) == len(source)
+    assert len(single.statuses) == len(source) + 1  # the broken image has a row, and no prediction
+    assert single.failed.keys() == four.failed.keys() == {f"{source[2].stem}x"}
+    for image_id, predictions in single.predictions.items():
+        batched = four.predictions[image_id]
+        assert predictions.labels.tolist() == batched.labels.tolist()
+        assert predictions.boxes == pytest.approx(batched.boxes, abs=1e-2)
+        assert predictions.scores == pytest.approx(batched.scores, abs=1e-5)
     copy(source[0], tmp_path / "larger.png")  # which pads the others: scores move, rows stay
     mixed = predict_folder(tmp_path, load_predictors(weights), batch=8)
     assert len(mixed.predictions) == len(source) + 1
@@ -111,12 +111,12 @@ def test_half_precision_is_another_precision(engine, trained, phantoms):
 
 def test_several_weights_are_fused(engine, trained, phantoms):
     weights = [trained(engine) / "model_best.pth", trained(engine) / "model_final.pth"]
-    one = predict_folder(phantoms / "raw/test", load_predictors(weights[:1]))
-    two = predict_folder(phantoms / "raw/test", load_predictors(weights))
-    assert two.predictions.keys() == one.predictions.keys()
+    single = predict_folder(phantoms / "raw/test", load_predictors(weights[:1]))
+    fused = predict_folder(phantoms / "raw/test", load_predictors(weights))
+    assert fused.predictions.keys() == single.predictions.keys()
 
 
-def test_resume_goes_on_and_keeps_the_best(engine, trained, phantoms, tmp_path):
+def test_resume_continues_and_keeps_the_best(engine, trained, phantoms, tmp_path):
     options = [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")]
     engines.load(engine).train(load_config(DEMO, engine, options))
     first = len(lines(tmp_path))
@@ -152,8 +152,7 @@ def test_weights_of_another_width_are_refused(engine, trained, tool, phantoms):
 
 
 def test_a_state_is_not_scored(engine, trained):
-    """Its weights are not the average that was validated."""
-    from vindr_det.detection.loading import load_checkpoint
+    """Its weights are not the EMA weights that were validated."""
     from vindr_det.training.resume import state_to_resume
 
     with pytest.raises(InputError, match=r"state_0000003.*expected a model_best.pth or model_final.pth"):
@@ -224,13 +223,9 @@ def test_lightning_trains_where_the_config_says(device, processes, expected):
 
 @pytest.mark.parametrize("freeze", [0, 1, 2, 5])
 def test_frozen_stages_keep_their_statistics(engine, freeze):
-    """MODEL.RESNETS.NORM BN: what is frozen is not normalized by the batch, and does not learn from it."""
-    if engine == "detectron2":
-        from vindr_det.detection.detectron2.architectures import build_model
-    else:
-        from vindr_det.detection.torchvision.model import build_model
+    """MODEL.RESNETS.NORM BN: frozen stages are not normalized by the batch, and not trained."""
     cfg = load_config(DEMO, engine, [*TINY, "MODEL.BACKBONE.FREEZE_AT", str(freeze)])
-    model = build_model(cfg).train()
+    model = network_of(engine, cfg).train()
     prefix, stages = {
         "torchvision": ("body", ("bn1", "layer1", "layer2", "layer3", "layer4")),
         "detectron2": ("bottom_up", ("stem", "res2", "res3", "res4", "res5")),
@@ -323,7 +318,7 @@ def test_weights_that_are_not_there(engine, phantoms, tmp_path, weights, message
 
 
 def test_training_starts_from_our_own_checkpoint(engine, trained, phantoms, tmp_path):
-    """With no learning to speak of, the weights must come out as they went in."""
+    """With a learning rate of almost 0, the weights come out as they went in."""
     source = trained(engine) / "model_final.pth"
     cfg = load_config(DEMO, engine, [
         *TINY, "MODEL.WEIGHTS", str(source), "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "1e-12",
@@ -392,20 +387,20 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     from vindr_det.submission import read_submission
 
     sizes = read_sizes(data / "vinbig/train_meta.csv")
-    found = read_submission(tmp_path / "s.csv", sizes)
-    assert len(found) == 3 and sum(len(p.findings()) for p in found.values()) > 0
+    submitted = read_submission(tmp_path / "s.csv", sizes)
+    assert len(submitted) == 3 and sum(len(p.findings()) for p in submitted.values()) > 0
 
 
-def test_validation_on_what_is_trained_on_is_told_once(engine, phantoms, tmp_path, monkeypatch):
+def test_validation_on_training_images_is_warned_of_once(engine, phantoms, tmp_path, monkeypatch):
     from vindr_det.data import splits
 
-    told = []
-    monkeypatch.setattr(splits.log, "warning", lambda text, *values: told.append(text % values))
+    warnings = []
+    monkeypatch.setattr(splits.log, "warning", lambda text, *values: warnings.append(text % values))
     engines.load(engine).train(load_config(DEMO, engine, [
         *TINY, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0", "DATASETS.TRAIN",
         "('vindr_all',)", "VINDR.VALIDATION", "('vindr_val_fold0',)", "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")]))
-    assert len(told) == 1 and "8 of the 8 images of VINDR.VALIDATION" in told[0]
+    assert len(warnings) == 1 and "8 of the 8 images of VINDR.VALIDATION" in warnings[0]
 
 
 def test_the_tools_device_overrides_the_config(tmp_path, monkeypatch, main_of):

@@ -1,20 +1,21 @@
-"""Half precision is for networks: anchors, proposals, true boxes and what becomes of them stay in float32."""
+"""Networks compute in half precision; anchors, proposals, true boxes and losses stay in float32."""
 
 import pytest
 import torch
-from conftest import DEMO, ROOT, TINY
+from conftest import DEMO, ROOT, TINY, network_of
 
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_checkpoint, load_config
 
+#: Architecture -> config.
 CONFIGS = {"faster": DEMO, "mask": DEMO, "retinanet": ROOT / "configs/vindr_retinanet.yaml",
            "fcos": ROOT / "configs/vindr_fcos.yaml"}
 LARGE = ["INPUT.MIN_SIZE_TRAIN", "(256,)", "INPUT.MAX_SIZE_TRAIN", "1024", "INPUT.MIN_SIZE_TEST", "256",
          "INPUT.MAX_SIZE_TEST", "1024"]
 
 
-def seen(network, kind, dtype, targets):
-    """What the parts of a torchvision network hand to each other in a training step."""
+def passed_on(network, architecture, dtype, targets):
+    """The boxes that the parts of a torchvision network pass on in a training step, and the losses."""
     notes = {}
 
     def note(key, value):
@@ -22,7 +23,7 @@ def seen(network, kind, dtype, targets):
 
     hooks = [part.register_forward_hook(lambda _, __, out: note("anchors", out))
              for name, part in network.named_modules() if name.endswith("anchor_generator")]
-    if kind in ("faster", "mask"):
+    if architecture in ("faster", "mask"):
         heads = network.roi_heads
         hooks.append(heads.box_roi_pool.register_forward_pre_hook(lambda _, given: note("rois", given[1])))
         assign = heads.assign_targets_to_proposals
@@ -37,57 +38,53 @@ def seen(network, kind, dtype, targets):
     return notes, losses
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-def test_no_box_is_rounded_in_training(kind, phantoms):
-    from vindr_det.detection.torchvision.model import build_model, first_label
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_no_box_is_rounded_in_training(architecture, phantoms):
+    from vindr_det.detection.torchvision.model import first_label
 
-    more = ["MODEL.MASK_ON", "True", "MODEL.ROI_MASK_HEAD.CONV_DIM", "8"] if kind == "mask" else []
-    cfg = load_config(CONFIGS[kind], "torchvision", [
+    more = ["MODEL.MASK_ON", "True", "MODEL.ROI_MASK_HEAD.CONV_DIM", "8"] if architecture == "mask" else []
+    cfg = load_config(CONFIGS[architecture], "torchvision", [
         *TINY, *LARGE, *more, "MODEL.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32"])
     torch.manual_seed(0)
-    network = build_model(cfg).train()
+    network = network_of("torchvision", cfg).train()
     boxes = torch.tensor([[101.3, 23.7, 333.1, 211.9], [611.2, 17.3, 977.7, 203.1]])
     target = {"boxes": boxes, "labels": torch.tensor([0, 3]) + first_label(cfg), "weights": torch.ones(2)}
-    if kind == "mask":
+    if architecture == "mask":
         target["masks"] = torch.ones((2, 256, 1000), dtype=torch.uint8)
-    full, _ = seen(network, kind, torch.float32, [target])
-    half, losses = seen(network, kind, torch.bfloat16, [target])
+    full, _ = passed_on(network, architecture, torch.float32, [target])
+    half, losses = passed_on(network, architecture, torch.bfloat16, [target])
     assert full.keys() == half.keys() and "anchors" in full
     for key in full:
         assert all(part.dtype == torch.float32 for part in half[key]), key
     for key in {"anchors", "truth"} & full.keys():  # the largest shift is 0
-        assert all(torch.equal(one, two) for one, two in zip(full[key], half[key], strict=True)), key
+        assert all(torch.equal(*pair) for pair in zip(full[key], half[key], strict=True)), key
     if "rois" in half:
         assert half["rois"][0].ne(half["rois"][0].bfloat16().float()).float().mean() > 0.5
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in losses.values())
 
 
-@pytest.mark.parametrize("kind", ["faster", "retinanet", "fcos"])
-def test_boxes_lie_on_no_grid(kind, phantoms):
-    """bfloat16 knows 256, 258, 260 ... and 512, 516, 520 ...; boxes must not."""
+@pytest.mark.parametrize("architecture", ["faster", "retinanet", "fcos"])
+def test_boxes_lie_on_no_grid(architecture, phantoms):
+    """bfloat16 has 256, 258, 260 ... and 512, 516, 520 ...; boxes lie between them, too."""
     from vindr_det.detection.torchvision.predictor import TorchvisionPredictor
 
-    cfg = load_config(CONFIGS[kind], "torchvision", [
+    cfg = load_config(CONFIGS[architecture], "torchvision", [
         *TINY, *LARGE, "MODEL.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32", "SOLVER.AMP.ENABLED", "True",
         "VINDR.AMP_DTYPE", "bfloat16", "VINDR.IMAGE_SIZE", "0", "MODEL.RETINANET.SCORE_THRESH_TEST", "0",
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0"])
     torch.manual_seed(0)
-    from vindr_det.detection.torchvision.model import build_model
-
-    predictor = TorchvisionPredictor(cfg, build_model(cfg).state_dict())
+    predictor = TorchvisionPredictor(cfg, network_of("torchvision", cfg).state_dict())
     image = torch.randint(0, 255, (256, 1000), dtype=torch.uint8).numpy()
-    found = torch.from_numpy(predictor([image])[0].boxes).float()
-    inner = found[(found > 257) & (found < 999)]
-    assert len(inner) > 20 and inner.ne(inner.bfloat16().float()).float().mean() > 0.6  # FCOS also says 0
+    coordinates = torch.from_numpy(predictor([image])[0].boxes).float()
+    inner = coordinates[(coordinates > 257) & (coordinates < 999)]
+    assert len(inner) > 20 and inner.ne(inner.bfloat16().float()).float().mean() > 0.6  # FCOS has zeros, too
 
 
 @pytest.mark.detectron2
 def test_detectron2_pools_where_the_proposals_are():
     """The features of a region in half precision are those of the region, not of the rounded one."""
-    from vindr_det.detection.detectron2.architectures import build_model
-
     cfg = load_config(DEMO, "detectron2", TINY)
-    pooler = build_model(cfg).roi_heads.box_pooler
+    pooler = network_of("detectron2", cfg).roi_heads.box_pooler
     ramp = (torch.arange(256.0) / 256).expand(1, 1, 256, 256).contiguous()
     from detectron2.structures import Boxes
 
@@ -100,8 +97,8 @@ def test_detectron2_pools_where_the_proposals_are():
     assert (full - half.float()).abs().max() <= 1 / 300
 
 
-def test_validation_computes_as_training_does(engine, trained, phantoms, tmp_path, monkeypatch):
-    """What a half-precision training measures is what its weights measure in half precision."""
+def test_validation_computes_in_the_precision_of_training(engine, trained, phantoms, tmp_path, monkeypatch):
+    """The metrics of a half-precision training are those of its weights in half precision."""
     cfg = load_checkpoint(trained(engine) / "model_final.pth").cfg
     cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD = str(tmp_path), 1, 0
     cfg.SOLVER.STEPS, cfg.SOLVER.AMP.ENABLED, cfg.VINDR.AMP_DTYPE = (), True, "bfloat16"
@@ -118,9 +115,9 @@ def test_validation_computes_as_training_does(engine, trained, phantoms, tmp_pat
         assert types == {torch.bfloat16}
         types.clear()
         checkpoint = load_checkpoint(tmp_path / "model_final.pth")
-        estimate = engines.load(engine).evaluate(cfg, checkpoint.state)
+        metrics = engines.load(engine).evaluate(cfg, checkpoint.state)
     finally:
         hooked.remove()
     assert types == {torch.bfloat16}
     for key, value in checkpoint.metrics.items():
-        assert estimate.get(key, value) == pytest.approx(value, abs=1e-6), key
+        assert metrics.get(key, value) == pytest.approx(value, abs=1e-6), key

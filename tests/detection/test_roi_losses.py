@@ -1,4 +1,4 @@
-"""The levers of the box head, by hand and through both engines."""
+"""The loss options of the box head, by hand and through both engines."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import DEMO, TINY
+from conftest import DEMO, TINY, network_of
 
 from vindr_det.data.splits import training_records
 from vindr_det.detection import engine as engines
@@ -43,29 +43,27 @@ def test_no_proposal_costs_nothing():
 
 def test_box_loss_by_hand():
     deltas = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.05, 0.0, 0.0, 0.0]])
-    found = box_loss(deltas, torch.zeros(2, 4), torch.tensor([1.0, 0.5]), 0.1, 8)
-    assert float(found) == pytest.approx(((1 - 0.05) + 0.5 * 0.5 * 0.05**2 / 0.1) / 8)
+    loss = box_loss(deltas, torch.zeros(2, 4), torch.tensor([1.0, 0.5]), 0.1, 8)
+    assert float(loss) == pytest.approx(((1 - 0.05) + 0.5 * 0.5 * 0.05**2 / 0.1) / 8)
 
 
-def losses_of(name, cfg, items):
-    """A fresh model's losses on the images, with the same random numbers each time."""
+def losses_of(engine, cfg, items):
+    """A new model's losses on the images, with the same random numbers each time."""
     torch.manual_seed(0)
-    if name == "detectron2":
+    if engine == "detectron2":
         from detectron2.utils.events import EventStorage
 
         from vindr_det.detection.detectron2 import VindrMapper, to_dicts
-        from vindr_det.detection.detectron2.architectures import build_model
 
-        model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
+        model, mapper = network_of(engine, cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
         batch = [mapper(item) for item in to_dicts(items)]
         torch.manual_seed(1)
         with EventStorage():
             losses = model(batch)
         return losses["loss_cls"].item(), losses["loss_box_reg"].item()
     from vindr_det.detection.torchvision.data import RecordDataset, collate
-    from vindr_det.detection.torchvision.model import build_model
 
-    model, dataset = build_model(cfg), RecordDataset.from_config(cfg, items, is_train=False)
+    model, dataset = network_of(engine, cfg), RecordDataset.from_config(cfg, items, is_train=False)
     images, targets, _ = collate([dataset[row] for row in range(len(dataset))])
     torch.manual_seed(1)
     losses = model(images, targets)
@@ -82,24 +80,24 @@ def half_agreed(phantoms):
                                                record.truth.labels)), folder) for record, folder in chosen]
 
 
-def with_levers(name, phantoms, gamma, power):
-    return load_config(DEMO, name, [
+def with_options(engine, phantoms, gamma, power):
+    return load_config(DEMO, engine, [
         *TINY, "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.ROI_FOCAL_GAMMA", str(gamma),
         "VINDR.AGREEMENT_POWER", str(power)])
 
 
-def test_without_levers_the_losses_are_the_engines_own(engine, phantoms, half_agreed):
-    own = losses_of(engine, with_levers(engine, phantoms, 0, 0), half_agreed)
-    ours = losses_of(engine, with_levers(engine, phantoms, 1e-12, 0), half_agreed)
+def test_without_options_the_losses_are_the_engines_own(engine, phantoms, half_agreed):
+    own = losses_of(engine, with_options(engine, phantoms, 0, 0), half_agreed)
+    ours = losses_of(engine, with_options(engine, phantoms, 1e-12, 0), half_agreed)
     assert ours == pytest.approx(own, abs=1e-6)
     assert own[1] > 0
 
 
-def test_boxes_weigh_what_their_readers_say(engine, phantoms, half_agreed):
+def test_boxes_weigh_as_their_readers_agree(engine, phantoms, half_agreed):
     """All boxes have a share of 1/2, so power 2 leaves a quarter of the boxes' loss."""
-    whole = losses_of(engine, with_levers(engine, phantoms, 0, 0), half_agreed)
-    quarter = losses_of(engine, with_levers(engine, phantoms, 0, 2), half_agreed)
-    nothing = losses_of(engine, with_levers(engine, phantoms, 0, 60), half_agreed)
+    whole = losses_of(engine, with_options(engine, phantoms, 0, 0), half_agreed)
+    quarter = losses_of(engine, with_options(engine, phantoms, 0, 2), half_agreed)
+    nothing = losses_of(engine, with_options(engine, phantoms, 0, 60), half_agreed)
     assert quarter[1] == pytest.approx(whole[1] / 4, rel=1e-5)
     assert nothing[1] == pytest.approx(0, abs=1e-12)
     # What is left of the classification's loss is the background's, which keeps its weight.
@@ -108,8 +106,8 @@ def test_boxes_weigh_what_their_readers_say(engine, phantoms, half_agreed):
 
 
 def test_hard_proposals_count_more(engine, phantoms, half_agreed):
-    plain = losses_of(engine, with_levers(engine, phantoms, 0, 0), half_agreed)
-    focal = losses_of(engine, with_levers(engine, phantoms, 2, 0), half_agreed)
+    plain = losses_of(engine, with_options(engine, phantoms, 0, 0), half_agreed)
+    focal = losses_of(engine, with_options(engine, phantoms, 2, 0), half_agreed)
     assert 0 < focal[0] < plain[0]
     assert focal[1] == pytest.approx(plain[1], rel=1e-5)
 
@@ -120,8 +118,8 @@ def test_hard_proposals_count_more(engine, phantoms, half_agreed):
     ["SOLVER.AMP.ENABLED", "True", "VINDR.AMP_DTYPE", "bfloat16", "VINDR.ROI_FOCAL_GAMMA", "2",
      "VINDR.AGREEMENT_POWER", "1"],
     ["VINDR.OPTIMIZER", "AdamW", "SOLVER.BASE_LR", "0.0001", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model"],
-], ids=["levers", "bfloat16", "levers_in_bfloat16", "adamw"])
-def test_trainings_with_other_means(engine, phantoms, tmp_path, options):
+], ids=["focal_and_agreement", "bfloat16", "focal_and_agreement_in_bfloat16", "adamw"])
+def test_trainings_with_options(engine, phantoms, tmp_path, options):
     cfg = load_config(DEMO, engine, [
         *TINY, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0", *options, "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")])
@@ -134,7 +132,7 @@ def test_trainings_with_other_means(engine, phantoms, tmp_path, options):
     ("ROI_FOCAL_GAMMA", "2", ["MODEL.META_ARCHITECTURE", "RetinaNet"]),
     ("AGREEMENT_POWER", "-1", []), ("OPTIMIZER", "Adam", []), ("AMP_DTYPE", "float8", []),
 ])
-def test_levers_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
+def test_options_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
     def build():
         cfg = load_config(DEMO, engine, [*TINY, f"VINDR.{key}", value, *more, "MODEL.RETINANET.NUM_CLASSES",
                                          "14", "VINDR.DATA_ROOT", str(phantoms / "data")])
@@ -144,14 +142,14 @@ def test_levers_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
         build()
 
 
-def test_agreement_that_nobody_knows_weighs_nothing(phantoms, tmp_path):
-    """Another tool's COCO file: the key would have no effect."""
+def test_weights_by_agreement_need_annotations_with_readers(phantoms, tmp_path):
+    """A COCO file of another tool has no readers: the key would have no effect."""
     shutil.copytree(phantoms / "data", tmp_path / "data")
     for path in (tmp_path / "data/annotations").glob("instances_*.json"):
         content = json.loads(path.read_text())
-        for one in content["annotations"]:
-            one.pop("agreement")
-            one.pop("readers")
+        for annotation in content["annotations"]:
+            annotation.pop("agreement")
+            annotation.pop("readers")
         path.write_text(json.dumps(content))
     cfg = load_config(DEMO, "torchvision", [*TINY, "VINDR.DATA_ROOT", str(tmp_path / "data"),
                                             "VINDR.AGREEMENT_POWER", "1"])

@@ -7,11 +7,11 @@ from vindr_det.detection.validation import LossMeans
 
 
 def test_means_by_hand_and_over_ranks():
-    one, two = LossMeans(), LossMeans()
-    one.add({"loss_cls": 1.0, "loss_box": 2.0}, 3, normal=False)
-    one.add({"loss_cls": 0.5}, 1, normal=True)
-    two.add({"loss_cls": 5.0, "loss_box": 0.0}, 1, normal=False)
-    assert LossMeans.merged([one.parts(), two.parts()]).means() == pytest.approx({
+    first, second = LossMeans(), LossMeans()
+    first.add({"loss_cls": 1.0, "loss_box": 2.0}, 3, normal=False)
+    first.add({"loss_cls": 0.5}, 1, normal=True)
+    second.add({"loss_cls": 5.0, "loss_box": 0.0}, 1, normal=False)
+    assert LossMeans.merged([first.parts(), second.parts()]).means() == pytest.approx({
         "validation_loss": (1 * 3 + 5 + 0.5) / 5 + 6 / 5,
         "validation_loss_cls": 8.5 / 5, "validation_loss_box": 6 / 5,
         "validation_normal/loss": 0.5, "validation_normal/loss_cls": 0.5,
@@ -20,7 +20,7 @@ def test_means_by_hand_and_over_ranks():
     })
 
 
-def test_no_images_of_a_kind_say_nothing():
+def test_a_prefix_without_images_has_no_means():
     means = LossMeans()
     assert means.means() == {}
     means.add({"loss": 1.0}, 2, normal=True)
@@ -59,7 +59,7 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
     module = _module(cfg)
     before = {key: value.clone() for key, value in module.network.state_dict().items()}
     numbers = torch.random.get_rng_state()
-    estimate = module.validate(validation_loader(cfg, 0, 1))
+    metrics = module.validate(validation_loader(cfg, 0, 1))
     assert torch.equal(numbers, torch.random.get_rng_state())
     assert all(torch.equal(before[k], v) for k, v in module.network.state_dict().items())
     network, total, images = module.network, 0.0, 0
@@ -77,12 +77,12 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
                     losses = network([pixels[i] for i in rows], [targets[i] for i in rows])
                     total += float(sum(losses.values())) * len(rows)
                     images += len(rows)
-    assert images == 8 and estimate["validation_loss"] == pytest.approx(total / images, abs=1e-5)
+    assert images == 8 and metrics["validation_loss"] == pytest.approx(total / images, abs=1e-5)
 
 
 @pytest.mark.slow
-def test_validation_loss_rises_where_a_detector_learns_by_heart(engine, phantoms, tmp_path):
-    """Six images seen 133 times each: training loss falls and falls, validation loss rises again."""
+def test_validation_loss_rises_where_a_detector_overfits(engine, phantoms, tmp_path):
+    """Six images in 133 epochs: the training loss keeps falling, the validation loss rises again."""
     import json
 
     from conftest import TINY
@@ -97,7 +97,7 @@ def test_validation_loss_rises_where_a_detector_learns_by_heart(engine, phantoms
     assert len(training_records(cfg)) == 6
     engines.load(engine).train(cfg)
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
-    learned = [line["total_loss"] for line in lines if "total_loss" in line]
-    unseen = [line["validation_abnormal/loss"] for line in lines if "validation_abnormal/loss" in line]
-    assert learned[-1] < 0.5 * learned[1]
-    assert unseen[-1] > 1.1 * min(unseen)
+    training = [line["total_loss"] for line in lines if "total_loss" in line]
+    validation = [line["validation_abnormal/loss"] for line in lines if "validation_abnormal/loss" in line]
+    assert training[-1] < 0.5 * training[1]
+    assert validation[-1] > 1.1 * min(validation)

@@ -7,8 +7,7 @@ from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_json
-from vindr_det.imaging.write import write_png
+from vindr_det.files import write_json, write_png
 from vindr_det.structures.records import Record
 from vindr_det.submission import write_submission
 
@@ -34,13 +33,13 @@ def test_a_disk_that_takes_no_more_is_one_line(tmp_path):
 
 
 def test_images_may_be_one_file(tmp_path, tool):
-    """Of a folder with two images one is drawn; predictions below --score are not."""
+    """Only this image is drawn, although its folder and the annotations have two."""
     for name in ("a", "b"):
         write_png(tmp_path / f"images/{name}.png", PICTURE[..., 0])
     records = [Record(name, f"{name}.png", 90, 80, T((3, 10, 10, 60, 60))) for name in ("a", "b")]
     write_json(tmp_path / "truth.json", to_coco(records))
     write_submission(tmp_path / "s.csv", {"a": P((5, 0.9, 20, 20, 70, 80), (6, 0.1, 0, 0, 10, 10))})
-    run = tool("visualize.py", "--images", tmp_path / "images/a.png", "--annotations", tmp_path / "truth.json",
-               "--predictions", tmp_path / "s.csv", "--out", tmp_path / "out")
+    run = tool("visualize.py", "--images", tmp_path / "images/a.png", "--annotations",
+               tmp_path / "truth.json", "--predictions", tmp_path / "s.csv", "--out", tmp_path / "out")
     assert run.returncode == 0 and "1 pictures" in run.stdout, run.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

@@ -25,8 +25,8 @@ def test_a_film_as_it_should_be(film):
     ({"flags": ("modality CT is not radiography",)}, "modality CT is not radiography"),
 ])
 def test_what_looks_wrong(film, change, expected):
-    found = warnings_of(replace(film, **({"height": 2000, "width": 1800} | change)))
-    assert len(found) == 1 and expected in found[0]
+    warnings = warnings_of(replace(film, **({"height": 2000, "width": 1800} | change)))
+    assert len(warnings) == 1 and expected in warnings[0]
 
 
 def test_inverted_phantoms_are_seen(phantoms):

@@ -56,11 +56,11 @@ def huge_png(side: int) -> bytes:
 def test_a_row_for_each_input_and_the_reason(phantoms, tmp_path):
     run = image_run.find(scene(tmp_path, phantoms))
     looked = list(image_run.read_all(run, workers=1))
-    rows = {one.status.image_id: one for one in looked}
-    assert [one.status.image_id for one in looked] == [source.image_id for source in run.inputs]
+    rows = {result.status.image_id: result for result in looked}
+    assert [result.status.image_id for result in looked] == [source.image_id for source in run.inputs]
     read = {"good", "ct", "caf\\udce9"}
-    assert {name for name, one in rows.items() if one.image is not None} == read
-    assert {name for name, one in rows.items() if one.status.status == "failed"} == set(rows) - read
+    assert {name for name, result in rows.items() if result.image is not None} == read
+    assert {name for name, result in rows.items() if result.status.status == "failed"} == set(rows) - read
     reasons = {name: row.status.reason for name, row in rows.items()}
     assert "modality CT is not radiography" in reasons["ct"] and rows["ct"].status.status == "flagged"
     for name, outputs in [("broken", "cannot be decoded as PNG"), ("film", "TIF is not read"),
@@ -83,7 +83,7 @@ def test_what_preparation_knew_comes_along(tmp_path):
                "ct,ct.dcm,flagged,modality CT is not radiography,1.2\nfilm,f.dcm,ok,,1.3\n"
                "lost,lost.dcm,failed,holds no pixel data,1.4\n")
     looked = image_run.read_all(image_run.find(tmp_path), workers=1)
-    rows = {one.status.image_id: one.status for one in looked}
+    rows = {result.status.image_id: result.status for result in looked}
     assert {name: row.status for name, row in rows.items()} == {
         "ct": "flagged", "film": "ok", "lost": "failed"}
     assert rows["ct"].reason == "modality CT is not radiography"
@@ -92,18 +92,18 @@ def test_what_preparation_knew_comes_along(tmp_path):
     assert [source.image_id for source in image_run.find(tmp_path / "ct.png").inputs] == ["ct"]
 
 
-def test_a_damaged_qc_table_is_said_and_costs_nothing_else(tmp_path, caplog):
+def test_a_damaged_qc_table_is_logged_and_costs_nothing_else(tmp_path, caplog):
     (tmp_path / "a.png").write_bytes(b"x")
     (tmp_path / "qc.csv").write_bytes(b"")
     assert [source.image_id for source in image_run.find(tmp_path).inputs] == ["a"]
-    assert "what preparation said of the images is not known" in caplog.text
+    assert "the report of the preparation cannot be read" in caplog.text
 
 
 def test_only_problems_need_no_reader(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     run = image_run.find(tmp_path)
     assert run.readable == []
-    assert [(one.status, one.reason) for one in run.statuses_if_none_readable()] == [
+    assert [(result.status, result.reason) for result in run.statuses_if_none_readable()] == [
         ("failed", "is a FIFO, expected a file")]
     (tmp_path / "b.png").write_bytes(b"x")
     assert image_run.find(tmp_path).statuses_if_none_readable() == []
@@ -111,10 +111,10 @@ def test_only_problems_need_no_reader(tmp_path):
 
 @pytest.mark.parametrize("workers, ahead", [(1, 1), (2, 4)])
 def test_in_order_also_when_a_process_dies(workers, ahead):
-    found = list(in_order(crash_on_b, list("abcdef"), workers, ahead))
-    assert [item for item, _ in found] == list("abcdef")
-    assert [result for _, result in found if not isinstance(result, Failure)] == list("ACDEF")
-    assert found[1][1] == Failure("its decoder crashed or did not end")
+    results = list(in_order(crash_on_b, list("abcdef"), workers, ahead))
+    assert [item for item, _ in results] == list("abcdef")
+    assert [result for _, result in results if not isinstance(result, Failure)] == list("ACDEF")
+    assert results[1][1] == Failure("its decoder crashed or did not end")
     assert list(in_order(crash_on_b, [], workers, ahead)) == []
 
 
@@ -122,14 +122,14 @@ def test_every_exception_of_an_item_is_its_own():
     """In the processes of a pool, under the names that a decoder, a disk and a system use."""
     names = ["cv2", "memory", "permission", "unicode", "input", "fine"]
     with parallel.local_runner(1, len(names)) as run:
-        found = dict(run(raise_by_name, names))
-    assert found.pop("fine") == "fine"
-    assert all(isinstance(one, Failure) for one in found.values())
-    assert found["memory"].reason == "not enough memory (for a test)"
-    assert found["permission"].reason == "cannot be read (Permission denied)"
-    assert found["input"].reason == "x.png: one line"
-    assert found["cv2"].reason.startswith("error: ") and "\n" not in found["cv2"].reason
-    assert found["unicode"].reason.startswith("UnicodeEncodeError: ")
+        results = dict(run(raise_by_name, names))
+    assert results.pop("fine") == "fine"
+    assert all(isinstance(result, Failure) for result in results.values())
+    assert results["memory"].reason == "not enough memory (for a test)"
+    assert results["permission"].reason == "cannot be read (Permission denied)"
+    assert results["input"].reason == "x.png: one line"
+    assert results["cv2"].reason.startswith("error: ") and "\n" not in results["cv2"].reason
+    assert results["unicode"].reason.startswith("UnicodeEncodeError: ")
 
 
 def test_reasons_are_one_line():
@@ -143,14 +143,14 @@ def test_a_file_that_hangs_is_a_row():
     assert parallel.run_alone(hang, "x") == Failure("its decoder crashed or did not end")
 
 
-def _told(folder, recursive=False):
+def _statuses(folder, recursive=False):
     """image id -> status and reasons, as a prediction run has them."""
-    return {one.status.image_id: (one.status.status, one.status.reason)
-            for one in image_run.read_all(image_run.find(folder, recursive), Target(256, False), workers=2)}
+    results = image_run.read_all(image_run.find(folder, recursive), Target(256, False), workers=2)
+    return {result.status.image_id: (result.status.status, result.status.reason) for result in results}
 
 
 def test_preparation_and_prediction_judge_alike(tmp_path):
-    """By the original's size, whatever the pictures' size; and what was said once is not said twice."""
+    """By the original's size, whatever the pictures' size; and a flag is not repeated."""
     rng = np.random.default_rng(0)
     lungs = np.full((400, 400), 60, np.uint8)
     lungs[:, 160:240] = 200
@@ -162,13 +162,13 @@ def test_preparation_and_prediction_judge_alike(tmp_path):
                 "inverted": ("flagged", "looks inverted: lungs brighter than the mediastinum")}
     table = prepare_folder(tmp_path, tmp_path / "prepared", Target(128, False), 1).set_index("image_id")
     assert {name: (row.status, row.reason) for name, row in table.iterrows()} == expected
-    assert _told(tmp_path) == expected == _told(tmp_path / "prepared")
+    assert _statuses(tmp_path) == expected == _statuses(tmp_path / "prepared")
 
 
 def test_the_flags_of_real_and_damaged_files(data, tmp_path):
     table = prepare_folder(data / "dicom_cases", tmp_path, Target(256, True), 2, recursive=True)
     prepared = {row.image_id: (row.status, row.reason) for row in table.itertuples()}
-    told = _told(data / "dicom_cases", recursive=True)
-    assert {name: one for name, one in prepared.items() if one[0] == "flagged"} == {
-        name: one for name, one in told.items() if one[0] == "flagged"}
-    assert sum(one[0] == "flagged" for one in told.values()) == 10
+    statuses = _statuses(data / "dicom_cases", recursive=True)
+    assert {name: result for name, result in prepared.items() if result[0] == "flagged"} == {
+        name: result for name, result in statuses.items() if result[0] == "flagged"}
+    assert sum(result[0] == "flagged" for result in statuses.values()) == 10

@@ -43,11 +43,11 @@ def problems(folder: Path, **options) -> dict[str, str]:
 def test_kinds_of_files(tmp_path, name, content, problem):
     put(tmp_path, "z.png")
     put(tmp_path, name, content)
-    found = problems(tmp_path)
-    assert found.pop("z.png") == ""
-    assert (name in found) == (problem is not None)
+    listed = problems(tmp_path)
+    assert listed.pop("z.png") == ""
+    assert (name in listed) == (problem is not None)
     if problem is not None:
-        assert found[name].startswith(problem) and bool(problem) == bool(found[name])
+        assert listed[name].startswith(problem) and bool(problem) == bool(listed[name])
 
 
 @pytest.mark.timeout(20)
@@ -59,10 +59,10 @@ def test_nothing_that_could_block_is_opened(tmp_path):
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
     put(tmp_path, "real.png")
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(str(tmp_path / "socket.png"))
-        found = problems(tmp_path)
-    assert found == {
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.png"))
+        listed = problems(tmp_path)
+    assert listed == {
         "fifo.dcm": "is a FIFO, expected a file", "FIFO": "is a FIFO, expected a file",
         "zero.png": "is a device, expected a file", "gone.png": "is a link to nothing",
         "link.png": "", "real.png": "", "socket.png": "is a socket, expected a file"}
@@ -113,12 +113,12 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_rows():
         user = os.geteuid()
         try:
             os.seteuid(user or 65534)
-            found, inside = problems(folder, recursive=True), problems(folder / "shut")
+            listed, inside = problems(folder, recursive=True), problems(folder / "shut")
         finally:
             os.seteuid(user)
             (folder / "shut").chmod(0o755)
     denied = "cannot be read (Permission denied)"
-    assert found == {"a.png": "", "shut/b.png": denied, "shut/IM1": denied,
+    assert listed == {"a.png": "", "shut/b.png": denied, "shut/IM1": denied,
                      "shut/below": "folder cannot be listed (Permission denied)"}
     assert inside == {"b.png": denied, "IM1": denied}
 
@@ -152,25 +152,25 @@ def test_a_file_that_may_not_be_read_is_a_row(tmp_path, monkeypatch):
 def test_ids_are_unique_printable_and_short_where_they_can_be(tmp_path, names, ids):
     for name in names:
         put(tmp_path, name)
-    found = list_inputs(tmp_path, recursive=True)
-    assert sorted(one.image_id for one in found) == sorted(ids)
-    assert all(one.path.read_bytes() == b"x" for one in found)
-    assert all(one.file.encode() for one in found)
+    listed = list_inputs(tmp_path, recursive=True)
+    assert sorted(source.image_id for source in listed) == sorted(ids)
+    assert all(source.path.read_bytes() == b"x" for source in listed)
+    assert all(source.file.encode() for source in listed)
 
 
-def test_shared_names_are_said(tmp_path, caplog):
+def test_shared_names_are_logged(tmp_path, caplog):
     for name in ("a.dcm", "a.png", "b.png", "notes.txt"):
         put(tmp_path, name)
     with caplog.at_level(logging.INFO):
         list_inputs(tmp_path)
     assert "2 images share their name with another and get longer ids; the first, a.dcm" in caplog.text
-    assert "1 other files are not looked at (1 .txt)" in caplog.text
+    assert "1 other files are ignored (1 .txt)" in caplog.text
 
 
 def test_one_file(tmp_path):
     put(tmp_path, "a.b.png")
-    [one] = list_inputs(tmp_path / "a.b.png")
-    assert (one.image_id, one.file, one.problem) == ("a.b", "a.b.png", "")
+    [source] = list_inputs(tmp_path / "a.b.png")
+    assert (source.image_id, source.file, source.problem) == ("a.b", "a.b.png", "")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     assert list_inputs(tmp_path / "gone.png")[0].problem == "is a link to nothing"
 

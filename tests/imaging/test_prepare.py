@@ -27,10 +27,10 @@ from vindr_det.tables import read_own_csv
 SMALL = Target(64, True)
 
 
-def assert_same(one, other):
+def assert_same(folder, other):
     """Two folders hold the same files, byte for byte, hidden ones too."""
-    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in other.iterdir())
-    for path in one.iterdir():
+    assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in other.iterdir())
+    for path in folder.iterdir():
         assert (other / path.name).read_bytes() == path.read_bytes(), path.name
 
 
@@ -142,10 +142,10 @@ def test_empty_input(tmp_path, make, message):
 
 def test_an_archives_folders_and_names(phantoms, tmp_path):
     """DICOM files without a suffix, named by a UID, in folders; what is no image is left alone."""
-    one, two, three, *_ = sorted((phantoms / "raw/test").iterdir())
+    first, second, third, *_ = sorted((phantoms / "raw/test").iterdir())
     root = tmp_path / "in"
-    for source, name in ((one, "study/IM0001"), (two, "study/more/1.2.840.10008"), (three, "a.dcm"),
-                         (three, "DICOMDIR")):
+    for source, name in ((first, "study/IM0001"), (second, "study/more/1.2.840.10008"), (third, "a.dcm"),
+                         (third, "DICOMDIR")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(source.read_bytes())
     (root / "notes.txt").write_text("nothing")
@@ -157,7 +157,7 @@ def test_an_archives_folders_and_names(phantoms, tmp_path):
     assert len(prepare_folder(root, tmp_path / "flat", SMALL, 1)) == 1
     (root / "more").mkdir()
     (root / "more/a.png").write_bytes(b"x")
-    (root / "more/IM0001").write_bytes(one.read_bytes())
+    (root / "more/IM0001").write_bytes(first.read_bytes())
     rows = prepare_folder(root, tmp_path / "out", SMALL, 1, recursive=True).set_index("file")
     assert rows["image_id"].to_dict() == {
         "a.dcm": "a", "more/a.png": "more_a", "study/IM0001": "study_IM0001", "more/IM0001": "more_IM0001",
@@ -281,7 +281,7 @@ def test_nothing_that_can_be_read_is_no_success(tool, tmp_path):
     (tmp_path / "in/a.png").write_bytes(b"x")
     (tmp_path / "in/b.tif").write_bytes(b"II*")
     line = one_line(tool("prepare_images.py", "--images", tmp_path / "in", "--out", tmp_path / "out"))
-    assert "none of 2 images can be read" in line and "qc.csv tells why of each" in line
+    assert "none of 2 images can be read" in line and "qc.csv has the reasons" in line
     rows = read_own_csv(tmp_path / "out/qc.csv", ["image_id", "status"])
     assert [(row["image_id"], row["status"]) for row in rows] == [("a", "failed"), ("b", "failed")]
 
@@ -365,7 +365,7 @@ def test_a_full_disk_is_one_line_that_names_the_log(tmp_path):
     from vindr_det.imaging.inputs import Input
     from vindr_det.imaging.prepare import _run
 
-    one = Input("a", "a.png", Path("a.png"))
+    source = Input("a", "a.png", Path("a.png"))
     (tmp_path / "qc.partial.jsonl").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"qc.partial.jsonl: cannot be written \(No space left on device\)"):
-        list(_run(lambda _, items: [(item, {"image_id": "a"}) for item in items], None, [one], tmp_path))
+        list(_run(lambda _, items: [(item, {"image_id": "a"}) for item in items], None, [source], tmp_path))

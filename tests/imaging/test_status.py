@@ -26,7 +26,7 @@ def test_a_table_comes_back_whole(tmp_path):
 
 
 def parts(*groups):
-    return [{one.image_id: one for one in group} for group in groups]
+    return [{row.image_id: row for row in group} for group in groups]
 
 
 @pytest.mark.parametrize("inputs, ids, rows", [
@@ -72,14 +72,14 @@ def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
         write_status(tmp_path / f"{name}.status.csv", [CT, GOOD, LOST])
     write_text(tmp_path / "m.csv", "image_id,dim0,dim1\nct,1200,1000\ngood,900,800\n")
     write_text(tmp_path / "f.predictions.csv", "of an earlier run\n")
-    run = tool("fuse.py", "--predictions", tmp_path / "a.csv", tmp_path / "b.csv", "--meta", tmp_path / "m.csv",
-               "--out", tmp_path / "f.csv")
+    run = tool("fuse.py", "--predictions", tmp_path / "a.csv", tmp_path / "b.csv",
+               "--meta", tmp_path / "m.csv", "--out", tmp_path / "f.csv")
     assert run.returncode == 0, run.stderr
     run = tool("check_submission.py", tmp_path / "f.csv", "--fix", tmp_path / "c.csv")
     assert run.returncode == 0, run.stderr
     for name in ("f", "c"):
-        found = read_statuses(tmp_path / f"{name}.csv")
-        assert found == {"ct": CT, "good": GOOD, "lost": found["lost"]} and "cut" in found["lost"].reason
+        rows = read_statuses(tmp_path / f"{name}.csv")
+        assert rows == {"ct": CT, "good": GOOD, "lost": rows["lost"]} and "cut" in rows["lost"].reason
     rows = list(csv.DictReader((tmp_path / "f.predictions.csv").read_text().splitlines()))
     assert [row["image_id"] for row in rows] == ["ct", "good"]
     assert {row["SOPInstanceUID"] for row in rows} == {"1.2.3.4"}

@@ -122,7 +122,7 @@ def test_the_share_of_wins_is_computed_in_one_file():
 
 @pytest.fixture(scope="module")
 def coverage():
-    path = Path(__file__).parents[2] / "benchmarks/coverage.py"
+    path = Path(__file__).parents[2] / "benchmarks/interval_coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -31,11 +31,11 @@ class BoxesPerImage(Metric):
     def replicates(self, matched, bootstrap):
         boxes = self._counts(matched).mean(axis=1, keepdims=True)
 
-        def overall(part):
-            weights = np.concatenate(list(part.parts()))
-            return {"toy/boxes": weights @ boxes / weights.sum(axis=1, keepdims=True)}
+        def mean(weights):
+            return weights @ boxes / weights.sum(axis=1, keepdims=True)
 
-        return replicate(overall, matched, bootstrap, there=np.ones_like(boxes))
+        everywhere = np.ones_like(boxes)
+        return replicate(matched, bootstrap, lambda part: {"toy/boxes": part.apply(mean)}, everywhere)
 
     def table(self, values):
         return f"a table of its own: {values['toy/boxes']:.4f}"

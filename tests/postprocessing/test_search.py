@@ -39,12 +39,12 @@ def folder(tmp_path):
 
 def test_a_search_finds_that_duplicate_boxes_cost(folder):
     """Every finding is boxed twice: NMS must help, on images that it was not chosen on."""
-    found = tune(Search((str(folder / "a.csv"),), str(folder / "g.json")), folder / "t.json", 24, workers=1)
-    assert found.gain.value > 0.01 and found.tuned > found.default
-    verdict = "improves on the defaults" if found.gain.low > 0 else "no significant difference"
-    assert verdict in found.text()
+    tuned = tune(Search((str(folder / "a.csv"),), str(folder / "g.json")), folder / "t.json", 24, workers=1)
+    assert tuned.gain.value > 0.01 and tuned.tuned > tuned.default
+    verdict = "improves on the defaults" if tuned.gain.low > 0 else "no significant difference"
+    assert verdict in tuned.text()
     saved = json.loads((folder / "t.json").read_text())
-    assert saved["held_out"]["tuned"] == found.tuned and len(saved["images"]) == 90
+    assert saved["held_out"]["tuned"] == tuned.tuned and len(saved["images"]) == 90
     assert isinstance(read_tuned(folder / "t.json", 1), Fusion)
     with pytest.raises(InputError, match=r"t.json: was searched over 1 files, expected as many and got 2"):
         read_tuned(folder / "t.json", 2)
@@ -80,14 +80,14 @@ def test_sizes_of_a_coco_file_are_its_own(folder, search):
 
 
 def test_each_method_has_trials_and_the_defaults_are_the_first_trial(folder, search):
-    found = tune(search, folder / "t.json", 50, workers=1)
+    tuned = tune(search, folder / "t.json", 50, workers=1)
     trials = pd.read_csv(folder / "t.trials.csv")
     assert trials["method"].value_counts().to_dict() == {"wbf": 13, "nms": 13, "soft-nms": 12, "nmw": 12}
     first = trials.iloc[0]
     assert first["method"] == "wbf" and first["params_iou_thr"] == 0.4 and first["params_gate"] == "append"
     assert first["value"] == pytest.approx(read_inputs(search).score(defaults(search), SEARCH), abs=1e-12)
     assert trials["value"].max() >= first["value"]
-    assert trials["params_conf_type"].nunique() == 4 and found.uses == 1
+    assert trials["params_conf_type"].nunique() == 4 and tuned.uses == 1
 
 
 @pytest.mark.parametrize("models, probabilities", [(1, None), (1, "p.csv"), (2, None), (2, "p.csv")])
@@ -95,13 +95,13 @@ def test_the_first_point_is_the_defaults(models, probabilities):
     from optuna.trial import FixedTrial
 
     search = Search(("a.csv", "b.csv")[:models], "g.json", probabilities=probabilities)
-    found = suggest(FixedTrial(default_point(search)), search, search.methods[0], True)
+    settings = suggest(FixedTrial(default_point(search)), search, search.methods[0], True)
     base = defaults(search)
-    assert found.gate == base.gate
+    assert settings.gate == base.gate
     if models == 1:
-        assert found.fusion is base.fusion is None
+        assert settings.fusion is base.fusion is None
     else:
-        assert found.fusion == replace(base.fusion, weights=(1.0, 1.0))
+        assert settings.fusion == replace(base.fusion, weights=(1.0, 1.0))
 
 
 @pytest.mark.parametrize("models, probabilities, trials, expected", [
@@ -136,7 +136,7 @@ def test_each_report_counts_once_and_is_not_forgotten(folder):
     (folder / "a.json").unlink()
     assert tune(a, folder / "a.json", 1, workers=1).uses == 5
     (folder / "a.journal").unlink()
-    (folder / "b.journal").write_text("no journal")
+    (folder / "b.journal").write_text("not a search log")
     assert tune(a, folder / "a.json", 1, workers=1).uses == 6
 
 

@@ -77,8 +77,10 @@ _WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS")
 #: Keys of earlier versions, which their checkpoints still hold.
 _RETIRED = {"SOLVER": ("KEEP",)}
 
-#: SOLVER.LOSS; built by losses.py.
+#: SOLVER.LOSS; of losses.py.
 LOSSES = ("bce", "weighted_bce", "asymmetric")
+#: SOLVER.SAMPLER; of sampler.py.
+SAMPLERS = ("shuffle", "weighted")
 #: SOLVER.SCHEDULE; of training/schedule.py.
 SCHEDULES = ("cosine", "hold")
 _POLICY = one_of("ignore", "zeros", "ones")
@@ -94,7 +96,7 @@ _CHECKS: Mapping[str, Check] = {
     "SOLVER.SCHEDULE": one_of(*SCHEDULES), "SOLVER.LABEL_SMOOTHING": PART, "SOLVER.EMA_DECAY": PART,
     "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
     "SOLVER.LOSS": one_of(*LOSSES),
-    "SOLVER.SAMPLER": one_of("shuffle", "weighted"), "SOLVER.SELECT": one_of("last", "inner"),
+    "SOLVER.SAMPLER": one_of(*SAMPLERS), "SOLVER.SELECT": one_of("last", "inner"),
     "SOLVER.PATIENCE": at_least(0), "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
     # Each fold's seed is SEED + fold, and random generators take 32 bits.

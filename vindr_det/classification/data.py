@@ -124,7 +124,7 @@ def train_loader(
     augment = Augment(list(cfg.INPUT.AUGMENT), seed=seed) if cfg.INPUT.AUGMENT else None
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
     dataset = LabeledDataset(table, pixels, normalize, augment)
-    sampler = EpochSampler(table.targets, seed, cfg.SOLVER.SAMPLER == "weighted", shard)
+    sampler = EpochSampler(table.targets, seed, cfg.SOLVER.SAMPLER, shard)
     return _loader(cfg, dataset, cfg.SOLVER.BATCH_SIZE // shard.world_size, sampler=sampler,
                    drop_last=len(table) >= cfg.SOLVER.BATCH_SIZE,
                    # A generator of its own: the loader must not draw from what the model draws from.

@@ -89,7 +89,7 @@ def score(
     ids = table.image_ids.tolist()
     enough = [label for label in file.labels if measurable(label.truth)]
     if options.points is None:
-        source = "chosen by other parts of these images than they are counted on"
+        source = "cross-fitted: chosen on other parts of the images than they are counted on"
         fitted = points.fit_points(enough, options.targets, source)
         rates = points.cross_fitted_rates(enough, fitted, options.targets)
     else:

@@ -42,7 +42,7 @@ class ExternalScores:
         if self.rates:
             parts += [f"operating points: {self.source}", self._rates_table()]
         if self.differences:
-            parts += ["the second file less the first", self._differences_table()]
+            parts += ["the second file minus the first", self._differences_table()]
         return "\n\n".join(parts)
 
     def _estimates_table(self) -> str:

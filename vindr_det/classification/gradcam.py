@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from vindr_det.classification.data import to_tensor
 from vindr_det.classification.predict import Classifier
+from vindr_det.files import write_png
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
-from vindr_det.imaging.image_run import ImageRun, Looked
+from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
-from vindr_det.imaging.write import write_png
 from vindr_det.parallel import guarded
 
 #: Height of the title above a panel, and longer side of a panel, pixels.
@@ -121,8 +121,8 @@ def draw_all(
     """
     statuses: list[Status] = []
     with tqdm(total=min(count, len(run.inputs)), desc="explain", unit="image", disable=None) as bar:
-        for looked in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
-            statuses.append(_draw(explainer, looked, out, labels, top))
+        for result in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
+            statuses.append(_draw(explainer, result, out, labels, top))
             drawn = sum(status.status != FAILED for status in statuses)
             bar.update(drawn - bar.n)
             if drawn == count:
@@ -130,18 +130,18 @@ def draw_all(
     return statuses
 
 
-def _draw(explainer: Explainer, looked: Looked, out: Path, labels: Sequence[int], top: int) -> Status:
+def _draw(explainer: Explainer, result: ImageResult, out: Path, labels: Sequence[int], top: int) -> Status:
     def draw(image: DecodedImage) -> None:
         write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, model_input=image.pixels))
 
-    path = out / f"{looked.status.image_id}.png"
+    path = out / f"{result.status.image_id}.png"
     guarded(lambda old: old.unlink(missing_ok=True), path)  # of an earlier run
-    if looked.image is None:
-        return looked.status
-    failure = guarded(draw, looked.image)
+    if result.image is None:
+        return result.status
+    failure = guarded(draw, result.image)
     if failure is None:
-        return looked.status
-    return replace(looked.status, status=FAILED, reason=f"was read, but not explained: {failure.reason}")
+        return result.status
+    return replace(result.status, status=FAILED, reason=f"was read, but not explained: {failure.reason}")
 
 
 def _heat_map(

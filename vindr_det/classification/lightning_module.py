@@ -65,7 +65,7 @@ class ClassifierModule(EMAModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer and SOLVER.SCHEDULE, which is stepped after each batch."""
         solver = self.cfg.SOLVER
-        without_decay = getattr(self.network, "no_weight_decay", set)()
+        without_decay: set[str] = getattr(self.network, "no_weight_decay", set)()
         groups = groups_by_dimension(self.network, solver.WEIGHT_DECAY, without_decay)
         optimizer = build_optimizer("AdamW", groups, solver.LR)
         schedule = build_lr_scheduler(optimizer, solver.SCHEDULE, schedule_options(solver, self.steps))

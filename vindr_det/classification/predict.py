@@ -19,7 +19,7 @@ from vindr_det.classification.operating_points import POINTS_FILE, read_points
 from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
-from vindr_det.imaging.image_run import ImageRun, Looked
+from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures.label_sets import FINDINGS, column_of
@@ -46,11 +46,11 @@ class Classifier:
     """
 
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto") -> None:
+        self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
         if len({(tuple(model.columns), model.cfg.INPUT.SIZE, model.normalize) for model in trained}) > 1:
             raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
                              "of one training")
-        self.device = torch.device(devices(device, source="--device")[0])
         self.models = [model.network.to(self.device) for model in trained]
         self.cfg, self.columns, self.normalize = trained[0].cfg, trained[0].columns, trained[0].normalize
         self.target = input_size(self.cfg.INPUT.SIZE)
@@ -126,23 +126,23 @@ def classify(
     rows: list[dict[str, Any]] = []
     statuses = []
     images = image_run.read_all(run, classifier.target, workers)
-    for looked in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
-        row = guarded(lambda image: _row(classifier, image, thresholds), looked) if looked.image else None
+    for result in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
+        row = guarded(lambda image: _row(classifier, image, thresholds), result) if result.image else None
         if isinstance(row, Failure):
             reason = f"was read, but not classified: {row.reason}"
-            statuses.append(replace(looked.status, status=FAILED, reason=reason))
+            statuses.append(replace(result.status, status=FAILED, reason=reason))
             continue
-        statuses.append(looked.status)
+        statuses.append(result.status)
         rows += [row] if row is not None else []
     return pd.DataFrame(rows), statuses
 
 
-def _row(classifier: Classifier, looked: Looked, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    assert looked.image is not None
-    values = classifier.probabilities([looked.image.pixels])[0].tolist()
-    row: dict[str, Any] = {"image_id": looked.status.image_id,
+def _row(classifier: Classifier, result: ImageResult, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    assert result.image is not None
+    values = classifier.probabilities([result.image.pixels])[0].tolist()
+    row: dict[str, Any] = {"image_id": result.status.image_id,
                            **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
     return row | {"calibrated": int(bool(classifier.calibrations)),
-                  "warnings": looked.status.reason if looked.status.status == FLAGGED else ""}
+                  "warnings": result.status.reason if result.status.status == FLAGGED else ""}

@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 _SINGLE = "single models, out of fold"
 _ABOUT = {
     "auc": "out of fold: each image by the model that was not trained on it, all folds pooled",
-    "operating_points": "rates out of fold of single models, each part at thresholds that the others choose",
-    "calibration": "errors out of fold of single models, each part calibrated by the others",
-    "ensemble": "the mean of the models on images that none was trained on, crossed likewise",
-    "test": "the mean of the models as stored; the test images choose nothing",
+    "operating_points": "rates of single models out of fold, cross-fitted (at the other parts' thresholds)",
+    "calibration": "errors of single models out of fold, cross-fitted (calibrated on the other parts)",
+    "ensemble": "the mean of the models on images that none was trained on, cross-fitted",
+    "test": "the mean of the models at stored thresholds and calibrations; nothing is fitted on these images",
 }
-_EPOCH = {"last": "the last, whatever it scores", "inner": "the best on images set aside, none of the fold"}
+_EPOCH = {"last": "the last", "inner": "the best on images set aside, none of them in the held-out fold"}
 
 
 def train(

@@ -1,14 +1,12 @@
 """One fold: its model, trained by one process or by several together, and its predictions."""
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,6 +29,7 @@ from vindr_det.classification.splits import Split
 from vindr_det.exceptions import InputError
 from vindr_det.tables import write_csv
 from vindr_det.training.early_stopping import EarlyStopping
+from vindr_det.training.lightning_setup import quiet, trainer_options
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +96,8 @@ def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], s
     state = state_file(out, fold)
     keep = KeepWeights(state, selection)
     module = ClassifierModule(cfg, network, build_loss(cfg, torch.from_numpy(table.targets)), len(loader))
-    trainer = _trainer(cfg, out, keep, devices)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
+    with quiet():
+        trainer = _trainer(cfg, out, keep, devices)
         trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
     if trainer.is_global_zero:
         metrics = {f"inner_{AUC}": selection.best.value} if selection else {}
@@ -115,17 +113,11 @@ def _check_batch_size(network: nn.Module, images: int) -> None:
 
 
 def _trainer(cfg: Any, out: Path, keep: KeepWeights, devices: Sequence[str]) -> L.Trainer:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     gpus = [int(device.partition(":")[2]) for device in devices if device != "cpu"]
     distributed: dict[str, Any] = {}
     if len(devices) > 1:
         distributed = {"strategy": "ddp", "sync_batchnorm": bool(gpus)}
     return L.Trainer(
         accelerator="gpu" if gpus else "cpu", devices=gpus or len(devices), max_epochs=cfg.SOLVER.EPOCHS,
-        callbacks=[keep], precision=cfg.SOLVER.PRECISION, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
-        # Under SLURM Lightning would begin with a state that another training left in its folder.
-        plugins=[LightningEnvironment()], default_root_dir=out / "lightning",
-        use_distributed_sampler=False, **distributed,
-    )
+        callbacks=[keep], precision=cfg.SOLVER.PRECISION, logger=False, log_every_n_steps=1,
+        **distributed, **trainer_options(out))

@@ -1,16 +1,15 @@
 """Records to COCO JSON and back.
 
-The project knows an image by a text: ``text_id``, or else ``file_name`` without folders and the suffix of an
-image (the last number of a UID is none). COCO's tools want whole numbers: 1..N in the order of the
-records, which an image and an annotation keep in every file that :func:`part` cuts from the whole.
-Category ids are VinDr's class ids 0..13. Annotation ids start at 1, since pycocotools takes id 0 for
-"not matched". Boxes are xywh in the original image's pixels, whatever the size of the file that is
-trained on.
+An image's id in this project is a text: ``text_id``, or else ``file_name`` without folders and without an
+image's suffix (the last number of a UID is none). COCO's tools need whole numbers: 1..N in the order of the
+records. An image and an annotation keep theirs in every file that :func:`part` makes of the whole. Category
+ids are the class ids of the label set. Annotation ids start at 1, since pycocotools takes id 0 for "not
+matched". Boxes are xywh in the original image's pixels, whatever the size of the file that is trained on.
 
-Files of other people are read too, and mended where the meaning is certain: image ids of any kind and
-any first number, categories matched by name, a category for class 14, annotations of images that
-are not in the file, boxes that reach over the image's edge or hold nothing, annotations that are there
-twice. Crowds (``iscrowd`` 1) are refused: without them an image with findings would count as normal.
+Files from other tools are read too, and repaired where the meaning is certain: image ids of any kind and any
+first number, categories matched by name, a category for class 14, annotations of images that are not in the
+file, boxes that exceed the image or are empty, repeated annotations. Crowds (``iscrowd`` 1) are refused:
+without them an image with findings would count as normal.
 """
 
 import logging
@@ -37,14 +36,14 @@ log = logging.getLogger(__name__)
 def to_coco(records: Sequence[Record], label_set: LabelSet = VINBIGDATA) -> dict[str, Any]:
     """Records to a COCO "instances" dictionary whose categories are the label set's findings, ids from 0.
 
-    Two keys of an annotation are ours: ``agreement``, the share of the image's readers behind the
+    Two keys of an annotation extend COCO: ``agreement``, the share of the image's readers who agree on the
     box, and ``readers``, their names where they are known.
     """
     images = [{"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
               | ({} if record.image_id == Path(record.file_name).stem else {"text_id": record.image_id})
               for number, record in enumerate(records, start=1)]
     annotations: list[dict[str, Any]] = []
-    # All boxes at once: 22,719 conversions of a few boxes would take most of the time.
+    # All boxes at once: a conversion per image would take most of the time.
     xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
     xywh = np.round(box_ops.xyxy_to_xywh(xyxy), 3)
     rows = zip(xywh.tolist(), np.round(xywh[:, 2] * xywh[:, 3], 3).tolist(), strict=True)
@@ -53,9 +52,9 @@ def to_coco(records: Sequence[Record], label_set: LabelSet = VINBIGDATA) -> dict
         behind = record.readers or [()] * len(truth)
         for label, share, readers in zip(truth.labels.tolist(), truth.scores.tolist(), behind, strict=True):
             box, area = next(rows)
-            one = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
-                   "area": area, "iscrowd": 0, "agreement": round(share, 4)}
-            annotations.append(one | {"readers": readers} if readers else one)
+            annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
+                          "area": area, "iscrowd": 0, "agreement": round(share, 4)}
+            annotations.append(annotation | ({"readers": readers} if readers else {}))
     categories = [{"id": i, "name": name, "supercategory": "finding"}
                   for i, name in enumerate(label_set.findings)]
     return {"info": {"description": "boxes in the original images' pixels"}, "images": images,
@@ -63,22 +62,22 @@ def to_coco(records: Sequence[Record], label_set: LabelSet = VINBIGDATA) -> dict
 
 
 def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) -> dict[str, Any]:
-    """Some images of :func:`to_coco`'s dictionary and their annotations, all with the ids that they have.
+    """Some images of a COCO dictionary and their annotations, with unchanged ids.
 
     Args:
-        coco: the whole.
-        chosen: for each of its images.
-        min_readers: leave out boxes behind which fewer readers stand.
+        coco: of :func:`to_coco`.
+        chosen: whether to keep each of its images.
+        min_readers: leave out boxes on which fewer readers agree.
     """
     images = [image for image, kept in zip(coco["images"], chosen, strict=True) if kept]
     ids = {image["id"] for image in images}
     return {**coco, "images": images, "annotations": [
-        one for one in coco["annotations"]
-        if one["image_id"] in ids and (min_readers == 1 or len(one.get("readers", ())) >= min_readers)]}
+        box for box in coco["annotations"]
+        if box["image_id"] in ids and (min_readers == 1 or len(box.get("readers", ())) >= min_readers)]}
 
 
 def read_coco(path: str | Path) -> list[Record]:
-    """:func:`load_coco`, with what was mended in the log."""
+    """The records of :func:`load_coco`; its repairs are logged."""
     records, repaired = load_coco(path)
     for note in repaired:
         log.warning("%s: %s", path, note)
@@ -86,11 +85,11 @@ def read_coco(path: str | Path) -> list[Record]:
 
 
 def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
-    """A COCO file with VinDr's categories as records, and what was mended in it, a line a kind.
+    """A COCO file with VinBigData's categories as records, and its repairs, a line per kind.
 
     Raises:
-        InputError: not COCO, an unknown or missing category, two images of one name, or numbers
-            that are none.
+        InputError: not COCO, an unknown or missing category, two images of the same name, or values that are
+            no numbers.
     """
     data = read_json(path)
     lists = ("images", "annotations", "categories")
@@ -107,7 +106,7 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
-    _refuse_same(path, records)
+    _refuse_repeated_ids(path, records)
     return records, [note.format(count) for note, count in repaired.items() if count]
 
 
@@ -119,14 +118,14 @@ class _Row(NamedTuple):
 
 
 def _labels(path: str | Path, categories: list[dict], repaired: Counter[str]) -> dict[Any, int]:
-    """Category id -> class id; -1 for class 14, which is no box to find."""
+    """Category id -> class id; -1 for class 14, "no finding", which has no boxes."""
     known = {name.lower(): label for label, name in enumerate(VINBIGDATA.findings)}
     known[str(VINBIGDATA.no_finding).lower()] = -1
     labels = {}
     for category in categories:
         label = known.get(str(category["name"]).strip().lower())
         if category["id"] in labels:
-            raise InputError(f"{path}: two categories have the id {category['id']}, expected one each")
+            raise InputError(f"{path}: two categories have the id {category['id']}, expected an id for each")
         if label is None:
             raise InputError(f"{path}: category {category['name']!r} is not one of the 14 findings")
         labels[category["id"]] = label
@@ -173,11 +172,11 @@ def _row(path: str | Path, annotation: dict, label: int) -> _Row:
 
 
 def _without_repeats(rows: list[_Row], repaired: Counter[str]) -> list[_Row]:
-    """Each box of a class once, unless other readers stand behind it."""
+    """Each box of a class once, unless other readers drew it."""
     unique: dict[Any, _Row] = {}
     for row in rows:
         unique.setdefault((tuple(row.box), row.label, row.readers), row)
-    repaired["{} annotations that are there twice count once"] += len(rows) - len(unique)
+    repaired["{} repeated annotations count once"] += len(rows) - len(unique)
     return list(unique.values())
 
 
@@ -198,8 +197,8 @@ def _record(path: str | Path, image: dict, rows: list[_Row], repaired: Counter[s
     if not np.isfinite(raw).all():
         raise InputError(f"{path}: image {name} has a box that is not four numbers")
     boxes = box_ops.clip(raw, height, width)
-    # Half a pixel is what rounding leaves in files that were scaled.
-    repaired["{} boxes that reached over the image's edge clipped"] += int(
+    # Boxes that were scaled and rounded may exceed the image by half a pixel.
+    repaired["{} boxes that exceeded the image clipped"] += int(
         (np.abs(boxes - raw).max(axis=1, initial=0) > 0.5).sum())
     whole = box_ops.area(boxes) > 0
     repaired["{} boxes without area left out"] += int((~whole).sum())
@@ -214,7 +213,7 @@ def _record(path: str | Path, image: dict, rows: list[_Row], repaired: Counter[s
     return Record(image_id, name, height, width, truth, readers if any(readers) else ())
 
 
-def _refuse_same(path: str | Path, records: Sequence[Record]) -> None:
+def _refuse_repeated_ids(path: str | Path, records: Sequence[Record]) -> None:
     repeated = [name for name, n in Counter(r.image_id for r in records).items() if n > 1]
     if repeated:
-        raise InputError(f"{path}: image {repeated[0]} is there twice")
+        raise InputError(f"{path}: image {repeated[0]} is listed twice")

@@ -2,11 +2,12 @@
 
 Readers disagree; boxes of one class that overlap are taken for one finding. ``wbf`` is weighted boxes fusion
 (Solovyev, Wang, Gabruseva, 2021) with one list of boxes per reader, all of the same weight: a box joins the
-fused box with which it has the highest IoU, and the fused box becomes the mean of its members. The matching
-is ensemble-boxes' own, as in :mod:`vindr_det.postprocessing.fusion`. The rest of its ``weighted_boxes_fusion``
-cannot serve here: it does not return the members, that is, which readers agreed; it averages in single
-precision, which would move the boxes; and it sorts equal scores, as all readers' are, in an order that numpy
-leaves open.
+fused box with which it has the highest IoU, which becomes the mean of its members.
+
+The matching is ensemble-boxes' own, the one that :mod:`vindr_det.postprocessing.fusion` uses. The rest of
+its ``weighted_boxes_fusion`` cannot serve here: it does not return the members, that is, which readers
+agreed; it averages in single precision, which would move the boxes; and it sorts equal scores, as all
+readers' are, in an order that numpy leaves open.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ FUSIONS = ("wbf", "nms", "none")
 
 
 class Consensus(NamedTuple):
-    """Attributes:
+    """One image's boxes after the readers' were fused.
+
+    Attributes:
         boxes: xyxy in the pixels of the input; scores are the share of readers behind each box.
         readers: for each box the names of these readers, sorted.
     """
@@ -34,8 +37,10 @@ class Consensus(NamedTuple):
 
 
 def check_options(fusion: str, iou_thr: float, min_readers: int) -> None:
-    """Raises:
-        InputError: an option of :func:`fuse_readers` is out of range.
+    """Check the options of :func:`fuse_readers`.
+
+    Raises:
+        InputError: an option is out of range.
     """
     if fusion not in FUSIONS:
         raise InputError(f"--fusion {fusion}: expected one of {', '.join(FUSIONS)}")
@@ -59,7 +64,7 @@ def fuse_readers(
         of: how many readers read the image, also those who drew nothing.
         fusion: ``wbf``, ``nms`` (the first box of those that overlap) or ``none`` (all boxes).
         iou_thr: boxes with a higher IoU are one.
-        min_readers: keep boxes that at least so many readers drew.
+        min_readers: number of readers who must have drawn a box for it to be kept.
 
     Returns:
         The boxes that most readers drew first.

@@ -1,6 +1,6 @@
-"""The files of one conversion, which replace those of an earlier one as a whole.
+"""The files of a conversion, which replace those of an earlier conversion as a whole.
 
-A label set that an earlier conversion left beside the new folds would train on their validation images.
+A training file that an earlier conversion left beside new folds may hold their validation images.
 """
 
 import logging
@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from vindr_det.exceptions import InputError
 from vindr_det.files import PARTIAL, make_folder, read_text, remove_partial, require_writable, write_text
 
-#: Names the files of the conversion that the folder holds.
+#: Lists the files of the conversion in its folder.
 LIST = "conversion.txt"
 log = logging.getLogger(__name__)
 _HEAD = "# Files of one conversion; the next one into this folder removes them."
@@ -21,14 +21,14 @@ _HEAD = "# Files of one conversion; the next one into this folder removes them."
 
 @contextmanager
 def replaced_files(folder: str | Path) -> Iterator[Path]:
-    """Yield an empty folder to write to, whose files then replace those of the conversion before.
+    """Yield an empty folder to write to, whose files then replace those of the earlier conversion.
 
-    A conversion that fails changes nothing. One that is killed at the end leaves files of the old one or of
-    the new one, never of both; whatever is left is listed, so that the next one removes it. Files that no
-    conversion wrote stay.
+    A conversion that fails changes nothing. If it is killed at the end, files of the old or of the new
+    conversion are left, never of both; they are listed, so that the next conversion removes them. Other files
+    stay.
 
     Raises:
-        InputError: the folder cannot be made, or a file of another kind stands in a new one's place.
+        InputError: the folder cannot be made, or a folder or device has the name of a new file.
     """
     folder = make_folder(folder)
     earlier = _listed(folder)
@@ -55,7 +55,7 @@ def _replace(folder: Path, earlier: list[str], temporary: Path) -> None:
     others = sorted({path.name for path in folder.glob("instances_*.json")} - set(names))
     if others:
         log.warning("%s: %d files of annotations that are not of this conversion stay, the first is %s; "
-                    "their folds may be others", folder, len(others), others[0])
+                    "their folds may differ", folder, len(others), others[0])
 
 
 def _listed(folder: Path) -> list[str]:

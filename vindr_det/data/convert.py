@@ -79,7 +79,7 @@ def _folds(annotations: Annotations, options: Conversion) -> NDArray[np.int64]:
 
 
 def _with_folds(lists: Mapping[str, pd.DataFrame], options: Conversion) -> dict[str, pd.DataFrame]:
-    """The lists with a column ``fold``: train and val are split anew, so that folds are even; test has none."""
+    """The lists with a column ``fold``: train and val in even folds of their own, test in none."""
     if not lists:
         return {}
     pooled = pd.concat([lists[name] for name in _TRAINING])

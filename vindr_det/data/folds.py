@@ -1,4 +1,4 @@
-"""Seeded, stratified K-fold splits that keep a patient's images together, and the search for leaks."""
+"""Seeded, stratified K-fold splits that keep a patient's images together, and a check for shared patients."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,7 +11,7 @@ from vindr_det.limits import require_seed
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.structures.records import Record
 
-#: A patient with four images of a finding is told from one with a single one.
+#: Numbers of images with a finding by which patients are stratified.
 _STEPS = np.array([1, 2, 4, 8])
 
 
@@ -35,7 +35,7 @@ def assign_folds(
         labels: (N, K) zeros and ones.
         count: number of folds.
         seed: same seed, same folds.
-        groups: (N,) the patient of each row; None counts each row as one.
+        groups: (N,) the patient of each row; None takes each row for a patient.
 
     Raises:
         InputError: fewer than two folds, more folds than patients, or a seed of more than 32 bits.
@@ -52,7 +52,7 @@ def assign_folds(
     counts = np.zeros((len(sizes), labels.shape[1] + 1), np.int64)
     np.add.at(counts, group_of, np.column_stack([labels, np.ones(len(labels), np.int64)]))
     steps = (counts[:, :, None] >= _STEPS).reshape(len(sizes), -1)
-    # A column that all or none have says nothing; two are the least that the library takes.
+    # Columns that are the same for all patients are useless; the library needs at least two columns.
     useful = steps[:, steps.any(axis=0) & ~steps.all(axis=0)].astype(np.int64)
     useful = np.column_stack([useful, np.zeros((len(sizes), max(0, 2 - useful.shape[1])), np.int64)])
     splitter = MultilabelStratifiedKFold(n_splits=count, shuffle=True, random_state=seed)
@@ -63,11 +63,11 @@ def assign_folds(
 
 
 def check_disjoint_patients(parts: Mapping[str, Iterable], what: str = "image") -> None:
-    """Raise if anything stands in two parts.
+    """Refuse parts that share a patient, or an image.
 
     Args:
-        parts: name of a part -> its images or patients.
-        what: the word for them in the error.
+        parts: name of a part -> its patients or images.
+        what: "patient" or "image", for the error.
 
     Raises:
         InputError: names the image or patient and the two parts.

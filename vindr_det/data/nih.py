@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14's tables, as they are in the wild, to one frame of labels, boxes and lists.
+"""NIH ChestX-ray14's tables to labels, boxes and lists of images.
 
 Wang et al., "ChestX-ray8", CVPR 2017: 112,120 frontal images of 30,805 patients, 14 labels mined
 from reports, 984 boxes on 880 images. All images are 1024 x 1024 PNGs named
@@ -36,7 +36,7 @@ PUBLISHED_COUNTS: Mapping[str, int] = {
 #: Side of the distributed PNGs, whose pixels BBox_List counts in.
 IMAGE_SIDE = 1024
 
-# In lower case, since people write "mass" and "No finding" too.
+# In lower case, since tables have "mass" and "No finding" too.
 _NAMES: Mapping[str, str] = {name.casefold(): name for name in NIH.classes} | {
     "infiltrate": "Infiltration", "pleural thickening": "Pleural_Thickening"}
 _ATTENDING = "test_attending"
@@ -133,7 +133,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     """Data_Entry_2017.csv or its version of 2020.
 
     Returns:
-        A row an image: ``image`` (file name), ``patient`` (int), ``view`` (PA or AP), and a 0/1
+        One row per image: ``image`` (file name), ``patient`` (int), ``view`` (PA or AP), and a 0/1
         column for each of :data:`vindr_det.structures.label_sets.NIH_LABELS` and for "No Finding".
 
     Raises:
@@ -147,7 +147,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     patients = as_numbers(frame["Patient ID"])
     owners = patient_of(names)
     refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
-            f"{frame['Patient ID'].iloc[i]}, expected the one that its name begins with")
+            f"{frame['Patient ID'].iloc[i]}, expected the number that its name begins with")
     matrix = _label_matrix(path, frame["Finding Labels"])
     labels = pd.DataFrame(matrix, columns=list(NIH.classes))
     facts = pd.DataFrame({"image": names, "patient": owners, "view": frame["View Position"]})
@@ -161,18 +161,18 @@ def patient_of(images: pd.Series) -> pd.Series:
 
 
 def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
-    """(N, 15) zeros and ones. The 112,120 texts are only 836 different ones."""
+    """(N, 15) zeros and ones; each distinct text is parsed once (836 of 112,120)."""
     columns = {name: column for column, name in enumerate(NIH.classes)}
     codes, kinds = pd.factorize(texts)
     rows = np.zeros((len(kinds), len(columns)), np.int8)
     for row, text in enumerate(kinds):
-        outputs = [_label_of(output) for output in text.split("|")]
-        unknown = [output for output in outputs if output not in columns]
-        if unknown or (NO_FINDING in outputs and len(outputs) > 1):
+        labels = [_label_of(name) for name in text.split("|")]
+        unknown = [label for label in labels if label not in columns]
+        if unknown or (NO_FINDING in labels and len(labels) > 1):
             first = line_of(path, int(np.flatnonzero(codes == row)[0]))
             raise InputError(f"{path}, row {first}: labels {text!r}, expected some of "
                              f"{'|'.join(NIH_LABELS)}, or {NO_FINDING} alone")
-        rows[row, [columns[output] for output in outputs]] = 1
+        rows[row, [columns[label] for label in labels]] = 1
     return rows[codes]
 
 
@@ -196,7 +196,7 @@ def read_boxes(path: str | Path) -> list[Record]:
     corners = frame[["x", "y", "w", "h"]].apply(as_numbers)
     boxes = box_ops.xywh_to_xyxy(corners.where(np.isfinite(corners)).to_numpy(float))
     inside = box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE)
-    # The boxes of the set were scaled by hand and reach over by up to a pixel.
+    # The published boxes exceed the image by up to a pixel.
     bad = ~((boxes >= -1) & (boxes <= IMAGE_SIDE + 1)).all(axis=1) | ~(box_ops.area(inside) > 0)
     refuse_first(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "
             f"of {IMAGE_SIDE} x {IMAGE_SIDE}")
@@ -221,7 +221,7 @@ def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     except ValueError as error:
         raise InputError(f"{path}: not a list of names and numbers ({str(error).strip()})") from error
     if frame.shape[1] != len(columns) + 1:
-        raise InputError(f"{path}: {frame.shape[1] - 1} numbers a line, expected {len(columns)}: "
+        raise InputError(f"{path}: {frame.shape[1] - 1} numbers per line, expected {len(columns)}: "
                          f"{', '.join(columns)}")
     images, values = frame[0], frame.drop(columns=0).set_axis(list(columns), axis=1)
     refuse_first(path, ~values.isin(["0", "1"]).all(axis=1), lambda i: f"numbers "
@@ -234,19 +234,19 @@ def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
-    """The parts of a given split: train, val, test, and for cadlab also test_attending.
+    """The parts of a published split: train, val, test, and for cadlab also test_attending.
 
     Raises:
-        InputError: a part is missing or there twice, a patient stands in two of train, val, test, or the two
+        InputError: a part is missing or there twice, a patient is in two of train, val, test, or the two
             test lists of cadlab hold different images.
     """
     parts = {}
     for part, pattern in _PARTS[kind].items():
-        found = sorted(p for p in Path(folder).glob(pattern) if _is_of(p, part, kind))
-        if len(found) != 1:
-            raise InputError(f"{folder}: {len(found)} files match {pattern}, expected one with the "
+        files = sorted(p for p in Path(folder).glob(pattern) if _is_of(p, part, kind))
+        if len(files) != 1:
+            raise InputError(f"{folder}: {len(files)} files match {pattern}, expected one with the "
                              f"{part} part of the {kind} lists")
-        parts[part] = read_list(found[0], _COLUMNS[kind])
+        parts[part] = read_list(files[0], _COLUMNS[kind])
     check_disjoint_patients({part: parts[part]["patient"] for part in ("train", "val", "test")}, "patient")
     if _ATTENDING in parts:
         _check_attending(folder, parts)
@@ -254,7 +254,7 @@ def read_lists(folder: str | Path, kind: str) -> dict[str, pd.DataFrame]:
 
 
 def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> None:
-    """The attending radiologist has read the test part's images, and no others."""
+    """The attending radiologist read the images of the test part, and no others."""
     others = ("train", "val", _ATTENDING)
     check_disjoint_patients({part: parts[part]["patient"] for part in others}, "patient")
     images, known = (set(parts[part]["image"]) for part in (_ATTENDING, "test"))
@@ -266,7 +266,7 @@ def _check_attending(folder: str | Path, parts: Mapping[str, pd.DataFrame]) -> N
 
 
 def _is_of(path: Path, part: str, kind: str) -> bool:
-    """A folder may hold both sets of lists; a file that names the other is left to it."""
+    """Whether a file belongs to a part; a folder may hold the lists of both kinds, which their names tell."""
     others = [other for other in LISTS if other != kind]
     only = not any(other in path.name for other in others)
     return only and not (part == "val" and "train" in path.name)

@@ -1,7 +1,7 @@
 """Whether a table without ``rad_id`` is a consensus, or the readers' names are in a column of another name.
 
-In a consensus an image is marked normal once, and a finding has one box. Rows that repeat each other come from
-several readers; taken for a consensus, each of their boxes would count as agreed by all.
+In a consensus an image is marked normal once, and a finding has one box. Rows that repeat each other come
+from several readers; taken for a consensus, each of their boxes would count as agreed by all.
 """
 
 import re
@@ -22,9 +22,9 @@ _KNOWN = ("image_id", "class_id", "class_name", "rad_id", *_EDGES)
 _NAME = re.compile(r"(rad|radiologist|reader|annotator|doctor)([ _-]?(id|no|name))?", re.IGNORECASE)
 # Boxes of one class with a higher IoU are the same finding, as in the metric.
 _IOU_THR = 0.4
-# Of VinBigData's consensus .8 % of the boxes overlap another so, of its readers' boxes most do.
+# In VinBigData's consensus .8 % of the boxes overlap another that much, of its readers' boxes most do.
 _MOST_OVERLAPPING = 0.1
-# A column of more values numbers rows, or measures boxes; one of fractions measures too.
+# A column with more values, or with fractions, holds numbers or measures and no readers.
 _MOST_READERS = 100
 
 
@@ -48,7 +48,7 @@ def refuse_unnamed_readers(path: str | Path, frame: pd.DataFrame) -> None:
                          "column where the boxes are a consensus")
     normal = frame["class_id"] == NO_FINDING_ID
     refuse_first(path, normal & frame["image_id"].where(normal).duplicated(), lambda i:
-                 f"class 14 (No finding) stands on image {frame['image_id'].iloc[i]} twice, expected once, "
+                 f"class 14 (No finding) is on image {frame['image_id'].iloc[i]} twice, expected once, "
                  "as in a consensus, or the readers as rad_id")
 
 

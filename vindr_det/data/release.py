@@ -48,7 +48,8 @@ class Annotations:
 
     Attributes:
         labels: (N rows) what becomes ``labels.csv``: the image, its patient where known, and a column per
-            class of the label set, 0/1 or the share of readers. A column ``fold`` is filled in, or added last.
+            class of the label set, 0/1 or the share of readers. A column ``fold`` is filled in, or added
+            last.
         strata: (N, K) zeros and ones, which folds spread evenly.
         patients: (N,) None where they are not known.
         records: the images with their true boxes: all N of them, in order, where ``boxes_complete``.

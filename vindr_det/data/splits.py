@@ -1,4 +1,4 @@
-"""Data set names to files and records: the one table behind DATASETS and VINDR.VALIDATION.
+"""Data set names of DATASETS and VINDR.VALIDATION to files and records.
 
 ======================= =========================================== ========
 name                    annotations, below DATA_ROOT                images
@@ -10,7 +10,7 @@ vindr_val_rare_readers  annotations/instances_val_rare_readers.json train/
 vindr_test              none                                        test/
 ======================= =========================================== ========
 
-The first two also with ``_min2``, ``_min3``: the boxes that so many readers drew.
+The first two also with ``_min2``, ``_min3``: only boxes on which so many readers agree.
 """
 
 import logging
@@ -25,7 +25,7 @@ import numpy as np
 from vindr_det.data.coco import read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
-from vindr_det.imaging.prepare import SETTINGS
+from vindr_det.imaging.prepared_folder import SETTINGS
 from vindr_det.structures.records import Record, agreed_by
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|v
 
 @dataclass(frozen=True)
 class Split:
-    """Where a data set's parts are; ``annotations`` is None for the test set."""
+    """The files of a data set; ``annotations`` is None for the test set."""
 
     name: str
     annotations: Path | None
@@ -62,8 +62,8 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     """Records of an annotated data set and the folder of its images.
 
     Raises:
-        InputError: no annotations, an image is missing, or the images were prepared in another
-            way than the config will prepare those it predicts on.
+        InputError: no annotations, an image is missing, or the images were prepared with another aspect ratio
+            than the config's.
     """
     split = resolve(name, cfg.VINDR.DATA_ROOT)
     if split.annotations is None:
@@ -95,8 +95,8 @@ def _check_preparation(images: Path, cfg: Any) -> None:
 def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     """The images to train on, each with its folder: DATASETS.TRAIN, boxes by agreement.
 
-    All normal images are among them if there are any in an epoch; which ones, the order of the training
-    says anew for each (:func:`vindr_det.training.sampler.training_order`).
+    All normal images are among them, unless an epoch has none;
+    :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
     """
     chosen = _agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
     if not normal_count(cfg, [record for record, _ in chosen]):
@@ -114,10 +114,10 @@ def _agreement_known(record: Record) -> bool:
 
 
 def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
-    """The images of VINDR.VALIDATION that the validation loss is over, the same at each validation.
+    """The images of VINDR.VALIDATION for the validation loss, the same at each validation.
 
-    As many normal ones for each abnormal one as in an epoch of the training; with other shares the two
-    losses could not be compared.
+    The share of normal images is that of a training epoch, without which the two losses could not be
+    compared.
     """
     chosen = _agreed_boxes(validation_records(cfg), cfg)
     count = normal_count(cfg, [record for record, _ in chosen])
@@ -125,7 +125,7 @@ def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
 
 
 def normal_count(cfg: Any, records: Sequence[Record]) -> int:
-    """How many of the normal images NORMAL_RATIO wants beside the abnormal ones."""
+    """Number of normal images that NORMAL_RATIO keeps beside the abnormal ones."""
     normal = sum(record.normal for record in records)
     ratio = 0.0 if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else cfg.VINDR.NORMAL_RATIO
     return normal if ratio < 0 else min(normal, round(ratio * (len(records) - normal)))
@@ -137,7 +137,7 @@ def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Pa
 
 
 def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
-    """Boxes that MIN_READERS drew."""
+    """The images with only the boxes on which MIN_READERS readers agree."""
     if cfg.VINDR.MIN_READERS <= 1:
         return chosen
     agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
@@ -158,21 +158,21 @@ def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
 
 
 def warn_of_overlap(cfg: Any) -> None:
-    """Say loudly which images or patients are trained on and validated on; a fit to them looks like success.
+    """Warn of images or patients that are both trained on and validated on, whose scores are too good.
 
-    An overfitting check wants just that, so that it is no error.
+    It is no error, since an overfitting check needs just that.
     """
     parts = {key: _named(names, key) for key, names in (
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN), ("VINDR.VALIDATION", cfg.VINDR.VALIDATION))}
-    learned, held_out = ([image for name in names for image in _images_of(name, cfg)]
+    trained, held_out = ([image for name in names for image in _images_of(name, cfg)]
                          for names in parts.values())
     for what, keys in (("images", ("file_name",)), ("patients", ("patient", "patient_id"))):
-        ours, others = _values(learned, keys), _values(held_out, keys)
-        both = [value for value in others if value in ours]
+        in_training, in_validation = _values(trained, keys), _values(held_out, keys)
+        both = [value for value in in_validation if value in in_training]
         if both:
             log.warning("%d of the %d %s of VINDR.VALIDATION %s are also in DATASETS.TRAIN %s, the first is "
-                        "%s: metrics on them, and the best checkpoint that these choose, say nothing about "
-                        "other images", len(both), len(others), what, tuple(cfg.VINDR.VALIDATION),
+                        "%s: metrics on them, and the best checkpoint that these choose, do not hold for "
+                        "other images", len(both), len(in_validation), what, tuple(cfg.VINDR.VALIDATION),
                         tuple(cfg.DATASETS.TRAIN), both[0])
             return  # the images' patients are shared too
 
@@ -183,7 +183,7 @@ def _images_of(name: str, cfg: Any) -> list[dict[str, Any]]:
 
 
 def _values(images: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, None]:
-    """What the images say under one of the keys, each once, in their order."""
+    """The images' values of the keys, each once, in their order."""
     return dict.fromkeys(str(image[key]) for image in images for key in keys if image.get(key) is not None)
 
 

@@ -124,10 +124,10 @@ def _reader_pairs(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame
     total: dict[tuple[str, str], int] = defaultdict(int)
     for drawn in map(_boxes_by_reader, records):
         for pair in combinations(_by_name(list(drawn)), 2):
-            first, second = (drawn[name] for name in pair)
+            boxes = [drawn[name] for name in pair]
             common[pair] += 1
-            matched[pair] += count_matches(first, second)
-            total[pair] += len(first) + len(second)
+            matched[pair] += count_matches(*boxes)
+            total[pair] += sum(map(len, boxes))
     names = _by_name(list({name for pair in common for name in pair}))
     images = pd.DataFrame(0, index=names, columns=names)
     f1 = pd.DataFrame(np.nan, index=names, columns=names)

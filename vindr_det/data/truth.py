@@ -1,4 +1,4 @@
-"""Annotations from whichever file holds them."""
+"""True boxes from a COCO JSON or from VinBigData's table, whichever a file holds."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from vindr_det.structures.records import Record
 def read_truth(path: str | Path, meta: str | Path | None = None) -> list[Record]:
     """Annotations from a COCO JSON or from a VinBigData table, whatever the file's name.
 
-    A table with several readers is fused to their consensus. That needs sizes only to bring boxes into
-    [0, 1], and overlap does not depend on them, so without ``meta`` the furthest corner of each image serves.
-    With it, boxes must lie inside their images.
+    A table with several readers is fused to their consensus. With ``meta``, boxes must lie inside their
+    images; without it, the furthest corner of an image's boxes is taken for its size, on which overlap does
+    not depend.
 
     Raises:
         InputError: a faulty file, or an image without a size in ``meta``.

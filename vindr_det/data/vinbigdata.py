@@ -20,20 +20,20 @@ from vindr_det.data.reader_column import refuse_unnamed_readers
 from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
+from vindr_det.imaging.prepared_folder import failed_images
 from vindr_det.imaging.sizes import read_sizes
-from vindr_det.imaging.status import failed_images
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID, VINBIGDATA
 from vindr_det.structures.records import Record
 from vindr_det.tables import as_numbers, read_csv, refuse_first, require_texts, without_repeats
 
 EDGES = ("x_min", "y_min", "x_max", "y_max")
 
-#: The reader of a table that names none.
+#: The reader's name in a table that has no readers.
 CONSENSUS = "consensus"
 #: They drew almost all boxes of VinBigData's training set, and none of the test set's.
 FREQUENT_READERS = ("R8", "R9", "R10")
 _MANY = 20
-# Pixels; what is left of a corner on the edge after boxes were scaled and rounded.
+# Pixels by which a scaled and rounded corner may exceed the image.
 _ROUNDING = 0.5
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def _with_files(records: list[Record], files: dict[str, str], folder: str | Path
     missing = [record.image_id for record in records if record.image_id not in files]
     if missing:
         raise InputError(f"{folder}: {len(missing)} annotated images are missing, the first is {missing[0]}; "
-                         "qc.csv of their preparation tells why, and those that failed there are left out")
+                         "see qc.csv of their preparation, whose failed images are left out")
     return [replace(record, file_name=files[record.image_id]) for record in records]
 
 
@@ -169,7 +169,7 @@ def _rare_images(frame: pd.DataFrame, records: Sequence[Record], options: Conver
 def read_annotations(
     path: str | Path, sizes: pd.DataFrame | None = None, without: Collection[str] = ()
 ) -> pd.DataFrame:
-    """A VinBigData table, checked. datasets/README.md lists what is refused and what is repaired.
+    """A VinBigData table, checked; datasets/README.md lists what is refused and what is repaired.
 
     Args:
         path: CSV with image_id, class_id, x_min, y_min, x_max, y_max, and rad_id where several
@@ -197,7 +197,7 @@ def read_annotations(
 
 
 def _set_readers(path: str | Path, frame: pd.DataFrame) -> None:
-    """Every row has a reader, or none has: then the table is a consensus."""
+    """The readers' names, or :data:`CONSENSUS` where the table has no column for them."""
     if "rad_id" in frame:
         require_texts(path, frame, ["rad_id"])
         return
@@ -235,7 +235,7 @@ def _corners(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_mark(corners: pd.DataFrame) -> pd.Series:
-    """The competition's box of class 14, or the zeros that an empty one is often filled with."""
+    """Whether a box is the competition's of class 14, or zeros, which often stand for an empty one."""
     return (corners[["x_min", "y_min"]] == 0).all(axis=1) & (
         (corners[["x_max", "y_max"]] == 1).all(axis=1) | (corners[["x_max", "y_max"]] == 0).all(axis=1))
 
@@ -253,10 +253,10 @@ def _check_boxes(path: str | Path, frame: pd.DataFrame) -> None:
 def _inside(
     path: str | Path, frame: pd.DataFrame, sizes: pd.DataFrame, without: Collection[str]
 ) -> pd.DataFrame:
-    """The corners, without the fraction of a pixel that rounding adds over the edge."""
+    """The corners, clipped where rounding moved them beyond the image."""
     unknown = ~frame["image_id"].isin(sizes.index) & ~frame["image_id"].isin(without)
     refuse_first(path, unknown, lambda i: f"image_id {frame['image_id'].iloc[i]} has no size in "
-                 "the size table; a qc.csv beside that tells of images that could not be prepared")
+                 "the size table; a qc.csv beside it lists images that could not be prepared")
     corners = frame[list(EDGES)]
     ends = sizes.reindex(frame["image_id"])[["width", "height"]].to_numpy(float)[:, [0, 1, 0, 1]]
     refuse_first(path, (corners > ends + _ROUNDING).any(axis=1), lambda i:
@@ -266,7 +266,7 @@ def _inside(
 
 
 def _check_no_findings(path: str | Path, frame: pd.DataFrame) -> None:
-    """A reader who sees nothing on an image has no box there."""
+    """A reader marks an image as normal or draws boxes, not both."""
     normal = frame["class_id"] == NO_FINDING_ID
     keys = pd.MultiIndex.from_frame(frame[["image_id", "rad_id"]])
     refuse_first(path, normal & keys.isin(keys[~normal]), lambda i:
@@ -276,7 +276,7 @@ def _check_no_findings(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def furthest_corners(frame: pd.DataFrame) -> pd.DataFrame:
-    """Sizes that hold all boxes, where the real ones are not known; as of :func:`read_sizes`."""
+    """Sizes that hold all boxes, in the form of :func:`read_sizes`, where the real ones are not known."""
     reach = frame.groupby("image_id")[["y_max", "x_max"]].max().fillna(1)
     return np.ceil(reach).astype(int).set_axis(["height", "width"], axis=1)
 
@@ -285,11 +285,10 @@ def to_records(
     frame: pd.DataFrame, sizes: pd.DataFrame, fusion: str = "wbf", iou_thr: float = 0.4,
     min_readers: int = 1,
 ) -> list[Record]:
-    """Annotations to one :class:`Record` an image, sorted by image id, files ``<image_id>.png``.
+    """Annotations to one :class:`Record` per image, sorted by image id, with files ``<image_id>.png``.
 
-    Readers are taken in the order of their names, so that the order of the rows does not matter:
-    all boxes weigh the same, and fusion takes them as they come. The boxes of a table with one reader, as
-    those of a consensus, are taken as they are.
+    Boxes are fused in the order of the readers' names, so that the order of the rows does not matter. The
+    boxes of a table with a single reader, such as a consensus, are not fused.
 
     Raises:
         InputError: an option is out of range; see :func:`vindr_det.data.consensus.fuse_readers`.

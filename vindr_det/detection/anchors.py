@@ -16,7 +16,7 @@ Shapes = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Anchors:
-    """Sizes (a level each) and aspect ratios (height / width) for MODEL.ANCHOR_GENERATOR."""
+    """Sizes in pixels, one per pyramid level, and aspect ratios (height / width)."""
 
     sizes: tuple[float, ...]
     ratios: tuple[float, ...]
@@ -42,37 +42,44 @@ def box_shapes(records: Sequence[Record], cfg: Any) -> Shapes:
         boxes = record.truth.boxes
         sides = np.stack([boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]], axis=1)
         shapes.append(sides * [edge * height / record.height, edge * width / record.width])
-    found = np.concatenate([np.zeros((0, 2)), *shapes])
-    if not len(found):
+    if not sum(map(len, shapes)):
         raise InputError("the annotations hold no box to fit anchors to")
-    return found
+    return np.concatenate(shapes)
 
 
 def fit(shapes: Shapes, levels: int = 5, ratios: int = 3, seed: int = 0) -> Anchors:
-    """K-means over the logarithms of the boxes' sizes and of their ratios (Redmon and Farhadi,
-    "YOLO9000", 2017, cluster both at once; a feature pyramid wants one size a level)."""
+    """K-means over the logarithms of the boxes' sizes, and over those of their aspect ratios.
+
+    Redmon and Farhadi ("YOLO9000", 2017) cluster both together; a feature pyramid has one size per level.
+
+    Args:
+        shapes: (N, 2) height and width in pixels, of :func:`box_shapes`.
+        levels: number of sizes.
+        ratios: number of aspect ratios.
+        seed: of the random initialization.
+    """
     from sklearn.cluster import KMeans
 
     def centers(values: NDArray[np.float64], count: int) -> tuple[float, ...]:
         logs = np.log(values)[:, None]
         count = min(count, len(np.unique(logs)))
-        found = KMeans(count, n_init=10, random_state=seed).fit(logs).cluster_centers_
-        return tuple(sorted(np.exp(found[:, 0]).tolist()))
+        clusters = KMeans(count, n_init=10, random_state=seed).fit(logs)
+        return tuple(sorted(np.exp(clusters.cluster_centers_[:, 0]).tolist()))
 
     return Anchors(centers(np.sqrt(shapes.prod(axis=1)), levels),
                    centers(shapes[:, 0] / shapes[:, 1], ratios))
 
 
-def present(cfg: Any) -> list[Anchors]:
-    """The anchors that a config has, a list of sizes a level."""
+def from_config(cfg: Any) -> list[Anchors]:
+    """The anchors of MODEL.ANCHOR_GENERATOR per pyramid level."""
     node = cfg.MODEL.ANCHOR_GENERATOR
     ratios = list(node.ASPECT_RATIOS) * (len(node.SIZES) if len(node.ASPECT_RATIOS) == 1 else 1)
-    return [Anchors(tuple(map(float, sizes)), tuple(map(float, own)))
-            for sizes, own in zip(node.SIZES, ratios, strict=True)]
+    return [Anchors(tuple(map(float, sizes)), tuple(map(float, level_ratios)))
+            for sizes, level_ratios in zip(node.SIZES, ratios, strict=True)]
 
 
 def best_overlaps(shapes: Shapes, anchors: Sequence[Anchors]) -> NDArray[np.float64]:
-    """(N,) overlap of each box with the anchor that fits it best, both around one middle."""
+    """(N,) highest IoU of each box with any anchor, both centered at the same point."""
     all_shapes = np.concatenate([anchor.shapes() for anchor in anchors])
     shared = np.minimum(shapes[:, None], all_shapes[None]).prod(axis=2)
     union = shapes.prod(axis=1)[:, None] + all_shapes.prod(axis=1)[None] - shared

@@ -1,4 +1,4 @@
-"""What a checkpoint carries beside its weights, so that prediction needs nothing else.
+"""Checkpoints: the weights, and what prediction needs beside them.
 
 A file is a dictionary of plain values that ``torch.load(weights_only=True)`` can read::
 
@@ -22,13 +22,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained detector as it lies on disk.
+    """A trained detector, read from a file.
 
     Attributes:
-        engine: which engine trained it.
+        engine: name of the engine that trained it.
         cfg: its config.
-        state: its weights.
-        metrics: of the validation set, as measured when it was saved.
+        state: its state dict.
+        metrics: of the last validation before it was saved.
         iteration: number of finished iterations.
     """
 

@@ -5,11 +5,10 @@ import logging
 from typing import Any
 
 from vindr_det.config_schema import ENGINES
-from vindr_det.detection.interface import Engine, Launch
+from vindr_det.detection.interface import SINGLE_PROCESS, Engine, Launch
 from vindr_det.exceptions import InputError
 
 log = logging.getLogger(__name__)
-_ALONE = Launch()
 
 
 def detectron2_is_here() -> bool:
@@ -36,7 +35,7 @@ def choose(requested: str) -> str:
     return engine
 
 
-def check_device(cfg: Any, launch: Launch = _ALONE) -> None:
+def check_device(cfg: Any, launch: Launch = SINGLE_PROCESS) -> None:
     """Refuse GPUs that this machine does not have, before minutes of loading.
 
     Raises:

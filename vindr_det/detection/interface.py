@@ -1,4 +1,4 @@
-"""What both engines fulfill: the protocols of an engine and of its predictor, and a launch."""
+"""The protocols that both engines fulfill, and the processes that a training runs on."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from vindr_det.structures.detections import Predictions
 
 @dataclass(frozen=True)
 class Launch:
-    """On how many processes a training runs.
+    """The processes that a training runs on.
 
     Attributes:
-        processes: a machine: GPUs, or CPU processes where MODEL.DEVICE is cpu.
-        machines: in all.
-        rank: of this machine, from 0.
-        url: ``tcp://host:port`` of machine 0; ``auto`` for one machine alone.
+        processes: GPUs per machine, or CPU processes per machine where MODEL.DEVICE is cpu.
+        machines: number of machines.
+        rank: number of this machine, from 0.
+        url: ``tcp://host:port`` of machine 0; ``auto`` for a single machine.
 
     Raises:
-        InputError: a number is out of range, or the url does not say where machine 0 is.
+        InputError: a number is out of range, or the url of several machines names no host and port.
     """
 
     processes: int = 1
@@ -42,11 +42,15 @@ class Launch:
             raise InputError(f"--dist-url {self.url}: expected tcp://host:port of machine 0")
 
 
+#: A training on one GPU, or in one process on the CPU.
+SINGLE_PROCESS = Launch()
+
+
 class Predictor(Protocol):
     """A trained detector.
 
     Attributes:
-        target: the size that it brings images to, as in training; larger ones gain it nothing.
+        target: the size that it resizes images to, as in training.
     """
 
     target: Target
@@ -56,26 +60,39 @@ class Predictor(Protocol):
     ) -> list[Predictions]:
         """Detections on (H, W) uint8 images, each in that image's pixels.
 
-        The images of one call are one batch, padded to the largest. ``scale`` multiplies the sizes of
-        INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
+        Args:
+            images: a batch; its images may differ in size.
+            scale: multiplies INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, as TTA does.
+
+        Returns:
+            Predictions per image: boxes (N, 4) xyxy, scores (N,) and labels (N,) of 0..13.
         """
 
 
 class Engine(Protocol):
-    """What an engine module offers."""
+    """The functions that the module ``engine`` of either engine has."""
 
     def defaults(self) -> CfgNode:
-        """The schema: every key that the engine honors, at Detectron2's default, and VINDR."""
+        """Every key that the engine honors, at Detectron2's default, and the node VINDR."""
 
-    def train(self, cfg: Any, resume: bool = False, launch: Launch = Launch()) -> None:
-        """Train as ``cfg`` says.
+    def train(self, cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> None:
+        """Train a detector.
 
-        ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object a line),
+        ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object per line),
         model_best.pth and model_final.pth.
+
+        Args:
+            cfg: of :func:`vindr_det.detection.loading.load_config`.
+            resume: continue from the last state in ``cfg.OUTPUT_DIR``.
+            launch: processes to train on.
+
+        Raises:
+            InputError: a key that the engine cannot honor, or inputs that do not fit.
+            DivergedError: a loss is not finite.
         """
 
     def evaluate(self, cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
-        """Metrics of VINDR.VALIDATION for given weights."""
+        """Metrics of VINDR.VALIDATION of a state dict."""
 
     def build_predictor(self, cfg: Any, state: Mapping[str, Any]) -> Predictor:
-        """A predictor from a config and the weights of a checkpoint; SOLVER.AMP is its precision."""
+        """A predictor on MODEL.DEVICE, in the precision of SOLVER.AMP, from a config and a state dict."""

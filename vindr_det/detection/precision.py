@@ -1,7 +1,7 @@
-"""Which half precision a training or a prediction computes in, and what it does not compute in it.
+"""Half precision, in training and in prediction.
 
-Networks compute in it; what they say is taken as float32, and so are anchors, proposals, true boxes
-and all that is done with them: bfloat16 has 8 bits, which is a grid of 4 pixels at 1,000.
+Networks compute in half precision. Their outputs become float32, and so do anchors, proposals and true boxes:
+bfloat16 has 8 significant bits, so coordinates near 1,000 would lie on a grid of 4 pixels.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 
 def half_precision(cfg: Any) -> torch.dtype | None:
-    """As SOLVER.AMP.ENABLED and VINDR.AMP_DTYPE say; None for none.
+    """The type of SOLVER.AMP.ENABLED and VINDR.AMP_DTYPE; None for float32.
 
-    float16 needs a GPU; without one such a config computes in float32.
+    float16 needs a GPU; on the CPU a config that asks for it computes in float32.
     """
     if not cfg.SOLVER.AMP.ENABLED:
         return None
@@ -23,7 +23,7 @@ def half_precision(cfg: Any) -> torch.dtype | None:
 
 
 def autocast(device: Any, half: torch.dtype | None) -> torch.autocast:
-    """A context in which networks on a device compute in a half precision; None for none."""
+    """A context in which networks on a device compute in ``half`` precision; None for float32."""
     return torch.autocast(torch.device(device).type, half, enabled=half is not None)
 
 

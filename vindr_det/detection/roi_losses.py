@@ -1,7 +1,7 @@
-"""The box head's losses with two levers: hard proposals count more, and so do boxes that readers agreed on.
+"""The box head's losses with two options: focal loss, and boxes weighted by the agreement of readers.
 
-N is the number of sampled proposals of a batch, C the number of findings. Both engines' own losses are what
-these give with gamma 0 and weights of 1.
+N is the number of sampled proposals of a batch, C the number of findings. With gamma 0 and weights of 1 these
+are both engines' own losses.
 """
 
 from typing import Any
@@ -14,21 +14,21 @@ from vindr_det.exceptions import InputError
 
 
 def wanted(cfg: Any) -> bool:
-    """Whether a config pulls one of the levers."""
+    """Whether a config uses one of the options."""
     return cfg.VINDR.ROI_FOCAL_GAMMA > 0 or cfg.VINDR.AGREEMENT_POWER > 0
 
 
 def check(cfg: Any) -> None:
-    """Refuse the levers where there is no box head of that kind.
+    """Refuse the options for models without Detectron2's standard box head.
 
     Raises:
         InputError: names the key.
     """
     model = cfg.MODEL
-    plain = (model.META_ARCHITECTURE, model.ROI_HEADS.NAME) == ("GeneralizedRCNN", "StandardROIHeads")
+    standard = (model.META_ARCHITECTURE, model.ROI_HEADS.NAME) == ("GeneralizedRCNN", "StandardROIHeads")
     for key in ("ROI_FOCAL_GAMMA", "AGREEMENT_POWER"):
         value = cfg.VINDR[key]
-        if value < 0 or (value > 0 and not plain):
+        if value < 0 or (value > 0 and not standard):
             raise InputError(f"VINDR.{key} is {value}: expected 0, or more with GeneralizedRCNN and "
                              "StandardROIHeads")
 
@@ -38,8 +38,8 @@ def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: 
 
     Args:
         logits: (N, C + 1).
-        labels: (N,).
-        weights: (N,).
+        labels: (N,) columns of ``logits``.
+        weights: (N,) factors of each proposal's loss.
         gamma: 0 is the plain cross entropy.
 
     Returns:
@@ -53,13 +53,13 @@ def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: 
 
 
 def box_loss(deltas: Tensor, targets: Tensor, weights: Tensor, beta: float, count: int) -> Tensor:
-    """Smooth L1 of the foreground's regressed deltas.
+    """Smooth L1 loss of the foreground proposals' deltas.
 
     Args:
-        deltas: (M, 4), of the M foreground proposals.
+        deltas: (M, 4) predicted, of the M foreground proposals.
         targets: (M, 4).
-        weights: (M,).
-        beta: where L2 goes over into L1; 0 is L1.
+        weights: (M,) factors of each proposal's loss.
+        beta: difference at which L2 turns into L1; 0 is L1 alone.
         count: N, by which the sum is divided.
     """
     each = F.smooth_l1_loss(deltas, targets, beta=beta, reduction="none").sum(dim=1)

@@ -1,4 +1,4 @@
-"""A record to pixels and boxes, the same way for both engines."""
+"""Turn a record into pixels and boxes, the same way for both engines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from vindr_det.training.augmentation import Augment
 
 @dataclass(frozen=True)
 class Sample:
-    """An image ready for a network.
+    """An image and its boxes, resized and augmented.
 
     Attributes:
         image: (H, W) uint8.
         boxes: (N, 4) xyxy in the image's pixels.
         labels: (N,) class ids 0..13.
-        kept: (N,) which of the boxes that were given these are.
+        kept: (N,) indices of these boxes among those that were given.
     """
 
     image: NDArray[np.uint8]
@@ -31,7 +31,7 @@ class Sample:
 
 
 class SampleReader:
-    """Read, bring to size and, for training, augment.
+    """Read, resize and, for training, augment.
 
     Args:
         image_size: longest side in pixels; 0 leaves images alone.
@@ -48,7 +48,7 @@ class SampleReader:
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool) -> "SampleReader":
-        """As VINDR says; only training augments."""
+        """The reader of a config's VINDR node; only training augments."""
         node = cfg.VINDR
         augment = Augment(list(node.AUGMENT), node.MIN_VISIBILITY) if is_train else None
         flip = cfg.INPUT.RANDOM_FLIP if is_train else "none"
@@ -56,22 +56,22 @@ class SampleReader:
 
     @property
     def random(self) -> bool:
-        """Whether what comes of an image depends on its seed."""
+        """Whether a sample depends on its seed."""
         return self.augment is not None or self.flip != "none"
 
     def __call__(
         self, path: str | Path, height: int, width: int, boxes: NDArray[np.float64],
         labels: NDArray[np.int64], seed: int | None = None,
     ) -> Sample:
-        """Read one image.
+        """Read an image.
 
         Args:
             path: of the file, which may be smaller than the original.
-            height: of the image whose pixels the boxes count, such as the original.
-            width: of the same.
+            height: of the image that ``boxes`` refer to, such as the original.
+            width: of the same image.
             boxes: (N, 4) xyxy.
-            labels: (N,).
-            seed: of the augmentation; None draws on.
+            labels: (N,) class ids 0..13.
+            seed: of the augmentation; None for a random one.
         """
         image = read_image(path, self.target).pixels
         boxes = box_ops.scale(boxes, image.shape[1] / width, image.shape[0] / height)
@@ -93,14 +93,14 @@ class SampleReader:
 
 
 def _stream(seed: int | None) -> np.random.Generator:
-    """Other numbers than those that the augmentation draws from the same seed."""
+    """A generator that is independent of the augmentation's for the same seed."""
     return np.random.default_rng(None if seed is None else [seed, 1])
 
 
 def mirrored(
     image: NDArray[np.uint8], boxes: NDArray[np.float64], vertical: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """An image (H, W) and its boxes (N, 4) xyxy, left and right (or top and bottom) exchanged."""
+    """An image (H, W) and its boxes (N, 4) xyxy, flipped left to right, or top to bottom."""
     axis = 0 if vertical else 1
     low, high = (1, 3) if vertical else (0, 2)
     boxes = boxes.copy()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
+from vindr_det.files import write_png
 from vindr_det.imaging.read import read_image
-from vindr_det.imaging.write import write_png
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
@@ -76,7 +76,8 @@ def write_overlays(
         height, width = sizes.get(record.image_id, (image.height, image.width))
         predicted = predictions.get(record.image_id)
         shown = predicted[predicted.scores >= min_score] if predicted is not None else None
-        write_png(Path(out) / f"{record.image_id}.png", overlay(image.pixels, record.truth, shown, height, width))
+        picture = overlay(image.pixels, record.truth, shown, height, width)
+        write_png(Path(out) / f"{record.image_id}.png", picture)
         written += 1
     return written
 

@@ -1,4 +1,4 @@
-"""An image as it came out of its file, and everything that was decided on the way."""
+"""A decoded image and everything that was decided while decoding it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ class DecodedImage:
         height: rows of the original, which ``pixels`` may be smaller than.
         width: columns of the original.
         syntax: name of the transfer syntax, or of the file format.
-        bits: bits stored a pixel.
-        photometric: PhotometricInterpretation as it stands in the file.
-        window: what set the grays: ``linear 2048/4096``, ``sigmoid ...``, ``voi lut``,
+        bits: bits stored per pixel.
+        photometric: PhotometricInterpretation of the file.
+        window: what mapped values to grays: ``linear 2048/4096``, ``sigmoid ...``, ``voi lut``,
             ``percentile`` or ``none``.
-        orientation: PatientOrientation, as ``L/F``; empty where the file does not say. The
-            picture is never turned.
-        view: ViewPosition; empty where the file does not say.
+        orientation: PatientOrientation, as ``L/F``; empty where the file has none. The
+            picture is never rotated.
+        view: ViewPosition; empty where the file has none.
         spacing: millimeters between the original's rows and columns, as ``0.139/0.139``; empty where
-            the file does not say.
+            the file has none.
         reduced: the original was decoded at 1 / 2 ** reduced of its resolution.
-        flags: what in the file contradicts itself or does not look like a chest X-ray.
-        views: target -> (H, W) uint8, where the image was read for several models at once.
+        flags: contradictions in the file, and reasons why it may be no chest X-ray.
+        views: target -> (H, W) uint8, where the image was read for several models.
     """
 
     pixels: NDArray[np.uint8]
@@ -47,5 +47,5 @@ class DecodedImage:
     views: Mapping[Target, NDArray[np.uint8]] = field(default_factory=dict)
 
     def at(self, target: Target) -> NDArray[np.uint8]:
-        """The picture that was read for ``target``: as if it had been read for that alone."""
+        """The pixels at ``target``, the same as if the image had been read for it alone."""
         return self.views.get(target, self.pixels)

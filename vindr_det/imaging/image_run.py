@@ -1,4 +1,4 @@
-"""Every image of a run, read in processes of their own and in order, with one status row each."""
+"""A run over images: all of them read in worker processes, in order, with a status row each."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.identity import read_uids
 from vindr_det.imaging.frontal_check import warnings_of
 from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan
-from vindr_det.imaging.prepared import REPORT, SIZES, Prepared, PreparedFolder
+from vindr_det.imaging.prepared_folder import REPORT, SIZES, Prepared, PreparedFolder
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes, shapes_of
@@ -22,9 +22,9 @@ from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status
 from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.parallel import Failure, guarded, in_order, run_alone
 
-#: More processes than that only wait for what is done with the images.
+#: More processes only wait for the models that the images go to.
 _MOST_WORKERS = 8
-#: What may have been made smaller.
+#: Files of these kinds may be smaller than their original.
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
 #: (height, width), pixels.
 Size = tuple[int, int]
@@ -32,12 +32,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageRun:
-    """What to read and what is known of it already.
+    """The inputs of a run and what is known of them before they are read.
 
     Attributes:
         inputs: in order.
         sizes: image id -> (height, width) of the original, for files that were made smaller.
-        prepared: image id -> what preparation said of it.
+        prepared: image id -> its row in the report of its preparation.
         max_pixels: larger images are refused before memory is taken for them.
     """
 
@@ -48,27 +48,27 @@ class ImageRun:
 
     @property
     def sources(self) -> list[Path]:
-        """All files that a run reads and may not write over: the images and the tables beside them."""
+        """All files that a run reads and must not overwrite: the images and the tables beside them."""
         folders = sorted({source.path.parent for source in self.inputs})
         tables = [folder / name for folder in folders for name in OWN_TABLES]
-        return [*(one.path for one in self.inputs), *tables]
+        return [*(source.path for source in self.inputs), *tables]
 
     @property
     def readable(self) -> list[str]:
-        """Ids of what is to be read."""
+        """Ids of the inputs that can be read, as far as their names and kinds tell."""
         return [source.image_id for source in self.inputs if not source.problem]
 
     def statuses_if_none_readable(self) -> list[Status]:
-        """A failed row for each input, if there is nothing to read at all; else nothing."""
+        """A failed row per input if none of them can be read, else no row."""
         return [] if self.readable else [_failed(self, source, source.problem, {}) for source in self.inputs]
 
 
 @dataclass(frozen=True)
-class Looked:
-    """One image of a run.
+class ImageResult:
+    """An input after reading.
 
     Attributes:
-        status: its row.
+        status: its row in the status table.
         image: None if it could not be read.
     """
 
@@ -79,17 +79,17 @@ class Looked:
 def find(
     images: str | Path, recursive: bool = False, max_pixels: int = MAX_PIXELS, meta: str | Path | None = None
 ) -> ImageRun:
-    """The inputs of a prediction run, and the sizes of their originals; nothing is read yet but tables.
+    """The inputs of a run and the sizes of their originals; only tables are read yet.
 
-    Images that were prepared by prepare_images.py bring what its ``qc.csv`` says: a CT is a CT also as PNG,
-    and a file that could not be prepared is an input that cannot be read.
+    Images from prepare_images.py keep the flags of its ``qc.csv`` (a CT is a CT also as PNG), and a file that
+    could not be prepared is an input that cannot be read.
 
     Args:
         images: folder of DICOM, PNG or JPEG files, or one such file.
-        recursive: look in the folder's folders too.
+        recursive: include subfolders.
         max_pixels: larger images are refused before memory is taken for them.
-        meta: sizes of the originals of PNG and JPEG files; None takes the ``meta.csv`` of their folder, then
-            its ``qc.csv``. Where there is none, each file is an original. DICOM files always are.
+        meta: original sizes of PNG and JPEG files; None takes the ``meta.csv`` of their folder, then its
+            ``qc.csv``. Where there is neither, each file is an original. DICOM files always are.
 
     Raises:
         InputError: nothing there, the preparation of the images is not finished, or a damaged table.
@@ -99,53 +99,54 @@ def find(
     prepared = {source.image_id: known for source in inputs
                 if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
     sizes, lost = _original_sizes(inputs, _size_tables(inputs, tables, Path(images), meta))
-    inputs = [replace(one, problem=lost[one.image_id]) if one.image_id in lost else one for one in inputs]
+    inputs = [replace(source, problem=lost.get(source.image_id, source.problem)) for source in inputs]
     return ImageRun(inputs, sizes, prepared, max_pixels)
 
 
 def _size_tables(
     inputs: Sequence[Input], reports: Mapping[Path, PreparedFolder], images: Path, meta: str | Path | None
 ) -> Callable[[Input], list[tuple[str, Size | None]]]:
-    """What tells, of an input, each table that should know its original's size, and what it says."""
+    """From an input to the tables that should have its original's size: their names and that size."""
     if meta:
         given = shapes_of(read_sizes(meta))
-        return lambda one: [(Path(meta).name, given.get(one.image_id))]
+        return lambda source: [(Path(meta).name, given.get(source.image_id))]
     root = images if images.is_dir() else images.parent
     beside = {folder: shapes_of(read_sizes(folder / SIZES))
-              for folder in {root, *(source.path.parent for source in inputs)} if os.path.lexists(folder / SIZES)}
+              for folder in {root, *(source.path.parent for source in inputs)}
+              if os.path.lexists(folder / SIZES)}
     sized = {folder: {name: row.size for name, row in rows.items() if row.size}
              for folder, rows in reports.items()}
 
-    def ask(one: Input) -> list[tuple[str, Size | None]]:
-        folder = one.path.parent
-        found = [(SIZES, beside[folder].get(printable(one.path.stem)))] if folder in beside else []
-        found += [(SIZES, beside[root].get(one.image_id))] if root in beside else []
-        return found + ([(REPORT, sized[folder].get(one.path.name))] if sized.get(folder) else [])
+    def sizes_of(source: Input) -> list[tuple[str, Size | None]]:
+        folder = source.path.parent
+        entries = [(SIZES, beside[folder].get(printable(source.path.stem)))] if folder in beside else []
+        entries += [(SIZES, beside[root].get(source.image_id))] if root in beside else []
+        return entries + ([(REPORT, sized[folder].get(source.path.name))] if sized.get(folder) else [])
 
-    return ask
+    return sizes_of
 
 
 def _original_sizes(
-    inputs: Sequence[Input], ask: Callable[[Input], list[tuple[str, Size | None]]]
+    inputs: Sequence[Input], sizes_of: Callable[[Input], list[tuple[str, Size | None]]]
 ) -> tuple[dict[str, Size], dict[str, str]]:
-    """Image id -> size, of PNG and JPEG files; image id -> problem, of those that no table knows."""
+    """Image id -> size of PNG and JPEG files; image id -> problem of those that are in no table."""
     sizes, lost = {}, {}
     for source in inputs:
         if source.problem or source.path.suffix.lower() not in RASTER_SUFFIXES:
             continue  # a DICOM file is an original
-        told = ask(source)
-        size = next((size for _, size in told if size), None)
+        entries = sizes_of(source)
+        size = next((size for _, size in entries if size), None)
         if size:
             sizes[source.image_id] = size
-        elif told:
-            lost[source.image_id] = f"has no size in {told[0][0]}"
+        elif entries:
+            lost[source.image_id] = f"has no size in {entries[0][0]}"
     return sizes, lost
 
 
 def read_all(
     run: ImageRun, target: Target | None = None, workers: int | None = None, ahead: int = 1,
     also: Sequence[Target] = (),
-) -> Iterator[Looked]:
+) -> Iterator[ImageResult]:
     """Read every input, in order.
 
     Args:
@@ -156,28 +157,28 @@ def read_all(
         also: further sizes, for ``views`` of the images.
 
     Yields:
-        One for each input, whatever became of it.
+        A result per input, also of those that failed.
     """
     workers = workers or min(cpu_count() or 1, _MOST_WORKERS)
     todo = [source for source in run.inputs if not source.problem]
-    work = partial(read_one, target=target, max_pixels=run.max_pixels, also=also)
+    work = partial(read_input, target=target, max_pixels=run.max_pixels, also=also)
     results = in_order(work, todo, workers, max(workers, ahead) + ahead)
-    for one in run.inputs:
-        if one.problem:
-            yield Looked(_failed(run, one, one.problem, {}))
+    for source in run.inputs:
+        if source.problem:
+            yield ImageResult(_failed(run, source, source.problem, {}))
             continue
         _, result = next(results)
         if isinstance(result, Failure):  # its process ended
-            result = (result, _or_empty(run_alone(read_uids, one.path)))
-        yield _looked(run, one, *result)
+            result = (result, _or_empty(run_alone(read_uids, source.path)))
+        yield _result(run, source, *result)
 
 
-def read_one(
-    one: Input, target: Target | None, max_pixels: int, also: Sequence[Target] = ()
+def read_input(
+    source: Input, target: Target | None, max_pixels: int, also: Sequence[Target] = ()
 ) -> tuple[DecodedImage | Failure, Mapping[str, str]]:
-    """An image, or why there is none; and its UIDs, which a file can tell whose pixels are damaged."""
-    image = guarded(partial(_decode, target=target, max_pixels=max_pixels, also=also), one.path)
-    return image, _or_empty(guarded(read_uids, one.path))
+    """An image, or why it failed; and its UIDs, which a file can have even if its pixels are damaged."""
+    image = guarded(partial(_decode, target=target, max_pixels=max_pixels, also=also), source.path)
+    return image, _or_empty(guarded(read_uids, source.path))
 
 
 def _or_empty(uids: Mapping[str, str] | Failure) -> Mapping[str, str]:
@@ -198,42 +199,42 @@ def _decode(
     return image
 
 
-def _looked(
-    run: ImageRun, one: Input, image: DecodedImage | Failure, uids: Mapping[str, str]
-) -> Looked:
+def _result(
+    run: ImageRun, source: Input, image: DecodedImage | Failure, uids: Mapping[str, str]
+) -> ImageResult:
     if isinstance(image, Failure):
-        return Looked(_failed(run, one, reason_without_path(image.reason, one.path), uids))
+        return ImageResult(_failed(run, source, reason_without_path(image.reason, source.path), uids))
     file = image.height, image.width
-    height, width = run.sizes.get(one.image_id, file)
+    height, width = run.sizes.get(source.image_id, file)
     image = replace(image, height=height, width=width)
     reasons = warnings_of(image)
     if _is_of_another_shape(file, (height, width)):
         reasons.append(f"the file's {file[1]} x {file[0]} pixels are of another shape than the {width} x "
                        f"{height} that the original is said to have")
-    before = run.prepared.get(one.image_id)
+    before = run.prepared.get(source.image_id)
     if before is not None and before.status == FLAGGED:
         reasons = list(dict.fromkeys([*before.reason.split("; "), *reasons]))
-    return Looked(Status(one.image_id, one.file, FLAGGED if reasons else OK, "; ".join(reasons),
-                         _uids(run, one, uids), height, width), image)
+    return ImageResult(Status(source.image_id, source.file, FLAGGED if reasons else OK, "; ".join(reasons),
+                         _uids(run, source, uids), height, width), image)
 
 
 def _is_of_another_shape(file: Size, original: Size) -> bool:
-    """Whether a size is another image's, or its sides are swapped; a square may have been squeezed."""
+    """Whether a size cannot be the original's; a square file may have lost its aspect ratio."""
     factor = max(file) / max(original)
     return file[0] != file[1] and any(abs(side * factor - own) > 1
                                       for side, own in zip(original, file, strict=True))
 
 
 def reason_without_path(reason: str, path: Path) -> str:
-    """The reason stands beside the file's name and is the same wherever the folder lies."""
+    """A reason without the file's folder, so that it is the same wherever the folder lies."""
     return printable(reason.replace(f"{path}: ", "").replace(str(path), path.name))
 
 
-def _failed(run: ImageRun, one: Input, reason: str, uids: Mapping[str, str]) -> Status:
-    height, width = run.sizes.get(one.image_id, (None, None))
-    return Status(one.image_id, one.file, FAILED, reason, _uids(run, one, uids), height, width)
+def _failed(run: ImageRun, source: Input, reason: str, uids: Mapping[str, str]) -> Status:
+    height, width = run.sizes.get(source.image_id, (None, None))
+    return Status(source.image_id, source.file, FAILED, reason, _uids(run, source, uids), height, width)
 
 
-def _uids(run: ImageRun, one: Input, uids: Mapping[str, str]) -> Mapping[str, str]:
-    before = run.prepared.get(one.image_id)
+def _uids(run: ImageRun, source: Input, uids: Mapping[str, str]) -> Mapping[str, str]:
+    before = run.prepared.get(source.image_id)
     return uids if any(uids.values()) or before is None else before.uids

@@ -1,5 +1,7 @@
-"""What a run over files is given: every file that could be an image, each with an id and, if it cannot be
-read, with the reason. docs/inputs.md has the table of what becomes of what."""
+"""The inputs of a run: every file that could be an image, with an id and, if it cannot be read, the reason.
+
+docs/inputs.md lists every case.
+"""
 
 import errno
 import logging
@@ -12,7 +14,7 @@ from pathlib import Path, PurePath
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
-from vindr_det.imaging.prepared import (
+from vindr_det.imaging.prepared_folder import (
     LOG,
     REPORT,
     SETTINGS,
@@ -33,13 +35,13 @@ _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a 
 
 @dataclass(frozen=True)
 class Input:
-    """One file of a run.
+    """A file that a run is given.
 
     Attributes:
         image_id: the file's stem, or more of its name where two would share it; printable.
         file: its name below the folder, printable.
         path: the file.
-        problem: why it cannot be read, as far as its name and kind tell; empty if it is to be read.
+        problem: why it cannot be read, as far as its name and kind show; empty if it is to be read.
     """
 
     image_id: str
@@ -49,21 +51,24 @@ class Input:
 
 
 def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
-    """The inputs of :func:`scan`, without what it knows of them."""
+    """The inputs of :func:`scan` alone."""
     return scan(images, recursive)[0]
 
 
 def scan(
     images: str | Path, recursive: bool = False
 ) -> tuple[list[Input], dict[Path, PreparedFolder]]:
-    """All that may be images in a folder, sorted by name, or the one file that is given; and, of each
-    prepared folder, what its report tells of its images. One that could not be prepared is an input too.
+    """Everything in a folder that may be an image, sorted by name, or the single file that is given.
 
-    Nothing but the first bytes of regular files and the reports is read, so that a FIFO cannot block.
+    An image that could not be prepared is an input too. Nothing but reports and the first bytes of regular
+    files is read, so that a FIFO cannot block.
 
     Args:
         images: a folder, or one file.
-        recursive: look in the folder's folders too.
+        recursive: include subfolders.
+
+    Returns:
+        The inputs, and the report of each prepared folder among their folders.
 
     Raises:
         InputError: no such folder or file, it holds nothing that may be an image, or a preparation that wrote
@@ -81,36 +86,36 @@ def scan(
     for folder in sorted({path.parent for path, _ in walked if path.name in (LOG, SETTINGS)}):
         require_finished(folder)
     tables = read_prepared(path.parent for path, _ in walked if path.name == REPORT)
-    found = dict(sorted((_candidates(root, walked) | failed_in(tables)).items()))
-    if not found:
+    problems = dict(sorted((_candidates(root, walked) | failed_in(tables)).items()))
+    if not problems:
         raise InputError(f"{printable(str(root))}: holds no image; expected DICOM files, or files ending in "
                          f"{IMAGE_SUFFIXES}{'' if recursive else ', or --recursive'}")
-    ids = _unique_ids(root, found)
+    ids = _unique_ids(root, problems)
     return [Input(ids[path], printable(str(path.relative_to(root))), path, problem)
-            for path, problem in found.items()], tables
+            for path, problem in problems.items()], tables
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
-    """image id -> path, of what :func:`list_inputs` finds and can be read.
+    """Image id -> path of the inputs that can be read.
 
     Raises:
         InputError: no such folder, or no image in it.
     """
-    found = {source.image_id: source.path for source in list_inputs(folder, recursive) if not source.problem}
-    if not found:
+    paths = {source.image_id: source.path for source in list_inputs(folder, recursive) if not source.problem}
+    if not paths:
         raise InputError(f"{folder}: holds no image that can be read")
-    return found
+    return paths
 
 
 def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
-    """Refuse to write over what is read, also by way of links.
+    """Refuse to overwrite what is read, also by way of links.
 
     Args:
         read: files.
         written: files, and folders for files of any name.
 
     Raises:
-        InputError: one that is written is one that is read, or the folder of one.
+        InputError: an output is an input, or the folder of one.
     """
     places: dict[str, Path] = {}
     for path in map(Path, read):
@@ -120,38 +125,38 @@ def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
     for folder in {Path(path).parent for path in read}:  # a link is not to be written over either
         places.setdefault(os.path.realpath(folder), folder)
     for out in written:
-        if (found := places.get(os.path.realpath(out))) is not None:
-            raise InputError(f"{out}: --out is among the originals (see {printable(str(found))}), expected "
-                             "another place")
+        if (original := places.get(os.path.realpath(out))) is not None:
+            raise InputError(f"{out}: --out is among the originals (see {printable(str(original))}), "
+                             "expected another place")
 
 
 def printable(text: str) -> str:
-    """The text with everything that a table or a terminal cannot hold as an escape.
+    """The text with escapes for all that a table or a terminal cannot hold.
 
-    Names that are not UTF-8 reach Python with lone surrogates, which no UTF-8 file can hold.
+    Python gives names that are not UTF-8 lone surrogates, which no UTF-8 file can hold.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _candidates(root: Path, walked: Iterable[tuple[Path, str]]) -> dict[Path, str]:
-    """Path -> its problem; what is no image is counted in the log and left out."""
-    found, others = {}, Counter[str]()
+    """Path -> its problem; files that are no images are counted in the log and left out."""
+    problems, others = {}, Counter[str]()
     for path, failure in walked:
         problem = failure or _problem(path)
         if problem is None:
             others[path.name if path.name in OWN_TABLES else path.suffix.lower() or path.name] += 1
         else:
-            found[path] = problem
+            problems[path] = problem
     for name in OWN_TABLES:
         others.pop(name, None)
     if others:
         kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in others.most_common(5))
-        log.info("%s: %d other files are not looked at (%s)", printable(str(root)), others.total(), kinds)
-    return found
+        log.info("%s: %d other files are ignored (%s)", printable(str(root)), others.total(), kinds)
+    return problems
 
 
 def _walk(root: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
-    """Paths that are not hidden, each with why it failed; folders only where they matter."""
+    """Paths that are not hidden, each with the reason if it cannot be listed or is a folder."""
     failures: list[OSError] = []
     seen = set()
     for folder, folders, names in os.walk(root, onerror=failures.append, followlinks=True):
@@ -191,7 +196,7 @@ def _problem(path: Path) -> str | None:
 
 
 def _kind_by_content(path: Path) -> str | None:
-    """As :func:`_problem`, of a file whose suffix tells nothing."""
+    """As :func:`_problem`, of a file whose suffix is no image's."""
     if path.name == "DICOMDIR":
         return None  # an archive's index
     if is_dicom(path):
@@ -219,11 +224,11 @@ def _is_text(start: bytes) -> bool:
     return all(c.isprintable() or c.isspace() for c in text)
 
 
-def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:
+def _unique_ids(root: Path, problems: dict[Path, str]) -> dict[Path, str]:
     """An id for each path; images that are to be read have the first choice."""
     ids: dict[Path, str] = {}
-    for part in ([path for path, problem in found.items() if not problem],
-                 [path for path, problem in found.items() if problem]):
+    for part in ([path for path, problem in problems.items() if not problem],
+                 [path for path, problem in problems.items() if problem]):
         ids |= _ids(root, part, set(ids.values()))
     longer = [path for path, image_id in ids.items() if image_id != printable(image_id_of(path))]
     if longer:
@@ -234,7 +239,7 @@ def _unique_ids(root: Path, found: dict[Path, str]) -> dict[Path, str]:
 
 
 def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
-    """Stems; where they are shared, names below the folder, these with their suffixes, or numbers."""
+    """Stems; where files share one, paths below the folder, then with their suffixes, then numbers."""
     ids = {path: printable(image_id_of(path)) for path in paths}
     longer: list[Callable[[PurePath], str]] = [
         lambda name: "_".join([*name.parts[:-1], image_id_of(name)]), lambda name: "_".join(name.parts)]

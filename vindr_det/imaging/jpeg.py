@@ -1,4 +1,4 @@
-"""Whether a JPEG of 8 bits holds the whole picture, as far as its stream tells."""
+"""A check that a JPEG of 8 bits holds the whole picture, for JPEG files and for DICOM's JPEG streams."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from vindr_det.exceptions import InputError, one_line
 
 
 def require_whole_jpeg(path: str | Path, data: bytes) -> None:
-    """Refuse data that libjpeg-turbo fills or skips a part of.
+    """Refuse data of which libjpeg-turbo fills or skips a part.
 
-    OpenCV, Pillow and libjpeg give a picture all the same, gray where data are missing.
+    OpenCV, Pillow and libjpeg return a picture all the same, gray where data are missing.
 
     Args:
         path: of the file, for the message.
@@ -21,7 +21,7 @@ def require_whole_jpeg(path: str | Path, data: bytes) -> None:
     """
     try:
         space = simplejpeg.decode_jpeg_header(data)[2]
-        # Of the smallest picture only the entropy decoding costs time, and it alone is asked for.
+        # At the smallest size only entropy decoding costs time, and only it is needed.
         simplejpeg.decode_jpeg(data, "CMYK" if space in ("CMYK", "YCCK") else "GRAY",
                                min_height=1, min_width=1, strict=True)
     except ValueError as error:

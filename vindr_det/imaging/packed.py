@@ -1,7 +1,7 @@
-"""Resized images and their ids in one memory-mapped file, for training that reads at random.
+"""Resized images and their ids in a single memory-mapped file, for training that reads in random order.
 
-The file is a numpy ``.npy`` of records ``(image_id, pixels)``. Reading one image costs a page
-fault or two instead of opening and decoding a file, and processes share the pages.
+The file is a numpy ``.npy`` of records ``(image_id, pixels)``. Reading an image costs a page fault or two
+instead of opening and decoding a file, and processes share the pages.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ def pack(images: str | Path, image_ids: list[str], out: str | Path) -> None:
 
     Args:
         images: folder of 8-bit gray PNGs of one size.
-        image_ids: which, in this order.
+        image_ids: which images, in this order.
         out: the ``.npy`` to write.
 
     Raises:
@@ -56,7 +56,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 class PackedImages(Mapping[str, NDArray[np.uint8]]):
-    """image id -> (H, W) uint8, read-only and straight from the file.
+    """Mapping of image id -> (H, W) uint8, read-only, memory-mapped.
 
     Raises:
         InputError: the file is missing or is not such a file.

@@ -1,15 +1,15 @@
-"""A folder of DICOM, PNG or JPEG files to 8-bit gray PNG, in parallel and resumable.
+"""A preparation run: DICOM, PNG or JPEG files to a folder of 8-bit gray PNGs, in parallel and resumable.
 
-What a run leaves in its folder::
+The folder then holds::
 
     <image_id>.png   the images
     meta.csv         image_id,dim0,dim1: height and width of the originals
-    qc.csv           a row per input: status, reason, and what was decided while decoding
+    qc.csv           one row per input: status, reason, and what was decided while decoding
     prepare.json     the settings and the source, so that a run cannot mix sizes or folders
 
-While it runs, finished rows go to ``qc.partial.jsonl``; an image counts as done only when its row
-is there, its PNG, renamed into place when whole, is too, and its file is as large and as old as it was.
-A picture of an earlier run that this run does not make or keep is removed.
+While it runs, finished rows go to ``qc.partial.jsonl``. An image counts as done only if its row and its whole
+PNG are there and its file has the size and the time of that row. A picture of an earlier run that this run
+neither makes nor keeps is removed. :mod:`vindr_det.imaging.prepared_folder` reads what is left here.
 """
 
 import json
@@ -22,24 +22,17 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import pandas as pd
 from PIL.PngImagePlugin import PngImageFile
 from tqdm import tqdm
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import (
-    atomic_path,
-    make_folder,
-    read_json,
-    remove_partial,
-    write_json,
-)
+from vindr_det.files import atomic_path, make_folder, read_json, remove_partial, write_json, write_png
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.frontal_check import warnings_of
-from vindr_det.imaging.image_run import read_one, reason_without_path
+from vindr_det.imaging.image_run import read_input, reason_without_path
 from vindr_det.imaging.inputs import Input, list_inputs, printable, require_apart
-from vindr_det.imaging.prepared import LOG, REPORT, SETTINGS, SIZES
+from vindr_det.imaging.prepared_folder import LOG, REPORT, SETTINGS, SIZES
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, OK
 from vindr_det.limits import MAX_PIXELS, require_limit
@@ -60,17 +53,17 @@ def prepare_folder(
 ) -> pd.DataFrame:
     """Prepare every image of a folder; returns the QC table, one row per input.
 
-    A file that cannot be decoded gets a row with ``status`` "failed" and its reason; it never
-    stops the others, not even one that crashes its decoder.
+    A file that cannot be decoded gets a row with ``status`` "failed" and its reason. It never stops the
+    others, not even if it crashes its decoder.
 
     Args:
         images: folder of DICOM, PNG or JPEG files, or one such file.
         out: folder to create.
         target: the size to bring the images to.
-        workers: processes; None takes one a core.
+        workers: processes; None takes one per core.
         resume: keep what an earlier run with the same settings finished.
-        runner: what runs the work instead of processes here; see :mod:`vindr_det.parallel`.
-        recursive: look in the folder's folders too; all images are written to ``out`` itself.
+        runner: runs the work elsewhere, as on Dask; None starts processes here (:mod:`vindr_det.parallel`).
+        recursive: include subfolders; all images are written to ``out`` itself.
         max_pixels: larger originals are refused before memory is taken for them.
 
     Raises:
@@ -82,7 +75,7 @@ def prepare_folder(
     require_limit(max_pixels)
     images, out = Path(images), Path(out)
     inputs = list_inputs(images, recursive)
-    require_apart([one.path for one in inputs], out)
+    require_apart([source.path for source in inputs], out)
     if recursive and images.resolve() in out.resolve().parents:
         raise InputError(f"{out}: --out is among the originals, expected another folder")
     make_folder(out)
@@ -93,36 +86,35 @@ def prepare_folder(
     todo = [source for source in inputs if source.image_id not in done]
     if done:
         log.info("%d of %d images were done already", len(inputs) - len(todo), len(inputs))
-    work = partial(prepare_one, out=out, target=target, max_pixels=max_pixels)
+    work = partial(prepare_input, out=out, target=target, max_pixels=max_pixels)
     with runner or local_runner(workers, len(todo)) as run:
         _start(out, settings, done, earlier)
         for row in _run(run, work, todo, out):
             done[row["image_id"]] = row
-    return _finish(out, [done[one.image_id] for one in inputs])
+    return _finish(out, [done[source.image_id] for source in inputs])
 
 
-def prepare_one(
-    one: Input, out: Path, target: Target, max_pixels: int = MAX_PIXELS
+def prepare_input(
+    source: Input, out: Path, target: Target, max_pixels: int = MAX_PIXELS
 ) -> dict[str, Any]:
-    """Prepare one file; returns its QC row.
+    """Prepare a file; returns its QC row.
 
     Raises:
-        Exception: whatever a decoder or the system raises; the runner makes a failed row of it.
+        Exception: of a decoder or the system; the runner makes a failed row of it.
     """
-    decoded, uids = read_one(one, target, max_pixels)
+    decoded, uids = read_input(source, target, max_pixels)
     if isinstance(decoded, Failure):
-        return {**_failed(one, decoded.reason), **uids}
-    with atomic_path(out / f"{one.image_id}.png") as temporary:
-        temporary.write_bytes(cv2.imencode(".png", decoded.pixels)[1].tobytes())
+        return {**_failed(source, decoded.reason), **uids}
+    write_png(out / f"{source.image_id}.png", decoded.pixels)
     warnings = warnings_of(decoded)
-    row = _row(one, FLAGGED if warnings else OK, "; ".join(warnings))
+    row = _row(source, FLAGGED if warnings else OK, "; ".join(warnings))
     facts = ("syntax", "bits", "photometric", "window", "orientation", "view", "spacing", "reduced")
     return row | {name: getattr(decoded, name) for name in facts} | {
         "dim0": decoded.height, "dim1": decoded.width, **uids}
 
 
 def summary(table: pd.DataFrame) -> str:
-    """The QC table in a few lines: how many, what they were, and what went wrong."""
+    """The QC table in a few lines: counts per status and kind, and the reasons of files that are not ok."""
     counts = table["status"].value_counts()
     lines = [", ".join(f"{counts.get(status, 0)} {status}" for status in (OK, FLAGGED, FAILED))]
     for column in ("syntax", "photometric", "bits"):
@@ -136,14 +128,14 @@ def summary(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _row(one: Input, status: str, reason: str) -> dict[str, Any]:
+def _row(source: Input, status: str, reason: str) -> dict[str, Any]:
     return dict.fromkeys(QC_COLUMNS) | {
-        "image_id": one.image_id, "file": one.file, "status": status, "reason": reason,
-        **_fingerprint(one.path)}
+        "image_id": source.image_id, "file": source.file, "status": status, "reason": reason,
+        **_fingerprint(source.path)}
 
 
-def _failed(one: Input, reason: str) -> dict[str, Any]:
-    return _row(one, FAILED, reason_without_path(reason, one.path))
+def _failed(source: Input, reason: str) -> dict[str, Any]:
+    return _row(source, FAILED, reason_without_path(reason, source.path))
 
 
 def _fingerprint(path: Path) -> dict[str, int | None]:
@@ -160,9 +152,9 @@ def _run(
 ) -> Iterable[dict[str, Any]]:
     progress = tqdm(total=len(items), desc="prepare", unit="image", disable=None)
     with progress, (out / LOG).open("ab", buffering=0) as rows:
-        for one, row in chain(_refused(items), run(work, [item for item in items if not item.problem])):
+        for source, row in chain(_refused(items), run(work, [item for item in items if not item.problem])):
             if isinstance(row, Failure):
-                row = _failed(one, row.reason.replace(f"{out}{os.sep}", ""))
+                row = _failed(source, row.reason.replace(f"{out}{os.sep}", ""))
             _append(rows, out / LOG, row)
             progress.update()
             yield row
@@ -184,13 +176,13 @@ def _start(
     earlier: Iterable[dict[str, Any]],
 ) -> None:
     remove_partial(out)
-    # Only rows that still count go into the log that this run starts with.
+    # The log of this run starts with the rows that it keeps.
     with atomic_path(out / LOG) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept.values()), encoding="utf-8")
     for row in earlier:
         if row["image_id"] not in kept and row["status"] != FAILED and _is_name(row["image_id"]):
             (out / f"{row['image_id']}.png").unlink(missing_ok=True)
-    for name in (REPORT, SIZES):  # until the end of this run they would tell of another
+    for name in (REPORT, SIZES):  # until the end of this run they would be another run's
         (out / name).unlink(missing_ok=True)
     write_json(out / SETTINGS, settings)
 
@@ -200,46 +192,46 @@ def _check_settings(out: Path, settings: dict[str, Any], resume: bool) -> None:
         return
     try:
         made = read_json(out / SETTINGS)
-        source = made["images"]
+        folder = made["images"]
     except (InputError, TypeError, KeyError) as error:
         if resume:
             raise InputError(f"{out / SETTINGS}: is damaged; choose another --out or leave --resume away"
                              ) from error
         log.warning("%s: is damaged; all images are prepared again", out / SETTINGS)
         return
-    if (resume and made != settings) or source != settings["images"]:
+    if (resume and made != settings) or folder != settings["images"]:
         raise InputError(f"{out / SETTINGS}: made with {made}, expected {settings}; choose another --out"
-                         f"{' or leave --resume away' if source == settings['images'] else ''}")
+                         f"{' or leave --resume away' if folder == settings['images'] else ''}")
 
 
 def _earlier_rows(out: Path) -> list[dict[str, Any]]:
-    """What an earlier run left, whole or not."""
+    """The rows of an earlier run, finished or not."""
     rows = _log_rows(out / LOG)
     if (out / REPORT).exists():
         try:
             rows += read_own_csv(out / REPORT, ["image_id", "status"])
         except InputError as error:
-            log.warning("what it says is not known, so its images are prepared again: %s", error)
+            log.warning("the images of an earlier run are prepared again: %s", error)
     return rows
 
 
 def _done(
     out: Path, inputs: Sequence[Input], rows: Iterable[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Rows of an earlier run whose image is there, and whose file is the one that it was made of."""
+    """Rows of an earlier run whose image is whole and whose file has not changed since."""
     by_id = {source.image_id: source for source in inputs}
     return {row["image_id"]: row for row in rows
             if row["status"] != FAILED and row["image_id"] in by_id and _is_of(row, by_id[row["image_id"]])
             and _is_whole(out / f"{row['image_id']}.png")}
 
 
-def _is_of(row: Mapping[str, Any], one: Input) -> bool:
-    now = {"file": one.file, **_fingerprint(one.path)}
+def _is_of(row: Mapping[str, Any], source: Input) -> bool:
+    now = {"file": source.file, **_fingerprint(source.path)}
     return all(str(row.get(name)) == str(value) for name, value in now.items())
 
 
 def _is_whole(png: Path) -> bool:
-    """Whether a PNG is there, to its end and with right checksums; a loss of power can leave others."""
+    """Whether a PNG is there, whole and with right checksums; after a loss of power it may not be."""
     try:
         with png.open("rb") as file:
             file.seek(-len(_PNG_END), 2)
@@ -247,13 +239,13 @@ def _is_whole(png: Path) -> bool:
             file.seek(0)
             with PngImageFile(file) as image:
                 image.verify()
-    except (OSError, SyntaxError, ValueError):  # what Pillow has for a damaged file
+    except (OSError, SyntaxError, ValueError):  # Pillow's errors for a damaged file
         return False
     return ends
 
 
 def _is_name(image_id: Any) -> bool:
-    """Whether a file of that name lies in the folder itself."""
+    """Whether an id is a plain file name, with no folder in it."""
     return isinstance(image_id, str) and printable(image_id) == image_id == Path(image_id).name
 
 
@@ -262,7 +254,7 @@ def _log_rows(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError):  # damaged, or being written when the run was killed
+        except (ValueError, RecursionError):  # cut off when the run was killed, or damaged
             continue
         if isinstance(row, dict) and {"image_id", "status"} <= row.keys() and _is_name(row["image_id"]):
             rows.append(row)

@@ -33,7 +33,7 @@ def read_image(
         path: the file.
         target: the size to bring it to; None keeps every pixel.
         max_pixels: larger images are refused before memory is taken for them.
-        also: further sizes to read it at, as if each were the only one: ``views`` of the result.
+        also: further sizes for ``views`` of the result, each as if it were the only size.
 
     Raises:
         InputError: the format is unknown, the image is too large, or the file cannot be decoded.
@@ -87,11 +87,10 @@ def _read_raster(
 
 
 def _raster_size(path: Path) -> tuple[int, int]:
-    """Width and height as the file's first bytes tell; Pillow's reader decodes nothing yet.
+    """Width and height from the file's first bytes; nothing is decoded.
 
-    Pillow refuses PNGs for texts, profiles and checksums that nobody asked for, so theirs is read here.
-
-    OpenCV looks at the content and not at the suffix, so a TIFF by the name of .png is refused here.
+    Of PNGs they are read here, since Pillow refuses some for their texts, profiles and checksums. OpenCV goes
+    by the content and not by the suffix, so that a TIFF named .png must be refused here.
     """
     with path.open("rb") as file:
         start = file.read(24)
@@ -107,12 +106,12 @@ def _raster_size(path: Path) -> tuple[int, int]:
 def _to_one_channel(image: NDArray) -> NDArray:
     if image.ndim == 2:
         return image
-    # Some radiographs are stored with an alpha channel (four of 1,000 NIH images); it says nothing.
+    # Some radiographs are stored with an alpha channel (four of 1,000 NIH images); it is not used.
     return cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_BGR2GRAY)
 
 
 def _is_colored(image: NDArray) -> bool:
-    """Channels that differ by more than JPEG's rounding over a part of the picture."""
+    """Whether the channels differ by more than JPEG's rounding on over 1 % of the pixels."""
     if image.ndim == 2:
         return False
     few = image[::8, ::8, :3].astype(np.int32)
@@ -122,7 +121,7 @@ def _is_colored(image: NDArray) -> bool:
 def _to_8_bits(image: NDArray) -> tuple[NDArray[np.uint8], str]:
     if image.dtype == np.uint8:
         return image, "none"
-    # Half of the 16-bit PNGs about hold 12 bits; the percentiles find the range in use.
+    # About half of the 16-bit PNGs hold 12 bits; percentiles find the range in use.
     low, high = np.percentile(image[::4, ::4], (0.5, 99.5))
     unit = (image.astype(np.float32) - low) / max(high - low, 1.0)
     return (np.clip(unit, 0, 1) * 255).round().astype(np.uint8), "percentile"

@@ -1,4 +1,4 @@
-"""The one resize that preparation, training and prediction share."""
+"""The resize that preparation, training and prediction share."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class Target:
     """The size that images are brought to.
 
     Attributes:
-        size: pixels; 0 leaves every image alone.
-        keep_aspect: the longest side becomes ``size`` and a smaller image is left alone; else the
+        size: pixels; 0 keeps every image as it is.
+        keep_aspect: the longest side becomes ``size`` and a smaller image stays as it is; else the
             result is square.
     """
 
@@ -37,7 +37,7 @@ def resize(image: NDArray, target: Target) -> NDArray:
 def resize_to(image: NDArray, shape: tuple[int, int]) -> NDArray:
     """Bring an image (H, W) to ``shape`` (height, width).
 
-    Shrinking averages areas, which is what keeps fine structure from aliasing.
+    Shrinking averages areas, which keeps fine structure from aliasing.
     """
     if shape == image.shape[:2]:
         return image

@@ -1,4 +1,4 @@
-"""Original sizes of images, from a table that someone else wrote."""
+"""Original sizes of images, from a table whose column names vary."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.limits import LARGEST_SIDE
 from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first
 
-# What other people call the two columns of a size table; the order of the columns never counts.
+# Names of the two columns in published size tables; the order of the columns does not matter.
 _HEIGHT_NAMES = ("dim0", "height", "rows", "h")
 _WIDTH_NAMES = ("dim1", "width", "columns", "w")
 
@@ -37,22 +37,22 @@ def read_sizes(path: str | Path) -> pd.DataFrame:
 
 
 def _side(path: str | Path, frame: pd.DataFrame, names: Sequence[str]) -> str:
-    """The column of the height or the width; others of its names must hold the same."""
+    """The column of the height or the width; columns of its other names must hold the same values."""
     known = [letters_of(str(name)) for name in frame.columns]
     for name in names:
         if known.count(name) > 1:
             raise InputError(f"{path}: column {name} is there {known.count(name)} times, expected once")
-    found = [str(frame.columns[known.index(name)]) for name in names if name in known]
-    if not found:
+    columns = [str(frame.columns[known.index(name)]) for name in names if name in known]
+    if not columns:
         raise InputError(f"{path}: column {names[0]} is missing; it has {', '.join(map(str, frame))}")
-    for other in found[1:]:
-        _require_same(path, frame, found[0], other)
-    return found[0]
+    for other in columns[1:]:
+        _require_same(path, frame, columns[0], other)
+    return columns[0]
 
 
-def _require_same(path: str | Path, frame: pd.DataFrame, one: str, other: str) -> None:
-    refuse_first(path, as_numbers(frame[one]) != as_numbers(frame[other]), lambda i:
-                 f"image {frame['image_id'].iloc[i]} has {one} {frame[one].iloc[i]} and {other} "
+def _require_same(path: str | Path, frame: pd.DataFrame, column: str, other: str) -> None:
+    refuse_first(path, as_numbers(frame[column]) != as_numbers(frame[other]), lambda i:
+                 f"image {frame['image_id'].iloc[i]} has {column} {frame[column].iloc[i]} and {other} "
                  f"{frame[other].iloc[i]}, expected one of the two columns, or the same in both")
 
 

@@ -1,8 +1,7 @@
-"""What became of each input of a run: one row each, ``ok``, ``flagged`` or ``failed``, with the reason.
+"""The status table: one row per input of a run, ``ok``, ``flagged`` or ``failed``, with the reason.
 
-A prediction run leaves it beside what it was asked for, as ``S.status.csv`` beside ``S.csv``. An image that
-failed was not read; nothing else that a run writes says anything about it, but for the row "no finding" that
-Kaggle wants of every image in a submission.
+A prediction run writes it beside its output, as ``S.status.csv`` beside ``S.csv``. An image that failed was
+not read and is in no other table of the run, but for the row "no finding" that Kaggle wants of every image.
 """
 
 import logging
@@ -19,7 +18,7 @@ from vindr_det.tables import read_own_csv
 
 log = logging.getLogger(__name__)
 
-#: ``flagged`` images were read, but something about them contradicts itself or is not as it should be.
+#: ``flagged`` images were read, but something about them is contradictory or unusual.
 OK, FLAGGED, FAILED = "ok", "flagged", "failed"
 COLUMNS = ("image_id", "file", "status", "reason", *UIDS, "height", "width")
 _MANY = 20
@@ -27,16 +26,16 @@ _MANY = 20
 
 @dataclass(frozen=True)
 class Status:
-    """One input's row.
+    """The row of an input.
 
     Attributes:
         image_id: as in all tables of the run.
         file: its name below the folder.
         status: :data:`OK`, :data:`FLAGGED` or :data:`FAILED`.
         reason: what is wrong, in one line; empty if nothing is.
-        uids: Study, Series and SOP instance UID; empty where the file does not tell.
+        uids: Study, Series and SOP instance UID; empty where the file has none.
         height: of the original, pixels; None where it is not known.
-        width: likewise.
+        width: of the original, pixels; None where it is not known.
     """
 
     image_id: str
@@ -77,7 +76,7 @@ def status_text(statuses: Sequence[Status]) -> str:
 
 def read_failed(out: str | Path) -> dict[str, Status]:
     """As :func:`read_statuses`, of the failed inputs alone."""
-    return {image_id: read_status for image_id, read_status in read_statuses(out).items() if read_status.status == FAILED}
+    return {image_id: row for image_id, row in read_statuses(out).items() if row.status == FAILED}
 
 
 def read_statuses(out: str | Path) -> dict[str, Status]:
@@ -99,25 +98,20 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def failed_images(*folders: str | Path) -> set[str]:
-    """Images that a preparation could not read, by the ``qc.csv`` of its folders, where they have one."""
-    tables = [Path(folder) / "qc.csv" for folder in folders]
-    return {row["image_id"] for table in tables if table.is_file()
-            for row in read_own_csv(table, []) if row.get("status") == FAILED and row.get("image_id")}
-
-
 def summary(statuses: Sequence[Status]) -> str:
-    """How many of each kind, and what is wrong with the first."""
-    counts = {kind: sum(one.status == kind for one in statuses) for kind in (OK, FLAGGED, FAILED)}
-    odd = sorted((status for status in statuses if status.status != OK), key=lambda one: one.status != FAILED)
+    """Counts per status, and the reasons of the first inputs that are not ok."""
+    counts = {kind: sum(row.status == kind for row in statuses) for kind in (OK, FLAGGED, FAILED)}
+    odd = sorted((row for row in statuses if row.status != OK), key=lambda row: row.status != FAILED)
     lines = [", ".join(f"{count} {kind}" for kind, count in counts.items())]
-    lines += [f"{one.status}: {one.file}: {one.reason}" for one in odd[:_MANY]]
+    lines += [f"{row.status}: {row.file}: {row.reason}" for row in odd[:_MANY]]
     return "\n".join(lines + [f"... and {len(odd) - _MANY} more"] * (len(odd) > _MANY))
 
 
 def require_some_read(statuses: Sequence[Status], table: str | Path) -> None:
-    """Raises:
-        InputError: all inputs failed.
+    """Refuse a run whose inputs all failed.
+
+    Raises:
+        InputError: names the first of them.
     """
     if all(status.status == FAILED for status in statuses):
         first = statuses[0]
@@ -126,10 +120,10 @@ def require_some_read(statuses: Sequence[Status], table: str | Path) -> None:
 
 
 def warn(statuses: Sequence[Status], table: str | Path) -> int:
-    """Say on stderr what was not read or is odd; returns how many were not read."""
+    """Warn of inputs that were flagged or not read; returns how many were not read."""
     failed, flagged = (sum(status.status == kind for status in statuses) for kind in (FAILED, FLAGGED))
     if flagged:
-        log.warning("%d of %d images are flagged: look at them before you trust what is said of them; see %s",
+        log.warning("%d of %d images are flagged: look at them before you trust their predictions; see %s",
                     flagged, len(statuses), table)
     if failed:
         log.warning("%d of %d images were NOT READ: nothing is known about them; see %s", failed,

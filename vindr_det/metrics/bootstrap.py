@@ -5,7 +5,7 @@ statistic's variance over halves estimates its variance over samples, as that ov
 (Shao & Wu, "A general theory for jackknife variance estimation", Ann. Stat. 1989). The reason for halves is
 AP, which is biased upward in small samples: in a bootstrap with replacement copies of an image agree with
 each other, so its percentiles repeat the bias and add their own. By how much a half exceeds the whole
-estimates by how much the whole exceeds the population. ``benchmarks/coverage.py`` measures how often
+estimates by how much the whole exceeds the population. ``benchmarks/interval_coverage.py`` measures how often
 intervals cover the true value.
 
 Images that belong together, such as a patient's, are drawn together.
@@ -13,7 +13,7 @@ Images that belong together, such as a patient's, are drawn together.
 Shapes: N images, G groups of them, R replicates, K classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,15 @@ class Bootstrap:
         step = max(1, _PART // max(width, len(self.group_of)))
         for start in range(0, len(self.drawn), step):
             yield self.drawn[start:start + step, self.group_of].astype(float)
+
+    def apply(self, metric: Callable[[Floats], Floats], width: int = 0) -> Floats:
+        """(R, ...) values of a metric on all replicates.
+
+        Args:
+            metric: weights (r, N) of the images -> values (r, ...).
+            width: as of :meth:`parts`.
+        """
+        return np.concatenate([metric(part) for part in self.parts(width)])
 
     def groups_with(self, there: ArrayLike) -> NDArray[np.int64]:
         """(K,) number of groups with an image that has the class.

@@ -45,19 +45,20 @@ class Calibration:
 
 def cross_entropy(truth: ArrayLike, p: ArrayLike) -> float:
     """Mean negative log likelihood of labels 0..1."""
-    labels, logits = np.asarray(truth, dtype=float), logit(p)
+    return _logit_entropy(np.asarray(truth, dtype=float), logit(p))
+
+
+def _logit_entropy(labels: NDArray, logits: NDArray) -> float:
+    """Cross entropy of logits."""
     return float(np.mean(np.logaddexp(0, logits) - labels * logits))
 
 
 def fit_temperature(truth: ArrayLike, p: ArrayLike) -> float:
     """The temperature with the least cross entropy; above 1 where a model was overconfident."""
     labels, logits = np.asarray(truth, dtype=float), logit(p)
-
-    def entropy(log_t: float) -> float:
-        scaled = logits / np.exp(log_t)
-        return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
-
-    return float(np.exp(minimize_scalar(entropy, bounds=_SLOPES, method="bounded").x))
+    best = minimize_scalar(lambda log_t: _logit_entropy(labels, logits / np.exp(log_t)), bounds=_SLOPES,
+                           method="bounded")
+    return float(np.exp(best.x))
 
 
 def fit_platt(truth: ArrayLike, p: ArrayLike) -> Calibration:
@@ -74,8 +75,7 @@ def fit_platt(truth: ArrayLike, p: ArrayLike) -> Calibration:
         slope = np.exp(parameters[0])
         scaled = slope * logits + parameters[1]
         error = 1 / (1 + np.exp(-scaled)) - soft
-        value = np.mean(np.logaddexp(0, scaled) - soft * scaled)
-        return float(value), np.array([np.mean(error * logits) * slope, error.mean()])
+        return _logit_entropy(soft, scaled), np.array([np.mean(error * logits) * slope, error.mean()])
 
     log_slope, intercept = minimize(entropy, np.zeros(2), jac=True, bounds=[_SLOPES, (-30, 30)]).x
     return Calibration("platt", float(np.exp(log_slope)), float(intercept))

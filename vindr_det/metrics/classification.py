@@ -70,8 +70,7 @@ def average_precision(counts: Curve) -> Floats:
         return (gained * precision).sum(axis=1) / true_positives[:, -1]
 
 
-#: The areas that are measured and compared.
-AREAS: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
+_AREAS: dict[str, Callable[[Curve], Floats]] = {"auc": auc, "ap": average_precision}
 
 
 def measurable(truth: ArrayLike) -> bool:
@@ -86,17 +85,17 @@ def measure(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[s
         return {}
     labels = np.asarray(truth, dtype=bool)
     positive, negative = bootstrap.groups_with(np.column_stack([labels, ~labels]))
-    whole, drawn = (_areas(labels, scores, part) for part in (bootstrap.whole(), bootstrap))
+    whole, drawn = (areas(labels, scores, part) for part in (bootstrap.whole(), bootstrap))
     # An AUC's variance is that of the ranks of the smaller class among the other.
     images = {"auc": min(positive, negative), "ap": positive}
     return {name: Replicated(whole[name], drawn[name][:, None], np.array([images[name]])).estimate()
             for name in whole}
 
 
-def _areas(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Floats]:
-    """Name of the area -> (R,) of the replicates."""
+def areas(truth: ArrayLike, scores: ArrayLike, bootstrap: Bootstrap) -> dict[str, Floats]:
+    """``auc`` and ``ap`` -> (R,) of one label on every replicate."""
     parts = [curve(truth, scores, weights) for weights in bootstrap.parts()]
-    return {name: np.concatenate([area(part) for part in parts]) for name, area in AREAS.items()}
+    return {name: np.concatenate([area(part) for part in parts]) for name, area in _AREAS.items()}
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def rates(
     shares = {"accuracy": labels | ~labels, "sensitivity": labels, "specificity": ~labels, "ppv": called,
               "npv": ~called, "f1": labels | called}
     images = bootstrap.groups_with(np.column_stack(list(shares.values())))
-    return {name: Replicated(np.array([whole[name]]), np.array([[rates[name]] for rates in drawn]),
+    return {name: Replicated(np.array([whole[name]]), np.array([[row[name]] for row in drawn]),
                              images[[at]]).estimate()
             for at, name in enumerate(shares) if not np.isnan(whole[name])}
 

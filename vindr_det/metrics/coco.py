@@ -45,7 +45,7 @@ class CocoAP(Metric):
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
         boxes = coco_bootstrap.match(matched.predictions, matched.records_by_id)
-        return replicate(lambda part: coco_bootstrap.ap_replicates(boxes, part), matched, bootstrap)
+        return replicate(matched, bootstrap, lambda part: coco_bootstrap.ap_replicates(boxes, part))
 
 
 def coco_ap(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:

@@ -10,13 +10,13 @@ Shapes: I images, T thresholds, D detections, G ground truths, P pairs, R replic
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.matching import NUM_CLASSES, Flags, Ints, Table, best_pair, pairs, precision_envelope
-from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record
@@ -76,8 +76,7 @@ def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
     """(T, D): the best detections of all images and classes choose first, then the second best, and so on."""
     correct = np.zeros((len(THRESHOLDS), len(detections)), bool)
     taken = np.zeros((len(THRESHOLDS), len(truths)), bool)
-    d, g = pairs(detections, truths, same_class=True)
-    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
+    d, g, overlap = pairs(detections, truths, same_class=True)
     order = np.argsort(rank[d], kind="stable")
     ends = np.searchsorted(rank[d][order], np.arange(MAX_DETECTIONS + 1))
     for start, end in pairwise(ends):
@@ -95,8 +94,7 @@ def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Float
     """``coco/AP`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
     rows = [np.flatnonzero(matched.label == label) for label in range(len(FINDINGS))]
     widest = max(len(matched.counts), *map(len, rows))
-    parts = [_precisions(matched, rows, part) for part in bootstrap.parts(widest)]
-    precision = np.concatenate(parts)  # (R, T, F)
+    precision = bootstrap.apply(partial(_precisions, matched, rows), widest)  # (R, T, F)
     return {"coco/AP": precision[:, 1:].mean(axis=1)} | {key: precision[:, at] for key, at in ROW_OF.items()}
 
 
@@ -108,8 +106,8 @@ def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floa
         drawn = weights[:, matched.image[mine]]
         seen = np.cumsum(drawn, axis=1)
         for at in range(len(THRESHOLDS)):
-            hit = np.flatnonzero(matched.correct[at, mine])
-            result[:, at, label] = _average_precision(drawn[:, hit], seen[:, hit], totals[:, label])
+            correct = np.flatnonzero(matched.correct[at, mine])
+            result[:, at, label] = _average_precision(drawn[:, correct], seen[:, correct], totals[:, label])
     return result
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
 from vindr_det.metrics.bootstrap import Bootstrap, Estimate, Floats, interval
-from vindr_det.metrics.classification import AREAS, curve
+from vindr_det.metrics.classification import areas
 
 _QUANTILE = float(norm.ppf(0.975))
 
@@ -60,10 +60,7 @@ def paired(
     truth: ArrayLike, first: ArrayLike, second: ArrayLike, bootstrap: Bootstrap
 ) -> dict[str, Estimate]:
     """``auc`` and ``ap`` of the first less those of the second, both on the same replicates."""
-    drawn: dict[str, list[Floats]] = {name: [] for name in AREAS}
-    for weights in bootstrap.parts():
-        curves = [curve(truth, scores, weights) for scores in (first, second)]
-        for name, area in AREAS.items():
-            drawn[name].append(area(curves[0]) - area(curves[1]))
-    return {name: Estimate(float((area(curve(truth, first)) - area(curve(truth, second)))[0]),
-                           *interval(np.concatenate(drawn[name]))) for name, area in AREAS.items()}
+    whole, drawn = ([areas(truth, scores, part) for scores in (first, second)]
+                    for part in (bootstrap.whole(), bootstrap))
+    return {name: Estimate(float(whole[0][name][0] - whole[1][name][0]),
+                           *interval(drawn[0][name] - drawn[1][name])) for name in whole[0]}

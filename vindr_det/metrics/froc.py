@@ -8,13 +8,15 @@ Shapes: I images, R bootstrap replicates, D detections, F findings, P operating 
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.classification import curve
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import Ints, Matched, mean_over_classes
-from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
+from vindr_det.metrics.metric import MatchedPredictions, Metric, by_key, replicate
 from vindr_det.structures.label_sets import FINDINGS
 
 #: False positives per image -> key of the mean sensitivity.
@@ -32,11 +34,8 @@ class FrocSensitivity(Metric):
         return as_metrics(sensitivities(matched.voc)[0])
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        def per_class(part: Bootstrap) -> dict[str, Floats]:
-            values = sensitivity_replicates(matched.voc, part)
-            return {key: values[..., at] for at, key in enumerate(KEYS.values())}
-
-        return replicate(per_class, matched, bootstrap)
+        return replicate(matched, bootstrap, lambda part: by_key(
+            KEYS.values(), sensitivity_replicates(matched.voc, part)))
 
 
 def sensitivities(
@@ -66,19 +65,16 @@ def sensitivities(
 
 def _counts(matched: Matched, rows: Ints, weights: Floats) -> tuple[Floats, Floats]:
     """True and false positives with no detection at all, then down to each distinct score."""
-    scores, correct = matched.detections.score[rows], matched.correct[rows]
-    drawn = weights[:, matched.detections.image[rows]]
-    ends = np.flatnonzero(np.diff(scores, append=-1.0))
+    counts = curve(matched.correct[rows], matched.detections.score[rows],
+                   weights[:, matched.detections.image[rows]])
     nothing = np.zeros((len(weights), 1))
-    true_positives = np.cumsum(drawn * correct, axis=1)[:, ends]
-    false_positives = np.cumsum(drawn * ~correct, axis=1)[:, ends]
-    return (np.concatenate([nothing, true_positives], axis=1),
-            np.concatenate([nothing, false_positives], axis=1))
+    return (np.concatenate([nothing, counts.true_positives], axis=1),
+            np.concatenate([nothing, counts.false_positives], axis=1))
 
 
 def sensitivity_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, F, P) :func:`sensitivities` of every replicate."""
-    return np.concatenate([sensitivities(matched, part) for part in bootstrap.parts(matched.widest)])
+    return bootstrap.apply(partial(sensitivities, matched), matched.widest)
 
 
 def as_metrics(values: Floats) -> dict[str, float]:

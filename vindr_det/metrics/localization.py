@@ -5,12 +5,14 @@ Li et al., "Thoracic disease identification and localization with limited superv
 Shapes: I images, R bootstrap replicates, F findings, T IoU thresholds.
 """
 
+from functools import partial
+
 import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import NUM_CLASSES, Matched, mean_over_classes, nearest
-from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
+from vindr_det.metrics.metric import MatchedPredictions, Metric, by_key, replicate
 from vindr_det.structures.label_sets import FINDINGS
 
 #: IoU -> key; the overlap must exceed it.
@@ -24,11 +26,8 @@ class LocalizationAccuracy(Metric):
         return as_metrics(accuracies(matched.voc))
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        def per_class(part: Bootstrap) -> dict[str, Floats]:
-            values = accuracy_replicates(matched.voc, part)
-            return {key: values[..., at] for at, key in enumerate(KEYS.values())}
-
-        return replicate(per_class, matched, bootstrap)
+        return replicate(matched, bootstrap, lambda part: by_key(
+            KEYS.values(), accuracy_replicates(matched.voc, part)))
 
 
 def accuracies(matched: Matched) -> Floats:
@@ -41,13 +40,13 @@ def accuracies(matched: Matched) -> Floats:
 
 def accuracy_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, F, T) :func:`accuracies` of every replicate."""
-    top = _top_overlaps(matched)
-    return np.concatenate([_shares(matched, top, part) for part in bootstrap.parts()])
+    return bootstrap.apply(partial(_shares, matched, _top_overlaps(matched)))
 
 
 def _top_overlaps(matched: Matched) -> Floats:
     """(I, F) overlap of each image's best-scored box of each finding; 0 without one."""
-    detections, overlap = matched.detections, nearest(matched, same_class=True).overlap
+    detections = matched.detections
+    overlap = nearest(detections, matched.truths, same_class=True).overlap
     # Detections stand best first, so the first of an image and class is its best-scored one.
     keys, first = np.unique(detections.image * NUM_CLASSES + detections.label, return_index=True)
     top = np.zeros(matched.counts.size)

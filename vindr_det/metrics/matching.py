@@ -165,12 +165,8 @@ def assign(predictions: PredictionSet, truth: PredictionSet, iou_threshold: floa
     truths = Table.of([truth[i] if len(truth[i]) else normal for i in ids])
     detections = Table.of([predictions.get(i, nothing) for i in ids])
     detections = detections[np.argsort(-detections.score, kind="stable")]
-    d, g = pairs(detections, truths, same_class=True)
-    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
-    at = best_pair(d, overlap)
-    at = at[overlap[at] > iou_threshold]
-    target = np.full(len(detections), -1)
-    target[d[at]] = g[at]
+    own = nearest(detections, truths, same_class=True)
+    target = np.where(own.overlap > iou_threshold, own.truth, -1)
     return Assigned(ids, detections, truths, target, iou_threshold)
 
 
@@ -214,22 +210,24 @@ class Nearest:
     overlap: Floats
 
 
-def nearest(matched: Matched, same_class: bool) -> Nearest:
+def nearest(detections: Table, truths: Table, same_class: bool) -> Nearest:
     """The nearest truths among those of each detection's class, or among those of all other classes."""
-    detections, truths = matched.detections, matched.truths
-    d, g = pairs(detections, truths, same_class)
+    d, g, overlap = pairs(detections, truths, same_class)
     if not same_class:
         differ = detections.label[d] != truths.label[g]
-        d, g = d[differ], g[differ]
-    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
+        d, g, overlap = d[differ], g[differ], overlap[differ]
     at = best_pair(d, overlap)
     truth, best = np.full(len(detections), -1), np.zeros(len(detections))
     truth[d[at]], best[d[at]] = g[at], overlap[at]
     return Nearest(truth, best)
 
 
-def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Ints]:
-    """Indices (P,), (P,) of detections, rising, and of the ground truths of their image (and class)."""
+def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Ints, Floats]:
+    """All detections with all ground truths of their image (and class).
+
+    Returns:
+        (P,) indices of detections, rising; (P,) indices of ground truths; (P,) their IoU.
+    """
     key_d, key_g = (
         table.image * NUM_CLASSES + table.label if same_class else table.image
         for table in (detections, truths))
@@ -238,4 +236,5 @@ def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Int
     start, count = (np.cumsum(many) - many)[key_d], many[key_d]
     d = np.repeat(np.arange(len(key_d)), count)
     within = np.arange(len(d)) - np.repeat(np.cumsum(count) - count, count)
-    return d, order[np.repeat(start, count) + within]
+    g = order[np.repeat(start, count) + within]
+    return d, g, box_ops.paired_iou(detections.box[d], truths.box[g])

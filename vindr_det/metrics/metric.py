@@ -1,4 +1,4 @@
-"""What a metric is: one class that computes, and resamples where that makes sense.
+"""What a metric is: one class that computes a value and, where that makes sense, its bootstrap replicates.
 
 A new metric is one subclass of :class:`Metric` in a module of this folder and one line in
 :data:`vindr_det.metrics.registry.METRICS`; ``tools/evaluate.py`` takes its tables, intervals, comparisons and
@@ -7,7 +7,7 @@ A new metric is one subclass of :class:`Metric` in a module of this folder and o
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,16 +81,21 @@ def format_value(value: float, digits: int = 4) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
+def by_key(keys: Iterable[str], values: Floats) -> dict[str, Floats]:
+    """(..., P) values of a metric at P points as one array per point."""
+    return {key: values[..., at] for at, key in enumerate(keys)}
+
+
 def replicate(
-    per_class: Callable[[Bootstrap], Mapping[str, Floats]], matched: MatchedPredictions, bootstrap: Bootstrap,
+    matched: MatchedPredictions, bootstrap: Bootstrap, per_class: Callable[[Bootstrap], Mapping[str, Floats]],
     there: ArrayLike | None = None,
 ) -> dict[str, Replicated]:
     """Key -> value on all images and on each replicate, for metrics that are means over classes.
 
     Args:
-        per_class: replicates -> key -> (R, K) values of the first K classes; NaN without ground truth.
-        matched: the predictions that ``per_class`` measures.
+        matched: the predictions.
         bootstrap: of their images.
+        per_class: replicates -> key -> (R, K) values of the first K classes; NaN without ground truth.
         there: (I, K) whether a class is measured on an image, (I, 1) for metrics that know no classes; None
             for whether the image has ground truth of the class.
     """

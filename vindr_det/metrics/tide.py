@@ -21,7 +21,6 @@ from tabulate import tabulate
 from vindr_det.metrics.matching import Flags, Ints, Matched, nearest, pairs
 from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
 from vindr_det.metrics.voc import VindrResult
-from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
 
 BACKGROUND_IOU = 0.1
@@ -67,7 +66,7 @@ def tide_errors(matched: Matched) -> TideErrors:
     of another class too little. Missed are truths that are neither detected nor explained by one of the first
     two.
     """
-    same, other = nearest(matched, True), nearest(matched, False)
+    same, other = (nearest(matched.detections, matched.truths, same_class) for same_class in (True, False))
     masks = _error_masks(matched, same.overlap, other.overlap)
     explained = np.zeros(len(matched.truths), bool)
     explained[matched.truth_of[matched.correct]] = True
@@ -141,8 +140,7 @@ def confusion_matrix(matched: Matched, score: float) -> NDArray[np.int64]:
     shown = (matched.detections.score >= score) & (matched.detections.label != NO_FINDING_ID)
     detections = matched.detections[shown]
     truths = matched.truths[matched.truths.label != NO_FINDING_ID]
-    d, g = pairs(detections, truths, same_class=False)
-    overlap = box_ops.paired_iou(detections.box[d], truths.box[g])
+    d, g, overlap = pairs(detections, truths, same_class=False)
     over = overlap > matched.iou_threshold
     d, g = d[over], g[over]
     nothing = len(FINDINGS)

@@ -10,6 +10,7 @@ Shapes: I images, D detections, R bootstrap replicates, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,12 +108,12 @@ def mean_ap(predictions: PredictionSet, records: Sequence[Record], bootstrap: Bo
 
 
 def _mean_ap(matched: MatchedPredictions, bootstrap: Bootstrap) -> Replicated:
-    return replicate(lambda part: {MEAN_AP: ap_replicates(matched.voc, part)}, matched, bootstrap)[MEAN_AP]
+    return replicate(matched, bootstrap, lambda part: {MEAN_AP: ap_replicates(matched.voc, part)})[MEAN_AP]
 
 
 def ap_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, K) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
-    return np.concatenate([average_precisions(matched, part) for part in bootstrap.parts(matched.widest)])
+    return bootstrap.apply(partial(average_precisions, matched), matched.widest)
 
 
 def average_precisions(matched: Matched, weights: Floats) -> Floats:

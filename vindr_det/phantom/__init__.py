@@ -2,15 +2,18 @@
 
 The data flows through the modules in this order::
 
-    anatomy    one person: body, lungs, heart, bones, vessels, as an attenuation map
-    findings   the 14 findings, drawn into that map where and how they occur
+    anatomy    a person: body, lungs, heart, bones, vessels, as an attenuation map
+    findings   the 14 findings, drawn into that map with their usual places and shapes
     radiograph attenuation to detector values
     dicom_file those values to DICOM, with the headers of the real set
     readers    three of 17 readers who miss, disagree and jitter
     dataset    the folders and tables of the competition
 
-Nothing here is a real person, and no score on phantoms says anything about real images: they
-show that the machinery works. Same seed, same bytes.
+Nothing here is a real person, and no score on phantoms holds for real images: they
+show that the software works. Same seed, same bytes.
+
+In: a seed and sizes. Out: :func:`make_dataset` writes the folders and tables, :func:`render` draws an image.
+Imports ``structures``, ``files``, ``tables`` and ``parallel``; tools, tests and benchmarks import it.
 """
 
 from vindr_det.phantom.dataset import make_dataset

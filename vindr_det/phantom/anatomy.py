@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from vindr_det.phantom.canvas import Canvas, Map, Point, bezier
 
-RIGHT, LEFT = -1, 1  # the patient's sides; the right one stands on the image's left
+RIGHT, LEFT = -1, 1  # the patient's sides; the right one is on the image's left
 SIDES = (RIGHT, LEFT)
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What makes one person differ from the next; fractions as in :mod:`canvas`."""
+    """The varying features of a person; fractions as in :mod:`canvas`."""
 
     middle: float  # x of the spine
     apex: float  # y of the lungs' tops
@@ -39,7 +39,7 @@ class Anatomy:
 
     @property
     def heart_edges(self) -> tuple[float, float]:
-        """x of the heart's right and left border: a third stands right of the spine."""
+        """x of the heart's right and left border: a third is right of the spine."""
         width = self.heart * 2 * self.chest
         return self.middle - 0.33 * width, self.middle + 0.67 * width
 

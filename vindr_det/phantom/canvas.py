@@ -2,7 +2,7 @@
 
 Positions are fractions of the image: x from 0 (left edge) to 1, y from 0 (top edge) to 1. Lengths
 (radii, stroke widths, blurs) are fractions of the image's width. The patient faces the viewer,
-so the right lung stands on the image's left.
+so the right lung is on the image's left.
 """
 
 from collections.abc import Sequence

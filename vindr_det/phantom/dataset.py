@@ -50,10 +50,10 @@ def make_dataset(
     Args:
         out: folder to create; existing files of the same name are replaced.
         num_train: images with readers' annotations (``train.csv``).
-        num_test: images whose truth stands in ``test_annotations.csv``.
+        num_test: images whose true boxes are in ``test_annotations.csv``.
         size: longest side in pixels; the sides vary as those of real films do.
         seed: same seed, same bytes, whatever the number of workers.
-        workers: processes; None takes one a core.
+        workers: processes; None takes one per core.
 
     Raises:
         InputError: a number is out of range or ``out`` cannot be written.
@@ -88,13 +88,13 @@ def _run(jobs: list[_Job], workers: int | None) -> Iterator[dict[str, Any]]:
         Path(job.folder).mkdir(parents=True, exist_ok=True)
     progress = tqdm(total=len(jobs), desc="phantoms", unit="image", disable=None)
     with process_pool(workers, len(jobs)) as pool, progress:
-        for result in pool.map(_make_one, jobs, chunksize=4):
+        for result in pool.map(_make_image, jobs, chunksize=4):
             progress.update()
             yield result
 
 
-def _make_one(job: _Job) -> dict[str, Any]:
-    """Draw, save and read one image; runs in a worker process."""
+def _make_image(job: _Job) -> dict[str, Any]:
+    """Draw an image, write it and let readers annotate it; runs in a worker process."""
     rng = _rng(job.seed, job.split, job.index)
     image_id = hashlib.md5(f"{job.seed}/{job.split}/{job.index}".encode()).hexdigest()
     height, width = _film_size(rng, job.size)

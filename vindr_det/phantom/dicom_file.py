@@ -36,7 +36,7 @@ class Header:
         inverted: MONOCHROME1, where the largest value is black.
         window: whether WindowCenter and WindowWidth are present.
         spacing: pixel spacing in mm, None where the file has none.
-        age: PatientAge as it stands in the file, not always a valid one.
+        age: PatientAge of the file, not always a valid one.
         sop_class: whether SOPClassUID is present in the data set.
     """
 
@@ -63,7 +63,7 @@ def sample_header(rng: np.random.Generator) -> Header:
 
 
 def write_dicom(path: str | Path, image_id: str, film: Radiograph, header: Header) -> None:
-    """Write one file, whole or not at all."""
+    """Write a DICOM file, whole or not at all."""
     dataset = _dataset(image_id, film, header)
     with atomic_path(path) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
@@ -91,7 +91,7 @@ def _dataset(image_id: str, film: Radiograph, header: Header) -> Dataset:
     ds.PatientSex = film.sex
     if header.age.strip("Y"):
         ds.PatientAge = header.age
-    else:  # not a valid age string; written as it stands in the real files
+    else:  # not a valid age string; written as in the real files
         ds.add_new("PatientAge", "LO", "")
         ds["PatientAge"]._value = header.age
         ds["PatientAge"].VR = "AS"

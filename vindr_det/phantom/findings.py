@@ -1,8 +1,8 @@
-"""The 14 findings, each drawn where and how it occurs, with the box a reader would draw.
+"""The 14 findings, each drawn with its usual place and shape, with the box a reader would draw.
 
 A finding is a function of (canvas, anatomy, rng) that changes the attenuation map and returns its
-box in fractions of the image. Sizes and places follow the quantiles of VinBigData's boxes. What
-tells the findings apart is what tells them apart on film: an edge, a texture, a place, a sign.
+box in fractions of the image. Sizes and places follow the quantiles of VinBigData's boxes. They
+differ in what distinguishes them on film: an edge, a texture, a place, a sign.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ FREQUENT = ("R8", "R9", "R10")
 #: Share of abnormal images that other readers read (248 of 4,394 in train.csv).
 RARE_SHARE = 0.06
 
-# What one reader calls an infiltration, the next calls a consolidation.
+# Classes that readers confuse: an infiltration for one reader is a consolidation for another.
 _CONFUSED = {
     name: tuple(FINDINGS.index(other) for other in group if other != name)
     for group in (("Consolidation", "Infiltration", "Lung Opacity"), ("ILD", "Pulmonary fibrosis"))

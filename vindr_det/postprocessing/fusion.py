@@ -71,10 +71,10 @@ class Fusion:
             raise InputError(f"max_boxes {self.max_boxes}, expected 1 or more")
 
     def weights_of(self, models: int) -> list[float]:
-        """The weights of so many models.
+        """One weight per model.
 
         Raises:
-            InputError: another number of weights was given.
+            InputError: there are other than ``models`` weights.
         """
         if self.weights is None:
             return [1.0] * models

@@ -5,7 +5,7 @@ row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p 
 the wrong way round.
 
 Each form is one class, listed in :data:`FORMS`. A new form is a frozen dataclass that derives from
-:class:`Gate` and stands in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,
+:class:`Gate` and is in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,
 and gate.py apply and predict.py read it from JSON.
 """
 
@@ -49,12 +49,15 @@ class Gate(ABC):
             The boxes as this form leaves them, and mostly a row of class 14.
 
         Raises:
-            InputError: the output has no probabilities of findings, and this form needs them.
+            InputError: this form needs an output, or its probabilities of findings, and there is none.
         """
 
     @classmethod
     def grid(cls) -> Sequence["Gate"]:
-        """The parameter values that ``gate.py fit`` tries; a form without parameters has one entry."""
+        """What ``gate.py fit`` tries: each parameter over its whole range, so no best is at an arbitrary end.
+
+        A form without parameters has one entry.
+        """
         return [cls()]
 
     @classmethod
@@ -77,13 +80,12 @@ class Gate(ABC):
 
 @dataclass(frozen=True)
 class NoClassifier(Gate):
-    """Form ``none``: 1 - the highest box score stands in for the classifier."""
+    """Form ``none``: 1 - the highest box score takes the place of the classifier."""
 
     form = "none"
     needs_classifier = False
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        """See :meth:`Gate.apply`."""
         return with_no_finding({"": boxes})[""]
 
 
@@ -94,7 +96,6 @@ class Append(Gate):
     form = "append"
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        """See :meth:`Gate.apply`."""
         return boxes + _no_finding(output)
 
 
@@ -120,7 +121,6 @@ class Hard(Gate):
                              "low <= high")
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        """See :meth:`Gate.apply`."""
         p = _required(output).p_abnormal
         if p < self.low:
             return no_finding()
@@ -128,12 +128,10 @@ class Hard(Gate):
 
     @classmethod
     def grid(cls) -> Sequence[Gate]:
-        """See :meth:`Gate.grid`; over each parameter's whole range, so no best lies at an arbitrary end."""
         return [cls(low, high) for low, high in product(_LOWS, _HIGHS) if low <= high]
 
     @classmethod
     def suggest(cls, trial: Any) -> Gate:
-        """See :meth:`Gate.suggest`."""
         low = trial.suggest_float("low", 0, 1)
         return cls(low, max(low, trial.suggest_float("high", 0, 1.01)))
 
@@ -157,19 +155,16 @@ class Scale(Gate):
             raise InputError(f"gate scale: low {self.low}, expected 0 <= low <= 1")
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        """See :meth:`Gate.apply`."""
         p = _required(output).p_abnormal
         scores = boxes.scores * p if p < self.low else boxes.scores
         return Predictions(boxes.boxes, scores, boxes.labels) + _no_finding(output)
 
     @classmethod
     def grid(cls) -> Sequence[Gate]:
-        """See :meth:`Gate.grid`."""
         return [cls(low) for low in _LOWS]
 
     @classmethod
     def suggest(cls, trial: Any) -> Gate:
-        """See :meth:`Gate.suggest`."""
         return cls(trial.suggest_float("low", 0, 1))
 
 
@@ -193,7 +188,6 @@ class Rescore(Gate):
             raise InputError(f"gate rescore: power {self.power}, expected 0 <= power <= 1")
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        """See :meth:`Gate.apply`."""
         findings = _required(output).findings
         if findings is None:
             raise InputError("a gate of form rescore needs a probability of each finding, expected columns "
@@ -203,12 +197,10 @@ class Rescore(Gate):
 
     @classmethod
     def grid(cls) -> Sequence[Gate]:
-        """See :meth:`Gate.grid`."""
         return [cls(power / 10) for power in range(11)]
 
     @classmethod
     def suggest(cls, trial: Any) -> Gate:
-        """See :meth:`Gate.suggest`."""
         return cls(trial.suggest_float("power", 0, 1))
 
 
@@ -274,7 +266,7 @@ def gate_from_json(data: Mapping[str, Any]) -> Gate:
 
 def _required(output: ClassifierOutput | None) -> ClassifierOutput:
     if output is None:
-        raise ValueError("no classifier output, expected one: this form of gate needs a classifier")
+        raise InputError("no probability for an image, expected a classifier for this form of gate")
     return output
 
 

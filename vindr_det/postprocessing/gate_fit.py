@@ -212,7 +212,8 @@ def _compared(
 
 
 def save(
-    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path], column: ProbabilityColumn | None = None
+    path: str | Path, fitted: Fitted, sources: Mapping[str, str | Path],
+    column: ProbabilityColumn | None = None,
 ) -> None:
     """Write the gate with its provenance.
 
@@ -275,6 +276,7 @@ def read(path: str | Path) -> SavedGate:
                          "gate.py fit")
     try:
         column = data.get("probabilities")
-        return SavedGate(gate_from_json(data["gate"]), ProbabilityColumn.from_json(column) if column else None)
+        return SavedGate(gate_from_json(data["gate"]),
+                         ProbabilityColumn.from_json(column) if column else None)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error

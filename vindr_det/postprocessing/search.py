@@ -3,7 +3,7 @@
 The images are split into a search split and a holdout split. Trials (Optuna's TPE; Bergstra et al., 2011) see
 the search split alone; their best is then compared with the defaults on the holdout split, with a paired
 interval, so that the reported gain is on images that nothing was chosen on. Each further report on the same
-images is counted, since whoever reads them chooses. Trials are kept in a search log beside the result; a
+images is counted, since its readers choose by it. Trials are kept in a search log beside the result; a
 search that was interrupted, or is run again with more trials, resumes from it.
 """
 
@@ -18,7 +18,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from vindr_det.classification.probabilities import ClassifierOutput, check_not_inverted, read_classifier_outputs
+from vindr_det.classification.probabilities import (
+    ClassifierOutput,
+    check_not_inverted,
+    read_classifier_outputs,
+)
 from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError

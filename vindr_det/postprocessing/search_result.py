@@ -63,13 +63,13 @@ class Tuned:
 def save(path: Path, search: Search, tuned: Tuned) -> None:
     """Write the settings with what they were found on; ``gate.py apply`` takes the file as a gate."""
     fusion, gate = tuned.settings.fusion, tuned.settings.gate
+    column = find_probability_column(search.probabilities)._asdict() if search.probabilities else None
     write_json(path, {
         "fusion": asdict(fusion) if fusion else None, "gate": gate.as_json() if gate else None,
         "held_out": {"default": tuned.default, "tuned": tuned.tuned, "gain": tuned.gain.value,
                      "ci95": [tuned.gain.low, tuned.gain.high], "uses": tuned.uses},
         "trials": len(tuned.trials), "search": asdict(search), **in_sample.as_json(tuned.images),
-        "probabilities": find_probability_column(search.probabilities)._asdict() if search.probabilities else None,
-        "at_ends": list(tuned.ends), "version": __version__,
+        "probabilities": column, "at_ends": list(tuned.ends), "version": __version__,
     })
 
 

@@ -1,4 +1,5 @@
-"""What the other folders pass to each other: boxes, label sets, records and detections.
+"""The values that all folders exchange: boxes, label sets, records and detections.
 
-In: arrays. Out: values that were checked where they were made. Imports only ``exceptions``.
+In: arrays. Out: values that are checked where they are made. Imports only ``exceptions``; every folder may
+import it.
 """

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Boxes = NDArray[np.float64]
-Box = tuple[float, float, float, float]
 
 
 def as_boxes(boxes: ArrayLike) -> Boxes:
@@ -66,7 +65,7 @@ def area(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def box_iou_batch(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union (N, M) of every xyxy box of ``a`` (N, 4) with every xyxy box of ``b`` (M, 4)."""
+    """Intersection over union (N, M) of every xyxy box of ``a`` (N, 4) with each of ``b`` (M, 4)."""
     return _iou(as_boxes(a)[:, None], as_boxes(b)[None])
 
 
@@ -85,13 +84,3 @@ def _iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 def _area(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
     sides = np.clip(high - low, 0, None)
     return sides[..., 0] * sides[..., 1]
-
-
-def iou(a: Box, b: Box) -> float:
-    """IoU of two xyxy boxes given as plain numbers, which is faster than arrays for a few boxes."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

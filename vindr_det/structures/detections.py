@@ -1,4 +1,4 @@
-"""The detections on one image, checked once where they are made and trusted after that."""
+"""The detections on an image, checked once where they are made and trusted after that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_BOX, NO_FIND
 
 @dataclass(frozen=True)
 class Predictions:
-    """Detections on one image.
+    """Detections on an image.
 
     Attributes:
         boxes: (N, 4) xyxy in the original image's pixels.
         scores: (N,) in [0, 1].
-        labels: (N,) class ids 0..14; 14 with the box ``0 0 1 1`` says "no finding".
+        labels: (N,) class ids 0..14; 14 with the box ``0 0 1 1`` is "no finding".
 
     Raises:
         ValueError: lengths differ, a value is not finite, a score or label is out of range, or
@@ -61,7 +61,7 @@ class Predictions:
         return len(self.scores)
 
     def __getitem__(self, index) -> "Predictions":
-        """A subset by mask, slice or index array; what was checked is not checked again."""
+        """A subset by mask, slice or index array; it is not checked again."""
         part = object.__new__(Predictions)
         for name in ("boxes", "scores", "labels"):
             object.__setattr__(part, name, getattr(self, name)[index])
@@ -72,7 +72,7 @@ class Predictions:
         return self[np.argsort(-self.scores, kind="stable")]
 
     def findings(self) -> "Predictions":
-        """Without the rows that say "no finding"."""
+        """Without the rows of class 14, "no finding"."""
         kept = self.labels != NO_FINDING_ID
         return self if kept.all() else self[kept]
 
@@ -96,7 +96,7 @@ def no_finding(score: float = 1.0) -> Predictions:
 def with_no_finding(predictions: PredictionSet) -> dict[str, Predictions]:
     """Class 14 for detections without a classifier: 1 - the highest box score of each image.
 
-    A detector never says "no finding" by itself. Class 14 rows that are there are replaced.
+    A detector has no class 14 of its own. Rows of class 14 that are there are replaced.
     """
     boxes = {image_id: predicted.findings() for image_id, predicted in predictions.items()}
     return {image_id: kept + no_finding(1 - float(kept.scores.max(initial=0.0)))
@@ -104,7 +104,7 @@ def with_no_finding(predictions: PredictionSet) -> dict[str, Predictions]:
 
 
 def drop_degenerate(boxes: NDArray, scores: NDArray, labels: NDArray) -> Predictions:
-    """Predictions without rows that no consumer could use: not finite, or empty after clipping."""
+    """Predictions without boxes or scores that are not finite, or boxes that are empty."""
     good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     good &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return Predictions(boxes[good], np.clip(scores[good], 0, 1), labels[good])

@@ -1,4 +1,4 @@
-"""Label sets: which findings a data set knows, in which order, and whether "no finding" is a class of its own."""
+"""Label sets: the findings of a data set, their order, and whether "no finding" is a class too."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,8 @@ class LabelSet:
     Attributes:
         name: of the data set.
         findings: their names; the position is the class id.
-        no_finding: name of the class after them, which stands for "none of the findings"; None if there is none.
+        no_finding: name of the class after them, which stands for "none of the findings"; None if there is
+            none.
     """
 
     name: str

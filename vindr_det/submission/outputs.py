@@ -25,7 +25,9 @@ def output_paths(out: str | Path) -> list[Path]:
 
 
 def require_all_writable(out: str | Path) -> None:
-    """Raises:
+    """Check the paths before the work.
+
+    Raises:
         InputError: the submission or a table beside it cannot be written.
     """
     require_writable(out)

@@ -1,6 +1,6 @@
 """Parsing: a submission's file to rows, and a row's PredictionString to detections, with their issues.
 
-What the format is stands here; how detections are written in it is :mod:`vindr_det.submission.write`.
+The format is defined here; :mod:`vindr_det.submission.write` writes detections in it.
 """
 
 import csv
@@ -49,7 +49,9 @@ class Issue:
 
 
 class FileRows(NamedTuple):
-    """Attributes:
+    """A file's rows, not yet parsed.
+
+    Attributes:
         rows: the header first; a quoted field may span several lines.
         issues: of the file as a whole, each with the repair that writing the file again makes.
     """
@@ -59,7 +61,7 @@ class FileRows(NamedTuple):
 
 
 def read_rows(path: str | Path) -> FileRows:
-    """Read the rows of a file without a look at what is in them.
+    """Read the rows of a file, whatever their fields hold.
 
     Raises:
         InputError: the file is missing or is no CSV.

@@ -3,7 +3,7 @@
 Certain are the header's names and its repetition, empty lines, line ends, blanks, the order of the rows, a
 class id such as ``3.0``, the same row or the same box twice, a box that reaches out of its image, and the box
 of class 14. An empty string is written as "no finding", its usual meaning, and counted, since the image may
-as well not have been looked at. Nothing else is repaired: which of two different rows counts, what a seventh
+be one without any prediction. Nothing else is repaired: which of two different rows counts, what a seventh
 number means, by how much boxes were scaled, or what is in an image all of whose boxes lie outside cannot be
 known.
 """
@@ -37,7 +37,9 @@ _ID_NAMES = ("id", "image", "image_id", "imageid", "image id", "name", "file", "
 
 @dataclass(frozen=True)
 class Repaired:
-    """Attributes:
+    """The result of a repair.
+
+    Attributes:
         text: the content of the repaired file.
         changes: what was changed; rows are those of the original file.
         left: ``text`` parsed, with the issues that it still has; rows are those of the original file.

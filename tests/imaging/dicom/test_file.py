@@ -30,7 +30,7 @@ from vindr_det.imaging.resize import Target, resize
 SMOOTH = np.tile(np.linspace(0, 4000, 128).astype(np.uint16), (96, 1))
 
 
-def test_everything_that_was_decided_is_told(tmp_path):
+def test_every_decision_is_recorded(tmp_path):
     path = write(tmp_path / "a.dcm", SMOOTH, "MONOCHROME1", 12, JPEG2000Lossless, WindowCenter=2048,
                  WindowWidth=4096, PatientOrientation=["L", "F"], ViewPosition="PA", Modality="DX")
     image = read_dicom(path, Target(32, True))
@@ -171,7 +171,7 @@ def as_little_endian(content: io.BytesIO, implicit: bool) -> DicomIO:
     return file
 
 
-def test_a_deflated_file_tells_its_uids(tmp_path):
+def test_uids_of_a_deflated_file(tmp_path):
     path = write(tmp_path / "a.dcm", RAMP, syntax=DeflatedExplicitVRLittleEndian, StudyInstanceUID="1.2.4",
                  SeriesInstanceUID="1.2.5")
     assert read_uids(path) == {"StudyInstanceUID": "1.2.4", "SeriesInstanceUID": "1.2.5",
@@ -182,7 +182,7 @@ def test_a_deflated_file_tells_its_uids(tmp_path):
     ("RG2_JLSN.dcm", 0.6), ("RG2_JPLY_fixed.dcm", 0.6), ("RG1_J2KI.dcm", 0.6), ("MR_small_RLE.dcm", 0.9),
     ("RG2_JLSN.dcm", 0.005), ("693_UNCR.dcm", 0.6), ("693_UNCR.dcm", 0.002),
 ])
-def test_a_file_that_was_cut_is_said_to_be(data, tmp_path, name, share):
+def test_a_cut_file_is_refused_as_such(data, tmp_path, name, share):
     content = (data / "dicom_cases/ok" / name).read_bytes()
     (tmp_path / "a.dcm").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(InputError, match="the file is cut"):
@@ -249,7 +249,7 @@ def test_float_pixels_are_refused_as_such(tmp_path, key):
 
 @pytest.mark.parametrize("target", [None, Target(256, True)])
 def test_tiles_that_are_not_there_are_no_white_picture(tmp_path, target):
-    """A decoder fills them without a word."""
+    """A decoder fills them silently."""
     path = write(tmp_path / "a.dcm", np.tile(RAMP, (4, 4)), "MONOCHROME1", 12, JPEG2000Lossless)
     ds = pydicom.dcmread(path)
     stream = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))

@@ -59,7 +59,7 @@ def test_a_short_table_of_words_is_not_one_of_bytes(tmp_path, key, entries):
     item.ModalityLUTType = "US"
     item.add_new("LUTData", "OW", np.arange(entries, dtype="<u2").tobytes())
     path = write(tmp_path / "a.dcm", RAMP, **{key: Sequence([item])})
-    with pytest.raises(InputError, match=f"table of {entries} entries, its descriptor says 4096"):
+    with pytest.raises(InputError, match=f"table of {entries} entries, expected the 4096 of its descriptor"):
         read_dicom(path)
 
 
@@ -153,7 +153,7 @@ def test_a_table_shorter_than_its_descriptor_is_damaged(tmp_path):
     item = lut(0, range(100), 12)
     item.LUTDescriptor = [4096, 0, 12]
     path = write(tmp_path / "a.dcm", RAMP, VOILUTSequence=Sequence([item]))
-    with pytest.raises(InputError, match="a lookup table of 100 entries, its descriptor says 4096"):
+    with pytest.raises(InputError, match="a lookup table of 100 entries, expected the 4096"):
         read_dicom(path)
 
 
@@ -164,7 +164,7 @@ def test_a_table_shorter_than_its_descriptor_is_damaged(tmp_path):
     {"VOILUTFunction": None}, {"PixelPaddingValue": None}, {"PresentationLUTShape": None},
     {"PixelAspectRatio": None}, {"NumberOfFrames": None}, {"Modality": None},
 ])
-def test_an_empty_element_says_as_much_as_none(tmp_path, tags):
+def test_an_empty_element_counts_as_a_missing_one(tmp_path, tags):
     path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2048, WindowWidth=4096, **tags)
     image = read_dicom(path)
     assert np.abs(image.pixels - linear(2048, 4096)).max() <= 0.501
@@ -197,9 +197,9 @@ def test_inversion_does_not_depend_on_the_images_maximum(tmp_path):
     letter[:8, :8] = 4095
     letter[:8, 8:16] = 0
     tags = {"WindowCenter": 2048, "WindowWidth": 4096}
-    one, two = (read_dicom(write(tmp_path / "a.dcm", pixels, "MONOCHROME1", **tags)).pixels
+    first, second = (read_dicom(write(tmp_path / "a.dcm", pixels, "MONOCHROME1", **tags)).pixels
                 for pixels in (tissue, letter))
-    assert one[40, 40] == two[40, 40]
+    assert first[40, 40] == second[40, 40]
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

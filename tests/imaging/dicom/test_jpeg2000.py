@@ -145,10 +145,10 @@ def test_as_sharp_as_a_whole_decode_at_every_size(data, monkeypatch, number):
     expected = {0.06: 3, 0.08: 3, 0.092: 3, 0.094: 2, 0.1: 2, 0.125: 2, 0.15: 2, 0.184: 2, 0.187: 1, 0.2: 1,
                 0.25: 1, 0.3: 1, 0.35: 1, 0.4: 1, 0.45: 1, 0.475: 1, 0.48: 0, 0.6: 0}
     sizes = [round(share * max(small.height, small.width)) for share in expected]
-    found = list(sharpness(path, sizes, monkeypatch))
-    assert [reduced for reduced, *_ in found] == list(expected.values())
-    for reduced, ratio, difference in found:
-        assert 0.9 < ratio < 1.1 and difference < 0.85 and (reduced or ratio == 1), found
+    results = list(sharpness(path, sizes, monkeypatch))
+    assert [reduced for reduced, *_ in results] == list(expected.values())
+    for reduced, ratio, difference in results:
+        assert 0.9 < ratio < 1.1 and difference < 0.85 and (reduced or ratio == 1), results
 
 
 def test_as_sharp_on_phantoms(films, monkeypatch):
@@ -173,7 +173,7 @@ def test_the_decoder_agrees_with_pydicom_at_full_size(films):
         assert np.array_equal(jpeg2000.low_pass(stream, read_header(stream), 0), ds.pixel_array)
 
 
-def test_a_stream_with_fewer_levels_than_it_says_is_decoded_whole(films, monkeypatch):
+def test_a_stream_with_fewer_levels_than_its_header_is_decoded_whole(films, monkeypatch):
     def fail(*_):
         raise OSError("broken data stream")
 

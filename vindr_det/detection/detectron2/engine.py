@@ -17,7 +17,7 @@ from vindr_det.detection.detectron2 import processes
 from vindr_det.detection.detectron2.config import check_trainer, get_vindr_cfg
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
-from vindr_det.detection.interface import Launch
+from vindr_det.detection.interface import SINGLE_PROCESS, Launch
 from vindr_det.files import write_text
 from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.resume import is_finished, require_output_folder, state_to_resume
@@ -25,7 +25,6 @@ from vindr_det.training.states import SUFFIXES, saved
 from vindr_det.training.weights import require_same_model
 
 log = logging.getLogger(__name__)
-_ALONE = Launch()
 
 
 def defaults() -> Any:
@@ -33,7 +32,7 @@ def defaults() -> Any:
     return get_vindr_cfg()
 
 
-def train(cfg: Any, resume: bool = False, launch: Launch = _ALONE) -> None:
+def train(cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> None:
     """See :class:`vindr_det.detection.interface.Engine`."""
     check_trainer(cfg)
     require_output_folder(cfg.OUTPUT_DIR)

@@ -1,4 +1,4 @@
-"""What happens after each iteration: the average, metrics.json, validation, checkpoints."""
+"""What happens after each iteration: model EMA, metrics.json, validation, checkpoints."""
 
 import json
 import logging
@@ -22,23 +22,24 @@ from vindr_det.training.schedule import is_due
 
 log = logging.getLogger(__name__)
 
+#: Iterations between two lines of metrics.json, as in Detectron2.
 _PERIOD = 20
 STATE_SUFFIX = states.SUFFIXES["torchvision"]
 
 
 class AfterStep(L.Callback):
-    """A callback that acts after each step of the optimizer; a step may take several batches."""
+    """Acts after each step of the optimizer, which may take several batches."""
 
     _done = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """A resumed training has steps behind it."""
+        """Begin at the number of steps that a resumed training has."""
         self._done = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Look whether there was a step."""
+        """Call :meth:`after_step` if this batch ended a step."""
         assert isinstance(module, DetectorModule)
         self.after_batch(trainer)
         if trainer.global_step != self._done:
@@ -49,20 +50,20 @@ class AfterStep(L.Callback):
         """After each batch, step or not."""
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
-        """After each step; ``done`` have been made."""
+        """After each step; ``done`` steps are finished."""
 
 
 class UpdateEMA(AfterStep):
-    """Take each step's weights into their average."""
+    """Update the model EMA after each step."""
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
-        """Take one step in."""
+        """Update it."""
         if module.ema is not None:
             module.ema.update(module.network)
 
 
 class MetricsFile(AfterStep):
-    """Append a JSON object a line to metrics.json, in Detectron2's format, and log a line."""
+    """Append a JSON object per line to metrics.json, in Detectron2's format, and log the progress."""
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / "metrics.json"
@@ -71,11 +72,11 @@ class MetricsFile(AfterStep):
         self._since = time.perf_counter()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Start the clock."""
+        """Start timing the batch."""
         self._since = time.perf_counter()
 
     def after_batch(self, trainer: L.Trainer) -> None:
-        """Take the batch's losses in."""
+        """Keep the time and the losses of the batch."""
         self._times.append(time.perf_counter() - self._since)
         self._losses.append({key: float(value) for key, value in trainer.callback_metrics.items()})
 
@@ -84,18 +85,18 @@ class MetricsFile(AfterStep):
         if not trainer.is_global_zero or not is_due(done, _PERIOD, trainer.max_steps):
             return
         median = statistics.median
-        pace = median(self._times) * trainer.accumulate_grad_batches
+        seconds = median(self._times) * trainer.accumulate_grad_batches
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
-        self.write({"iteration": done - 1, "lr": rate, "time": pace, **losses})
+        self.write({"iteration": done - 1, "lr": rate, "time": seconds, **losses})
         if trainer.logger is not None:
-            trainer.logger.log_metrics({"lr": rate, "time": pace, **losses}, done)
-        left = time.strftime("%H:%M:%S", time.gmtime(pace * (trainer.max_steps - done)))
+            trainer.logger.log_metrics({"lr": rate, "time": seconds, **losses}, done)
+        left = time.strftime("%H:%M:%S", time.gmtime(seconds * (trainer.max_steps - done)))
         log.info("iteration %d/%d  loss %.4f  lr %.5f  %.3f s/iteration  eta %s", done,
-                 trainer.max_steps, losses["total_loss"], rate, pace, left)
+                 trainer.max_steps, losses["total_loss"], rate, seconds, left)
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
-        """Write what was measured."""
+        """Write the metrics of a validation."""
         if trainer.is_global_zero:
             self.write({"iteration": trainer.global_step - 1, **module.latest})
             if trainer.logger is not None:
@@ -105,7 +106,7 @@ class MetricsFile(AfterStep):
                 if key in ("validation_loss", "vindr/mAP40", "coco/AP", "coco/AP50")))
 
     def write(self, values: dict[str, Any]) -> None:
-        """Append one line."""
+        """Append a line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values, sort_keys=True) + "\n")
@@ -118,7 +119,7 @@ class Validation(AfterStep):
         period: iterations; 0 validates at the end alone.
         loader: this rank's share of the validation images.
         listeners: called with (trainer, module) after each validation.
-        interruption: ends a validation; a resume begins with it then.
+        interruption: ends a validation when a signal comes; a resume then begins with that validation.
     """
 
     def __init__(
@@ -129,14 +130,14 @@ class Validation(AfterStep):
         self.interruption, self.pending = interruption, False
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Make up for a validation that was interrupted."""
+        """Repeat a validation that was interrupted."""
         super().on_train_start(trainer, module)
         if self.pending:
             self._run(trainer, module)
             trainer.should_stop |= self.pending
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
-        """Look whether it is time."""
+        """Validate if it is time."""
         if is_due(done, self.period, trainer.max_steps):
             self._run(trainer, module)
 
@@ -148,13 +149,13 @@ class Validation(AfterStep):
     def on_save_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """What a resume must know."""
+        """Whether a resume begins with a validation."""
         checkpoint.setdefault("vindr", {})["pending"] = self.pending
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.pending = checkpoint["vindr"].get("pending", False)
 
 
@@ -165,7 +166,7 @@ class SaveModels(AfterStep):
 
     Args:
         cfg: the config.
-        interruption: ends the training after a step, with a state and without a final model.
+        interruption: ends the training after a step; a state is saved then, but no final model.
     """
 
     def __init__(self, cfg: Any, interruption: Interruption) -> None:
@@ -173,12 +174,12 @@ class SaveModels(AfterStep):
         self.best = EarlyStopping(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """A resumed training may have nothing to wait for, and a signal may have come by now."""
+        """Stop at once where early stopping or a signal ended the training that is resumed."""
         super().on_train_start(trainer, module)
         trainer.should_stop |= self.best.exhausted or self.interruption.agreed() > 0
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
-        """Compare, save, and stop when there is nothing more to wait for."""
+        """Save the model if it is the best so far; stop early after VINDR.PATIENCE validations without."""
         self.compare(module, trainer.global_step, trainer.is_global_zero)
         if self.best.exhausted and trainer.global_step < trainer.max_steps:
             log.info("stopping at iteration %d: no better %s in %d validations", trainer.global_step,
@@ -193,14 +194,14 @@ class SaveModels(AfterStep):
                 self.save(module, done, "model_best.pth")
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
-        """Every CHECKPOINT_PERIOD iterations, and when a signal came."""
+        """Save a state every CHECKPOINT_PERIOD iterations, and when a signal came."""
         interrupted = self.interruption.agreed() > 0
         if interrupted or is_due(done, self.cfg.SOLVER.CHECKPOINT_PERIOD):
             self._save_state(trainer)
         trainer.should_stop |= interrupted
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """The last state, best or not."""
+        """Save the final model and the last state, unless a signal ended the training."""
         assert isinstance(module, DetectorModule)
         if self.interruption.ends:
             return
@@ -214,19 +215,19 @@ class SaveModels(AfterStep):
         return self.best.state_dict()
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.best.load_state_dict(state)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """What :mod:`vindr_det.training.resume` looks at."""
+        """Add the entry that :mod:`vindr_det.training.resume` checks."""
         assert isinstance(module, DetectorModule)
         entry = checkpoint.setdefault("vindr", {})
         entry.update(metadata(self.cfg, trainer.global_step, module.latest), waited=self.best.waited)
 
     def save(self, module: DetectorModule, done: int, name: str) -> None:
-        """The weights to predict with."""
+        """Write a model to predict with: EMA weights where VINDR.EMA_DECAY is above 0."""
         data = {"model": module.weights(), "vindr": metadata(self.cfg, done, module.latest)}
         with atomic_path(Path(self.cfg.OUTPUT_DIR) / name) as temporary:
             torch.save(data, temporary)

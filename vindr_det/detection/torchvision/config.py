@@ -1,6 +1,6 @@
-"""Those of Detectron2's keys that torchvision's models honor, at Detectron2's defaults; a test compares them.
+"""The keys of Detectron2 that the torchvision engine honors, at Detectron2's defaults; a test compares them.
 
-A YAML that sets any other key is refused by this engine, never silently half obeyed.
+A YAML that sets any other key is refused, so that no key is silently ignored.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from vindr_det.detection.torchvision.architectures import ARCHITECTURES
 
 
 def get_torchvision_cfg() -> CfgNode:
-    """Detectron2's keys that torchvision's models honor, at Detectron2's defaults, and VINDR."""
+    """Every key that this engine honors, and the node VINDR."""
     return CfgNode({
         "VERSION": 2,
         "OUTPUT_DIR": "./output",
@@ -41,7 +41,7 @@ def get_torchvision_cfg() -> CfgNode:
 
 
 def _model_defaults() -> dict[str, Any]:
-    """What all architectures read, and what each reads beside it."""
+    """The nodes that all architectures read, and those that each reads in addition."""
     model: dict[str, Any] = {
         "DEVICE": "cuda", "META_ARCHITECTURE": "GeneralizedRCNN", "WEIGHTS": "", "MASK_ON": False,
         "PIXEL_MEAN": [103.53, 116.28, 123.675], "PIXEL_STD": [1.0, 1.0, 1.0],

@@ -1,4 +1,4 @@
-"""Records to torchvision's batches."""
+"""Data loaders of torchvision's batches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,16 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
 
 class RecordDataset(Dataset):
-    """One item: image (3, H, W) float 0..255; target with ``boxes`` (N, 4) xyxy, ``labels`` (N,)
-    ``weights`` (N,), how much the loss of each box counts, and ``masks`` (N, H, W) where asked for; and
-    the image id.
+    """Items of three: image, target and image id.
+
+    The image is (3, H, W) float, 0..255; the target has ``boxes`` (N, 4) xyxy, ``labels`` (N,), ``weights``
+    (N,), which multiply the loss of each box, and ``masks`` (N, H, W) on demand.
 
     Args:
         items: records, each with its folder.
         reader: reads and augments.
-        masks: fill each box with a mask.
-        first_label: the label of class 0.
+        masks: make a mask of each box, for Mask R-CNN.
+        first_label: label of class 0.
         agreement_power: see VINDR.AGREEMENT_POWER.
     """
 
@@ -44,7 +45,7 @@ class RecordDataset(Dataset):
     def from_config(
         cls, cfg: Any, items: Sequence[tuple[Record, Path]], is_train: bool
     ) -> "RecordDataset":
-        """As the config's keys say; only training augments."""
+        """The data set of a config; only training augments."""
         return cls(items, SampleReader.from_config(cfg, is_train), cfg.MODEL.MASK_ON, first_label(cfg),
                    cfg.VINDR.AGREEMENT_POWER)
 
@@ -69,7 +70,7 @@ class RecordDataset(Dataset):
 
 
 def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-    """A mask (N, H, W) for each box."""
+    """Masks (N, H, W) that fill the boxes."""
     masks = torch.zeros((len(boxes), *shape), dtype=torch.uint8)
     for mask, box in zip(masks, boxes, strict=True):
         x0, y0 = np.floor(box[:2]).astype(int)
@@ -79,13 +80,13 @@ def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> Tensor:
 
 
 def collate(items: Sequence[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:
-    """Images differ in size, so a batch is three lists."""
+    """A batch as three lists, since images differ in size."""
     images, targets, image_ids = zip(*items, strict=True)
     return list(images), list(targets), list(image_ids)
 
 
 def train_loader(cfg: Any, rank: int, world: int, start: int) -> DataLoader:
-    """Endless batches of DATASETS.TRAIN; ``start`` iterations have been done already."""
+    """Endless batches of this rank's share of DATASETS.TRAIN, from iteration ``start`` on."""
     items = training_records(cfg)
     dataset = RecordDataset.from_config(cfg, items, is_train=True)
     order = training_order(cfg, [record for record, _ in items], rank, world, start)

@@ -1,4 +1,4 @@
-"""Faster R-CNN as a LightningModule: the same solver and the same metrics as the other engine."""
+"""A torchvision detector as a LightningModule: the same solver and metrics as the Detectron2 engine."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -23,12 +23,12 @@ from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 
 
 class DetectorModule(EMAModule):
-    """Trains and validates one detector.
+    """Trains and validates a detector.
 
     Args:
         cfg: the config.
         records: all images of VINDR.VALIDATION, to score against.
-        loss_ids: those of them that the validation loss is over; None takes all.
+        loss_ids: ids of the images that the validation loss is the mean over; None for all.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class DetectorModule(EMAModule):
         self._record_of = {record.image_id: record for record in records}
         self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
         self.latest: dict[str, float] = {}
-        self._found: dict[str, Predictions] = {}
+        self._predictions: dict[str, Predictions] = {}
         self._losses = LossMeans()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Sum of the detector's losses; non-finite ones stop the training."""
+        """Sum of the detector's losses; a loss that is not finite stops the training."""
         images, targets, image_ids = batch
         set_sizes(self.network, self.cfg, training=True)
         losses = self.network(images, targets)
@@ -51,20 +51,20 @@ class DetectorModule(EMAModule):
         if not torch.isfinite(total):
             raise DivergedError(self.global_step, image_ids, {k: float(v) for k, v in losses.items()})
         values = {key: value.detach() for key, value in losses.items()}
-        # For MetricsFile, which also tells TensorBoard.
+        # MetricsFile writes them, to TensorBoard too.
         self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images), logger=False,
                       sync_dist=self.trainer.world_size > 1)
         return total
 
     def on_train_start(self) -> None:
-        """A state has the next step's rate by the schedule that it was saved under."""
+        """Set the rate anew: a state has that of the schedule with which it was saved."""
         schedule: Any = self.lr_schedulers()
         groups = schedule.optimizer.param_groups
         for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
             group["lr"] = base * factor(schedule.last_epoch)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Also what was measured last, which the final model carries."""
+        """Also the last metrics, which the final model carries."""
         super().on_load_checkpoint(checkpoint)
         self.latest = checkpoint["vindr"].get("metrics", {})
 
@@ -72,16 +72,20 @@ class DetectorModule(EMAModule):
     def validate(
         self, loader: Iterable[Batch], interruption: Interruption | None = None
     ) -> dict[str, float]:
-        """Losses and metrics over this rank's share of the images; ``latest`` keeps them.
+        """Measure losses and metrics in the precision of the training; ``latest`` keeps them.
 
-        In the precision of the training. Not Lightning's validation loop: that one cannot be made to
-        run after the last iteration unless the period divides their number.
+        Lightning's own validation loop does not run after the last iteration unless the period divides the
+        number of iterations.
+
+        Args:
+            loader: this rank's share of the images.
+            interruption: ends the validation when a signal comes.
 
         Returns:
-            The metrics; nothing where a signal came before all was measured.
+            The metrics of all ranks; empty where a signal ended the validation.
         """
         interruption = interruption or Interruption()
-        self._found, self._losses = {}, LossMeans()
+        self._predictions, self._losses = {}, LossMeans()
         training = self.training
         self.eval()
         with ema_weights(self.network, self.ema), autocast(self.device, half_precision(self.cfg)):
@@ -90,11 +94,11 @@ class DetectorModule(EMAModule):
         self.train(training)
         if interruption.agreed():
             return {}
-        self.latest = self._estimate()
+        self.latest = self._metrics()
         return self.latest
 
     def _validate_batch(self, batch: Batch) -> None:
-        """Losses in training mode and detections in evaluation mode, on the same images."""
+        """Losses in training mode and detections in evaluation mode, of the same images."""
         images, targets, image_ids = batch
         set_sizes(self.network, self.cfg, training=False)
         with training_mode_aside(self.network):
@@ -107,15 +111,15 @@ class DetectorModule(EMAModule):
         for image_id, output, image in zip(image_ids, self.network(images), images, strict=True):
             record = self._record_of[image_id]
             scale = torch.tensor([record.width / image.shape[2], record.height / image.shape[1]])
-            found = to_predictions(output, scale.repeat(2).double().numpy(), first_label(self.cfg))
-            self._found[image_id] = found
+            self._predictions[image_id] = to_predictions(
+                output, scale.repeat(2).double().numpy(), first_label(self.cfg))
 
-    def _estimate(self) -> dict[str, float]:
-        """Gather over ranks and score; what cannot be measured is left out."""
-        parts = self._gathered((self._found, self._losses.parts()))
-        found = {key: value for part, _ in parts for key, value in part.items()}
+    def _metrics(self) -> dict[str, float]:
+        """Losses and metrics of all ranks; those without a finite value are left out."""
+        parts = self._gathered((self._predictions, self._losses.parts()))
+        predictions = {key: value for part, _ in parts for key, value in part.items()}
         losses = LossMeans.merged(part for _, part in parts).means()
-        scores = validation_metrics(found, self.records)
+        scores = validation_metrics(predictions, self.records)
         return {k: v for k, v in (losses | scores).items() if math.isfinite(v)}
 
     @staticmethod

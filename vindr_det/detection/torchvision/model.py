@@ -39,6 +39,8 @@ def check(cfg: Any) -> None:
     roi_losses.check(cfg)
     for key, choices in _CHOICES.items():
         _expect(cfg, key, choices)
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+        _expect(cfg, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", ("value", "full_model"))
     architecture = architecture_of(cfg)
     for key, only in architecture.fixed.items():
         _expect(cfg, key, (only,))

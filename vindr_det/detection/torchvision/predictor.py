@@ -1,4 +1,4 @@
-"""A trained torchvision model as our predictor; does not need Lightning."""
+"""A trained torchvision detector as :class:`vindr_det.detection.interface.Predictor`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from vindr_det.structures.detections import Predictions, drop_degenerate
 
 
 class TorchvisionPredictor:
-    """Detections on gray images of any size, in their own pixels.
+    """Detections on gray images of any size, in each image's pixels.
 
     Args:
-        cfg: the config the weights were trained with.
-        state: their state dict.
+        cfg: config that the weights were trained with.
+        state: state dict.
     """
 
     def __init__(self, cfg: Any, state: Mapping[str, Any]) -> None:
@@ -41,20 +41,25 @@ class TorchvisionPredictor:
         set_sizes(self.network, self.cfg, training=False, scale=scale)
         small = [self.reader.to_size(image) for image in images]
         with autocast(self.device, self.half):
-            outputs = self.network([torch.from_numpy(to_rgb(one)).to(self.device) for one in small])
-        return [to_predictions(output, ratio(image, one), self.first_label)
-                for output, image, one in zip(outputs, images, small, strict=True)]
+            outputs = self.network([torch.from_numpy(to_rgb(resized)).to(self.device) for resized in small])
+        return [to_predictions(output, ratio(image, resized), self.first_label)
+                for output, image, resized in zip(outputs, images, small, strict=True)]
 
 
 def ratio(image: NDArray, small: NDArray) -> NDArray[np.float64]:
-    """(4,) what brings xyxy boxes on ``small`` to ``image``, both (H, W)."""
+    """(4,) factors from xyxy boxes on ``small`` to boxes on ``image``, both (H, W)."""
     x, y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
     return np.array([x, y, x, y])
 
 
 def to_predictions(output: dict[str, Tensor], scale: Any, first_label: int) -> Predictions:
-    """Torchvision's output on one image as Predictions; ``scale`` multiplies the boxes, and
-    ``first_label`` is what it calls class 0."""
+    """torchvision's output on an image as Predictions.
+
+    Args:
+        output: ``boxes`` (N, 4) xyxy, ``scores`` (N,) and ``labels`` (N,).
+        scale: (4,) factors of the boxes, or a single one.
+        first_label: what ``labels`` calls class 0.
+    """
     return drop_degenerate(
         output["boxes"].double().cpu().numpy() * scale,
         output["scores"].double().cpu().numpy(),

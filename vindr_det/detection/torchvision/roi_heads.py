@@ -8,31 +8,31 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 from vindr_det.detection.roi_losses import box_loss, classification_loss
 
-#: Where torchvision's own loss goes over from L2 into L1.
+#: Difference at which torchvision's own loss turns from L2 into L1.
 _BETA = 1 / 9
 
 
 class WeightedRoIHeads(RoIHeads):
-    """A target may have ``weights`` (N,), one a box; the background's weight is 1.
+    """ROI heads with focal loss, and weights per box: ``weights`` (N,) of a target; the background has 1.
 
     Args:
         gamma: of the focal loss.
-        of: heads whose parts and settings are taken over.
+        heads: the heads whose parts and settings these take over.
     """
 
-    def __init__(self, gamma: float, of: RoIHeads) -> None:
+    def __init__(self, gamma: float, heads: RoIHeads) -> None:
         torch.nn.Module.__init__(self)
-        self.__dict__.update(of.__dict__)
+        self.__dict__.update(heads.__dict__)
         self.gamma = gamma
 
     def select_training_samples(self, proposals: Any, targets: Any) -> Any:
-        """torchvision's, kept for the losses."""
+        """torchvision's; the samples are kept for the losses."""
         proposals, matched, labels, deltas = super().select_training_samples(proposals, targets)
         self._sampled = (torch.cat(labels), torch.cat(deltas), _weights(matched, labels, targets))
         return proposals, matched, labels, deltas
 
     def forward(self, features: Any, proposals: Any, image_shapes: Any, targets: Any = None) -> Any:
-        """torchvision's, with other values for two of the losses."""
+        """torchvision's, with two of the losses replaced."""
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
         outputs: list[tuple[Tensor, Tensor]] = []
@@ -52,12 +52,12 @@ class WeightedRoIHeads(RoIHeads):
 
 
 def _weights(matched: list[Tensor], labels: list[Tensor], targets: Any) -> Tensor:
-    """(N,) the weight of the box behind each proposal."""
+    """(N,) weight of the true box that each proposal is matched with."""
     parts = []
-    for rows, kinds, target in zip(matched, labels, targets, strict=True):
+    for rows, classes, target in zip(matched, labels, targets, strict=True):
         given = target.get("weights")
         if given is None or not len(given):
             parts.append(torch.ones(len(rows), device=rows.device))
         else:
-            parts.append(torch.where(kinds > 0, given[rows], torch.ones_like(given[rows])))
+            parts.append(torch.where(classes > 0, given[rows], torch.ones_like(given[rows])))
     return torch.cat(parts)

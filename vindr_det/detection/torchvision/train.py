@@ -1,18 +1,15 @@
-"""Training with Lightning."""
+"""Train and evaluate a detector with Lightning."""
 
-import contextlib
 import logging
 import os
 import signal
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from vindr_det.data.splits import loss_records, validation_records, warn_of_overlap
@@ -33,6 +30,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption
+from vindr_det.training.lightning_setup import quiet, trainer_options
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
 from vindr_det.training.states import clear, iterations_of, saved, truncate_metrics
 from vindr_det.training.weights import (
@@ -49,8 +47,8 @@ _PRECISION: dict[Any, Any] = {None: "32-true", torch.float16: "16-mixed", torch.
 
 
 def train(cfg: Any, resume: bool, launch: Launch) -> None:
-    """As :meth:`vindr_det.detection.interface.Engine.train`."""
-    with Interruption() as interruption:  # from the first moment on; heeded before the first step
+    """See :class:`vindr_det.detection.interface.Engine`."""
+    with Interruption() as interruption:  # signals count from here on, and end it before the first step
         _train(cfg, resume, launch, interruption)
 
 
@@ -81,7 +79,7 @@ def _fit(
 ) -> None:
     """Train from the first iteration, or from a state."""
     out, start = Path(cfg.OUTPUT_DIR), iterations_of(state) if state else 0
-    with _quiet():
+    with quiet():
         trainer = _trainer(cfg, launch)
         rank, world = trainer.global_rank, trainer.world_size
         # Lightning's handler of SIGTERM would wait for processes that it has just ended.
@@ -89,7 +87,7 @@ def _fit(
         metrics, best = MetricsFile(out), SaveModels(cfg, interruption)
         validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
                                 [metrics.on_validated, best.on_validated], interruption)
-        # SaveModels comes last, so that a state to resume from knows the best value so far.
+        # SaveModels comes last, so that a state to resume from has the best value so far.
         trainer.callbacks += [UpdateEMA(), metrics, validation, best]
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
@@ -101,7 +99,7 @@ def _fit(
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
         except SystemExit as error:  # Lightning's answer to a KeyboardInterrupt
             raise _interrupted(out, interruption.signal or signal.SIGINT) from error
-    if trainer.local_rank:  # a copy of this program that Lightning started: the first one speaks for all
+    if trainer.local_rank:  # a process that Lightning started: the first process reports for all
         raise SystemExit(0)
     if interruption.ends:
         raise _interrupted(out, interruption.ends)
@@ -112,7 +110,7 @@ def _interrupted(out: Path, number: int) -> Interrupted:
 
 
 def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
-    """What a training whose last iteration was made did not come to: its last validation, and its model."""
+    """Do what an interruption left undone after the last iteration: the last validation, the final model."""
     module.load_state_dict(data["state_dict"])
     module.on_load_checkpoint(data)
     module.to(cfg.MODEL.DEVICE).on_fit_start()
@@ -125,7 +123,7 @@ def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
-    """Metrics of VINDR.VALIDATION for given weights."""
+    """See :class:`vindr_det.detection.interface.Engine`."""
     module = _module(cfg)
     require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, module.network.state_dict())
     module.network.load_state_dict(state)
@@ -138,10 +136,10 @@ def _module(cfg: Any) -> DetectorModule:
 
 
 def load_weights(network: nn.Module, weights: str) -> None:
-    """MODEL.WEIGHTS into a fresh network; says what did not fit.
+    """Load MODEL.WEIGHTS into a new network; logs which weights did not fit.
 
     Raises:
-        InputError: the other engine's weights, or a file that cannot be had.
+        InputError: the other engine's weights, or a file that cannot be read or downloaded.
     """
     if not weights:
         return
@@ -155,56 +153,35 @@ def load_weights(network: nn.Module, weights: str) -> None:
 
 
 def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
-    solver = cfg.SOLVER
-    clip = solver.CLIP_GRADIENTS
-    if clip.ENABLED and clip.CLIP_TYPE not in ("value", "full_model"):
-        raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}: the torchvision "
-                         "engine takes 'value' or 'full_model'")
-    if launch.machines > 1:  # where Lightning looks for them
+    solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
+    if launch.machines > 1:  # Lightning reads these
         host, port = launch.url.removeprefix("tcp://").split(":")
         os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(launch.rank)}
     return L.Trainer(
         **devices(cfg.MODEL.DEVICE, launch.processes), num_nodes=launch.machines,
-        **without_cluster(cfg.OUTPUT_DIR),
+        **trainer_options(cfg.OUTPUT_DIR),
         max_steps=solver.MAX_ITER, max_epochs=-1, accumulate_grad_batches=cfg.VINDR.ACCUMULATE,
         precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
         gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",
-        use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,
         benchmark=cfg.CUDNN_BENCHMARK, log_every_n_steps=20,
         logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
-        enable_progress_bar=False,
     )
 
 
-def without_cluster(out: str | Path) -> dict[str, Any]:
-    """Arguments of Lightning's Trainer that leave processes, signals and states to us, under SLURM too.
-
-    Lightning would count SLURM's tasks, save a state of its own at SIGUSR1, and begin whatever training
-    comes next with the states of that kind that it finds in its folder: it gets one that is never made.
-    """
-    return {"plugins": [LightningEnvironment()], "default_root_dir": Path(out) / "lightning"}
-
-
 def devices(device: str, processes: int) -> dict[str, Any]:
-    """MODEL.DEVICE in Lightning's words: so many, or the one GPU of that number.
+    """MODEL.DEVICE as arguments of Lightning's Trainer.
+
+    Args:
+        device: cpu, cuda or cuda:<n>.
+        processes: number of processes per machine.
 
     Raises:
-        InputError: one GPU for several processes.
+        InputError: a single GPU for several processes.
     """
-    kind, _, number = device.partition(":")
-    if kind != "cuda":
+    name, _, number = device.partition(":")
+    if name != "cuda":
         return {"accelerator": "cpu", "devices": processes}
     if number and processes > 1:
         raise InputError(f"MODEL.DEVICE is {device}, but {processes} processes are to train; expected cuda")
     return {"accelerator": "gpu", "devices": [int(number)] if number else processes}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice on workers and logging intervals is not for our users."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        yield

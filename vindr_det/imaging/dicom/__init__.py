@@ -1,8 +1,9 @@
 """DICOM files to 8-bit gray images.
 
-``file`` reads and checks one file, ``source`` opens it without taking its pixels, ``stream`` tells what
-compressed pixels say of themselves, ``pixels`` decodes them, ``jpeg2000`` does so at reduced resolution,
-``photometric`` decides what stored values mean, ``grayscale`` maps them to grays; ``spacing`` and ``identity`` tell what else a header knows.
+``file`` reads a file from header to grays: ``source`` opens it without its pixels, ``stream`` reads the
+header of compressed pixels, ``pixels`` decodes them, ``jpeg2000`` does so at reduced resolution, ``whole``
+checks that nothing is missing, ``photometric`` decides what stored values mean, and ``grayscale`` maps them
+to grays. ``modality``, ``spacing`` and ``identity`` read further elements.
 """
 
 from vindr_det.imaging.dicom.file import read_dicom

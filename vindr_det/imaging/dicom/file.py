@@ -48,7 +48,7 @@ def read_dicom(
 
     Raises:
         InputError: not a DICOM file, no or damaged pixel data, color, several frames, more than
-            16 bits or ``max_pixels``, or pixels that are not what the header says.
+            16 bits or ``max_pixels``, or pixels that contradict the header.
     """
     with warnings.catch_warnings():
         # Files in the wild break small rules (ages, UIDs); the pixels are what we came for.
@@ -118,8 +118,8 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     held = header.height, header.width, header.components
     expected = int(dataset.Rows), int(dataset.Columns), photometric_of(path, dataset).samples
     if held != expected:
-        raise InputError(f"{path}: the stream holds {held[0]} rows, {held[1]} columns and {held[2]} channels, "
-                         f"the header says {expected[0]}, {expected[1]} and {expected[2]}")
+        raise InputError(f"{path}: the stream holds {held[0]} rows, {held[1]} columns and {held[2]} "
+                         f"channels, the header says {expected[0]}, {expected[1]} and {expected[2]}")
     signed = bool(dataset.get("PixelRepresentation", 0))
     if header.signed is not None and header.signed != signed:
         raise InputError(f"{path}: the stream's samples are {_sign(header.signed)}, the header says "
@@ -128,7 +128,7 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
 
 
 def _out_of_range(dataset: Dataset, stored: Stored) -> list[str]:
-    """Values beyond BitsStored; streams often have more bits, unused (VinBigData's have 16 instead of 12)."""
+    """Values beyond BitsStored; streams often have more bits, unused (VinBigData's 16 instead of 12)."""
     low, high = value_range(dataset)
     # The 5/3 low-pass overshoots an edge, in both directions; averages over its samples do so less.
     slack = (high - low) / 4 if stored.reduced else 0

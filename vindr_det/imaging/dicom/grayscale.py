@@ -2,8 +2,9 @@
 
 The steps are those of the grayscale pipeline (PS3.4 N.2): modality LUT, VOI LUT or window, presentation.
 Each of them maps a pixel by its own value alone, so that a table is enough and nothing depends on the image's
-maximum: the same exposure gives the same picture whatever it shows. Only where a file has no window, the image's
-percentiles choose one. Which way round the grays go is decided in :mod:`vindr_det.imaging.dicom.photometric`.
+maximum: the same exposure gives the same picture whatever it shows. Only where a file has no window,
+percentiles of the image choose one. :mod:`vindr_det.imaging.dicom.photometric` decides whether the grays are
+inverted.
 """
 
 import math
@@ -89,8 +90,8 @@ def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
 def _voi_lut(dataset: Dataset, values: Values) -> Values:
     """C.11.2.1.1: the LUT's output spans the bits that its descriptor names, as DCMTK shows it.
 
-    Where entries do not fit into these bits, or use so few of them that the picture would be black (a table of
-    12 bits that is described as one of 16), the number of bits is taken from the entries.
+    Where entries do not fit into these bits, or use so few of them that the picture would be black (a table
+    of 12 bits that is described as one of 16), the number of bits is taken from the entries.
     """
     item = dataset.VOILUTSequence[0]
     bits, top = int(item.LUTDescriptor[2]), int(_entries(dataset, item).max())
@@ -126,7 +127,7 @@ def _entries(dataset: Dataset, item: Dataset) -> NDArray:
         order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
         entries = np.frombuffer(data, f"{order}u2")
     if len(entries) < count:
-        raise ValueError(f"a lookup table of {len(entries)} entries, its descriptor says {count}")
+        raise ValueError(f"a lookup table of {len(entries)} entries, expected the {count} of its descriptor")
     return entries[:count]
 
 

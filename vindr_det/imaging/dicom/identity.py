@@ -1,4 +1,4 @@
-"""Which study, series and object a DICOM file is of: what a hospital finds the image by."""
+"""Study, series and instance UID of a DICOM file, by which a hospital finds the image."""
 
 import warnings
 import zlib
@@ -17,22 +17,22 @@ UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 def read_uids(path: Path) -> Mapping[str, str]:
-    """:data:`UIDS` of a file, whatever its pixels are; empty where it does not tell them.
+    """:data:`UIDS` of a file, whatever its pixels are; empty where it has none.
 
-    Pixels are not read, and of a deflated file no more than a header can take is inflated.
+    Pixels are not read, and a deflated file is inflated only as far as a header can reach.
     """
     if not is_dicom(path):
         return dict.fromkeys(UIDS, "")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # UIDs that break the rules are UIDs all the same
+        warnings.simplefilter("ignore")  # UIDs that break the rules are kept as they are
         return _read(path)
 
 
 def _read(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
         meta = read_meta(file)
-        found = _elements(file, meta)
-    uids = {name: str(found.get(name, "") or "") for name in UIDS}
+        elements = _elements(file, meta)
+    uids = {name: str(elements.get(name, "") or "") for name in UIDS}
     uids["SOPInstanceUID"] = uids["SOPInstanceUID"] or str(meta.get("MediaStorageSOPInstanceUID", "") or "")
     return uids
 
@@ -41,7 +41,7 @@ def _elements(file: BinaryIO, meta: Dataset) -> Dataset:
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         try:
             return deflated_header(file)
-        except zlib.error:  # what stands before it is still known (PS3.10 7.1)
+        except zlib.error:  # group 2 is before it and not deflated (PS3.10 7.1)
             return Dataset()
     file.seek(0)
     return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(UIDS), force=True)

@@ -1,10 +1,10 @@
 """JPEG 2000 at reduced resolution: a quarter of the pixels costs about a quarter of the time.
 
-The low-pass image of a wavelet level is not yet the average of its blocks of pixels: its samples
-stand on the first pixel of each block (T.800 annex F), half a block before the block's middle, and
-the last block may reach over the image's end. So the wanted picture is not resized from them as if
-they were pixels: each of its pixels is the average, over its own cell of the original, of a curve
-through the samples. One step from samples to picture, with nothing blurred on the way.
+The low-pass samples of a wavelet level are not the averages of its blocks of pixels: a sample is located at
+the first pixel of its block (T.800 annex F), half a block before the block's center, and the last block may
+extend beyond the image. So the wanted picture is not resized from them as if they were pixels: each of its
+pixels is the average, over its own cell of the original, of a curve through the samples, in a single step
+without blur.
 """
 
 import io
@@ -95,14 +95,14 @@ def cell_averages(
 def _weights(pixels: int, cells: int, samples: int, times: int) -> csr_array:
     """(cells, samples) weights of each sample in each cell's average, along one side.
 
-    Sample n stands at n * 2 ** times + 1/2 pixels.
+    Sample n is located at n * 2 ** times + 1/2 pixels.
     """
     edges = (np.linspace(0, pixels, cells + 1) - 0.5) / 2**times
     width = edges[1] - edges[0]
     taps = int(np.ceil(width)) + 4
     reached = np.floor(edges[:-1]).astype(np.int64)[:, None] + np.arange(taps) - 1
     weights = (_integral(edges[1:, None] - reached) - _integral(edges[:-1, None] - reached)) / width
-    column = np.clip(reached, 0, samples - 1)  # the border goes on as it ends
+    column = np.clip(reached, 0, samples - 1)  # the border sample is repeated
     starts = np.arange(0, column.size + 1, taps)
     return csr_array((weights.ravel().astype(np.float32), column.ravel(), starts),
                      shape=(cells, samples))

@@ -1,4 +1,4 @@
-"""Whether a file says that it is something else than a radiograph."""
+"""Whether a header names a modality or SOP class that is not radiography."""
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -12,9 +12,9 @@ _CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in (
 
 
 def modality_flags(dataset: Dataset) -> list[str]:
-    """The modality or, where that may be a radiograph's, the SOP class that is none's.
+    """A flag for a modality or, where that is radiography, for a SOP class that is not.
 
-    Classes that the standard does not know (private ones) say nothing.
+    Private SOP classes are ignored.
     """
     modality = str(dataset.get("Modality", "") or "")
     if modality not in _MODALITIES:

@@ -1,8 +1,8 @@
 """What the stored values of a photometric interpretation mean (PS3.3 C.7.6.3.1.2).
 
-The one place that decides which interpretations are read, how many samples a pixel has, how these become one
-gray value, and whether the largest value is shown black. Another one, such as RGB or PALETTE COLOR, is an entry
-of :data:`PHOTOMETRICS`.
+The only module that decides which interpretations are read, how many samples a pixel has, how these become a
+gray value, and whether the largest value is shown black. A further interpretation, such as RGB or PALETTE
+COLOR, is an entry of :data:`PHOTOMETRICS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ def decoded_shape(dataset: Dataset) -> tuple[int, ...]:
 
 
 def one_sample(pixels: NDArray, dataset: Dataset) -> NDArray:
-    """(rows, columns) values of decoded pixels, one for each of them."""
+    """Decoded pixels as (rows, columns), one value per pixel."""
     to_gray = PHOTOMETRICS[dataset.PhotometricInterpretation].to_gray
     return pixels if to_gray is None else to_gray(pixels, dataset)
 

@@ -31,7 +31,7 @@ class Stored:
 
     Attributes:
         values: (H, W) stored values, or the wavelet's low-pass samples where ``reduced``.
-        header: of the stream; None where there was none to ask.
+        header: of the stream; None where it has none.
         reduced: how often the sides were halved.
     """
 
@@ -78,7 +78,7 @@ def decode(
     """Decode at the smallest resolution that is good for ``shape``; None takes every pixel.
 
     Raises:
-        InputError: damaged, or its values have run over.
+        InputError: damaged, or its values overflow.
     """
     times = (jpeg2000.choose_reduction(header, shape)
              if shape is not None and header is not None and _can_be_reduced(dataset) else 0)
@@ -86,7 +86,7 @@ def decode(
         try:
             return Stored(jpeg2000.low_pass(stream, header, times), header, times)
         except (OSError, ValueError, SyntaxError):
-            pass  # fewer levels in some tile, or damage: the whole decode tells
+            pass  # fewer levels in some tile, or damage: decoding the whole stream shows which
     if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
         dataset.pixel_array_options(decoding_plugin="pyjpegls")  # the others fill what is missing
     try:
@@ -115,10 +115,10 @@ def _can_be_reduced(dataset: Dataset) -> bool:
 
 
 def _refuse_run_over(path: str | Path, stored: NDArray, bits: int) -> None:
-    """A decoder that disagrees with the encoder leaves stripes: sums of differences run over.
+    """A decoder that disagrees with the encoder leaves stripes, where sums of differences overflow.
 
     Radiographs jump by a quarter of their range beside letters and shutters, at .02 to .11 % of
-    their pixels in the files measured; a run-over stream did at 17 %.
+    their pixels in the files measured; an overflowing stream did at 17 %.
     """
     rows = stored[:: max(1, stored.shape[0] // 64)].astype(np.int32)
     jumps = np.abs(np.diff(rows, axis=1)) > 2**bits / 4

@@ -1,7 +1,7 @@
 """A DICOM file's elements, with nothing large in memory before its header was checked.
 
 Large elements stay in the file until they are asked for; a deflated file is inflated up to its
-pixels, and on only as far as its header says that they reach.
+pixels, and then only as far as its header accounts for.
 """
 
 import io
@@ -87,13 +87,13 @@ def _read(path: Path, file: BinaryIO, check: Callable[[Dataset], None]) -> FileD
 
 
 def read_meta(file: BinaryIO) -> FileMetaDataset:
-    """The elements of group 2, none where an old file has none; ``file`` stands behind them."""
+    """The elements of group 2, none where an old file has none; ``file`` is then positioned after them."""
     read_preamble(file, _starts_without_preamble(file))
     return FileMetaDataset(read_dataset(file, False, True, stop_when=_after_meta))
 
 
 def deflated_header(file: BinaryIO) -> Dataset:
-    """The elements before the pixels of a deflated file that stands behind its group 2.
+    """The elements before the pixels of a deflated file that is positioned after its group 2.
 
     Raises:
         zlib.error: damaged.

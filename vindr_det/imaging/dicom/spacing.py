@@ -1,4 +1,4 @@
-"""Distances between pixels, as far as a file tells them."""
+"""Distances between pixels, where a file has them."""
 
 import math
 
@@ -12,13 +12,13 @@ _TOLERANCE = 0.01
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """Millimeters between rows and between columns, None where the file does not tell."""
-    found = (_pair(dataset, key) for key in _SPACINGS)
-    return next((pair for pair in found if pair is not None), None)
+    """Millimeters between rows and between columns, None where the file has neither."""
+    pairs = (_pair(dataset, key) for key in _SPACINGS)
+    return next((pair for pair in pairs if pair is not None), None)
 
 
 def spacing_flags(dataset: Dataset) -> list[str]:
-    """What tells that the pixels are not square; the picture is never stretched to make up for it."""
+    """A flag per element by which pixels are not square; the picture is never stretched to correct it."""
     pairs = ((key, _pair(dataset, key)) for key in (*_SPACINGS, "PixelAspectRatio"))
     return [f"pixels are not square: {key} {pair[0]:g}/{pair[1]:g}" for key, pair in pairs
             if pair is not None and abs(pair[0] / pair[1] - 1) > _TOLERANCE]

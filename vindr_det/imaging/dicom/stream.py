@@ -1,7 +1,7 @@
-"""What a compressed pixel stream says of itself, read from its first markers.
+"""The header of a compressed pixel stream, read from its first markers.
 
-The header of the DICOM file and the stream inside it are written by different programs. Where
-they disagree the values mean something else than the header says, so both are compared.
+The DICOM header and the stream are written by different programs. Where they disagree, the DICOM header does
+not describe the values, so both are compared.
 """
 
 import struct
@@ -24,13 +24,13 @@ class StreamHeader:
         height: rows.
         width: columns.
         components: color channels.
-        precision: bits a sample.
-        signed: JPEG 2000 only; None where the format cannot say.
+        precision: bits per sample.
+        signed: JPEG 2000 only; None where the format has no such field.
         levels: wavelet decompositions of a JPEG 2000 stream, so that ``levels + 1`` resolutions
             are in it; 0 for every other.
         reversible: whether a JPEG 2000 stream's wavelet is the 5/3 of integers (T.800 annex F).
         tiles: of a JPEG 2000 stream, 1 for every other.
-        predictive: values are sums of coded differences, so that a wrong one runs over.
+        predictive: values are sums of coded differences, which overflow after a wrong one.
     """
 
     height: int
@@ -96,8 +96,8 @@ def scan_start(stream: bytes) -> int:
 
 def restart_interval(stream: bytes) -> int:
     """Units between two restart markers of a JPEG stream (T.81 B.2.4.4); 0 where it has none."""
-    found = [struct.unpack_from(">H", body)[0] for marker, _, body in _segments(stream) if marker == _DRI]
-    return found[-1] if found else 0
+    intervals = [struct.unpack_from(">H", body)[0] for marker, _, body in _segments(stream) if marker == _DRI]
+    return intervals[-1] if intervals else 0
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -1,12 +1,12 @@
-"""Whether a compressed frame holds the whole picture.
+"""A check that a compressed frame holds the whole picture.
 
-Decoders of JPEG fill what they miss and go on after what they cannot read, most of them without a word.
-JPEG-LS is therefore decoded by CharLS, which does not, and JPEG of 8 bits is read a second time by
-libjpeg-turbo with its warnings as errors (:mod:`vindr_det.imaging.jpeg`). For the other kinds of JPEG no
-strict decoder can be had, so the decoder itself is asked: a picture that is whole does not change with what
-follows its data, and does change with their last bytes.
+JPEG decoders fill in missing data and continue after data that they cannot read, most of them without a
+warning. JPEG-LS is therefore decoded by CharLS, which refuses them, and JPEG of 8 bits is read a second time
+by libjpeg-turbo with its warnings as errors (:mod:`vindr_det.imaging.jpeg`). For the other kinds of JPEG no
+strict decoder can be had, so the decoder itself is tested: a whole picture does not depend on what
+follows its data, and does depend on their last bytes.
 
-A changed byte that leaves the stream valid, and damage before a restart marker, cannot be told.
+A changed byte that leaves the stream valid, and damage before a restart marker, cannot be detected.
 """
 
 from pathlib import Path
@@ -73,7 +73,7 @@ def _unsigned(stored: NDArray) -> NDArray:
 
 
 def _decoded(stream: bytes) -> NDArray:
-    """Nothing where the decoder met what it cannot read."""
+    """Decoded values; empty where the decoder failed."""
     try:
         return libjpeg.decode(stream)
     except RuntimeError:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """How often 95 % intervals cover the true value: samples of images from a simulated population.
 
-    python benchmarks/coverage.py                              # 200, 1,000, 3,000 images, 200 samples each
-    python benchmarks/coverage.py --annotations train.csv      # with VinBigData's own truth
-    python benchmarks/coverage.py --num-images 200 --samples 20   # a quick look
-    python benchmarks/coverage.py --binary                     # AUC and rates with few positives
+    python benchmarks/interval_coverage.py  # 200, 1,000, 3,000 images, 200 samples each
+    python benchmarks/interval_coverage.py --annotations train.csv      # with VinBigData's own truth
+    python benchmarks/interval_coverage.py --num-images 200 --samples 20   # a quick look
+    python benchmarks/interval_coverage.py --binary                     # AUC and rates with few positives
 
 Images have VinBigData's findings in VinBigData's shares; a detector's boxes on them are simulated, with
 recall, scores, overlap and false positives of their own per finding. The true value is that of a population

@@ -1,4 +1,4 @@
-"""What a folder that prepare_images.py made tells of its images, beside their PNGs."""
+"""Reading the tables that prepare_images.py leaves beside its PNGs: reports, original sizes, completeness."""
 
 import logging
 import os
@@ -13,17 +13,17 @@ from vindr_det.tables import read_own_csv
 
 log = logging.getLogger(__name__)
 
-#: The settings of a preparation; a row per input; the originals' sizes; the rows while it runs.
+#: Settings of a preparation; one row per input; the originals' sizes; the rows so far while it runs.
 SETTINGS, REPORT, SIZES, LOG = "prepare.json", "qc.csv", "meta.csv", "qc.partial.jsonl"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What ``qc.csv`` of a prepared folder knows of an image that its PNG does not.
+    """What the ``qc.csv`` of a prepared folder has of an image and its PNG has not.
 
     Attributes:
         status: of the preparation.
-        reason: likewise.
+        reason: why it is flagged or failed.
         uids: of the DICOM file that the image was.
         size: (height, width) of the original; None where it is not known.
     """
@@ -34,12 +34,12 @@ class Prepared:
     size: tuple[int, int] | None = None
 
 
-#: The images of one folder: file name -> what is known of it.
+#: The images of a folder: file name -> its row of ``qc.csv``.
 PreparedFolder = Mapping[str, Prepared]
 
 
 def require_finished(folder: Path) -> None:
-    """Refuse a folder whose preparation was killed: images and the originals' sizes are missing there.
+    """Refuse a folder whose preparation was killed, where images and original sizes are missing.
 
     Raises:
         InputError: the log of a preparation is there, or its settings without its report.
@@ -52,21 +52,28 @@ def require_finished(folder: Path) -> None:
 
 
 def read_prepared(folders: Iterable[Path]) -> dict[Path, PreparedFolder]:
-    """What the ``qc.csv`` of each folder that has one tells; one that is damaged is told in the log."""
+    """The ``qc.csv`` of each folder that has one; of a damaged one nothing but a warning."""
     return {folder: _read(folder / REPORT) for folder in folders if os.path.lexists(folder / REPORT)}
 
 
 def failed_in(tables: Mapping[Path, PreparedFolder]) -> dict[Path, str]:
-    """The picture that each image which could not be prepared would have had -> why it has none."""
+    """Path of the PNG that a failed image would have -> why there is none."""
     return {folder / name: f"was not prepared: {row.reason}"
             for folder, rows in tables.items() for name, row in rows.items() if row.status == FAILED}
+
+
+def failed_images(*folders: str | Path) -> set[str]:
+    """Ids of the images that could not be prepared, by the ``qc.csv`` of the folders that have one."""
+    tables = [Path(folder) / REPORT for folder in folders]
+    return {row["image_id"] for table in tables if table.is_file()
+            for row in read_own_csv(table, []) if row.get("status") == FAILED and row.get("image_id")}
 
 
 def _read(path: Path) -> PreparedFolder:
     try:
         rows = read_own_csv(path, ["image_id", "status"])
     except (InputError, OSError) as error:
-        log.warning("what preparation said of the images is not known: %s", error)
+        log.warning("the report of the preparation cannot be read: %s", error)
         return {}
     return {f"{row['image_id']}.png": Prepared(row["status"], row.get("reason", ""),
                                                {name: row.get(name, "") for name in UIDS}, _size(row))

@@ -29,7 +29,7 @@ def _without_processes(monkeypatch):
 
 def statuses(folder, **options):
     run = image_run.find(folder, **options)
-    return {one.status.image_id: one.status for one in image_run.read_all(run, workers=1)}
+    return {row.status.image_id: row.status for row in image_run.read_all(run, workers=1)}
 
 
 @pytest.mark.parametrize("left", [
@@ -60,8 +60,8 @@ def test_sizes_come_from_the_report_where_the_size_table_is_gone(tmp_path):
     for folder, options in ((tmp_path, {}), (tmp_path / "a.png", {})):
         assert (statuses(folder, **options)["a"].height, statuses(folder)["a"].width) == (1200, 1000)
     write_text(tmp_path / "meta.csv", "image_id,dim0,dim1\na,600,500\n")
-    found = statuses(tmp_path)
-    assert (found["a"].height, found["b"].height) == (600, 2400)
+    rows = statuses(tmp_path)
+    assert (rows["a"].height, rows["b"].height) == (600, 2400)
     write_text(tmp_path / "m.csv", "image_id,dim0,dim1\na,1800,1500\nb,1800,1500\n")
     assert statuses(tmp_path, meta=tmp_path / "m.csv")["a"].height == 1800
 
@@ -71,11 +71,11 @@ def test_folders_below_bring_their_own_tables(tmp_path):
         png(tmp_path / name / "a.png")
         rows = f"a,a.dcm,flagged,is a CT,{size},1.2\nb,b.dcm,failed,cut,,,\n"
         write_text(tmp_path / name / "qc.csv", QC + rows)
-    found = statuses(tmp_path, recursive=True)
-    assert {name: (one.status, one.height) for name, one in found.items()} == {
+    rows = statuses(tmp_path, recursive=True)
+    assert {name: (row.status, row.height) for name, row in rows.items()} == {
         "one_a": ("flagged", 1200), "two_a": ("flagged", 2400), "one_b": ("failed", None),
         "two_b": ("failed", None)}
-    assert found["one_a"].reason.startswith("is a CT") and found["one_a"].uids["StudyInstanceUID"] == "1.2"
+    assert rows["one_a"].reason.startswith("is a CT") and rows["one_a"].uids["StudyInstanceUID"] == "1.2"
 
 
 def test_an_image_that_failed_is_not_read_from_an_older_picture(tmp_path):
@@ -84,9 +84,9 @@ def test_an_image_that_failed_is_not_read_from_an_older_picture(tmp_path):
     write_text(tmp_path / "qc.csv", QC + "a,a.dcm,failed,holds no pixel data,,,1.2\nb,b.dcm,ok,,1200,1000,\n")
     run = image_run.find(tmp_path)
     assert run.readable == ["b"]
-    found = statuses(tmp_path)
-    assert (found["a"].status, found["a"].reason) == ("failed", "was not prepared: holds no pixel data")
-    assert found["a"].uids["StudyInstanceUID"] == "1.2" and len(found) == 2
+    rows = statuses(tmp_path)
+    assert (rows["a"].status, rows["a"].reason) == ("failed", "was not prepared: holds no pixel data")
+    assert rows["a"].uids["StudyInstanceUID"] == "1.2" and len(rows) == 2
 
 
 @pytest.mark.parametrize("table, content", [
@@ -97,9 +97,9 @@ def test_an_image_without_a_size_is_a_row(tmp_path, table, content):
     png(tmp_path / "a.png")
     png(tmp_path / "b.png")
     write_text(tmp_path / table, content)
-    found = statuses(tmp_path, meta=tmp_path / table if table == "m.csv" else None)
-    assert found["a"].height == 1200 and found["a"].status != "failed"
-    assert (found["b"].status, found["b"].reason) == ("failed", f"has no size in {table}")
+    rows = statuses(tmp_path, meta=tmp_path / table if table == "m.csv" else None)
+    assert rows["a"].height == 1200 and rows["a"].status != "failed"
+    assert (rows["b"].status, rows["b"].reason) == ("failed", f"has no size in {table}")
 
 
 def test_a_dicom_knows_its_own_size(phantoms, tmp_path):
@@ -108,8 +108,8 @@ def test_a_dicom_knows_its_own_size(phantoms, tmp_path):
     shutil.copy(source, tmp_path / "b.dicom")
     own = statuses(tmp_path)["a"]
     write_text(tmp_path / "meta.csv", "image_id,dim0,dim1\na,7,9\n")
-    found = statuses(tmp_path)
-    assert {(one.height, one.width, one.reason) for one in found.values()} == {
+    rows = statuses(tmp_path)
+    assert {(row.height, row.width, row.reason) for row in rows.values()} == {
         (own.height, own.width, own.reason)}
 
 
@@ -127,8 +127,8 @@ def test_a_size_of_another_shape_is_flagged(tmp_path, file, original, other):
 def test_a_preparation_that_failed_altogether_leaves_rows(tmp_path):
     write_text(tmp_path / "qc.csv", QC + "a,a.dcm,failed,cut,,,1.2\n")
     run = image_run.find(tmp_path)
-    [one] = run.statuses_if_none_readable()
-    assert (one.image_id, one.status, one.reason) == ("a", "failed", "was not prepared: cut")
+    [row] = run.statuses_if_none_readable()
+    assert (row.image_id, row.status, row.reason) == ("a", "failed", "was not prepared: cut")
     write_text(tmp_path / "qc.csv", QC)
     with pytest.raises(InputError, match="holds no image"):
         image_run.find(tmp_path)
