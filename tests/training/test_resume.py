@@ -215,6 +215,12 @@ def test_what_a_state_fixes_cannot_change(engine, trained, key, value, message):
             require_resumable(state, meta, {}, {}, cfg)
 
 
+def test_the_best_value_of_an_earlier_versions_state_is_kept(trained):
+    """Lightning finds a callback's state by its key, which was the class's name then."""
+    callbacks = read_file(state_to_resume(trained("torchvision"), "torchvision"))["callbacks"]
+    assert callbacks.get("BestAndFinal")
+
+
 def test_a_changed_schedule_is_followed(engine, finished, phantoms, monkeypatch):
     """From the first step on, for which the optimizer's state has the old learning rate."""
     rates, step = [], torch.optim.SGD.step
