@@ -190,8 +190,8 @@ SMALLER = {"convnext_tiny": "convnext_atto", "tf_efficientnet_b3": "tf_efficient
 def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
     """A step on a small backbone, then a prediction from the checkpoint alone."""
     from vindr_det.detection import engine as engines
+    from vindr_det.detection.predictors import load_predictors
     from vindr_det.imaging.read import read_image
-    from vindr_det.predict import load_predictors
 
     if requested_engine(path) not in ("auto", engine):
         pytest.skip(f"for the {requested_engine(path)} engine alone")
