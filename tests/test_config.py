@@ -242,7 +242,7 @@ def rates_of(engine, cfg, count):
 def test_the_published_recipes_sizes_and_rates(engine, size):
     """The rates are those of the log that its author published."""
     cfg = load_config(CONFIGS / f"vindr_frcnn_{size}.yaml", engine)
-    assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TRAIN, cfg.VINDR.IMAGE_SIZE) == (size, size, size)
+    assert (size, size, size) == (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TRAIN, cfg.VINDR.IMAGE_SIZE)
     assert not cfg.VINDR.KEEP_ASPECT and (cfg.VINDR.VALIDATION == ()) == (size == 512)
     if size != 512:  # three times as long
         rates = rates_of(engine, cfg, 5000)

@@ -68,7 +68,7 @@ def test_the_data_may_have_moved(trained, phantoms, tmp_path):
 
 
 @pytest.mark.parametrize("args, message", [
-    (["--dataset", "vindr_val_fold0", "--images", "."], "names all images, expected no --images and no --ids"),
+    (["--dataset", "vindr_val_fold0", "--images", "."], "names all images, expected no --images and no --id"),
     (["--dataset", "fold0"], "data set 'fold0' is unknown, expected vindr_all"),
     (["--images", ".", "--limit", "-1"], "--limit -1: expected 0 or more"),
 ])
