@@ -48,7 +48,7 @@ class Choice:
 
 
 def choice_of_ids(path: str | Path) -> Choice:
-    """The ids, or file names, of a list: one a line, or the column ``image_id`` of a CSV.
+    """The ids, or file names, of a list: one per line, or the column ``image_id`` of a CSV.
 
     Raises:
         InputError: the file is not there, or holds no id.
@@ -63,5 +63,5 @@ def choice_of_ids(path: str | Path) -> Choice:
         ids = read_csv(path, [_COLUMN], dtype={_COLUMN: str})[_COLUMN].tolist()
     ids = [image_id for image_id in ids if image_id != _COLUMN]
     if not ids:
-        raise InputError(f"{path}: holds no image id, expected one a line, or a CSV with image_id")
+        raise InputError(f"{path}: holds no image id, expected one per line, or a CSV with image_id")
     return Choice(str(path), dict.fromkeys(ids, ""))
