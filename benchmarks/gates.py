@@ -13,7 +13,6 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
@@ -76,24 +75,17 @@ def classifier(out: Path, data: Path, epochs: int) -> None:
 
 def predictions(out: Path, data: Path) -> Path:
     """Boxes on the third fold and on the held-out images; returns the path of the former."""
-    folds = pd.read_csv(data / "annotations/folds.csv", dtype={"image_id": str})
-    folder = out / "fold0"
-    folder.mkdir(exist_ok=True)
-    for image_id in folds.loc[folds["fold"] == 0, "image_id"]:
-        link = folder / f"{image_id}.png"
-        if not link.exists():
-            link.symlink_to(data / f"train/{image_id}.png")
-    jobs = [(folder, data / "train/meta.csv", out / "validation.csv"),
-            (data / "test", data / "test/meta.csv", out / "test.csv")]
+    jobs = [(("--dataset", "vindr_val_fold0"), out / "validation.csv"),
+            (("--dataset", "vindr_test"), out / "test.csv")]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda job: predict(out, *job), jobs))
     return out / "validation.csv"
 
 
-def predict(out: Path, images: Path, meta: Path, target: Path) -> None:
+def predict(out: Path, images: tuple[str, str], target: Path) -> None:
     if not target.is_file():
-        tool("predict.py", "--weights", out / "detector/model_final.pth", "--images", images, "--meta", meta,
-             "--out", target, env=ONE_THREAD)
+        tool("predict.py", "--weights", out / "detector/model_final.pth", *images, "--out", target,
+             env=ONE_THREAD)
 
 
 def held_out(out: Path, test: Path) -> None:

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import torch
 from conftest import ROOT, TINY, network_of
 
 from vindr_det.config import leaves, requested_engine
@@ -182,6 +183,17 @@ SMALL = ["MODEL.WEIGHTS", "", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_O
          "DATASETS.TRAIN", "('vindr_train_fold0',)"]
 
 
+def squares(phantoms, folder):
+    """Resized images as others publish them: squares of one side, in a folder without any table."""
+    from vindr_det.imaging.prepare import prepare_folder
+    from vindr_det.imaging.resize import Target
+
+    prepare_folder(phantoms / "raw/train", folder / "train", Target(64, False), 1)
+    for table in ("meta.csv", "qc.csv", "prepare.json"):
+        (folder / "train" / table).unlink()
+    return folder
+
+
 SMALLER = {"convnext_tiny": "convnext_atto", "tf_efficientnet_b3": "tf_efficientnet_b0"}
 
 
@@ -190,15 +202,63 @@ SMALLER = {"convnext_tiny": "convnext_atto", "tf_efficientnet_b3": "tf_efficient
 def test_every_config_trains_and_predicts(path, engine, phantoms, tmp_path):
     """A step on a small backbone, then a prediction from the checkpoint alone."""
     from vindr_det.detection import engine as engines
+    from vindr_det.detection.predictors import load_predictors
     from vindr_det.imaging.read import read_image
-    from vindr_det.predict import load_predictors
 
     if requested_engine(path) not in ("auto", engine):
         pytest.skip(f"for the {requested_engine(path)} engine alone")
     cfg = load_config(path, engine, [*TINY, *SMALL, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT",
                                      str(phantoms / "data")])
+    if not cfg.VINDR.KEEP_ASPECT:
+        cfg.VINDR.IMAGE_ROOT = str(squares(phantoms, tmp_path / "squares"))
     cfg.VINDR.TIMM_MODEL = SMALLER.get(cfg.VINDR.TIMM_MODEL, cfg.VINDR.TIMM_MODEL)
     engines.load(engine).train(cfg)
     predictor = load_predictors([tmp_path / "model_final.pth"])[0]
     detections = predictor([read_image(next((phantoms / "raw/test").iterdir())).pixels])[0]
     assert set(detections.labels.tolist()) <= set(range(14))
+
+
+def rates_of(engine, cfg, count):
+    """The learning rates of the first iterations."""
+    from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2.trainer import VindrTrainer
+
+        schedule = VindrTrainer.build_lr_scheduler(cfg, optimizer)
+    else:
+        name, options = cfg.SOLVER.LR_SCHEDULER_NAME, ScheduleOptions.from_config(cfg)
+        schedule = build_lr_scheduler(optimizer, name, options)
+    rates = []
+    for _ in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_the_published_recipes_sizes_and_rates(engine, size):
+    """The rates are those of the log that its author published."""
+    cfg = load_config(CONFIGS / f"vindr_frcnn_{size}.yaml", engine)
+    assert (size, size, size) == (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TRAIN, cfg.VINDR.IMAGE_SIZE)
+    assert not cfg.VINDR.KEEP_ASPECT and (cfg.VINDR.VALIDATION == ()) == (size == 512)
+    if size != 512:  # three times as long
+        rates = rates_of(engine, cfg, 5000)
+        assert rates[4999] == pytest.approx(5.00157080e-04, rel=1e-6)
+        # Detectron2 then multiplied the warm-up and the cosine; it now warms up to the cosine's value.
+        assert [rates[19], rates[999]] == pytest.approx([1.99808220e-05, 9.74602174e-04], rel=0.025)
+
+
+@pytest.mark.detectron2
+def test_the_published_recipes_model_is_the_model_zoos():
+    pytest.importorskip("pkg_resources", reason="detectron2.model_zoo needs setuptools < 81")
+    from detectron2.model_zoo import get_checkpoint_url, get_config
+
+    name = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
+    cfg = load_config(CONFIGS / "vindr_frcnn_256.yaml", "detectron2")
+    assert get_checkpoint_url(name).endswith(cfg.MODEL.WEIGHTS.partition("://")[2])
+    own = dict(leaves(cfg.MODEL))
+    assert {key for key, value in leaves(get_config(name).MODEL) if own[key] != value} - {"DEVICE"} == {
+        "WEIGHTS", "ROI_HEADS.NUM_CLASSES"}

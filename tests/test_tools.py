@@ -1,11 +1,14 @@
 """The tools as a user runs them: help, exit status, one line for bad input, nothing half-written."""
 
 import importlib.util
+import shutil
 import time
 
 import numpy as np
 import pytest
 from conftest import ROOT, one_line
+
+from vindr_det.exceptions import InputError
 
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
 
@@ -347,3 +350,29 @@ def test_no_tool_writes_over_what_it_reads(tool, phantoms, tmp_path):
     ]:
         assert "--out is among the originals" in one_line(tool(name, *args)), name
     assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_boxes_in_the_pixels_of_resized_files_are_not_called_checked(trained, phantoms, tmp_path, main_of,
+                                                                     capsys, caplog):
+    """A folder of squares as others publish them, then with the table of sizes beside it."""
+    from vindr_det.imaging.prepare import prepare_folder
+    from vindr_det.imaging.resize import Target
+
+    prepare_folder(phantoms / "raw/test", tmp_path / "squares/test", Target(64, False), 1)
+    for table in ("meta.csv", "qc.csv", "prepare.json"):
+        (tmp_path / "squares/test" / table).unlink()
+    meta, out = phantoms / "raw/test_meta.csv", tmp_path / "s.csv"
+    args = ["predict.py", "--weights", trained("torchvision") / "model_final.pth", "--images",
+            tmp_path / "squares/test", "--out", out]
+    assert main_of(*args) == 0
+    assert "NOT CHECKED, since 6 images have their boxes in the files' pixels" in capsys.readouterr().out
+    assert any("6 of 6 images are PNG or JPEG files" in line for line in caplog.messages)
+    with pytest.raises(InputError, match="s.csv: . errors"):
+        main_of("check_submission.py", out, "--meta", meta)
+    assert "boxes of 6 images are in pixels of another size" in capsys.readouterr().out
+    assert main_of("check_submission.py", out) == 0
+    assert "without --meta boxes are not checked against" in capsys.readouterr().out
+    shutil.copy(meta, tmp_path / "squares")
+    assert main_of(*args) == main_of("check_submission.py", out, "--meta", meta) == 0
+    printed = capsys.readouterr().out
+    assert "boxes, checked\n" in printed and "NOT CHECKED" not in printed and "without --meta" not in printed

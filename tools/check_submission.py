@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.imaging.sizes import read_sizes
     from vindr_det.imaging.status import FAILED, read_statuses, status_path, status_text
     from vindr_det.submission import parse_submission, repair_submission
+    from vindr_det.submission.check import frame_issues
     from vindr_det.submission.outputs import inherited
     from vindr_det.tables import read_csv
 
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         parsed = repaired.left
     else:
         parsed = parse_submission(args.submission, ids, sizes)
+    statuses = read_statuses(args.submission)
+    if sizes is not None:
+        parsed.issues += frame_issues(statuses, sizes)
     for issue in parsed.issues:
         print(issue)
     errors = sum(issue.error for issue in parsed.issues)
@@ -54,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         left = f" that cannot be repaired; {args.fix} is not written" if args.fix else ", expected none"
         raise InputError(f"{args.submission}: {errors} errors{left}")
     if args.fix:
-        statuses = read_statuses(args.submission)
         read = [image_id for image_id in parsed.predictions
                 if image_id not in statuses or statuses[image_id].status != FAILED]
         # Without a status table of this file, one of another file is removed.
@@ -63,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     boxes = sum(len(detections.findings()) for detections in parsed.predictions.values())
     normal = repaired.normal if args.fix else ()
     guessed = f", {len(normal)} images with an empty string became no finding" if normal else ""
+    if sizes is None:
+        print("note: without --meta boxes are not checked against the images' sizes")
     print(f"ok: {len(parsed.predictions)} images, {boxes} boxes{guessed}")
 
 

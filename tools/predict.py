@@ -6,12 +6,18 @@
     python tools/predict.py --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
     python tools/predict.py --weights A.pth --classifier outputs/classifier --gate gate.json --images DIR \\
         --out S.csv
+    python tools/predict.py --weights A.pth --dataset vindr_val_fold0 --out val.csv
+    python tools/predict.py --weights A.pth --images DIR --ids some_ids.csv --out S.csv \\
+        TEST.DETECTIONS_PER_IMAGE 300 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
---weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST. --gate
-refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the boxes. Boxes
-are in the originals' pixels: for images that were made smaller, --meta (or meta.csv beside them) has the
-original sizes.
+--weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
+--dataset takes exactly the images of a data set, such as the validation images that gate.py fit and tune.py
+need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
+boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
+<folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
+checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
+VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
 
 Beside S.csv are S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per
 input: ok, flagged or failed, and why). Nothing is known about an image that failed. Kaggle requires a row of
@@ -29,29 +35,28 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "vindr_frcnn.yaml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)
 
     from vindr_det import predict as prediction
     from vindr_det.data.in_sample import refuse_in_sample
+    from vindr_det.detection.predictors import Changes, best_weights
     from vindr_det.files import existing_file
-    from vindr_det.imaging import image_run, status
+    from vindr_det.imaging import status
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.submission.outputs import output_paths, require_all_writable
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    batch, gate = _batch_size(args), _gate(args)
-    weights = [existing_file(path) for path in args.weights or [prediction.best_weights(args.config)]]
-    # Before anything slow: is there something to do?
-    images = args.images or prediction.test_images(weights[0])
-    run = image_run.find(images, args.recursive, args.max_pixels, args.meta)
-    sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate) if path)]
+    batch, gate, changes = _batch_size(args), _gate(args), Changes(args.opts)
+    weights = [existing_file(path) for path in args.weights or [best_weights(args.config)]]
+    run = _run(args, weights, changes)  # before anything slow: is there something to do?
+    sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out))
     if failed := run.statuses_if_none_readable():
         return _finish(args, prediction.FolderPredictions(statuses=failed))
     if args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, run.readable)
-    models = _models(args, weights, gate)
+    models = _models(args, weights, gate, changes)
     result = prediction.predict(run, models, batch, args.workers, args.allow_inverted)
     print(status.summary(result.statuses))
     return _finish(args, result)
@@ -66,6 +71,13 @@ def _parser() -> ArgumentParser:
                         help="refuse weights of the other engine")
     cli.add_device(parser, "where the networks run")
     parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files, or one file")
+    parser.add_argument("--dataset", metavar="NAME",
+                        help="predict exactly these images, such as vindr_val_fold0, below the checkpoint's "
+                             "VINDR.DATA_ROOT")
+    parser.add_argument("--ids", metavar="FILE",
+                        help="predict these images alone: one id a line, or a CSV with image_id")
+    parser.add_argument("--limit", type=int, default=0, metavar="N",
+                        help="predict the first N images alone, for a quick look; 0 predicts all")
     cli.add_input_options(parser)
     parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
     parser.add_argument("--classifier", help="folder that train_classifier.py wrote")
@@ -83,7 +95,27 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--half", action="store_true", help="compute in half precision (on a GPU)")
     parser.add_argument("--strict", action="store_true",
                         help="if any image failed, write the tables alone and exit 1")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="change keys of the checkpoint's config")
     return parser
+
+
+def _run(args: Namespace, weights: Sequence[Path], changes):
+    """The images to predict: of a folder, of a data set, or those of them that --ids names."""
+    from vindr_det.detection.predictors import images_of
+    from vindr_det.exceptions import InputError
+    from vindr_det.imaging import image_run
+    from vindr_det.imaging.choice import choice_of_ids
+
+    if args.dataset and (args.images or args.ids):
+        raise InputError(f"--dataset {args.dataset}: names all images, expected no --images and no --ids")
+    if args.limit < 0:
+        raise InputError(f"--limit {args.limit}: expected 0 or more")
+    images, choice = args.images, None
+    if not images:
+        images, choice = images_of(weights[0], args.dataset or "", changes)
+    if args.ids:
+        choice = choice_of_ids(args.ids)
+    return image_run.find(images, args.recursive, args.max_pixels, args.meta, choice).first(args.limit)
 
 
 def _batch_size(args: Namespace) -> int:
@@ -108,14 +140,15 @@ def _gate(args: Namespace):
     return gate
 
 
-def _models(args: Namespace, weights: Sequence[Path], gate):
+def _models(args: Namespace, weights: Sequence[Path], gate, changes):
     """Detectors, with TTA where it is asked for, classifier, fusion and gate."""
+    from vindr_det.detection.predictors import load_predictors
     from vindr_det.postprocessing.fusion import Fusion
     from vindr_det.postprocessing.tta import TTAPredictor
-    from vindr_det.predict import Models, load_predictors
+    from vindr_det.predict import Models
 
     engine = None if args.engine == "auto" else args.engine
-    predictors = load_predictors(weights, engine, args.half, args.device)
+    predictors = load_predictors(weights, engine, args.half, args.device, changes)
     if args.tta or args.tta_scales:
         predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
     classifier = None
@@ -146,7 +179,9 @@ def _finish(args: Namespace, result) -> int:
         return 1
     boxes = sum(len(detections.findings()) for detections in result.predictions.values())
     unread = f"; {failed} were NOT READ and are \"no finding\" for Kaggle alone" if failed else ""
-    print(f"{args.out}: {len(ids)} images, {boxes} boxes, checked{unread}\n"
+    checked = f"NOT CHECKED, since {len(result.unknown_size)} images have their boxes in the files' pixels " \
+              "(--meta)" if result.unknown_size else "checked"
+    print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
     return 0
 

@@ -90,6 +90,9 @@ def check(cfg: CfgNode, source: str) -> None:
     if cfg.VINDR.ENGINE == "torchvision":
         refuse_values(cfg, {"INPUT.MIN_SIZE_TEST": above(0)}, source)
     _check_steps(cfg.SOLVER, source)
+    if cfg.VINDR.PATIENCE and not cfg.VINDR.VALIDATION:
+        raise InputError(f"{source}: VINDR.PATIENCE is {cfg.VINDR.PATIENCE}, but VINDR.VALIDATION is empty; "
+                         "expected 0 without validation")
 
 
 def _check_steps(solver: Any, source: str) -> None:

@@ -40,7 +40,14 @@ def vindr_node() -> dict[str, Any]:
         "ENGINE": "auto",
         # Folder that holds train/, test/ and annotations/; see datasets/README.md.
         "DATA_ROOT": "datasets/vindr",
-        # Measured during training; DATASETS.TEST is what predict.py turns into a submission.
+        # Folder that holds train/ and test/ where that is another, such as a read-only download of
+        # resized images; empty for DATA_ROOT.
+        "IMAGE_ROOT": "",
+        # A quick run on so many images of DATASETS.TRAIN and as many of VALIDATION, drawn by SEED with
+        # normal images in their share; 0 takes all.
+        "LIMIT": 0,
+        # Measured during training; DATASETS.TEST is what predict.py turns into a submission. () trains
+        # without: no metrics, no validation loss, no model_best.pth, and TEST.EVAL_PERIOD says nothing.
         "VALIDATION": ("vindr_val_fold0",),
         # Longest side in pixels that every image is resized to (area average) before anything
         # else, in training and in prediction; 0 leaves images as they are.
@@ -95,7 +102,8 @@ DETECTOR: Mapping[str, Check] = {
                      "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION",
                      "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION"), above(0)),
     **dict.fromkeys(("SOLVER.WEIGHT_DECAY", "SOLVER.WARMUP_ITERS", "SOLVER.BASE_LR_END", "VINDR.IMAGE_SIZE",
-                     "VINDR.REPEAT_THRESHOLD", "DATALOADER.NUM_WORKERS", "INPUT.MIN_SIZE_TEST"), at_least(0)),
+                     "VINDR.LIMIT", "VINDR.REPEAT_THRESHOLD", "DATALOADER.NUM_WORKERS",
+                     "INPUT.MIN_SIZE_TEST"), at_least(0)),
     **dict.fromkeys(("MODEL.ROI_HEADS.NMS_THRESH_TEST", "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),

@@ -1,7 +1,6 @@
 """Images to gated predictions.
 
-:func:`predict_images` is what is done to each image; the rest of this module runs it over a folder and loads
-the models.
+:func:`predict_images` is what is done to each image; the rest of this module runs it over a folder.
 """
 
 import logging
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vindr_det.classification.probabilities import ClassifierOutput
-from vindr_det.config import requested_engine
-from vindr_det.data.splits import resolve
-from vindr_det.detection import engine as engines
 from vindr_det.detection.interface import Predictor
-from vindr_det.detection.loading import load_checkpoint, load_config
+from vindr_det.detection.predictors import load_predictors as load_predictors
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
@@ -34,10 +30,6 @@ from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
 from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
-from vindr_det.training.device import resolve_device
-
-if TYPE_CHECKING:
-    from vindr_det.detection.torchvision.onnx import OnnxPredictor
 
 log = logging.getLogger(__name__)
 
@@ -139,11 +131,13 @@ class FolderPredictions:
         predictions: image id -> gated detections, original pixels; without images that were not read.
         sizes: index image_id, columns height and width of the originals, of the images that were read.
         statuses: one per input, in order.
+        unknown_size: ids of images whose boxes are in the file's pixels, since no table has the original's.
     """
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
     sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
     statuses: list[Status] = field(default_factory=list)
+    unknown_size: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -201,6 +195,10 @@ def predict(
             the boxes show.
         Exception: the first that a model raised, where the models failed on every image.
     """
+    if unknown := run.of_unknown_size:
+        log.warning("%d of %d images are PNG or JPEG files whose originals' sizes are not known: their boxes "
+                    "are in the files' own pixels. If the files were made smaller, give --meta "
+                    "(image_id,dim0,dim1)", len(unknown), len(run.inputs))
     results = _Results(models)
     uses_classifier = models.chosen_gate.needs_classifier
     check = AgreementCheck("the classifier") if uses_classifier and not allow_inverted else None
@@ -215,7 +213,7 @@ def predict(
         raise results.error
     if check:
         check(results.outputs, results.boxes, finished=True)
-    return FolderPredictions(results.gated, results.sizes, results.statuses)
+    return FolderPredictions(results.gated, results.sizes, results.statuses, run.of_unknown_size)
 
 
 @dataclass
@@ -270,78 +268,3 @@ def _batches(items: Iterable[ImageResult], size: int) -> Iterator[list[ImageResu
     items = iter(items)
     while group := list(islice(items, size)):
         yield group
-
-
-def load_predictors(
-    weights: Sequence[str | Path], engine: str | None = None, half: bool = False, device: str = "auto"
-) -> list[Predictor]:
-    """One predictor per file, each with the engine that trained it.
-
-    Args:
-        weights: checkpoints of train_net.py, or ONNX files of export.py, which run on the CPU.
-        engine: refuse weights of another engine; None takes any.
-        half: compute in half precision, of the type VINDR.AMP_DTYPE.
-        device: replaces MODEL.DEVICE of the checkpoints; ``auto`` takes a GPU if one is usable.
-
-    Raises:
-        InputError: not a checkpoint of this project, one of another engine, its engine is not installed, or
-            the device is not usable.
-    """
-    return [_onnx_predictor(path, engine) if _is_onnx(path) else
-            _checkpoint_predictor(path, engine, half, device) for path in weights]
-
-
-def _checkpoint_predictor(path: str | Path, engine: str | None, half: bool, device: str) -> Predictor:
-    checkpoint = load_checkpoint(path, engine)
-    if checkpoint.engine == "detectron2" and not engines.detectron2_is_here():
-        raise InputError(f"{path}: was trained with Detectron2, which does not import here; see INSTALL.md")
-    checkpoint.cfg.MODEL.DEVICE = resolve_device(device)
-    engines.check_device(checkpoint.cfg)
-    checkpoint.cfg.SOLVER.AMP.ENABLED = half
-    predictor = engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, checkpoint.state)
-    log.info("%s: %s engine, iteration %d", path, checkpoint.engine, checkpoint.iteration)
-    return predictor
-
-
-def _onnx_predictor(path: str | Path, engine: str | None) -> Predictor:
-    if engine not in (None, "torchvision"):
-        raise InputError(f"{path}: was exported from the torchvision engine, expected {engine}")
-    return _load_onnx(path)
-
-
-def _is_onnx(path: str | Path) -> bool:
-    return Path(path).suffix == ".onnx"
-
-
-def _load_onnx(path: str | Path) -> "OnnxPredictor":
-    from vindr_det.detection.torchvision.onnx import OnnxPredictor
-
-    return OnnxPredictor(path)
-
-
-def best_weights(config: str | Path) -> Path:
-    """model_best.pth, or else model_final.pth, in the OUTPUT_DIR of a config file.
-
-    Raises:
-        InputError: neither is there.
-    """
-    engine = engines.choose(requested_engine(config))
-    folder = Path(load_config(config, engine).OUTPUT_DIR)
-    for candidate in (folder / "model_best.pth", folder / "model_final.pth"):
-        if candidate.is_file():
-            return candidate
-    raise InputError(f"{folder}: holds no model_best.pth or model_final.pth; train first (python "
-                     f"tools/train_net.py --config {config}) or give --weights")
-
-
-def test_images(weights: str | Path) -> Path:
-    """The folder of images of DATASETS.TEST, from the config in a checkpoint or exported file.
-
-    Raises:
-        InputError: DATASETS.TEST names no data set, or several.
-    """
-    cfg = _load_onnx(weights).cfg if _is_onnx(weights) else load_checkpoint(weights).cfg
-    if len(cfg.DATASETS.TEST) != 1:
-        raise InputError(f"{weights}: DATASETS.TEST is {tuple(cfg.DATASETS.TEST)}, expected one data "
-                         "set; give --images")
-    return resolve(cfg.DATASETS.TEST[0], cfg.VINDR.DATA_ROOT).images

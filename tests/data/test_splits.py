@@ -1,9 +1,18 @@
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from conftest import DEMO
 
 from vindr_det.data.coco import to_coco
-from vindr_det.data.splits import read_split, warn_of_overlap
+from vindr_det.data.splits import (
+    loss_records,
+    read_split,
+    training_records,
+    validation_records,
+    warn_of_overlap,
+)
+from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.structures.records import Record
@@ -14,7 +23,7 @@ def data_set(root):
     write_json(root / "annotations/instances_all.json", to_coco([Record("1.2.840.7", "1.2.840.7", 9, 9)]))
     (root / "train").mkdir()
     (root / "train/1.2.840.7").write_bytes(b"")
-    return SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(root), KEEP_ASPECT=True))
+    return SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(root), IMAGE_ROOT="", KEEP_ASPECT=True))
 
 
 def test_ids_are_the_texts_of_the_conversion(tmp_path):
@@ -29,8 +38,8 @@ def shared(tmp_path, caplog, patient=None):
         if patient:
             coco["images"] = [image | {patient: 7} for image in coco["images"]]
         write_json(tmp_path / f"annotations/instances_{name}.json", coco)
-    cfg = SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(tmp_path), VALIDATION=("vindr_val_fold0",)),
-                          DATASETS=SimpleNamespace(TRAIN=("vindr_all",)))
+    cfg = SimpleNamespace(DATASETS=SimpleNamespace(TRAIN=("vindr_all",)), VINDR=SimpleNamespace(
+        DATA_ROOT=str(tmp_path), IMAGE_ROOT="", VALIDATION=("vindr_val_fold0",)))
     caplog.clear()
     warn_of_overlap(cfg)
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -47,7 +56,7 @@ def test_images_that_are_trained_and_validated_on_are_logged_once(tmp_path, capl
 
 def test_folds_share_nothing(phantoms, caplog):
     cfg = SimpleNamespace(DATASETS=SimpleNamespace(TRAIN=("vindr_train_fold0",)), VINDR=SimpleNamespace(
-        DATA_ROOT=str(phantoms / "data"), VALIDATION=("vindr_val_fold0",)))
+        DATA_ROOT=str(phantoms / "data"), IMAGE_ROOT="", VALIDATION=("vindr_val_fold0",)))
     warn_of_overlap(cfg)
     assert not caplog.records
 
@@ -62,3 +71,48 @@ def test_how_the_images_were_prepared(tmp_path, text, message):
     (tmp_path / "train/prepare.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_split("vindr_all", cfg)
+
+
+def test_images_may_lie_elsewhere_than_their_annotations(phantoms, tmp_path):
+    shutil.copytree(phantoms / "data/annotations", tmp_path / "written/annotations")
+    overrides = ["VINDR.DATA_ROOT", str(tmp_path / "written")]
+    with pytest.raises(InputError, match="no such image"):
+        validation_records(load_config(DEMO, "torchvision", overrides))
+    elsewhere = ["VINDR.IMAGE_ROOT", str(phantoms / "data")]
+    cfg = load_config(DEMO, "torchvision", [*overrides, *elsewhere])
+    assert {folder for _, folder in validation_records(cfg)} == {phantoms / "data/train"}
+
+
+def limited(phantoms, limit, *more):
+    cfg = load_config(DEMO, "torchvision", [
+        "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.NORMAL_RATIO", "-1", "VINDR.LIMIT", str(limit),
+        "DATASETS.TRAIN", "('vindr_all',)", *more])
+    return [record for record, _ in training_records(cfg)], [record for record, _ in validation_records(cfg)]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 6, 12, 23, 24, 99])
+def test_a_limit_keeps_the_share_of_normal_images(phantoms, limit):
+    everything, fold = limited(phantoms, 0)
+    for records, whole in zip(limited(phantoms, limit), (everything, fold), strict=True):
+        assert len(records) == (min(limit, len(whole)) if limit else len(whole))
+        normal = sum(record.normal for record in records)
+        expected = len(records) * sum(record.normal for record in whole) / len(whole)
+        assert abs(normal - expected) <= 1 and normal < len(records)
+        order = [record.image_id for record in whole]
+        assert [order.index(record.image_id) for record in records] == sorted(
+            order.index(record.image_id) for record in records)
+
+
+def test_a_limit_draws_by_the_seed(phantoms):
+    def ids(*more):
+        return [[record.image_id for record in part] for part in limited(phantoms, 10, *more)]
+
+    assert ids() == ids() != ids("SEED", "7")
+
+
+def test_no_validation(phantoms, caplog):
+    cfg = load_config(DEMO, "torchvision", [
+        "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.VALIDATION", "()"])
+    assert validation_records(cfg) == loss_records(cfg) == []
+    warn_of_overlap(cfg)
+    assert not caplog.records

@@ -414,3 +414,25 @@ def test_the_tools_device_overrides_the_config(tmp_path, monkeypatch, main_of):
         options = ["--device", device] if device else []
         main_of("train_net.py", "--config", DEMO, "--engine", "torchvision", *options, "OUTPUT_DIR", tmp_path)
     assert given == ["cuda:1", "cuda", "cpu"]
+
+
+def test_training_without_validation(engine, phantoms, tmp_path):
+    """All images are trained on: nothing is measured, and the last model is the one to predict with."""
+    def config(*more):
+        return load_config(DEMO, engine, [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.VALIDATION", "()",
+                                          "DATASETS.TRAIN", "('vindr_all',)", "VINDR.LIMIT", "8",
+                                          "VINDR.DATA_ROOT", str(phantoms / "data"), *more])
+
+    engines.load(engine).train(config())
+    assert not (tmp_path / "model_best.pth").exists()
+    assert all("validation" not in key and "vindr/" not in key for line in lines(tmp_path) for key in line)
+    assert load_checkpoint(tmp_path / "model_final.pth").iteration == 3
+    engines.load(engine).train(config("SOLVER.MAX_ITER", "4"), resume=True)
+    assert load_checkpoint(tmp_path / "model_final.pth").iteration == 4
+    for key, value in (("VINDR.LIMIT", "9"), ("VINDR.VALIDATION", "('vindr_val_fold0',)")):
+        with pytest.raises(InputError, match=f"--resume: {key} is .* as in "):
+            engines.load(engine).train(config("SOLVER.MAX_ITER", "5", key, value), resume=True)
+    with pytest.raises(InputError, match="VINDR.VALIDATION is empty, expected data sets to score on"):
+        engines.load(engine).evaluate(config(), load_checkpoint(tmp_path / "model_final.pth").state)
+    with pytest.raises(InputError, match="VINDR.PATIENCE is 2, but VINDR.VALIDATION is empty"):
+        config("VINDR.PATIENCE", "2")

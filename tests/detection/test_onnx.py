@@ -9,13 +9,14 @@ import torch
 from conftest import ROOT, TINY, network_of, one_line
 from test_config import SMALL
 
-from vindr_det import predict as pipeline
+from vindr_det.detection import predictors
 from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.loading import load_checkpoint, load_config
+from vindr_det.detection.predictors import load_predictors
 from vindr_det.detection.torchvision import onnx as exporting
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.read import read_image
-from vindr_det.predict import load_predictors, predict_folder
+from vindr_det.predict import predict_folder
 from vindr_det.structures.label_sets import FINDINGS
 
 
@@ -97,7 +98,7 @@ def test_an_exported_file_is_weights_like_any_other(tmp_path, phantoms):
     checkpoint = checkpoint_of("vindr_frcnn.yaml")
     checkpoint.cfg.DATASETS.TEST, checkpoint.cfg.VINDR.DATA_ROOT = ("vindr_test",), "somewhere"
     exporting.export(checkpoint, tmp_path / "m.onnx")
-    assert pipeline.test_images(tmp_path / "m.onnx") == Path("somewhere/test")
+    assert predictors.images_of(tmp_path / "m.onnx") == (Path("somewhere/test"), None)
     with pytest.raises(InputError, match="exported from the torchvision engine, expected detectron2"):
         load_predictors([tmp_path / "m.onnx"], "detectron2")
 

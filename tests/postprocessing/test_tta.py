@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from vindr_det.detection.predictors import load_predictors
 from vindr_det.exceptions import InputError
 from vindr_det.postprocessing.tta import TTAPredictor
-from vindr_det.predict import load_predictors
 from vindr_det.structures.detections import Predictions
 
 

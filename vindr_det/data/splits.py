@@ -1,14 +1,14 @@
 """Data set names of DATASETS and VINDR.VALIDATION to files and records.
 
-======================= =========================================== ========
-name                    annotations, below DATA_ROOT                images
-======================= =========================================== ========
+======================= =========================================== ========================
+name                    annotations, below DATA_ROOT                images, below IMAGE_ROOT
+======================= =========================================== ========================
 vindr_all               annotations/instances_all.json              train/
 vindr_train_fold{k}     annotations/instances_train_fold{k}.json    train/
 vindr_val_fold{k}       annotations/instances_val_fold{k}.json      train/
 vindr_val_rare_readers  annotations/instances_val_rare_readers.json train/
 vindr_test              none                                        test/
-======================= =========================================== ========
+======================= =========================================== ========================
 
 The first two also with ``_min2``, ``_min3``: only boxes on which so many readers agree.
 """
@@ -30,6 +30,7 @@ from vindr_det.structures.records import Record, agreed_by
 
 log = logging.getLogger(__name__)
 
+_VALIDATION = "VINDR.VALIDATION"
 _ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)")
 
 
@@ -42,20 +43,30 @@ class Split:
     images: Path
 
 
-def resolve(name: str, root: str | Path) -> Split:
+def resolve(name: str, root: str | Path, image_root: str | Path = "") -> Split:
     """The files of a named data set.
+
+    Args:
+        name: of the table above.
+        root: VINDR.DATA_ROOT.
+        image_root: VINDR.IMAGE_ROOT; empty where the images are below ``root`` too.
 
     Raises:
         InputError: the name is not in the table above.
     """
-    root = Path(root)
+    root, images = Path(root), Path(image_root or root)
     if name == "vindr_test":
-        return Split(name, None, root / "test")
+        return Split(name, None, images / "test")
     match = _ANNOTATED.fullmatch(name)
     if match is None:
         raise InputError(f"data set {name!r} is unknown, expected vindr_all, vindr_train_fold<k>, "
                          "either with _min<n>, vindr_val_fold<k>, vindr_val_rare_readers or vindr_test")
-    return Split(name, root / "annotations" / f"instances_{match[1]}.json", root / "train")
+    return Split(name, root / "annotations" / f"instances_{match[1]}.json", images / "train")
+
+
+def split_of(name: str, cfg: Any) -> Split:
+    """:func:`resolve` below the folders that a config names."""
+    return resolve(name, cfg.VINDR.DATA_ROOT, cfg.VINDR.IMAGE_ROOT)
 
 
 def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
@@ -65,7 +76,7 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
         InputError: no annotations, an image is missing, or the images were prepared with another aspect ratio
             than the config's.
     """
-    split = resolve(name, cfg.VINDR.DATA_ROOT)
+    split = split_of(name, cfg)
     if split.annotations is None:
         raise InputError(f"data set {name}: has no annotations to train or to score with")
     records = read_coco(split.annotations)
@@ -132,8 +143,21 @@ def normal_count(cfg: Any, records: Sequence[Record]) -> int:
 
 
 def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Path]]:
-    return [(record, images) for name in _named(names, key)
-            for records, images in [read_split(name, cfg)] for record in records]
+    items = [(record, images) for name in _named(names, key)
+             for records, images in [read_split(name, cfg)] for record in records]
+    return _limited(items, cfg.VINDR.LIMIT, seed=max(cfg.SEED, 0))
+
+
+def _limited(items: list[tuple[Record, Path]], limit: int, seed: int) -> list[tuple[Record, Path]]:
+    """``limit`` images chosen at random, the normal ones in their share, at least one of the others."""
+    if not 0 < limit < len(items):
+        return items
+    normal, abnormal = ([i for i, (record, _) in enumerate(items) if record.normal == wanted]
+                        for wanted in (True, False))
+    count = min(round(limit * len(normal) / len(items)), limit - bool(abnormal))
+    draw = np.random.default_rng(seed).choice
+    kept = {*draw(normal, count, replace=False), *draw(abnormal, limit - count, replace=False)}
+    return [item for i, item in enumerate(items) if i in kept]
 
 
 def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
@@ -153,8 +177,19 @@ def _agreed(record: Record, count: int) -> Record:
 
 
 def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
-    """All images of VINDR.VALIDATION, each with its folder."""
-    return _read_all(cfg, cfg.VINDR.VALIDATION, "VINDR.VALIDATION")
+    """All images of VINDR.VALIDATION, each with its folder; none where it is empty."""
+    return _read_all(cfg, cfg.VINDR.VALIDATION, _VALIDATION)
+
+
+def require_validation(cfg: Any) -> None:
+    """Refuse to score where there is nothing to score on.
+
+    Raises:
+        InputError: VINDR.VALIDATION is empty.
+    """
+    if not cfg.VINDR.VALIDATION:
+        raise InputError(f"{_VALIDATION} is empty, expected data sets to score on such as "
+                         "(\"vindr_val_fold0\",)")
 
 
 def warn_of_overlap(cfg: Any) -> None:
@@ -163,7 +198,7 @@ def warn_of_overlap(cfg: Any) -> None:
     It is no error, since an overfitting check needs just that.
     """
     parts = {key: _named(names, key) for key, names in (
-        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN), ("VINDR.VALIDATION", cfg.VINDR.VALIDATION))}
+        ("DATASETS.TRAIN", cfg.DATASETS.TRAIN), (_VALIDATION, cfg.VINDR.VALIDATION))}
     trained, held_out = ([image for name in names for image in _images_of(name, cfg)]
                          for names in parts.values())
     for what, keys in (("images", ("file_name",)), ("patients", ("patient", "patient_id"))):
@@ -178,7 +213,7 @@ def warn_of_overlap(cfg: Any) -> None:
 
 
 def _images_of(name: str, cfg: Any) -> list[dict[str, Any]]:
-    path = resolve(name, cfg.VINDR.DATA_ROOT).annotations
+    path = split_of(name, cfg).annotations
     return read_json(path)["images"] if path is not None else []
 
 
@@ -188,7 +223,7 @@ def _values(images: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, 
 
 
 def _named(names: Sequence[str], key: str) -> Sequence[str]:
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not (names or key == _VALIDATION):  # a training may go without validation
         raise InputError(f"{key} {names!r}: expected a list of data sets such as (\"vindr_all\",)")
     return names
 

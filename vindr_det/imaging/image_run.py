@@ -1,7 +1,6 @@
 """A run over images: all of them read in worker processes, in order, with a status row each."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from os import cpu_count
@@ -10,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.choice import Choice
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.identity import read_uids
 from vindr_det.imaging.frontal_check import warnings_of
 from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan
-from vindr_det.imaging.prepared_folder import REPORT, SIZES, Prepared, PreparedFolder
+from vindr_det.imaging.original_sizes import RASTER_SUFFIXES, Size, SizeTables, original_sizes, size_tables
+from vindr_det.imaging.prepared_folder import Prepared
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes, shapes_of
@@ -24,10 +25,6 @@ from vindr_det.parallel import Failure, guarded, in_order, run_alone
 
 #: More processes only wait for the models that the images go to.
 _MOST_WORKERS = 8
-#: Files of these kinds may be smaller than their original.
-RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
-#: (height, width), pixels.
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,16 @@ class ImageRun:
         return [*(source.path for source in self.inputs), *tables]
 
     @property
+    def of_unknown_size(self) -> list[str]:
+        """Ids of PNG and JPEG files whose original's size no table has: each is taken for an original."""
+        return [source.image_id for source in self.inputs if not source.problem
+                and source.path.suffix.lower() in RASTER_SUFFIXES and source.image_id not in self.sizes]
+
+    def first(self, count: int) -> "ImageRun":
+        """The run of the first ``count`` inputs; 0 keeps all."""
+        return replace(self, inputs=self.inputs[:count]) if count else self
+
+    @property
     def readable(self) -> list[str]:
         """Ids of the inputs that can be read, as far as their names and kinds tell."""
         return [source.image_id for source in self.inputs if not source.problem]
@@ -77,7 +84,8 @@ class ImageResult:
 
 
 def find(
-    images: str | Path, recursive: bool = False, max_pixels: int = MAX_PIXELS, meta: str | Path | None = None
+    images: str | Path, recursive: bool = False, max_pixels: int = MAX_PIXELS,
+    meta: str | Path | None = None, choice: Choice | None = None,
 ) -> ImageRun:
     """The inputs of a run and the sizes of their originals; only tables are read yet.
 
@@ -88,59 +96,37 @@ def find(
         images: folder of DICOM, PNG or JPEG files, or one such file.
         recursive: include subfolders.
         max_pixels: larger images are refused before memory is taken for them.
-        meta: original sizes of PNG and JPEG files; None takes the ``meta.csv`` of their folder, then its
-            ``qc.csv``. Where there is neither, each file is an original. DICOM files always are.
+        meta: original sizes of PNG and JPEG files; None takes those of ``choice``, or else the tables of
+            :func:`vindr_det.imaging.original_sizes.size_tables`. Where there is none, each file is an
+            original. DICOM files always are.
+        choice: the images to take; None takes all.
 
     Raises:
-        InputError: nothing there, the preparation of the images is not finished, or a damaged table.
+        InputError: nothing there, the preparation of the images is not finished, a damaged table, or an image
+            of ``choice`` is missing.
     """
     require_limit(max_pixels)
-    inputs, tables = scan(images, recursive)
+    inputs, tables = scan(images, recursive or (choice is not None and choice.recursive))
+    if choice is not None:
+        inputs = choice.of(inputs, images)
     prepared = {source.image_id: known for source in inputs
                 if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
-    sizes, lost = _original_sizes(inputs, _size_tables(inputs, tables, Path(images), meta))
+    root = Path(images) if Path(images).is_dir() else Path(images).parent
+    sizes_of = _given_sizes(meta, choice) or size_tables(inputs, tables, root)
+    sizes, lost = original_sizes(inputs, sizes_of)
     inputs = [replace(source, problem=lost.get(source.image_id, source.problem)) for source in inputs]
     return ImageRun(inputs, sizes, prepared, max_pixels)
 
 
-def _size_tables(
-    inputs: Sequence[Input], reports: Mapping[Path, PreparedFolder], images: Path, meta: str | Path | None
-) -> Callable[[Input], list[tuple[str, Size | None]]]:
-    """From an input to the tables that should have its original's size: their names and that size."""
+def _given_sizes(meta: str | Path | None, choice: Choice | None) -> SizeTables | None:
+    """The sizes of --meta, or of the data set that the images are; None for neither."""
     if meta:
-        given = shapes_of(read_sizes(meta))
-        return lambda source: [(Path(meta).name, given.get(source.image_id))]
-    root = images if images.is_dir() else images.parent
-    beside = {folder: shapes_of(read_sizes(folder / SIZES))
-              for folder in {root, *(source.path.parent for source in inputs)}
-              if os.path.lexists(folder / SIZES)}
-    sized = {folder: {name: row.size for name, row in rows.items() if row.size}
-             for folder, rows in reports.items()}
-
-    def sizes_of(source: Input) -> list[tuple[str, Size | None]]:
-        folder = source.path.parent
-        entries = [(SIZES, beside[folder].get(printable(source.path.stem)))] if folder in beside else []
-        entries += [(SIZES, beside[root].get(source.image_id))] if root in beside else []
-        return entries + ([(REPORT, sized[folder].get(source.path.name))] if sized.get(folder) else [])
-
-    return sizes_of
-
-
-def _original_sizes(
-    inputs: Sequence[Input], sizes_of: Callable[[Input], list[tuple[str, Size | None]]]
-) -> tuple[dict[str, Size], dict[str, str]]:
-    """Image id -> size of PNG and JPEG files; image id -> problem of those that are in no table."""
-    sizes, lost = {}, {}
-    for source in inputs:
-        if source.problem or source.path.suffix.lower() not in RASTER_SUFFIXES:
-            continue  # a DICOM file is an original
-        entries = sizes_of(source)
-        size = next((size for _, size in entries if size), None)
-        if size:
-            sizes[source.image_id] = size
-        elif entries:
-            lost[source.image_id] = f"has no size in {entries[0][0]}"
-    return sizes, lost
+        name, given = Path(meta).name, shapes_of(read_sizes(meta))
+    elif choice is not None and choice.sizes:
+        name, given = choice.source, dict(choice.sizes)
+    else:
+        return None
+    return lambda source: [(name, given.get(source.image_id))]
 
 
 def read_all(

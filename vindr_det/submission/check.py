@@ -1,6 +1,6 @@
 """All issues of a submission, each with its row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vindr_det.imaging.sizes import Shapes, shapes_of
+from vindr_det.imaging.status import Status
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.submission.parse import HEADER, Issue, Rows, is_blank, parse_string, read_rows
 
@@ -172,6 +173,24 @@ def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
         result.issues.append(Issue(0, "boxes look unscaled: their far corners lie at "
                                       f"{np.median(reach):.0%} of the images (median) and none is "
                                       f"beyond {largest:g}; expected original pixels"))
+
+
+def frame_issues(statuses: Mapping[str, Status], sizes: pd.DataFrame) -> list[Issue]:
+    """An error where a run wrote boxes in the pixels of images of another size than the size table has.
+
+    Args:
+        statuses: image id -> row of the status table beside the submission, which has the size it took.
+        sizes: of the originals.
+    """
+    shapes = shapes_of(sizes)
+    other = [(status, shapes[image_id]) for image_id, status in statuses.items()
+             if image_id in shapes and status.height and (status.height, status.width) != shapes[image_id]]
+    if not other:
+        return []
+    first, (height, width) = other[0]
+    return [Issue(0, f"boxes of {len(other)} images are in pixels of another size: image {first.image_id} "
+                     f"was taken for one of {first.width} x {first.height}, the size table has {width} x "
+                     f"{height}; predict again with --meta")]
 
 
 def looks_larger(result: ParsedSubmission, sizes: Shapes) -> bool:

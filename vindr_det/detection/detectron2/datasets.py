@@ -61,7 +61,7 @@ class MappedImages(Dataset):
         return self.mapper(self.dicts[sample_key.row] | {"seed": sample_key.seed})
 
 
-def register_datasets(root: str | Path, names: Sequence[str]) -> None:
+def register_datasets(root: str | Path, names: Sequence[str], image_root: str | Path = "") -> None:
     """Register data sets of :mod:`vindr_det.data.splits` with Detectron2's catalogs.
 
     :class:`VindrTrainer` does not need this. Detectron2's ``DatasetMapper``, ``COCOEvaluator`` (which needs
@@ -71,12 +71,13 @@ def register_datasets(root: str | Path, names: Sequence[str]) -> None:
     Args:
         root: folder with train/, test/ and annotations/.
         names: names of data sets, such as ``vindr_train_fold0``.
+        image_root: folder with train/ and test/ where that is another; empty for ``root``.
 
     Raises:
         InputError: a name is unknown.
     """
     for name in names:
-        split = resolve(name, root)
+        split = resolve(name, root, image_root)
         if name in DatasetCatalog:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)

@@ -13,6 +13,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
+from vindr_det.data.splits import require_validation
 from vindr_det.detection.detectron2 import processes
 from vindr_det.detection.detectron2.config import check_trainer, get_vindr_cfg
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
@@ -56,6 +57,7 @@ def _interrupted(cfg: Any, number: int) -> Interrupted:
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """Metrics of VINDR.VALIDATION for given weights."""
+    require_validation(cfg)
     require_output_folder(cfg.OUTPUT_DIR)  # where the log goes
     _set_up(cfg)
     trainer = VindrTrainer(cfg)

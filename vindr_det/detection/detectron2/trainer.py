@@ -179,16 +179,13 @@ class VindrTrainer(TrainerBase):
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """All hooks; what is measured comes before what is saved and written."""
-        loss_loader = self.interruption.until(self.build_loss_loader(self.cfg))
         on_all_ranks: list[hooks.HookBase] = [
             SeedSteps(max(self.cfg.SEED, 0)),
             self._numbers,
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._ema,
-            ValidationLoss(self.cfg.TEST.EVAL_PERIOD, loss_loader, self._ema, half_precision(self.cfg),
-                           self.interruption),
-            self._validation,
+            *self._validating_hooks(),
         ]
         if not comm.is_main_process():
             return on_all_ranks
@@ -200,6 +197,15 @@ class VindrTrainer(TrainerBase):
             MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self._validation),
             hooks.PeriodicWriter(self.build_writers(), period=20),
         ]
+
+    def _validating_hooks(self) -> list[hooks.HookBase]:
+        """The losses and metrics of VINDR.VALIDATION; nothing where it is empty."""
+        if not self.cfg.VINDR.VALIDATION:
+            return []
+        loader = self.interruption.until(self.build_loss_loader(self.cfg))
+        losses = ValidationLoss(self.cfg.TEST.EVAL_PERIOD, loader, self._ema, half_precision(self.cfg),
+                                self.interruption)
+        return [losses, self._validation]
 
     def build_writers(self) -> list[Any]:
         """Detectron2's without that of metrics.json, which :class:`MetricsLines` writes."""

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from vindr_det.data.splits import loss_records, validation_records, warn_of_overlap
+from vindr_det.data.splits import loss_records, require_validation, validation_records, warn_of_overlap
 from vindr_det.detection.checkpoint import require_engine
 from vindr_det.detection.interface import Launch
 from vindr_det.detection.precision import half_precision
@@ -85,10 +85,12 @@ def _fit(
         # Lightning's handler of SIGTERM would wait for processes that it has just ended.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         metrics, best = MetricsFile(out), SaveModels(cfg, interruption)
-        validation = Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
-                                [metrics.on_validated, best.on_validated], interruption)
-        # SaveModels comes last, so that a state to resume from has the best value so far.
-        trainer.callbacks += [UpdateEMA(), metrics, validation, best]
+        trainer.callbacks += [UpdateEMA(), metrics]
+        if cfg.VINDR.VALIDATION:
+            trainer.callbacks.append(Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
+                                                [metrics.on_validated, best.on_validated], interruption))
+        # It comes last, so that a state to resume from has the best value so far.
+        trainer.callbacks.append(best)
         loader = train_loader(cfg, rank, world, start)
         if trainer.is_global_zero:
             warn_of_overlap(cfg)
@@ -124,6 +126,7 @@ def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
     """See :class:`vindr_det.detection.interface.Engine`."""
+    require_validation(cfg)
     module = _module(cfg)
     require_same_model(cfg.MODEL.WEIGHTS or "the checkpoint", state, module.network.state_dict())
     module.network.load_state_dict(state)

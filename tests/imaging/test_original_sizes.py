@@ -1,0 +1,67 @@
+"""Where sizes of originals come from if nobody names a table."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.image_run import find
+
+QC = "image_id,file,status,reason,dim0,dim1,StudyInstanceUID\n"
+OWN, OTHER = "image_id,dim0,dim1\na,1200,1000\nb,1200,1000\n", "image_id,dim0,dim1\na,600,500\nb,600,500\n"
+
+
+def png(path, height=120, width=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 255, (height, width), np.uint8)
+    path.write_bytes(cv2.imencode(".png", noise)[1].tobytes())
+
+
+def folder(tmp_path, tables):
+    for name in "ab":
+        png(tmp_path / f"kaggle/test/{name}.png", 64, 64)
+    for name, content in tables.items():
+        (tmp_path / "kaggle" / name).write_text(content)
+    return tmp_path / "kaggle/test"
+
+
+@pytest.mark.parametrize("tables, height", [
+    ({}, None),
+    ({"test_meta.csv": OWN}, 1200),
+    ({"meta.csv": OWN}, 1200),
+    ({"test/test_meta.csv": OWN}, 1200),
+    ({"train_meta.csv": OWN}, None),  # of another folder
+    # A prepared folder's own tables win, in this order.
+    ({"test/meta.csv": OWN, "test/qc.csv": QC, "test/test_meta.csv": OTHER, "test_meta.csv": OTHER}, 1200),
+    ({"test/qc.csv": QC + "a,a,ok,,1200,1000,\nb,b,ok,,1200,1000,\n", "test_meta.csv": OTHER}, 1200),
+    ({"test/test_meta.csv": OWN, "test_meta.csv": OTHER, "meta.csv": OTHER}, 1200),
+    ({"test_meta.csv": OWN, "meta.csv": OTHER}, 1200),
+    # A table of other images is not taken, nor a meta.csv of something else.
+    ({"test_meta.csv": "image_id,dim0,dim1\nz,9,9\n", "meta.csv": OWN}, 1200),
+    ({"meta.csv": "image_id,dim0,dim1\nz,9,9\n"}, None),
+    ({"meta.csv": "camera,price\nx,1\n"}, None),
+])
+def test_tables_in_the_folder_and_beside_it(tmp_path, tables, height):
+    images = folder(tmp_path, tables)
+    for place, ids in ((images, ["a", "b"]), (images / "a.png", ["a"])):
+        run = find(place)
+        assert {size[0] for size in run.sizes.values()} == ({height} if height else set())
+        assert run.of_unknown_size == ([] if height else ids) and run.readable == ids
+
+
+def test_an_image_that_such_a_table_lacks_is_not_guessed(tmp_path):
+    run = find(folder(tmp_path, {"test_meta.csv": "image_id,dim0,dim1\na,1200,1000\n"}))
+    assert run.readable == ["a"] and run.inputs[1].problem == "has no size in test_meta.csv"
+
+
+def test_a_damaged_table_of_the_folder_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"test_meta.csv, row 2: image a has size .-5, 1000"):
+        find(folder(tmp_path, {"test_meta.csv": "image_id,dim0,dim1\na,-5,1000\n"}))
+
+
+def test_subfolders_have_tables_of_their_own(tmp_path):
+    folder(tmp_path, {"test_meta.csv": OWN})
+    png(tmp_path / "kaggle/train/c.png", 64, 64)
+    (tmp_path / "kaggle/train_meta.csv").write_text("image_id,dim0,dim1\nc,300,200\n")
+    run = find(tmp_path / "kaggle", recursive=True)
+    assert run.sizes == {"a": (1200, 1000), "b": (1200, 1000), "c": (300, 200)}
