@@ -48,7 +48,7 @@ def test_every_label_that_both_know(files):
     assert scores.estimates["the file"]["auc"].value == pytest.approx(
         roc_auc_score(1 - table["No Finding"], frame["p_abnormal"]))
     assert scores.estimates["p_hernia"] == {} and "p_hernia" not in scores.calibration  # three images
-    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "sensitivity_0.95")} <= set(scores.rates)
+    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "f1", "sensitivity_0.95")} <= set(scores.rates)
     assert scores.calibration["p_mass"]["ece_calibrated"] < scores.calibration["p_mass"]["ece"]
     text = scores.text()
     assert "not measurable" in text and "p_effusion" in text and "specificity_0.95" in text
@@ -208,7 +208,7 @@ def test_targets(files):
     scores = score(files / "a.csv", files / "labels.csv",
                    ScoringOptions(replicates=20, targets=TargetRates((0.8,), ())))
     assert {name for name in scores.rates if name.startswith("p_mass")} == {
-        "p_mass/threshold_0.5", "p_mass/youden", "p_mass/sensitivity_0.8"}
+        "p_mass/threshold_0.5", "p_mass/youden", "p_mass/f1", "p_mass/sensitivity_0.8"}
 
 
 def test_the_tool(files, tool):

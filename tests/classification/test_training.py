@@ -114,7 +114,7 @@ def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path
     more = [*small, "POINTS.SENSITIVITY", "[0.8, 0.9]", "POINTS.SPECIFICITY", "[]", "NUM_WORKERS", "1"]
     rates = train(config(phantoms, tmp_path, *more), [0, 1], resume=True)["operating_points"]
     stored = json.loads((tmp_path / "operating_points.json").read_text())["points"]["p_abnormal"]
-    assert set(stored) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
+    assert set(stored) == {"threshold_0.5", "youden", "f1", "sensitivity_0.8", "sensitivity_0.9"}
     assert {name.removeprefix("p_abnormal/") for name in rates} <= set(stored)
     assert (tmp_path / "fold0.pth").stat().st_mtime_ns == before
 

@@ -1,0 +1,44 @@
+"""Figures on canvases of their own: without pyplot's global state and without a display.
+
+Matplotlib is imported when a figure is made, since most runs make none.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from vindr_det.files import atomic_path
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure.
+
+    Args:
+        width: in inches.
+        height: in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_axes(figure: Any, rows: int, columns: int, place: int) -> Any:
+    """Axes without upper and right border, at a place of a grid that is counted from 1."""
+    axes = figure.add_subplot(rows, columns, place)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return axes
+
+
+def legend_right(axes: Any) -> None:
+    """A legend beside the axes, where it covers no curve."""
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1.02),
+                borderaxespad=0)
+
+
+def write_figure(path: str | Path, figure: Any, dpi: int = 100) -> None:
+    """Write a PNG whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
