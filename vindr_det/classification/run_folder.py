@@ -35,6 +35,16 @@ def state_file(out: Path, fold: int) -> Path:
     return out / f"fold{fold}.ckpt"
 
 
+def history_file(out: Path, fold: int) -> Path:
+    """A fold's measures of each epoch."""
+    return out / f"fold{fold}_history.csv"
+
+
+def epoch_file(out: Path, fold: int, epoch: int) -> Path:
+    """A fold's model after an epoch, in a folder that predicts as OUTPUT_DIR does."""
+    return out / "epochs" / str(epoch) / model_file(out, fold).name
+
+
 def predictions_file(out: Path, fold: int, part: str) -> Path:
     """A fold's predictions of the images of a part: ``oof``, ``test`` or ``calibration``."""
     return out / f"fold{fold}_{part}.csv"
@@ -100,7 +110,8 @@ def _remove(out: Path, folds: Sequence[int]) -> None:
             (out / name).unlink(missing_ok=True)
     for fold in folds:
         predictions = [predictions_file(out, fold, part) for part in ("oof", "test", "calibration")]
-        for path in (*predictions, model_file(out, fold), state_file(out, fold)):
+        epochs = out.glob(f"epochs/*/{model_file(out, fold).name}")
+        for path in (*predictions, *epochs, *(file(out, fold) for file in (model_file, state_file, history_file))):
             path.unlink(missing_ok=True)
 
 

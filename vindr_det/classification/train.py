@@ -11,9 +11,9 @@ import pandas as pd
 from vindr_det.classification import operating_points as points
 from vindr_det.classification import report, run_folder
 from vindr_det.classification.config import check
+from vindr_det.classification.history import mean_auc
 from vindr_det.classification.label_table import LabelTable, columns_of, subsample_normals
 from vindr_det.classification.launch import PARALLEL, check_precision, devices, folds_per_process, run
-from vindr_det.classification.lightning_module import mean_auc
 from vindr_det.classification.operating_points import OperatingPoints, TargetRates
 from vindr_det.classification.run_folder import model_file, predictions_file
 from vindr_det.classification.splits import MIN_CALIBRATION, Splits, read_tables, split

@@ -126,8 +126,9 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
         smooth: factor of :func:`smoothed`.
     """
     figure = new_figure(16, 9)
-    loss, ap, rate, class_curves, class_bars = (add_axes(figure, *place) for place in (
-        (2, 3, 1), (2, 3, 2), (2, 3, 3), (2, 2, 3), (2, 2, 4)))
+    upper, lower = figure.subfigures(2, 1)
+    loss, ap, rate = (add_axes(upper, 1, 3, place) for place in (1, 2, 3))
+    class_curves, class_bars = (add_axes(lower, 1, 2, place) for place in (1, 2))
     _draw(loss, {name: curves[key] for key, name in _LOSSES.items() if key in curves}, smooth)
     _limit_to_losses(loss)
     _draw(ap, {name: curves[key] for key, name in _APS.items() if key in curves}, smooth)
@@ -141,6 +142,8 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
                               (rate, "Learning rate", "learning rate"),
                               (class_curves, "AP at IoU > .4 per class", "AP")):
         axes.set(title=title, xlabel="iterations", ylabel=unit)
+    for axes in (ap, class_curves):
+        axes.set_ylim(bottom=0)
     class_bars.set(title=f"AP at IoU > .4 per class after {last} iterations", xlabel="AP")
     return figure
 
@@ -164,6 +167,8 @@ def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
         loss.set(title=f"fold {fold}", ylabel="loss")
         auc.set(ylabel="AUC")
         rate.set(ylabel="learning rate", xlabel="epochs")
+        for axes in (loss, auc, rate):
+            axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
