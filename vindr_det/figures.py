@@ -3,10 +3,14 @@
 Matplotlib is imported when a figure is made, since most runs make none.
 """
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vindr_det.files import atomic_path
+
+log = logging.getLogger(__name__)
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -38,7 +42,23 @@ def legend_right(axes: Any) -> None:
                 borderaxespad=0)
 
 
+def palette(count: int) -> list[Any]:
+    """Colors that differ: the dark and then the light ones of matplotlib's table of twenty."""
+    from matplotlib import colormaps
+
+    table = [colormaps["tab20"](place) for place in (*range(0, 20, 2), *range(1, 20, 2))]
+    return [table[place % len(table)] for place in range(count)]
+
+
 def write_figure(path: str | Path, figure: Any, dpi: int = 100) -> None:
     """Write a PNG whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=dpi)
+
+
+def try_figure(path: str | Path, draw: Callable[[], Any]) -> None:
+    """Draw and write the picture of a training, to which a failure is a warning and costs nothing."""
+    try:
+        write_figure(path, draw())
+    except Exception as error:
+        log.warning("%s was not written (%s: %s)", path, type(error).__name__, error)

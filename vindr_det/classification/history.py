@@ -75,8 +75,8 @@ def measures(targets: NDArray, probabilities: NDArray, loss: Loss) -> dict[str, 
         probabilities: (N, K).
         loss: of the training.
     """
-    p = torch.from_numpy(probabilities).clamp(_SMALLEST, 1 - _SMALLEST)
-    value = loss(p.logit().float(), torch.from_numpy(targets).float())
+    p = torch.tensor(probabilities).clamp(_SMALLEST, 1 - _SMALLEST)
+    value = loss(p.logit().float(), torch.tensor(targets).float())
     return {"loss": float(value), "auc": mean_auc(targets, probabilities),
             "accuracy": accuracy(targets, probabilities)}
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.figures import add_axes, legend_right, new_figure, write_figure
+from vindr_det.figures import add_axes, legend_right, new_figure, palette, write_figure
 from vindr_det.files import read_text
 from vindr_det.tables import read_csv, to_numbers
 
@@ -174,7 +174,7 @@ def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
 
 def _draw(axes: Any, curves: Curves, smooth: float = 0.0, legend: Any = None) -> None:
     """Lines with a legend where there are several, or a note that nothing was measured."""
-    colors = dict(zip(curves, _palette(len(curves)), strict=True)) | _COLORS
+    colors = dict(zip(curves, palette(len(curves)), strict=True)) | _COLORS
     for name, points in curves.items():
         line = {"color": colors[name], "marker": "o" if len(points) < 40 else None, "markersize": 2.5}
         if smooth:
@@ -184,14 +184,6 @@ def _draw(axes: Any, curves: Curves, smooth: float = 0.0, legend: Any = None) ->
         axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
     elif len(curves) > 1:
         (legend or (lambda own: own.legend(frameon=False, fontsize="small")))(axes)
-
-
-def _palette(count: int) -> Sequence[Any]:
-    """Colors that differ: the dark and then the light ones of matplotlib's table of twenty."""
-    from matplotlib import colormaps
-
-    table = [colormaps["tab20"](place) for place in (*range(0, 20, 2), *range(1, 20, 2))]
-    return [table[place % len(table)] for place in range(count)]
 
 
 def _limit_to_losses(axes: Any) -> None:
