@@ -42,6 +42,21 @@ def legend_right(axes: Any) -> None:
                 borderaxespad=0)
 
 
+def legend_below(axes: Any) -> None:
+    """A legend of two columns below the axes."""
+    axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2,
+                borderaxespad=0)
+
+
+def legend_of_all(figure: Any) -> None:
+    """A single legend below all axes, of every name that they have."""
+    lines = {name: handle for axes in figure.axes
+             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if lines:
+        figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=min(5, len(lines)),
+                      frameon=False)
+
+
 def palette(count: int) -> list[Any]:
     """Colors that differ: the dark and then the light ones of matplotlib's table of twenty."""
     from matplotlib import colormaps

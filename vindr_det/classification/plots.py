@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.classification.operating_points import LabelPredictions, OperatingPoints
-from vindr_det.figures import add_axes, legend_right, new_figure, palette
+from vindr_det.figures import add_axes, legend_of_all, legend_right, new_figure, palette
 from vindr_det.metrics.calibration import reliability
 from vindr_det.metrics.classification import auc, average_precision, curve, measurable
 
@@ -27,14 +27,15 @@ def title_of(column: str) -> str:
     return column.removeprefix("p_").replace("_", " ")
 
 
-def roc_figure(labels: Sequence[LabelPredictions]) -> Any:
+def roc_figure(labels: Sequence[LabelPredictions], too_few: Sequence[str] = ()) -> Any:
     """ROC and precision-recall curves of all labels, with AUC and AP in the legends.
 
     Args:
         labels: the images; labels with too few positive or negative ones are named below, without a curve.
+        too_few: names of further such labels.
     """
     enough = [label for label in labels if measurable(label.truth)]
-    few = [title_of(label.column) for label in labels if not measurable(label.truth)]
+    few = [*(title_of(label.column) for label in labels if not measurable(label.truth)), *too_few]
     figure = new_figure(15, 6)
     roc, precision_recall = (add_axes(figure, 1, 2, place) for place in (1, 2))
     roc.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="_chance")
@@ -77,9 +78,7 @@ def threshold_figure(table: pd.DataFrame) -> Any:
             axes.axvline(best["threshold"], color="#999999", linewidth=1, linestyle=":")
             title += f"\nF1 up to {best['f1']:.3f} at {best['threshold']:g}"
         axes.set(title=title, xlabel="threshold", ylabel="rate on these images", ylim=(-0.02, 1.02))
-    if parts:
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    legend_of_all(figure)
     return figure
 
 
@@ -97,6 +96,7 @@ def reliability_figure(labels: Sequence[LabelPredictions], fitted: Mapping[str, 
         _diagram(figure.add_subplot(*grid, place), title_of(label.column), {
             "as predicted": reliability(label.truth, label.p),
             "calibrated": reliability(label.truth, calibrated)})
+    legend_of_all(figure)
     return figure
 
 
@@ -109,7 +109,9 @@ def frequency_figure(table: pd.DataFrame) -> Any:
     means = table.groupby("label", sort=False).mean(numeric_only=True)
     place = np.arange(len(means))
     figure = new_figure(13, 1.8 + 0.34 * len(means))
-    titles = {"": "Frequency in training", "weighted_": "Times the loss's weight"}
+    folds = table["fold"].nunique()
+    titles = {"": "Frequency in training" + (f", mean of {folds} folds" if folds > 1 else ""),
+              "weighted_": "Times the loss's weight"}
     for number, (prefix, title) in enumerate(titles.items(), start=1):
         axes = add_axes(figure, 1, 2, number)
         parts = {name: means[f"{prefix}{name}"] for name in ("positive", "negative")}
@@ -121,8 +123,7 @@ def frequency_figure(table: pd.DataFrame) -> Any:
         axes.set(title=title, xlabel="share of the known labels", xlim=(0, 1.1))
         if all(values.isna().all() for values in parts.values()):
             axes.text(0.5, 0.5, "this loss has no fixed weights", ha="center", transform=axes.transAxes)
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    legend_of_all(figure)
     return figure
 
 
@@ -144,4 +145,3 @@ def _diagram(axes: Any, label: str, curves: Mapping[str, NDArray[np.float64]]) -
         axes.plot(predicted, observed, color=color, linewidth=1, label=name)
         axes.scatter(predicted, observed, s=6 + 60 * count / count.sum(), color=color)
     axes.set(title=label, xlim=(0, 1), ylim=(0, 1), xlabel="predicted", ylabel="fraction of positives")
-    axes.legend(frameon=False, fontsize="small", loc="upper left")

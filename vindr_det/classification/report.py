@@ -89,6 +89,11 @@ def as_json(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
     return flat | over_labels(estimates)
 
 
+def not_measured(estimates: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Names of the labels of :func:`estimate` with too few positive or negative images."""
+    return [name for name, values in estimates.items() if not values]
+
+
 def over_labels(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, float]:
     """``auc/min``, ``auc/max``, ``auc/mean`` and ``auc/median`` where several labels could be measured."""
     values = [of_label["auc"].value for of_label in estimates.values() if "auc" in of_label]

@@ -127,7 +127,7 @@ def _summarize(
     fitted = points.fit_points(labels, targets, _SINGLE)
     fitted_on = {_SINGLE: oof["image_id"].tolist()}
     write_csv(out / run_folder.OOF_FILE, report.calibrate(oof, fitted))
-    _plot(out, labels, fitted)
+    _plot(out, labels, fitted, report.not_measured(estimates))
     metrics = report.as_json(estimates) | _auc_by_fold(folds, names) | {
         "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT,
         "calibration": points.calibration_summary(labels, fitted, crossed=True),
@@ -146,11 +146,13 @@ def _summarize(
     return metrics
 
 
-def _plot(out: Path, labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints]) -> None:
+def _plot(
+    out: Path, labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints], too_few: Sequence[str]
+) -> None:
     """Pictures of the out-of-fold predictions, and the curves of all folds."""
     if labels:
         try_figure(out / run_folder.RELIABILITY_FILE, lambda: plots.reliability_figure(labels, fitted))
-        try_figure(out / run_folder.ROC_FILE, lambda: plots.roc_figure(labels))
+        try_figure(out / run_folder.ROC_FILE, lambda: plots.roc_figure(labels, too_few))
     plot_after_training(out)
 
 
@@ -216,7 +218,8 @@ def _test(
     log.info("test, threshold .5\n%s", report.confusion_text(rates, "threshold_0.5"))
     log.info("test, single models at threshold .5, not calibrated\n%s", report.scores_text(folds))
     if labels:
-        try_figure(out / run_folder.TEST_ROC_FILE, lambda: plots.roc_figure(labels))
+        too_few = report.not_measured(estimates)
+        try_figure(out / run_folder.TEST_ROC_FILE, lambda: plots.roc_figure(labels, too_few))
     return report.as_json(estimates) | {
         "calibration": points.calibration_summary(labels, fitted, crossed=False),
         "operating_points": rates, "folds": folds}

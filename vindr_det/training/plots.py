@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.figures import add_axes, legend_right, new_figure, palette, write_figure
+from vindr_det.figures import (
+    add_axes,
+    legend_below,
+    legend_of_all,
+    legend_right,
+    new_figure,
+    palette,
+    write_figure,
+)
 from vindr_det.files import read_text
 from vindr_det.tables import read_csv, to_numbers
 
@@ -132,18 +140,20 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
     _draw(loss, {name: curves[key] for key, name in _LOSSES.items() if key in curves}, smooth)
     _limit_to_losses(loss)
     _draw(ap, {name: curves[key] for key, name in _APS.items() if key in curves}, smooth)
-    _draw(rate, {"learning rate": curves["lr"]} if "lr" in curves else {})
+    _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
     of_class = {key.removeprefix(_CLASS_AP): points for key, points in curves.items()
                 if key.startswith(_CLASS_AP)}
-    _draw(class_curves, of_class, smooth, legend_right)
+    _draw(class_curves, of_class, smooth)
     _bars(class_bars, {name: points[-1, 1] for name, points in of_class.items()})
     last = max((int(points[-1, 0]) for points in of_class.values()), default=0)
     for axes, title, unit in ((loss, "Loss", "loss"), (ap, "Average precision", "AP"),
                               (rate, "Learning rate", "learning rate"),
                               (class_curves, "AP at IoU > .4 per class", "AP")):
         axes.set(title=title, xlabel="iterations", ylabel=unit)
-    for axes in (ap, class_curves):
+    for axes, legend in ((loss, legend_below), (ap, legend_below), (class_curves, legend_right)):
         axes.set_ylim(bottom=0)
+        if axes.lines:
+            legend(axes)
     class_bars.set(title=f"AP at IoU > .4 per class after {last} iterations", xlabel="AP")
     return figure
 
@@ -155,7 +165,7 @@ def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
         folds: number of a fold -> its curves, of :func:`read_history`.
         smooth: factor of :func:`smoothed`.
     """
-    figure = new_figure(1.2 + 3.8 * len(folds), 9)
+    figure = new_figure(max(7, 1.2 + 3.8 * len(folds)), 9)
     for place, (fold, curves) in enumerate(folds.items(), start=1):
         loss, auc, rate = (add_axes(figure, 3, len(folds), row * len(folds) + place) for row in range(3))
         for axes, kind in ((loss, "loss"), (auc, "auc")):
@@ -163,17 +173,20 @@ def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
                      if len(curves.get(f"{prefix}{kind}", ()))}
             _draw(axes, parts, smooth)
         _label_range(auc, [points for key, points in curves.items() if key.startswith(_LABEL_AUC)])
-        _draw(rate, {"learning rate": curves["lr"]} if "lr" in curves else {})
+        _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
         loss.set(title=f"fold {fold}", ylabel="loss")
         auc.set(ylabel="AUC")
         rate.set(ylabel="learning rate", xlabel="epochs")
         for axes in (loss, auc, rate):
             axes.xaxis.get_major_locator().set_params(integer=True)
+    for row in range(3):
+        _same_range(figure.axes[row::3])
+    legend_of_all(figure)
     return figure
 
 
-def _draw(axes: Any, curves: Curves, smooth: float = 0.0, legend: Any = None) -> None:
-    """Lines with a legend where there are several, or a note that nothing was measured."""
+def _draw(axes: Any, curves: Curves, smooth: float = 0.0) -> None:
+    """Lines, or a note that nothing was measured."""
     colors = dict(zip(curves, palette(len(curves)), strict=True)) | _COLORS
     for name, points in curves.items():
         line = {"color": colors[name], "marker": "o" if len(points) < 40 else None, "markersize": 2.5}
@@ -182,8 +195,13 @@ def _draw(axes: Any, curves: Curves, smooth: float = 0.0, legend: Any = None) ->
         axes.plot(points[:, 0], smoothed(points[:, 1], smooth), linewidth=1.3, label=name, **line)
     if not curves:
         axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
-    elif len(curves) > 1:
-        (legend or (lambda own: own.legend(frameon=False, fontsize="small")))(axes)
+
+
+def _same_range(row: Sequence[Any]) -> None:
+    """Make the folds comparable."""
+    low, high = zip(*(axes.get_ylim() for axes in row), strict=True)
+    for axes in row:
+        axes.set_ylim(min(low), max(high))
 
 
 def _limit_to_losses(axes: Any) -> None:
@@ -203,7 +221,6 @@ def _label_range(axes: Any, labels: Sequence[NDArray[np.float64]]) -> None:
     color = _COLORS["held out"]
     axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0, label="held out, all labels")
     axes.plot(epochs, middle, color=color, linestyle=":", label="held out, median of labels")
-    axes.legend(frameon=False, fontsize="small")
 
 
 def _bars(axes: Any, values: Mapping[str, float]) -> None:
