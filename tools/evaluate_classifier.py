@@ -41,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bootstrap", type=int, default=1000,
                         help="bootstrap replicates over patients, or images where patients are not known")
     parser.add_argument("--point", default="threshold_0.5", help="operating point of the table of counts "
-                        "(TP, FP, FN, TN, precision, F1, accuracy): threshold_0.5, youden, f1, sensitivity_0.95, ...")
+                        "(TP, FP, FN, TN, precision, F1, accuracy): threshold_0.5, youden, f1, "
+                        "sensitivity_0.95, ...")
     parser.add_argument("--sweep", type=float, nargs=3, metavar=("LOW", "HIGH", "STEP"),
-                        help="also a table over thresholds of the probabilities as they are, such as .4 .69 .01")
-    parser.add_argument("--out", help="folder for metrics.json and roc.png (ROC and precision-recall), with --sweep "
-                        "thresholds.csv and thresholds.png")
+                        help="also a table over thresholds of the probabilities as they are, such as "
+                        ".4 .69 .01")
+    parser.add_argument("--out", help="folder for metrics.json and roc.png (ROC and precision-recall), with "
+                        "--sweep thresholds.csv and thresholds.png")
     args = parser.parse_args(argv)
 
     from vindr_det.classification.external import ScoringOptions, score, thresholds_between

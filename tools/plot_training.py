@@ -4,10 +4,10 @@
     python tools/plot_training.py outputs/vindr_frcnn
     python tools/plot_training.py outputs/nih_binary_effnet_b2 --out outputs/plots --smooth
 
-Of a detector, from its metrics.json: training and validation loss (normal and abnormal images apart), AP at IoU
-.4, AP per class over iterations and at the end, learning rate. Of a classifier, from its fold<k>_history.csv:
-loss and AUC of training and of held-out images per fold (with several labels also their median and range), and
-learning rate. Trainings write the same picture at their end, without --smooth.
+Of a detector, from its metrics.json: training and validation loss (normal and abnormal images apart), AP at
+IoU .4, AP per class over iterations and at the end, learning rate. Of a classifier, from its
+fold<k>_history.csv: loss and AUC of training and of held-out images per fold (with several labels also their
+median and range), and learning rate. Trainings write the same picture at their end, without --smooth.
 """
 
 from collections.abc import Sequence

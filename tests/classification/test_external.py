@@ -48,7 +48,8 @@ def test_every_label_that_both_know(files):
     assert scores.estimates["the file"]["auc"].value == pytest.approx(
         roc_auc_score(1 - table["No Finding"], frame["p_abnormal"]))
     assert scores.estimates["p_hernia"] == {} and "p_hernia" not in scores.calibration  # three images
-    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "f1", "sensitivity_0.95")} <= set(scores.rates)
+    expected = ("threshold_0.5", "youden", "f1", "sensitivity_0.95")
+    assert {f"p_mass/{name}" for name in expected} <= set(scores.rates)
     assert scores.calibration["p_mass"]["ece_calibrated"] < scores.calibration["p_mass"]["ece"]
     text = scores.text()
     assert "not measurable" in text and "p_effusion" in text and "specificity_0.95" in text
@@ -244,7 +245,8 @@ def test_counts_thresholds_and_pictures(files, main_of, capsys):
     assert "counts at f1" in shown and "the best of them is optimistic" in shown
     metrics = json.loads((files / "out/metrics.json").read_text())
     rates = metrics["operating_points"]["p_mass/f1"]
-    line = next(line.split() for line in shown.split("counts at f1")[1].splitlines() if line.startswith("p_mass "))
+    lines = shown.split("counts at f1")[1].splitlines()
+    line = next(line.split() for line in lines if line.startswith("p_mass "))
     assert line[2:6] == [f"{rates[name]:.0f}" for name in ("tp", "fp", "fn", "tn")]
     assert line[9:] == [f"{rates['f1']:.3f}", f"{rates['accuracy']:.3f}"]
     aucs = [metrics["auc/p_mass"], metrics["auc/p_effusion"]]  # hernia has too few
@@ -255,13 +257,15 @@ def test_counts_thresholds_and_pictures(files, main_of, capsys):
         main_of(*asked, "--point", "best")
 
 
-@pytest.mark.parametrize("between", [(0.7, 0.4, 0.01), (0, 1.1, 0.1), (0, 1, 0), (0, 1, 1e-4), (float("nan"), 1, 0.1)])
+@pytest.mark.parametrize("between", [
+    (0.7, 0.4, 0.01), (0, 1.1, 0.1), (0, 1, 0), (0, 1, 1e-4), (float("nan"), 1, 0.1)])
 def test_thresholds_that_make_no_sense(between):
     with pytest.raises(InputError, match=r"--sweep .*: expected LOW, HIGH and STEP"):
         thresholds_between(*between)
 
 
 @pytest.mark.parametrize("between, expected", [
-    ((0.5, 0.5, 0.1), [0.5]), ((0.4, 0.43, 0.01), [0.4, 0.41, 0.42, 0.43]), ((0, 1, 0.3), [0, 0.3, 0.6, 0.9])])
+    ((0.5, 0.5, 0.1), [0.5]), ((0.4, 0.43, 0.01), [0.4, 0.41, 0.42, 0.43]),
+    ((0, 1, 0.3), [0, 0.3, 0.6, 0.9])])
 def test_thresholds_between(between, expected):
     assert thresholds_between(*between) == expected

@@ -25,14 +25,15 @@ def test_measures_are_sklearns():
     values = history.measures(targets, p, Loss())
     assert values["auc"] == pytest.approx(np.mean(aucs))
     assert values["accuracy"] == pytest.approx(np.mean((p >= 0.5)[known] == targets[known]))
-    assert values["loss"] == pytest.approx(log_loss(targets[known], np.clip(p[known], 1e-7, 1 - 1e-7)), rel=1e-4)
+    entropy = log_loss(targets[known], np.clip(p[known], 1e-7, 1 - 1e-7))
+    assert values["loss"] == pytest.approx(entropy, rel=1e-4)
     assert history.label_aucs(targets, p)[:2] == pytest.approx(aucs)
     nothing = history.measures(np.full((4, 1), np.nan), np.zeros((4, 1)), Loss())
     assert np.isnan(nothing["auc"]) and np.isnan(nothing["accuracy"]) and nothing["loss"] == 0
 
 
 def test_a_row_per_epoch_and_the_weights_of_every_second(phantoms, tmp_path):
-    """The last row's held-out measures are those of the model that is kept; reporting them changes no weight."""
+    """The last row's held-out measures are those of the model; reporting them changes no weight."""
     more = ["SOLVER.EPOCHS", "4", "SOLVER.EMA_DECAY", "0.5", "SOLVER.WARMUP_EPOCHS", "2", "SOLVER.LR", "0.01"]
     cfg = config(phantoms, tmp_path / "out", *more, "SOLVER.KEEP_EPOCHS", "2")
     train(cfg, [1])

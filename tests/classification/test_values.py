@@ -65,7 +65,8 @@ def test_what_changes_a_training():
                              ("SOLVER.REPORT_HELD_OUT", "False", True), ("SOLVER.KEEP_EPOCHS", "2", True),
                              ("OUTPUT_DIR", "x", True), ("SOLVER.LR", "0.5", False), ("SEED", "3", False)):
         assert same_training(base, load_config(CLASSIFIER_DEMO, [key, value]).dump()) is same
-    without = "".join(line for line in base.splitlines(True) if "KEEP_EPOCHS" not in line)  # an earlier version's
+    # A folder of an earlier version.
+    without = "".join(line for line in base.splitlines(True) if "KEEP_EPOCHS" not in line)
     assert len(without) < len(base) and same_training(base, without)
 
 

@@ -39,7 +39,8 @@ def detector(tmp_path):
 def classifier(tmp_path):
     for fold in (0, 1):
         epochs = np.arange(1, 11)
-        pd.DataFrame({"epoch": epochs, "lr": 1e-3 / epochs, "loss": 0.6 / epochs + 0.1, "auc": 1 - 0.4 / epochs,
+        pd.DataFrame({"epoch": epochs, "lr": 1e-3 / epochs,
+                      "loss": 0.6 / epochs + 0.1, "auc": 1 - 0.4 / epochs,
                       "held_out_loss": 0.7 / epochs + 0.2, "held_out_auc": 0.9 - 0.3 / epochs,
                       **{f"held_out_auc/p_{name}": shift - 0.3 / epochs
                          for name, shift in (("a", 0.95), ("b", 0.9), ("c", 0.8))}}

@@ -79,8 +79,8 @@ def thresholds_between(low: float, high: float, step: float) -> list[float]:
         InputError: not of 0 to 1, no step, or over 1,000 thresholds.
     """
     if not (0 <= low <= high <= 1 and step > 0 and (high - low) / step < 1000):
-        raise InputError(f"--sweep {low:g} {high:g} {step:g}: expected LOW, HIGH and STEP, 0 to 1 with LOW at most "
-                         "HIGH, and no more than 1,000 thresholds")
+        raise InputError(f"--sweep {low:g} {high:g} {step:g}: expected LOW, HIGH and STEP, 0 to 1 with LOW "
+                         "at most HIGH, and no more than 1,000 thresholds")
     return [round(low + place * step, 9) for place in range(int((high - low) / step + 1e-6) + 1)]
 
 

@@ -12,8 +12,8 @@ from tabulate import tabulate
 from vindr_det.classification import plots
 from vindr_det.classification.external_compare import Difference
 from vindr_det.classification.operating_points import LabelPredictions
-from vindr_det.classification.report import confusion_text, over_labels, over_labels_text
 from vindr_det.classification.probabilities import MEANINGS
+from vindr_det.classification.report import confusion_text, over_labels, over_labels_text
 from vindr_det.exceptions import InputError
 from vindr_det.figures import write_figure
 from vindr_det.files import write_json
@@ -71,8 +71,8 @@ class ExternalScores:
             parts += [f"operating points: {self.source}", self._rates_table()]
             parts += [f"counts at {point}, {self.source}", self._counts_table(point)]
         if len(self.thresholds):
-            parts += ["thresholds of the probabilities as they are; the best of them is optimistic on these images",
-                      _thresholds_text(self.thresholds)]
+            parts += ["thresholds of the probabilities as they are; the best of them is optimistic on these "
+                      "images", _thresholds_text(self.thresholds)]
         if self.differences:
             parts += ["the second file minus the first", self._differences_table()]
         return "\n\n".join(parts)

@@ -24,9 +24,10 @@ def frequencies(cfg: Any, splits: Mapping[int, Split]) -> pd.DataFrame:
         splits: fold -> its images.
 
     Returns:
-        A row per fold and label: fold, label, images with a known label, positive, negative, weighted_positive
-        and weighted_negative: the shares times the weight that SOLVER.LOSS gives to them (empty for the
-        asymmetric loss, whose weights depend on the prediction). Soft targets count by their part.
+        A row per fold and label: fold, label, images with a known label, positive, negative,
+        weighted_positive and weighted_negative: the shares times the weight that SOLVER.LOSS gives to them
+        (empty for the asymmetric loss, whose weights depend on the prediction). Soft targets count by their
+        part.
     """
     rows = []
     for fold, split in splits.items():

@@ -134,7 +134,7 @@ class EpochSelection:
 
 
 class KeepWeights(L.Callback):
-    """Keep the last or the best epoch's weights, measure each epoch, and save a state to resume from after it.
+    """Keep the last or the best epoch's weights; after each epoch measure, and save a state to resume from.
 
     Args:
         state: file of the state.
@@ -191,7 +191,7 @@ class KeepWeights(L.Callback):
             self.history.write()
 
     def _report(self, module: ClassifierModule, row: dict[str, float], epochs: int) -> None:
-        """Add the epoch to the history with the held-out fold's measures, which choose nothing, and log it."""
+        """Add the epoch to history and log, with the held-out fold's measures, which choose nothing."""
         held_out = self.history.held_out
         if held_out is not None:
             values = held_out.measure(module.predict_with_ema(held_out.loader), module.loss)

@@ -43,7 +43,8 @@ def roc_figure(labels: Sequence[LabelPredictions], too_few: Sequence[str] = ()) 
         counts = curve(label.truth, label.p)
         true_positives, false_positives = counts.true_positives[0], counts.false_positives[0]
         recall = true_positives / true_positives[-1]
-        roc.plot(_from(0, false_positives / false_positives[-1]), _from(0, recall), color=color, linewidth=1.3,
+        false_positive_rate = false_positives / false_positives[-1]
+        roc.plot(_from(0, false_positive_rate), _from(0, recall), color=color, linewidth=1.3,
                  label=f"{title_of(label.column)}  {auc(counts)[0]:.3f}")
         precision = true_positives / (true_positives + false_positives)
         precision_recall.step(_from(0, recall), _from(precision[0], precision), color=color, linewidth=1.3,
@@ -83,7 +84,7 @@ def threshold_figure(table: pd.DataFrame) -> Any:
 
 
 def reliability_figure(labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints]) -> Any:
-    """A reliability diagram (DeGroot and Fienberg, 1983) per label: as predicted, and cross-fitted calibrated.
+    """A reliability diagram (DeGroot and Fienberg, 1983) per label: predicted, and cross-fitted calibrated.
 
     Args:
         labels: the images.

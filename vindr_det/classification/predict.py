@@ -107,8 +107,8 @@ def read_thresholds(folder: str | Path, point: str = "youden") -> dict[str, floa
                   if point in label.thresholds}
     if not thresholds:
         known = sorted({name for label in points.values() for name in label.thresholds})
-        raise InputError(f"--point {point}: the classifier has {', '.join(known) or 'none'}, or a number from "
-                         "0 to 1")
+        raise InputError(f"--point {point}: the classifier has {', '.join(known) or 'none'}; a number from 0 "
+                         "to 1 is a threshold of all labels")
     return thresholds
 
 

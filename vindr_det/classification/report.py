@@ -145,13 +145,14 @@ def scores_of_models(models: Mapping[int, pd.DataFrame], names: Sequence[str]) -
         names: the labels.
 
     Returns:
-        ``fold0``, ``fold1``, ..., ``mean`` and ``sd`` (of a sample) -> ``auc`` (mean over labels), ``accuracy``
-        at .5 and ``loss`` (cross entropy) over all known labels; None where not measurable.
+        ``fold0``, ``fold1``, ..., ``mean`` and ``sd`` (of a sample) -> ``auc`` (mean over labels),
+        ``accuracy`` at .5 and ``loss`` (cross entropy) over all known labels; None where not measurable.
     """
+    labels, columns = list(names), columns_of(names)
     scores = pd.DataFrame({
-        f"fold{fold}": measures(frame[list(names)].to_numpy(float), frame[columns_of(names)].to_numpy(float), Loss())
-        for fold, frame in models.items()}).T
-    rows = pd.concat([scores, scores.agg(["mean", "std"]).rename(index={"std": "sd"})])[["auc", "accuracy", "loss"]]
+        f"fold{fold}": measures(frame[labels].to_numpy(float), frame[columns].to_numpy(float), Loss())
+        for fold, frame in models.items()}).T[["auc", "accuracy", "loss"]]
+    rows = pd.concat([scores, scores.agg(["mean", "std"]).rename(index={"std": "sd"})])
     return {str(name): {key: None if np.isnan(value) else float(value) for key, value in row.items()}
             for name, row in rows.iterrows()}
 

@@ -114,7 +114,8 @@ def _remove(out: Path, folds: Sequence[int]) -> None:
     for fold in folds:
         predictions = [predictions_file(out, fold, part) for part in ("oof", "test", "calibration")]
         epochs = out.glob(f"epochs/*/{model_file(out, fold).name}")
-        for path in (*predictions, *epochs, *(file(out, fold) for file in (model_file, state_file, history_file))):
+        own = [file(out, fold) for file in (model_file, state_file, history_file)]
+        for path in (*predictions, *epochs, *own):
             path.unlink(missing_ok=True)
 
 

@@ -27,14 +27,15 @@ from vindr_det.training.plots import plot_after_training
 
 log = logging.getLogger(__name__)
 
+_HALF = "threshold_0.5"
 _SINGLE = "single models, out of fold"
 _ABOUT = {
     "auc": "out of fold: each image by the model that was not trained on it, all folds pooled",
     "operating_points": "rates of single models out of fold, cross-fitted (at the other parts' thresholds)",
     "calibration": "errors of single models out of fold, cross-fitted (calibrated on the other parts)",
     "ensemble": "the mean of the models on images that none was trained on, cross-fitted",
-    "test": "the mean of the models at stored thresholds and calibrations; nothing is fitted on these images; "
-            "folds: each model alone, not calibrated, accuracy at .5, with their mean and standard deviation",
+    "test": "the mean of the models at stored thresholds and calibrations; nothing is fitted on these "
+            "images; folds: each model alone, not calibrated, accuracy at .5, mean and standard deviation",
 }
 _EPOCH = {"last": "the last", "inner": "the best on images set aside, none of them in the held-out fold"}
 
@@ -132,7 +133,7 @@ def _summarize(
         "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT,
         "calibration": points.calibration_summary(labels, fitted, crossed=True),
         "operating_points": points.cross_fitted_rates(labels, fitted, targets)}
-    log.info("out of fold, threshold .5\n%s", report.confusion_text(metrics["operating_points"], "threshold_0.5"))
+    log.info("out of fold, threshold .5\n%s", report.confusion_text(metrics["operating_points"], _HALF))
     if "calibration" in others and len(folds) > 1:
         ensemble, metrics["ensemble"] = _ensemble(out, predictions["calibration"], names, targets)
         fitted |= ensemble
@@ -147,7 +148,8 @@ def _summarize(
 
 
 def _plot(
-    out: Path, labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints], too_few: Sequence[str]
+    out: Path, labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints],
+    too_few: Sequence[str],
 ) -> None:
     """Pictures of the out-of-fold predictions, and the curves of all folds."""
     if labels:
@@ -209,13 +211,14 @@ def _test(
     bootstrap = report.bootstrap_of(mean)
     estimates = report.estimate(mean, table.names, bootstrap)
     labels = points.label_predictions(mean, table.names, bootstrap)
-    spread = np.std([report.calibrate(model, fitted)[columns].to_numpy(float) for model in models.values()], axis=0)
+    spread = np.std([report.calibrate(model, fitted)[columns].to_numpy(float)
+                     for model in models.values()], axis=0)
     calibrated = report.calibrate(mean, fitted)
     frame = report.prediction_frame(table, calibrated[columns].to_numpy(float), spread)
     write_csv(out / run_folder.TEST_FILE, frame.assign(calibrated=calibrated["calibrated"]))
     log.info("test, mean of %d models\n%s", len(models), report.text(mean, estimates))
     rates, folds = points.rates_at(labels, fitted), report.scores_of_models(models, table.names)
-    log.info("test, threshold .5\n%s", report.confusion_text(rates, "threshold_0.5"))
+    log.info("test, threshold .5\n%s", report.confusion_text(rates, _HALF))
     log.info("test, single models at threshold .5, not calibrated\n%s", report.scores_text(folds))
     if labels:
         too_few = report.not_measured(estimates)

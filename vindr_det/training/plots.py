@@ -1,4 +1,4 @@
-"""Curves of a training, from the files that it leaves: ``metrics.json`` of either engine, histories of the classifier.
+"""Curves of a training, from the files that it leaves: a detector's metrics.json, a classifier's histories.
 
 ``metrics.json`` has a JSON object per line with the ``iteration``, from 0; ``fold<k>_history.csv`` a row per
 epoch. Both become named curves of (N, 2): iterations or epochs that are done, and values.
@@ -62,8 +62,8 @@ def read_metrics(path: str | Path) -> Curves:
         except (json.JSONDecodeError, KeyError, TypeError, ValueError):
             if number == len(lines) > 1:
                 break
-            raise InputError(f"{path}, line {number}: {line[:40]!r}, expected a JSON object with an iteration, "
-                             "as tools/train_net.py writes") from None
+            raise InputError(f"{path}, line {number}: {line[:40]!r}, expected a JSON object with an "
+                             "iteration, as tools/train_net.py writes") from None
         for key, value in row.items():
             values.setdefault(key, {})[done] = float(value)
     return {key: np.array(sorted(points.items())) for key, points in values.items() if key != "iteration"}
@@ -110,8 +110,8 @@ def plot_training(folder: str | Path, out: str | Path | None = None, smooth: flo
     elif (folder / "metrics.json").is_file() and not (folder / "operating_points.json").is_file():
         figure = detector_figure(read_metrics(folder / "metrics.json"), smooth)
     else:
-        raise InputError(f"{folder}: has no fold*_history.csv and no metrics.json of a detector, expected the "
-                         "OUTPUT_DIR of train_net.py or train_classifier.py")
+        raise InputError(f"{folder}: has no fold*_history.csv and no metrics.json of a detector, expected "
+                         "the OUTPUT_DIR of train_net.py or train_classifier.py")
     path = Path(out or folder) / CURVES_FILE
     write_figure(path, figure)
     return path
@@ -207,7 +207,8 @@ def _same_range(row: Sequence[Any]) -> None:
 def _limit_to_losses(axes: Any) -> None:
     """Begin at 0, and let a few large losses at the start not hide the rest."""
     lines = [line.get_ydata()[np.isfinite(line.get_ydata())] for line in axes.lines]
-    axes.set_ylim(0, 1.1 * max((np.percentile(values, 95) for values in lines if len(values)), default=0) or 1)
+    highest = max((np.percentile(values, 95) for values in lines if len(values)), default=0)
+    axes.set_ylim(0, 1.1 * highest or 1)
 
 
 def _label_range(axes: Any, labels: Sequence[NDArray[np.float64]]) -> None:
