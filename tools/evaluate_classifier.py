@@ -5,6 +5,8 @@
     python tools/evaluate_classifier.py --predictions A.csv --compare B.csv --labels annotations/labels.csv
     python tools/evaluate_classifier.py --predictions peer.csv --labels annotations/labels.csv \\
         --columns effnet resnext densenet --meaning p_no_finding
+    python tools/evaluate_classifier.py --predictions A.csv --labels annotations/labels.csv \\
+        --sweep .4 .69 .01 --point f1 --out outputs/scores
 
 --labels is a table of convert_vindr.py or convert_nih.py. All labels that both files have are scored, with 95
 % intervals; uncertain (-1) and blank labels are ignored. Operating points and calibrations are cross-fitted
@@ -15,7 +17,6 @@ probabilities are then probably inverted (--allow-inverted scores them).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vindr_det import cli
 
@@ -39,13 +40,19 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="target specificities of operating points")
     parser.add_argument("--bootstrap", type=int, default=1000,
                         help="bootstrap replicates over patients, or images where patients are not known")
-    parser.add_argument("--out", help="folder for metrics.json")
+    parser.add_argument("--point", default="threshold_0.5", help="operating point of the table of counts "
+                        "(TP, FP, FN, TN, precision, F1, accuracy): threshold_0.5, youden, f1, "
+                        "sensitivity_0.95, ...")
+    parser.add_argument("--sweep", type=float, nargs=3, metavar=("LOW", "HIGH", "STEP"),
+                        help="also a table over thresholds of the probabilities as they are, such as "
+                        ".4 .69 .01")
+    parser.add_argument("--out", help="folder for metrics.json and roc.png (ROC and precision-recall), with "
+                        "--sweep thresholds.csv and thresholds.png")
     args = parser.parse_args(argv)
 
-    from vindr_det.classification.external import ScoringOptions, score
+    from vindr_det.classification.external import ScoringOptions, score, thresholds_between
     from vindr_det.classification.operating_points import TargetRates
     from vindr_det.exceptions import InputError
-    from vindr_det.files import write_json
     from vindr_det.limits import require_replicates
 
     require_replicates(args.bootstrap)
@@ -55,11 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise InputError(f"--{name} {value}: expected a number between 0 and 1")
     targets = TargetRates(args.sensitivity, args.specificity)
     options = ScoringOptions(args.columns, args.meaning, args.bootstrap, targets, args.points,
-                             args.compare_columns, args.compare_meaning, args.allow_inverted)
+                             args.compare_columns, args.compare_meaning, args.allow_inverted,
+                             thresholds_between(*args.sweep) if args.sweep else ())
     scores = score(args.predictions, args.labels, options, args.compare)
-    print(scores.text())
+    print(scores.text(args.point))
     if args.out:
-        write_json(Path(args.out) / "metrics.json", scores.as_json())
+        scores.write(args.out)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@
     python tools/train_net.py --config configs/vindr_frcnn.yaml --resume
     python tools/train_net.py --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
 
-OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), model_best.pth, model_final.pth
-and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
+OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), curves.png of it, model_best.pth,
+model_final.pth and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
 """
 
 from collections.abc import Sequence

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 from vindr_det.classification import operating_points as points
-from vindr_det.classification.external import ScoringOptions, score
+from vindr_det.classification.external import ScoringOptions, score, thresholds_between
 from vindr_det.classification.operating_points import OperatingPoints, TargetRates
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.calibration import Calibration
@@ -48,7 +48,8 @@ def test_every_label_that_both_know(files):
     assert scores.estimates["the file"]["auc"].value == pytest.approx(
         roc_auc_score(1 - table["No Finding"], frame["p_abnormal"]))
     assert scores.estimates["p_hernia"] == {} and "p_hernia" not in scores.calibration  # three images
-    assert {f"p_mass/{name}" for name in ("threshold_0.5", "youden", "sensitivity_0.95")} <= set(scores.rates)
+    expected = ("threshold_0.5", "youden", "f1", "sensitivity_0.95")
+    assert {f"p_mass/{name}" for name in expected} <= set(scores.rates)
     assert scores.calibration["p_mass"]["ece_calibrated"] < scores.calibration["p_mass"]["ece"]
     text = scores.text()
     assert "not measurable" in text and "p_effusion" in text and "specificity_0.95" in text
@@ -208,7 +209,7 @@ def test_targets(files):
     scores = score(files / "a.csv", files / "labels.csv",
                    ScoringOptions(replicates=20, targets=TargetRates((0.8,), ())))
     assert {name for name in scores.rates if name.startswith("p_mass")} == {
-        "p_mass/threshold_0.5", "p_mass/youden", "p_mass/sensitivity_0.8"}
+        "p_mass/threshold_0.5", "p_mass/youden", "p_mass/f1", "p_mass/sensitivity_0.8"}
 
 
 def test_the_tool(files, tool):
@@ -224,3 +225,47 @@ def test_bad_options(main_of):
     for option, value in (("--sensitivity", 95), ("--bootstrap", 9), ("--bootstrap", -1)):
         with pytest.raises(InputError, match=f"{option} {value}.*: expected"):
             main_of(*asked, option, value)
+
+
+def test_counts_thresholds_and_pictures(files, main_of, capsys):
+    asked = ["evaluate_classifier.py", "--predictions", files / "a.csv", "--labels", files / "labels.csv",
+             "--bootstrap", 20, "--out", files / "out"]
+    main_of(*asked, "--sweep", 0.4, 0.69, 0.01, "--point", "f1")
+    shown = capsys.readouterr().out
+    table, truth = pd.read_csv(files / "out/thresholds.csv"), pd.read_csv(files / "labels.csv")
+    p = pd.read_csv(files / "a.csv")
+    assert list(table) == ["probability", "threshold", "tp", "tn", "fp", "fn", "sensitivity", "specificity",
+                           "precision", "f1", "accuracy"]
+    mass = table[table["probability"] == "p_mass"].set_index("threshold")
+    assert len(mass) == 30 and len(table) == 4 * 30 and mass.index[-1] == 0.69
+    called = p["p_mass"] >= 0.55
+    tn, fp, fn, tp = confusion_matrix(truth["Mass"] == 1, called).ravel()
+    assert mass.loc[0.55, ["tn", "fp", "fn", "tp"]].tolist() == [tn, fp, fn, tp]
+    assert mass.loc[0.55, "f1"] == pytest.approx(f1_score(truth["Mass"] == 1, called))
+    assert "counts at f1" in shown and "the best of them is optimistic" in shown
+    metrics = json.loads((files / "out/metrics.json").read_text())
+    rates = metrics["operating_points"]["p_mass/f1"]
+    lines = shown.split("counts at f1")[1].splitlines()
+    line = next(line.split() for line in lines if line.startswith("p_mass "))
+    assert line[2:6] == [f"{rates[name]:.0f}" for name in ("tp", "fp", "fn", "tn")]
+    assert line[9:] == [f"{rates['f1']:.3f}", f"{rates['accuracy']:.3f}"]
+    aucs = [metrics["auc/p_mass"], metrics["auc/p_effusion"]]  # hernia has too few
+    assert (metrics["auc/min"], metrics["auc/max"]) == (min(aucs), max(aucs))
+    assert metrics["auc/mean"] == metrics["auc/median"] == pytest.approx(np.mean(aucs))
+    assert (files / "out/roc.png").is_file() and (files / "out/thresholds.png").is_file()
+    with pytest.raises(InputError, match=r"--point best: expected one of threshold_0.5, youden, f1"):
+        main_of(*asked, "--point", "best")
+
+
+@pytest.mark.parametrize("between", [
+    (0.7, 0.4, 0.01), (0, 1.1, 0.1), (0, 1, 0), (0, 1, 1e-4), (float("nan"), 1, 0.1)])
+def test_thresholds_that_make_no_sense(between):
+    with pytest.raises(InputError, match=r"--sweep .*: expected LOW, HIGH and STEP"):
+        thresholds_between(*between)
+
+
+@pytest.mark.parametrize("between, expected", [
+    ((0.5, 0.5, 0.1), [0.5]), ((0.4, 0.43, 0.01), [0.4, 0.41, 0.42, 0.43]),
+    ((0, 1, 0.3), [0, 0.3, 0.6, 0.9])])
+def test_thresholds_between(between, expected):
+    assert thresholds_between(*between) == expected

@@ -39,7 +39,7 @@ def test_points_hold_on_the_images_that_chose_them():
     table = frame()
     rates = points.rates_at(labels(table), fitted(table))
     assert set(rates) == {f"p_abnormal/{name}" for name in (
-        "threshold_0.5", "youden", "sensitivity_0.95", "specificity_0.95")}
+        "threshold_0.5", "youden", "f1", "sensitivity_0.95", "specificity_0.95")}
     assert rates["p_abnormal/sensitivity_0.95"]["sensitivity"] >= 0.95
     assert rates["p_abnormal/specificity_0.95"]["specificity"] >= 0.95
     assert rates["p_abnormal/threshold_0.5"]["threshold"] == 0.5
@@ -49,7 +49,7 @@ def test_points_hold_on_the_images_that_chose_them():
 def test_targets_can_be_given():
     table = frame()
     thresholds = fitted(table, TargetRates((0.8, 0.9), ()))["p_abnormal"].thresholds
-    assert set(thresholds) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
+    assert set(thresholds) == {"threshold_0.5", "youden", "f1", "sensitivity_0.8", "sensitivity_0.9"}
     assert thresholds["sensitivity_0.8"] > thresholds["sensitivity_0.9"]
 
 

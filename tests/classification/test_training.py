@@ -89,6 +89,10 @@ def test_an_interrupted_training_resumes_to_the_same_models(phantoms, tmp_path, 
     assert not list((tmp_path / "part").glob("*.ckpt"))
     whole = json.loads((tmp_path / "whole/metrics.json").read_text())
     assert metrics["auc/fold1"] == whole["auc/fold1"]
+    for fold in range(3):  # a row per epoch, also of those before the interruption
+        first, second = (pd.read_csv(tmp_path / name / f"fold{fold}_history.csv")
+                         for name in ("whole", "part"))
+        assert first["epoch"].tolist() == [1, 2, 3] and first.equals(second)
     for fold in range(3):
         first, second = (read_file(tmp_path / name / f"fold{fold}.pth")["model"]
                          for name in ("whole", "part"))
@@ -114,7 +118,7 @@ def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path
     more = [*small, "POINTS.SENSITIVITY", "[0.8, 0.9]", "POINTS.SPECIFICITY", "[]", "NUM_WORKERS", "1"]
     rates = train(config(phantoms, tmp_path, *more), [0, 1], resume=True)["operating_points"]
     stored = json.loads((tmp_path / "operating_points.json").read_text())["points"]["p_abnormal"]
-    assert set(stored) == {"threshold_0.5", "youden", "sensitivity_0.8", "sensitivity_0.9"}
+    assert set(stored) == {"threshold_0.5", "youden", "f1", "sensitivity_0.8", "sensitivity_0.9"}
     assert {name.removeprefix("p_abnormal/") for name in rates} <= set(stored)
     assert (tmp_path / "fold0.pth").stat().st_mtime_ns == before
 
@@ -122,7 +126,7 @@ def test_other_points_can_be_chosen_for_models_that_are_there(phantoms, tmp_path
 @pytest.mark.parametrize("select", ["last", "inner"])
 def test_labels_of_the_held_out_fold_change_nothing_in_its_model(phantoms, tmp_path, select, monkeypatch):
     """The epoch too is chosen without them: with the fold's labels inverted the weights are the same."""
-    from vindr_det.classification import lightning_module as module
+    from vindr_det.classification import history as module
 
     monkeypatch.setattr(module, "measurable", lambda truth: 0 < sum(truth) < len(truth))  # few images do
     table = pd.read_csv(phantoms / "data/annotations/labels.csv")[["image_id", "fold", "No finding"]]
@@ -358,7 +362,7 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     assert "none of 1 images can be read" in one_line(
         tool(*classify[:3], "--images", tmp_path / "broken", "--out", tmp_path / "q.csv"))
     assert not (tmp_path / "q.csv").exists()  # it would be taken for this run's
-    with pytest.raises(InputError, match=r"--point best: the classifier has sensitivity_0.95"):
+    with pytest.raises(InputError, match=r"--point best: the classifier has f1, sensitivity_0.95"):
         main_of(*classify, "--point", "best")
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError, match=r"holds no fold\*.pth"):

@@ -62,8 +62,12 @@ def test_the_config_of_an_earlier_version_still_loads():
 def test_what_changes_a_training():
     base = load_config(CLASSIFIER_DEMO).dump()
     for key, value, same in (("DEVICE", "cuda:1", True), ("POINTS.SENSITIVITY", "[0.5]", True),
+                             ("SOLVER.REPORT_HELD_OUT", "False", True), ("SOLVER.KEEP_EPOCHS", "2", True),
                              ("OUTPUT_DIR", "x", True), ("SOLVER.LR", "0.5", False), ("SEED", "3", False)):
         assert same_training(base, load_config(CLASSIFIER_DEMO, [key, value]).dump()) is same
+    # A folder of an earlier version.
+    without = "".join(line for line in base.splitlines(True) if "KEEP_EPOCHS" not in line)
+    assert len(without) < len(base) and same_training(base, without)
 
 
 def test_norms_and_biases_do_not_decay():

@@ -24,7 +24,7 @@ def lines(folder):
 
 def test_training_writes_its_outputs(engine, trained):
     out = trained(engine)
-    for name in ("config.yaml", "metrics.json", "model_best.pth", "model_final.pth"):
+    for name in ("config.yaml", "metrics.json", "curves.png", "model_best.pth", "model_final.pth"):
         assert (out / name).stat().st_size > 0, name
     merged = {key: value for line in lines(out) for key, value in line.items()}
     for key in ("iteration", "total_loss", "lr", "validation_loss", "vindr/mAP40", "coco/AP",

@@ -1,6 +1,14 @@
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from vindr_det.metrics import classification as c
 from vindr_det.metrics.bootstrap import Bootstrap
@@ -82,6 +90,7 @@ def test_operating_points_against_every_threshold(seed):
     best = max(r["sensitivity"] + r["specificity"] for r in rates.values())
     chosen = rates[points["youden"]]
     assert chosen["sensitivity"] + chosen["specificity"] == pytest.approx(best)
+    assert rates[points["f1"]]["f1"] == pytest.approx(max(r["f1"] for r in rates.values()))
     assert points["sensitivity_0.9"] == max(t for t, r in rates.items() if r["sensitivity"] >= 0.9)
     assert points["specificity_0.8"] == min(t for t, r in rates.items() if r["specificity"] >= 0.8)
 
@@ -97,3 +106,35 @@ def test_rates_have_intervals_and_leave_out_what_follows_from_nothing():
     assert {name: rate.value for name, rate in rates.items()} == pytest.approx(plain)
     assert all(rate.low <= rate.value <= rate.high and rate.low < rate.high for rate in rates.values())
     assert "ppv" not in c.rates(truth, scores, 99.0, Bootstrap.of(np.arange(400), 20))
+
+
+def test_a_sweep_over_thresholds_is_sklearns():
+    truth, scores = scattered(7)
+    assert c.sweep(truth, scores, []) == []
+    p = 1 / (1 + np.exp(-scores))
+    rows = c.sweep(truth, p, [0.4, 0.5, 0.6])
+    assert [row["threshold"] for row in rows] == [0.4, 0.5, 0.6]
+    for row in rows:
+        called = p >= row["threshold"]
+        tn, fp, fn, tp = confusion_matrix(truth, called).ravel()
+        assert (row["tn"], row["fp"], row["fn"], row["tp"]) == (tn, fp, fn, tp)
+        assert row["accuracy"] == pytest.approx(accuracy_score(truth, called))
+        assert row["sensitivity"] == pytest.approx(recall_score(truth, called))
+        assert row["specificity"] == pytest.approx(recall_score(~truth, ~called))
+        assert row["ppv"] == pytest.approx(precision_score(truth, called))
+        assert row["f1"] == pytest.approx(f1_score(truth, called))
+
+
+def test_a_sweep_by_hand():
+    row, = c.sweep([1, 1, 0, 0, 0], [0.9, 0.2, 0.6, 0.1, 0.3], [0.5])
+    assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (1, 1, 1, 2)
+    assert (row["accuracy"], row["sensitivity"], row["ppv"], row["f1"]) == (0.6, 0.5, 0.5, 0.5)
+    assert row["specificity"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("values, expected", [
+    ([], {}), ([0.7], dict.fromkeys(("min", "max", "mean", "median"), 0.7)),
+    ([0.5, 0.9, 0.6, 0.8], {"min": 0.5, "max": 0.9, "mean": 0.7, "median": 0.7}),
+    ([0.5, 0.9, 0.55], {"min": 0.5, "max": 0.9, "mean": 0.65, "median": 0.55})])
+def test_labels_are_summarized(values, expected):
+    assert c.summary_of_labels(values) == pytest.approx(expected)

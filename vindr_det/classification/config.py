@@ -61,6 +61,10 @@ def defaults() -> CfgNode:
             "SELECT": "last",
             "PATIENCE": 0,  # of inner: early stopping after so many epochs without a new best; 0 never
             "PRECISION": "32-true",  # or 16-mixed (a GPU), bf16-mixed
+            # Loss and AUC of the held-out fold after each epoch, in fold<k>_history.csv: reported, never
+            # chosen by.
+            "REPORT_HELD_OUT": True,
+            "KEEP_EPOCHS": 0,  # weights of every n-th epoch, in epochs/<epoch>/fold<k>.pth; 0 keeps none
         },
         # Target rates of operating points, beside Youden's and the threshold .5.
         "POINTS": {"SENSITIVITY": [0.95], "SPECIFICITY": [0.95]},
@@ -73,7 +77,8 @@ def defaults() -> CfgNode:
 
 
 #: Keys that do not change the trained models.
-_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS")
+_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS", "SOLVER.REPORT_HELD_OUT",
+                   "SOLVER.KEEP_EPOCHS")
 #: Keys of earlier versions, which their checkpoints still hold.
 _RETIRED = {"SOLVER": ("KEEP",)}
 
@@ -97,7 +102,8 @@ _CHECKS: Mapping[str, Check] = {
     "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
     "SOLVER.LOSS": one_of(*LOSSES),
     "SOLVER.SAMPLER": one_of(*SAMPLERS), "SOLVER.SELECT": one_of("last", "inner"),
-    "SOLVER.PATIENCE": at_least(0), "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
+    "SOLVER.PATIENCE": at_least(0), "SOLVER.KEEP_EPOCHS": at_least(0),
+    "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
     # Each fold's seed is SEED + fold, and random generators take 32 bits.
     "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
@@ -140,9 +146,15 @@ def check(cfg: CfgNode, source: str) -> None:
 
 def same_training(text: str, other: str) -> bool:
     """Whether two configs, as YAML, train the same models."""
-    first, second = ({key: value for key, value in yaml.safe_load(dump).items() if key not in _WITHOUT_EFFECT}
-                     for dump in (text, other))
-    return first == second
+    return _trained_by(text) == _trained_by(other)
+
+
+def _trained_by(text: str) -> dict[str, Any]:
+    values = yaml.safe_load(text)
+    for key in _WITHOUT_EFFECT:
+        section, _, name = key.rpartition(".")
+        (values.get(section, {}) if section else values).pop(name, None)
+    return values
 
 
 def of_checkpoint(values: Mapping[str, Any], source: str) -> CfgNode:

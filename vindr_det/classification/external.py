@@ -8,7 +8,7 @@ import numpy as np
 
 from vindr_det.classification import operating_points as points
 from vindr_det.classification.external_compare import ClassifierFile, compare
-from vindr_det.classification.external_scores import ExternalScores
+from vindr_det.classification.external_scores import ExternalScores, threshold_table
 from vindr_det.classification.label_table import ABNORMAL, TARGETS, LabelTable, image_id, read_table
 from vindr_det.classification.operating_points import (
     POINTS_FILE,
@@ -49,6 +49,7 @@ class ScoringOptions:
         other_columns: of a second file; None takes ``columns``.
         other_meaning: of these; None takes ``meaning``.
         allow_inverted: also score probabilities with an AUC below 0.5.
+        thresholds: also count at each of these.
     """
 
     columns: Sequence[str] | None = None
@@ -59,6 +60,7 @@ class ScoringOptions:
     other_columns: Sequence[str] | None = None
     other_meaning: str | None = None
     allow_inverted: bool = False
+    thresholds: Sequence[float] = ()
 
     def of_second_file(self) -> "ScoringOptions":
         """The same, with the second file's columns."""
@@ -68,6 +70,18 @@ class ScoringOptions:
     def abnormal_columns(self) -> set[str]:
         """Results that are P(abnormal)."""
         return {_FILE, _MEAN, *(self.columns or ())}
+
+
+def thresholds_between(low: float, high: float, step: float) -> list[float]:
+    """From ``low`` in steps up to ``high``, which is included.
+
+    Raises:
+        InputError: not of 0 to 1, no step, or over 1,000 thresholds.
+    """
+    if not (0 <= low <= high <= 1 and step > 0 and (high - low) / step < 1000):
+        raise InputError(f"--sweep {low:g} {high:g} {step:g}: expected LOW, HIGH and STEP, 0 to 1 with LOW "
+                         "at most HIGH, and no more than 1,000 thresholds")
+    return [round(low + place * step, 9) for place in range(int((high - low) / step + 1e-6) + 1)]
 
 
 def score(
@@ -102,7 +116,8 @@ def score(
         len(table), int((table.targets[:, 0] >= 0.5).sum()),
         {label.column: measure(label.truth, label.p, label.bootstrap) for label in file.labels},
         points.calibration_summary(enough, fitted, options.points is None), rates, source, differences,
-        _calibration_note(predictions, options.points, ids))
+        _calibration_note(predictions, options.points, ids), file.labels,
+        threshold_table(file.labels, options.thresholds))
 
 
 def _stored_points(folder: str | Path, file: ClassifierFile) -> dict[str, OperatingPoints]:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vindr_det.classification.history import EpochWeights, History, mean_auc, measures, predict
 from vindr_det.classification.losses import Loss
-from vindr_det.classification.model import predict_batch
 from vindr_det.exceptions import DivergedError
 from vindr_det.files import atomic_path
-from vindr_det.metrics.classification import auc, curve, measurable
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
@@ -44,6 +43,7 @@ class ClassifierModule(EMAModule):
     def __init__(self, cfg: Any, network: nn.Module, loss: Loss, steps: int) -> None:
         super().__init__(network, cfg.SOLVER.EMA_DECAY)
         self.cfg, self.loss, self.steps = cfg, loss, steps
+        self._trained_on: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
         """Loss of one batch.
@@ -51,11 +51,27 @@ class ClassifierModule(EMAModule):
         Raises:
             DivergedError: it is not finite.
         """
-        value = self.loss(self.network(batch[0]), batch[1])
+        logits = self.network(batch[0])
+        value = self.loss(logits, batch[1])
         if not torch.isfinite(value):
             raise DivergedError(self.global_step, [f"batch {number}"], {"loss": float(value)})
         self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self._trained_on.append((logits.detach(), batch[1]))
         return value
+
+    def training_auc(self) -> float:
+        """Mean AUC of this process's images as they were trained on since the last call, augmented."""
+        if not self._trained_on:
+            return math.nan
+        logits, targets = (torch.cat(parts).float().cpu().numpy()
+                           for parts in zip(*self._trained_on, strict=True))
+        self._trained_on.clear()
+        return mean_auc(targets, logits)
+
+    def predict_with_ema(self, loader: DataLoader) -> NDArray[np.float64]:
+        """(N, K) probabilities of a loader's images by the model EMA, where there is one."""
+        with ema_weights(self.network, self.ema):
+            return predict(self.network, loader, self.device, self.cfg.TEST_FLIP)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the model EMA."""
@@ -95,31 +111,6 @@ def schedule_options(solver: Any, steps: int) -> ScheduleOptions:
         gamma=solver.DECAY ** (1 / steps))
 
 
-def predict(network: nn.Module, loader: DataLoader, device: torch.device, flip: bool) -> NDArray[np.float64]:
-    """(N, K) probabilities of a loader's images; the network's training mode is restored."""
-    training = network.training
-    network.eval()
-    with torch.inference_mode():
-        parts = [predict_batch(network, images.to(device), flip).float().cpu() for images, _ in loader]
-    network.train(training)
-    return torch.cat(parts).double().numpy()
-
-
-def mean_auc(targets: NDArray, probabilities: NDArray) -> float:
-    """Mean over the labels with enough positive and negative images; NaN where there is none.
-
-    Args:
-        targets: (N, K) 0..1; NaN where unknown.
-        probabilities: (N, K).
-    """
-    areas = []
-    for label, p in zip(targets.T, probabilities.T, strict=True):
-        known = ~np.isnan(label)
-        if measurable(label[known] >= 0.5):
-            areas.append(auc(curve(label[known] >= 0.5, p[known]))[0])
-    return float(np.mean(areas)) if areas else math.nan
-
-
 @dataclass
 class EpochSelection:
     """Validation on images that are neither trained on nor in the held-out fold; it selects the epoch.
@@ -128,59 +119,89 @@ class EpochSelection:
         loader: of the images.
         targets: (N, K) of theirs.
         best: the best epoch so far, and when to stop.
+        latest: measures of the latest epoch.
     """
 
     loader: DataLoader
     targets: NDArray[np.float32]
     best: EarlyStopping
+    latest: dict[str, float] = field(default_factory=dict)
 
     def validate(self, module: ClassifierModule) -> float:
         """Mean AUC of the model EMA."""
-        with ema_weights(module.network, module.ema):
-            probabilities = predict(module.network, self.loader, module.device, module.cfg.TEST_FLIP)
-        return mean_auc(self.targets, probabilities)
+        self.latest = measures(self.targets, module.predict_with_ema(self.loader), module.loss)
+        return self.latest[AUC]
 
 
 class KeepWeights(L.Callback):
-    """Keep the last or the best epoch's weights, and save a state to resume from after each epoch.
+    """Keep the last or the best epoch's weights; after each epoch measure, and save a state to resume from.
 
     Args:
         state: file of the state.
+        history: gets a row per epoch.
         selection: finds the best epoch; None keeps the last.
+        epochs: saves the weights of some epochs; None of none.
 
     Attributes:
         kept: state dict of the epoch that is kept.
     """
 
-    def __init__(self, state: Path, selection: EpochSelection | None = None) -> None:
-        self.state, self.selection = state, selection
+    def __init__(
+        self, state: Path, history: History, selection: EpochSelection | None = None,
+        epochs: EpochWeights | None = None,
+    ) -> None:
+        self.state, self.history, self.selection, self.epochs = state, history, selection, epochs
         self.kept: dict[str, Tensor] = {}
+        self._rate = math.nan
 
     @property
     def state_key(self) -> str:
         """Its key in a state, as in states of earlier versions."""
         return "EndOfEpoch"
 
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Note the learning rate of the step."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Validate, keep the weights if they are to be kept, save the state, and stop early."""
         assert isinstance(module, ClassifierModule)
         epoch = trainer.current_epoch + 1
-        line = (f"epoch {epoch}/{trainer.max_epochs}  "
-                f"loss {float(trainer.callback_metrics.get('loss', math.nan)):.4f}")
+        row = {"epoch": epoch, "lr": self._rate,
+               "loss": float(trainer.callback_metrics.get("loss", math.nan)), AUC: module.training_auc()}
         keep = epoch == trainer.max_epochs
         if self.selection is not None:
             # All processes validate (their batch norms could differ), the first decides.
             value = trainer.strategy.broadcast(self.selection.validate(module), 0)
             improved = self.selection.best.update({AUC: value})
             keep = improved or math.isnan(value) or not self.kept  # the last, where nothing is measurable
-            line += f"  AUC of the images set aside {value:.4f}"
+            row |= {f"inner_{name}": each for name, each in (self.selection.latest | {AUC: value}).items()}
+        weights = module.weights()
         if keep:
-            self.kept = {key: weight.detach().cpu().clone() for key, weight in module.weights().items()}
-        log.info("%s", line)
+            self.kept = {key: weight.detach().cpu().clone() for key, weight in weights.items()}
+        if trainer.is_global_zero:
+            self._report(module, row, int(trainer.max_epochs or epoch))
+            if self.epochs is not None:
+                self.epochs.keep(epoch, weights)
         if self.selection is not None and self.selection.best.exhausted:
             log.info("early stopping: no better AUC in %d epochs", self.selection.best.waited)
             trainer.should_stop = True
         self._save(trainer)
+        if trainer.is_global_zero:
+            self.history.write()
+
+    def _report(self, module: ClassifierModule, row: dict[str, float], epochs: int) -> None:
+        """Add the epoch to history and log, with the held-out fold's measures, which choose nothing."""
+        held_out = self.history.held_out
+        if held_out is not None:
+            values = held_out.measure(module.predict_with_ema(held_out.loader), module.loss)
+            row |= {f"held_out_{name}": value for name, value in values.items()}
+        self.history.add(row)
+        line = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}"
+        for part, name in (("inner", "images set aside"), ("held_out", "held-out fold")):
+            if f"{part}_{AUC}" in row:
+                line += f"  AUC of the {name} {row[f'{part}_{AUC}']:.4f}"
+        log.info("%s", line)
 
     def _save(self, trainer: L.Trainer) -> None:
         if not trainer.is_global_zero:
@@ -191,10 +212,12 @@ class KeepWeights(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must carry."""
-        return {"best": self.selection.best.state_dict() if self.selection else {}, "kept": self.kept}
+        return {"best": self.selection.best.state_dict() if self.selection else {}, "kept": self.kept,
+                "history": self.history.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a checkpoint."""
         if self.selection is not None:
             self.selection.best.load_state_dict(state["best"])
         self.kept = state["kept"]
+        self.history.rows = list(state.get("history", []))  # states of earlier versions have none

@@ -38,10 +38,16 @@ class Loss:
         if self.asymmetric is not None:
             return self.asymmetric(logits, truth)
         entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        return entropy if self.frequency is None else entropy * self.weights(truth)
+
+    def weights(self, truth: Tensor) -> Tensor:
+        """(B, K) weights of targets without unknown ones; NaN where they depend on the prediction."""
+        if self.asymmetric is not None:
+            return torch.full_like(truth, torch.nan)
         if self.frequency is None:
-            return entropy
-        frequency = self.frequency.to(logits.device)
-        return entropy * torch.lerp(frequency, 1 - frequency, truth)
+            return torch.ones_like(truth)
+        frequency = self.frequency.to(truth.device)
+        return torch.lerp(frequency, 1 - frequency, truth)
 
 
 def _bce(smoothing: float, targets: Tensor) -> Loss:

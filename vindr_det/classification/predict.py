@@ -94,18 +94,33 @@ def read_thresholds(folder: str | Path, point: str = "youden") -> dict[str, floa
 
     Args:
         folder: of the classifier.
-        point: name of the operating point.
+        point: name of the operating point; or a number, the threshold of all labels.
 
     Raises:
-        InputError: the training is not finished, or no label has such a point.
+        InputError: the training is not finished, no label has such a point, or a number is not of 0 to 1.
     """
+    threshold = _as_number(point)
+    if threshold is not None:
+        return dict.fromkeys(load_checkpoint(find_checkpoints(folder)[0]).columns, threshold)
     points = read_points(folder)
     thresholds = {column: label.thresholds[point] for column, label in points.items()
                   if point in label.thresholds}
     if not thresholds:
         known = sorted({name for label in points.values() for name in label.thresholds})
-        raise InputError(f"--point {point}: the classifier has {', '.join(known) or 'none'}")
+        raise InputError(f"--point {point}: the classifier has {', '.join(known) or 'none'}; a number from 0 "
+                         "to 1 is a threshold of all labels")
     return thresholds
+
+
+def _as_number(point: str) -> float | None:
+    """A threshold that stands in the place of a name; None for a name."""
+    try:
+        threshold = float(point)
+    except ValueError:
+        return None
+    if not 0 <= threshold <= 1:
+        raise InputError(f"--point {point}: expected a number from 0 to 1, or the name of an operating point")
+    return threshold
 
 
 def classify(

@@ -1,9 +1,7 @@
-"""A training's predictions as tables, metrics, text and reliability diagrams."""
+"""A training's predictions as tables, metrics and text."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
+from vindr_det.classification.history import measures
 from vindr_det.classification.label_table import LabelTable, columns_of
-from vindr_det.classification.operating_points import LabelPredictions, OperatingPoints
-from vindr_det.files import atomic_path
+from vindr_det.classification.losses import Loss
+from vindr_det.classification.operating_points import OperatingPoints
 from vindr_det.metrics.bootstrap import Bootstrap, Estimate
-from vindr_det.metrics.calibration import reliability
-from vindr_det.metrics.classification import mean_of_measurable, measure
+from vindr_det.metrics.classification import mean_of_measurable, measure, summary_of_labels
 from vindr_det.structures.label_sets import column_of
-
-_COLORS = ("#c06020", "#1f4e79", "#558b2f")
 
 
 def prediction_frame(
@@ -90,61 +86,79 @@ def as_json(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
                 flat[f"{metric}/{column_of(name)}/ci95"] = [value.low, value.high]
         mean = mean_of_measurable([values[metric] for values in estimates.values() if metric in values])
         flat[metric] = None if np.isnan(mean) else mean
-    return flat
+    return flat | over_labels(estimates)
+
+
+def not_measured(estimates: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Names of the labels of :func:`estimate` with too few positive or negative images."""
+    return [name for name, values in estimates.items() if not values]
+
+
+def over_labels(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, float]:
+    """``auc/min``, ``auc/max``, ``auc/mean`` and ``auc/median`` where several labels could be measured."""
+    values = [of_label["auc"].value for of_label in estimates.values() if "auc" in of_label]
+    summary = summary_of_labels(values) if len(values) > 1 else {}
+    return {f"auc/{name}": value for name, value in summary.items()}
+
+
+def over_labels_text(summary: Mapping[str, float]) -> str:
+    """:func:`over_labels` in a line; empty for none."""
+    values = "  ".join(f"{name.removeprefix('auc/')} {value:.4f}" for name, value in summary.items())
+    return f"AUC over the labels: {values}" if values else ""
 
 
 def text(frame: pd.DataFrame, estimates: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """A table of the labels, their positives, AUC and AP."""
+    """A table of the labels, their positives, AUC and AP, and what the AUC is over the labels."""
     rows = []
     for name, values in estimates.items():
         positives = int((frame[name] >= 0.5).sum())
         rows.append([name, positives, str(values["auc"]) if values else "not measurable",
                      str(values["ap"]) if values else ""])
-    return tabulate(rows, ["label", f"of {len(frame)}", "AUC [95 %]", "AP [95 %]"], disable_numparse=True,
-                    colalign=("left", "right", "left", "left"))
+    table = tabulate(rows, ["label", f"of {len(frame)}", "AUC [95 %]", "AP [95 %]"], disable_numparse=True,
+                     colalign=("left", "right", "left", "left"))
+    summary = over_labels_text(over_labels(estimates))
+    return f"{table}\n{summary}" if summary else table
 
 
-def plot_reliability(
-    frame: pd.DataFrame, labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints], path: Path
-) -> None:
-    """Write a reliability diagram per label: as predicted, and cross-fitted calibrated.
+def confusion_text(rates: Mapping[str, Mapping[str, Any]], point: str) -> str:
+    """A table of the counts and rates of each label at an operating point.
 
     Args:
-        frame: with the labels' names as columns.
-        labels: the images.
-        fitted: column -> its calibration.
-        path: of the PNG.
+        rates: ``<column>/<point>`` -> counts and rates.
+        point: its name.
     """
-    title = {column_of(name): name for name in frame}
-    curves = {title[label.column]: {
-        "as predicted": reliability(label.truth, label.p),
-        "calibrated": reliability(label.truth, label.calibrated(fitted[label.column].calibration, True))}
-        for label in labels if label.column in fitted}
-    if curves:
-        _plot(curves, path)
+    rows = [[name.removesuffix(f"/{point}"), f"{values['threshold']:.4f}",
+             *(f"{values[count]:.0f}" for count in ("tp", "fp", "fn", "tn")),
+             *(f"{values[rate]:.3f}" if rate in values else ""
+               for rate in ("sensitivity", "specificity", "ppv", "f1", "accuracy"))]
+            for name, values in rates.items() if name.endswith(f"/{point}")]
+    return tabulate(rows, ["probability", "threshold", "TP", "FP", "FN", "TN", "sensitivity", "specificity",
+                           "precision", "F1", "accuracy"], disable_numparse=True,
+                    colalign=("left", *["right"] * 10)) if rows else ""
 
 
-def _plot(curves: Mapping[str, Mapping[str, NDArray[np.float64]]], path: Path) -> None:
-    """Write reliability diagrams (DeGroot and Fienberg, 1983) of label -> name of a curve -> (bins, 3)."""
-    # A canvas of its own instead of pyplot: no global state, no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def scores_of_models(models: Mapping[int, pd.DataFrame], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Scores of each fold's model alone, not calibrated.
 
-    columns = min(4, len(curves))
-    rows = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(0.6 + 3.2 * columns, 0.4 + 3.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, (label, parts) in enumerate(curves.items(), start=1):
-        _diagram(figure.add_subplot(rows, columns, place), label, parts)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    Args:
+        models: fold -> predictions of the same images.
+        names: the labels.
+
+    Returns:
+        ``fold0``, ``fold1``, ..., ``mean`` and ``sd`` (of a sample) -> ``auc`` (mean over labels),
+        ``accuracy`` at .5 and ``loss`` (cross entropy) over all known labels; None where not measurable.
+    """
+    labels, columns = list(names), columns_of(names)
+    scores = pd.DataFrame({
+        f"fold{fold}": measures(frame[labels].to_numpy(float), frame[columns].to_numpy(float), Loss())
+        for fold, frame in models.items()}).T[["auc", "accuracy", "loss"]]
+    rows = pd.concat([scores, scores.agg(["mean", "std"]).rename(index={"std": "sd"})])
+    return {str(name): {key: None if np.isnan(value) else float(value) for key, value in row.items()}
+            for name, row in rows.iterrows()}
 
 
-def _diagram(axes: Any, label: str, curves: Mapping[str, NDArray[np.float64]]) -> None:
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
-    for color, (name, bins) in zip(_COLORS, curves.items(), strict=False):
-        predicted, observed, count = bins[bins[:, 2] > 0].T
-        axes.plot(predicted, observed, color=color, linewidth=1, label=name)
-        axes.scatter(predicted, observed, s=6 + 60 * count / count.sum(), color=color)
-    axes.set(title=label, xlim=(0, 1), ylim=(0, 1), xlabel="predicted", ylabel="fraction of positives")
-    axes.legend(frameon=False, fontsize="small", loc="upper left")
+def scores_text(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """:func:`scores_of_models` as a table."""
+    rows = [[name, *("" if value is None else f"{value:.4f}" for value in row.values())]
+            for name, row in scores.items()]
+    return tabulate(rows, ["model", "AUC", "accuracy", "loss"], disable_numparse=True)

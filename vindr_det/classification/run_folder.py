@@ -17,11 +17,14 @@ from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.operating_points import POINTS_FILE
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json, write_text
+from vindr_det.training.plots import CURVES_FILE
 
 OOF_FILE, TEST_FILE, CALIBRATION_FILE = (
     "oof_predictions.csv", "test_predictions.csv", "calibration_predictions.csv")
-METRICS_FILE, RELIABILITY_FILE = "metrics.json", "reliability.png"
-_SUMMARIES = (OOF_FILE, TEST_FILE, CALIBRATION_FILE, METRICS_FILE, RELIABILITY_FILE, POINTS_FILE)
+METRICS_FILE, RELIABILITY_FILE, FREQUENCIES_FILE = "metrics.json", "reliability.png", "frequencies.csv"
+ROC_FILE, TEST_ROC_FILE = "roc.png", "test_roc.png"
+_SUMMARIES = (OOF_FILE, TEST_FILE, CALIBRATION_FILE, METRICS_FILE, RELIABILITY_FILE, ROC_FILE, TEST_ROC_FILE,
+              CURVES_FILE, POINTS_FILE)
 _TABLES_FILE = "tables.json"
 
 
@@ -33,6 +36,16 @@ def model_file(out: Path, fold: int) -> Path:
 def state_file(out: Path, fold: int) -> Path:
     """The state from which a fold's interrupted training resumes."""
     return out / f"fold{fold}.ckpt"
+
+
+def history_file(out: Path, fold: int) -> Path:
+    """A fold's measures of each epoch."""
+    return out / f"fold{fold}_history.csv"
+
+
+def epoch_file(out: Path, fold: int, epoch: int) -> Path:
+    """A fold's model after an epoch, in a folder that predicts as OUTPUT_DIR does."""
+    return out / "epochs" / str(epoch) / model_file(out, fold).name
 
 
 def predictions_file(out: Path, fold: int, part: str) -> Path:
@@ -100,7 +113,9 @@ def _remove(out: Path, folds: Sequence[int]) -> None:
             (out / name).unlink(missing_ok=True)
     for fold in folds:
         predictions = [predictions_file(out, fold, part) for part in ("oof", "test", "calibration")]
-        for path in (*predictions, model_file(out, fold), state_file(out, fold)):
+        epochs = out.glob(f"epochs/*/{model_file(out, fold).name}")
+        own = [file(out, fold) for file in (model_file, state_file, history_file)]
+        for path in (*predictions, *epochs, *own):
             path.unlink(missing_ok=True)
 
 

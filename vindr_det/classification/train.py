@@ -9,28 +9,33 @@ import numpy as np
 import pandas as pd
 
 from vindr_det.classification import operating_points as points
-from vindr_det.classification import report, run_folder
+from vindr_det.classification import plots, report, run_folder
 from vindr_det.classification.config import check
+from vindr_det.classification.frequencies import write_frequencies
+from vindr_det.classification.history import mean_auc
 from vindr_det.classification.label_table import LabelTable, columns_of, subsample_normals
 from vindr_det.classification.launch import PARALLEL, check_precision, devices, folds_per_process, run
-from vindr_det.classification.lightning_module import mean_auc
-from vindr_det.classification.operating_points import OperatingPoints, TargetRates
+from vindr_det.classification.operating_points import LabelPredictions, OperatingPoints, TargetRates
 from vindr_det.classification.run_folder import model_file, predictions_file
 from vindr_det.classification.splits import MIN_CALIBRATION, Splits, read_tables, split
 from vindr_det.classification.train_fold import train_folds
 from vindr_det.exceptions import InputError
+from vindr_det.figures import try_figure
 from vindr_det.files import require_writable, write_json
 from vindr_det.tables import read_csv, write_csv
+from vindr_det.training.plots import plot_after_training
 
 log = logging.getLogger(__name__)
 
+_HALF = "threshold_0.5"
 _SINGLE = "single models, out of fold"
 _ABOUT = {
     "auc": "out of fold: each image by the model that was not trained on it, all folds pooled",
     "operating_points": "rates of single models out of fold, cross-fitted (at the other parts' thresholds)",
     "calibration": "errors of single models out of fold, cross-fitted (calibrated on the other parts)",
     "ensemble": "the mean of the models on images that none was trained on, cross-fitted",
-    "test": "the mean of the models at stored thresholds and calibrations; nothing is fitted on these images",
+    "test": "the mean of the models at stored thresholds and calibrations; nothing is fitted on these "
+            "images; folds: each model alone, not calibrated, accuracy at .5, mean and standard deviation",
 }
 _EPOCH = {"last": "the last", "inner": "the best on images set aside, none of them in the held-out fold"}
 
@@ -73,6 +78,7 @@ def train(
     with run_folder.lock_folds(out, folds):
         with run_folder.lock_summaries(out):
             run_folder.prepare(cfg, out, folds, resume, digests)
+            write_frequencies(cfg, out, splits.folds)
         jobs = [(cfg, out, {fold: splits.folds[fold] for fold in own}, others, its_devices)
                 for own, its_devices in _assign(folds, available, parallel)]
         if len(jobs) == 1:
@@ -122,20 +128,34 @@ def _summarize(
     fitted = points.fit_points(labels, targets, _SINGLE)
     fitted_on = {_SINGLE: oof["image_id"].tolist()}
     write_csv(out / run_folder.OOF_FILE, report.calibrate(oof, fitted))
-    report.plot_reliability(oof, labels, fitted, out / run_folder.RELIABILITY_FILE)
+    _plot(out, labels, fitted, report.not_measured(estimates))
     metrics = report.as_json(estimates) | _auc_by_fold(folds, names) | {
         "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT,
         "calibration": points.calibration_summary(labels, fitted, crossed=True),
         "operating_points": points.cross_fitted_rates(labels, fitted, targets)}
+    log.info("out of fold, threshold .5\n%s", report.confusion_text(metrics["operating_points"], _HALF))
     if "calibration" in others and len(folds) > 1:
         ensemble, metrics["ensemble"] = _ensemble(out, predictions["calibration"], names, targets)
         fitted |= ensemble
         fitted_on |= {own.source: others["calibration"].image_ids.tolist() for own in ensemble.values()}
     points.save_points(out, fitted, fitted_on)
     if "test" in others:
-        metrics["test"] = _test(out, others["test"], predictions["test"], fitted)
+        numbers = [int(frame["fold"].iloc[0]) for frame in folds]
+        models = dict(zip(numbers, predictions["test"], strict=True))
+        metrics["test"] = _test(out, others["test"], models, fitted)
     write_json(out / run_folder.METRICS_FILE, metrics)
     return metrics
+
+
+def _plot(
+    out: Path, labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints],
+    too_few: Sequence[str],
+) -> None:
+    """Pictures of the out-of-fold predictions, and the curves of all folds."""
+    if labels:
+        try_figure(out / run_folder.RELIABILITY_FILE, lambda: plots.reliability_figure(labels, fitted))
+        try_figure(out / run_folder.ROC_FILE, lambda: plots.roc_figure(labels, too_few))
+    plot_after_training(out)
 
 
 def _read_finished(
@@ -183,19 +203,26 @@ def _ensemble(
 
 
 def _test(
-    out: Path, table: LabelTable, models: Sequence[pd.DataFrame], fitted: Mapping[str, OperatingPoints]
+    out: Path, table: LabelTable, models: Mapping[int, pd.DataFrame], fitted: Mapping[str, OperatingPoints]
 ) -> dict[str, Any]:
-    """The mean of all models on the test images, at points that were fitted without them."""
+    """The mean of all folds' models on the test images, at points that were fitted without them."""
     columns = columns_of(table.names)
-    mean = report.mean_of_models(models, columns)
+    mean = report.mean_of_models(list(models.values()), columns)
     bootstrap = report.bootstrap_of(mean)
     estimates = report.estimate(mean, table.names, bootstrap)
     labels = points.label_predictions(mean, table.names, bootstrap)
-    spread = np.std([report.calibrate(model, fitted)[columns].to_numpy(float) for model in models], axis=0)
+    spread = np.std([report.calibrate(model, fitted)[columns].to_numpy(float)
+                     for model in models.values()], axis=0)
     calibrated = report.calibrate(mean, fitted)
     frame = report.prediction_frame(table, calibrated[columns].to_numpy(float), spread)
     write_csv(out / run_folder.TEST_FILE, frame.assign(calibrated=calibrated["calibrated"]))
     log.info("test, mean of %d models\n%s", len(models), report.text(mean, estimates))
+    rates, folds = points.rates_at(labels, fitted), report.scores_of_models(models, table.names)
+    log.info("test, threshold .5\n%s", report.confusion_text(rates, _HALF))
+    log.info("test, single models at threshold .5, not calibrated\n%s", report.scores_text(folds))
+    if labels:
+        too_few = report.not_measured(estimates)
+        try_figure(out / run_folder.TEST_ROC_FILE, lambda: plots.roc_figure(labels, too_few))
     return report.as_json(estimates) | {
         "calibration": points.calibration_summary(labels, fitted, crossed=False),
-        "operating_points": points.rates_at(labels, fitted)}
+        "operating_points": rates, "folds": folds}

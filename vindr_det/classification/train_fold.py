@@ -11,19 +11,25 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vindr_det.classification import report
-from vindr_det.classification.data import predict_loader, train_loader
-from vindr_det.classification.label_table import LabelTable, subsample_normals
+from vindr_det.classification.data import Normalization, predict_loader, train_loader
+from vindr_det.classification.history import EpochWeights, HeldOut, History, predict
+from vindr_det.classification.label_table import LabelTable, columns_of, subsample_normals
 from vindr_det.classification.launch import free_port, join_group, run
 from vindr_det.classification.lightning_module import (
     AUC,
     ClassifierModule,
     EpochSelection,
     KeepWeights,
-    predict,
 )
 from vindr_det.classification.losses import build_loss
 from vindr_det.classification.model import build_model, load_checkpoint, normalization, save_checkpoint
-from vindr_det.classification.run_folder import model_file, predictions_file, state_file
+from vindr_det.classification.run_folder import (
+    epoch_file,
+    history_file,
+    model_file,
+    predictions_file,
+    state_file,
+)
 from vindr_det.classification.sampler import SINGLE_PROCESS, Shard
 from vindr_det.classification.splits import Split
 from vindr_det.exceptions import InputError
@@ -94,7 +100,8 @@ def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], s
         predict_loader(cfg, split.inner, normalize), split.inner.targets,
         EarlyStopping(AUC, cfg.SOLVER.PATIENCE))
     state = state_file(out, fold)
-    keep = KeepWeights(state, selection)
+    keep = KeepWeights(state, _history(cfg, out, fold, split, normalize), selection,
+                       _epoch_weights(cfg, out, fold, normalize))
     module = ClassifierModule(cfg, network, build_loss(cfg, torch.from_numpy(table.targets)), len(loader))
     with quiet():
         trainer = _trainer(cfg, out, keep, devices)
@@ -103,6 +110,20 @@ def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], s
         metrics = {f"inner_{AUC}": selection.best.value} if selection else {}
         save_checkpoint(model_file(out, fold), keep.kept, cfg, normalize, metrics)
         state.unlink(missing_ok=True)
+
+
+def _history(cfg: Any, out: Path, fold: int, split: Split, normalize: Normalization) -> History:
+    held_out = split.held_out
+    reported = HeldOut(predict_loader(cfg, held_out, normalize), held_out.targets,
+                       columns_of(held_out.names)) if cfg.SOLVER.REPORT_HELD_OUT else None
+    return History(history_file(out, fold), reported)
+
+
+def _epoch_weights(cfg: Any, out: Path, fold: int, normalize: Normalization) -> EpochWeights:
+    def save(epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
+        save_checkpoint(epoch_file(out, fold, epoch), weights, cfg, normalize, {})
+
+    return EpochWeights(cfg.SOLVER.KEEP_EPOCHS, save)
 
 
 def _check_batch_size(network: nn.Module, images: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vindr_det.data.statistics import Overview
-from vindr_det.files import atomic_path
+from vindr_det.figures import add_axes, new_figure, write_figure
 from vindr_det.structures.label_sets import NO_FINDING
 
 _DARK, _SHADES = "#1f4e79", ("#c9d8e8", "#7fa6cc", "#1f4e79", "#12304b")
@@ -28,18 +28,9 @@ def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
 
 
 def _write(path: Path, draw, overview: Overview, size: tuple[float, float]) -> None:
-    # A canvas of its own needs neither pyplot's global state nor a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    draw(axes, overview)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    figure = new_figure(*size)
+    draw(add_axes(figure, 1, 1, 1), overview)
+    write_figure(path, figure, dpi=110)
 
 
 def _classes(axes: Any, overview: Overview) -> None:

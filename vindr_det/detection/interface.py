@@ -78,8 +78,8 @@ class Engine(Protocol):
     def train(self, cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> None:
         """Train a detector.
 
-        ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object per line),
-        model_best.pth and model_final.pth.
+        ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object per line), its curves
+        (curves.png), model_best.pth and model_final.pth.
 
         Args:
             cfg: of :func:`vindr_det.detection.loading.load_config`.

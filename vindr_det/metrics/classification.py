@@ -7,6 +7,7 @@ score, so a thousand replicates are one pass.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,6 +126,24 @@ class Confusion:
         }
 
 
+def sweep(truth: ArrayLike, scores: ArrayLike, thresholds: Sequence[float]) -> list[dict[str, float]]:
+    """Counts and :meth:`Confusion.rates` at each threshold; the best of them is optimistic on these images.
+
+    Args:
+        truth: (N,) 0 or 1.
+        scores: (N,).
+        thresholds: (T,).
+
+    Returns:
+        (T,) rows of threshold, tp, fp, fn, tn and the rates.
+    """
+    rows = []
+    for threshold in thresholds:
+        counts = Confusion.at(truth, scores, threshold)
+        rows.append({"threshold": threshold, **vars(counts), **counts.rates()})
+    return rows
+
+
 def rates(
     truth: ArrayLike, scores: ArrayLike, threshold: float, bootstrap: Bootstrap
 ) -> dict[str, Estimate]:
@@ -175,6 +194,14 @@ def at_specificity(truth: ArrayLike, scores: ArrayLike, wanted: float) -> float:
     return float(counts.thresholds[enough[-1]])
 
 
+def best_f1(truth: ArrayLike, scores: ArrayLike) -> float:
+    """The score with the highest F1; the highest of equals."""
+    counts = curve(truth, scores)
+    called = counts.true_positives[0] + counts.false_positives[0]
+    f1 = 2 * counts.true_positives[0] / (called + counts.true_positives[0, -1])
+    return float(counts.thresholds[np.argmax(f1)])
+
+
 def operating_points(
     truth: ArrayLike, scores: ArrayLike, sensitivity: float | Sequence[float] = 0.95,
     specificity: float | Sequence[float] = 0.95,
@@ -187,7 +214,7 @@ def operating_points(
         sensitivity: target or targets.
         specificity: target or targets.
     """
-    return {"youden": youden(truth, scores),
+    return {"youden": youden(truth, scores), "f1": best_f1(truth, scores),
             **{f"sensitivity_{wanted}": at_sensitivity(truth, scores, wanted)
                for wanted in np.atleast_1d(sensitivity).tolist()},
             **{f"specificity_{wanted}": at_specificity(truth, scores, wanted)
@@ -197,3 +224,10 @@ def operating_points(
 def mean_of_measurable(values: Sequence[Estimate]) -> float:
     """Mean over labels; NaN without any."""
     return float(np.mean([value.value for value in values])) if values else float("nan")
+
+
+def summary_of_labels(values: Sequence[float]) -> dict[str, float]:
+    """``min``, ``max``, ``mean`` and ``median`` over labels; empty without any."""
+    reductions: dict[str, Callable[[Sequence[float]], Any]] = {
+        "min": np.min, "max": np.max, "mean": np.mean, "median": np.median}
+    return {name: float(reduce(values)) for name, reduce in reductions.items()} if len(values) else {}

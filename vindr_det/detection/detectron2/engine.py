@@ -21,6 +21,7 @@ from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.interface import SINGLE_PROCESS, Launch
 from vindr_det.files import write_text
 from vindr_det.training.interruption import Interrupted, Interruption
+from vindr_det.training.plots import plot_after_training
 from vindr_det.training.resume import is_finished, require_output_folder, state_to_resume
 from vindr_det.training.states import SUFFIXES, saved
 from vindr_det.training.weights import require_same_model
@@ -49,6 +50,8 @@ def train(cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> No
                 raise  # else the signal killed a process that did not handle it yet
     if interruption is not None and interruption.signal:
         raise _interrupted(cfg, interruption.signal)
+    if launch.rank == 0:
+        plot_after_training(cfg.OUTPUT_DIR)
 
 
 def _interrupted(cfg: Any, number: int) -> Interrupted:

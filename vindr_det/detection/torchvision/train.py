@@ -31,6 +31,7 @@ from vindr_det.files import write_text
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.lightning_setup import quiet, trainer_options
+from vindr_det.training.plots import plot_after_training
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
 from vindr_det.training.states import clear, iterations_of, saved, truncate_metrics
 from vindr_det.training.weights import (
@@ -72,6 +73,8 @@ def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -
         _finish(cfg, module, data)
     else:
         _fit(cfg, module, launch, state, interruption)
+    if launch.rank == 0:
+        plot_after_training(out)
 
 
 def _fit(

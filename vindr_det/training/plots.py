@@ -1,0 +1,231 @@
+"""Curves of a training, from the files that it leaves: a detector's metrics.json, a classifier's histories.
+
+``metrics.json`` has a JSON object per line with the ``iteration``, from 0; ``fold<k>_history.csv`` a row per
+epoch. Both become named curves of (N, 2): iterations or epochs that are done, and values.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vindr_det.exceptions import InputError
+from vindr_det.figures import (
+    add_axes,
+    legend_below,
+    legend_of_all,
+    legend_right,
+    new_figure,
+    palette,
+    write_figure,
+)
+from vindr_det.files import read_text
+from vindr_det.tables import read_csv, to_numbers
+
+log = logging.getLogger(__name__)
+
+Curves = dict[str, NDArray[np.float64]]
+
+CURVES_FILE = "curves.png"
+_CLASS_AP = "vindr/AP40/"
+#: Labels of a multi-label classifier in its history.
+_LABEL_AUC = "held_out_auc/"
+_LOSSES = {"total_loss": "training", "validation_loss": "validation",
+           "validation_normal/loss": "validation, normal images",
+           "validation_abnormal/loss": "validation, abnormal images"}
+_APS = {"vindr/mAP40": "mAP at IoU > .4 (VinBigData)", "coco/AP40": "COCO AP at IoU .40",
+        "coco/AP50": "COCO AP at IoU .50"}
+_PARTS = {"": "training", "inner_": "images set aside", "held_out_": "held out"}
+_COLORS = {"training": "#777777", "validation": "#1f4e79", "validation, normal images": "#558b2f",
+           "validation, abnormal images": "#c06020", "images set aside": "#558b2f", "held out": "#1f4e79"}
+
+
+def read_metrics(path: str | Path) -> Curves:
+    """Curves of a detector's training; a last line that was cut by a kill is left out.
+
+    Raises:
+        InputError: missing, empty, or a line is no JSON object with an iteration.
+    """
+    values: dict[str, dict[int, float]] = {}
+    lines = read_text(path).splitlines()
+    if not lines:
+        raise InputError(f"{path}: is empty, expected a line per 20 iterations")
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            done = int(row["iteration"]) + 1
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            if number == len(lines) > 1:
+                break
+            raise InputError(f"{path}, line {number}: {line[:40]!r}, expected a JSON object with an "
+                             "iteration, as tools/train_net.py writes") from None
+        for key, value in row.items():
+            values.setdefault(key, {})[done] = float(value)
+    return {key: np.array(sorted(points.items())) for key, points in values.items() if key != "iteration"}
+
+
+def read_history(path: str | Path) -> Curves:
+    """Curves of a fold of a classifier; epochs without a value are left out.
+
+    Raises:
+        InputError: missing, or it has no column epoch.
+    """
+    frame = read_csv(path, ["epoch"])
+    epochs = to_numbers(frame["epoch"])
+    columns = {name: np.column_stack([epochs, to_numbers(frame[name])]) for name in frame if name != "epoch"}
+    return {name: values[np.isfinite(values).all(axis=1)] for name, values in columns.items()}
+
+
+def smoothed(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """(N,) moving average: each value is ``factor`` times the average before and the rest the new value."""
+    result = np.array(values, dtype=float)
+    for place in range(1, len(result)):
+        result[place] = factor * result[place - 1] + (1 - factor) * result[place]
+    return result
+
+
+def plot_training(folder: str | Path, out: str | Path | None = None, smooth: float = 0.0) -> Path:
+    """Write ``curves.png`` of a training, which may still be running.
+
+    Args:
+        folder: OUTPUT_DIR of a detector or a classifier.
+        out: folder of the picture; None takes ``folder``.
+        smooth: factor of :func:`smoothed`; the values themselves stay visible as faint lines.
+
+    Raises:
+        InputError: the folder has no such files.
+    """
+    if not 0 <= smooth < 1:
+        raise InputError(f"--smooth {smooth}: expected 0 to below 1")
+    folder = Path(folder)
+    paths = {int(match[1]): path for path in folder.glob("fold*_history.csv")
+             if (match := re.fullmatch(r"fold(\d+)_history\.csv", path.name))}
+    if paths:
+        figure = classifier_figure({fold: read_history(paths[fold]) for fold in sorted(paths)}, smooth)
+    elif (folder / "metrics.json").is_file() and not (folder / "operating_points.json").is_file():
+        figure = detector_figure(read_metrics(folder / "metrics.json"), smooth)
+    else:
+        raise InputError(f"{folder}: has no fold*_history.csv and no metrics.json of a detector, expected "
+                         "the OUTPUT_DIR of train_net.py or train_classifier.py")
+    path = Path(out or folder) / CURVES_FILE
+    write_figure(path, figure)
+    return path
+
+
+def plot_after_training(folder: str | Path) -> None:
+    """:func:`plot_training` at the end of a training, where a failure is a warning and costs nothing."""
+    try:
+        plot_training(folder)
+    except Exception as error:
+        log.warning("%s: the curves were not plotted (%s: %s); tools/plot_training.py can repeat it", folder,
+                    type(error).__name__, error)
+
+
+def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
+    """Losses, AP, learning rate, and AP per class over iterations and at the end.
+
+    Args:
+        curves: of :func:`read_metrics`.
+        smooth: factor of :func:`smoothed`.
+    """
+    figure = new_figure(16, 9)
+    upper, lower = figure.subfigures(2, 1)
+    loss, ap, rate = (add_axes(upper, 1, 3, place) for place in (1, 2, 3))
+    class_curves, class_bars = (add_axes(lower, 1, 2, place) for place in (1, 2))
+    _draw(loss, {name: curves[key] for key, name in _LOSSES.items() if key in curves}, smooth)
+    _limit_to_losses(loss)
+    _draw(ap, {name: curves[key] for key, name in _APS.items() if key in curves}, smooth)
+    _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
+    of_class = {key.removeprefix(_CLASS_AP): points for key, points in curves.items()
+                if key.startswith(_CLASS_AP)}
+    _draw(class_curves, of_class, smooth)
+    _bars(class_bars, {name: points[-1, 1] for name, points in of_class.items()})
+    last = max((int(points[-1, 0]) for points in of_class.values()), default=0)
+    for axes, title, unit in ((loss, "Loss", "loss"), (ap, "Average precision", "AP"),
+                              (rate, "Learning rate", "learning rate"),
+                              (class_curves, "AP at IoU > .4 per class", "AP")):
+        axes.set(title=title, xlabel="iterations", ylabel=unit)
+    for axes, legend in ((loss, legend_below), (ap, legend_below), (class_curves, legend_right)):
+        axes.set_ylim(bottom=0)
+        if axes.lines:
+            legend(axes)
+    class_bars.set(title=f"AP at IoU > .4 per class after {last} iterations", xlabel="AP")
+    return figure
+
+
+def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
+    """Losses, AUC and learning rate over epochs, a column per fold.
+
+    Args:
+        folds: number of a fold -> its curves, of :func:`read_history`.
+        smooth: factor of :func:`smoothed`.
+    """
+    figure = new_figure(max(7, 1.2 + 3.8 * len(folds)), 9)
+    for place, (fold, curves) in enumerate(folds.items(), start=1):
+        loss, auc, rate = (add_axes(figure, 3, len(folds), row * len(folds) + place) for row in range(3))
+        for axes, kind in ((loss, "loss"), (auc, "auc")):
+            parts = {name: curves[f"{prefix}{kind}"] for prefix, name in _PARTS.items()
+                     if len(curves.get(f"{prefix}{kind}", ()))}
+            _draw(axes, parts, smooth)
+        _label_range(auc, [points for key, points in curves.items() if key.startswith(_LABEL_AUC)])
+        _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
+        loss.set(title=f"fold {fold}", ylabel="loss")
+        auc.set(ylabel="AUC")
+        rate.set(ylabel="learning rate", xlabel="epochs")
+        for axes in (loss, auc, rate):
+            axes.xaxis.get_major_locator().set_params(integer=True)
+    for row in range(3):
+        _same_range(figure.axes[row::3])
+    legend_of_all(figure)
+    return figure
+
+
+def _draw(axes: Any, curves: Curves, smooth: float = 0.0) -> None:
+    """Lines, or a note that nothing was measured."""
+    colors = dict(zip(curves, palette(len(curves)), strict=True)) | _COLORS
+    for name, points in curves.items():
+        line = {"color": colors[name], "marker": "o" if len(points) < 40 else None, "markersize": 2.5}
+        if smooth:
+            axes.plot(*points.T, color=colors[name], linewidth=0.8, alpha=0.3, label="_values")
+        axes.plot(points[:, 0], smoothed(points[:, 1], smooth), linewidth=1.3, label=name, **line)
+    if not curves:
+        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
+
+
+def _same_range(row: Sequence[Any]) -> None:
+    """Make the folds comparable."""
+    low, high = zip(*(axes.get_ylim() for axes in row), strict=True)
+    for axes in row:
+        axes.set_ylim(min(low), max(high))
+
+
+def _limit_to_losses(axes: Any) -> None:
+    """Begin at 0, and let a few large losses at the start not hide the rest."""
+    lines = [line.get_ydata()[np.isfinite(line.get_ydata())] for line in axes.lines]
+    highest = max((np.percentile(values, 95) for values in lines if len(values)), default=0)
+    axes.set_ylim(0, 1.1 * highest or 1)
+
+
+def _label_range(axes: Any, labels: Sequence[NDArray[np.float64]]) -> None:
+    """The range of the labels' AUC in the held-out fold, and their median."""
+    if not labels:
+        return
+    epochs = np.unique(np.concatenate([points[:, 0] for points in labels]))
+    by_epoch = [np.concatenate([points[points[:, 0] == epoch, 1] for points in labels]) for epoch in epochs]
+    low, middle, high = (np.array([reduce(values) for values in by_epoch])
+                         for reduce in (np.min, np.median, np.max))
+    color = _COLORS["held out"]
+    axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0, label="held out, all labels")
+    axes.plot(epochs, middle, color=color, linestyle=":", label="held out, median of labels")
+
+
+def _bars(axes: Any, values: Mapping[str, float]) -> None:
+    bars = axes.barh(list(values), list(values.values()), color=_COLORS["validation"])
+    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize="small")
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
