@@ -201,3 +201,14 @@ def test_normal_images_are_left_out_of_training_or_of_all_parts(tmp_path, monkey
     parts: list[LabelTable] = [trained_on(tables.table, cfg), tables.validation, tables.test]
     assert tuple(int(part.normal.sum()) for part in parts) == counts
     assert all(part.abnormal.sum() == 20 for part in parts)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "resnet18"])
+def test_the_first_probabilities_of_a_few_labels_are_moderate(name):
+    """timm draws an EfficientNet's head for one label from -1 to 1, for logits of 10 and more."""
+    torch.manual_seed(0)
+    cfg = load_config(CLASSIFIER_DEMO, ["MODEL.NAME", name])
+    model = build_model(cfg, pretrained=False).eval()
+    features = torch.rand(4, model.num_features)
+    with torch.inference_mode():
+        assert model.get_classifier()(features).abs().max() < 2

@@ -167,10 +167,16 @@ def check(cfg: CfgNode, source: str) -> None:
 
 
 def same_training(text: str, other: str) -> bool:
-    """Whether two configs, as YAML, train the same models."""
-    first, second = ({key: value for key, value in yaml.safe_load(dump).items() if key not in _WITHOUT_EFFECT}
+    """Whether two configs, as YAML, of this or an earlier version, train the same models."""
+    first, second = ({key: value for key, value in _values(dump).items() if key not in _WITHOUT_EFFECT}
                      for dump in (text, other))
     return first == second
+
+
+def _values(text: str) -> dict[str, Any]:
+    """All keys' values of a config as YAML; keys that its version did not have get their defaults."""
+    values = yaml.safe_load(text)
+    return yaml.safe_load(of_checkpoint(values, "config.yaml").dump())
 
 
 def of_checkpoint(values: Mapping[str, Any], source: str) -> CfgNode:

@@ -114,11 +114,11 @@ def kept_rows(parts: Mapping[str, Images]) -> dict[str, NDArray[np.bool_]]:
         Part -> (N,) mask.
     """
     taken = np.zeros(0, dtype=str)
-    kept = {}
+    kept: dict[str, NDArray[np.bool_]] = {}
     for name, part in reversed(list(parts.items())):
         images = np.char.add("image ", part.image_ids.astype(str))
         members = np.column_stack([images, _patients_of_rows(part)])
-        kept[name] = ~np.isin(members, taken).any(axis=1)
+        kept[name] = np.asarray(~np.isin(members, taken).any(axis=1))
         taken = np.concatenate([taken, np.setdiff1d(members[kept[name]], [""])])
     return {name: kept[name] for name in parts}
 

@@ -87,7 +87,8 @@ def schedule_options(solver: Any, steps: int) -> ScheduleOptions:
         solver: the config's SOLVER.
         steps: per epoch.
     """
-    warmup = max(1, round(solver.WARMUP_EPOCHS * steps)) if solver.WARMUP_EPOCHS else 0
+    # cosine and hold warm up for a step at least.
+    warmup = max(solver.SCHEDULE != "constant", round(solver.WARMUP_EPOCHS * steps))
     # A warm-up that is longer than the training is cut off, not compressed.
     return ScheduleOptions(
         total=max(solver.EPOCHS * steps, warmup), warmup=warmup,

@@ -42,6 +42,7 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
     local = cfg.MODEL.WEIGHTS if pretrained else ""
     try:
         model = _create(name, cfg, pretrained and not local)
+        _limit_head(model)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"MODEL.NAME {name}: its ImageNet weights cannot be downloaded "
@@ -70,6 +71,16 @@ def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
         raise InputError(f"MODEL.NAME {name} with POOL {cfg.MODEL.POOL!r} and OUTPUT_STRIDE "
                          f"{cfg.MODEL.OUTPUT_STRIDE}: {str(error) or 'timm cannot build it so'}, expected an "
                          "empty POOL and OUTPUT_STRIDE 0, or what the network has") from error
+
+
+def _limit_head(model: nn.Module) -> None:
+    """Draw the last layer again, as torch does, where its weights are many times larger than torch's.
+
+    timm's EfficientNets draw it by the number of labels: with few labels, first logits would be 10 and more.
+    """
+    head = model.get_classifier()
+    if isinstance(head, nn.Linear) and head.weight.abs().max() > 4 / head.in_features**0.5:
+        head.reset_parameters()
 
 
 def _repeat_channel(model: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

@@ -74,8 +74,9 @@ def read_tables(cfg: Any) -> Tables:
     if unknown:
         log.info("%s: %d of %d labels are not known and are ignored", node.LABELS, unknown,
                  table.targets.size)
-    others = (parts.get(f"DATA.{name}") for name in TABLES[1:])
-    return Tables(table, *others, {name: count for name, count in dropped.items() if count})
+    validation, test, calibration = (parts.get(f"DATA.{name}") for name in TABLES[1:])
+    return Tables(table, validation, test, calibration,
+                  {name: count for name, count in dropped.items() if count})
 
 
 def _read(name: str, cfg: Any) -> LabelTable:
@@ -170,10 +171,12 @@ class Splits:
     Attributes:
         folds: fold -> its images.
         calibration: images that no model is trained on; None where there are too few, or a single model.
+        dropped: as :class:`Tables` has it.
     """
 
     folds: Mapping[int, Split]
     calibration: LabelTable | None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def split(tables: Tables, cfg: Any) -> Splits:
@@ -194,11 +197,11 @@ def split(tables: Tables, cfg: Any) -> Splits:
     if tables.validation is not None:
         held_out = replace(tables.validation, folds=np.zeros(len(tables.validation), np.int64))
         parts = {0: Split(table[~aside], held_out, _inner(tables, table[aside], inner))}
-        return Splits(parts, tables.calibration)
+        return Splits(parts, tables.calibration, tables.dropped)
     parts = {int(fold): Split(table[(folds != fold) & ~aside], table[folds == fold],
                               _inner(tables, table[aside & (folds != fold)], inner))
              for fold in np.unique(folds)}
-    return Splits(parts, tables.calibration or (table[aside] if aside.any() else None))
+    return Splits(parts, tables.calibration or (table[aside] if aside.any() else None), tables.dropped)
 
 
 def _inner(tables: Tables, aside: LabelTable, wanted: bool) -> LabelTable | None:

@@ -125,6 +125,7 @@ def _summarize(
     report.plot_reliability(oof, labels, fitted, out / run_folder.RELIABILITY_FILE)
     metrics = report.as_json(estimates) | _auc_by_fold(folds, names) | {
         "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT, "normal_images": _normal_images(cfg),
+        "dropped_for_leaks": splits.dropped,
         "calibration": points.calibration_summary(labels, fitted, crossed=True),
         "operating_points": points.cross_fitted_rates(labels, fitted, targets)}
     if "calibration" in others and len(folds) > 1:
