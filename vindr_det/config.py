@@ -19,6 +19,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
 from vindr_det.structures.label_sets import NUM_FINDINGS
 
+#: Keys of texts that may be given as a list too.
+_LISTS = ("TARGET",)
 _CLASSES: Check = (lambda value: value == NUM_FINDINGS, f"{NUM_FINDINGS} (the findings)")
 
 
@@ -133,6 +135,8 @@ def _override(cfg: CfgNode, key: str, value: str, schema: str) -> None:
         node = node[part]
     if isinstance(node, float) and re.fullmatch(r"[-+]?\d+", value):
         value += ".0"  # the schema has a float
+    if key.endswith(_LISTS) and value.startswith("["):
+        value = _with_commas(yaml.safe_load(value))
     try:
         cfg.merge_from_list([key, value])
     except (ValueError, AssertionError) as error:
@@ -144,18 +148,25 @@ def _merge(cfg: CfgNode, data: dict[str, Any], schema: str, source: str) -> None
     for key in _keys(data):
         if key not in known:
             raise InputError(unknown_key(source, key, cfg, schema))
-    _whole_to_float(cfg, data)
+    _adapt(cfg, data)
     try:
         cfg.merge_from_other_cfg(type(cfg)(data))
     except (ValueError, AssertionError, KeyError) as error:
         raise InputError(f"{source}: {error}") from error
 
 
-def _whole_to_float(cfg: Any, data: dict[str, Any]) -> None:
-    """YAML's 1 where the schema has 1.0; the config library would refuse it."""
+def _with_commas(names: Sequence[Any]) -> str:
+    return ", ".join(map(str, names))
+
+
+def _adapt(cfg: Any, data: dict[str, Any]) -> None:
+    """YAML's 1 where the schema has 1.0, and a list where it has a text with commas; the config library would
+    refuse them."""
     for key, value in data.items():
         if isinstance(value, dict):
-            _whole_to_float(cfg[key], value)
+            _adapt(cfg[key], value)
+        elif key in _LISTS and isinstance(value, list):
+            data[key] = _with_commas(value)
         elif isinstance(cfg[key], float) and type(value) is int:
             data[key] = float(value)
 

@@ -26,7 +26,7 @@ METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
 
 
 #: Optimizers and learning-rate schedules that both engines have.
-OPTIMIZERS = ("SGD", "AdamW")
+OPTIMIZERS = ("SGD", "AdamW", "Adam")
 SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR")
 
 #: MODEL.META_ARCHITECTURE -> where its number of classes is; all others have it in MODEL.ROI_HEADS.

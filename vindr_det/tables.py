@@ -69,6 +69,15 @@ def read_csv(
     return frame
 
 
+def header_of(path: str | Path) -> list[str]:
+    """The names of a table's columns as the file has them, which :func:`read_csv` may replace by known ones.
+
+    Raises:
+        InputError: the file is missing.
+    """
+    return _header(read_bytes(path))[1]
+
+
 def _header(data: bytes) -> tuple[str, list[str]]:
     """The separator of the values, and the columns' names."""
     line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")

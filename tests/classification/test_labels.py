@@ -126,7 +126,7 @@ def tables_of(tmp_path, learn, test, monkeypatch):
     ("image_id,abnormal,fold,patient\na,1,0,P5\nb,0,1,P6", "image_id,abnormal,patient\nb,1,6",
      "leak: image b"),
     ("image_id,abnormal,fold,patient\na,1,0,0005\nb,0,1,0006", "image_id,abnormal,patient\nc,1,6",
-     "leak: patient 6 is in DATA.LABELS and in DATA.TEST"),
+     "leak: patient 6 is in fold 1 and in DATA.TEST"),
     ("image_id,abnormal,fold,patient\na,1,0,5\nb,0,1,6", "image_id,abnormal,Patient_ID\nc,1,6",
      "leak: patient 6 is in fold 1 and in DATA.TEST"),
 ])

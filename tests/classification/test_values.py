@@ -15,11 +15,18 @@ BAD = [
     ("SOLVER.WEIGHT_DECAY", "-0.1", "0 or more"), ("SOLVER.EPOCHS", "0", "1 or more"),
     ("SOLVER.BATCH_SIZE", "0", "1 or more"), ("SOLVER.WARMUP_EPOCHS", "-1", "0 or more"),
     ("SOLVER.HOLD_EPOCHS", "-1", "0 or more"), ("SOLVER.DECAY", "0", "above 0 to 1"),
-    ("SOLVER.SCHEDULE", "step", "cosine or hold"), ("SOLVER.SAMPLER", "all", "shuffle or weighted"),
+    ("SOLVER.SCHEDULE", "step", "cosine or hold or constant"),
+    ("SOLVER.SAMPLER", "all", "shuffle or weighted"),
     ("SOLVER.LOSS", "mse", "bce or weighted_bce or asymmetric"),
     ("SOLVER.LABEL_SMOOTHING", "1", "0 to below 1"),
     ("SOLVER.EMA_DECAY", "1", "0 to below 1"), ("SOLVER.SELECT", "best", "last or inner"),
-    ("SOLVER.PATIENCE", "-1", "0 or more"),
+    ("SOLVER.PATIENCE", "-1", "0 or more"), ("SOLVER.SELECT_BY", "ap", "auc or loss"),
+    ("SOLVER.OPTIMIZER", "adam", "SGD or AdamW or Adam"), ("SOLVER.LR_MIN", "-1", "0 or more"),
+    ("SOLVER.LR_MIN", "1", "expected SOLVER.LR (0.001) or less"),
+    ("SOLVER.LR_START", "1", "expected SOLVER.LR (0.001) or less"),
+    ("INPUT.NORMALIZE", "imagenet", "weights or image or dataset or unit"), ("INPUT.CHANNELS", "2", "1 or 3"),
+    ("DATA.ON_LEAK", "warn", "error or drop"), ("DATA.KEEP_NORMAL_IN", "test", "training or all"),
+    ("DATA.TARGET", "", "labels of the table with commas between"),
     ("SOLVER.PATIENCE", "3", "with SOLVER.SELECT last, expected inner"),
     ("MODEL.DROP_RATE", "1", "0 to below 1"), ("MODEL.OUTPUT_STRIDE", "-8", "0 or more"),
     ("INPUT.SIZE", "0", "16 or more"), ("DATA.KEEP_NORMAL", "1.5", "0 to 1"),
@@ -61,6 +68,9 @@ def test_the_config_of_an_earlier_version_still_loads():
 
 def test_what_changes_a_training():
     base = load_config(CLASSIFIER_DEMO).dump()
+    lines = base.splitlines(keepends=True)
+    earlier = "".join(line for line in lines if "SELECT_BY" not in line and "LR_MIN" not in line)
+    assert earlier != base and same_training(earlier, base)  # of a version without these keys
     for key, value, same in (("DEVICE", "cuda:1", True), ("POINTS.SENSITIVITY", "[0.5]", True),
                              ("SOLVER.REPORT_HELD_OUT", "False", True), ("SOLVER.KEEP_EPOCHS", "2", True),
                              ("OUTPUT_DIR", "x", True), ("SOLVER.LR", "0.5", False), ("SEED", "3", False)):

@@ -33,4 +33,14 @@ def test_each_optimizer_by_its_name(network):
         assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
         assert {group["lr"] for group in optimizer.param_groups} == {0.5}
     sgd = build_optimizer("SGD", groups_by_norm(network, 0.1, 0.0), 0.5, 0.7, True).defaults
-    assert sgd["momentum"] == 0.7 and sgd["nesterov"] and isinstance(optimizer, torch.optim.AdamW)
+    assert sgd["momentum"] == 0.7 and sgd["nesterov"]
+
+
+def test_decay_is_a_part_of_adams_gradient_and_not_of_adamws():
+    """With a gradient of 0, AdamW shrinks a weight by lr times decay, and Adam takes a step of size lr."""
+    for name, expected in (("AdamW", 2 * (1 - 0.5 * 0.1)), ("Adam", 2 - 0.5), ("SGD", 2 - 0.5 * 0.1 * 2)):
+        weight = torch.nn.Parameter(torch.tensor([2.0]))
+        optimizer = build_optimizer(name, [{"params": [weight], "weight_decay": 0.1}], 0.5)
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+        assert float(weight.detach()) == pytest.approx(expected, abs=1e-6), name

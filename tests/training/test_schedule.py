@@ -27,6 +27,9 @@ def factors(name, **options):
     ("hold", {"total": 6, "warmup": 2, "warmup_factor": 0.5, "hold": 1, "gamma": 0.8},
      [0.5, 0.75, 1, 1, 0.8, 0.64, 0.512]),
     ("hold", {"total": 2, "hold": 5}, [1, 1, 1]),
+    ("hold", {"total": 4, "hold": 1, "gamma": 0.5, "end": 0.2}, [1, 1, 0.6, 0.4, 0.3]),
+    ("constant", {"total": 3}, [1, 1, 1, 1]),
+    ("constant", {"total": 4, "warmup": 2, "warmup_factor": 0.5}, [0.5, 0.75, 1, 1, 1]),
 ])
 def test_factors_by_hand(name, options, expected):
     assert factors(name, **options) == pytest.approx(expected, abs=1e-6)

@@ -1,6 +1,6 @@
 """Labeled images as normalized tensors, and their loaders for training and prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from vindr_det.imaging.resize import Target, resize
 from vindr_det.training.augmentation import Augment
 from vindr_det.training.sampler import SampleKey
 
+#: Of gray values of 0..1: that of a constant image, which has none, is not 0.
+_MIN_STD = 1 / 255
 _NO_BOXES = np.zeros((0, 4))
 _NO_LABELS = np.zeros(0, dtype=np.int64)
 
@@ -59,19 +61,37 @@ class Normalization:
     Attributes:
         mean: of gray images.
         std: of gray images.
+        per_image: take those of each image itself.
     """
 
     mean: float = 0.5
     std: float = 64 / 255
+    per_image: bool = False
+
+    def __str__(self) -> str:
+        if self.per_image:
+            return "mean and standard deviation of their own"
+        return f"mean {self.mean:.3f} and standard deviation {self.std:.3f}"
 
     @classmethod
     def of_colors(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalization":
         """The channels' average, for networks that were pretrained on color images."""
         return cls(float(np.mean(mean)), float(np.mean(std)))
 
+    @classmethod
+    def of_images(cls, images: Iterable[NDArray[np.uint8]]) -> "Normalization":
+        """Of all pixels of some images."""
+        counts = sum(np.bincount(image.ravel(), minlength=256) for image in images)
+        values = np.arange(256) / 255
+        mean = float(np.average(values, weights=counts))
+        return cls(mean, max(float(np.average((values - mean) ** 2, weights=counts)) ** 0.5, _MIN_STD))
+
     def __call__(self, image: NDArray[np.uint8]) -> Tensor:
         """(H, W) uint8 to (1, H, W) float."""
-        return (torch.from_numpy(image).float()[None] - 255 * self.mean) / (255 * self.std)
+        pixels = torch.from_numpy(image).float()[None]
+        if self.per_image:
+            return (pixels - pixels.mean()) / pixels.std(correction=0).clamp(min=255 * _MIN_STD)
+        return (pixels - 255 * self.mean) / (255 * self.std)
 
 
 def to_tensor(image: NDArray[np.uint8], size: int, normalize: Normalization) -> Tensor:
@@ -80,6 +100,13 @@ def to_tensor(image: NDArray[np.uint8], size: int, normalize: Normalization) -> 
 
 
 _DEFAULT = Normalization()
+
+
+def of_training_images(cfg: Any, table: LabelTable, count: int = 1000) -> Normalization:
+    """The normalization by mean and standard deviation of (at most ``count``) images of a table."""
+    rows = np.random.default_rng(cfg.SEED).permutation(len(table))[:count]
+    pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
+    return Normalization.of_images(pixels[str(table.image_ids[row])] for row in np.sort(rows))
 
 
 class LabeledDataset(Dataset):

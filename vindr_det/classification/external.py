@@ -9,7 +9,7 @@ import numpy as np
 from vindr_det.classification import operating_points as points
 from vindr_det.classification.external_compare import ClassifierFile, compare
 from vindr_det.classification.external_scores import ExternalScores, threshold_table
-from vindr_det.classification.label_table import ABNORMAL, TARGETS, LabelTable, image_id, read_table
+from vindr_det.classification.label_table import LabelTable, image_id, read_table
 from vindr_det.classification.operating_points import (
     POINTS_FILE,
     LabelPredictions,
@@ -23,6 +23,7 @@ from vindr_det.classification.probabilities import (
     check_not_inverted,
     read_probabilities,
 )
+from vindr_det.classification.targets import ABNORMAL, TARGETS
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.calibration import Calibration
@@ -211,6 +212,6 @@ def _probabilities(
 def _shared_labels(predictions: str | Path, labels: str | Path) -> list[str]:
     """Labels that the file has a column of and the table a label."""
     predicted, labeled = read_csv(predictions, ["image_id"]).columns, read_csv(labels).columns
-    names = dict.fromkeys(name for target in TARGETS.values() for name in target)
+    names = dict.fromkeys([*(name for target in TARGETS.values() for name in target), *labeled])
     return [name for name in names if name in labeled and column_of(name) in predicted
             and column_of(name) not in MEANINGS]

@@ -9,9 +9,8 @@ import pandas as pd
 import torch
 
 from vindr_det.classification import plots, run_folder
-from vindr_det.classification.label_table import subsample_normals
 from vindr_det.classification.losses import build_loss
-from vindr_det.classification.splits import Split
+from vindr_det.classification.splits import Split, trained_on
 from vindr_det.figures import try_figure
 from vindr_det.tables import write_csv
 
@@ -31,7 +30,7 @@ def frequencies(cfg: Any, splits: Mapping[int, Split]) -> pd.DataFrame:
     """
     rows = []
     for fold, split in splits.items():
-        table = subsample_normals(split.train, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+        table = trained_on(split.train, cfg)
         targets = torch.from_numpy(table.targets)
         weights = build_loss(cfg, targets).weights(targets)
         for place, name in enumerate(table.names):

@@ -44,9 +44,10 @@ class Explainer:
             image: (H, W) uint8.
             label: position among the classifier's columns.
         """
-        batch = to_tensor(image, self.size, self.classifier.normalize)[None]
-        maps = [_heat_map(model, batch.to(next(model.parameters()).device), label, offset)
-                for model, offset in zip(self.classifier.models, self._offsets, strict=True)]
+        batches = [to_tensor(image, self.size, normalize)[None].to(self.classifier.device)
+                   for normalize in self.classifier.normalizations]
+        maps = [_heat_map(model, batch, label, offset) for model, batch, offset
+                in zip(self.classifier.models, batches, self._offsets, strict=True)]
         mean = np.mean(maps, axis=0)
         mean = (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
         return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -6,6 +6,7 @@ fractions of readers, -1 is uncertain and a blank unknown. Unknown labels are Na
 metrics ignore them.
 """
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vindr_det.classification.targets import ABNORMAL, labels_of_target
 from vindr_det.exceptions import InputError
 from vindr_det.files import IMAGE_SUFFIXES
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS, column_of
 from vindr_det.tables import csv_row, read_csv, to_numbers
 
-ABNORMAL = "abnormal"
 NORMAL = ("No finding", "No Finding")
-#: DATA.TARGET -> the labels that a model predicts.
-TARGETS: Mapping[str, tuple[str, ...]] = {
-    ABNORMAL: (ABNORMAL,), "vindr15": CLASS_NAMES, "nih14": NIH_LABELS}
 #: CheXpert's findings that have no VinBigData or NIH name; Support Devices is none (Irvin et al., 2019).
 CHEXPERT_FINDINGS = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pleural Effusion", "Pleural Other",
                      "Fracture")
@@ -107,7 +105,7 @@ def read_table(
 
     Args:
         path: CSV.
-        target: a key of :data:`TARGETS`, or labels by name.
+        target: as DATA.TARGET; other columns of labels may be missing.
         uncertain: what a label of -1 becomes, a key of :data:`LABEL_POLICIES`.
         blank: what a blank label becomes, likewise.
 
@@ -115,26 +113,55 @@ def read_table(
         InputError: a column is missing, a value is not in 0..1, a fold or patient is blank, or an image is
             repeated.
     """
-    if isinstance(target, str) and target not in TARGETS:
-        raise InputError(f"DATA.TARGET is {target!r}, expected one of {', '.join(TARGETS)}")
-    names = TARGETS[target] if isinstance(target, str) else tuple(target)
+    names = labels_of_target(target)
     source = _LabelFile(path, read_csv(path), LABEL_POLICIES[uncertain], LABEL_POLICIES[blank])
+    identity = _identities(source)
+    source.check_consistent()
+    labels = {name: source.labels(name) for name in names if name != ABNORMAL}
+    abnormal = source.abnormal(names)
+    targets = np.column_stack([labels.get(name, abnormal) for name in names])
+    known = ~np.isnan(abnormal)
+    return LabelTable(identity.image_ids, names, targets, abnormal == 0, identity.groups, source.folds(),
+                      identity.group_kind, None if known.all() else known)
+
+
+@dataclass(frozen=True)
+class Identities:
+    """N images and their patients.
+
+    Attributes:
+        image_ids: (N,) file names without suffix.
+        groups: (N,) patients where they are known, else image ids.
+        group_kind: ``patient`` or ``image``, what ``groups`` holds.
+    """
+
+    image_ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    group_kind: str
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+def read_identities(path: str | Path) -> Identities:
+    """The images and patients of a table, whatever its labels.
+
+    Raises:
+        InputError: a column is missing, a patient is blank, or an image is repeated.
+    """
+    return _identities(_LabelFile(path, read_csv(path), 0, 0))
+
+
+def _identities(source: "_LabelFile") -> Identities:
     ids = source.identifiers("image", "an image's name")
     if ids is None:
-        raise InputError(f"{path}: has no column image_id or image")
+        raise InputError(f"{source.path}: has no column image_id or image")
     repeated = pd.Series(ids).duplicated().to_numpy()
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0])
-        raise InputError(f"{path}, row {csv_row(row)}: image {ids[row]} is repeated")
-    groups, group_kind = source.identifiers("patient", "a name"), "patient"
-    if groups is None:
-        groups, group_kind = ids, "image"
-    source.check_consistent()
-    abnormal = source.abnormal()
-    targets = np.column_stack([abnormal if name == ABNORMAL else source.labels(name) for name in names])
-    known = ~np.isnan(abnormal)
-    return LabelTable(ids, names, targets, abnormal == 0, groups, source.folds(), group_kind,
-                      None if known.all() else known)
+        raise InputError(f"{source.path}, row {csv_row(row)}: image {ids[row]} is repeated")
+    patients = source.identifiers("patient", "a name")
+    return Identities(ids, ids, "image") if patients is None else Identities(ids, patients, "patient")
 
 
 @dataclass(frozen=True)
@@ -161,20 +188,26 @@ class _LabelFile:
             negate: the label is the complement of the column; uncertain and blank refer to the label.
         """
         if name not in self.frame:
-            raise InputError(f"{self.path}: has no column {name!r}")
+            columns = self.frame.columns.astype(str).tolist()
+            raise InputError(f"{self.path}: has no column {name!r}, expected a label such as "
+                             f"{', '.join(difflib.get_close_matches(name, columns, 3, 0.5) or columns[:20])}")
         values = to_numbers(self.frame[name])
         blank, uncertain = self.frame[name].isna().to_numpy(), values == -1
         self._check(~((values >= 0) & (values <= 1)) & ~blank & ~uncertain, name, "0 to 1, -1 or a blank")
         values = 1 - values if negate else values
         return np.where(blank, self.blank, np.where(uncertain, self.uncertain, values)).astype(np.float32)
 
-    def abnormal(self) -> NDArray[np.float32]:
-        """(N,) P(any finding), by the column abnormal, else by no finding, else by the findings' columns."""
+    def abnormal(self, asked: Sequence[str]) -> NDArray[np.float32]:
+        """(N,) P(any finding), by the column abnormal, else by no finding, else by the findings' columns.
+
+        Args:
+            asked: labels that count as findings beside those of NIH and VinBigData.
+        """
         own = next((name for name in (ABNORMAL, *NORMAL) if name in self.frame), None)
         if own is not None:
             values, stated = self.labels(own, negate=own in NORMAL), to_numbers(self.frame[own])
             return np.where(self._has_finding() & ~(stated >= 0), np.float32(1), values)
-        known = [name for name in (*NIH_LABELS, *CLASS_NAMES) if name in self.frame]
+        known = [name for name in dict.fromkeys([*NIH_LABELS, *CLASS_NAMES, *asked]) if name in self.frame]
         if not known:
             raise InputError(f"{self.path}: has no column {ABNORMAL}, {' or '.join(NORMAL)}, nor one of a "
                              "label")

@@ -26,12 +26,12 @@ from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 log = logging.getLogger(__name__)
 
 AUC = "auc"
-#: What the warm-up starts from, as a factor of SOLVER.LR.
+#: What the warm-up starts from, as a factor of SOLVER.LR, where SOLVER.LR_START is 0.
 _WARMUP_FACTOR = 0.05
 
 
 class ClassifierModule(EMAModule):
-    """AdamW with the schedule of SOLVER.
+    """SOLVER's optimizer, schedule and loss.
 
     Args:
         cfg: the config.
@@ -83,7 +83,7 @@ class ClassifierModule(EMAModule):
         solver = self.cfg.SOLVER
         without_decay: set[str] = getattr(self.network, "no_weight_decay", set)()
         groups = groups_by_dimension(self.network, solver.WEIGHT_DECAY, without_decay)
-        optimizer = build_optimizer("AdamW", groups, solver.LR)
+        optimizer = build_optimizer(solver.OPTIMIZER, groups, solver.LR)
         schedule = build_lr_scheduler(optimizer, solver.SCHEDULE, schedule_options(solver, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -103,11 +103,13 @@ def schedule_options(solver: Any, steps: int) -> ScheduleOptions:
         solver: the config's SOLVER.
         steps: per epoch.
     """
-    warmup = max(1, round(solver.WARMUP_EPOCHS * steps))
+    # cosine and hold warm up for a step at least.
+    warmup = max(solver.SCHEDULE != "constant", round(solver.WARMUP_EPOCHS * steps))
     # A warm-up that is longer than the training is cut off, not compressed.
     return ScheduleOptions(
         total=max(solver.EPOCHS * steps, warmup), warmup=warmup,
-        warmup_factor=_WARMUP_FACTOR, hold=max(1, round(solver.HOLD_EPOCHS * steps)),
+        warmup_factor=solver.LR_START / solver.LR or _WARMUP_FACTOR, end=solver.LR_MIN / solver.LR,
+        hold=max(1, round(solver.HOLD_EPOCHS * steps)),
         gamma=solver.DECAY ** (1 / steps))
 
 
@@ -128,9 +130,17 @@ class EpochSelection:
     latest: dict[str, float] = field(default_factory=dict)
 
     def validate(self, module: ClassifierModule) -> float:
-        """Mean AUC of the model EMA."""
+        """SOLVER.SELECT_BY of the model EMA, higher for better: the mean AUC, or the negative loss."""
         self.latest = measures(self.targets, module.predict_with_ema(self.loader), module.loss)
-        return self.latest[AUC]
+        return self.shown(self.latest[self.best.metric])
+
+    def shown(self, value: float) -> float:
+        """A value of :meth:`validate` in the usual sign, and the reverse."""
+        return value if self.best.metric == AUC else -value
+
+    def best_metrics(self) -> dict[str, float]:
+        """The best value under its name, such as ``inner_auc``."""
+        return {f"inner_{self.best.metric}": self.shown(self.best.value)}
 
 
 class KeepWeights(L.Callback):
@@ -173,9 +183,10 @@ class KeepWeights(L.Callback):
         if self.selection is not None:
             # All processes validate (their batch norms could differ), the first decides.
             value = trainer.strategy.broadcast(self.selection.validate(module), 0)
-            improved = self.selection.best.update({AUC: value})
+            improved = self.selection.best.update({self.selection.best.metric: value})
             keep = improved or math.isnan(value) or not self.kept  # the last, where nothing is measurable
-            row |= {f"inner_{name}": each for name, each in (self.selection.latest | {AUC: value}).items()}
+            agreed = {self.selection.best.metric: self.selection.shown(value)}
+            row |= {f"inner_{name}": each for name, each in (self.selection.latest | agreed).items()}
         weights = module.weights()
         if keep:
             self.kept = {key: weight.detach().cpu().clone() for key, weight in weights.items()}
@@ -184,7 +195,8 @@ class KeepWeights(L.Callback):
             if self.epochs is not None:
                 self.epochs.keep(epoch, weights)
         if self.selection is not None and self.selection.best.exhausted:
-            log.info("early stopping: no better AUC in %d epochs", self.selection.best.waited)
+            log.info("early stopping: no better %s in %d epochs", self.selection.best.metric,
+                     self.selection.best.waited)
             trainer.should_stop = True
         self._save(trainer)
         if trainer.is_global_zero:

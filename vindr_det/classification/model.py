@@ -12,9 +12,11 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from vindr_det import __version__
+from vindr_det.classification import resnet56  # noqa: F401 registers its network with timm
 from vindr_det.classification.config import of_checkpoint
-from vindr_det.classification.data import Normalization
-from vindr_det.classification.label_table import TARGETS, columns_of
+from vindr_det.classification.data import Normalization, of_training_images
+from vindr_det.classification.label_table import LabelTable, columns_of
+from vindr_det.classification.targets import labels_of_target
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.training.checkpoint_io import read_file
@@ -24,6 +26,8 @@ from vindr_det.training.weights import filter_compatible
 
 def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
     """Build MODEL.NAME for gray input (B, 1, S, S), with one logit per label of DATA.TARGET: (B, K).
+
+    With INPUT.CHANNELS 3 the network repeats the gray channel for its first layer.
 
     Args:
         cfg: the config.
@@ -38,6 +42,7 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
     local = cfg.MODEL.WEIGHTS if pretrained else ""
     try:
         model = _create(name, cfg, pretrained and not local)
+        _limit_head(model)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"MODEL.NAME {name}: its ImageNet weights cannot be downloaded "
@@ -47,24 +52,53 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
         state = read_file(local)
         weights = filter_compatible(local, state.get("model", state), model.state_dict())
         model.load_state_dict(weights, strict=False)
+    if cfg.INPUT.CHANNELS == 3:
+        model.register_forward_pre_hook(_repeat_channel)
     return model
 
 
 def _create(name: str, cfg: Any, pretrained: bool) -> nn.Module:
-    options = {"pretrained": pretrained, "in_chans": 1, "num_classes": len(TARGETS[cfg.DATA.TARGET]),
-               "drop_rate": cfg.MODEL.DROP_RATE}
+    options = {"pretrained": pretrained, "in_chans": cfg.INPUT.CHANNELS,
+               "num_classes": len(labels_of_target(cfg.DATA.TARGET)), "drop_rate": cfg.MODEL.DROP_RATE}
     optional = {"global_pool": cfg.MODEL.POOL, "output_stride": cfg.MODEL.OUTPUT_STRIDE}
     options |= {key: value for key, value in optional.items() if value}
-    try:  # transformers otherwise take only the size that they were pretrained with
-        return timm.create_model(name, img_size=cfg.INPUT.SIZE, **options)
-    except TypeError:
-        pass
     try:
-        return timm.create_model(name, **options)
+        try:  # transformers otherwise take only the size that they were pretrained with
+            return timm.create_model(name, img_size=cfg.INPUT.SIZE, **options)
+        except TypeError:
+            return timm.create_model(name, **options)
     except (TypeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"MODEL.NAME {name} with POOL {cfg.MODEL.POOL!r} and OUTPUT_STRIDE "
                          f"{cfg.MODEL.OUTPUT_STRIDE}: {str(error) or 'timm cannot build it so'}, expected an "
                          "empty POOL and OUTPUT_STRIDE 0, or what the network has") from error
+
+
+def _limit_head(model: nn.Module) -> None:
+    """Draw the last layer again, as torch does, where its weights are many times larger than torch's.
+
+    timm's EfficientNets draw it by the number of labels: with few labels, first logits would be 10 and more.
+    """
+    head = model.get_classifier()
+    if isinstance(head, nn.Linear) and head.weight.abs().max() > 4 / head.in_features**0.5:
+        head.reset_parameters()
+
+
+def _repeat_channel(model: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Three equal channels of (B, 1, S, S) images, without a copy."""
+    return (inputs[0].expand(-1, 3, -1, -1),)
+
+
+def choose_normalization(cfg: Any, model: nn.Module, table: LabelTable) -> Normalization:
+    """The normalization that INPUT.NORMALIZE names.
+
+    Args:
+        cfg: the config.
+        model: of ``cfg``.
+        table: the images to train on.
+    """
+    return {"weights": lambda: normalization(model), "image": lambda: Normalization(per_image=True),
+            "unit": lambda: Normalization(0.0, 1.0),
+            "dataset": lambda: of_training_images(cfg, table)}[cfg.INPUT.NORMALIZE]()
 
 
 def normalization(model: nn.Module) -> Normalization:
@@ -89,7 +123,7 @@ def save_checkpoint(
     data = {
         "model": dict(state),
         "vindr_classifier": {
-            "config": cfg.dump(), "classes": columns_of(TARGETS[cfg.DATA.TARGET]),
+            "config": cfg.dump(), "classes": columns_of(labels_of_target(cfg.DATA.TARGET)),
             "size": cfg.INPUT.SIZE, "normalization": asdict(normalize), "version": __version__,
             "metrics": dict(metrics),
         },

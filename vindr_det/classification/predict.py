@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vindr_det.classification.data import input_size, to_tensor
+from vindr_det.classification.data import Normalization, input_size, to_tensor
 from vindr_det.classification.launch import devices
 from vindr_det.classification.model import find_checkpoints, load_checkpoint, predict_batch
 from vindr_det.classification.operating_points import POINTS_FILE, read_points
@@ -38,6 +38,7 @@ class Classifier:
     Attributes:
         columns: (K,) of the probabilities, such as ``p_abnormal``.
         models: one per fold.
+        normalizations: of each model.
         target: the size that images are resized to, as in training.
         calibrations: column -> its calibration; empty where none is applied.
 
@@ -48,11 +49,13 @@ class Classifier:
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto") -> None:
         self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
-        if len({(tuple(model.columns), model.cfg.INPUT.SIZE, model.normalize) for model in trained}) > 1:
+        if len({(tuple(model.columns), model.cfg.INPUT.SIZE, model.cfg.INPUT.NORMALIZE)
+                for model in trained}) > 1:
             raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
                              "of one training")
         self.models = [model.network.to(self.device) for model in trained]
-        self.cfg, self.columns, self.normalize = trained[0].cfg, trained[0].columns, trained[0].normalize
+        self.cfg, self.columns = trained[0].cfg, trained[0].columns
+        self.normalizations = [model.normalize for model in trained]
         self.target = input_size(self.cfg.INPUT.SIZE)
         self.calibrations = {}
         if calibrated and (Path(folder) / POINTS_FILE).is_file():
@@ -63,14 +66,18 @@ class Classifier:
     @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """(B, K) means over the folds for (H, W) uint8 images, calibrated; with TEST_FLIP also mirrored."""
-        batch = torch.stack([to_tensor(image, self.cfg.INPUT.SIZE, self.normalize) for image in images])
-        batch = batch.to(self.device)
-        parts = [predict_batch(model, batch, self.cfg.TEST_FLIP) for model in self.models]
+        batches = {normalize: self._batch(images, normalize) for normalize in set(self.normalizations)}
+        parts = [predict_batch(model, batches[normalize], self.cfg.TEST_FLIP)
+                 for model, normalize in zip(self.models, self.normalizations, strict=True)]
         mean = torch.stack(parts).mean(dim=0).double().cpu().numpy()
         for place, column in enumerate(self.columns):
             if column in self.calibrations:
                 mean[:, place] = self.calibrations[column](mean[:, place])
         return mean
+
+    def _batch(self, images: Sequence[NDArray[np.uint8]], normalize: Normalization) -> torch.Tensor:
+        size = self.cfg.INPUT.SIZE
+        return torch.stack([to_tensor(image, size, normalize) for image in images]).to(self.device)
 
     def __call__(self, image: NDArray[np.uint8]) -> ClassifierOutput:
         """P(abnormal), and P of each finding where it is predicted, of an (H, W) uint8 image.

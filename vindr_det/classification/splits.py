@@ -7,14 +7,14 @@ so operating points of the mean need images that no model is trained on.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.classification.label_table import LabelTable, read_table
-from vindr_det.data.folds import check_disjoint_patients
+from vindr_det.classification import leaks
+from vindr_det.classification.label_table import LabelTable, read_table, subsample_normals
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.packed import PackedImages
@@ -37,12 +37,14 @@ class Tables:
         validation: held out instead of folds; None without such a table.
         test: neither trained on nor used for any choice.
         calibration: a table that no model is trained on; None without such a table.
+        dropped: table -> number of its images that DATA.ON_LEAK dropped.
     """
 
     table: LabelTable
     validation: LabelTable | None = None
     test: LabelTable | None = None
     calibration: LabelTable | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def by_path(self, cfg: Any) -> dict[str, LabelTable]:
         """Path of each table -> its images."""
@@ -57,21 +59,37 @@ def read_tables(cfg: Any) -> Tables:
         InputError: a table is faulty, an image is missing, or a patient is in two parts.
     """
     node = cfg.DATA
-    table, validation, test, calibration = (
-        _with_images(read_table(node[name], node.TARGET, node.UNCERTAIN, node.BLANK), cfg)
-        if node[name] else None for name in TABLES)
-    if table is None:
+    if not node.LABELS:
         raise InputError("DATA.LABELS is empty, expected a table of labels")
-    if validation is None:
-        table = _with_folds(table, node.LABELS)
-    named = dict(zip(TABLES, (table, validation, test, calibration), strict=True))
-    check_disjoint({f"DATA.{name}": part for name, part in named.items() if part is not None},
-                   by_fold=validation is None)
+    parts = {f"DATA.{name}": _read(name, cfg) for name in TABLES if node[name]}
+    whole = parts
+    if node.ON_LEAK == "drop":
+        parts = drop_leaks(parts)
+    dropped = {name: len(whole[name]) - len(part) for name, part in parts.items()}
+    check_disjoint(parts, by_fold=not node.VALIDATION)
+    if node.KEEP_NORMAL_IN == "all":
+        parts = {name: subsample_normals(part, node.KEEP_NORMAL, cfg.SEED) for name, part in parts.items()}
+    table = parts["DATA.LABELS"]
     unknown = int(np.isnan(table.targets).sum())
     if unknown:
         log.info("%s: %d of %d labels are not known and are ignored", node.LABELS, unknown,
                  table.targets.size)
-    return Tables(table, validation, test, calibration)
+    validation, test, calibration = (parts.get(f"DATA.{name}") for name in TABLES[1:])
+    return Tables(table, validation, test, calibration,
+                  {name: count for name, count in dropped.items() if count})
+
+
+def _read(name: str, cfg: Any) -> LabelTable:
+    node = cfg.DATA
+    table = _with_images(read_table(node[name], node.TARGET, node.UNCERTAIN, node.BLANK), cfg)
+    return _with_folds(table, node.LABELS) if name == "LABELS" and not node.VALIDATION else table
+
+
+def trained_on(table: LabelTable, cfg: Any) -> LabelTable:
+    """The images of a training part that DATA.KEEP_NORMAL leaves."""
+    if cfg.DATA.KEEP_NORMAL_IN == "all":  # then the tables hold no others
+        return table
+    return subsample_normals(table, cfg.DATA.KEEP_NORMAL, cfg.SEED)
 
 
 def _with_folds(table: LabelTable, path: str) -> LabelTable:
@@ -108,18 +126,19 @@ def check_disjoint(tables: Mapping[str, LabelTable], by_fold: bool) -> None:
     Raises:
         InputError: names the image or patient and the two parts.
     """
-    parts = _parts(tables, by_fold)
-    check_disjoint_patients({name: part.image_ids for name, part in parts.items()}, "image")
-    with_patients = {name: part for name, part in parts.items() if part.group_kind == "patient"}
-    check_disjoint_patients({name: part.groups for name, part in with_patients.items()}, "patient")
-    # One table may write 00000005 and another 5.
-    check_disjoint_patients({name: [_without_zeros(group) for group in set(part.groups)]
-                             for name, part in tables.items() if part.group_kind == "patient"}, "patient")
-    unknown = [name for name, part in tables.items() if part.group_kind != "patient"]
-    if unknown:
-        log.warning("%s %s no column of patients (patient, patient_id): a patient in two parts, such as "
-                    "training and test, would not be seen", " and ".join(unknown),
-                    "has" if len(unknown) == 1 else "have")
+    overlaps = leaks.find_overlaps(_parts(tables, by_fold))
+    if overlaps:
+        log.info("images and patients in two parts:\n%s", leaks.report(overlaps))
+    leaks.refuse(overlaps, "DATA.ON_LEAK drop keeps each in the last table alone; folds must be by patient")
+    leaks.warn_of_unknown_patients(tables)
+
+
+def drop_leaks(tables: Mapping[str, LabelTable]) -> dict[str, LabelTable]:
+    """Without images and patients that a later one of LABELS, CALIBRATION, VALIDATION and TEST has too."""
+    order = [f"DATA.{name}" for name in ("LABELS", "CALIBRATION", "VALIDATION", "TEST")]
+    kept = leaks.kept_rows({name: tables[name] for name in order if name in tables})
+    leaks.log_dropped(kept)
+    return {name: table[kept[name]] for name, table in tables.items()}
 
 
 def _parts(tables: Mapping[str, LabelTable], by_fold: bool) -> dict[str, LabelTable]:
@@ -128,10 +147,6 @@ def _parts(tables: Mapping[str, LabelTable], by_fold: bool) -> dict[str, LabelTa
     table = next(iter(tables.values()))
     folds = {f"fold {fold}": table[table.folds == fold] for fold in np.unique(table.folds)}
     return folds | dict(list(tables.items())[1:])
-
-
-def _without_zeros(patient: str) -> str:
-    return patient.lstrip("0") or "0" if patient.isdigit() else patient
 
 
 @dataclass(frozen=True)
@@ -156,10 +171,12 @@ class Splits:
     Attributes:
         folds: fold -> its images.
         calibration: images that no model is trained on; None where there are too few, or a single model.
+        dropped: as :class:`Tables` has it.
     """
 
     folds: Mapping[int, Split]
     calibration: LabelTable | None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def split(tables: Tables, cfg: Any) -> Splits:
@@ -180,11 +197,11 @@ def split(tables: Tables, cfg: Any) -> Splits:
     if tables.validation is not None:
         held_out = replace(tables.validation, folds=np.zeros(len(tables.validation), np.int64))
         parts = {0: Split(table[~aside], held_out, _inner(tables, table[aside], inner))}
-        return Splits(parts, tables.calibration)
+        return Splits(parts, tables.calibration, tables.dropped)
     parts = {int(fold): Split(table[(folds != fold) & ~aside], table[folds == fold],
                               _inner(tables, table[aside & (folds != fold)], inner))
              for fold in np.unique(folds)}
-    return Splits(parts, tables.calibration or (table[aside] if aside.any() else None))
+    return Splits(parts, tables.calibration or (table[aside] if aside.any() else None), tables.dropped)
 
 
 def _inner(tables: Tables, aside: LabelTable, wanted: bool) -> LabelTable | None:

@@ -13,11 +13,11 @@ from vindr_det.classification import plots, report, run_folder
 from vindr_det.classification.config import check
 from vindr_det.classification.frequencies import write_frequencies
 from vindr_det.classification.history import mean_auc
-from vindr_det.classification.label_table import LabelTable, columns_of, subsample_normals
+from vindr_det.classification.label_table import LabelTable, columns_of
 from vindr_det.classification.launch import PARALLEL, check_precision, devices, folds_per_process, run
 from vindr_det.classification.operating_points import LabelPredictions, OperatingPoints, TargetRates
 from vindr_det.classification.run_folder import model_file, predictions_file
-from vindr_det.classification.splits import MIN_CALIBRATION, Splits, read_tables, split
+from vindr_det.classification.splits import MIN_CALIBRATION, Splits, read_tables, split, trained_on
 from vindr_det.classification.train_fold import train_folds
 from vindr_det.exceptions import InputError
 from vindr_det.figures import try_figure
@@ -105,7 +105,7 @@ def _check_folds(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[
         if fold not in splits.folds:
             raise InputError(f"--fold {fold}: expected one of {sorted(splits.folds)} (of {cfg.DATA.LABELS})")
         images = splits.folds[fold]
-        trained = subsample_normals(images.train, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+        trained = trained_on(images.train, cfg)
         for name, part in (("training", trained), ("validation", images.held_out)):
             if part.one_class():
                 raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
@@ -130,7 +130,8 @@ def _summarize(
     write_csv(out / run_folder.OOF_FILE, report.calibrate(oof, fitted))
     _plot(out, labels, fitted, report.not_measured(estimates))
     metrics = report.as_json(estimates) | _auc_by_fold(folds, names) | {
-        "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT,
+        "epoch": _EPOCH[cfg.SOLVER.SELECT], "about": _ABOUT, "normal_images": _normal_images(cfg),
+        "dropped_for_leaks": splits.dropped,
         "calibration": points.calibration_summary(labels, fitted, crossed=True),
         "operating_points": points.cross_fitted_rates(labels, fitted, targets)}
     log.info("out of fold, threshold .5\n%s", report.confusion_text(metrics["operating_points"], _HALF))
@@ -156,6 +157,15 @@ def _plot(
         try_figure(out / run_folder.RELIABILITY_FILE, lambda: plots.reliability_figure(labels, fitted))
         try_figure(out / run_folder.ROC_FILE, lambda: plots.roc_figure(labels, too_few))
     plot_after_training(out)
+
+
+def _normal_images(cfg: Any) -> str:
+    kept = cfg.DATA.KEEP_NORMAL
+    if kept == 1:
+        return "all, in training and in what is reported"
+    parts = {"training": "of those to train on; all of those that are reported",
+             "all": "in training and in what is reported: AP, precision and calibration are of this mixture"}
+    return f"a fraction of {kept:g} {parts[cfg.DATA.KEEP_NORMAL_IN]}"
 
 
 def _read_finished(

@@ -13,16 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vindr_det.classification import report
 from vindr_det.classification.data import Normalization, predict_loader, train_loader
 from vindr_det.classification.history import EpochWeights, HeldOut, History, predict
-from vindr_det.classification.label_table import LabelTable, columns_of, subsample_normals
+from vindr_det.classification.label_table import LabelTable, columns_of
 from vindr_det.classification.launch import free_port, join_group, run
 from vindr_det.classification.lightning_module import (
-    AUC,
     ClassifierModule,
     EpochSelection,
     KeepWeights,
 )
 from vindr_det.classification.losses import build_loss
-from vindr_det.classification.model import build_model, load_checkpoint, normalization, save_checkpoint
+from vindr_det.classification.model import (
+    build_model,
+    choose_normalization,
+    load_checkpoint,
+    save_checkpoint,
+)
 from vindr_det.classification.run_folder import (
     epoch_file,
     history_file,
@@ -31,7 +35,7 @@ from vindr_det.classification.run_folder import (
     state_file,
 )
 from vindr_det.classification.sampler import SINGLE_PROCESS, Shard
-from vindr_det.classification.splits import Split
+from vindr_det.classification.splits import Split, trained_on
 from vindr_det.exceptions import InputError
 from vindr_det.tables import write_csv
 from vindr_det.training.early_stopping import EarlyStopping
@@ -89,16 +93,16 @@ def _fit_shared(
 def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], shard: Shard) -> None:
     """Train this process's shard of a fold; the first process writes the model."""
     L.seed_everything(cfg.SEED + fold, workers=True, verbose=False)
-    table = subsample_normals(split.train, cfg.DATA.KEEP_NORMAL, cfg.SEED)
+    table = trained_on(split.train, cfg)
     network = build_model(cfg)
-    normalize = normalization(network)
-    log.info("fold %d: %d images to train on, %d held out; gray images normalized by mean %.3f and standard "
-             "deviation %.3f", fold, len(table), len(split.held_out), normalize.mean, normalize.std)
+    normalize = choose_normalization(cfg, network, table)
+    log.info("fold %d: %d images to train on, %d held out; gray images normalized by %s", fold, len(table),
+             len(split.held_out), normalize)
     loader = train_loader(cfg, table, cfg.SEED + fold, normalize, shard)
     _check_batch_size(network, loader.batch_size or 1)
     selection = None if split.inner is None else EpochSelection(
         predict_loader(cfg, split.inner, normalize), split.inner.targets,
-        EarlyStopping(AUC, cfg.SOLVER.PATIENCE))
+        EarlyStopping(cfg.SOLVER.SELECT_BY, cfg.SOLVER.PATIENCE))
     state = state_file(out, fold)
     keep = KeepWeights(state, _history(cfg, out, fold, split, normalize), selection,
                        _epoch_weights(cfg, out, fold, normalize))
@@ -107,7 +111,7 @@ def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], s
         trainer = _trainer(cfg, out, keep, devices)
         trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
     if trainer.is_global_zero:
-        metrics = {f"inner_{AUC}": selection.best.value} if selection else {}
+        metrics = selection.best_metrics() if selection else {}
         save_checkpoint(model_file(out, fold), keep.kept, cfg, normalize, metrics)
         state.unlink(missing_ok=True)
 

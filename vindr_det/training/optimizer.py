@@ -23,10 +23,16 @@ def _adamw(groups: Iterable[Group], lr: float, momentum: float, nesterov: bool) 
     return torch.optim.AdamW(groups, lr=lr)
 
 
+def _adam(groups: Iterable[Group], lr: float, momentum: float, nesterov: bool) -> torch.optim.Optimizer:
+    """Weight decay is a part of its gradient (an L2 penalty), unlike AdamW's."""
+    return torch.optim.Adam(groups, lr=lr)
+
+
 #: Name in a config -> optimizer.
 OPTIMIZERS: dict[str, Callable[[Iterable[Group], float, float, bool], torch.optim.Optimizer]] = {
     "SGD": _sgd,
     "AdamW": _adamw,
+    "Adam": _adam,
 }
 
 

@@ -37,7 +37,7 @@ class ScheduleOptions:
         warmup_factor: what the warm-up starts from, as a factor of the rate that follows it.
         milestones: steps at which ``WarmupMultiStepLR`` multiplies the rate by ``gamma``.
         gamma: factor at each milestone; of ``hold``, per step after the hold.
-        end: factor that a cosine ends at.
+        end: factor that a cosine ends at, and that ``hold`` decays to.
         hold: steps that ``hold`` stays at the base rate after the warm-up.
     """
 
@@ -77,12 +77,28 @@ def cosine_after_warmup(options: ScheduleOptions) -> ParamScheduler:
 
 
 def hold_then_decay(options: ScheduleOptions) -> ParamScheduler:
-    """Warm-up, the base rate for ``hold`` steps, then multiplied by ``gamma`` per step."""
+    """Warm-up, the base rate for ``hold`` steps, then what is above ``end`` times ``gamma`` per step."""
     held = options.warmup + options.hold
-    decay = options.gamma ** max(options.total - held, 0)
+    decay = _Above(options.end, ExponentialParamScheduler(1, options.gamma ** max(options.total - held, 0)))
     return _in_turn(options.total, [(options.warmup, LinearParamScheduler(options.warmup_factor, 1)),
                                     (held, ConstantParamScheduler(1)),
-                                    (options.total, ExponentialParamScheduler(1, decay))])
+                                    (options.total, decay)])
+
+
+def constant(options: ScheduleOptions) -> ParamScheduler:
+    """Warm-up, then the base rate."""
+    return _in_turn(options.total, [(options.warmup, LinearParamScheduler(options.warmup_factor, 1)),
+                                    (options.total, ConstantParamScheduler(1))])
+
+
+class _Above(ParamScheduler):
+    """From 1 to ``end`` where ``schedule`` goes from 1 to 0."""
+
+    def __init__(self, end: float, schedule: ParamScheduler) -> None:
+        self.end, self.schedule = end, schedule
+
+    def __call__(self, where: float) -> float:
+        return self.end + (1 - self.end) * self.schedule(where)
 
 
 #: Name in a config -> schedule. The first two are Detectron2's names.
@@ -91,6 +107,7 @@ SCHEDULES: dict[str, Callable[[ScheduleOptions], ParamScheduler]] = {
     "WarmupCosineLR": cosine,
     "cosine": cosine_after_warmup,
     "hold": hold_then_decay,
+    "constant": constant,
 }
 
 
