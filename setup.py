@@ -31,6 +31,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
         "pandas>=2.2",
+        "protobuf>=4.25",  # the messages in TFRecord files
         "pycocotools>=2.0.8",
         "pydicom>=3.0",
         "pyjpegls>=1.4",  # refuses damaged JPEG-LS, which pylibjpeg makes a picture of

@@ -73,6 +73,7 @@ def test_every_classifier_config_builds(path):
     ("", ["SOLVER.LR_SCHEDULER_NAME", "OneCycle"],
      "SOLVER.LR_SCHEDULER_NAME is 'OneCycle', expected WarmupMultiStepLR or WarmupCosineLR"),
     ("", ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', expected auto, cpu, cuda or cuda:<n>"),
+    ("", ["MODEL.DEVICE", "tpu"], "MODEL.DEVICE is 'tpu', expected .* [(]TPUs are not supported"),
 ])
 def test_bad_configs_are_refused_in_one_line(tmp_path, engine, text, overrides, message):
     path = tmp_path / "c.yaml"

@@ -1,37 +1,86 @@
 #!/usr/bin/env python
-"""A VinBigData table at a glance: classes, images, readers, agreement and co-occurrence.
+"""A table of annotations at a glance: VinBigData's boxes, or labels of whole images.
 
     python tools/describe.py --annotations raw/train.csv --meta raw/train_meta.csv --out outputs/overview
+    python tools/describe.py --annotations raw/Data_Entry_2017_v2020.csv --out outputs/nih
+    python tools/describe.py --annotations train-small.csv --images images --out outputs/small
 
-Prints the tables and writes each as CSV, and six plots as PNG.
+Of boxes: classes, images, readers, agreement and co-occurrence. Of labels (NIH's table, or columns of 0 and
+1 beside the image's name): labels, what occurs together, ages, sex, views, images and findings per patient;
+with --images also the gray levels per label. Prints the tables and writes each as CSV, and plots as PNG.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--annotations", required=True, help="train.csv (also .gz)")
-    parser.add_argument("--meta", required=True, help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--annotations", required=True, help="train.csv, Data_Entry_2017*.csv or a table of "
+                        "0/1 labels (also .gz)")
+    parser.add_argument("--meta", help="boxes: image_id,dim0,dim1 of the originals")
     parser.add_argument("--out", required=True, help="folder to create")
+    parser.add_argument("--ids", nargs="+", metavar="NAME", help="labels: only these images; names, or "
+                        "files with a name in each line")
+    parser.add_argument("--images", help="labels: folder of images, for the gray levels per label")
+    parser.add_argument("--sample", type=int, default=100, help="labels: images read per label")
+    cli.add_seed(parser, what="of the sample")
     args = parser.parse_args(argv)
 
-    from pathlib import Path
+    from vindr_det.data.image_labels import has_image_labels
 
-    from vindr_det.data.statistics import as_text, describe, named_tables
+    tables, plots = (_labels if has_image_labels(args.annotations) else _boxes)(args)
+    print(f"{len(plots)} plots and {tables} tables as CSV in {args.out}")
+
+
+def _boxes(args: Any) -> tuple[int, list[Path]]:
+    from vindr_det.data.statistics import describe, named_tables
     from vindr_det.data.statistics_plots import plot_overview
     from vindr_det.data.vinbigdata import read_data_set
-    from vindr_det.tables import write_csv
+    from vindr_det.exceptions import InputError
 
+    if not args.meta:
+        raise InputError(f"{args.annotations}: is a table of boxes, expected --meta with the images' sizes")
+    for name in ("ids", "images"):
+        if getattr(args, name):
+            raise InputError(f"--{name}: is for tables of labels, but {args.annotations} is one of boxes")
     sizes, frame = read_data_set(args.annotations, args.meta)
     overview = describe(frame, sizes)
-    for name, title, table in named_tables(overview):
+    return _write(args.out, named_tables(overview)), plot_overview(overview, args.out)
+
+
+def _labels(args: Any) -> tuple[int, list[Path]]:
+    from vindr_det.data.image_labels import read_image_labels
+    from vindr_det.data.intensities import measure_intensities, plot_intensities
+    from vindr_det.data.label_statistics import describe_labels, named_label_tables
+    from vindr_det.data.label_statistics_plots import plot_label_overview
+    from vindr_det.tables import read_names
+
+    labels = read_image_labels(args.annotations)
+    if args.ids:
+        labels = labels.only(read_names(args.ids), "--ids")
+    profiles = measure_intensities(labels, args.images, args.sample, args.seed) if args.images else None
+    overview = describe_labels(labels)
+    count, plots = _write(args.out, named_label_tables(overview)), plot_label_overview(overview, args.out)
+    if profiles is None:
+        return count, plots
+    tables = [("intensities", "Gray levels of 20 to 250", profiles.table)]
+    return count + _write(args.out, tables), [*plots, plot_intensities(profiles, args.out)]
+
+
+def _write(out: str, tables: Iterable[tuple[str, str, Any]]) -> int:
+    from vindr_det.data.statistics import as_text
+    from vindr_det.tables import write_csv
+
+    count = 0
+    for name, title, table in tables:
         print(f"{title}\n{as_text(table)}\n")
-        write_csv(Path(args.out) / f"{name}.csv", table.reset_index())
-    plots = plot_overview(overview, args.out)
-    print(f"{len(plots)} plots and the tables as CSV in {args.out}")
+        write_csv(Path(out) / f"{name}.csv", table.reset_index())
+        count += 1
+    return count
 
 
 if __name__ == "__main__":

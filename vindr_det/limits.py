@@ -85,7 +85,7 @@ def require_replicates(count: int, none: bool = False) -> int:
 
 
 #: What names a device, in a config and after ``--device``.
-DEVICES = "auto, cpu, cuda or cuda:<n>"
+DEVICES = "auto, cpu, cuda or cuda:<n> (TPUs are not supported)"
 
 
 def is_device(name: str) -> bool:

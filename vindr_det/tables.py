@@ -100,6 +100,35 @@ def _parsed(path: str | Path, data: bytes, **options: Any) -> pd.DataFrame:
     return frame
 
 
+def read_names(values: Sequence[str]) -> list[str]:
+    """Names of images: the values themselves, or the first column of those that are .txt or .csv files.
+
+    A file has a name in each line, such as published lists have; a header and repeats are left out.
+
+    Raises:
+        InputError: a file is missing, is no text, or holds no name.
+    """
+    names: list[str] = []
+    for value in values:
+        is_file = value.removesuffix(".gz").lower().endswith((".txt", ".csv"))
+        names += _names_in(value) if is_file else [value]
+    return list(dict.fromkeys(names))
+
+
+def _names_in(path: str) -> list[str]:
+    try:
+        lines = [line for line in read_text(path).splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text, expected a name in each line") from error
+    names = [re.split(r"[,;\t]" if re.search(r"[,;\t]", line) else r"\s", line.strip())[0].strip(' "')
+             for line in lines]
+    if names and letters_of(names[0]) in ("image", "imageid", "imageindex"):
+        names = names[1:]
+    if not names:
+        raise InputError(f"{path}: holds no name, expected one in each line")
+    return names
+
+
 def read_own_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a table that an earlier run wrote, all values as text.
 

@@ -6,8 +6,10 @@ import pytest
 from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
+from vindr_det.evaluation.visualize import PREDICTED_COLOR, TRUE_COLOR, choose, overlay
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json, write_png
+from vindr_det.imaging.montage import GAP, grid_of, title_strip
 from vindr_det.structures.records import Record
 from vindr_det.submission import write_submission
 
@@ -43,3 +45,88 @@ def test_images_may_be_one_file(tmp_path, tool):
                tmp_path / "truth.json", "--predictions", tmp_path / "s.csv", "--out", tmp_path / "out")
     assert run.returncode == 0 and "1 pictures" in run.stdout, run.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four gray images, of which c has boxes and two more true ones than b."""
+    for name in "abcd":
+        write_png(tmp_path / f"images/{name}.png", np.full((90, 80), 40, np.uint8))
+    truth = {"a": T(), "b": T((3, 10, 10, 60, 60)), "c": T((3, 20, 30, 60, 70), (0, 5, 5, 9, 9))}
+    records = [Record(name, f"{name}.png", 90, 80, boxes) for name, boxes in truth.items()]
+    write_json(tmp_path / "truth.json", to_coco(records))
+    write_submission(tmp_path / "s.csv", {"a": P((5, 0.9, 20, 20, 70, 80)), "b": P((6, 0.1, 0, 0, 10, 10))})
+    return tmp_path
+
+
+def shows(picture, color):
+    return bool((np.abs(picture.astype(int) - color).max(axis=2) <= 2).any())
+
+
+def test_predictions_without_annotations(images, main_of):
+    main_of("visualize.py", "--images", images / "images", "--predictions", images / "s.csv", "--out",
+            images / "out", "--count", 3)
+    pictures = {path.stem: cv2.imread(str(path)) for path in (images / "out").iterdir()}
+    assert sorted(pictures) == ["a", "b", "c"]
+    inside = {name: picture[22:-22] for name, picture in pictures.items()}  # without title and legend
+    assert [shows(inside[name], PREDICTED_COLOR) for name in "abc"] == [True, False, False]
+    assert not any(shows(picture, TRUE_COLOR) for picture in pictures.values())
+
+
+def test_a_grid_has_a_cell_per_image(images, main_of):
+    """The image with most boxes first, without any last; the second row has an empty cell."""
+    main_of("visualize.py", "--images", images / "images", "--annotations", images / "truth.json", "--out",
+            images / "out", "--grid", 2, "--side", 180)
+    assert [path.name for path in (images / "out").iterdir()] == ["grid.png"]
+    grid = cv2.imread(str(images / "out/grid.png"))
+    height, width = 22 + 180 + 22, 160
+    assert grid.shape == (2 * height + GAP, 2 * width + GAP, 3)
+    first = grid[22 : 22 + 180, :width]
+    assert np.abs(first[60 : 140, 40].astype(int) - TRUE_COLOR).max() <= 2  # the left side of c's box
+    second, third = grid[22 : 22 + 180, width + GAP :], grid[height + GAP + 22 : -22, :width]
+    assert shows(second, TRUE_COLOR) and not shows(third, TRUE_COLOR)
+    assert not grid[height:, width:].any()
+
+
+def test_ids_are_drawn_in_their_order(images, main_of):
+    paths = {name: images / f"images/{name}.png" for name in "abcd"}
+    (images / "ids.csv").write_text("image_id\nd\nb.png\n")
+    subjects = choose(paths, [], 1, ["d", "b.png"])
+    assert [(subject.image_id, subject.truth) for subject in subjects] == [("d", None), ("b", None)]
+    drawn = {tuple(subject.image_id for subject in choose(paths, None, 2, seed=seed)) for seed in range(9)}
+    assert len(drawn) > 3 and choose(paths, None, 2, seed=1) == choose(paths, None, 2, seed=1)
+    call = ["visualize.py", "--images", images / "images", "--out", images / "out", "--ids"]
+    main_of(*call, images / "ids.csv")
+    assert sorted(path.name for path in (images / "out").iterdir()) == ["b.png", "d.png"]
+    with pytest.raises(InputError, match=r"--ids e: is not among the 4 images \(2 of 3 are not\)"):
+        main_of(*call, "e", "a", "f")
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--augment", "c.yaml"], "--augment: expected --annotations"), (["--grid", "0"], "--grid 0: expected 1"),
+    (["--count", "0"], "--count 0: expected 1"), (["--side", "3"], "--side 3: expected 64"),
+])
+def test_faulty_options(images, main_of, options, message):
+    with pytest.raises(InputError, match=message):
+        main_of("visualize.py", "--images", images / "images", "--out", images / "out", *options)
+
+
+def test_labels_do_not_cover_each_other():
+    """Twelve boxes at the same place: as many texts below each other, of equal numbers of pixels."""
+    image = np.zeros((900, 900), np.uint8)
+    alone = overlay(image, T((13, 300, 400, 600, 700)), None, 900, 900)
+    rows = [(13, 300, 400, 600, 700)] * 12
+    many = overlay(image, T(*rows), None, 900, 900)
+
+    def written(picture):
+        inside = picture[:900].copy()
+        inside[396:404], inside[696:704], inside[:, 296:304], inside[:, 596:604] = 0, 0, 0, 0
+        return (inside.max(axis=2) > 120).sum()
+
+    assert written(many) == pytest.approx(12 * written(alone), rel=0.1)
+
+
+def test_titles_fit():
+    long = title_strip("1.2.840.113619.2.5.1762583153.215519.978957063.78.1", 200, 22)
+    assert long.shape == (22, 200, 3) and not long[:, 197:].any() and long[:, 150:].any()
+    assert grid_of([PICTURE], 5).shape == PICTURE.shape

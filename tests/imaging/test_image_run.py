@@ -171,4 +171,4 @@ def test_the_flags_of_real_and_damaged_files(data, tmp_path):
     statuses = _statuses(data / "dicom_cases", recursive=True)
     assert {name: result for name, result in prepared.items() if result[0] == "flagged"} == {
         name: result for name, result in statuses.items() if result[0] == "flagged"}
-    assert sum(result[0] == "flagged" for result in statuses.values()) == 10
+    assert sum(result[0] == "flagged" for result in statuses.values()) == 12

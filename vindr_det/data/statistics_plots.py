@@ -1,5 +1,6 @@
 """The overview of a data set as PNG plots."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from vindr_det.data.statistics import Overview
 from vindr_det.figures import add_axes, new_figure, write_figure
 from vindr_det.structures.label_sets import NO_FINDING
 
-_DARK, _SHADES = "#1f4e79", ("#c9d8e8", "#7fa6cc", "#1f4e79", "#12304b")
+#: Colors of bars.
+DARK, SHADES = "#1f4e79", ("#c9d8e8", "#7fa6cc", "#1f4e79", "#12304b")
 
 
 def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
@@ -23,13 +25,23 @@ def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
     written = []
     for name, (draw, size) in plots.items():
         written.append(Path(out) / f"{name}.png")
-        _write(written[-1], draw, overview, size)
+        write_plot(written[-1], draw, overview, size)
     return written
 
 
-def _write(path: Path, draw, overview: Overview, size: tuple[float, float]) -> None:
+def write_plot(
+    path: Path, draw: Callable[[Any, Any], None], subject: Any, size: tuple[float, float]
+) -> None:
+    """Write a plot of a single pair of axes as PNG.
+
+    Args:
+        path: of the PNG.
+        draw: takes the axes and ``subject``.
+        subject: what is drawn.
+        size: width and height, inches.
+    """
     figure = new_figure(*size)
-    draw(add_axes(figure, 1, 1, 1), overview)
+    draw(add_axes(figure, 1, 1, 1), subject)
     write_figure(path, figure, dpi=110)
 
 
@@ -37,7 +49,7 @@ def _classes(axes: Any, overview: Overview) -> None:
     table = overview.classes.drop(index=NO_FINDING).sort_values("consensus_boxes")
     start = np.zeros(len(table))
     counts = [name for name in table if name.startswith("by_")]
-    for shade, name in zip(_SHADES * len(counts), counts, strict=False):
+    for shade, name in zip(SHADES * len(counts), counts, strict=False):
         readers = name.removeprefix("by_")
         axes.barh(table.index, table[name], left=start, color=shade,
                   label=f"{readers} reader" + ("" if readers == "1" else "s"))
@@ -50,7 +62,7 @@ def _classes(axes: Any, overview: Overview) -> None:
 
 def _boxes_per_image(axes: Any, overview: Overview) -> None:
     counts = overview.boxes_per_image["images"].drop(index=0, errors="ignore")
-    axes.bar(counts.index, counts.to_numpy(), color=_DARK)
+    axes.bar(counts.index, counts.to_numpy(), color=DARK)
     normal = overview.boxes_per_image["images"].get(0, 0)
     axes.set_title(f"Consensus boxes on each abnormal image ({normal} normal images left out)")
     axes.set_xlabel("boxes")
@@ -71,25 +83,26 @@ def _shapes(axes: Any, overview: Overview) -> None:
 
 def _readers(axes: Any, overview: Overview) -> None:
     table, place = overview.readers, np.arange(len(overview.readers))
-    axes.bar(place - 0.2, table["images"], 0.4, color=_SHADES[0], label="images read")
-    axes.bar(place + 0.2, table["boxes"], 0.4, color=_DARK, label="boxes drawn")
+    axes.bar(place - 0.2, table["images"], 0.4, color=SHADES[0], label="images read")
+    axes.bar(place + 0.2, table["boxes"], 0.4, color=DARK, label="boxes drawn")
     axes.set_xticks(place, table.index)
     axes.set_title("Readers")
     axes.legend(frameon=False)
 
 
 def _agreement(axes: Any, overview: Overview) -> None:
-    _heat_map(axes, overview.agreement, "{:.2f}")
+    heat_map(axes, overview.agreement, "{:.2f}")
     axes.set_title("Agreement of two readers: F1 of boxes of one class, IoU > .4")
 
 
 def _co_occurrence(axes: Any, overview: Overview) -> None:
     table = overview.co_occurrence
-    _heat_map(axes, table.mask(np.eye(len(table), dtype=bool)), "{:.2f}")
+    heat_map(axes, table.mask(np.eye(len(table), dtype=bool)), "{:.2f}")
     axes.set_title("Of the images with the row's finding, the share that show the column's too")
 
 
-def _heat_map(axes: Any, table: pd.DataFrame, pattern: str) -> None:
+def heat_map(axes: Any, table: pd.DataFrame, pattern: str) -> None:
+    """Draw values of 0..1 as colors, with the values that are finite written by ``pattern``."""
     values = table.to_numpy(float)
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "nothing to show", ha="center")

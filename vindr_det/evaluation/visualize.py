@@ -1,7 +1,8 @@
 """Images with true and predicted boxes drawn on them, and a config's augmentation on a grid."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_png
+from vindr_det.files import image_id_of, write_png
+from vindr_det.imaging.montage import grid_of, title_strip
 from vindr_det.imaging.read import read_image
+from vindr_det.limits import require_seed
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
@@ -25,9 +28,73 @@ PREDICTED_COLOR = (60, 170, 255)
 _STRIP = 22
 
 
+@dataclass(frozen=True)
+class Subject:
+    """An image to draw.
+
+    Attributes:
+        image_id: its id, which is the title.
+        path: of its file.
+        truth: boxes in pixels of the original; None where they are not known.
+    """
+
+    image_id: str
+    path: Path
+    truth: Predictions | None = None
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Boxes of one color: predicted ones with their scores, or true ones."""
+
+    boxes: Predictions
+    color: tuple[int, int, int]
+    scored: bool
+
+
+def choose(
+    paths: Mapping[str, Path], records: Sequence[Record] | None, count: int, ids: Sequence[str] = (),
+    seed: int | None = None,
+) -> list[Subject]:
+    """The images to draw: abnormal ones first where there is truth, else in the order of their ids.
+
+    Args:
+        paths: image id -> file.
+        records: truth; images without are left out. None where there is none.
+        count: number of images.
+        ids: these images instead, in this order, also without truth; names of files count as ids.
+        seed: draw at random instead; None for none.
+
+    Raises:
+        InputError: an id is not among the images.
+    """
+    truth = {record.image_id: record for record in records or ()}
+    if ids:
+        chosen = [name if name in paths else image_id_of(name) for name in ids]
+        unknown = [name for name, image_id in zip(ids, chosen, strict=True) if image_id not in paths]
+        if unknown:
+            raise InputError(f"--ids {unknown[0]}: is not among the {len(paths)} images ({len(unknown)} of "
+                             f"{len(ids)} are not)")
+    else:
+        chosen = _ordered(paths, truth if records is not None else None, seed)[:count]
+    return [Subject(image_id, paths[image_id], truth[image_id].truth if image_id in truth else None)
+            for image_id in chosen]
+
+
+def _ordered(
+    paths: Mapping[str, Path], truth: Mapping[str, Record] | None, seed: int | None
+) -> list[str]:
+    ids = sorted(paths if truth is None else truth.keys() & paths.keys())
+    if seed is not None:
+        return np.random.default_rng(require_seed(seed)).permutation(ids).tolist()
+    if truth is None:
+        return ids
+    return sorted(ids, key=lambda image_id: (truth[image_id].normal, -len(truth[image_id].truth)))
+
+
 def overlay(
     image: NDArray[np.uint8], truth: Predictions | None, predicted: Predictions | None,
-    height: int, width: int, longest: int = 900,
+    height: int, width: int, longest: int = 900, title: str = "",
 ) -> NDArray[np.uint8]:
     """Draw boxes on a copy of an image.
 
@@ -38,48 +105,70 @@ def overlay(
         height: of the original.
         width: of the original.
         longest: longest side of the picture.
+        title: written above; empty for none.
 
     Returns:
         (H', W', 3) uint8, BGR, with a legend below.
     """
     factor = longest / max(height, width)
-    size = (round(width * factor), round(height * factor))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
     picture = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-    for boxes, color, below in ((truth, TRUE_COLOR, False), (predicted, PREDICTED_COLOR, True)):
-        if boxes is not None:
-            _draw(picture, boxes, factor, color, below, scores=below)
-    return _with_legend(picture, truth is not None, predicted is not None)
+    layers = [_Layer(boxes.findings(), color, scored)
+              for boxes, color, scored in ((truth, TRUE_COLOR, False), (predicted, PREDICTED_COLOR, True))
+              if boxes is not None]
+    _draw(picture, layers, factor)
+    picture = _with_legend(picture, layers)
+    return np.concatenate([title_strip(title, picture.shape[1], _STRIP), picture]) if title else picture
 
 
-def write_overlays(
-    out: str | Path, items: Sequence[tuple[Record, Path]], predictions: PredictionSet,
-    sizes: Mapping[str, tuple[int, int]], min_score: float,
-) -> int:
-    """Write ``<image_id>.png`` with true and predicted boxes; an image that cannot be read is only logged.
+def pictures(
+    subjects: Sequence[Subject], predictions: PredictionSet | None, sizes: Mapping[str, tuple[int, int]],
+    min_score: float, longest: int = 900,
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Image id and picture of each image; an image that cannot be read is only logged.
 
     Args:
-        out: folder.
-        items: records, each with its image's path.
-        predictions: image id -> detections; an image may be missing.
+        subjects: the images.
+        predictions: image id -> detections, none where an image is missing; None where there are no
+            predictions.
         sizes: image id -> (height, width) of the original, for images that were made smaller.
         min_score: predictions below are left out.
-
-    Returns:
-        The number of pictures.
+        longest: longest side of a picture.
     """
-    written = 0
-    for record, path in items:
-        image = guarded(read_image, path)
+    for subject in subjects:
+        image = guarded(read_image, subject.path)
         if isinstance(image, Failure):
             log.warning("no picture: %s", image.reason)
             continue
-        height, width = sizes.get(record.image_id, (image.height, image.width))
-        predicted = predictions.get(record.image_id)
-        shown = predicted[predicted.scores >= min_score] if predicted is not None else None
-        picture = overlay(image.pixels, record.truth, shown, height, width)
-        write_png(Path(out) / f"{record.image_id}.png", picture)
-        written += 1
-    return written
+        height, width = sizes.get(subject.image_id, (image.height, image.width))
+        predicted = None
+        if predictions is not None:
+            predicted = predictions.get(subject.image_id, Predictions())
+            predicted = predicted[predicted.scores >= min_score]
+        yield subject.image_id, overlay(image.pixels, subject.truth, predicted, height, width, longest,
+                                        subject.image_id)
+
+
+def write_overlays(out: str | Path, drawn: Iterable[tuple[str, NDArray[np.uint8]]]) -> int:
+    """Write ``<image_id>.png`` of each of :func:`pictures`; returns their number."""
+    count = 0
+    for image_id, picture in drawn:
+        write_png(Path(out) / f"{image_id}.png", picture)
+        count += 1
+    return count
+
+
+def write_grid(out: str | Path, drawn: Iterable[tuple[str, NDArray[np.uint8]]], columns: int) -> int:
+    """Write all of :func:`pictures` to ``grid.png``, row by row; returns their number.
+
+    Raises:
+        InputError: there is no picture.
+    """
+    cells = [picture for _, picture in drawn]
+    if not cells:
+        raise InputError(f"{out}: there is no picture for grid.png, expected images that can be read")
+    write_png(Path(out) / "grid.png", grid_of(cells, columns))
+    return len(cells)
 
 
 def augmentation_grid(
@@ -120,37 +209,47 @@ def _sample_cell(reader: Any, record: Record, path: Path, seed: int, cell: int) 
     return np.pad(picture, ((0, cell + _STRIP - picture.shape[0]), (0, cell + 8 - picture.shape[1]), (0, 0)))
 
 
-def _draw(
-    picture: NDArray[np.uint8], predictions: Predictions, factor: float,
-    color: tuple[int, int, int], below: bool, scores: bool,
-) -> None:
-    shown = predictions.findings()
-    for box, score, label in zip(
-        box_ops.scale(shown.boxes, factor, factor), shown.scores, shown.labels, strict=True
-    ):
-        x0, y0, x1, y1 = (round(v) for v in box.tolist())
-        cv2.rectangle(picture, (x0, y0), (x1, y1), color, 2, cv2.LINE_AA)
-        text = FINDINGS[label] + (f" {score:.2f}" if scores else "")
-        _label(picture, text, (x0, y1 + 14 if below else y0 - 5), color)
+def _draw(picture: NDArray[np.uint8], layers: Sequence[_Layer], factor: float) -> None:
+    """Draw all boxes, then their labels: above true boxes, below predicted ones, none over another."""
+    taken: list[tuple[int, int, int, int]] = []
+    corners = [box_ops.scale(layer.boxes.boxes, factor, factor).round().astype(int) for layer in layers]
+    for layer, boxes in zip(layers, corners, strict=True):
+        for x0, y0, x1, y1 in boxes.tolist():
+            cv2.rectangle(picture, (x0, y0), (x1, y1), layer.color, 2, cv2.LINE_AA)
+    for layer, boxes in zip(layers, corners, strict=True):
+        for (x0, y0, _, y1), score, label in zip(boxes.tolist(), layer.boxes.scores, layer.boxes.labels,
+                                                 strict=True):
+            text = FINDINGS[label] + (f" {score:.2f}" if layer.scored else "")
+            taken.append(_label(picture, text, (x0, y1 + 14 if layer.scored else y0 - 5), layer.color, taken))
 
 
 def _label(
-    picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int]
-) -> None:
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Write a text at the free place that is next to ``at``, above or below; returns its rectangle (xyxy)."""
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45 if max(picture.shape) >= 600 else 0.35
     (wide, high), _ = cv2.getTextSize(text, font, size, 1)
     x = int(np.clip(at[0], 0, max(0, picture.shape[1] - wide)))
-    y = int(np.clip(at[1], high + 2, picture.shape[0] - 4))
+    lines = sorted(range(-20, 21), key=abs)
+    places = [int(np.clip(at[1] + line * (high + 5), high + 2, picture.shape[0] - 4)) for line in lines]
+    y = next((y for y in places if _is_free((x, y - high - 2, x + wide, y + 3), taken)), places[0])
     cv2.rectangle(picture, (x, y - high - 2), (x + wide, y + 3), (0, 0, 0), -1)
     cv2.putText(picture, text, (x, y), font, size, color, 1, cv2.LINE_AA)
+    return x, y - high - 2, x + wide, y + 3
 
 
-def _with_legend(picture: NDArray[np.uint8], truth: bool, predicted: bool) -> NDArray[np.uint8]:
+def _is_free(place: tuple[int, int, int, int], taken: Sequence[tuple[int, int, int, int]]) -> bool:
+    x0, y0, x1, y1 = place
+    return not any(x0 <= right and left <= x1 and y0 <= bottom and top <= y1
+                   for left, top, right, bottom in taken)
+
+
+def _with_legend(picture: NDArray[np.uint8], layers: Sequence[_Layer]) -> NDArray[np.uint8]:
     strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
     x = 6
-    for shown, text, color in ((truth, "true", TRUE_COLOR),
-                                (predicted, "predicted", PREDICTED_COLOR)):
-        if shown:
-            cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
-            x += 18 + 10 * len(text)
+    for layer in layers:
+        text = ("predicted" if layer.scored else "true") + ("" if len(layer.boxes) else ": none")
+        cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, layer.color, 1, cv2.LINE_AA)
+        x += 18 + 10 * len(text)
     return np.concatenate([picture, strip])

@@ -4,7 +4,7 @@ The file is a numpy ``.npy`` of records ``(image_id, pixels)``. Reading an image
 instead of opening and decoding a file, and processes share the pages.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -32,16 +32,35 @@ def pack(images: str | Path, image_ids: list[str], out: str | Path) -> None:
     if not image_ids:
         raise InputError(f"{out}: there is no image to pack")
     shape = _read(Path(images) / f"{image_ids[0]}.png").shape
+
+    def read(image_id: str) -> NDArray[np.uint8]:
+        path = Path(images) / f"{image_id}.png"
+        pixels = _read(path)
+        if pixels.shape != shape:
+            raise InputError(f"{path}: has shape {pixels.shape}, expected {shape} as the first has; packed "
+                             "images share one size")
+        return pixels
+
+    write_packed(out, image_ids, map(read, image_ids), shape)
+
+
+def write_packed(
+    out: str | Path, image_ids: Sequence[str], images: Iterable[NDArray[np.uint8]], shape: tuple[int, int]
+) -> None:
+    """Write images to one file, whole or not at all.
+
+    Args:
+        out: the ``.npy`` to write.
+        image_ids: of the images, in their order; at least one.
+        images: (H, W) uint8 each.
+        shape: (H, W) of them all.
+    """
     longest = max(len(image_id.encode()) for image_id in image_ids)
     record = np.dtype([("image_id", f"S{longest}"), ("pixels", "u1", shape)])
+    bar = tqdm(images, desc="pack", unit="image", total=len(image_ids), disable=None)
     with atomic_path(out) as temporary:
         packed = np.lib.format.open_memmap(temporary, "w+", record, (len(image_ids),))
-        for row, image_id in enumerate(tqdm(image_ids, desc="pack", unit="image", disable=None)):
-            path = Path(images) / f"{image_id}.png"
-            pixels = _read(path)
-            if pixels.shape != shape:
-                raise InputError(f"{path}: has shape {pixels.shape}, expected {shape} as the first "
-                                 "has; packed images share one size")
+        for row, (image_id, pixels) in enumerate(zip(image_ids, bar, strict=True)):
             packed[row] = (image_id.encode(), pixels)
         packed.flush()
         del packed

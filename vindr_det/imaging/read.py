@@ -1,7 +1,9 @@
 """Any image file to 8-bit gray."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -60,47 +62,74 @@ def _read(
     return _read_raster(path, target, max_pixels, also)
 
 
+def read_encoded(source: str, data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode the bytes of a PNG or JPEG file to (H, W) uint8 gray.
+
+    Args:
+        source: names them in errors.
+        data: the bytes.
+        max_pixels: larger images are refused before memory is taken for them.
+
+    Raises:
+        InputError: they are neither, the image is too large, or it cannot be decoded.
+    """
+    try:
+        width, height = _raster_size(source, io.BytesIO(data), "PNG or JPEG")
+        require_size(source, height, width, max_pixels)
+        return _to_8_bits(_to_one_channel(_pixels(source, data, (height, width), "PNG or JPEG")))[0]
+    except InputError:
+        raise
+    except Exception as error:  # OpenCV and Pillow raise their own
+        raise InputError(f"{source}: cannot be read ({one_line(error)})") from error
+
+
 def _read_raster(
     path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
 ) -> DecodedImage:
-    width, height = _raster_size(path)
+    kind = path.suffix[1:].upper()
+    with path.open("rb") as file:
+        width, height = _raster_size(path, file, kind)
     require_size(path, height, width, max_pixels)
     require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
-    data = path.read_bytes()
-    if data.startswith(_JPEG):
-        require_whole_jpeg(path, data)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: pixels are {image.dtype}, expected 8 or 16-bit unsigned")
-    if image.shape[:2] != (height, width):
-        raise InputError(f"{path}: decodes to {image.shape[0]} rows and {image.shape[1]} columns, its "
-                         f"header says {height} and {width}")
+    image = _pixels(path, path.read_bytes(), (height, width), kind)
     gray, window = _to_8_bits(_to_one_channel(image))
     return DecodedImage(
         pixels=gray if target is None else resize(gray, target), height=height, width=width,
-        syntax=path.suffix[1:].upper(), bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
+        syntax=kind, bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
         window=window, flags=("color",) if _is_colored(image) else (),
         views={other: resize(gray, other) for other in also if other != target},
     )
 
 
-def _raster_size(path: Path) -> tuple[int, int]:
+def _pixels(path: str | Path, data: bytes, shape: tuple[int, int], kind: str) -> NDArray:
+    """(H, W) or (H, W, C) uint8 or uint16 of a file's bytes, checked against its header's ``shape``."""
+    if data.startswith(_JPEG):
+        require_whole_jpeg(path, data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError(f"{path}: cannot be decoded as {kind}")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: pixels are {image.dtype}, expected 8 or 16-bit unsigned")
+    if image.shape[:2] != shape:
+        raise InputError(f"{path}: decodes to {image.shape[0]} rows and {image.shape[1]} columns, its "
+                         f"header says {shape[0]} and {shape[1]}")
+    return image
+
+
+def _raster_size(path: str | Path, file: BinaryIO, kind: str) -> tuple[int, int]:
     """Width and height from the file's first bytes; nothing is decoded.
 
     Of PNGs they are read here, since Pillow refuses some for their texts, profiles and checksums. OpenCV goes
     by the content and not by the suffix, so that a TIFF named .png must be refused here.
     """
-    with path.open("rb") as file:
-        start = file.read(24)
-        file.seek(0)
-        if start.startswith(_PNG) and len(start) == 24:
-            return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:], "big")
-        if not start.startswith(_JPEG):
-            raise InputError(f"{path}: cannot be decoded as {path.suffix[1:].upper()}")
-        with JpegImageFile(file) as image:
-            return image.size
+    start = file.read(24)
+    file.seek(0)
+    if start.startswith(_PNG) and len(start) == 24:
+        return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:], "big")
+    if not start.startswith(_JPEG):
+        raise InputError(f"{path}: cannot be decoded as {kind}")
+    with JpegImageFile(file) as image:
+        return image.size
 
 
 def _to_one_channel(image: NDArray) -> NDArray:

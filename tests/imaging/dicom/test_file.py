@@ -100,6 +100,7 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
     ({"Modality": "CT"}, "modality CT is not radiography"),
     ({"SOPClassUID": CTImageStorage}, "SOP class CT Image Storage is not radiography"),
     ({"SOPClassUID": CTImageStorage, "Modality": "DX"}, "SOP class CT Image Storage is not radiography"),
+    ({"BodyPartExamined": "HIP"}, "body part HIP is not the chest"),
     ({"PresentationLUTShape": "INVERSE"}, "MONOCHROME2 with PresentationLUTShape INVERSE"),
     ({"PixelSpacing": [0.2, 0.1]}, "pixels are not square: PixelSpacing 0.2/0.1"),
     ({"ImagerPixelSpacing": [0.1, 0.2]}, "pixels are not square: ImagerPixelSpacing 0.1/0.2"),
@@ -108,6 +109,11 @@ def test_a_stream_that_contradicts_its_header_is_refused(tmp_path, tags, message
 def test_what_may_be_right_is_flagged(tmp_path, tags, message):
     path = write(tmp_path / "a.dcm", SMOOTH, "MONOCHROME2", 12, JPEG2000Lossless, **tags)
     assert read_dicom(path).flags == (message,)
+
+
+@pytest.mark.parametrize("part", ["", "CHEST", "Chest PA", "CHESTABDOMEN", "THORAX", "TORAX"])
+def test_parts_that_cover_the_chest_are_not_flagged(tmp_path, part):
+    assert not read_dicom(write(tmp_path / "a.dcm", RAMP, BodyPartExamined=part)).flags
 
 
 @pytest.mark.parametrize("uid", [
@@ -289,7 +295,8 @@ def test_every_odd_file_gets_a_row(data, tmp_path):
     assert "run over" in table.loc["JPEGLossless_1s_1f_i_16_16_bad.dcm", "reason"]
     assert table.loc["bad_sequence.dcm", "status"] == FLAGGED
     assert "(0018,9346) is a sequence written as UN" in table.loc["bad_sequence.dcm", "reason"]
-    radiographs = ["RG1_J2KI.dcm", "RG2_JLSN.dcm", "RG2_JPLY_fixed.dcm"]
-    assert (table.loc[radiographs, "status"] == "ok").all()
+    assert table.loc["RG1_J2KI.dcm", "status"] == "ok"
+    hips = table.loc[["RG2_JLSN.dcm", "RG2_JPLY_fixed.dcm"]]
+    assert (hips["status"] == FLAGGED).all() and (hips["reason"] == "body part HIP is not the chest").all()
     assert table.loc["Fake_MONOHR1.dcm", "status"] == FLAGGED  # "looks inverted"
     assert table.loc["SC_rgb_expb.dcm", "reason"].startswith("photometric interpretation 'RGB'")

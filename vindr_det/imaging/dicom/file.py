@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag
 from vindr_det.exceptions import InputError, one_line
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.grayscale import gray_table, value_range
-from vindr_det.imaging.dicom.modality import modality_flags
+from vindr_det.imaging.dicom.modality import body_part_flags, modality_flags
 from vindr_det.imaging.dicom.photometric import photometric_flags, photometric_of
 from vindr_det.imaging.dicom.pixels import Stored, compressed_frame, decode
 from vindr_det.imaging.dicom.source import open_dataset, whole_number
@@ -111,7 +111,8 @@ def _flags(path: str | Path, dataset: Dataset, header: StreamHeader | None) -> l
     Raises:
         InputError: contradictions that do not.
     """
-    flags = [*modality_flags(dataset), *photometric_flags(dataset), *spacing_flags(dataset)]
+    flags = [*modality_flags(dataset), *body_part_flags(dataset), *photometric_flags(dataset),
+             *spacing_flags(dataset)]
     flags += [f"element {tag} is a sequence written as UN" for tag in _unknown_sequences(dataset)]
     if header is None:
         return flags

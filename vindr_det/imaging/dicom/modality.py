@@ -1,4 +1,4 @@
-"""Whether a header names a modality or SOP class that is not radiography."""
+"""Whether a header names a modality or SOP class that is not radiography, or another part than the chest."""
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -9,6 +9,15 @@ _MODALITIES = ("", "CR", "DX", "DR", "RG", "RF", "XA", "PX", "IO", "OT")
 # the classes that go with these modalities.
 _CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in (
     "1", "1.1", "1.1.1", "1.3", "1.3.1", "7", "7.1", "7.2", "7.3", "7.4", "12.1", "12.2"))
+# Parts of BodyPartExamined's value (PS3.16 Annex L, and free text) that cover the chest.
+_CHEST = ("CHEST", "THORA", "TORA", "LUNG", "HEART")
+
+
+def body_part_flags(dataset: Dataset) -> list[str]:
+    """A flag for a body part that is named and does not cover the chest; many films name none."""
+    part = str(dataset.get("BodyPartExamined", "") or "").strip()
+    named = part and not any(name in part.upper() for name in _CHEST)
+    return [f"body part {part} is not the chest"] if named else []
 
 
 def modality_flags(dataset: Dataset) -> list[str]:
