@@ -10,8 +10,9 @@ from vindr_det.evaluation import readers, score
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes
-from vindr_det.limits import require_replicates
+from vindr_det.limits import LARGEST_SIDE, require_replicates
 from vindr_det.metrics.coco import coco_ap_by_size
+from vindr_det.metrics.coco_sizes import coco_in_frame
 from vindr_det.metrics.metric import MatchedPredictions, Metric
 from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
@@ -40,23 +41,28 @@ class EvaluationRequest:
     by: str | None = None
     confusion: float | None = None
     chance: bool = False
+    frame: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.predictions is None and self.by != "reader":
             raise InputError("--predictions: missing; only --by reader goes without")
         beside = {"--compare": self.compare, "--confusion": self.confusion is not None,
-                  "--chance": self.chance}
+                  "--chance": self.chance, "--frame": self.frame}
         if self.by == "reader" and any(beside.values()):
             raise InputError(f"--by reader with {_first(beside)}: expected one of the two")
-        apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance}
+        apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance,
+                 "--frame": self.frame}
         if self.compare and any(apart.values()):
             raise InputError(f"--compare with {_first(apart)}: expected one of the two")
         require_replicates(self.bootstrap, none=True)
         if self.by == "reader" and holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
-        if self.by == "size" and not self.meta and not holds_json(self.annotations):
-            raise InputError(f"{self.annotations}: --by size expects --meta, or a COCO .json, which hold "
+        if self.frame is not None and not 1 <= self.frame <= LARGEST_SIDE:
+            raise InputError(f"--frame {self.frame}: expected a side in pixels, 1 to {LARGEST_SIDE}")
+        sizes = {"--by size": self.by == "size", "--frame": self.frame}
+        if any(sizes.values()) and not self.meta and not holds_json(self.annotations):
+            raise InputError(f"{self.annotations}: {_first(sizes)} expects --meta, or a COCO .json, which hold "
                              "the images' sizes")
 
 
@@ -98,6 +104,8 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
         values |= tied
     if request.by == "size":
         values |= coco_ap_by_size(predictions, records)
+    if request.frame:
+        values |= coco_in_frame(predictions, records, request.frame)
     if request.bootstrap:
         values |= score.confidence_intervals(matched, request.bootstrap, request.seed, metrics)
     if request.chance:
