@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = image_run.find(args.images, meta=args.meta)
     require_apart(run.sources, args.out)
     paths = {source.image_id: source.path for source in run.inputs if not source.problem}
-    predictions = read_submission(args.predictions) if args.predictions else {}
+    predictions = read_submission(args.predictions, annotations=args.annotations) if args.predictions else {}
     records = [record for record in read_truth(args.annotations) if record.image_id in paths]
     records.sort(key=lambda record: (record.normal, -len(record.truth), record.image_id))
     items = [(record, paths[record.image_id]) for record in records[: args.count]]

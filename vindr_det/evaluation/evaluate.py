@@ -62,8 +62,8 @@ class EvaluationRequest:
             raise InputError(f"--frame {self.frame}: expected a side in pixels, 1 to {LARGEST_SIDE}")
         sizes = {"--by size": self.by == "size", "--frame": self.frame}
         if any(sizes.values()) and not self.meta and not holds_json(self.annotations):
-            raise InputError(f"{self.annotations}: {_first(sizes)} expects --meta, or a COCO .json, which hold "
-                             "the images' sizes")
+            raise InputError(f"{self.annotations}: {_first(sizes)} expects --meta, or a COCO .json, which "
+                             "hold the images' sizes")
 
 
 def _first(options: Mapping[str, object]) -> str:
@@ -80,7 +80,7 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
     Raises:
         InputError: a faulty file.
     """
-    predictions = read_submission(request.predictions) if request.predictions else None
+    predictions = _read(request.predictions, request) if request.predictions else None
     records = read_truth(request.annotations, request.meta)
     if not records:
         raise InputError(f"{request.annotations}: holds no image")
@@ -90,6 +90,10 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
     if request.compare:
         return _compared(request, predictions, records, metrics)
     return _scored(request, MatchedPredictions(predictions, records), metrics)
+
+
+def _read(path: str, request: EvaluationRequest) -> PredictionSet:
+    return read_submission(path, annotations=request.annotations)
 
 
 def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Sequence[Metric]) -> Answer:
@@ -136,7 +140,7 @@ def _compared(
     request: EvaluationRequest, predictions: PredictionSet, records: list[Record], metrics: Sequence[Metric]
 ) -> Answer:
     assert request.compare is not None
-    differences = score.paired_comparison(predictions, read_submission(request.compare), records,
+    differences = score.paired_comparison(predictions, _read(request.compare, request), records,
                                           request.bootstrap or 1000, request.seed, metrics)
     values = {key: {"a": of.a, "b": of.b, "difference": of.gain.value, "ci95": [of.gain.low, of.gain.high],
                     "a_wins": of.wins} for key, of in differences.items()}

@@ -83,14 +83,16 @@ def stretch(
     def moved(boxes: Predictions, record: Record) -> Predictions:
         return replace(boxes, boxes=box_ops.scale(boxes.boxes, side / record.width, side / record.height))
 
-    square = [replace(record, height=side, width=side, truth=moved(record.truth, record)) for record in records]
+    square = [replace(record, height=side, width=side, truth=moved(record.truth, record))
+              for record in records]
     return {record.image_id: moved(predictions[record.image_id].findings(), record)
             for record in records if record.image_id in predictions}, square
 
 
 def summary(precision: NDArray[np.float64]) -> dict[str, float]:
     """``coco/AP`` and :data:`ROW_OF` of (T, ...) precisions, in which -1 stands for classes without truth."""
-    return {"coco/AP": mean_of_known(precision[1:])} | {key: mean_of_known(precision[at]) for key, at in ROW_OF.items()}
+    return {"coco/AP": mean_of_known(precision[1:])} | {
+        key: mean_of_known(precision[at]) for key, at in ROW_OF.items()}
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:

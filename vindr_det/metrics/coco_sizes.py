@@ -1,14 +1,13 @@
 """COCO's other ten numbers: average recall by detections per image, AP and recall by COCO's sizes in pixels.
 
-``coco/AR1``, ``coco/AR10`` and ``coco/AR100`` are the recall with so many detections per image and class, mean
-over IoU .50:.05:.95 and classes. ``coco/APs``, ``coco/APm``, ``coco/APl``, ``coco/ARs`` ... are of boxes below
-32 x 32, up to 96 x 96 and above, in the originals' pixels. The same box has another size in a smaller copy of
-the image: :func:`coco_in_frame` has the sizes in a copy of given side, and IoU from .40 on, as a detector that
-was scored on 256 x 256 images reports them.
+``coco/AR1``, ``coco/AR10`` and ``coco/AR100`` are the recall with so many detections per image and class,
+mean over IoU .50:.05:.95 and classes. ``coco/APs``, ``coco/APm``, ``coco/APl``, ``coco/ARs`` ... are of boxes
+below 32 x 32, up to 96 x 96 and above, in the originals' pixels. The same box has another size in a smaller
+copy of the image: :func:`coco_in_frame` has the sizes in a copy of given side, and IoU from .40 on, as a
+detector that was scored on 256 x 256 images reports them.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ _AREAS = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 
 
 class CocoSizes(Metric):
-    """``coco/AR1``, ``coco/AR10``, ``coco/AR100``, and ``coco/APs`` ... ``coco/ARl``; intervals of the first 3."""
+    """``coco/AR1``, ``coco/AR10``, ``coco/AR100`` with intervals, and ``coco/APs`` ... ``coco/ARl``."""
 
     def compute(self, matched: MatchedPredictions) -> dict[str, float]:
         return coco_sizes(matched.predictions, matched.records)
@@ -53,8 +52,9 @@ def coco_sizes(predictions: PredictionSet, records: Sequence[Record]) -> dict[st
 def coco_in_frame(predictions: PredictionSet, records: Sequence[Record], side: int) -> dict[str, float]:
     """COCO's numbers in a square copy of each image, sides scaled apart as a resize to a square does.
 
-    ``coco/APs@<side>`` ... ``coco/ARl@<side>`` are over IoU .50:.05:.95; ``coco40:95/AP``, ``coco40:95/AR1`` ...,
-    ``coco40:95/APs@<side>`` ... are over .40:.05:.95. What knows no sizes is the same in every frame.
+    ``coco/APs@<side>`` ... ``coco/ARl@<side>`` are over IoU .50:.05:.95; ``coco40:95/AP``,
+    ``coco40:95/AR1`` ... and ``coco40:95/APs@<side>`` ... over .40:.05:.95. What knows no sizes is the same
+    in every frame.
 
     Args:
         predictions: image id -> detections in original pixels.
