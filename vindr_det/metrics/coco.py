@@ -137,7 +137,8 @@ def accumulate(
     from faster_coco_eval import COCO, COCOeval_faster
 
     # A file without any detection is no results file; one that scores 0 and overlaps nothing changes nothing.
-    detections = to_detections(predictions, records) or [_NOTHING | {"image_id": truth["images"][0]["id"]}]
+    detections = to_detections(predictions, records) or [
+        {**_NOTHING, "image_id": truth["images"][0]["id"]}]
     with contextlib.redirect_stdout(io.StringIO()):
         results = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
         evaluation = COCOeval_faster(COCO(truth), results, "bbox", print_function=lambda *_: None)

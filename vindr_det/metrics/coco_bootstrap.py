@@ -107,17 +107,17 @@ def recall_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, F
     images, shares = len(matched.counts), matched.correct[1:].mean(axis=0)
     result = {}
     for limit in RECALL_LIMITS:
-        found = np.zeros((images, len(FINDINGS)))
+        recalled = np.zeros((images, len(FINDINGS)))
         counted = matched.rank < limit
-        np.add.at(found, (matched.image[counted], matched.label[counted]), shares[counted])
-        result[f"coco/AR{limit}"] = bootstrap.apply(partial(_recalled, matched.counts, found), images)
+        np.add.at(recalled, (matched.image[counted], matched.label[counted]), shares[counted])
+        result[f"coco/AR{limit}"] = bootstrap.apply(partial(_recalled, matched.counts, recalled), images)
     return result
 
 
-def _recalled(counts: Ints, found: Floats, weights: Floats) -> Floats:
-    """(R, F) share of the ground truths that are found; NaN without ground truth."""
+def _recalled(counts: Ints, recalled: Floats, weights: Floats) -> Floats:
+    """(R, F) share of the ground truths that are detected; NaN without ground truth."""
     totals = weights @ counts
-    return np.divide(weights @ found, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
+    return np.divide(weights @ recalled, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
 
 
 def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floats:
