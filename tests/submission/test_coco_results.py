@@ -14,6 +14,8 @@ from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
+from vindr_det.postprocessing.search import read_inputs
+from vindr_det.postprocessing.search_space import Search
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.submission import read_submission, submission_text, write_submission
 from vindr_det.submission.coco_results import coco_results_text
@@ -25,11 +27,13 @@ ENTRY = {"image_id": "a", "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5
 @pytest.fixture
 def folder(tmp_path):
     """Truth g.json (a part of the images, so numbers are not 1..N), and a detector's s.csv and s.json."""
-    records, boxes, _ = noisy_detector(np.random.default_rng(0), images=40)
+    records, boxes, p_abnormal = noisy_detector(np.random.default_rng(0), images=40)
     whole = to_coco(records)
     write_json(tmp_path / "g.json", part(whole, [number % 4 > 0 for number in range(40)]))
     boxes = with_no_finding({name: of for name, of in boxes.items() if int(name[1:]) % 4})
     write_submission(tmp_path / "s.csv", boxes)
+    write_csv(tmp_path / "p.csv", pd.DataFrame({"image_id": p_abnormal.keys(), "fold": 0,
+                                                "p_abnormal": p_abnormal.values()}))
     write_submission(tmp_path / "s.json", read_submission(tmp_path / "s.csv"))
     return tmp_path
 
@@ -137,3 +141,41 @@ def test_the_tools_take_and_write_it(folder, tool, main_of):
     main_of(*same, folder / "c.csv")
     main_of(*same, folder / "c.json")
     assert scores(folder, "c.csv") == pytest.approx(scores(folder, "c.json"), abs=1e-4, nan_ok=True)
+
+
+def test_gate_and_search_see_the_same_boxes(folder, main_of, tool):
+    numbered(folder)
+    truth = folder / "g.json"
+    for name in ("s.csv", "n.json"):
+        assert main_of("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions", folder / name,
+                       "--annotations", truth, "--bootstrap", 20, "--out", folder / f"gate_{name}.json") == 0
+        search = Search((str(folder / name),), str(truth), None, None, 0, False)
+        read = read_inputs(search).files[0]
+        assert {image: len(boxes.findings()) for image, boxes in read.items() if len(boxes.findings())} == {
+            image: len(boxes.findings()) for image, boxes in read_submission(folder / "s.csv").items()
+            if len(boxes.findings())}
+    apply = ["gate.py", "apply", "--predictions", folder / "n.json", "--probabilities", folder / "p.csv",
+             "--gate", folder / "gate_s.csv.json", "--allow-in-sample", "--out", folder / "gated.json"]
+    assert "expected a text, or a number" in one_line(tool(*apply))
+    assert main_of(*apply, "--annotations", truth) == 0
+    detected = {entry["image_id"] for entry in numbered(folder)}
+    assert len(read_submission(folder / "gated.json")) == len(detected)
+
+
+def test_text_ids_of_another_frame(folder):
+    """As a detector on square copies writes them: texts as ids, boxes and truth in the copy's pixels."""
+    truth = json.loads((folder / "g.json").read_text())
+    text = {image["id"]: image["file_name"][:-4] for image in truth["images"]}
+    for image in truth["images"]:
+        image |= {"id": text[image["id"]], "width": 100, "height": 100}
+    for box in truth["annotations"]:
+        box |= {"image_id": text[box["image_id"]], "bbox": [side / 2 for side in box["bbox"]],
+                "area": box["area"] / 4}
+    write_json(folder / "small.json", truth)
+    entries = [entry | {"bbox": [side / 2 for side in entry["bbox"]]}
+               for entry in json.loads((folder / "s.json").read_text()) if entry["category_id"] < 14]
+    (folder / "t.json").write_text(json.dumps(entries))
+    values, _ = run_evaluation(EvaluationRequest(str(folder / "small.json"), str(folder / "t.json")))
+    expected = scores(folder, "s.csv")
+    for key in ("coco/AP", "coco/AP40", "coco/AR100"):
+        assert values[key] == pytest.approx(expected[key], abs=5e-3), key
