@@ -4,6 +4,7 @@
     python tools/evaluate.py --predictions submission.csv --annotations test_annotations.csv
     python tools/evaluate.py --predictions A.csv --annotations instances_val_fold0.json --bootstrap 1000
     python tools/evaluate.py --predictions A.csv --compare B.csv --annotations G
+    python tools/evaluate.py --predictions A.csv --annotations G --frame 256
     python tools/evaluate.py --annotations train.csv --by reader
 
 Annotations are a COCO JSON or a VinBigData table (several readers are fused to their consensus). Intervals
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--compare", metavar="B",
                         help="another prediction file: paired differences with intervals")
     parser.add_argument("--by", choices=["reader", "size"], help="score per reader, or COCO AP per box size")
+    parser.add_argument("--frame", type=int, metavar="SIDE", help="also COCO's numbers by size, and over IoU "
+                        ".40:.95, in a copy of the images that is square with this side, such as 256")
     parser.add_argument("--confusion", type=float, metavar="SCORE",
                         help="also print the confusion matrix of boxes from this score on")
     parser.add_argument("--chance", action="store_true", help="also score boxes shuffled across images")

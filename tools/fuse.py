@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_apart(sources, *output_paths(args.out))
     _refuse_contradiction(parser, args)
     table = read_sizes(args.meta)
-    files = [submission.read_submission(path, table) for path in args.predictions]
+    files = [submission.read_submission(path, table, args.annotations) for path in args.predictions]
     options = _options(args)
     sizes = {image_id: size for image_id, size in shapes_of(table).items()
              if any(image_id in file for file in files)}
@@ -63,6 +63,7 @@ def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--predictions", nargs="+", required=True, help="submissions, one per model")
     parser.add_argument("--meta", required=True, help="image_id,dim0,dim1 of the originals")
+    cli.add_annotations_of_results(parser)
     parser.add_argument("--out", required=True, help="submission to write")
     parser.add_argument("--method", default="wbf", choices=["wbf", "nms", "soft-nms", "nmw"],
                         help="of the fusion")

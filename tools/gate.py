@@ -42,6 +42,7 @@ def _add_fit(parser: ArgumentParser) -> None:
 def _add_apply(parser: ArgumentParser) -> None:
     parser.add_argument("--predictions", required=True, help="submission to gate")
     parser.add_argument("--probabilities", required=True, help="a classifier's P(abnormal)")
+    cli.add_annotations_of_results(parser)
     parser.add_argument("--gate", required=True, help="JSON of gate.py fit or tune.py")
     parser.add_argument("--out", required=True, help="submission to write")
     parser.add_argument("--allow-in-sample", action="store_true",
@@ -67,7 +68,7 @@ def fit(args: Namespace) -> None:
     require_writable(args.out)
     column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)
     outputs = read_classifier_outputs(args.probabilities, *column)
-    predictions = read_submission(args.predictions)
+    predictions = read_submission(args.predictions, annotations=args.annotations)
     folds = gate_fit.folds_of(args.probabilities, list(predictions), args.folds)
     fitted = gate_fit.fit(predictions, read_truth(args.annotations), outputs, folds, args.bootstrap,
                           args.probabilities, args.allow_inverted)
@@ -91,7 +92,7 @@ def apply(args: Namespace) -> None:
     require_apart([args.predictions, status_path(args.predictions), args.probabilities, args.gate],
                   *files.output_paths(args.out))
     saved = gate_fit.read(args.gate)
-    predictions = read_submission(args.predictions)
+    predictions = read_submission(args.predictions, annotations=args.annotations)
     if not args.allow_in_sample:
         refuse_in_sample(args.gate, list(predictions))
     column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)

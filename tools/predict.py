@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
-    parser.add_argument("--out", required=True, help="submission to write")
+    parser.add_argument("--out", required=True, help="submission to write; COCO results if it ends in .json")
     parser.add_argument("--config", default=str(CONFIG), help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",

@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = image_run.find(args.images, meta=args.meta)
     require_apart(run.sources, args.out)
     paths = {source.image_id: source.path for source in run.inputs if not source.problem}
-    predictions = read_submission(args.predictions) if args.predictions else None
+    predictions = read_submission(
+        args.predictions, annotations=args.annotations) if args.predictions else None
     records = read_truth(args.annotations) if args.annotations else None
     seed = args.seed if args.random else None
     subjects = choose(paths, records, args.count, read_names(args.ids or ()), seed)

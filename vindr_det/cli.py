@@ -98,6 +98,12 @@ def _device(text: str) -> str:
     return text
 
 
+def add_annotations_of_results(parser: argparse.ArgumentParser) -> None:
+    """``--annotations`` of a tool that reads no truth: what the numbers of COCO results stand for."""
+    parser.add_argument("--annotations", help="COCO .json whose images the numbers in --predictions of COCO "
+                        "results stand for; needed where these have no text ids")
+
+
 def require_workers(workers: int | None) -> None:
     """Check ``--workers``.
 

@@ -56,6 +56,25 @@ def test_every_label_that_both_know(files):
     json.dumps(scores.as_json())
 
 
+def test_plain_label_names_are_probabilities_where_there_are_no_others(files):
+    ours = score(files / "a.csv", files / "labels.csv", FEW)
+    frame = pd.read_csv(files / "a.csv").drop(columns="p_abnormal")
+    plain = frame.rename(columns={column_of(name): name for name in NAMES})
+    plain.to_csv(files / "plain.csv", index=False)
+    theirs = score(files / "plain.csv", files / "labels.csv", FEW, files / "b.csv")
+    assert set(theirs.estimates) == {column_of(name) for name in NAMES}
+    for column in theirs.estimates:
+        assert theirs.estimates[column] == ours.estimates[column]
+    assert set(theirs.differences) >= {"p_mass", "p_effusion"}
+    table = pd.read_csv(files / "labels.csv")[["image", *NAMES]].rename(columns={"image": "image_id"})
+    table.to_csv(files / "truth.csv", index=False)
+    with pytest.raises(InputError, match="truth.csv: columns Mass, Effusion, Hernia hold 0 and 1 alone"):
+        score(files / "truth.csv", files / "labels.csv", FEW)
+    beside = plain.assign(p_abnormal=pd.read_csv(files / "a.csv")["p_abnormal"])
+    beside.to_csv(files / "beside.csv", index=False)
+    assert list(score(files / "beside.csv", files / "labels.csv", FEW).estimates) == ["the file"]
+
+
 def test_image_names_with_and_without_suffix_are_one_image(files):
     plain = score(files / "a.csv", files / "labels.csv", FEW)
     frame = pd.read_csv(files / "a.csv")

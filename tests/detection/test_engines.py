@@ -12,6 +12,8 @@ from conftest import DEMO, ROOT, TINY, network_of
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
+from vindr_det.detection.validation import keep_predictions
+from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.predict import load_predictors, predict_folder
 from vindr_det.structures.label_sets import FINDINGS
@@ -37,6 +39,25 @@ def test_training_writes_its_outputs(engine, trained):
     events.Reload()
     wanted = {"total_loss", "lr", "validation_loss", "validation_abnormal/loss", "vindr/mAP40", "coco/AP"}
     assert wanted <= set(events.Tags()["scalars"])
+
+
+def test_the_best_models_predictions_are_kept(engine, trained, phantoms):
+    """They score what the training measured then, in COCO's results format with the annotations' numbers."""
+    out, truth = trained(engine), phantoms / "data/annotations/instances_val_fold0.json"
+    kept = out / "best_predictions.json"
+    scored, _ = run_evaluation(EvaluationRequest(str(truth), str(kept)))
+    measured = load_checkpoint(out / "model_best.pth").metrics
+    for key in ("vindr/mAP40", "coco/AP", "coco/AP40"):
+        assert scored[key] == pytest.approx(measured[key], abs=1e-6), key
+    numbers = {image["id"] for image in json.loads(truth.read_text())["images"]}
+    assert {entry["image_id"] for entry in json.loads(kept.read_text())} == numbers
+
+
+def test_predictions_that_cannot_be_kept_cost_no_training(tmp_path, caplog):
+    cfg = SimpleNamespace(OUTPUT_DIR=str(tmp_path / "out"), VINDR=SimpleNamespace(VALIDATION=["x", "y"]))
+    (tmp_path / "out").write_text("a file in the folder's place")
+    keep_predictions(cfg, {})
+    assert "best_predictions.json: not written" in caplog.text
 
 
 def test_a_checkpoint_carries_everything(engine, trained):

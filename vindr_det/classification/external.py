@@ -192,8 +192,10 @@ def _columns(
     result = {}
     if not names or set(MEANINGS).intersection(read_csv(predictions)):
         result[_FILE] = (0, _probabilities(predictions, None, options.meaning))
+    given = read_csv(predictions).columns
     for place, name in enumerate(names, start=1):
-        result[column_of(name)] = (place, _probabilities(predictions, column_of(name)))
+        column = column_of(name) if column_of(name) in given else name
+        result[column_of(name)] = (place, _probabilities(predictions, column))
     return result
 
 
@@ -213,5 +215,23 @@ def _shared_labels(predictions: str | Path, labels: str | Path) -> list[str]:
     """Labels that the file has a column of and the table a label."""
     predicted, labeled = read_csv(predictions, ["image_id"]).columns, read_csv(labels).columns
     names = dict.fromkeys([*(name for target in TARGETS.values() for name in target), *labeled])
-    return [name for name in names if name in labeled and column_of(name) in predicted
-            and column_of(name) not in MEANINGS]
+    shared = [name for name in names if name in labeled and column_of(name) in predicted
+              and column_of(name) not in MEANINGS]
+    return shared or _plain_labels(predictions, set(labeled))
+
+
+def _plain_labels(predictions: str | Path, labeled: set[str]) -> list[str]:
+    """Known labels whose plain names are columns of probabilities, in a file without any of ours.
+
+    Raises:
+        InputError: they hold 0 and 1 alone.
+    """
+    frame = read_csv(predictions)
+    if any(name.startswith("p_") for name in frame):
+        return []
+    known = {name for target in TARGETS.values() for name in target}
+    names = [name for name in frame if name in known & labeled]
+    if names and np.isin(np.column_stack([to_numbers(frame[name]) for name in names]), (0, 1)).all():
+        raise InputError(f"{predictions}: columns {', '.join(names)} hold 0 and 1 alone, which are labels; "
+                         "expected probabilities")
+    return names

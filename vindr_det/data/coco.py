@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import image_id_of, read_json
+from vindr_det.files import holds_json, image_id_of, read_json
 from vindr_det.limits import LARGEST_SIDE
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
@@ -108,6 +108,23 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
         raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
     _refuse_repeated_ids(path, records)
     return records, [note.format(count) for note, count in repaired.items() if count]
+
+
+def image_names(path: str | Path) -> dict[Any, str]:
+    """``id`` of each image of a COCO JSON -> its text id; empty for a file that is no JSON.
+
+    Raises:
+        InputError: not COCO.
+    """
+    if not holds_json(path):
+        return {}
+    images = read_json(path)
+    try:
+        return {image["id"]: image.get("text_id") or image_id_of(image["file_name"])
+                for image in images["images"]}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a COCO file, expected images with id and file_name "
+                         f"({error!r})") from error
 
 
 class _Row(NamedTuple):

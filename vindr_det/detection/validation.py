@@ -1,17 +1,27 @@
 """What both engines measure on the validation images: the metrics, and the training's own losses."""
 
 import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from vindr_det.data.coco import image_names
+from vindr_det.data.splits import resolve
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_text
 from vindr_det.metrics import coco, voc
 from vindr_det.structures.detections import PredictionSet, with_no_finding
 from vindr_det.structures.records import Record, truth_of
+from vindr_det.submission.coco_results import coco_results_text
 from vindr_det.training.module_state import put_back
+from vindr_det.training.states import BEST_PREDICTIONS
+
+log = logging.getLogger(__name__)
 
 #: normal images? -> (sum of each loss over images, number of images)
 Parts = dict[bool, tuple[dict[str, float], int]]
@@ -29,6 +39,26 @@ def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) ->
     gated = with_no_finding(predictions)
     scores = voc.vindr_ap(gated, truth_of(records)).as_metrics()
     return scores | coco.coco_ap(predictions, records)
+
+
+def keep_predictions(cfg: Any, predictions: PredictionSet) -> None:
+    """Write :data:`.states.BEST_PREDICTIONS` beside model_best.pth: detections with class 14, as scored.
+
+    Ids are the numbers of VINDR.VALIDATION's annotations where that is a single file, else text ids. A
+    failure is a warning: it must not cost the training.
+    """
+    path = Path(cfg.OUTPUT_DIR) / BEST_PREDICTIONS
+    try:
+        numbers = _numbers(cfg) if len(cfg.VINDR.VALIDATION) == 1 else None
+        write_text(path, coco_results_text(with_no_finding(predictions), numbers))
+    except (InputError, OSError, KeyError) as error:
+        log.warning("%s: not written (%s); the training goes on", path, error)
+
+
+def _numbers(cfg: Any) -> dict[str, int]:
+    annotations = resolve(cfg.VINDR.VALIDATION[0], cfg.VINDR.DATA_ROOT).annotations
+    assert annotations is not None  # or nothing could be scored
+    return {name: number for number, name in image_names(annotations).items()}
 
 
 @contextlib.contextmanager

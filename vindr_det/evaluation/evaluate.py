@@ -10,8 +10,9 @@ from vindr_det.evaluation import readers, score
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes
-from vindr_det.limits import require_replicates
+from vindr_det.limits import LARGEST_SIDE, require_replicates
 from vindr_det.metrics.coco import coco_ap_by_size
+from vindr_det.metrics.coco_sizes import coco_in_frame
 from vindr_det.metrics.metric import MatchedPredictions, Metric
 from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
@@ -40,24 +41,29 @@ class EvaluationRequest:
     by: str | None = None
     confusion: float | None = None
     chance: bool = False
+    frame: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.predictions is None and self.by != "reader":
             raise InputError("--predictions: missing; only --by reader goes without")
         beside = {"--compare": self.compare, "--confusion": self.confusion is not None,
-                  "--chance": self.chance}
+                  "--chance": self.chance, "--frame": self.frame}
         if self.by == "reader" and any(beside.values()):
             raise InputError(f"--by reader with {_first(beside)}: expected one of the two")
-        apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance}
+        apart = {"--by": self.by, "--confusion": self.confusion is not None, "--chance": self.chance,
+                 "--frame": self.frame}
         if self.compare and any(apart.values()):
             raise InputError(f"--compare with {_first(apart)}: expected one of the two")
         require_replicates(self.bootstrap, none=True)
         if self.by == "reader" and holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
-        if self.by == "size" and not self.meta and not holds_json(self.annotations):
-            raise InputError(f"{self.annotations}: --by size expects --meta, or a COCO .json, which hold "
-                             "the images' sizes")
+        if self.frame is not None and not 1 <= self.frame <= LARGEST_SIDE:
+            raise InputError(f"--frame {self.frame}: expected a side in pixels, 1 to {LARGEST_SIDE}")
+        sizes = {"--by size": self.by == "size", "--frame": self.frame}
+        if any(sizes.values()) and not self.meta and not holds_json(self.annotations):
+            raise InputError(f"{self.annotations}: {_first(sizes)} expects --meta, or a COCO .json, which "
+                             "hold the images' sizes")
 
 
 def _first(options: Mapping[str, object]) -> str:
@@ -74,7 +80,7 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
     Raises:
         InputError: a faulty file.
     """
-    predictions = read_submission(request.predictions) if request.predictions else None
+    predictions = _read(request.predictions, request) if request.predictions else None
     records = read_truth(request.annotations, request.meta)
     if not records:
         raise InputError(f"{request.annotations}: holds no image")
@@ -84,6 +90,10 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
     if request.compare:
         return _compared(request, predictions, records, metrics)
     return _scored(request, MatchedPredictions(predictions, records), metrics)
+
+
+def _read(path: str, request: EvaluationRequest) -> PredictionSet:
+    return read_submission(path, annotations=request.annotations)
 
 
 def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Sequence[Metric]) -> Answer:
@@ -98,6 +108,8 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
         values |= tied
     if request.by == "size":
         values |= coco_ap_by_size(predictions, records)
+    if request.frame:
+        values |= coco_in_frame(predictions, records, request.frame)
     if request.bootstrap:
         values |= score.confidence_intervals(matched, request.bootstrap, request.seed, metrics)
     if request.chance:
@@ -128,7 +140,7 @@ def _compared(
     request: EvaluationRequest, predictions: PredictionSet, records: list[Record], metrics: Sequence[Metric]
 ) -> Answer:
     assert request.compare is not None
-    differences = score.paired_comparison(predictions, read_submission(request.compare), records,
+    differences = score.paired_comparison(predictions, _read(request.compare, request), records,
                                           request.bootstrap or 1000, request.seed, metrics)
     values = {key: {"a": of.a, "b": of.b, "difference": of.gain.value, "ci95": [of.gain.low, of.gain.high],
                     "a_wins": of.wins} for key, of in differences.items()}

@@ -60,7 +60,8 @@ def status_path(out: str | Path) -> Path:
 def beside(out: str | Path, kind: str) -> Path:
     """``S.<kind>.csv`` for ``S.csv``: several runs can write into one folder."""
     out = Path(out)
-    return out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.csv')}.{kind}.csv")
+    stem = out.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".json")
+    return out.with_name(f"{stem}.{kind}.csv")
 
 
 def write_status(path: str | Path, statuses: Sequence[Status]) -> None:

@@ -2,8 +2,8 @@
 
 ``coco/AP`` is the mean over IoU .50:.05:.95 of the 101-point AP, as cocodataset.org defines it.
 ``coco/AP40`` is the same 101-point AP at IoU >= .40; it is not the competition's metric. COCO's sizes are
-fixed numbers of pixels, by which almost all findings are large; :func:`coco_ap_by_size` goes by the share of
-the image that a box covers.
+fixed numbers of pixels (:mod:`vindr_det.metrics.coco_sizes`), by which almost all findings are large;
+:func:`coco_ap_by_size` goes by the share of the image that a box covers.
 
 Shapes: T thresholds, K classes, A ranges of area.
 """
@@ -34,7 +34,10 @@ SIZES: Mapping[str, tuple[float, float]] = {
 #: COCO's range for boxes of any area, square pixels.
 _ANY_AREA = [0.0, 1e10]
 #: Side of the square into which images are stretched to compare shares; overlaps do not change.
-_SIDE = 1000.0
+_SIDE = 1000
+#: A detection that is far from everything.
+_NOTHING: Mapping[str, Any] = {"id": 1, "category_id": 0, "bbox": [-2.0, -2.0, 1.0, 1.0], "score": 0.0,
+                               "area": 1.0, "iscrowd": 0}
 
 
 class CocoAP(Metric):
@@ -67,23 +70,29 @@ def coco_ap_by_size(predictions: PredictionSet, records: Sequence[Record]) -> di
         predictions: image id -> detections in original pixels.
         records: images with their true boxes and their sizes.
     """
-    square = [replace(record, height=int(_SIDE), width=int(_SIDE), truth=_stretched(record.truth, record))
-              for record in records]
-    moved = {record.image_id: _stretched(predictions[record.image_id].findings(), record)
-             for record in records if record.image_id in predictions}
     areas = [[low * _SIDE**2, high * _SIDE**2] for low, high in SIZES.values()]
-    precision = _precision(moved, square, areas)
+    precision = _precision(*stretch(predictions, records, _SIDE), areas)
     return {f"{name}/{size}": value for at, size in enumerate(SIZES)
             for name, value in summary(precision[..., at]).items()}
 
 
-def _stretched(boxes: Predictions, record: Record) -> Predictions:
-    return replace(boxes, boxes=box_ops.scale(boxes.boxes, _SIDE / record.width, _SIDE / record.height))
+def stretch(
+    predictions: PredictionSet, records: Sequence[Record], side: int
+) -> tuple[dict[str, Predictions], list[Record]]:
+    """Findings and truth in square copies of the images of given side, pixels; overlaps do not change."""
+    def moved(boxes: Predictions, record: Record) -> Predictions:
+        return replace(boxes, boxes=box_ops.scale(boxes.boxes, side / record.width, side / record.height))
+
+    square = [replace(record, height=side, width=side, truth=moved(record.truth, record))
+              for record in records]
+    return {record.image_id: moved(predictions[record.image_id].findings(), record)
+            for record in records if record.image_id in predictions}, square
 
 
 def summary(precision: NDArray[np.float64]) -> dict[str, float]:
     """``coco/AP`` and :data:`ROW_OF` of (T, ...) precisions, in which -1 stands for classes without truth."""
-    return {"coco/AP": _mean(precision[1:])} | {key: _mean(precision[at]) for key, at in ROW_OF.items()}
+    return {"coco/AP": mean_of_known(precision[1:])} | {
+        key: mean_of_known(precision[at]) for key, at in ROW_OF.items()}
 
 
 def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -101,31 +110,47 @@ def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list
 
 
 def _precision(
-    predictions: PredictionSet, records: Sequence[Record], areas: list[list[float]] | None = None
+    predictions: PredictionSet, records: Sequence[Record], areas: Sequence[Sequence[float]] = (_ANY_AREA,)
 ) -> NDArray[np.float64]:
     """(T, 101, K, A) over recalls, classes and areas; -1 where there is no truth."""
+    return accumulate(predictions, records, areas)[0][..., -1]
+
+
+def accumulate(
+    predictions: PredictionSet, records: Sequence[Record], areas: Sequence[Sequence[float]],
+    thresholds: NDArray[np.float64] = THRESHOLDS, limits: Sequence[int] = (MAX_DETECTIONS,),
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precisions (T, 101, K, A, M) and recalls (T, K, A, M) by faster-coco-eval; -1 where there is no truth.
+
+    Args:
+        predictions: image id -> detections in the records' pixels; class 14 is left out.
+        records: images with their true boxes.
+        areas: A ranges of area, square pixels.
+        thresholds: of IoU.
+        limits: M numbers of detections per image and class that count, rising.
+    """
     truth = to_coco(records)
-    shape = (len(THRESHOLDS), 101, len(truth["categories"]), len(areas or [()]))
+    classes = len(truth["categories"]), len(areas), len(limits)
+    shapes = (len(thresholds), 101, *classes), (len(thresholds), *classes)
     if not truth["annotations"]:
-        return np.full(shape, -1.0)
-    detections = to_detections(predictions, records)
-    if not detections:
-        return np.zeros(shape)
+        return np.full(shapes[0], -1.0), np.full(shapes[1], -1.0)
     from faster_coco_eval import COCO, COCOeval_faster
 
+    # A file without any detection is no results file; one that scores 0 and overlaps nothing changes nothing.
+    detections = to_detections(predictions, records) or [
+        {**_NOTHING, "image_id": truth["images"][0]["id"]}]
     with contextlib.redirect_stdout(io.StringIO()):
         results = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
         evaluation = COCOeval_faster(COCO(truth), results, "bbox", print_function=lambda *_: None)
         params = evaluation.params
-        params.iouThrs, params.maxDets = THRESHOLDS, [MAX_DETECTIONS]
-        params.areaRng = areas or [_ANY_AREA]
-        params.areaRngLbl = list(SIZES) if areas else ["all"]
+        params.iouThrs, params.maxDets = thresholds, list(limits)
+        params.areaRng, params.areaRngLbl = list(areas), list(map(str, range(len(areas))))
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"][..., : shape[-1], -1]
+    return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _mean(precision: NDArray[np.float64]) -> float:
-    """Mean over everything; -1 means no truth."""
-    values = precision[precision > -1]
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """Mean over everything that is not -1, which means no truth; NaN without any."""
+    values = values[values > -1]
     return float(values.mean()) if len(values) else float("nan")

@@ -27,6 +27,8 @@ THRESHOLDS = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
 ROW_OF = {"coco/AP40": 0, "coco/AP50": 1, "coco/AP75": 6}
 #: Detections per image and class that count.
 MAX_DETECTIONS = 100
+#: Detections per image and class of COCO's average recalls.
+RECALL_LIMITS = (1, 10, MAX_DETECTIONS)
 _RECALLS = np.linspace(0, 1, 101)
 
 
@@ -38,12 +40,14 @@ class CocoMatched:
         image: (D,) index of the image.
         label: (D,) ids of findings.
         correct: (T, D) whether it is a true positive at each threshold.
+        rank: (D,) 0 for the best of its image and class, 1 for the second, ...
         counts: (I, F) ground truths per image and finding.
     """
 
     image: Ints
     label: Ints
     correct: Flags
+    rank: Ints
     counts: Ints
 
 
@@ -62,7 +66,7 @@ def match(predictions: PredictionSet, records: Sequence[Record]) -> CocoMatched:
     correct = _greedy(detections, truths, rank)
     # As pycocotools merges images: by score, equals by image.
     order = np.argsort(-detections.score, kind="stable")
-    return CocoMatched(detections.image[order], detections.label[order], correct[:, order],
+    return CocoMatched(detections.image[order], detections.label[order], correct[:, order], rank[order],
                        truths.counts(len(records))[:, : len(FINDINGS)])
 
 
@@ -96,6 +100,24 @@ def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Float
     widest = max(len(matched.counts), *map(len, rows))
     precision = bootstrap.apply(partial(_precisions, matched, rows), widest)  # (R, T, F)
     return {"coco/AP": precision[:, 1:].mean(axis=1)} | {key: precision[:, at] for key, at in ROW_OF.items()}
+
+
+def recall_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
+    """``coco/AR1`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
+    images, shares = len(matched.counts), matched.correct[1:].mean(axis=0)
+    result = {}
+    for limit in RECALL_LIMITS:
+        recalled = np.zeros((images, len(FINDINGS)))
+        counted = matched.rank < limit
+        np.add.at(recalled, (matched.image[counted], matched.label[counted]), shares[counted])
+        result[f"coco/AR{limit}"] = bootstrap.apply(partial(_recalled, matched.counts, recalled), images)
+    return result
+
+
+def _recalled(counts: Ints, recalled: Floats, weights: Floats) -> Floats:
+    """(R, F) share of the ground truths that are detected; NaN without ground truth."""
+    totals = weights @ counts
+    return np.divide(weights @ recalled, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
 
 
 def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floats:

@@ -1,10 +1,12 @@
 """The list of metrics that ``tools/evaluate.py`` computes, in the order of its tables."""
 
 from vindr_det.metrics.coco import CocoAP
+from vindr_det.metrics.coco_sizes import CocoSizes
 from vindr_det.metrics.froc import FrocSensitivity
 from vindr_det.metrics.localization import LocalizationAccuracy
 from vindr_det.metrics.metric import Metric
 from vindr_det.metrics.tide import TideAnalysis
 from vindr_det.metrics.voc import VindrAP
 
-METRICS: tuple[Metric, ...] = (VindrAP(), CocoAP(), FrocSensitivity(), LocalizationAccuracy(), TideAnalysis())
+METRICS: tuple[Metric, ...] = (VindrAP(), CocoAP(), CocoSizes(), FrocSensitivity(), LocalizationAccuracy(),
+                                TideAnalysis())

@@ -95,7 +95,7 @@ def read_inputs(search: Search) -> Inputs:
     Raises:
         InputError: a faulty file, inverted labels, or too few images.
     """
-    files = [read_submission(path) for path in search.predictions]
+    files = [read_submission(path, annotations=search.annotations) for path in search.predictions]
     if not search.meta and not holds_json(search.annotations):
         raise InputError(f"{search.annotations}: a .csv has no image sizes; expected --meta too")
     predicted = set().union(*files)

@@ -88,6 +88,23 @@ def check_rows(
     return result
 
 
+def check_detections(predictions: PredictionSet, sizes: pd.DataFrame | None) -> list[Issue]:
+    """What is wrong with the places of boxes of no CSV: outside of their images, or of another scale.
+
+    Args:
+        predictions: image id -> detections.
+        sizes: of the originals; None checks only that no box is negative.
+    """
+    result = ParsedSubmission(dict(predictions))
+    shapes = None if sizes is None else shapes_of(sizes)
+    for image_id, detections in predictions.items():
+        _check_inside(0, image_id, detections, shapes, result.issues)
+    if shapes is not None:
+        result.stated = result.predictions
+        _check_scale(result, shapes)
+    return result.issues
+
+
 def _of_images(result: ParsedSubmission, body: Rows) -> Rows:
     """The rows without empty lines and repeated headers, which are issues."""
     kept = []

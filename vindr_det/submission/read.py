@@ -5,26 +5,34 @@ from pathlib import Path
 
 import pandas as pd
 
+from vindr_det.data.coco import image_names
 from vindr_det.exceptions import InputError
+from vindr_det.files import holds_json
 from vindr_det.imaging.status import read_failed, status_path
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.submission.check import parse_submission
+from vindr_det.submission.coco_results import read_coco_results
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
 
 log = logging.getLogger(__name__)
 
 
-def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> PredictionSet:
-    """Read a submission, without the images that failed according to ``<stem>.status.csv`` beside it.
+def read_submission(
+    path: str | Path, sizes: pd.DataFrame | None = None, annotations: str | Path | None = None
+) -> PredictionSet:
+    """Read a submission or COCO results, without the images that failed by ``<stem>.status.csv`` beside it.
+
+    A file is known by its content, whatever its name.
 
     The rows of these images are "no finding" for Kaggle alone; a gate, a fusion or a score must not take them
     for predictions. :func:`vindr_det.imaging.status.read_failed` lists them. Issues that
     :func:`vindr_det.submission.repair.repair_submission` can repair are repaired, with a warning.
 
     Args:
-        path: of the CSV.
+        path: of the CSV or JSON.
         sizes: of :func:`vindr_det.imaging.sizes.read_sizes`; with it boxes must lie inside their images.
+        annotations: file whose numbers of images COCO results may have; one that is no COCO JSON has none.
 
     Returns:
         image id -> detections in original pixels; an image with "no finding" has a row of class 14.
@@ -33,7 +41,9 @@ def read_submission(path: str | Path, sizes: pd.DataFrame | None = None) -> Pred
         InputError: names the first error that is left and how many there are.
     """
     failed = read_failed(path)
-    predictions = _read(path, sizes if sizes is None else with_unread(sizes, failed))
+    sizes = sizes if sizes is None else with_unread(sizes, failed)
+    predictions = _read(path, sizes) if not holds_json(path) else read_coco_results(
+        path, sizes, None if annotations is None else image_names(annotations))
     unread = predictions.keys() & failed.keys()
     if unread:
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "

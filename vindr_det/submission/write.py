@@ -11,7 +11,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID
-from vindr_det.submission.check import check_rows
+from vindr_det.submission.check import check_detections, check_rows
+from vindr_det.submission.coco_results import coco_results_text, is_coco_results
 from vindr_det.submission.parse import HEADER, NO_FINDING_STRING
 
 
@@ -47,7 +48,8 @@ def submission_text(
     """The content of a submission, checked: one with errors is never returned.
 
     Args:
-        path: of the CSV that it is for, named in errors.
+        path: of the CSV that it is for, named in errors; of a ``.json`` the content is COCO results, in which
+            images that are ``unread`` have no entry.
         predictions: image id -> detections in original pixels; an image without any becomes "no finding".
         image_ids: one row each, in this order. None takes the ids of ``predictions``, then ``unread``.
         sizes: of the originals; boxes must lie inside. None checks only that none is negative.
@@ -60,6 +62,12 @@ def submission_text(
     """
     ids = list([*predictions, *unread] if image_ids is None else image_ids)
     _check_same_images(path, ids, predictions, unread)
+    if is_coco_results(path):
+        issues = check_detections(predictions, None if sizes is None else with_unread(sizes, unread))
+        if issues:
+            raise InputError(f"{path}: not written; {issues[0].message}")
+        return coco_results_text({image_id: predictions[image_id] for image_id in ids
+                                  if image_id in predictions})
     rows = [list(HEADER), *([image_id, format_predictions(predictions.get(image_id, Predictions()))]
                             for image_id in ids)]
     for issue in check_rows(rows, ids, None if sizes is None else with_unread(sizes, unread)).issues:

@@ -11,6 +11,8 @@ log = logging.getLogger(__name__)
 SUFFIXES = {"detectron2": ".pth", "torchvision": ".ckpt"}
 #: What a training leaves to predict with.
 MODELS = ("model_final.pth", "model_best.pth")
+#: COCO results of model_best.pth on the validation images.
+BEST_PREDICTIONS = "best_predictions.json"
 
 
 def name_of(done: int) -> str:
@@ -45,8 +47,8 @@ def keep_latest(folder: str | Path, suffix: str, done: int, keep: int) -> None:
 def clear(folder: str | Path, weights: str = "") -> None:
     """Remove what a resume would mistake for files of the training that begins in a folder now.
 
-    States of an earlier training are deleted, whichever engine wrote them; its models are renamed to
-    ``earlier_<name>``.
+    States of an earlier training are deleted, whichever engine wrote them; its models and their
+    predictions are renamed to ``earlier_<name>``.
 
     Args:
         folder: OUTPUT_DIR.
@@ -59,7 +61,7 @@ def clear(folder: str | Path, weights: str = "") -> None:
                     folder, len(old), old[-1].name)
     for state in old:
         state.unlink(missing_ok=True)
-    for model in (folder / name for name in MODELS):
+    for model in (folder / name for name in (*MODELS, BEST_PREDICTIONS)):
         if model.is_file() and not (weights and Path(weights).exists() and model.samefile(weights)):
             model.replace(model.with_name(f"earlier_{model.name}"))
 

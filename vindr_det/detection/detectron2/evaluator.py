@@ -36,6 +36,8 @@ class VindrEvaluator(DatasetEvaluator):
         self.records = {record.image_id: record for record in records}
         self.interruption = interruption or Interruption()
         self.predictions: dict[str, Predictions] = {}
+        #: Of all ranks, on the first, after :meth:`evaluate`.
+        self.gathered: dict[str, Predictions] = {}
 
     @classmethod
     def from_catalog(cls, name: str) -> "VindrEvaluator":
@@ -69,11 +71,11 @@ class VindrEvaluator(DatasetEvaluator):
         """
         if self.interruption.agreed():
             return OrderedDict()
-        gathered = comm.gather(self.predictions)
+        parts = comm.gather(self.predictions)
         if not comm.is_main_process():
             return OrderedDict()
-        merged = {key: value for part in gathered for key, value in part.items()}
-        estimate = validation_metrics(merged, list(self.records.values()))
+        self.gathered = {key: value for part in parts for key, value in part.items()}
+        estimate = validation_metrics(self.gathered, list(self.records.values()))
         return OrderedDict((key, value) for key, value in estimate.items() if math.isfinite(value))
 
 

@@ -39,6 +39,7 @@ from vindr_det.detection.detectron2.hooks import (
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.train_step import VindrStep
 from vindr_det.detection.precision import autocast, half_precision
+from vindr_det.detection.validation import keep_predictions
 from vindr_det.structures.records import Record
 from vindr_det.training import optimizer as optimizers
 from vindr_det.training import schedule, states
@@ -191,8 +192,7 @@ class VindrTrainer(TrainerBase):
             return on_all_ranks
         return [
             *on_all_ranks,
-            BestCheckpoint(self._early_stopping, partial(self._export, "model_best"),
-                           self._validation.latest),
+            BestCheckpoint(self._early_stopping, self._save_best, self._validation.latest),
             self._states,  # after BestCheckpoint, so that a state has the best value so far
             MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self._validation),
             hooks.PeriodicWriter(self.build_writers(), period=20),
@@ -303,6 +303,10 @@ class VindrTrainer(TrainerBase):
     def _export(self, name: str) -> None:
         self.checkpointer.export(name, self._ema.weights())
 
+    def _save_best(self) -> None:
+        self._export("model_best")
+        keep_predictions(self.cfg, getattr(self._evaluator, "gathered", {}))
+
     def _metadata(self) -> dict[str, Any]:
         """The entry ``vindr`` of a checkpoint."""
         entry = metadata(self.cfg, self.iter + 1, self._validation.metrics)
@@ -310,7 +314,7 @@ class VindrTrainer(TrainerBase):
 
     def evaluate(self) -> Mapping[str, float]:
         """Metrics of VINDR.VALIDATION for the EMA or the model; empty on all ranks but the first."""
-        evaluator = self.build_evaluator(self.cfg, self._validation_set, self.interruption)
+        evaluator = self._evaluator = self.build_evaluator(self.cfg, self._validation_set, self.interruption)
         loader = self.interruption.until(self.build_test_loader(self.cfg, self._validation_set))
         half = autocast(self.cfg.MODEL.DEVICE, half_precision(self.cfg))
         with ema_weights(unwrapped(self.model), self._ema.ema), half:

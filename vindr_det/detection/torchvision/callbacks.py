@@ -14,6 +14,7 @@ import torch
 
 from vindr_det.detection.checkpoint import metadata
 from vindr_det.detection.torchvision.lightning_module import DetectorModule
+from vindr_det.detection.validation import keep_predictions
 from vindr_det.files import atomic_path
 from vindr_det.training import states
 from vindr_det.training.early_stopping import EarlyStopping
@@ -192,6 +193,7 @@ class SaveModels(AfterStep):
             log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value, done)
             if writes:
                 self.save(module, done, "model_best.pth")
+                keep_predictions(self.cfg, module.predictions)
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Save a state every CHECKPOINT_PERIOD iterations, and when a signal came."""

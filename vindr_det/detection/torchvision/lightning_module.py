@@ -39,6 +39,8 @@ class DetectorModule(EMAModule):
         self._record_of = {record.image_id: record for record in records}
         self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
         self.latest: dict[str, float] = {}
+        #: Of all ranks, at the latest validation.
+        self.predictions: dict[str, Predictions] = {}
         self._predictions: dict[str, Predictions] = {}
         self._losses = LossMeans()
 
@@ -117,9 +119,9 @@ class DetectorModule(EMAModule):
     def _metrics(self) -> dict[str, float]:
         """Losses and metrics of all ranks; those without a finite value are left out."""
         parts = self._gathered((self._predictions, self._losses.parts()))
-        predictions = {key: value for part, _ in parts for key, value in part.items()}
+        self.predictions = {key: value for part, _ in parts for key, value in part.items()}
         losses = LossMeans.merged(part for _, part in parts).means()
-        scores = validation_metrics(predictions, self.records)
+        scores = validation_metrics(self.predictions, self.records)
         return {k: v for k, v in (losses | scores).items() if math.isfinite(v)}
 
     @staticmethod

@@ -1,0 +1,181 @@
+"""COCO results JSON beside the submission: the same detections, the same scores, pycocotools takes it."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import one_line
+from metric_cases import noisy_detector
+
+from vindr_det.data.coco import part, to_coco
+from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_json
+from vindr_det.postprocessing.search import read_inputs
+from vindr_det.postprocessing.search_space import Search
+from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
+from vindr_det.submission import read_submission, submission_text, write_submission
+from vindr_det.submission.coco_results import coco_results_text
+from vindr_det.tables import write_csv
+
+ENTRY = {"image_id": "a", "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Truth g.json (a part of the images, so numbers are not 1..N), and a detector's s.csv and s.json."""
+    records, boxes, p_abnormal = noisy_detector(np.random.default_rng(0), images=40)
+    whole = to_coco(records)
+    write_json(tmp_path / "g.json", part(whole, [number % 4 > 0 for number in range(40)]))
+    boxes = with_no_finding({name: of for name, of in boxes.items() if int(name[1:]) % 4})
+    write_submission(tmp_path / "s.csv", boxes)
+    write_csv(tmp_path / "p.csv", pd.DataFrame({"image_id": p_abnormal.keys(), "fold": 0,
+                                                "p_abnormal": p_abnormal.values()}))
+    write_submission(tmp_path / "s.json", read_submission(tmp_path / "s.csv"))
+    return tmp_path
+
+
+def numbered(folder):
+    """s.json as other tools write it: numbers of the annotations alone, class 14 unknown."""
+    images = json.loads((folder / "g.json").read_text())["images"]
+    number_of = {image["file_name"][:-4]: image["id"] for image in images}
+    entries = [entry | {"image_id": number_of[entry["image_id"]]}
+               for entry in json.loads((folder / "s.json").read_text()) if entry["category_id"] < 14]
+    (folder / "n.json").write_text(json.dumps(entries))
+    return entries
+
+
+def scores(folder, name):
+    values, _ = run_evaluation(EvaluationRequest(str(folder / "g.json"), str(folder / name)))
+    return values
+
+
+def test_a_round_trip_scores_as_the_table(folder):
+    assert scores(folder, "s.json") == pytest.approx(scores(folder, "s.csv"), abs=1e-9, nan_ok=True)
+
+
+def test_numbers_stand_for_the_images_of_the_annotations(folder):
+    numbered(folder)
+    ours, theirs = scores(folder, "s.csv"), scores(folder, "n.json")
+    assert {key: theirs[key] for key in theirs if key.startswith("coco/")} == pytest.approx(
+        {key: ours[key] for key in ours if key.startswith("coco/")}, abs=1e-9, nan_ok=True)
+    with pytest.raises(InputError, match="n.json, entry 1: image_id 2, expected a text, or a number with"):
+        read_submission(folder / "n.json")
+
+
+def test_pycocotools_takes_the_file(folder):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = json.loads((folder / "g.json").read_text())
+    numbers = {image["file_name"][:-4]: image["id"] for image in truth["images"]}
+    (folder / "both.json").write_text(coco_results_text(read_submission(folder / "s.csv"), numbers))
+    with contextlib.redirect_stdout(io.StringIO()):
+        annotations = COCO(str(folder / "g.json"))
+        run = COCOeval(annotations, annotations.loadRes(str(folder / "both.json")), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    values = scores(folder, "s.csv")
+    assert list(run.stats[:3]) == pytest.approx(
+        [values[key] for key in ("coco/AP", "coco/AP50", "coco/AP75")], abs=1e-9)
+    read_submission(folder / "both.json")  # its texts need no annotations
+
+
+def test_images_without_boxes_and_unread_ones(tmp_path):
+    text = submission_text(tmp_path / "s.json", {"a": Predictions()}, ["a", "b"], unread=["b"])
+    (tmp_path / "s.json").write_text(text)
+    back = read_submission(tmp_path / "s.json")
+    assert list(back) == ["a"] and back["a"].labels.tolist() == no_finding().labels.tolist()
+
+
+@pytest.mark.parametrize(("entries", "message"), [
+    ({"images": []}, "not a COCO results file, expected a list"),
+    ([{"image_id": "a"}], "entry 1: .*expected image_id, category_id, bbox, score"),
+    ([ENTRY, ENTRY | {"category_id": 15}], "entry 2: category_id 15, expected a class id 0..14"),
+    ([ENTRY | {"category_id": "3"}], "category_id '3'"),
+    ([ENTRY | {"category_id": True}], "category_id True"),
+    ([ENTRY | {"category_id": 14}], "category_id 14 with the box .* ids that begin at 1"),
+    ([ENTRY | {"image_id": 5}], "image_id 5, expected a text"),
+    ([ENTRY | {"image_id": None}], "image_id None"),
+    ([ENTRY | {"bbox": [1, 2, 0, 4]}], "bbox .* positive width"),
+    ([ENTRY | {"bbox": [1, 2, 3]}], "bbox"),
+    ([ENTRY | {"score": 1.5}], "score 1.5, expected 0 to 1"),
+    ([ENTRY | {"bbox": [-9, 2, 30, 40]}], "box -9 2 21 42 leaves image a"),
+])
+def test_faulty_files_are_refused_in_a_line(tmp_path, entries, message):
+    (tmp_path / "s.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match=message) as error:
+        read_submission(tmp_path / "s.json")
+    assert "\n" not in str(error.value) and "s.json" in str(error.value)
+
+
+def test_an_unknown_number_is_refused_with_annotations(folder):
+    """The number of an image of the whole that is not in this part."""
+    (folder / "x.json").write_text(json.dumps([ENTRY | {"image_id": 1}]))
+    with pytest.raises(InputError, match="entry 1: image_id 1, expected the id of an image of the annotati"):
+        read_submission(folder / "x.json", annotations=folder / "g.json")
+
+
+def test_no_entry_is_no_prediction(tmp_path):
+    (tmp_path / "s.json").write_text("[]")
+    assert read_submission(tmp_path / "s.json") == {}
+
+
+def test_the_tools_take_and_write_it(folder, tool, main_of):
+    """fuse.py, gate.py and tune.py read numbers by --annotations, and write what they read."""
+    numbered(folder)
+    meta = folder / "meta.csv"
+    write_csv(meta, pd.DataFrame({"image_id": [f"i{number:03d}" for number in range(40)], "dim0": 200,
+                                  "dim1": 200}))
+    fuse = ["fuse.py", "--predictions", folder / "n.json", folder / "s.json", "--meta", meta, "--out",
+            folder / "f.json"]
+    assert "expected a text, or a number" in one_line(tool(*fuse))
+    assert main_of(*fuse, "--annotations", folder / "g.json") == 0
+    assert main_of("evaluate.py", "--predictions", folder / "f.json", "--annotations", folder / "g.json") == 0
+    assert (folder / "f.status.csv").is_file() and (folder / "f.predictions.csv").is_file()
+    same = ["fuse.py", "--predictions", folder / "s.csv", folder / "s.csv", "--meta", meta, "--out"]
+    main_of(*same, folder / "c.csv")
+    main_of(*same, folder / "c.json")
+    assert scores(folder, "c.csv") == pytest.approx(scores(folder, "c.json"), abs=1e-4, nan_ok=True)
+
+
+def test_gate_and_search_see_the_same_boxes(folder, main_of, tool):
+    numbered(folder)
+    truth = folder / "g.json"
+    for name in ("s.csv", "n.json"):
+        assert main_of("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions", folder / name,
+                       "--annotations", truth, "--bootstrap", 20, "--out", folder / f"gate_{name}.json") == 0
+        search = Search((str(folder / name),), str(truth), None, None, 0, False)
+        read = read_inputs(search).files[0]
+        assert {image: len(boxes.findings()) for image, boxes in read.items() if len(boxes.findings())} == {
+            image: len(boxes.findings()) for image, boxes in read_submission(folder / "s.csv").items()
+            if len(boxes.findings())}
+    apply = ["gate.py", "apply", "--predictions", folder / "n.json", "--probabilities", folder / "p.csv",
+             "--gate", folder / "gate_s.csv.json", "--allow-in-sample", "--out", folder / "gated.json"]
+    assert "expected a text, or a number" in one_line(tool(*apply))
+    assert main_of(*apply, "--annotations", truth) == 0
+    detected = {entry["image_id"] for entry in numbered(folder)}
+    assert len(read_submission(folder / "gated.json")) == len(detected)
+
+
+def test_text_ids_of_another_frame(folder):
+    """As a detector on square copies writes them: texts as ids, boxes and truth in the copy's pixels."""
+    truth = json.loads((folder / "g.json").read_text())
+    text = {image["id"]: image["file_name"][:-4] for image in truth["images"]}
+    for image in truth["images"]:
+        image |= {"id": text[image["id"]], "width": 100, "height": 100}
+    for box in truth["annotations"]:
+        box |= {"image_id": text[box["image_id"]], "bbox": [side / 2 for side in box["bbox"]],
+                "area": box["area"] / 4}
+    write_json(folder / "small.json", truth)
+    entries = [entry | {"bbox": [side / 2 for side in entry["bbox"]]}
+               for entry in json.loads((folder / "s.json").read_text()) if entry["category_id"] < 14]
+    (folder / "t.json").write_text(json.dumps(entries))
+    values, _ = run_evaluation(EvaluationRequest(str(folder / "small.json"), str(folder / "t.json")))
+    expected = scores(folder, "s.csv")
+    for key in ("coco/AP", "coco/AP40", "coco/AR100"):
+        assert values[key] == pytest.approx(expected[key], abs=5e-3), key

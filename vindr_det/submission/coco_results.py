@@ -1,0 +1,131 @@
+"""Detections in COCO's results format: a JSON list of ``{image_id, category_id, bbox, score}``.
+
+``bbox`` is xywh in original pixels, ``category_id`` the class id that our COCO files have, from 0.
+``image_id`` is the image's text id, or its number in an annotation file, then with ``text_id`` beside it, so
+that COCO's tools take the file and ours need no annotations. Class 14, "no finding", is an entry with the box
+``0 0 1 1``, which COCO's tools leave out, since it is no category of the annotations.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import image_id_of, read_json
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
+from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
+from vindr_det.submission.check import check_detections
+
+KEYS = ("image_id", "category_id", "bbox", "score")
+
+
+def is_coco_results(path: str | Path) -> bool:
+    """Whether a file to write is one of COCO results: ``.json`` or ``.json.gz``."""
+    return Path(path).name.removesuffix(".gz").endswith(".json")
+
+
+def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | None = None) -> str:
+    """A results file, best score first within an image; an image without detections has one of class 14.
+
+    Args:
+        predictions: image id -> detections in original pixels.
+        numbers: image id -> its number in an annotation file; None writes the text ids.
+    """
+    entries: list[str] = []
+    for image_id, detections in predictions.items():
+        best = detections.by_score() if len(detections) else no_finding()
+        name: dict[str, Any] = {"image_id": image_id}
+        if numbers is not None:
+            name = {"image_id": numbers[image_id], "text_id": image_id}
+        boxes = box_ops.xyxy_to_xywh(best.boxes)
+        rows = zip(best.labels.tolist(), boxes.tolist(), best.scores.tolist(), strict=True)
+        entries += [json.dumps(name | {"category_id": label, "bbox": box, "score": score})
+                    for label, box, score in rows]
+    return "[" + ",\n".join(entries) + "]\n"
+
+
+def read_coco_results(
+    path: str | Path, sizes: pd.DataFrame | None = None, names: Mapping[Any, str] | None = None
+) -> dict[str, Predictions]:
+    """Read a results file: image id -> detections in original pixels.
+
+    Args:
+        path: of the JSON.
+        sizes: of the originals; boxes must lie inside. None checks only that none is negative.
+        names: ``image_id`` of an annotation file -> text id, of :func:`vindr_det.data.coco.image_names`.
+
+    Raises:
+        InputError: no results file, or an entry without its keys, with an unknown image, a category that is
+            no class id, a box that is not four numbers with positive sides, or a score outside 0 to 1.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: not a COCO results file, expected a list of {{{', '.join(KEYS)}}}")
+    rows: dict[str, list[tuple[list[float], float, int]]] = defaultdict(list)
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or any(key not in entry for key in KEYS):
+            raise InputError(f"{path}, entry {number}: {str(entry)[:80]!r}, expected {', '.join(KEYS)}")
+        try:
+            rows[_image_id(entry, names)].append((_box(entry["bbox"]), _score(entry), _label(entry)))
+        except ValueError as error:
+            raise InputError(f"{path}, entry {number}: {error}") from error
+    predictions = {image_id: _detections(of_image) for image_id, of_image in rows.items()}
+    issues = check_detections(predictions, sizes)
+    if issues:
+        more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
+        raise InputError(f"{path}: {issues[0].message}{more}")
+    return predictions
+
+
+def _detections(rows: list[tuple[list[float], float, int]]) -> Predictions:
+    boxes, scores, labels = zip(*rows, strict=True)
+    return Predictions(box_ops.xywh_to_xyxy(list(boxes)), np.array(scores), np.array(labels))
+
+
+def _image_id(entry: Mapping[str, Any], names: Mapping[Any, str] | None) -> str:
+    text, given = entry.get("text_id"), entry["image_id"]
+    if isinstance(text, str) and text.strip():
+        return text
+    if names is not None and isinstance(given, int | str) and given in names:
+        return names[given]
+    if isinstance(given, str) and given.strip():
+        return image_id_of(given)
+    expected = ("a text, or a number with --annotations, whose images it numbers" if names is None
+                else "the id of an image of the annotations")
+    raise ValueError(f"image_id {given!r}, expected {expected}")
+
+
+def _label(entry: Mapping[str, Any]) -> int:
+    label = entry["category_id"]
+    if type(label) is not int or not 0 <= label < len(CLASS_NAMES):
+        raise ValueError(f"category_id {label!r}, expected a class id 0..{len(CLASS_NAMES) - 1}")
+    whole = box_ops.xyxy_to_xywh([NO_FINDING_BOX])[0].tolist()
+    if label == NO_FINDING_ID and entry["bbox"] != whole:
+        raise ValueError(f"category_id {label} with the box {entry['bbox']}, expected class ids 0..13 of "
+                         "boxes; ids that begin at 1 must be lowered by 1")
+    return label
+
+
+def _box(values: Any) -> list[float]:
+    if (not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values))
+            or min(values[2:]) <= 0):
+        raise ValueError(f"bbox {values!r}, expected x, y, and a positive width and height")
+    return values
+
+
+def _score(entry: Mapping[str, Any]) -> float:
+    score = entry["score"]
+    if not _is_number(score) or not 0 <= score <= 1:
+        raise ValueError(f"score {score!r}, expected 0 to 1")
+    return float(score)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
