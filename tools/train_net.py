@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = Launch(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
     opts = [*args.opts, "MODEL.DEVICE", args.device] if args.device else args.opts
     name = engines.choose(args.engine or requested_engine(args.config, opts))
-    cfg = load_config(args.config, name, opts)
+    cfg = load_config(args.config, name, opts, launch.processes)
     engines.check_device(cfg, launch)
     engine, out = engines.load(name), Path(cfg.OUTPUT_DIR)
     if args.eval_only:

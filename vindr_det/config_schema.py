@@ -25,9 +25,6 @@ METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
            *(f"vindr/AP40/{name}" for name in CLASS_NAMES))
 
 
-#: Optimizers and learning-rate schedules that both engines have.
-OPTIMIZERS = ("SGD", "AdamW", "Adam")
-SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR")
 
 #: MODEL.META_ARCHITECTURE -> where its number of classes is; all others have it in MODEL.ROI_HEADS.
 CLASSES_UNDER = {"RetinaNet": "MODEL.RETINANET.NUM_CLASSES", "FCOS": "MODEL.RETINANET.NUM_CLASSES"}
@@ -108,9 +105,8 @@ DETECTOR: Mapping[str, Check] = {
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
     "VINDR.BEST_METRIC": (lambda value: value in METRICS, f"one of {', '.join(METRICS)}"),
-    "VINDR.OPTIMIZER": one_of(*OPTIMIZERS), "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
+    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
-    "SOLVER.LR_SCHEDULER_NAME": one_of(*SCHEDULES),
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
     "SOLVER.STEPS": (lambda value: all(isinstance(step, int) for step in value), "iterations"),
     "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),

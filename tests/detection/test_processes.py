@@ -119,6 +119,18 @@ def test_devices_that_are_not_there_are_refused(monkeypatch, device, gpus, optio
             check_device(cfg, Launch(**options))
 
 
+def test_several_gpus_where_there_is_none_are_refused(monkeypatch):
+    """A fallback to the processor would take weeks unnoticed."""
+    from vindr_det.detection.loading import load_config
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = ROOT / "configs/vindr_frcnn.yaml"
+    with pytest.raises(InputError, match="--num-gpus 2: this machine has no usable GPU; add --device cpu"):
+        load_config(config, "torchvision", processes=2)
+    assert load_config(config, "torchvision", ["MODEL.DEVICE", "cpu"], 2).MODEL.DEVICE == "cpu"
+    assert load_config(config, "torchvision").MODEL.DEVICE == "cpu"
+
+
 class Broken(torch.utils.data.Dataset):
     def __len__(self):
         return 1

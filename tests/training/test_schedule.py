@@ -76,3 +76,31 @@ def test_detectron2_builds_the_same(name, warmup):
     (12, 0, 12, True), (11, 0, 12, False), (3, -1, 12, False), (10, 5, None, True)])
 def test_due_every_period_and_at_the_end(done, period, total, due):
     assert is_due(done, period, total) is due
+
+
+def test_a_new_schedule_and_optimizer_are_known_to_every_config(monkeypatch, tmp_path):
+    """One entry of a list is all that a detector of either engine and the classifier need."""
+    import importlib
+
+    from conftest import CLASSIFIER_DEMO, DEMO
+
+    from vindr_det.classification import config as classifier
+    from vindr_det.detection import loading
+    from vindr_det.exceptions import InputError
+    from vindr_det.training import optimizer
+
+    overrides = ["SOLVER.LR_SCHEDULER_NAME", "flat", "VINDR.OPTIMIZER", "Rprop"]
+    with pytest.raises(InputError, match="VINDR.OPTIMIZER is 'Rprop', expected SGD"):
+        loading.load_config(DEMO, "torchvision", overrides)
+    monkeypatch.setitem(SCHEDULES, "flat", SCHEDULES["hold"])
+    monkeypatch.setitem(optimizer.OPTIMIZERS, "Rprop", optimizer.OPTIMIZERS["SGD"])
+    try:
+        for module in (loading, classifier):
+            importlib.reload(module)
+        assert loading.load_config(DEMO, "torchvision", overrides).VINDR.OPTIMIZER == "Rprop"
+        overrides = ["SOLVER.SCHEDULE", "flat", "SOLVER.OPTIMIZER", "Rprop"]
+        assert classifier.load_config(CLASSIFIER_DEMO, overrides).SOLVER.SCHEDULE == "flat"
+    finally:
+        monkeypatch.undo()
+        for module in (loading, classifier):
+            importlib.reload(module)

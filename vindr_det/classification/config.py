@@ -9,9 +9,10 @@ from fvcore.common.config import CfgNode
 
 from vindr_det.classification.targets import labels_of_target
 from vindr_det.config import merge_overrides, merge_yaml
-from vindr_det.config_schema import OPTIMIZERS
 from vindr_det.config_values import DEVICE, FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
 from vindr_det.exceptions import InputError
+from vindr_det.training.optimizer import OPTIMIZERS
+from vindr_det.training.schedule import SCHEDULES
 
 
 def defaults() -> CfgNode:
@@ -103,8 +104,6 @@ _RETIRED = {"SOLVER": ("KEEP",)}
 LOSSES = ("bce", "weighted_bce", "asymmetric")
 #: SOLVER.SAMPLER; of sampler.py.
 SAMPLERS = ("shuffle", "weighted")
-#: SOLVER.SCHEDULE; of training/schedule.py.
-SCHEDULES = ("cosine", "hold", "constant")
 #: INPUT.NORMALIZE; of model.py.
 NORMALIZATIONS = ("weights", "image", "dataset", "unit")
 _POLICY = one_of("ignore", "zeros", "ones")

@@ -1,20 +1,29 @@
 """Read configs and checkpoints, over the defaults of the engine that they are for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
 from vindr_det.config import config_from_text, read_config
+from vindr_det.config_values import Check, one_of, refuse_values
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint, require_engine
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.device import resolve_device
+from vindr_det.training.optimizer import OPTIMIZERS
+from vindr_det.training.schedule import SCHEDULES
+
+#: Names that are looked up in a list of the training.
+_NAMES: Mapping[str, Check] = {"VINDR.OPTIMIZER": one_of(*OPTIMIZERS),
+                               "SOLVER.LR_SCHEDULER_NAME": one_of(*SCHEDULES)}
 
 
-def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(
+    path: str | Path, engine: str, overrides: Sequence[str] = (), processes: int = 1
+) -> CfgNode:
     """Read a YAML file on top of an engine's defaults, then ``KEY VALUE`` overrides.
 
     MODEL.DEVICE is ``auto`` by default: a GPU where this machine has one, else the CPU. Our YAMLs cannot
@@ -24,6 +33,7 @@ def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) ->
         path: the YAML file.
         engine: ``detectron2`` or ``torchvision``.
         overrides: keys and values in turn.
+        processes: per machine; several mean GPUs, unless MODEL.DEVICE is cpu by name.
 
     Raises:
         InputError: names the file, the key, the value and what was expected.
@@ -31,7 +41,11 @@ def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) ->
     schema = engines.load(engine).defaults()
     schema.MODEL.DEVICE = "auto"
     cfg = read_config(schema, engine, path, overrides)
-    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    refuse_values(cfg, _NAMES, str(path))
+    asked, cfg.MODEL.DEVICE = cfg.MODEL.DEVICE, resolve_device(cfg.MODEL.DEVICE)
+    if processes > 1 and asked == "auto" and cfg.MODEL.DEVICE == "cpu":
+        raise InputError(f"--num-gpus {processes}: this machine has no usable GPU; add --device cpu for "
+                         "processes without")
     return cfg
 
 

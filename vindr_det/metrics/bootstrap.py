@@ -23,6 +23,9 @@ from vindr_det.structures.records import Record
 
 Floats = NDArray[np.float64]
 
+#: Part of the groups in a replicate. The estimate of the bias (:mod:`.intervals`) derives from it; draws of
+#: another kind, such as with replacement, need another estimate there.
+SHARE = 0.5
 #: Weights per part of the replicates: 32 MB.
 _PART = 4_000_000
 _LEVEL = 0.95
@@ -53,7 +56,7 @@ class Bootstrap:
         total, rng = int(group_of.max()) + 1, np.random.default_rng(seed)
         drawn = np.zeros((count, total), np.uint8)
         for at in range(0, count, 2):
-            drawn[at, rng.permutation(total)[:total // 2]] = 1
+            drawn[at, rng.permutation(total)[:int(total * SHARE)]] = 1
             drawn[at + 1:at + 2] = 1 - drawn[at]
         return cls(drawn, group_of.reshape(-1))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.metrics.bootstrap import Estimate, Floats, interval
+from vindr_det.metrics.bootstrap import SHARE, Estimate, Floats, interval
 from vindr_det.metrics.matching import mean_over_classes
 
 #: The normal quantile of 95 %.
@@ -67,7 +67,7 @@ class Replicated:
         drawn, images = self.drawn[:, known], self.images[known]
         absent = np.isnan(drawn)
         center = np.where(absent.all(axis=0), self.values[known], _mean(drawn))
-        bias = float((center - self.values[known]).mean() / (2**_RATE - 1))
+        bias = float((center - self.values[known]).mean() / ((1 / SHARE)**_RATE - 1))
         value = float(np.clip(self.value - bias, 0, 1))
         seen = np.where(absent, 0, drawn - center).mean(axis=1).var()
         unseen = np.minimum(2 * absent.mean(axis=0), 1) / images

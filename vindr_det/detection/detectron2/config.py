@@ -9,10 +9,11 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from vindr_det.config_schema import SCHEDULES, vindr_node
+from vindr_det.config_schema import vindr_node
 from vindr_det.detection.detectron2 import architectures
 from vindr_det.detection.detectron2.checkpointer import register_weights
 from vindr_det.exceptions import InputError
+from vindr_det.training.schedule import SCHEDULES
 
 #: Key -> (the values that a part honors, what to do instead).
 Honored = Mapping[str, tuple[tuple[Any, ...], str]]
@@ -38,7 +39,7 @@ TRAINER: Honored = {
     "FLOAT32_PRECISION": (("", "highest", "high", "medium"), ""),
     "GLOBAL.HACK": ((1.0,), ""),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (("value", "norm", "full_model"), ""),
-    "SOLVER.LR_SCHEDULER_NAME": (SCHEDULES,
+    "SOLVER.LR_SCHEDULER_NAME": (tuple(SCHEDULES),
                                  "WarmupStepWithFixedGammaLR fails at Detectron2's last iteration"),
     "TEST.AUG.ENABLED": ((False,), "tools/predict.py has --tta"),
     "TEST.EXPECTED_RESULTS": (((),), ""),

@@ -158,7 +158,7 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"the package {name} is not installed; pip install 'vindr_det[export]'") from error
+        raise InputError(f"the package {name} is not installed; pip install -e '.[export]'") from error
 
 
 @dataclass(frozen=True)
