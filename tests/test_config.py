@@ -137,8 +137,8 @@ def test_torchvision_refuses_a_detectron2_key_it_cannot_honor(tmp_path):
 
 
 @pytest.mark.parametrize("key, value", [
-    ("MODEL.META_ARCHITECTURE", "PanopticFPN"), ("MODEL.RESNETS.STRIDE_IN_1X1", "True"),
-    ("MODEL.RESNETS.NORM", "SyncBN"), ("MODEL.RESNETS.DEPTH", "51"),
+    ("MODEL.META_ARCHITECTURE", "PanopticFPN"), ("MODEL.RESNETS.NORM", "SyncBN"),
+    ("MODEL.RESNETS.DEPTH", "51"),
     ("INPUT.RANDOM_FLIP", "diagonal"), ("MODEL.ROI_BOX_HEAD.NUM_FC", "0"), ("INPUT.FORMAT", "L"),
     ("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"),
     ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "1.0"),

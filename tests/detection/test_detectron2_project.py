@@ -111,7 +111,7 @@ def test_a_checkpointer_of_detectron2_takes_torchvisions_weights(cfg, home):
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
-    from vindr_det.training.weights import detectron2_name
+    from vindr_det.training.weights_names import detectron2_name
 
     model = build_model(cfg)
     DetectionCheckpointer(model).load("torchvision://resnet18")

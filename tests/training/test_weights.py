@@ -1,5 +1,6 @@
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from vindr_det.exceptions import InputError
 from vindr_det.training.checkpoint_io import read_pickle
-from vindr_det.training.weights import filter_compatible
+from vindr_det.training.weights import detector_weights, file_data
 
 
 class Evil:
@@ -37,16 +38,57 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, conten
     assert not (tmp_path / "evil_was_here").exists()
 
 
-def test_what_does_not_fit_is_said(caplog):
-    own = {"a": torch.zeros(2), "head": torch.zeros(15, 4), "new": torch.zeros(1)}
-    state = {"a": torch.ones(2), "head": torch.ones(91, 4), "old": torch.ones(1)}
+def test_what_does_not_fit_is_told(caplog):
+    own = {"a.weight": torch.zeros(2), "b.weight": torch.zeros(2), "head.weight": torch.zeros(15, 4),
+           "new.weight": torch.zeros(1)}
+    state = {"a.weight": torch.ones(2), "b.weight": torch.ones(2), "head.weight": torch.ones(91, 4)}
     caplog.set_level("INFO")
-    assert set(filter_compatible("w.pth", state, own)) == {"a"}
-    assert "1 of the model's 3 weights loaded" in caplog.text
-    assert "head ((91, 4) there, (15, 4) here)" in caplog.text and "start anew" in caplog.text
-    assert "that it lacks: new" in caplog.text and "no place here: old" in caplog.text
-    with pytest.raises(InputError, match="none of its 1 weights has a place"):
-        filter_compatible("w.pth", {"x": torch.ones(1)}, own)
+    assert set(detector_weights("w.pth", state, own, "torchvision")) == {"a.weight", "b.weight"}
+    assert "2 of its 3 tensors loaded, 2 of the model's 4" in caplog.text
+    assert "1 weights of another shape, left out: head.weight (91, 4)" in caplog.text
+    assert "2 weights that it lacks, which start anew: head.weight, new.weight" in caplog.text
+
+
+@pytest.mark.parametrize("state, message", [
+    ({}, "w.pth: holds no tensors, expected a state dict"),
+    ({"a": "text", "epoch": 3}, "w.pth: holds no tensors"),
+])
+def test_a_file_without_tensors(tmp_path, state, message):
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=message):
+        file_data(str(tmp_path / "w.pth"))
+
+
+def test_files_hold_their_tensors_under_several_names(tmp_path):
+    weights = {"a.weight": torch.arange(3.0)}
+    for number, data in enumerate(({"model": weights}, {"state_dict": weights, "epoch": 2}, weights)):
+        path = tmp_path / f"{number}.pth"
+        torch.save(data, path)
+        assert torch.equal(file_data(str(path))["model"]["a.weight"], weights["a.weight"])
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(
+        {"model": {"a.weight": np.arange(3, dtype=np.float32)}, "__author__": "us"}))
+    assert torch.equal(file_data(str(tmp_path / "w.pkl"))["model"]["a.weight"], weights["a.weight"])
+
+
+@pytest.mark.parametrize("weights, url", [
+    ("detectron2://COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/model_final_280758.pkl",
+     "https://dl.fbaipublicfiles.com/detectron2/COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/"
+     "model_final_280758.pkl"),
+    ("torchvision://fasterrcnn_resnet50_fpn",
+     "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"),
+])
+def test_both_catalogs_of_detectors_are_downloaded(tmp_path, monkeypatch, weights, url):
+    def download(asked, target, **options):
+        assert asked == url
+        if target.endswith(".pth"):
+            torch.save({"a.weight": torch.ones(2)}, target)
+        else:
+            arrays = {"a.weight": np.ones(2, np.float32)}
+            Path(target).write_bytes(pickle.dumps({"model": arrays, "__author__": "us"}))
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    assert list(file_data(weights)["model"]) == ["a.weight"]
 
 
 @pytest.mark.detectron2

@@ -21,7 +21,7 @@ def defaults() -> CfgNode:
         "MODEL": {
             "NAME": "tf_efficientnet_b2.ns_jft_in1k",  # any name that timm knows
             "PRETRAINED": True,  # ImageNet weights from timm's hub
-            "WEIGHTS": "",  # a local state dict instead of the hub's
+            "WEIGHTS": "",  # a local state dict, also in torchvision's old names, instead of the hub's
             "DROP_RATE": 0.0,  # before the last layer
             "POOL": "",  # timm's global_pool, such as max or avgmax; the network's own if empty
             "OUTPUT_STRIDE": 0,  # of the last features: 16 or 8 for finer maps; 0 leaves it

@@ -21,7 +21,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.timm_backbone import require_model
-from vindr_det.training.weights import filter_compatible
+from vindr_det.training.weights import classifier_weights, file_data
 
 
 def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
@@ -49,9 +49,9 @@ def build_model(cfg: Any, pretrained: bool | None = None) -> nn.Module:
             f"({type(error).__name__}); set MODEL.WEIGHTS to a local file, or MODEL.PRETRAINED False"
         ) from error
     if local:
-        state = read_file(local)
-        weights = filter_compatible(local, state.get("model", state), model.state_dict())
-        model.load_state_dict(weights, strict=False)
+        meta = getattr(model, "pretrained_cfg", None) or {}
+        state = classifier_weights(local, file_data(local)["model"], model.state_dict(), meta)
+        model.load_state_dict(state, strict=False)
     if cfg.INPUT.CHANNELS == 3:
         model.register_forward_pre_hook(_repeat_channel)
     return model

@@ -1,6 +1,7 @@
-"""MODEL.WEIGHTS as a state dict: from torchvision's or timm's catalog, a URL, or a local file.
+"""MODEL.WEIGHTS as a model's state dict: from torchvision's or timm's catalog, a URL, or a local file.
 
-``torchvision://resnet50`` and ``timm://convnext_tiny`` are the same ImageNet weights in either engine.
+``torchvision://resnet50`` and ``timm://convnext_tiny`` are the same ImageNet weights in either engine, and
+``torchvision://fasterrcnn_resnet50_fpn`` or a file of Detectron2's zoo the same detector.
 """
 
 import logging
@@ -11,23 +12,29 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
+from vindr_det.config_values import value_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
 from vindr_det.training import timm_backbone
-from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.checkpoint_io import read_file, read_pickle
+from vindr_det.training.weights_account import Account, account, tell
+from vindr_det.training.weights_families import CLASSIFIERS, DETECTORS, Family, family_of
+from vindr_det.training.weights_names import first_level, to_torchvision
 
 log = logging.getLogger(__name__)
 
 _CATALOG = "torchvision://"
+#: Detectron2's prefix of its zoo, and where the zoo is.
+_ZOO = "detectron2://", "https://dl.fbaipublicfiles.com/detectron2/"
 
 
-def is_backbone(weights: str) -> bool:
-    """Whether ``weights`` names an ImageNet classifier of torchvision's or timm's catalog."""
+def is_catalog(weights: str) -> bool:
+    """Whether ``weights`` names a model of torchvision's or timm's catalog."""
     return weights.startswith(_CATALOG) or timm_backbone.is_timm(weights)
 
 
-def backbone_state(weights: str) -> dict[str, Any]:
-    """State dict of a catalog's model without its classifier, in torchvision's names or below ``net.``.
+def catalog_state(weights: str) -> dict[str, Any]:
+    """State dict of a catalog's model in its own names, those of timm's below ``net.``.
 
     Raises:
         InputError: an unknown model, or its weights cannot be downloaded.
@@ -41,8 +48,37 @@ def backbone_state(weights: str) -> dict[str, Any]:
         entry = get_model_weights(name).DEFAULT
     except ValueError as error:
         raise InputError(f"MODEL.WEIGHTS {weights}: torchvision has no model {name!r}") from error
-    state = read_file(_download(entry.url, weights))
-    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+    return read_file(_download(entry.url, weights))
+
+
+def file_data(weights: str) -> dict[str, Any]:
+    """A catalog's model, a file, or what a URL names, with its tensors by name under ``model``.
+
+    Raises:
+        InputError: not there, cannot be downloaded, or holds no tensors.
+    """
+    if is_catalog(weights):
+        return {"model": catalog_state(weights)}
+    path = local_file(weights)
+    data = read_pickle(path) if path.suffix == ".pkl" else read_file(path)
+    state = next((data[key] for key in ("model", "state_dict") if isinstance(data.get(key), dict)), data)
+    return data | {"model": tensors(weights, state)}
+
+
+def tensors(weights: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors and numpy arrays of a state dict, as tensors.
+
+    Raises:
+        InputError: there are none.
+    """
+    import numpy as np
+    import torch
+
+    kept = {key: torch.as_tensor(value) for key, value in state.items()
+             if isinstance(value, (torch.Tensor, np.ndarray))}
+    if not kept:
+        raise InputError(f"MODEL.WEIGHTS {weights}: holds no tensors, expected a state dict")
+    return kept
 
 
 def local_file(weights: str) -> Path:
@@ -51,8 +87,9 @@ def local_file(weights: str) -> Path:
     Raises:
         InputError: no such file, or the URL cannot be downloaded.
     """
-    if urlparse(weights).scheme in ("http", "https"):
-        return _download(weights, weights)
+    url = weights.replace(*_ZOO, 1) if weights.startswith(_ZOO[0]) else weights
+    if urlparse(url).scheme in ("http", "https"):
+        return _download(url, weights)
     return existing_file(weights)
 
 
@@ -75,29 +112,106 @@ def _download(url: str, weights: str) -> Path:
     return target
 
 
-def filter_compatible(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a file that fit a model by name and shape; the log names those that do not.
-
-    A head for another number of classes has other shapes: it is left out, and so starts from random weights.
+def detector_weights(
+    weights: str, state: Mapping[str, Any], own: Mapping[str, Any], engine: str, cfg: Any = None
+) -> dict[str, Any]:
+    """The tensors of a file that fit a detector, in its names; the log tells what became of each.
 
     Args:
-        weights: name of the file, for the log.
-        state: its state dict.
-        own: state dict of the model.
+        weights: name of the file.
+        state: its tensors, in the names of a family of detectors, or in the model's.
+        own: the model's tensors.
+        engine: whose detector the model is.
+        cfg: its config, to compare with what the weights expect; None for our own checkpoints.
 
     Raises:
-        InputError: nothing fits.
+        InputError: most of the file does not fit.
     """
-    compatible = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if not compatible:
-        raise InputError(f"MODEL.WEIGHTS {weights}: none of its {len(state)} weights has a place in "
-                         "this model")
-    log.info("%s: %d of the model's %d weights loaded", weights, len(compatible), len(own))
-    for difference, names in _differences(state, own).items():
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            log.warning("%s: weights %s: %s%s", weights, difference, ", ".join(names[:3]), more)
-    return compatible
+    family = family_of(state, DETECTORS)
+    if family is None:
+        return _told(weights, "an unknown family", state, account(state, {key: key for key in state}, own))
+    common = family.rename(state)
+    values = family.convert({common[key]: value for key, value in state.items()})
+    crosses = family.engine not in ("", engine)
+    if crosses:
+        values = _other_anchor_order(values)
+    heads = [key for key, name in common.items() if re.search(family.class_head, name)]
+    names = _engine_names(common, own, engine)
+    if cfg is not None:
+        _compare_pixels(weights, family, values, cfg)
+    ready = {key: values[name] for key, name in common.items()}
+    return _told(weights, family.name, ready, account(ready, names, own, heads, crosses))
+
+
+def _told(weights: str, family: str, state: Mapping[str, Any], told: Account) -> dict[str, Any]:
+    tell(weights, family, told, state)
+    return {name: state[key] for key, name in told.used.items()}
+
+
+def _engine_names(common: Mapping[str, str], own: Mapping[str, Any], engine: str) -> dict[str, str]:
+    """The file's names, each with that in an engine's model."""
+    if engine == "torchvision":
+        theirs = to_torchvision(common.values(), first_level(own))
+        return {key: theirs[name] for key, name in common.items()}
+    if any(name.startswith("backbone.bottom_up.") for name in own):
+        return dict(common)
+    return {key: name.replace("backbone.bottom_up.", "backbone.") for key, name in common.items()}
+
+
+def _other_anchor_order(state: Mapping[str, Any]) -> dict[str, Any]:
+    """RetinaNet's three sizes and three ratios, which one engine has in the other's reverse order."""
+    return {key: value.unflatten(0, (3, 3, 4)).transpose(0, 1).flatten(0, 2)
+            if key.startswith("head.bbox_pred.") and len(value) == 36 else value
+            for key, value in state.items()}
+
+
+def _compare_pixels(weights: str, family: Family, state: Mapping[str, Any], cfg: Any) -> None:
+    """Warn of images, or strides, other than those that the weights were trained with."""
+    expected = family.pixels(state)
+    if expected is None or timm_backbone.wanted(cfg):
+        return
+    keys: dict[str, Any] = {"MODEL.PIXEL_MEAN": list(expected.mean), "MODEL.PIXEL_STD": list(expected.std)}
+    if cfg.MODEL.RESNETS.DEPTH >= 50:
+        keys["MODEL.RESNETS.STRIDE_IN_1X1"] = expected.stride_in_1x1
+    differing = {key: value for key, value in keys.items()
+                 if value != (list(have) if isinstance(have := value_of(cfg, key), (list, tuple)) else have)}
+    if differing:
+        log.warning("%s: was trained with %s, which the config has otherwise: set them", weights,
+                    ", ".join(f"{key} {value}" for key, value in differing.items()))
+
+
+def classifier_weights(
+    weights: str, state: Mapping[str, Any], own: Mapping[str, Any], meta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The tensors of a file that fit one of timm's classifiers; the log tells what became of each.
+
+    A first convolution for colors is summed into a single channel, which gives for gray images what the
+    colors gave for three equal channels.
+
+    Args:
+        weights: name of the file.
+        state: its tensors, in timm's names or those of a family of classifiers.
+        own: the classifier's tensors.
+        meta: timm's ``pretrained_cfg``, which names the ``first_conv`` and the ``classifier``.
+
+    Raises:
+        InputError: most of the file does not fit.
+    """
+    from timm.models import adapt_input_conv
+
+    family = family_of(state, CLASSIFIERS) or CLASSIFIERS[-1]
+    names, ready = family.rename(state), dict(state)
+    convolutions, classifiers = (_layers(meta.get(key)) for key in ("first_conv", "classifier"))
+    heads = [key for key, name in names.items() if name.startswith(classifiers)]
+    for key, name in names.items():
+        if name.startswith(convolutions) and name in own and state[key].ndim == 4:
+            ready[key] = adapt_input_conv(own[name].shape[1], state[key], base_chans=state[key].shape[1])
+    return _told(weights, family.name, ready, account(ready, names, own, heads))
+
+
+def _layers(names: Any) -> tuple[str, ...]:
+    """Beginnings of the parameters of layers, of which timm names a single, several or none."""
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names or ()))
 
 
 def require_same_model(weights: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -129,21 +243,3 @@ def _differences(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, 
         "that it lacks": [k for k in own if k not in state],
         "that have no place here": [k for k in state if k not in own],
     }
-
-
-_RENAMED = (
-    (r"^(conv1|bn1)\b", r"stem.\1"),
-    (r"^layer(\d)", lambda m: f"res{int(m[1]) + 1}"),
-    (r"\bbn(\d)\b", r"conv\1.norm"),
-    (r"downsample\.0", "shortcut"),
-    (r"downsample\.1", "shortcut.norm"),
-)
-
-
-def detectron2_name(key: str) -> str:
-    """Name in Detectron2's ResNet of a parameter of torchvision's ResNet."""
-    if key.startswith("net."):  # timm's names are the same in both engines
-        return key
-    for pattern, name in _RENAMED:
-        key = re.sub(pattern, name, key)
-    return key

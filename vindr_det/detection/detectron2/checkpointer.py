@@ -4,6 +4,7 @@ MODEL.WEIGHTS may be a file, a URL, a model of Detectron2's zoo, ``torchvision:/
 ``timm://<model>``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import quote, urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import convert_c2_detectron_names
 from detectron2.utils.file_io import PathHandler, PathManager
 from iopath.common.file_io import get_cache_dir
 from torch import nn
@@ -19,13 +21,9 @@ from vindr_det.detection.checkpoint import require_engine
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
 from vindr_det.training.checkpoint_io import read_file, read_pickle
-from vindr_det.training.weights import (
-    backbone_state,
-    detectron2_name,
-    filter_compatible,
-    is_backbone,
-    local_file,
-)
+from vindr_det.training.weights import catalog_state, detector_weights, is_catalog, local_file, tensors
+from vindr_det.training.weights_families import DETECTORS, family_of
+from vindr_det.training.weights_names import match_suffixes
 
 
 class VindrCheckpointer(DetectionCheckpointer):
@@ -33,15 +31,15 @@ class VindrCheckpointer(DetectionCheckpointer):
 
     Args:
         model: the model, also where it is wrapped for several processes.
-        save_dir: OUTPUT_DIR.
+        cfg: the model's config; its OUTPUT_DIR gets the checkpoints.
         metadata: returns the entry ``vindr``, see :func:`vindr_det.detection.checkpoint.metadata`.
         checkpointables: what a state to resume from has beside the model; see fvcore's ``Checkpointer``.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str, *, metadata: Callable[[], dict[str, Any]],
+    def __init__(self, model: nn.Module, cfg: Any, *, metadata: Callable[[], dict[str, Any]],
                  **checkpointables: Any) -> None:
-        super().__init__(model, save_dir, **checkpointables)
-        self.metadata = metadata
+        super().__init__(model, cfg.OUTPUT_DIR, **checkpointables)
+        self.cfg, self.metadata = cfg, metadata
         self._source = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -68,29 +66,28 @@ class VindrCheckpointer(DetectionCheckpointer):
             InputError: cannot be read or downloaded, of the other engine, or without a weight that fits.
         """
         self._source = path
-        if not path:
-            return super().load(path, checkpointables)
-        if not is_backbone(path):
-            # Detectron2 loads models of its own catalog.
-            where = path if urlparse(path).scheme == "detectron2" else str(local_file(path))
-            return super().load(where, checkpointables)
-        state = {f"backbone.bottom_up.{key}": value for key, value in renamed_backbone_state(path).items()}
-        self.model.load_state_dict(filter_compatible(path, state, self.model.state_dict()), strict=False)
-        return {}
+        if is_catalog(path):
+            self._load_model({"model": catalog_state(path)})
+            return {}
+        # Detectron2 loads models of its own catalog.
+        own = not path or urlparse(path).scheme == "detectron2"
+        return super().load(path if own else str(local_file(path)), checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Pickles of model zoos are read without executing what they hold."""
         return read_pickle(filename) if filename.endswith(".pkl") else super()._load_file(filename)
 
-    def _load_model(self, checkpoint: Any) -> Any:
-        """Refuse a checkpoint without a single weight that fits, of which fvcore would only warn."""
-        count = len(checkpoint["model"])  # which fvcore empties
-        keys = super()._load_model(checkpoint)
-        absent = {*keys.missing_keys, *(key for key, *_ in keys.incorrect_shapes)}
-        if absent.issuperset(key for key, _ in self.model.named_parameters()):
-            raise InputError(f"MODEL.WEIGHTS {self._source}: none of its {count} weights has a "
-                             "place in this model")
-        return keys
+    def _load_model(self, checkpoint: Any) -> None:
+        """Load what fits, tell what does not, and refuse a checkpoint that hardly fits; fvcore would warn."""
+        state, own = tensors(self._source, checkpoint.pop("model")), self.model.state_dict()
+        if checkpoint.get("matching_heuristics"):
+            if checkpoint.get("__author__") == "Caffe2":
+                state, _ = convert_c2_detectron_names(state)
+            state = match_suffixes(state, own)
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+        cfg = None if "vindr" in checkpoint else self.cfg
+        fitting = detector_weights(self._source, state, own, "detectron2", cfg)
+        self.model.load_state_dict(fitting, strict=False)
 
     def _torch_load(self, f: str) -> dict[str, Any]:
         data = read_file(f)
@@ -113,18 +110,27 @@ class BackboneWeights(PathHandler):
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         target = Path(get_cache_dir()) / "vindr_det" / f"{quote(path, safe='')}.pth"
         with atomic_path(target) as temporary:  # several processes may write the same file
-            torch.save({"model": renamed_backbone_state(path), "matching_heuristics": True}, temporary)
+            torch.save({"model": renamed_state(path), "matching_heuristics": True}, temporary)
         return str(target)
 
 
-def renamed_backbone_state(weights: str) -> dict[str, torch.Tensor]:
-    """State dict of ``torchvision://...`` or ``timm://...`` in the names below ``backbone.bottom_up``.
+def renamed_state(weights: str) -> dict[str, torch.Tensor]:
+    """State dict of ``torchvision://...`` or ``timm://...`` in Detectron2's names, without class heads.
+
+    A backbone's are those below ``backbone.bottom_up``.
 
     Raises:
-        InputError: an unknown model, or its weights cannot be downloaded.
+        InputError: an unknown model, one that is no ResNet or detector, or its weights cannot be downloaded.
     """
-    return {detectron2_name(key): value for key, value in backbone_state(weights).items()
-            if not key.endswith("batches_tracked")}
+    state = catalog_state(weights)
+    family = family_of(state, DETECTORS)
+    if family is None:
+        raise InputError(f"MODEL.WEIGHTS {weights}: expected a ResNet or a detector with one")
+    names = family.rename(state)
+    values = family.convert({names[key]: value for key, value in state.items()})
+    return {key.removeprefix("backbone.bottom_up.") if not family.engine else key: value
+            for key, value in values.items()
+            if not (key.endswith("batches_tracked") or re.search(family.class_head, key))}
 
 
 def register_weights() -> None:

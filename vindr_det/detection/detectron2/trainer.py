@@ -102,7 +102,7 @@ class VindrTrainer(TrainerBase):
         self.model = _for_processes(model, cfg)
         self._trainer = self.build_step(cfg, self.model, self.optimizer)
         self.checkpointer = VindrCheckpointer(
-            self.model, cfg.OUTPUT_DIR, metadata=self._metadata, trainer=weakref.proxy(self))
+            self.model, cfg, metadata=self._metadata, trainer=weakref.proxy(self))
         self._early_stopping = EarlyStopping(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
         self._ema = UpdateEMA(cfg.VINDR.EMA_DECAY)
         self._validation = Validation(cfg.TEST.EVAL_PERIOD, self.evaluate, self.interruption)

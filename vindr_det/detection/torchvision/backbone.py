@@ -47,12 +47,15 @@ def build_backbone(cfg: Any, dense: bool) -> BackboneWithFPN | Pyramid:
 
 
 def _resnet(cfg: Any) -> nn.Module:
-    """The first FREEZE_AT stages are not trained."""
+    """The first FREEZE_AT stages are not trained; MSRA's networks, in Detectron2's zoo, STRIDE_IN_1X1."""
     node = cfg.MODEL.RESNETS
     body = getattr(resnet, f"resnet{node.DEPTH}")(weights=None, norm_layer=NORMS[node.NORM])
+    if node.STRIDE_IN_1X1 and node.DEPTH >= 50:
+        for stage in (body.layer2, body.layer3, body.layer4):
+            stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, stage[0].conv1.stride
     stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
-    for stage in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
-        for name in stage:
+    for names in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
+        for name in names:
             setattr(body, name, freeze_batch_norm(getattr(body, name).requires_grad_(False)))
     return body
 

@@ -54,9 +54,6 @@ def _check_resnet(cfg: Any) -> None:
     _expect(cfg, "MODEL.BACKBONE.FREEZE_AT", (0, 1, 2, 3, 4, 5))
     bottleneck = cfg.MODEL.RESNETS.DEPTH >= 50
     _expect(cfg, "MODEL.RESNETS.RES2_OUT_CHANNELS", (256 if bottleneck else 64,))
-    if bottleneck:
-        # torchvision's ResNet strides in the 3x3 convolution ("v1.5").
-        _expect(cfg, "MODEL.RESNETS.STRIDE_IN_1X1", (False,))
 
 
 def _expect(cfg: Any, key: str, choices: Sequence[Any]) -> None:

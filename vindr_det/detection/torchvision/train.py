@@ -34,13 +34,7 @@ from vindr_det.training.lightning_setup import quiet, trainer_options
 from vindr_det.training.plots import plot_after_training
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
 from vindr_det.training.states import clear, iterations_of, saved, truncate_metrics
-from vindr_det.training.weights import (
-    backbone_state,
-    filter_compatible,
-    is_backbone,
-    local_file,
-    require_same_model,
-)
+from vindr_det.training.weights import detector_weights, file_data, require_same_model
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +58,7 @@ def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -
         L.seed_everything(cfg.SEED, workers=True, verbose=False)
     module = _module(cfg)
     if state is None:
-        load_weights(module.network, cfg.MODEL.WEIGHTS)
+        load_weights(module.network, cfg)
     else:
         data = read_file(state)
         require_resumable(state, data["vindr"], data["state_dict"], module.state_dict(), cfg)
@@ -141,21 +135,23 @@ def _module(cfg: Any) -> DetectorModule:
     return DetectorModule(cfg, records, {record.image_id for record, _ in loss_records(cfg)})
 
 
-def load_weights(network: nn.Module, weights: str) -> None:
-    """Load MODEL.WEIGHTS into a new network; logs which weights did not fit.
+def load_weights(network: nn.Module, cfg: Any) -> None:
+    """Load MODEL.WEIGHTS into a new network; logs what became of each tensor.
 
     Raises:
-        InputError: the other engine's weights, or a file that cannot be read or downloaded.
+        InputError: our weights of the other engine, another network's, or a file that cannot be read.
     """
+    weights = cfg.MODEL.WEIGHTS
     if not weights:
         return
-    if is_backbone(weights):
-        state = {f"backbone.body.{key}": value for key, value in backbone_state(weights).items()}
-    else:
-        data = read_file(local_file(weights))
-        require_engine(weights, data.get("vindr") or {}, "torchvision")
-        state = data.get("model", data)
-    network.load_state_dict(filter_compatible(weights, state, network.state_dict()), strict=False)
+    data = file_data(weights)
+    require_engine(weights, data.get("vindr") or {}, "torchvision")
+    if data.get("__author__") == "Caffe2":
+        raise InputError(f"MODEL.WEIGHTS {weights}: has Caffe2's names, which the detectron2 engine reads; "
+                         "expected weights of torchvision, or of a detector of Detectron2's zoo")
+    expecting = None if "vindr" in data else cfg
+    fitting = detector_weights(weights, data["model"], network.state_dict(), "torchvision", expecting)
+    network.load_state_dict(fitting, strict=False)
 
 
 def _trainer(cfg: Any, launch: Launch) -> L.Trainer:

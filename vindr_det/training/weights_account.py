@@ -1,0 +1,120 @@
+"""What became of each tensor of a weights file, told in the log."""
+
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vindr_det.exceptions import InputError
+
+log = logging.getLogger(__name__)
+
+#: Tensors that no network needs: the config, or the training, has their values.
+_NOT_WEIGHTS = r"num_batches_tracked$|anchor_generator\.cell_anchors\b|^pixel_(mean|std)$"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Names of all tensors of a file, each in one list, and the model's own that got nothing.
+
+    Attributes:
+        used: the file's name -> the model's.
+        class_heads: of other classes, left out.
+        other_shape: with a place in the model, but for another size.
+        in_part: weights without their layer's bias, or the reverse.
+        no_place: of layers that the model does not have.
+        not_weights: counters and anchors.
+        lacking: the model's names of what starts anew.
+    """
+
+    used: Mapping[str, str]
+    class_heads: Sequence[str]
+    other_shape: Sequence[str]
+    in_part: Sequence[str]
+    no_place: Sequence[str]
+    not_weights: Sequence[str]
+    lacking: Sequence[str]
+
+
+def account(
+    state: Mapping[str, Any], names: Mapping[str, str], own: Mapping[str, Any], heads: Collection[str] = (),
+    other_classes: bool = False,
+) -> Account:
+    """Find each tensor's place in a model by name and shape; a layer is used whole or not at all.
+
+    Args:
+        state: the file's tensors.
+        names: the file's names -> the model's.
+        own: the model's tensors.
+        heads: the file's names of what depends on the classes.
+        other_classes: leave out the heads even where they fit, such as those of another order of classes.
+    """
+    barred = set(heads) if other_classes else set()
+    fitting = {key: name for key, name in names.items()
+               if name in own and own[name].shape == state[key].shape and key not in barred}
+    in_part = _in_part(fitting, own)
+    kinds: dict[str, list[str]] = {"heads": [], "counters": [], "shape": [], "place": []}
+    for key, name in names.items():
+        if key not in fitting:
+            kind = ("heads" if key in heads else "counters" if re.search(_NOT_WEIGHTS, name)
+                    else "shape" if name in own else "place")
+            kinds[kind].append(key)
+    used = {key: name for key, name in fitting.items() if key not in in_part}
+    taken = set(used.values())
+    return Account(used, kinds["heads"], kinds["shape"], in_part, kinds["place"], kinds["counters"],
+                   [name for name in own if name not in taken and not re.search(_NOT_WEIGHTS, name)])
+
+
+def _in_part(fitting: Mapping[str, str], own: Mapping[str, Any]) -> list[str]:
+    """A convolution without its bias or with a norm's in its place is another layer."""
+    partners, names = {"weight": "bias", "bias": "weight"}, set(fitting.values())
+    parts = []
+    for key, name in fitting.items():
+        layer, _, parameter = name.rpartition(".")
+        partner = f"{layer}.{partners.get(parameter)}"
+        if layer and partner in own and partner not in names:
+            parts.append(key)
+    return parts
+
+
+def tell(weights: str, family: str, told: Account, state: Mapping[str, Any]) -> None:
+    """Log which tensors of a file are used and which are not.
+
+    Args:
+        weights: name of the file.
+        family: whose network it is of.
+        told: the account.
+        state: the file's tensors.
+
+    Raises:
+        InputError: most of what is no class head has no place in the model.
+    """
+    _require_most(weights, family, told)
+    log.info("%s (%s): %d of its %d tensors loaded, %d of the model's %d", weights, family, len(told.used),
+             len(state), len(told.used), len(told.used) + len(told.lacking))
+    for names, difference, shown in (
+        (told.class_heads, "class heads, left out", 12),
+        (told.other_shape, "of another shape, left out", 3),
+        (told.in_part, "without the rest of their layer, left out", 3),
+        (told.no_place, "that have no place here", 3),
+    ):
+        described = [f"{name} {tuple(state[name].shape)}" for name in names]
+        _warn(weights, difference, described, shown)
+    _warn(weights, "that it lacks, which start anew", told.lacking, 3)
+
+
+def _warn(weights: str, difference: str, names: Sequence[str], shown: int) -> None:
+    if names:
+        more = f" and {len(names) - shown} more" if len(names) > shown else ""
+        listed = ", ".join(names[:shown])
+        log.warning("%s: %d weights %s: %s%s", weights, len(names), difference, listed, more)
+
+
+def _require_most(weights: str, family: str, told: Account) -> None:
+    strangers = [*told.no_place, *told.other_shape, *told.in_part]
+    if len(told.used) <= len(strangers):
+        example = f", {strangers[0]} does not" if strangers else ""
+        used, total = len(told.used) or "none", len(told.used) + len(strangers)
+        raise InputError(f"MODEL.WEIGHTS {weights} (read as {family}): {used} of its {total} weights fit "
+                         f"this model, class heads aside{example}; expected most of them")
