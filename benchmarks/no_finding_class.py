@@ -4,9 +4,9 @@
     python benchmarks/no_finding_class.py --demo outputs/demo --out outputs/no_finding_class
 
 Trains the demo's detector twice on its phantoms, where only the classes differ: the same seed, half as many
-normal images as abnormal ones, 160 px. With the fifteenth class a normal image has a box around all of it; that
-is a patch of the torchvision engine that is here alone. Both are scored on the demo's test images, with paired
-intervals. Existing models are kept.
+normal images as abnormal ones, 160 px. With the fifteenth class a normal image has a box around all of it;
+that is a patch of the torchvision engine that is here alone. Both are scored on the demo's test images,
+with paired intervals. Existing models are kept.
 """
 
 import argparse
