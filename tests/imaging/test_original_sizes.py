@@ -1,7 +1,10 @@
 """Where sizes of originals come from if nobody names a table."""
 
+import shutil
+
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from vindr_det.exceptions import InputError
@@ -65,3 +68,17 @@ def test_subfolders_have_tables_of_their_own(tmp_path):
     (tmp_path / "kaggle/train_meta.csv").write_text("image_id,dim0,dim1\nc,300,200\n")
     run = find(tmp_path / "kaggle", recursive=True)
     assert run.sizes == {"a": (1200, 1000), "b": (1200, 1000), "c": (300, 200)}
+
+
+def test_real_squares_and_the_table_beside_them(data, tmp_path):
+    """The sizes are those of the headers of the DICOM files that the squares were made of."""
+    headers = pd.read_csv(data / "vinbig/train_dicom_headers.csv.gz", dtype={"File Name": str})
+    rows = headers.assign(image_id=headers["File Name"].str.removesuffix(".dicom")).set_index("image_id")
+    (tmp_path / "train").mkdir()
+    for path in sorted((data / "vinbig/images_512").glob("*.jpg"))[:5]:
+        shutil.copy(path, tmp_path / "train")
+    shutil.copy(data / "vinbig/train_meta.csv", tmp_path)
+    run = find(tmp_path / "train")
+    assert len(run.sizes) == 5 and not run.of_unknown_size
+    for image_id, size in run.sizes.items():
+        assert size == (rows.loc[image_id, "Rows"], rows.loc[image_id, "Columns"])
