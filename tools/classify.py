@@ -4,10 +4,10 @@
     python tools/classify.py --classifier outputs/nih_binary_effnet_b2 --images DIR --out predictions.csv
 
 The CSV has a row per image that was read: image_id, a probability p_... and a decision says_... (0 or 1, at
-an operating point that was chosen out of fold) per label, calibrated (1 where the classifier's calibrations
-were applied), and warnings: not radiography, lateral, inverted, colored, too small. predictions.status.csv
-beside it has a row per input: ok, flagged or failed, and why. Exit status: 0; 1 with --strict if an image
-failed; 2 if all did.
+an operating point that was chosen out of fold, or at the threshold that is given) per label, calibrated (1
+where the classifier's calibrations were applied), and warnings: not radiography, lateral, inverted, colored,
+too small. predictions.status.csv beside it has a row per input: ok, flagged or failed, and why. Exit status:
+0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_device(parser, "where the classifier runs")
     cli.add_input_options(parser)
     parser.add_argument("--out", required=True, help="CSV to write")
-    parser.add_argument("--point", default="youden", help="operating point of the decisions: youden, "
-                        "threshold_0.5, sensitivity_0.95, specificity_0.95, or others of the config's POINTS")
+    parser.add_argument("--point", default="youden", help="operating point of the decisions: youden, f1, "
+                        "threshold_0.5, sensitivity_0.95, specificity_0.95, or others of POINTS; "
+                        "or a number, the threshold of all labels")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 

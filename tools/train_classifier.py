@@ -7,7 +7,8 @@
 It predicts P(abnormal), or with DATA.TARGET a probability per label. OUTPUT_DIR gets fold{k}.pth,
 oof_predictions.csv (every image by the model that was not trained on it), with DATA.TEST test_predictions.csv
 (mean and standard deviation over the models), metrics.json (with 95 % intervals; its node about describes
-each number) and operating_points.json (thresholds and calibrations, applied by classify.py and predict.py).
+each number), operating_points.json (thresholds and calibrations, applied by classify.py and predict.py),
+fold{k}_history.csv (a row per epoch) and pictures: curves.png, roc.png, reliability.png, frequencies.png.
 The epoch is the last, or with SOLVER.SELECT inner the best on images set aside, never on those of the
 held-out fold. --resume keeps finished folds and chooses operating points again. --num-gpus trains one fold on
 each GPU, or each fold on all of them (--parallel ddp).
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     folds = None if args.fold == "all" else [int(args.fold)]
     metrics = train(cfg, folds, args.resume, args.num_gpus, args.parallel)
-    for key in ("auc", *(key for key in metrics if key.startswith("auc/fold"))):
+    names = ("fold", "min", "max", "mean", "median")
+    for key in ("auc", *(key for key in metrics if key.startswith(tuple(f"auc/{name}" for name in names)))):
         print(f"{key:12} {'not measurable' if metrics[key] is None else f'{metrics[key]:.4f}'}")
 
 

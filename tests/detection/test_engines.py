@@ -18,6 +18,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.predict import load_predictors, predict_folder
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.plots import detector_figure, read_metrics
 
 
 def lines(folder):
@@ -33,6 +34,12 @@ def test_training_writes_its_outputs(engine, trained):
                 "coco/AP40"):
         assert np.isfinite(merged[key]), key
     assert merged["iteration"] == 2
+    axes = detector_figure(read_metrics(out / "metrics.json")).axes
+    drawn = {line.get_label(): line.get_ydata()[-1] for part in axes for line in part.lines}
+    for label, key in (("training", "total_loss"), ("validation", "validation_loss"), ("_rate", "lr"),
+                       ("validation, abnormal images", "validation_abnormal/loss"),
+                       ("COCO AP at IoU .40", "coco/AP40"), ("No finding", "vindr/AP40/No finding")):
+        assert drawn[label] == merged[key], key
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(out))
