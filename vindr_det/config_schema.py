@@ -59,7 +59,7 @@ def vindr_node() -> dict[str, Any]:
         # Name of timm's network, where MODEL.BACKBONE.NAME is build_timm_fpn_backbone or
         # build_retinanet_timm_fpn_backbone.
         "TIMM_MODEL": "",
-        # SGD, or AdamW for transformers and ConvNeXt.
+        # SGD, AdamW for transformers and ConvNeXt, or Adam (weight decay as an L2 penalty).
         "OPTIMIZER": "SGD",
         # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
         "AMP_DTYPE": "float16",

@@ -35,7 +35,8 @@ class Bright(torch.nn.Module):
 def two_bright():
     """What an Explainer needs of a classifier, with two folds."""
     return SimpleNamespace(models=[Bright().eval(), Bright().eval()], columns=["p_abnormal"],
-                           normalize=Normalization(), cfg=SimpleNamespace(INPUT=SimpleNamespace(SIZE=64)))
+                           normalizations=[Normalization()] * 2, device="cpu",
+                           cfg=SimpleNamespace(INPUT=SimpleNamespace(SIZE=64)))
 
 
 def spot(x, y, height=160, width=120, radius=10):
@@ -79,7 +80,7 @@ def test_where_features_look_by_hand(layer, expected):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b0", "densenet121", "convnext_atto",
-                                  "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+                                  "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "resnet56v2"])
 def test_every_kind_of_network_has_a_map(phantoms, name):
     """The map is the image's size, and follows the image rather than a fixed place."""
     from vindr_det.classification.model import build_model
@@ -87,7 +88,8 @@ def test_every_kind_of_network_has_a_map(phantoms, name):
     torch.manual_seed(1)
     cfg = classifier_config(phantoms, "unused", "MODEL.NAME", name, "DATA.TARGET", "vindr15",
                             "MODEL.PRETRAINED", "False")
-    classifier = SimpleNamespace(models=[build_model(cfg).eval()], normalize=Normalization(), cfg=cfg)
+    classifier = SimpleNamespace(models=[build_model(cfg).eval()], normalizations=[Normalization()],
+                                 device="cpu", cfg=cfg)
     explainer = gradcam.Explainer(classifier)
     maps = [np.max([explainer.heat_map(spot(x, 80), label) for label in range(4)], axis=0)
             for x in (20, 100)]
@@ -114,7 +116,7 @@ def test_the_models_see_what_classify_shows_them(tmp_path):
     write(tmp_path / "a.dcm", noise, bits=8, syntax=JPEG2000Lossless)
     classifier, seen = two_bright(), []
     classifier.target = Target(64, False)
-    classifier.normalize = lambda image: seen.append(image) or Normalization()(image)
+    classifier.normalizations = [lambda image: seen.append(image) or Normalization()(image)] * 2
     classifier.probabilities = lambda images: seen.extend(images) or np.array([[0.5]])
     statuses = gradcam.draw_all(gradcam.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1)
     assert [status.status for status in statuses] == ["ok"] and (tmp_path / "a.png").is_file()

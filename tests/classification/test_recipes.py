@@ -212,3 +212,41 @@ def test_the_first_probabilities_of_a_few_labels_are_moderate(name):
     features = torch.rand(4, model.num_features)
     with torch.inference_mode():
         assert model.get_classifier()(features).abs().max() < 2
+
+
+#: What makes a recipe finish in seconds.
+SMALL = ["MODEL.NAME", "test_resnet", "MODEL.PRETRAINED", "False", "INPUT.SIZE", "64", "SOLVER.EPOCHS", "2",
+         "SOLVER.BATCH_SIZE", "4", "SOLVER.PRECISION", "32-true", "NUM_WORKERS", "0", "DEVICE", "cpu",
+         "DATA.PACKED", ""]
+
+
+def test_the_courses_recipe_end_to_end(phantoms, tmp_path):
+    """Three tables with the columns Image and PatientId; one patient in the first two of them."""
+    ids = pd.read_csv(phantoms / "data/annotations/labels.csv")["image_id"].tolist()
+    table = pd.DataFrame(0, index=range(24), columns=["Image", *NIH_LABELS, "PatientId"])
+    table["Image"], table["PatientId"] = ids, [*range(23), 3]
+    for place, name in enumerate(NIH_LABELS):
+        table.loc[place % 2::2, name] = 1
+    parts = {"LABELS": table[:12], "TEST": table[12:18], "VALIDATION": table[18:]}
+    for name, part in parts.items():
+        write_csv(tmp_path / f"{name}.csv", part)
+    metrics = train(load_config(ROOT / "configs/classifier/nih_small_densenet121.yaml", [
+        *SMALL, "DATA.IMAGES", str(phantoms / "data/train"), "OUTPUT_DIR", str(tmp_path / "out"),
+        *(text for name in parts for text in (f"DATA.{name}", str(tmp_path / f"{name}.csv")))]))
+    assert metrics["dropped_for_leaks"] == {"DATA.LABELS": 1}
+    assert metrics["normal_images"] == "all, in training and in what is reported"
+    assert len(pd.read_csv(tmp_path / "out/oof_predictions.csv")) == 6
+    predicted = pd.read_csv(tmp_path / "out/test_predictions.csv")
+    columns = [name for name in predicted if name.startswith("p_") and not name.endswith("_sd")]
+    assert len(predicted) == 6 and columns[:2] == ["p_cardiomegaly", "p_emphysema"] and len(columns) == 14
+    classifier = Classifier(tmp_path / "out", device="cpu")
+    assert classifier.normalizations == [Normalization(per_image=True)]
+    assert classifier.probabilities([np.zeros((80, 60), np.uint8)]).shape == (1, 14)
+
+
+def test_the_binary_recipe_chooses_its_epoch_by_the_loss(phantoms, tmp_path):
+    train(load_config(ROOT / "configs/classifier/nih_binary_effnet_b2_256.yaml", [
+        *SMALL, "DATA.IMAGES", str(phantoms / "data/train"), "OUTPUT_DIR", str(tmp_path), "DATA.TEST", "",
+        "DATA.LABELS", str(phantoms / "data/annotations/labels.csv"), "DATA.CALIBRATION_SHARE", "0.4"]), [0])
+    stored = torch.load(tmp_path / "fold0.pth", weights_only=True)["vindr_classifier"]
+    assert 0 < stored["metrics"]["inner_loss"] < 20 and stored["classes"] == ["p_abnormal"]

@@ -44,10 +44,11 @@ class Explainer:
             image: (H, W) uint8.
             label: position among the classifier's columns.
         """
-        batches = [to_tensor(image, self.size, normalize)[None].to(self.classifier.device)
-                   for normalize in self.classifier.normalizations]
-        maps = [_heat_map(model, batch, label, offset) for model, batch, offset
-                in zip(self.classifier.models, batches, self._offsets, strict=True)]
+        normalizations = self.classifier.normalizations
+        batches = {normalize: to_tensor(image, self.size, normalize)[None].to(self.classifier.device)
+                   for normalize in set(normalizations)}
+        maps = [_heat_map(model, batches[normalize], label, offset) for model, normalize, offset
+                in zip(self.classifier.models, normalizations, self._offsets, strict=True)]
         mean = np.mean(maps, axis=0)
         mean = (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
         return cv2.resize(mean.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -79,7 +79,8 @@ def _limit_head(model: nn.Module) -> None:
     timm's EfficientNets draw it by the number of labels: with few labels, first logits would be 10 and more.
     """
     head = model.get_classifier()
-    if isinstance(head, nn.Linear) and head.weight.abs().max() > 4 / head.in_features**0.5:
+    if isinstance(head, nn.Linear) and not head.weight.is_meta \
+            and head.weight.abs().max() > 4 / head.in_features**0.5:
         head.reset_parameters()
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vindr_det.classification.data import Normalization, input_size, to_tensor
 from vindr_det.classification.launch import devices
-from vindr_det.classification.model import find_checkpoints, load_checkpoint, predict_batch
+from vindr_det.classification.model import TrainedModel, find_checkpoints, load_checkpoint, predict_batch
 from vindr_det.classification.operating_points import POINTS_FILE, read_points
 from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
@@ -49,8 +49,7 @@ class Classifier:
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto") -> None:
         self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
-        if len({(tuple(model.columns), model.cfg.INPUT.SIZE, model.cfg.INPUT.NORMALIZE)
-                for model in trained}) > 1:
+        if len({_inputs_and_outputs(model) for model in trained}) > 1:
             raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
                              "of one training")
         self.models = [model.network.to(self.device) for model in trained]
@@ -94,6 +93,12 @@ class Classifier:
             return ClassifierOutput(1 - values[P_NO_FINDING], findings)
         raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
                          f"{P_NO_FINDING}")
+
+
+def _inputs_and_outputs(model: TrainedModel) -> tuple[Any, ...]:
+    """What the models of one training share; INPUT.NORMALIZE dataset differs from fold to fold."""
+    kind = model.cfg.INPUT.NORMALIZE
+    return *model.columns, model.cfg.INPUT.SIZE, kind if kind == "dataset" else model.normalize
 
 
 def read_thresholds(folder: str | Path, point: str = "youden") -> dict[str, float]:
