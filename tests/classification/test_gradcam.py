@@ -142,7 +142,8 @@ def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):
     unknown = framed_by(cv2.imread(str(tmp_path / "maps/sheet.png")))
     assert unknown == [list(FRAMES[None])] * 3
     labels = phantoms / "data/annotations/labels.csv"
-    assert main_of("explain.py", "--classifier", tmp_path / "out", "--images", phantoms / "data/train", "--out",
+    train_images = phantoms / "data/train"
+    assert main_of("explain.py", "--classifier", tmp_path / "out", "--images", train_images, "--out",
                    tmp_path / "maps", *sheet, "--predictions", tmp_path / "out/oof_predictions.csv",
                    "--annotations", labels, "--workers", 1) == 0
     predicted = pd.read_csv(tmp_path / "out/oof_predictions.csv").sort_values(
