@@ -302,7 +302,8 @@ def test_predict_takes_a_fitted_gate(tool, trained, phantoms, tmp_path):
     assert "a gate of form hard expects --classifier" in one_line(tool("predict.py", *shut))
     run = tool("predict.py", *shut, "--classifier", tmp_path / "classifier")
     assert run.returncode == 0, run.stderr
-    assert all(detections.labels.tolist() == [14] for detections in read_submission(tmp_path / "s.csv").values())
+    gated = read_submission(tmp_path / "s.csv")
+    assert all(detections.labels.tolist() == [14] for detections in gated.values())
     none = [*base, "--gate", tmp_path / "none.json", "--out", tmp_path / "n.csv"]
     assert "was fitted on 6 of these 6 images" in one_line(tool("predict.py", *none))
     assert not (tmp_path / "n.csv").exists()

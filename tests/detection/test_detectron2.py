@@ -263,3 +263,33 @@ def test_a_mapper_that_augments_nothing_draws_nothing(cfg, phantoms):
     before = np.random.get_state()[1].tolist()
     VindrMapper(cfg, is_train=False)(to_dicts(validation_records(cfg))[0])
     assert np.random.get_state()[1].tolist() == before
+
+
+@pytest.mark.parametrize("before, after", [(None, torch.float16), (torch.float16, None)])
+def test_a_resume_may_change_the_precision(before, after):
+    """Without a gradient scaler there is no state of it; a new scaler begins from its defaults."""
+    from vindr_det.detection.detectron2.train_step import VindrStep
+
+    def step(half):
+        model = torch.nn.Linear(1, 1)
+        return VindrStep(model, [], torch.optim.SGD(model.parameters(), 0.1), half=half)
+
+    saved, resumed = step(before), step(after)
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.grad_scaler.is_enabled() == (after is not None)
+    if before is not None:
+        state, again = saved.state_dict(), step(before)
+        state["grad_scaler"]["scale"] = 8.0
+        again.load_state_dict(state)
+        assert again.grad_scaler.get_scale() == 8.0
+
+
+def test_a_state_with_former_names_of_hooks_is_resumed():
+    """Detectron2 names states of hooks after their classes, and drops those of unknown names."""
+    from vindr_det.detection.detectron2.hooks import UpdateEMA
+    from vindr_det.detection.detectron2.trainer import VindrTrainer
+
+    hook, trainer = UpdateEMA(0.9), object.__new__(VindrTrainer)
+    trainer._hooks, trainer._trainer = [hook], SimpleNamespace(load_state_dict=lambda _: None)
+    trainer.load_state_dict({"iteration": 3, "hooks": {"AverageWeights": {"updates": 4}}, "_trainer": {}})
+    assert hook._resumed == {"updates": 4} and trainer.iter == 3

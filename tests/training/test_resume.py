@@ -171,37 +171,6 @@ def test_a_training_that_was_killed_before_its_last_line_is_ended(engine, finish
         assert (finished / name).read_bytes() == before[name]
 
 
-@pytest.mark.parametrize("files, engine, outcome", [
-    ({}, "torchvision", None),
-    ({"state_0000003.ckpt": ""}, "torchvision", "state_0000003.ckpt"),
-    ({"state_0000003.ckpt": "", "state_0000010.ckpt": ""}, "torchvision", "state_0000010.ckpt"),
-    ({"state_0000003.ckpt": "", "state_0000010.pth": ""}, "torchvision", "state_0000003.ckpt"),
-    ({"state_0000003.ckpt": "", "state_0000010.pth": ""}, "detectron2", "state_0000010.pth"),
-    ({"state_0000003.pth": ""}, "torchvision", "training of the detectron2 engine"),
-    ({"state_0000003.ckpt": "", "config.yaml": "VINDR: {ENGINE: torchvision}"}, "detectron2",
-     "training of the torchvision engine"),
-    ({"state_0000003.pth": "", "config.yaml": "VINDR: {ENGINE: torchvision}"}, "detectron2",
-     "training of the torchvision engine"),
-    ({"config.yaml": "VINDR: {ENGINE: torchvision}", "metrics.json": ""}, "torchvision", None),
-    ({"model_best.pth": ""}, "detectron2", "holds model_best.pth but no state"),
-    ({"state_0000003.pth": "", "state_0000004_backup.pth": "x"}, "detectron2", "state_0000003.pth"),
-    ({"state_9999999.ckpt": "", "state_10000000.ckpt": ""}, "torchvision", "state_10000000.ckpt"),
-    ({"state_0000003.ckpt": "", "state_0000004.ckpt": "cut off"}, "torchvision", "state_0000003.ckpt"),
-    ({"state_0000003.pth": "cut", "state_0000004.pth": "cut"}, "detectron2", "not a checkpoint of tensors"),
-])
-def test_which_state_a_resume_takes(tmp_path, files, engine, outcome):
-    for name, text in files.items():
-        if name.startswith("state_") and not text:
-            torch.save({"vindr": {}, "trainer": {}}, tmp_path / name)
-        else:
-            (tmp_path / name).write_text(text)
-    if outcome is None or outcome.startswith("state_"):
-        assert state_to_resume(tmp_path, engine) == (tmp_path / outcome if outcome else None)
-    else:
-        with pytest.raises(InputError, match=outcome):
-            state_to_resume(tmp_path, engine)
-
-
 @pytest.mark.parametrize("more, message", [
     (["MODEL.FPN.OUT_CHANNELS", "32"], r"state_0000003.*weights of another shape, .*\(64.*there, \(32"),
     (["VINDR.OPTIMIZER", "AdamW"], "VINDR.OPTIMIZER is 'AdamW', expected 'SGD' as in .*state_0000003"),
@@ -246,6 +215,12 @@ def test_what_a_state_fixes_cannot_change(engine, trained, key, value, message):
             require_resumable(state, meta, {}, {}, cfg)
 
 
+def test_the_best_value_of_an_earlier_versions_state_is_kept(trained):
+    """Lightning finds a callback's state by its key, which was the class's name then."""
+    callbacks = read_file(state_to_resume(trained("torchvision"), "torchvision"))["callbacks"]
+    assert callbacks.get("BestAndFinal")
+
+
 def test_a_changed_schedule_is_followed(engine, finished, phantoms, monkeypatch):
     """From the first step on, for which the optimizer's state has the old learning rate."""
     rates, step = [], torch.optim.SGD.step
@@ -282,46 +257,6 @@ def test_a_fresh_training_killed_at_once_leaves_no_other_to_resume(engine, finis
     train(engine, finished, phantoms / "data", "SOLVER.BASE_LR", "0.0001", resume=True)
     meta = read_file(finished / "model_final.pth")["vindr"]
     assert yaml.safe_load(meta["config"])["SOLVER"]["BASE_LR"] == 0.0001
-
-
-@pytest.mark.detectron2
-@pytest.mark.parametrize("before, after", [(None, torch.float16), (torch.float16, None)])
-def test_a_resume_may_change_the_precision(before, after):
-    """Without a gradient scaler there is no state of it; a new scaler begins from its defaults."""
-    from vindr_det.detection.detectron2.train_step import VindrStep
-
-    def step(half):
-        model = torch.nn.Linear(1, 1)
-        return VindrStep(model, [], torch.optim.SGD(model.parameters(), 0.1), half=half)
-
-    saved, resumed = step(before), step(after)
-    resumed.load_state_dict(saved.state_dict())
-    assert resumed.grad_scaler.is_enabled() == (after is not None)
-    if before is not None:
-        state, again = saved.state_dict(), step(before)
-        state["grad_scaler"]["scale"] = 8.0
-        again.load_state_dict(state)
-        assert again.grad_scaler.get_scale() == 8.0
-
-
-@pytest.mark.detectron2
-def test_a_state_with_former_names_of_hooks_is_resumed():
-    from detectron2.engine import HookBase
-
-    from vindr_det.detection.detectron2.trainer import VindrTrainer
-
-    class UpdateEMA(HookBase):
-        def load_state_dict(self, state):
-            self.loaded = state
-
-    class Step:
-        def load_state_dict(self, state):
-            pass
-
-    hook, trainer = UpdateEMA(), object.__new__(VindrTrainer)
-    trainer._hooks, trainer._trainer = [hook], Step()
-    trainer.load_state_dict({"iteration": 3, "hooks": {"AverageWeights": {"updates": 4}}, "_trainer": {}})
-    assert hook.loaded == {"updates": 4} and trainer.iter == 3
 
 
 def test_a_training_resumes_in_another_precision(engine, phantoms, tmp_path):

@@ -210,6 +210,11 @@ class SaveModels(AfterStep):
         if not is_due(trainer.global_step, self.cfg.SOLVER.CHECKPOINT_PERIOD):
             self._save_state(trainer)
 
+    @property
+    def state_key(self) -> str:
+        """Its key in a state, as in states of earlier versions."""
+        return "BestAndFinal"
+
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry."""
         return self.best.state_dict()
