@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import classifier_config
@@ -10,6 +11,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from vindr_det.classification import gradcam
 from vindr_det.classification.data import Normalization
+from vindr_det.classification.gradcam_sheet import FRAMES
 from vindr_det.classification.predict import Classifier
 from vindr_det.classification.train import train
 from vindr_det.exceptions import InputError
@@ -124,6 +126,11 @@ def test_the_models_see_what_classify_shows_them(tmp_path):
     assert len(seen) == 2 and all(np.array_equal(image, expected) for image in seen)
 
 
+def framed_by(sheet):
+    """The colors of the frames in the first row of three."""
+    return [sheet[41, 1 + (sheet.shape[1] + 6) // 3 * column].tolist() for column in range(3)]
+
+
 def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):
     train(classifier_config(phantoms, tmp_path / "out", "DATA.TARGET", "vindr15"), [0, 1])
     test = phantoms / "raw/test"
@@ -132,6 +139,20 @@ def test_pictures_of_an_ensemble(phantoms, tmp_path, tool, main_of):
     pictures = sorted((tmp_path / "maps").glob("*.png"))
     assert len(pictures) == 2 and (tmp_path / "maps/status.csv").exists()
     assert cv2.imread(str(pictures[0])).shape[1] > 900
+    sheet = ["--sheet", 3, "--labels", "p_cardiomegaly", "p_no_finding"]
+    assert main_of(*explained, *sheet, "--workers", 1) == 0
+    unknown = framed_by(cv2.imread(str(tmp_path / "maps/sheet.png")))
+    assert unknown == [list(FRAMES[None])] * 3
+    labels = phantoms / "data/annotations/labels.csv"
+    train_images = phantoms / "data/train"
+    assert main_of("explain.py", "--classifier", tmp_path / "out", "--images", train_images, "--out",
+                   tmp_path / "maps", *sheet, "--predictions", tmp_path / "out/oof_predictions.csv",
+                   "--annotations", labels, "--workers", 1) == 0
+    predicted = pd.read_csv(tmp_path / "out/oof_predictions.csv").sort_values(
+        ["p_cardiomegaly", "image_id"], ascending=[False, True])
+    truth = pd.read_csv(labels).set_index("image_id")["Cardiomegaly"] >= 0.5
+    expected = [list(FRAMES[bool(truth[image_id])]) for image_id in predicted["image_id"][:3]]
+    assert framed_by(cv2.imread(str(tmp_path / "maps/sheet.png"))) == expected
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     (mixed / "a.png").write_bytes(b"broken")  # first, and not the last

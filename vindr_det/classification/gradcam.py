@@ -76,10 +76,7 @@ class Explainer:
         scaled = np.zeros((0, 4)) if boxes is None else boxes * factor
         panels = [_titled(_outlined(gray, scaled), "image")]
         for label in selected:
-            heat = cv2.resize(self.heat_map(model_input, label), size)
-            color = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-            alpha = 0.6 * heat[..., None]
-            overlay = (gray * (1 - alpha) + color * alpha).astype(np.uint8)
+            overlay = blend(image, self.heat_map(model_input, label), side)
             title = f"{self.classifier.columns[label]} {p[label]:.2f}"
             panels.append(_titled(_outlined(overlay, scaled), title))
         return np.concatenate(panels, axis=1)
@@ -101,6 +98,23 @@ class Explainer:
         x, y = self.peak(image, label)
         inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
         return bool(inside.any())
+
+
+def blend(image: NDArray[np.uint8], heat: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
+    """A map over its image: (H', W', 3) uint8 BGR.
+
+    Args:
+        image: (H, W) uint8.
+        heat: (H'', W'') in 0..1, of any size.
+        side: longer side of the result, pixels.
+    """
+    factor = side / max(image.shape)
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+    heat = cv2.resize(heat, size)
+    color = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    alpha = 0.6 * heat[..., None]
+    return (gray * (1 - alpha) + color * alpha).astype(np.uint8)
 
 
 def draw_all(
