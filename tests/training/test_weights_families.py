@@ -187,6 +187,7 @@ def test_a_pickle_of_the_zoo_starts_both_engines(engine, zoos, caplog):
             in caplog.text)
     assert "4 weights class heads, left out" in caplog.text
     assert all(name in caplog.text for name in HEADS) and "(81, 1024)" in caplog.text
+    assert "5 counters, anchors and pixel values not needed, such as proposal_generator.anch" in caplog.text
     assert "no place" not in caplog.text and "was trained with" not in caplog.text
 
 

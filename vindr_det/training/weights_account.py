@@ -93,6 +93,9 @@ def tell(weights: str, family: str, told: Account, state: Mapping[str, Any]) -> 
     _require_most(weights, family, told)
     log.info("%s (%s): %d of its %d tensors loaded, %d of the model's %d", weights, family, len(told.used),
              len(state), len(told.used), len(told.used) + len(told.lacking))
+    if told.not_weights:
+        log.info("%s: %d counters, anchors and pixel values not needed, such as %s", weights,
+                 len(told.not_weights), told.not_weights[0])
     for names, difference, shown in (
         (told.class_heads, "class heads, left out", 12),
         (told.other_shape, "of another shape, left out", 3),
