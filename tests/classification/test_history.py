@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from vindr_det.classification import history
 from vindr_det.classification.losses import Loss
 from vindr_det.classification.train import train
+from vindr_det.exceptions import InputError
 from vindr_det.imaging.image_run import find
 from vindr_det.training.checkpoint_io import read_file
 
@@ -66,6 +67,9 @@ def test_the_weights_of_an_epoch_predict(phantoms, tmp_path):
     from vindr_det.classification.predict import Classifier, classify, read_thresholds
 
     train(config(phantoms, tmp_path, "SOLVER.KEEP_EPOCHS", "1"), [0, 1])
+    for point in ("1.5", "-0.1", "nan", "inf"):
+        with pytest.raises(InputError, match=f"--point {point}: expected a number from 0 to 1"):
+            read_thresholds(tmp_path, point)
     thresholds = read_thresholds(tmp_path / "epochs/1", "0.4")
     run = find(phantoms / "data/test")
     rows = {name: classify(Classifier(folder, calibrated=False), run, thresholds, workers=1)[0]

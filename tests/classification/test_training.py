@@ -362,6 +362,8 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     assert "none of 1 images can be read" in one_line(
         tool(*classify[:3], "--images", tmp_path / "broken", "--out", tmp_path / "q.csv"))
     assert not (tmp_path / "q.csv").exists()  # it would be taken for this run's
+    assert main_of(*classify, "--point", "0.5") == 0
+    assert pd.read_csv(tmp_path / "p.csv").eval("says_abnormal == (p_abnormal >= 0.5)").all()
     with pytest.raises(InputError, match=r"--point best: the classifier has f1, sensitivity_0.95"):
         main_of(*classify, "--point", "best")
     shutil.rmtree(tmp_path / "out")
