@@ -29,7 +29,7 @@ def test_the_page_has_every_system_and_its_commands():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.removeprefix("tools/")[:80])
 def test_a_command_of_the_page_runs(tree, command):
     try:
         printed = tree.run(command)
