@@ -77,7 +77,7 @@ def test_documented_options_exist(page):
 def test_documented_keys_exist(page):
     known = {key for cfg in (get_torchvision_cfg(), defaults()) for key, _ in leaves(cfg)}
     nodes = "MODEL|INPUT|DATA|SOLVER|VINDR|DATASETS|TEST"
-    named = set(re.findall(rf"\b(?:{nodes})\.[A-Z][A-Z_.]*[A-Z]", text_of(page)))
+    named = set(re.findall(rf"\b(?:{nodes})\.[A-Z][A-Z0-9_.]*[A-Z0-9]", text_of(page)))
     assert {key for key in named if not any(f"{each}.".startswith(f"{key}.") for each in known)} == set()
 
 
