@@ -38,7 +38,8 @@ ADDED = {
     # A classifier of few phantoms and a single epoch may be inverted by chance.
     "tools/predict.py": ["--device", "cpu", "--allow-inverted", *_ONE_PROCESS],
     "tools/gate.py": ["--allow-inverted", "--folds", "2"],
-    "tools/tune.py": ["--allow-inverted", *_ONE_PROCESS]}
+    "tools/tune.py": ["--allow-inverted", *_ONE_PROCESS],
+    "tools/evaluate_classifier.py": ["--allow-inverted"]}
 
 
 def commands() -> list[str]:
