@@ -1,3 +1,7 @@
-"""Find and localize 14 findings on chest X-rays: a Detectron2 plugin with a torchvision twin."""
+"""Detects and localizes findings on chest X-rays: a Detectron2 plugin that also trains with torchvision alone."""
+
+from vindr_det.exceptions import InputError
 
 __version__ = "0.1.0"
+
+__all__ = ["InputError", "__version__"]
