@@ -1,4 +1,4 @@
-"""Detects and localizes findings on chest X-rays: a Detectron2 plugin that also trains with torchvision alone."""
+"""Detects and localizes findings on chest X-rays: a Detectron2 plugin that also trains without Detectron2."""
 
 from vindr_det.exceptions import InputError
 
