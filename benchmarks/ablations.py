@@ -11,7 +11,6 @@ results are kept, so that a run can be interrupted and extended. Prints, for eac
 each technique adds to it with the same seed: the mean and the range over seeds.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -25,6 +24,7 @@ from typing import Any
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.config_schema import ENGINES
 from vindr_det.data.truth import read_truth
 from vindr_det.detection import engine as engines
@@ -50,8 +50,7 @@ Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/ablations"), help="folder to create")
     parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES,
                         help="to train with")

@@ -27,7 +27,9 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     """The description's line breaks as they are, and the default of every option that has one to show."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, "", []) else super()._get_help_string(action)
+        # A flag's False is no news, but 0 and 0.0, which equal it, are.
+        shown = action.default not in ("", []) and not any(action.default is value for value in (None, False))
+        return super()._get_help_string(action) if shown else action.help
 
 
 class _Parser(argparse.ArgumentParser):

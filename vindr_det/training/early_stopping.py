@@ -25,8 +25,8 @@ class EarlyStopping:
         value = metrics.get(self.metric, math.nan)
         if math.isnan(value) and not self._warned:
             self._warned = True
-            log.warning("VINDR.BEST_METRIC %s was not measured: the validation images have no such finding; "
-                        "no model_best.pth is written without it", self.metric)
+            log.warning("%s was not measured: the validation images have no such finding; no best model is "
+                        "chosen without it", self.metric)
         if value > self.value:  # False for NaN
             self.value, self.waited = value, 0
             return True
