@@ -146,7 +146,7 @@ def test_values_that_run_over_are_refused():
     stripes = np.where(np.arange(512) % 8 < 4, ramps, 65535 - ramps).astype(np.uint16)
     smooth = np.tile(np.linspace(0, 65535, 512).astype(np.uint16), (64, 1))
     pixels._refuse_run_over("a.dcm", smooth, 16)
-    with pytest.raises(InputError, match="its values have run over"):
+    with pytest.raises(InputError, match="its values have overflowed"):
         pixels._refuse_run_over("a.dcm", stripes, 16)
 
 
@@ -292,7 +292,7 @@ def test_every_odd_file_gets_a_row(data, tmp_path):
     corrupt = [path.name for path in (data / "dicom_cases/corrupt").iterdir()]
     assert (table.loc[corrupt, "status"] == FAILED).all()
     assert "unsigned, the header says signed" in table.loc["J2K_pixelrep_mismatch.dcm", "reason"]
-    assert "run over" in table.loc["JPEGLossless_1s_1f_i_16_16_bad.dcm", "reason"]
+    assert "overflowed" in table.loc["JPEGLossless_1s_1f_i_16_16_bad.dcm", "reason"]
     assert table.loc["bad_sequence.dcm", "status"] == FLAGGED
     assert "(0018,9346) is a sequence written as UN" in table.loc["bad_sequence.dcm", "reason"]
     assert table.loc["RG1_J2KI.dcm", "status"] == "ok"
