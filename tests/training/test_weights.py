@@ -43,7 +43,7 @@ def test_what_does_not_fit_is_said(caplog):
     caplog.set_level("INFO")
     assert set(filter_compatible("w.pth", state, own)) == {"a"}
     assert "1 of the model's 3 weights loaded" in caplog.text
-    assert "head ((91, 4) there, (15, 4) here)" in caplog.text and "start anew" in caplog.text
+    assert "head ((91, 4) there, (15, 4) here)" in caplog.text and "start from random values" in caplog.text
     assert "that it lacks: new" in caplog.text and "no place here: old" in caplog.text
     with pytest.raises(InputError, match="none of its 1 weights has a place"):
         filter_compatible("w.pth", {"x": torch.ones(1)}, own)

@@ -1,8 +1,8 @@
 """Gates: what a classifier's probabilities for the whole image do to the detector's boxes.
 
 Class 14 is a class of the metric like the others, so the probability of "no finding" goes into every image's
-row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p itself, which ranks the images
-the wrong way round.
+row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p itself, which ranks normal
+images above abnormal ones.
 
 Each form is one class, listed in :data:`FORMS`. A new form is a frozen dataclass that derives from
 :class:`Gate` and is in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,

@@ -101,7 +101,7 @@ def fit(
         folds: image id -> fold of the cross-validation.
         num_replicates: bootstrap replicates of the paired intervals.
         source: names ``outputs`` in errors.
-        allow_inverted: take probabilities that rank the images the wrong way round.
+        allow_inverted: take probabilities that rank normal images above abnormal ones.
 
     Raises:
         InputError: the labels are inverted, an image has no output or fold, or there is but one fold.

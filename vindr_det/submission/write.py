@@ -15,7 +15,6 @@ from vindr_det.submission.check import check_detections, check_rows
 from vindr_det.submission.coco_results import coco_results_text, is_coco_results
 from vindr_det.submission.parse import HEADER, NO_FINDING_STRING
 
-
 #: Significant digits of scores and coordinates.
 _NUMBER_FORMAT = ".6g"
 
@@ -32,7 +31,7 @@ def format_predictions(predictions: Predictions) -> str:
     for label, score, box in zip(
         ordered.labels.tolist(), ordered.scores.tolist(), ordered.boxes.tolist(), strict=True
     ):
-        x0, y0, x1, y1 = (format_number(value) for value in (NO_FINDING_BOX if label == NO_FINDING_ID else box))
+        x0, y0, x1, y1 = map(format_number, NO_FINDING_BOX if label == NO_FINDING_ID else box)
         if float(x0) < float(x1) and float(y0) < float(y1):  # rounding can make a thin box empty
             groups.append(f"{label} {format_number(score)} {x0} {y0} {x1} {y1}")
     return " ".join(groups) or NO_FINDING_STRING

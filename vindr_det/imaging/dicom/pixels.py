@@ -105,7 +105,7 @@ def decode(
 
 
 def _for_opencv(stored: NDArray) -> NDArray:
-    """OpenCV takes every array for native byte order, and resizes integers of 8 unsigned and 16 bits alone."""
+    """OpenCV takes every array for native byte order, and resizes integers of these types alone."""
     dtype = stored.dtype.newbyteorder("=")
     if dtype.kind in "iu" and dtype not in _OPENCV_INTEGERS:  # int8, or numpy's default of 64 bits
         is_large = stored.max(initial=0) > np.iinfo(np.int16).max
