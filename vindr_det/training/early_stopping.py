@@ -38,6 +38,15 @@ class EarlyStopping:
         """Whether there was no new best for ``patience`` validations."""
         return 0 < self.patience <= self.waited
 
+    def log_best(self, iteration: int) -> None:
+        """Report a new best value after ``iteration`` iterations."""
+        log.info("best model so far: %s %.4f at iteration %d", self.metric, self.value, iteration)
+
+    def log_stop(self, iteration: int) -> None:
+        """Report that training stops after ``iteration`` iterations, because it is :attr:`exhausted`."""
+        log.info("stopping at iteration %d: no better %s in %d validations", iteration, self.metric,
+                 self.waited)
+
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry, so that a resumed training knows the best value."""
         return {"value": self.value, "waited": self.waited}
