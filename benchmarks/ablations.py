@@ -32,12 +32,12 @@ from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint
 from vindr_det.detection.validation import validation_metrics
+from vindr_det.device import best_device
 from vindr_det.files import write_json
 from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.predict import predict_folder
 from vindr_det.training import states
 from vindr_det.training.checkpoint_io import read_file
-from vindr_det.training.device import best_device
 
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 #: Normal images per abnormal one: of the base, and of its ablation.

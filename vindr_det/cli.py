@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vindr_det.device import DEVICES, is_device
 from vindr_det.exceptions import PLACE_ERRORS, InputError
 from vindr_det.limits import (
-    DEVICES,
     LARGEST_SEED,
     MAX_PIXELS,
     MIN_REPLICATES,
-    is_device,
     require_replicates,
     require_seed,
 )

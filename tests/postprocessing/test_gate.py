@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import one_line
-from metric_cases import noisy_detector
+from metric_cases import noisy_detector, soft_append
 
 from vindr_det import cli
 from vindr_det.classification.probabilities import (
@@ -36,7 +36,6 @@ from vindr_det.postprocessing.gate import (
     Scale,
     gate_all,
     gate_from_json,
-    soft_append,
 )
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.records import truth_of

@@ -8,10 +8,10 @@ from fvcore.common.config import CfgNode
 from vindr_det.config import config_from_text, read_config
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint, require_engine
+from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
-from vindr_det.training.device import resolve_device
 
 
 def load_config(path: str | Path, engine: str, overrides: Sequence[str] = ()) -> CfgNode:

@@ -240,11 +240,6 @@ def gate_all(
             for image_id, detections in predictions.items()}
 
 
-def soft_append(predictions: PredictionSet, p_abnormal: Mapping[str, float]) -> dict[str, Predictions]:
-    """:func:`gate_all` with :class:`Append`, from image id -> P(abnormal)."""
-    return gate_all(Append(), predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})
-
-
 def gate_from_json(data: Mapping[str, Any]) -> Gate:
     """The gate that :meth:`Gate.as_json` describes.
 
