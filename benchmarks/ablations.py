@@ -11,7 +11,6 @@ results are kept, so that a run can be interrupted and extended. Prints, for eac
 each technique adds to it with the same seed: the mean and the range over seeds.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -25,6 +24,7 @@ from typing import Any
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.config_schema import ENGINES
 from vindr_det.data.truth import read_truth
 from vindr_det.detection import engine as engines
@@ -32,12 +32,12 @@ from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint
 from vindr_det.detection.validation import validation_metrics
+from vindr_det.device import best_device
 from vindr_det.files import write_json
 from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.predict import predict_folder
 from vindr_det.training import states
 from vindr_det.training.checkpoint_io import read_file
-from vindr_det.training.device import best_device
 
 CONFIG = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 #: Normal images per abnormal one: of the base, and of its ablation.
@@ -50,8 +50,7 @@ Variant = Callable[[Checkpoint, Mapping[str, Any]], Predictor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/ablations"), help="folder to create")
     parser.add_argument("--engines", nargs="+", default=["torchvision"], choices=ENGINES,
                         help="to train with")

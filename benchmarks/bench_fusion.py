@@ -8,7 +8,6 @@ Without files it makes four submissions of 3,000 images, with about as many boxe
 the same boxes in memory, one process each, in turns; a figure is the median over the repeats.
 """
 
-import argparse
 import statistics
 import time
 import warnings
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from ensemble_boxes import weighted_boxes_fusion
 
+from vindr_det import cli
 from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.postprocessing.fusion import Fusion, fuse_all
 from vindr_det.structures.detections import Predictions, PredictionSet
@@ -28,8 +28,7 @@ Sizes = Mapping[str, tuple[int, int]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--predictions", nargs="+", type=Path, help="submissions, one per model")
     parser.add_argument("--meta", type=Path, help="image_id,dim0,dim1 of the originals")
     args = parser.parse_args()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vindr_det import cli
 from vindr_det.data.coco import to_coco
 from vindr_det.metrics import coco, coco_bootstrap, voc
 from vindr_det.metrics.bootstrap import image_bootstrap
@@ -110,6 +111,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def main() -> None:
+    cli.parser(__doc__).parse_args()
     predictions, records = make_set(np.random.default_rng(0))
     truth = truth_of(records)
     ours, ap = timed(lambda: coco.coco_ap(predictions, records)["coco/AP"])

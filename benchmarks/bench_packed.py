@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vindr_det import cli
 from vindr_det.classification.data import LabeledDataset, Pixels
 from vindr_det.classification.label_table import LabelTable
 from vindr_det.imaging.packed import pack
@@ -27,6 +28,7 @@ _IMAGES, _SIZE, _REPEATS = 200, 256, 7
 
 
 def main() -> None:
+    cli.parser(__doc__).parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

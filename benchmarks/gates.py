@@ -9,13 +9,13 @@ trained; then each form of gate, with the parameters that were fitted there, is 
 with paired intervals against no classifier. Existing results are kept.
 """
 
-import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.classification.probabilities import read_classifier_outputs
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.data.truth import read_truth
@@ -28,8 +28,7 @@ from vindr_det.submission import read_submission
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/gates"), help="folder to create")
     parser.add_argument("--iterations", type=int, default=600, help="of the detector's training")
     parser.add_argument("--epochs", type=int, default=8, help="of the classifier's training")

@@ -26,6 +26,7 @@ import pandas as pd
 from running import ONE_THREAD, ROOT, tool
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.classification.config import LOSSES
 from vindr_det.imaging.inputs import list_images
 from vindr_det.structures.label_sets import NIH_LABELS, column_of
@@ -43,8 +44,7 @@ RECIPES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of NIH images")
     parser.add_argument("--labels", type=Path, required=True, help="Data_Entry_2017_v2020.csv")
     parser.add_argument("--out", type=Path, default=Path("outputs/nih"), help="folder of the trainings")

@@ -8,7 +8,6 @@ Labels are independent of the images and balanced within five folds. Every seed 
 training. Arguments after -- override the config.
 """
 
-import argparse
 import logging
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from vindr_det import cli
 from vindr_det.classification.config import load_config
 from vindr_det.classification.train import train
 
@@ -25,8 +25,7 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs/classifier/demo/vindr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="number of data sets")
     parser.add_argument("--images", type=int, default=300, help="images of each")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")

@@ -8,7 +8,6 @@ alone, then counts on how many new phantoms the maximum of the finding's Grad-CA
 2016), and compares with the best fixed point, which is in most boxes. Writes a few overlays.
 """
 
-import argparse
 import os
 import tempfile
 from functools import partial
@@ -22,6 +21,7 @@ from running import ROOT, tool
 from tabulate import tabulate
 from tqdm import tqdm
 
+from vindr_det import cli
 from vindr_det.classification.gradcam import Explainer
 from vindr_det.classification.predict import Classifier
 from vindr_det.imaging.read import read_image
@@ -38,8 +38,7 @@ NORMAL = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/pointing"), help="folder of data and model")
     parser.add_argument("--epochs", type=int, default=12, help="of the training")
     args = parser.parse_args()

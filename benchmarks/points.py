@@ -8,7 +8,6 @@ probabilities calibrated by the classifier's own code. Each positive is trained 
 weighted loss, so that all logits are log 5 too high. New images: 20,000.
 """
 
-import argparse
 import warnings
 
 import numpy as np
@@ -16,6 +15,7 @@ import pandas as pd
 from sklearn.neural_network import MLPClassifier
 from tabulate import tabulate
 
+from vindr_det import cli
 from vindr_det.classification import operating_points as points
 from vindr_det.classification import report
 from vindr_det.classification.config import defaults
@@ -28,8 +28,7 @@ _POINTS = ("sensitivity_0.95", "specificity_0.95")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="number of simulated data sets")
     parser.add_argument("--images", type=int, default=5000, help="images of each")
     args = parser.parse_args()

@@ -5,8 +5,10 @@ import io
 
 import numpy as np
 
+from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.data.coco import to_coco
 from vindr_det.metrics import coco
+from vindr_det.postprocessing.gate import Append, gate_all
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, no_finding
 from vindr_det.structures.records import Record
@@ -146,3 +148,8 @@ def _placed(rng, count, size):
     low = rng.uniform(0, size * 0.6, (count, 2))
     boxes = np.concatenate([low, low + rng.uniform(20, 60, (count, 2))], axis=1)
     return Predictions(boxes, np.ones(count), rng.integers(0, 3, count))
+
+
+def soft_append(predictions, p_abnormal):
+    """Predictions gated by the form append, from image id -> P(abnormal)."""
+    return gate_all(Append(), predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})

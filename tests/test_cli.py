@@ -64,26 +64,29 @@ def test_places_that_cannot_be_written(tmp_path):
 def test_help_shows_defaults_and_line_breaks():
     parser = cli.parser("First line.\n\n    python tool.py\n")
     parser.add_argument("--folds", type=int, default=5, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="which numbers")
+    parser.add_argument("--skill", type=float, default=0.0, help="added to logits")
     parser.add_argument("--meta", help="original sizes")
     parser.add_argument("--resume", action="store_true", help="keep what is finished")
     text = parser.format_help()
     assert "First line.\n\n    python tool.py\n" in text
     assert "how many (default: 5)" in text
-    assert text.count("default") == 1  # None and a flag's False are no news
+    assert "which numbers (default: 0)" in text and "added to logits (default: 0.0)" in text
+    assert text.count("default") == 3  # None and a flag's False are no news
 
 
 class _Built(Exception):
     """Carries a tool's parser out of its ``main``."""
 
 
-def _parser_of(tool, monkeypatch):
+def _parser_of(tool, monkeypatch, *argv):
     def stop(self, *args, **kwargs):
         raise _Built(self)
 
     for name in ("parse_args", "parse_intermixed_args"):
         monkeypatch.setattr(argparse.ArgumentParser, name, stop)
     with pytest.raises(_Built) as built:
-        runpy.run_path(str(tool))["main"]([])
+        runpy.run_path(str(tool))["main"](*argv)
     return built.value.args[0]
 
 
@@ -99,8 +102,17 @@ def _options(parser):
 
 @pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
 def test_every_option_has_a_help_text_and_its_default_comes_from_argparse(tool, monkeypatch):
-    options = list(_options(_parser_of(tool, monkeypatch)))
+    options = list(_options(_parser_of(tool, monkeypatch, [])))
     named = {option.option_strings[-1] if option.option_strings else option.dest: option.help or ""
              for option in options}
     assert not [name for name, text in named.items() if not text], "options without a help text"
     assert not [name for name, text in named.items() if "default" in text.lower()], "defaults in prose"
+
+
+BENCHMARKS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if path.name != "running.py"]
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda path: path.name)
+def test_benchmarks_show_their_help_and_defaults_before_they_begin(benchmark, monkeypatch):
+    monkeypatch.syspath_prepend(benchmark.parent)
+    assert _parser_of(benchmark, monkeypatch).formatter_class is cli.parser("").formatter_class

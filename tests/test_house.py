@@ -25,11 +25,12 @@ VAGUE_NAMES = {"one", "found", "how"}
 EXEMPT = {"CHANGELOG.md", "docs/api.md", "tests/test_house.py"}
 
 _UNIT = ("image|fold|class|reader|finding|label|core|epoch|line|level|engine|second|box|patient|iteration|"
-         "row|machine|GPU|page|file")
+         "row|machine|GPU|page|file|step|network|model|study|detection")
+_NUMBER = r"\d+(?:[.,]\d+)*|two|three|four|five|six|seven|eight|nine|ten"
 _COUNTED = ("images?|boxes|rows?|columns?|models?|sizes?|process(?:es)?|files?|seconds?|steps?|one|lists?|"
             "figures?|threads?|times|batch(?:es)?|lines?")
 #: What may follow where "boxes an image ..." begins a relative clause.
-_CLAUSE = r"(?!['’-]|\s+(?:may|has|holds|is|was|can|could|that|which|of|brings|gives|must|whose)\b)"
+_CLAUSE = r"(?!['’-]|\s+(?:may|has|holds|is|was|can|could|that|which|of|brings|gives|reads|must|whose)\b)"
 
 #: Our private words -> the field's terms. Whole words in any case; a space also matches a line break.
 PRIVATE_WORDS = {
@@ -58,8 +59,17 @@ PRIVATE_WORDS = {
     r"without a word": "silently",
     r"(?:a|each|per|every) round": "epoch",
     r"(?<!\.)(?<!Optuna's\s)journals?(?! storage)": "study log",
-    rf"(?:{_COUNTED}) an? (?:{_UNIT}){_CLAUSE}": "per",
+    rf"(?:{_COUNTED}|{_NUMBER}) an? (?:{_UNIT}){_CLAUSE}": "per",
+    r"with a word": "and a message",
+    r"(?:the|a|each) classifiers? (?:says|said)|says_\w*": "decision, output",
+    r"kinds? of mistakes?": "TIDE errors",
+    r"the two halves": "search and holdout split",
+    r"(?-i:Averaged)(?=[`:,.()]|\s+(?:is|wraps))": "model EMA",
+    r"(?-i:Augmented)(?=[`:,.()]|\s+(?:is|wraps))": "TTA",
 }
+#: The single words among them, refused in parts of names too: hit_rate, SampleTicket.
+PRIVATE_PARTS = re.compile(r"hits?|(?:un)?mend(?:s|ed|ing)?|faults?|resampl(?:e|es|ed|ing)|tickets?|"
+                           r"levers?|dealt|foreign|fewest|thin|says")
 BRITISH_SPELLINGS = {
     r"\w*colour\w*": "color",
     r"\w*(?:hon|behavi|fav|neighb|lab|harb)our\w*": "honor, behavior",
@@ -74,6 +84,12 @@ BRITISH_SPELLINGS = {
     r"is(?:e|ed|es|er|ers|ing|ations?)": "-ize",
     r"analys(?:ed|er|ers|es|ing)": "analyze",
     r"licence[ds]?": "license",
+    r"(?:after|to|back|up|down|out|in)wards": "afterward, toward",
+    r"learnt|spelt|whilst|amongst": "learned, while",
+    r"programmes?": "program",
+    r"judgements?|acknowledgements?": "judgment",
+    r"artefacts?": "artifact",
+    r"per cent": "percent",
 }
 
 
@@ -106,7 +122,7 @@ def matches(text: str, words: dict[str, str]) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("words", [PRIVATE_WORDS, BRITISH_SPELLINGS], ids=["private", "british"])
 def test_words_are_the_fields(words):
-    places = [(path, line, text) for path in tracked("*.py", "*.md", "*.yaml", "Makefile")
+    places = [(path, line, text) for path in tracked("*.py", "*.md", "*.yaml", "*.toml", "*.txt", "Makefile")
               if path.as_posix() not in EXEMPT
               for line, text in matches((ROOT / path).read_text(encoding="utf-8"), words)]
     fail_with(places, "words that a reader from the field does not know")
@@ -114,7 +130,10 @@ def test_words_are_the_fields(words):
 
 @pytest.mark.parametrize("text", [
     "one model a fold", "boxes an\n    # image", "resampled", "the colour", "localised", "The lever",
-    "faults", "--resume goes on", "the classifier's word", "hits"])
+    "faults", "--resume goes on", "the classifier's word", "hits", "three an image", "20 images a step",
+    "one model a network", "skipped, with a word", "says_abnormal", "the classifier says",
+    "kinds of mistakes", "the two halves", "``Averaged``", "Augmented(model)", "afterwards", "towards",
+    "learnt", "programme", "judgement", "artefact", "whilst", "per cent"])
 def test_refused_words_are_seen(text):
     assert list(matches(text, PRIVATE_WORDS | BRITISH_SPELLINGS))
 
@@ -122,7 +141,7 @@ def test_refused_words_are_seen(text):
 @pytest.mark.parametrize("text", [
     "", "model per fold", "images an epoch may hold", "a page fault or two",
     "tuned.journal", "emended", "the image a model reads", "leverage", "raise", "otherwise", "greyhound",
-    "a moving average of the weights"])
+    "a moving average of the weights", "averaged, augmented", "Augmented batches", "two a", "forwards"])
 def test_plain_words_are_left_alone(text):
     assert not list(matches(text, PRIVATE_WORDS | BRITISH_SPELLINGS))
 
@@ -149,6 +168,25 @@ def test_names_are_specific():
     places = [(path, node.lineno, name) for path in tracked("*.py") for node in ast.walk(parsed(path))
               for name in named(node) if name in VAGUE_NAMES]
     fail_with(places, f"names that tell nothing ({', '.join(sorted(VAGUE_NAMES))})")
+
+
+def parts(name: str) -> set[str]:
+    """The words of a name, which ``_`` or a capital letter separates, in lower case."""
+    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def test_names_have_no_private_words():
+    places = [(path, node.lineno, name) for path in tracked("*.py") if path.as_posix() not in EXEMPT
+              for node in ast.walk(parsed(path)) for name in named(node)
+              if any(PRIVATE_PARTS.fullmatch(part) for part in parts(name))]
+    fail_with(places, "names with a word that a reader from the field does not know")
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("", False), ("hit_rate", True), ("mended_file", True), ("resampled_images", True),
+    ("SampleTicket", True), ("white", False), ("recommended", False), ("default_ROI", False)])
+def test_private_words_within_names_are_seen(name, expected):
+    assert any(PRIVATE_PARTS.fullmatch(part) for part in parts(name)) == expected
 
 
 def test_files_are_short():

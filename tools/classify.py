@@ -3,8 +3,8 @@
 
     python tools/classify.py --classifier outputs/nih_binary_effnet_b2 --images DIR --out predictions.csv
 
-The CSV has a row per image that was read: image_id, a probability p_... and a decision says_... (0 or 1, at
-an operating point that was chosen out of fold, or at the threshold that is given) per label, calibrated (1
+The CSV has a row per image that was read: image_id, per label a probability p_... and a decision decision_...
+(0 or 1, at an operating point that was chosen out of fold, or at the threshold that is given), calibrated (1
 where the classifier's calibrations were applied), and warnings: not radiography, lateral, inverted, colored,
 too small. predictions.status.csv beside it has a row per input: ok, flagged or failed, and why. Exit status:
 0; 1 with --strict if an image failed; 2 if all did.

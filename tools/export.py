@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.detection.engine import check_device
     from vindr_det.detection.loading import load_checkpoint
     from vindr_det.detection.torchvision import onnx
+    from vindr_det.device import resolve_device
     from vindr_det.files import atomic_path, require_writable
-    from vindr_det.training.device import resolve_device
 
     require_writable(args.out)
     images = onnx.images_of(args.images, args.num_images)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"    ASPECT_RATIOS: {[[round(ratio, 2) for ratio in fitted.ratios]]}")
     for name, chosen in (("the config's", anchors.from_config(cfg)), ("fitted", [fitted])):
         overlaps = anchors.best_overlaps(shapes, chosen)
-        print(f"{name}: mean best overlap {overlaps.mean():.3f}, over .5 for {(overlaps > 0.5).mean():.1%}"
+        print(f"{name}: mean best IoU {overlaps.mean():.3f}, over .5 for {(overlaps > 0.5).mean():.1%}"
               f" of {len(shapes)} boxes")
 
 

@@ -69,8 +69,9 @@ def fit(args: Namespace) -> None:
     column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)
     outputs = read_classifier_outputs(args.probabilities, *column)
     predictions = read_submission(args.predictions, annotations=args.annotations)
-    folds = gate_fit.folds_of(args.probabilities, list(predictions), args.folds)
-    fitted = gate_fit.fit(predictions, read_truth(args.annotations), outputs, folds, args.bootstrap,
+    records = gate_fit.with_predictions(read_truth(args.annotations), predictions)
+    folds = gate_fit.folds_of(args.probabilities, [record.image_id for record in records], args.folds)
+    fitted = gate_fit.fit(predictions, records, outputs, folds, args.bootstrap,
                           args.probabilities, args.allow_inverted)
     sources = {name: getattr(args, name) for name in ("probabilities", "predictions", "annotations")}
     gate_fit.save(args.out, fitted, sources, column)

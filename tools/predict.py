@@ -119,8 +119,8 @@ def _run(args: Namespace, weights: Sequence[Path], changes):
 
 
 def _batch_size(args: Namespace) -> int:
+    from vindr_det.device import resolve_device
     from vindr_det.exceptions import InputError
-    from vindr_det.training.device import resolve_device
 
     if args.batch_size is None:
         return 1 if resolve_device(args.device) == "cpu" else 8

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vindr_det.device import DEVICES, is_device
 from vindr_det.exceptions import PLACE_ERRORS, InputError
 from vindr_det.limits import (
-    DEVICES,
     LARGEST_SEED,
     MAX_PIXELS,
     MIN_REPLICATES,
-    is_device,
     require_replicates,
     require_seed,
 )
@@ -27,7 +26,9 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     """The description's line breaks as they are, and the default of every option that has one to show."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, "", []) else super()._get_help_string(action)
+        # A flag's False is no news, but 0 and 0.0, which equal it, are.
+        shown = action.default not in ("", []) and not any(action.default is value for value in (None, False))
+        return super()._get_help_string(action) if shown else action.help
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,8 +6,8 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from vindr_det.device import DEVICES, is_device
 from vindr_det.exceptions import InputError
-from vindr_det.limits import DEVICES, is_device
 
 Check = tuple[Callable[[Any], bool], str]
 

@@ -218,11 +218,14 @@ def is_dicom(path: Path) -> bool:
     """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element."""
     with path.open("rb") as file:
         start = file.read(132)
-    return start[128:] == b"DICM" or _is_first_element(start[:8])
+    return start[128:] == b"DICM" or is_first_element(start[:8])
 
 
-def _is_first_element(start: bytes) -> bool:
-    """Group 2 or 8, an element below 256, and a type (explicit) or a short length (implicit); PS3.5 7.1."""
+def is_first_element(start: bytes) -> bool:
+    """Whether bytes begin a DICOM file without preamble, as old files do.
+
+    Group 2 or 8, an element below 256, and a type (explicit) or a short length (implicit); PS3.5 7.1.
+    """
     if len(start) < 8 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
         return False
     explicit = start[4:6].isalpha() and start[4:6].isupper()

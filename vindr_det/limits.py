@@ -1,6 +1,5 @@
 """Limits on numbers: pixels of an image, checked before memory is taken for it; sides; seeds; replicates."""
 
-import re
 from pathlib import Path
 
 from vindr_det.exceptions import InputError
@@ -82,12 +81,3 @@ def require_replicates(count: int, none: bool = False) -> int:
         raise InputError(f"--bootstrap {count}: expected {'0, or ' if none else ''}at least "
                          f"{MIN_REPLICATES} replicates")
     return count
-
-
-#: What names a device, in a config and after ``--device``.
-DEVICES = "auto, cpu, cuda or cuda:<n> (TPUs are not supported)"
-
-
-def is_device(name: str) -> bool:
-    """Whether a name is one of :data:`DEVICES`."""
-    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None

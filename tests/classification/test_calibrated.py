@@ -46,7 +46,7 @@ def test_calibration_is_applied_by_default_and_stated(phantoms, trained, caplog)
     assert Classifier(trained)(image).p_abnormal == pytest.approx(after[0, 0])  # what a gate gets
     table = classified(trained, phantoms / "raw/test")
     assert (table["calibrated"] == 1).all()
-    assert (table["says_abnormal"] == (table["p_abnormal"] >= 0.7)).all()
+    assert (table["decision_abnormal"] == (table["p_abnormal"] >= 0.7)).all()
     (trained / "operating_points.json").unlink()
     with caplog.at_level(logging.WARNING):
         assert Classifier(trained).probabilities([image]) == pytest.approx(before)

@@ -58,7 +58,7 @@ def test_a_row_per_epoch_and_the_weights_of_every_second(phantoms, tmp_path):
     other = read_file(tmp_path / "without/fold1.pth")["model"]
     assert all(torch.equal(last[key], other[key]) for key in last)
 
-    train(config(phantoms, tmp_path / "out", *more), [1])  # anew, without epochs
+    train(config(phantoms, tmp_path / "out", *more), [1])  # again, without epochs
     assert not list((tmp_path / "out/epochs").glob("*/*.pth"))
 
 
@@ -76,7 +76,7 @@ def test_the_weights_of_an_epoch_predict(phantoms, tmp_path):
             for name, folder in (("epoch", tmp_path / "epochs/1"), ("last", tmp_path))}
     pd.testing.assert_frame_equal(rows["epoch"], rows["last"])
     assert len(rows["epoch"]) == 6
-    assert (rows["epoch"]["says_abnormal"] == (rows["epoch"]["p_abnormal"] >= 0.4)).all()
+    assert (rows["epoch"]["decision_abnormal"] == (rows["epoch"]["p_abnormal"] >= 0.4)).all()
 
 
 def test_several_labels_and_images_set_aside(phantoms, tmp_path, monkeypatch):

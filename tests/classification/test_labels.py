@@ -243,3 +243,13 @@ def test_abnormal_of_no_finding(tmp_path, uncertain, blank, expected):
 def test_labels_by_name(tmp_path):
     table = read_table(nih(tmp_path / "a.csv", ROWS), ["abnormal", "Mass"])
     assert table.names == ("abnormal", "Mass") and table.targets.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("name", ["a.png", "sub/a", "sub/a.png", "a.tif", " a ", "1.2.840.5"])
+def test_images_have_the_ids_that_they_have_everywhere(tmp_path, name):
+    from vindr_det.files import image_id_of
+
+    (tmp_path / "t.csv").write_text(f"image,abnormal,patient\n{name},1,x/p.png\nb,0,y/p.png\n")
+    table = read_table(tmp_path / "t.csv", "abnormal")
+    assert table.image_ids[0] == image_id_of(name)
+    assert table.groups.tolist() == ["x/p.png", "y/p.png"]  # patients are no files

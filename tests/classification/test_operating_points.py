@@ -191,7 +191,7 @@ def test_faulty_calibrations_are_refused(tmp_path, change):
     (tmp_path / "operating_points.json").write_text(json.dumps({
         "points": {"p_abnormal": {"youden": 0.4}}, "calibration": {"p_abnormal": given},
         "chosen_on": {"p_abnormal": "here"}}))
-    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+    with pytest.raises(InputError, match=r"operating_points.json: .*train again"):
         points.read_points(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_faulty_calibrations_are_refused(tmp_path, change):
 def test_faulty_thresholds_are_refused(tmp_path, threshold):
     (tmp_path / "operating_points.json").write_text(json.dumps({
         "points": {"p_abnormal": {"youden": threshold}}, "chosen_on": {}}))
-    with pytest.raises(InputError, match=r"operating_points.json: .*train anew"):
+    with pytest.raises(InputError, match=r"operating_points.json: .*train again"):
         points.read_points(tmp_path)
 
 

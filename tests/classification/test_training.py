@@ -200,11 +200,11 @@ def test_models_of_other_tables_are_not_mixed_in(phantoms, tmp_path, key, change
         with pytest.raises(InputError, match=rf"{key}.csv: fold0 was made with other"):
             train(cfg, folds, resume=resume)
     assert before == {path: path.read_bytes() for path in before}
-    train(cfg, [0])  # anew
+    train(cfg, [0])  # again
 
 
 def test_a_refused_training_loses_nothing(phantoms, tmp_path):
-    """fold1.pth is of another config, so fold 0 cannot be trained anew beside it: it stays as it is."""
+    """fold1.pth is of another config, so fold 0 cannot be trained again beside it: it stays as it is."""
     train(config(phantoms, tmp_path, "MODEL.NAME", "test_resnet"), [0, 1])
     before = (tmp_path / "fold0.pth").read_bytes()
     with pytest.raises(InputError, match=r"config.yaml: fold1.pth was trained with this config"):
@@ -348,7 +348,7 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
     assert main_of(*classify) == 0
     table = pd.read_csv(tmp_path / "p.csv")
     assert len(table) == 6
-    assert {"image_id", "p_abnormal", "says_abnormal", "calibrated", "warnings"} == set(table)
+    assert {"image_id", "p_abnormal", "decision_abnormal", "calibrated", "warnings"} == set(table)
     images = tmp_path / "images"
     shutil.copytree(test, images)
     (images / "broken.dicom").write_bytes(b"nothing")
@@ -363,7 +363,7 @@ def test_the_tool(phantoms, tmp_path, tool, main_of, capsys):
         tool(*classify[:3], "--images", tmp_path / "broken", "--out", tmp_path / "q.csv"))
     assert not (tmp_path / "q.csv").exists()  # it would be taken for this run's
     assert main_of(*classify, "--point", "0.5") == 0
-    assert pd.read_csv(tmp_path / "p.csv").eval("says_abnormal == (p_abnormal >= 0.5)").all()
+    assert pd.read_csv(tmp_path / "p.csv").eval("decision_abnormal == (p_abnormal >= 0.5)").all()
     with pytest.raises(InputError, match=r"--point best: the classifier has f1, sensitivity_0.95"):
         main_of(*classify, "--point", "best")
     shutil.rmtree(tmp_path / "out")

@@ -74,7 +74,7 @@ def test_an_id_that_is_no_stem_survives(tmp_path, image_id, name):
     (lambda d: [annotation.update(image_id=str(annotation["image_id"])) for annotation in d["annotations"]],
      "none of its 2 annotations is of an image in the file; the first has image_id '1', expected .* as 1"),
 ])
-def test_faults(tmp_path, change, message):
+def test_bad_files(tmp_path, change, message):
     coco = json.loads(json.dumps(to_coco(records())))
     change(coco)
     (tmp_path / "c.json").write_text(json.dumps(coco))

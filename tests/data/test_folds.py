@@ -42,7 +42,7 @@ def test_patients_stay_together_and_labels_even():
     check_disjoint_patients({str(fold): patients[folds == fold] for fold in range(5)})
 
 
-def test_even_by_images_although_patients_are_dealt():
+def test_even_by_images_although_patients_are_assigned():
     """Patients with many images of a finding count for more than those with one."""
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(1500), rng.choice([1, 1, 1, 2, 5, 12], 1500))

@@ -44,7 +44,7 @@ def write(tmp_path, rows, meta="image_id,dim0,dim1\na,100,50\n"):
     (GOOD + "a,No finding,14,R8,,,,\n", "row 3: reader R8 has class 14 .* on image a beside findings"),
     ("a,No finding,14,R8,,,,\n" + GOOD, "row 2: reader R8 has class 14"),
 ])
-def test_faults_name_row_value_and_expectation(tmp_path, rows, message):
+def test_errors_name_row_value_and_expectation(tmp_path, rows, message):
     csv, meta = write(tmp_path, rows)
     with pytest.raises(InputError, match=message):
         read_annotations(csv, read_sizes(meta))

@@ -241,7 +241,7 @@ def test_scoring_weights_leaves_the_trainings_folder_alone(engine, trained, phan
     ("cpu", 1, ("cpu", 1)), ("cpu", 4, ("cpu", 4)), ("cuda", 1, ("gpu", 1)), ("cuda", 8, ("gpu", 8)),
     ("cuda:1", 1, ("gpu", [1])), ("cuda:0", 1, ("gpu", [0])),
 ])
-def test_lightning_trains_where_the_config_says(device, processes, expected):
+def test_lightning_trains_on_the_device_of_the_config(device, processes, expected):
     from vindr_det.detection.torchvision.train import devices
 
     assert devices(device, processes) == dict(zip(("accelerator", "devices"), expected, strict=True))

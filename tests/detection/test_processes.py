@@ -19,7 +19,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.training.checkpoint_io import read_file
 
 # No sampling, images of one size with equally many proposals, and no norm over the batch: what is left to
-# differ is the arithmetic of two halves against the whole.
+# differ is the arithmetic of two half batches against the whole.
 SAME = [*TINY, "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "10", "TEST.EVAL_PERIOD", "0",
         "MODEL.RESNETS.NORM", "FrozenBN", "SOLVER.BASE_LR", "0.001", "MODEL.RPN.NMS_THRESH", "1.0",
         "MODEL.RPN.BATCH_SIZE_PER_IMAGE", "20000", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "4000",

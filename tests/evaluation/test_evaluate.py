@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import one_line
-from metric_cases import by_pycocotools, noisy_detector, slow_reference
+from metric_cases import by_pycocotools, noisy_detector, slow_reference, soft_append
 
 from vindr_det.data.coco import read_coco, to_coco
 from vindr_det.data.truth import read_truth
@@ -16,7 +16,6 @@ from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.metrics import coco, voc
-from vindr_det.postprocessing.gate import soft_append
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.records import Record, truth_of
 from vindr_det.submission import read_submission, write_submission

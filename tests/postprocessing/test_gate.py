@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import one_line
-from metric_cases import noisy_detector
+from metric_cases import noisy_detector, soft_append
 
 from vindr_det import cli
 from vindr_det.classification.probabilities import (
@@ -36,7 +36,6 @@ from vindr_det.postprocessing.gate import (
     Scale,
     gate_all,
     gate_from_json,
-    soft_append,
 )
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.records import truth_of
@@ -453,3 +452,17 @@ def test_predicting_a_folder_stops_for_seen_images_and_inverted_labels(tmp_path)
     right = predict_folder(tmp_path, [detector],
                            classifier=lambda image: ClassifierOutput(image.mean() / 255))
     assert len(allowed.predictions) == len(right.predictions) == 200
+
+
+def test_random_folds_where_the_annotations_leave_images_of_a_single_fold(problem, tool):
+    """A detector's predictions on all training images, annotations of its validation fold alone."""
+    folder, records, *_ = problem
+    validated = records[:45]
+    frame = pd.read_csv(folder / "p.csv", dtype={"image_id": str})
+    frame["fold"] = (~frame["image_id"].isin([record.image_id for record in validated])).astype(int)
+    write_csv(folder / "p.csv", frame)
+    write_json(folder / "val.json", to_coco(validated))
+    run = tool("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions", folder / "d.csv",
+               "--annotations", folder / "val.json", "--out", folder / "gate.json", "--bootstrap", 10)
+    assert run.returncode == 0, run.stderr
+    assert json.loads((folder / "gate.json").read_text())["images"] == sorted(r.image_id for r in validated)

@@ -12,17 +12,17 @@ from vindr_det.structures.label_sets import (
 )
 
 
-@pytest.mark.parametrize("label_set, count, no_finding_id", [
-    (LabelSet("empty", ()), 0, None),
-    (LabelSet("boxes", ("Nodule",)), 1, None),
-    (LabelSet("both", ("Nodule",), "Normal"), 1, 1),
-    (VINBIGDATA, 14, 14),
-    (NIH, 14, 14),
+@pytest.mark.parametrize("label_set, count, classes", [
+    (LabelSet("empty", ()), 0, 0),
+    (LabelSet("boxes", ("Nodule",)), 1, 1),
+    (LabelSet("both", ("Nodule",), "Normal"), 1, 2),
+    (VINBIGDATA, 14, 15),
+    (NIH, 14, 15),
 ])
-def test_ids_are_positions_and_no_finding_is_last(label_set, count, no_finding_id):
-    assert len(label_set) == count and label_set.no_finding_id == no_finding_id
+def test_ids_are_positions_and_no_finding_is_last(label_set, count, classes):
+    assert len(label_set) == count and len(label_set.classes) == classes
     assert label_set.classes[:count] == label_set.findings
-    assert label_set.classes[count:] == (() if no_finding_id is None else (label_set.no_finding,))
+    assert label_set.classes[count:] == (() if classes == count else (label_set.no_finding,))
 
 
 def test_the_competitions_order_is_fixed():

@@ -111,6 +111,17 @@ def test_verdict_on_peers_files(data, name, good):
         assert any("unscaled" in message for message in errors)
 
 
+def test_repaired_boxes_have_the_format_of_written_ones(tmp_path, monkeypatch):
+    from vindr_det.submission import repair_submission, write
+
+    sizes = pd.DataFrame({"height": [100], "width": [50]}, index=["a"])
+    (tmp_path / "s.csv").write_text(HEADER + "a,3 0.5 1 2 60 40 14 1 0 0 9 9\n")
+    for style, expected in [(".6g", "3 0.5 1 2 50 40 14 1 0 0 1 1"),
+                            (".2f", "3 0.5 1.00 2.00 50.00 40.00 14 1 0.00 0.00 1.00 1.00")]:
+        monkeypatch.setattr(write, "_NUMBER_FORMAT", style)
+        assert repair_submission(tmp_path / "s.csv", sizes=sizes).text == f"{HEADER}a,{expected}\n"
+
+
 def test_a_bad_file_is_never_written(tmp_path):
     """Boxes outside, with sizes and without; a class-14 box of any kind is written as the only one."""
     sizes = pd.DataFrame({"height": [100], "width": [50]}, index=["a"])

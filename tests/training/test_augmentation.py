@@ -62,5 +62,6 @@ def test_transforms_are_applied_independently(seeded):
     ({"name": "RandomGamma", "gamma_limit": "x"}, "RandomGamma"),
 ])
 def test_bad_specs(spec, message):
-    with pytest.raises(InputError, match=message):
-        Augment([spec])
+    for key in ("VINDR.AUGMENT", "INPUT.AUGMENT"):
+        with pytest.raises(InputError, match=f"^{key}: .*{message}"):
+            Augment([spec], key=key)

@@ -18,4 +18,16 @@ def test_a_metric_that_is_never_measured_is_warned_of_once(caplog):
     best = EarlyStopping("vindr/AP40/Pneumothorax")
     for _ in range(2):
         assert not best.update({"vindr/mAP40": 0.5})
-    assert caplog.text.count("VINDR.BEST_METRIC vindr/AP40/Pneumothorax was not measured") == 1
+    assert caplog.text.count("vindr/AP40/Pneumothorax was not measured") == 1
+    assert "VINDR" not in caplog.text and "model_best" not in caplog.text  # the classifier has neither
+
+
+def test_both_engines_report_the_best_and_the_stop_in_the_same_words(caplog):
+    caplog.set_level("INFO")
+    best = EarlyStopping("vindr/mAP40", patience=1)
+    best.update({"vindr/mAP40": 0.25})
+    best.log_best(200)
+    best.update({})
+    best.log_stop(400)
+    assert "best model so far: vindr/mAP40 0.2500 at iteration 200" in caplog.text
+    assert "stopping at iteration 400: no better vindr/mAP40 in 1 validations" in caplog.text

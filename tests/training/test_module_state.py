@@ -50,7 +50,7 @@ def test_a_measurement_leaves_no_trace():
 
 
 def test_also_one_before_the_first_step_and_one_that_fails():
-    """A first forward pass makes an attribute that must be gone afterwards."""
+    """A first forward pass makes an attribute that must be gone afterward."""
     net = Net()
     before = everything(net)
     with pytest.raises(RuntimeError), put_back(net):

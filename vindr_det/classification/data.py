@@ -148,7 +148,7 @@ def train_loader(
     if cfg.SOLVER.BATCH_SIZE % shard.world_size:
         raise InputError(f"SOLVER.BATCH_SIZE is {cfg.SOLVER.BATCH_SIZE}, expected a multiple of "
                          f"{shard.world_size} (the processes)")
-    augment = Augment(list(cfg.INPUT.AUGMENT), seed=seed) if cfg.INPUT.AUGMENT else None
+    augment = Augment(list(cfg.INPUT.AUGMENT), seed=seed, key="INPUT.AUGMENT") if cfg.INPUT.AUGMENT else None
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
     dataset = LabeledDataset(table, pixels, normalize, augment)
     sampler = EpochSampler(table.targets, seed, cfg.SOLVER.SAMPLER, shard)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Difference:
+class LabelDifference:
     """The second classifier minus the first, on the images of both.
 
     Attributes:
@@ -50,7 +50,7 @@ class ClassifierFile:
         return [label.column for label in self.labels]
 
 
-def compare(first: ClassifierFile, second: ClassifierFile) -> dict[str, Difference]:
+def compare(first: ClassifierFile, second: ClassifierFile) -> dict[str, LabelDifference]:
     """Column of the first file -> how the second differs, for the columns that both have.
 
     Raises:
@@ -82,11 +82,11 @@ def _pairs(first: ClassifierFile, second: ClassifierFile) -> list[tuple[LabelPre
     return pairs
 
 
-def _difference(first: LabelPredictions, second: LabelPredictions) -> Difference | None:
+def _difference(first: LabelPredictions, second: LabelPredictions) -> LabelDifference | None:
     _, rows, other_rows = np.intersect1d(first.ids, second.ids, return_indices=True)
     truth = first.truth[rows]
     if not measurable(truth):
         return None
     bootstrap = replace(first.bootstrap, group_of=first.bootstrap.group_of[rows])
     p, other_p = first.p[rows], second.p[other_rows]
-    return Difference(paired(truth, other_p, p, bootstrap), delong(truth, other_p, p), len(truth))
+    return LabelDifference(paired(truth, other_p, p, bootstrap), delong(truth, other_p, p), len(truth))

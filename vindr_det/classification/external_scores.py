@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from vindr_det.classification import plots
-from vindr_det.classification.external_compare import Difference
+from vindr_det.classification.external_compare import LabelDifference
 from vindr_det.classification.operating_points import LabelPredictions
 from vindr_det.classification.probabilities import MEANINGS
 from vindr_det.classification.report import confusion_text, over_labels, over_labels_text
@@ -48,7 +48,7 @@ class ExternalScores:
     calibration: Mapping[str, Mapping[str, Any]]
     rates: Mapping[str, Mapping[str, Any]]
     source: str
-    differences: Mapping[str, Difference]
+    differences: Mapping[str, LabelDifference]
     calibration_note: str = ""
     labels: Sequence[LabelPredictions] = ()
     thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -109,7 +109,7 @@ class History:
     """A fold's rows, an epoch each; a state to resume from carries them.
 
     Attributes:
-        path: of the CSV, which is written anew after each epoch.
+        path: of the CSV, which is rewritten after each epoch.
         held_out: None leaves the held-out fold out.
         rows: so far.
     """

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from vindr_det.classification.targets import ABNORMAL, labels_of_target
 from vindr_det.exceptions import InputError
-from vindr_det.files import IMAGE_SUFFIXES
+from vindr_det.files import image_id_of
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS, column_of
-from vindr_det.tables import csv_row, read_csv, to_numbers
+from vindr_det.tables import csv_row, read_csv, refuse_first, to_numbers
 
 NORMAL = ("No finding", "No Finding")
 #: CheXpert's findings that have no VinBigData or NIH name; Support Devices is none (Irvin et al., 2019).
@@ -91,11 +91,6 @@ def subsample_normals(table: LabelTable, fraction: float, seed: int) -> LabelTab
 def columns_of(names: Sequence[str]) -> list[str]:
     """Probability columns of labels, such as ``p_abnormal``."""
     return [column_of(name) for name in names]
-
-
-def image_id(name: str) -> str:
-    """A file name without the suffix of an image; the last number of a UID is no suffix."""
-    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def read_table(
@@ -238,10 +233,11 @@ class _LabelFile:
             return None
         for name in columns:
             self._check(self.frame[name].isna().to_numpy(), name, expected)
-        first, *others = (self.frame[name].astype(str).str.strip().map(image_id) for name in columns)
+        stripped = [self.frame[name].astype(str).str.strip() for name in columns]
+        first, *others = (values.map(image_id_of) for values in stripped) if role == "image" else stripped
         for name, values in zip(columns[1:], others, strict=True):
             self._check_pair((first != values).to_numpy(), columns[0], name, "the same")
-        return (first if role == "image" else self.frame[columns[0]].astype(str).str.strip()).to_numpy(str)
+        return first.to_numpy(str)
 
     def folds(self) -> NDArray[np.int64]:
         """(N,) from 0; -1 where the table has no such column."""
@@ -280,16 +276,12 @@ class _LabelFile:
             self._check_pair(~((first == second) | (np.isnan(first) & np.isnan(second))), *NORMAL, "the same")
 
     def _check(self, bad: NDArray[np.bool_], column: str, expected: str) -> None:
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError(f"{self.path}, row {csv_row(row)}: {column} is {self._shown(column, row)}, "
-                             f"expected {expected}")
+        refuse_first(self.path, bad, lambda row: f"{column} is {self._shown(column, row)}, expected "
+                     f"{expected}")
 
     def _check_pair(self, bad: NDArray[np.bool_], first: str, second: str, expected: str) -> None:
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError(f"{self.path}, row {csv_row(row)}: {first} is {self._shown(first, row)}, but "
-                             f"{second} is {self._shown(second, row)}, expected {expected}")
+        refuse_first(self.path, bad, lambda row: f"{first} is {self._shown(first, row)}, but {second} is "
+                     f"{self._shown(second, row)}, expected {expected}")
 
     def _shown(self, column: str, row: int) -> str:
         value = self.frame[column].iloc[row]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
+from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.parallel import silence_decoders
-from vindr_det.training.device import resolve_device
 
 PARALLEL = ("folds", "ddp")
 

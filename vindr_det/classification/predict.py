@@ -143,11 +143,11 @@ def classify(
     Args:
         classifier: of one or several folds.
         run: of :func:`vindr_det.imaging.image_run.find`.
-        thresholds: of :func:`read_thresholds`; labels without one have no ``says_...``.
+        thresholds: of :func:`read_thresholds`; labels without one have no ``decision_...``.
         workers: processes that read; None takes one per core.
 
     Returns:
-        A row per image that was read: image_id, a ``p_...`` per label, ``says_...`` 0 or 1, calibrated,
+        A row per image that was read: image_id, a ``p_...`` per label, ``decision_...`` 0 or 1, calibrated,
         warnings. An image that was not read has no row: a blank could be taken for 0.
     """
     rows: list[dict[str, Any]] = []
@@ -170,6 +170,6 @@ def _row(classifier: Classifier, result: ImageResult, thresholds: Mapping[str, f
     row: dict[str, Any] = {"image_id": result.status.image_id,
                            **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
-        row[column.replace("p_", "says_", 1)] = int(row[column] >= threshold)
+        row[column.replace("p_", "decision_", 1)] = int(row[column] >= threshold)
     return row | {"calibrated": int(bool(classifier.calibrations)),
                   "warnings": result.status.reason if result.status.status == FLAGGED else ""}

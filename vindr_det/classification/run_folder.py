@@ -148,7 +148,7 @@ def check_same_tables(out: Path, folds: Iterable[int], table_digests: Mapping[st
         for path in dict.fromkeys([*table_digests, *then]):
             if then.get(path) != table_digests.get(path):
                 raise InputError(f"{path}: fold{fold} was made with other images, labels, patients or folds, "
-                                 f"or another order of them ({out / _TABLES_FILE}); train it anew, or take "
+                                 f"or another order of them ({out / _TABLES_FILE}); train it again, or take "
                                  "another OUTPUT_DIR")
 
 

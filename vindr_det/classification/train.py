@@ -186,7 +186,7 @@ def _read_predictions(out: Path, fold: int, part: str, table: LabelTable) -> pd.
     frame = read_csv(path, dtype={"image_id": str, "patient": str})
     if frame["image_id"].tolist() != table.image_ids.tolist():
         raise InputError(f"{path}: its images are not those of fold {fold} now, so its model was trained on "
-                         "others than it should; train it anew, or take another OUTPUT_DIR")
+                         "others than it should; train it again, or take another OUTPUT_DIR")
     return frame
 
 

@@ -52,7 +52,7 @@ def check_options(fusion: str, iou_thr: float, min_readers: int) -> None:
 
 
 def fuse_readers(
-    boxes: NDArray[np.float64], labels: NDArray[np.int64], readers: Sequence[str], of: int,
+    boxes: NDArray[np.float64], labels: NDArray[np.int64], readers: Sequence[str], num_readers: int,
     fusion: str = "wbf", iou_thr: float = 0.4, min_readers: int = 1,
 ) -> Consensus:
     """Fuse one image's boxes class by class.
@@ -61,7 +61,7 @@ def fuse_readers(
         boxes: (N, 4) xyxy.
         labels: (N,) class ids 0..13.
         readers: (N,) names; boxes are taken from the last to the first.
-        of: how many readers read the image, also those who drew nothing.
+        num_readers: how many readers read the image, also those who drew nothing.
         fusion: ``wbf``, ``nms`` (the first box of those that overlap) or ``none`` (all boxes).
         iou_thr: boxes with a higher IoU are one.
         min_readers: number of readers who must have drawn a box for it to be kept.
@@ -76,7 +76,7 @@ def fuse_readers(
         for box, cluster in _clusters(boxes, members, iou_thr, fusion):
             names = tuple(sorted({readers[member] for member in cluster}))
             if len(names) >= min_readers:
-                groups.append((len(names) / of, label, box, names))
+                groups.append((len(names) / num_readers, label, box, names))
     if not groups:
         return Consensus()
     groups.sort(key=lambda group: -group[0])

@@ -88,7 +88,7 @@ def _require_known(what: str, images: Iterable[str], frame: pd.DataFrame) -> Non
 def summary(
     annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion, out: Path
 ) -> list[str]:
-    """Counts of images, boxes and lists, held against the published ones, in lines."""
+    """Counts of images, boxes and lists, compared with the published ones, in lines."""
     return [_labels_summary(annotations.labels, options.folds),
             *_boxes_summary(annotations.records, annotations.labels),
             *_lists_summary(annotations.lists, annotations.labels, options.lists)]

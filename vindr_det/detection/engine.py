@@ -29,7 +29,7 @@ def choose(requested: str) -> str:
         raise InputError("the engine detectron2 was asked for, but Detectron2 does not import; see "
                          "INSTALL.md, or use --engine torchvision")
     engine = requested if requested != "auto" else ("detectron2" if installed else "torchvision")
-    reason = "as asked" if requested != "auto" else (
+    reason = "from VINDR.ENGINE or --engine" if requested != "auto" else (
         "Detectron2 imports" if installed else "Detectron2 does not import")
     log.info("engine: %s (%s)", engine, reason)
     return engine

@@ -9,10 +9,10 @@ from vindr_det.config import config_from_text, read_config
 from vindr_det.config_values import Check, one_of, refuse_values
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint, require_engine
+from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
-from vindr_det.training.device import resolve_device
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES
 

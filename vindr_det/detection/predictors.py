@@ -13,9 +13,9 @@ from vindr_det.data.splits import split_of
 from vindr_det.detection import engine as engines
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint, load_config
+from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.choice import Choice
-from vindr_det.training.device import resolve_device
 
 if TYPE_CHECKING:
     from vindr_det.detection.torchvision.onnx import OnnxPredictor

@@ -7,5 +7,5 @@ failed.
 From a file to pixels: ``read`` (``dicom/``, ``jpeg``), ``resize``, ``frontal_check``. From a folder to
 images: ``inputs`` lists it, ``image_run`` reads it, ``status`` records it, ``prepare`` writes PNGs and
 tables, which ``prepared_folder`` and ``sizes`` read, and ``packed`` holds in a single file. Imports
-``structures``, ``files``, ``tables``, ``parallel`` and ``limits``.
+``files``, ``tables``, ``parallel`` and ``limits``.
 """

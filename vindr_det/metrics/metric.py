@@ -88,7 +88,7 @@ def by_key(keys: Iterable[str], values: Floats) -> dict[str, Floats]:
 
 def replicate(
     matched: MatchedPredictions, bootstrap: Bootstrap, per_class: Callable[[Bootstrap], Mapping[str, Floats]],
-    there: ArrayLike | None = None,
+    measured_on: ArrayLike | None = None,
 ) -> dict[str, Replicated]:
     """Key -> value on all images and on each replicate, for metrics that are means over classes.
 
@@ -96,10 +96,10 @@ def replicate(
         matched: the predictions.
         bootstrap: of their images.
         per_class: replicates -> key -> (R, K) values of the first K classes; NaN without ground truth.
-        there: (I, K) whether a class is measured on an image, (I, 1) for metrics that know no classes; None
-            for whether the image has ground truth of the class.
+        measured_on: (I, K) whether a class is measured on an image, (I, 1) for metrics that know no classes;
+            None for whether the image has ground truth of the class.
     """
     whole, drawn = per_class(bootstrap.whole()), per_class(bootstrap)
-    images = bootstrap.groups_with(matched.voc.counts > 0 if there is None else there)
+    images = bootstrap.groups_with(matched.voc.counts > 0 if measured_on is None else measured_on)
     return {key: Replicated(whole[key][0], values, images[: values.shape[1]])
             for key, values in drawn.items()}

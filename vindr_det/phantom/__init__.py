@@ -13,7 +13,8 @@ Nothing here is a real person, and no score on phantoms holds for real images: t
 show that the software works. Same seed, same bytes.
 
 In: a seed and sizes. Out: :func:`make_dataset` writes the folders and tables, :func:`render` draws an image.
-Imports ``structures``, ``files``, ``tables`` and ``parallel``; tools, tests and benchmarks import it.
+Imports ``structures``, ``files``, ``tables`` and ``parallel``; the export to ONNX
+(:mod:`vindr_det.detection.torchvision.onnx`), tools, tests and benchmarks import it.
 """
 
 from vindr_det.phantom.dataset import make_dataset

@@ -158,7 +158,7 @@ def _grow(
     lines: dict[float, list[NDArray]], start: Point, heading: float, side: int, width: float,
     rng: np.random.Generator,
 ) -> None:
-    """A vessel that wanders, thins and forks; ``heading`` is 0 sideways, positive downwards."""
+    """A vessel that wanders, thins and forks; ``heading`` is 0 sideways, positive downward."""
     x, y = start
     while width > 0.0012:
         length = rng.uniform(0.03, 0.055)

@@ -1,4 +1,4 @@
-"""Seventeen radiologists, three an image, who miss, disagree and jitter as VinBigData's do.
+"""Seventeen radiologists, three per image, who miss, disagree and jitter as VinBigData's do.
 
 In train.csv every image has exactly three readers; R8, R9 and R10 read almost all abnormal images;
 an abnormal image carries boxes from all three, a normal one three "No finding" rows.

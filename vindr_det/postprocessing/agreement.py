@@ -1,4 +1,4 @@
-"""A classifier held against the detector's boxes: finds inverted labels where there are no annotations."""
+"""A classifier compared with the detector's boxes: finds inverted labels where there are no annotations."""
 
 import logging
 from collections.abc import Mapping

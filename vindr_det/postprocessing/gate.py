@@ -1,8 +1,8 @@
 """Gates: what a classifier's probabilities for the whole image do to the detector's boxes.
 
 Class 14 is a class of the metric like the others, so the probability of "no finding" goes into every image's
-row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p itself, which ranks the images
-the wrong way round.
+row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p itself, which ranks normal
+images above abnormal ones.
 
 Each form is one class, listed in :data:`FORMS`. A new form is a frozen dataclass that derives from
 :class:`Gate` and is in that list: gate.py fit tries its ``grid``, tune.py searches over its ``suggest``,
@@ -238,11 +238,6 @@ def gate_all(
         raise InputError(f"no probability for image {min(missing)}, expected one for each image")
     return {image_id: gate.apply(detections.findings(), outputs.get(image_id))
             for image_id, detections in predictions.items()}
-
-
-def soft_append(predictions: PredictionSet, p_abnormal: Mapping[str, float]) -> dict[str, Predictions]:
-    """:func:`gate_all` with :class:`Append`, from image id -> P(abnormal)."""
-    return gate_all(Append(), predictions, {i: ClassifierOutput(p) for i, p in p_abnormal.items()})
 
 
 def gate_from_json(data: Mapping[str, Any]) -> Gate:

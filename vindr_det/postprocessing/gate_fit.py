@@ -101,7 +101,7 @@ def fit(
         folds: image id -> fold of the cross-validation.
         num_replicates: bootstrap replicates of the paired intervals.
         source: names ``outputs`` in errors.
-        allow_inverted: take probabilities that rank the images the wrong way round.
+        allow_inverted: take probabilities that rank normal images above abnormal ones.
 
     Raises:
         InputError: the labels are inverted, an image has no output or fold, or there is but one fold.
@@ -123,15 +123,25 @@ def fit(
     return Fitted(scores[best].gate, scores, auc, ids)
 
 
-def _with_all_inputs(
-    predictions: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput],
-    folds: Mapping[str, int], source: str,
-) -> list[Record]:
-    """The records with predictions, by image id; each has a classifier output and a fold."""
+def with_predictions(records: Sequence[Record], predictions: PredictionSet) -> list[Record]:
+    """The records of images that have predictions, by image id: those that a gate is fitted on.
+
+    Raises:
+        InputError: there are none.
+    """
     kept = sorted((record for record in records if record.image_id in predictions),
                   key=lambda record: record.image_id)
     if not kept:
         raise InputError("no image has both predictions and annotations")
+    return kept
+
+
+def _with_all_inputs(
+    predictions: PredictionSet, records: Sequence[Record], outputs: Mapping[str, ClassifierOutput],
+    folds: Mapping[str, int], source: str,
+) -> list[Record]:
+    """The records with predictions; each has a classifier output and a fold."""
+    kept = with_predictions(records, predictions)
     missing = [record.image_id for record in kept
                if record.image_id not in outputs or record.image_id not in folds]
     if missing:
@@ -147,7 +157,8 @@ def folds_of(path: str | Path, ids: Sequence[str], count: int) -> dict[str, int]
 
     Args:
         path: CSV with a column image_id.
-        ids: of the images that are needed; others are left out.
+        ids: of the images that the gate is fitted on, which :func:`with_predictions` gives; others are
+            left out.
         count: folds to draw.
 
     Raises:

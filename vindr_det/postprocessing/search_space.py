@@ -34,7 +34,7 @@ class Search:
         probabilities: a classifier's out-of-fold probabilities; None leaves class 14 as the files have it, or
             takes 1 - the highest score where they have none.
         seed: of the split into search and holdout images, and of the trials.
-        allow_inverted: take probabilities that rank the images the wrong way round.
+        allow_inverted: take probabilities that rank normal images above abnormal ones.
     """
 
     predictions: tuple[str, ...]

@@ -23,11 +23,6 @@ class LabelSet:
         return len(self.findings)
 
     @property
-    def no_finding_id(self) -> int | None:
-        """Class id of "no finding"; None if that is no class."""
-        return None if self.no_finding is None else len(self.findings)
-
-    @property
     def classes(self) -> tuple[str, ...]:
         """The names of all classes by class id, "no finding" last."""
         return self.findings if self.no_finding is None else (*self.findings, self.no_finding)

@@ -29,7 +29,7 @@ from vindr_det.submission.parse import (
     odd_blanks,
     read_rows,
 )
-from vindr_det.submission.write import csv_text
+from vindr_det.submission.write import csv_text, format_number
 
 #: Names of the first column; a row with another first field and nothing after it is an image's.
 _ID_NAMES = ("id", "image", "image_id", "imageid", "image id", "name", "file", "filename")
@@ -168,7 +168,7 @@ def _clipped(
         if float(group[0]) == NO_FINDING_ID or np.array_equal(edges, inside) or not _has_area(edges):
             kept.append(group)
         elif _has_area(inside):
-            kept.append([*group[:2], *(f"{edge:.6g}" for edge in inside)])
+            kept.append([*group[:2], *map(format_number, inside)])
             cut += 1
         else:
             gone += 1
@@ -191,7 +191,7 @@ def _whole_image(number: int, group: list[str], changes: list[Issue]) -> list[st
     if float(group[0]) != NO_FINDING_ID or box == NO_FINDING_BOX or not np.isfinite(box).all():
         return group
     changes.append(_change(number, f"{' '.join(group)!r}: class 14 gets the box 0 0 1 1"))
-    return [*group[:2], "0", "0", "1", "1"]
+    return [*group[:2], *map(format_number, NO_FINDING_BOX)]
 
 
 def _without_repeats(body: Rows, changes: list[Issue]) -> Rows:

@@ -1,4 +1,4 @@
-"""How detections are written as a submission: this file alone."""
+"""How detections are written as a submission: this file alone; ``repair`` formats what it changes by it."""
 
 import csv
 import io
@@ -15,6 +15,14 @@ from vindr_det.submission.check import check_detections, check_rows
 from vindr_det.submission.coco_results import coco_results_text, is_coco_results
 from vindr_det.submission.parse import HEADER, NO_FINDING_STRING
 
+#: Significant digits of scores and coordinates.
+_NUMBER_FORMAT = ".6g"
+
+
+def format_number(value: float) -> str:
+    """A score or coordinate as a submission has it."""
+    return format(value, _NUMBER_FORMAT)
+
 
 def format_predictions(predictions: Predictions) -> str:
     """A PredictionString, best score first; no detections give ``14 1 0 0 1 1``."""
@@ -23,9 +31,9 @@ def format_predictions(predictions: Predictions) -> str:
     for label, score, box in zip(
         ordered.labels.tolist(), ordered.scores.tolist(), ordered.boxes.tolist(), strict=True
     ):
-        x0, y0, x1, y1 = (f"{value:.6g}" for value in (NO_FINDING_BOX if label == NO_FINDING_ID else box))
+        x0, y0, x1, y1 = map(format_number, NO_FINDING_BOX if label == NO_FINDING_ID else box)
         if float(x0) < float(x1) and float(y0) < float(y1):  # rounding can make a thin box empty
-            groups.append(f"{label} {score:.6g} {x0} {y0} {x1} {y1}")
+            groups.append(f"{label} {format_number(score)} {x0} {y0} {x1} {y1}")
     return " ".join(groups) or NO_FINDING_STRING
 
 

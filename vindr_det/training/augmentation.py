@@ -25,6 +25,7 @@ class Augment:
         transforms: one mapping per transform: ``name`` and the arguments of Albumentations' class.
         min_visibility: boxes with a smaller share of their area left are dropped.
         seed: seed of the random numbers; None draws one.
+        key: the config's key that holds ``transforms``, named in errors.
 
     Raises:
         InputError: an unknown name (with the nearest match) or argument.
@@ -32,7 +33,7 @@ class Augment:
 
     def __init__(
         self, transforms: Sequence[Mapping[str, Any]], min_visibility: float = 0.3,
-        seed: int | None = None,
+        seed: int | None = None, key: str = "VINDR.AUGMENT",
     ) -> None:
         import albumentations as A
 
@@ -44,7 +45,7 @@ class Augment:
         with warnings.catch_warnings():
             # Lists of transforms that leave boxes where they are, such as brightness, are fine.
             warnings.filterwarnings("ignore", "Got processor for bboxes")
-            self._compose = A.Compose([_build(A, spec) for spec in transforms], bbox_params=boxes)
+            self._compose = A.Compose([_build(A, spec, key) for spec in transforms], bbox_params=boxes)
         self.reseed(seed)
 
     def __call__(
@@ -83,26 +84,26 @@ class Augment:
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
-def _build(albumentations: Any, spec: Mapping[str, Any]) -> Any:
+def _build(albumentations: Any, spec: Mapping[str, Any], key: str) -> Any:
     if not isinstance(spec, Mapping) or "name" not in spec:
-        raise InputError(f"VINDR.AUGMENT: {spec!r}, expected a mapping with a name")
+        raise InputError(f"{key}: {spec!r}, expected a mapping with a name")
     name = spec["name"]
     known = _names(albumentations)
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"VINDR.AUGMENT: Albumentations has no transform {name!r}{hint}")
+        raise InputError(f"{key}: Albumentations has no transform {name!r}{hint}")
     transform = getattr(albumentations, name)
-    arguments = {key: _tuples(value) for key, value in spec.items() if key != "name"}
+    arguments = {argument: _tuples(value) for argument, value in spec.items() if argument != "name"}
     accepted = set(inspect.signature(transform).parameters)
     unknown = sorted(set(arguments) - accepted)
     if unknown:  # Albumentations itself would only warn
-        raise InputError(f"VINDR.AUGMENT: {name} has no argument {unknown[0]!r}, expected some of "
+        raise InputError(f"{key}: {name} has no argument {unknown[0]!r}, expected some of "
                          f"{', '.join(sorted(accepted))}")
     try:
         return transform(**arguments)
     except (ValueError, TypeError) as error:
-        raise InputError(f"VINDR.AUGMENT: {name}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{key}: {name}: {' '.join(str(error).split())}") from error
 
 
 def _names(albumentations: Any) -> list[str]:

@@ -41,8 +41,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError,
             ImportError, TypeError) as error:
         raise InputError(f"{path}: not a pickle of plain values and numpy arrays ({error})") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: holds a {type(data).__name__}, expected a dictionary")
+    _dictionary(path, data)
     if "model" in data and "__author__" in data:
         return data
     blobs = data.get("blobs", data)
@@ -70,6 +69,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
         if isinstance(error, pickle.UnpicklingError):  # whose message suggests executing the file
             reason = "damaged, or it holds other objects"
         raise InputError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from error
+    return _dictionary(path, data)
+
+
+def _dictionary(path: str | Path, data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds a {type(data).__name__}, expected a dictionary")
     return data

@@ -25,8 +25,8 @@ class EarlyStopping:
         value = metrics.get(self.metric, math.nan)
         if math.isnan(value) and not self._warned:
             self._warned = True
-            log.warning("VINDR.BEST_METRIC %s was not measured: the validation images have no such finding; "
-                        "no model_best.pth is written without it", self.metric)
+            log.warning("%s was not measured: the validation images have no such finding; no best model is "
+                        "chosen without it", self.metric)
         if value > self.value:  # False for NaN
             self.value, self.waited = value, 0
             return True
@@ -37,6 +37,15 @@ class EarlyStopping:
     def exhausted(self) -> bool:
         """Whether there was no new best for ``patience`` validations."""
         return 0 < self.patience <= self.waited
+
+    def log_best(self, iteration: int) -> None:
+        """Report a new best value after ``iteration`` iterations."""
+        log.info("best model so far: %s %.4f at iteration %d", self.metric, self.value, iteration)
+
+    def log_stop(self, iteration: int) -> None:
+        """Report that training stops after ``iteration`` iterations, because it is :attr:`exhausted`."""
+        log.info("stopping at iteration %d: no better %s in %d validations", iteration, self.metric,
+                 self.waited)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry, so that a resumed training knows the best value."""

@@ -31,6 +31,11 @@ def saved(folder: str | Path, suffix: str) -> list[Path]:
     return sorted(own, key=iterations_of)
 
 
+def latest(folder: str | Path, suffix: str) -> Path | None:
+    """The state of most iterations in a folder; None where there is none."""
+    return next(reversed(saved(folder, suffix)), None)
+
+
 def keep_latest(folder: str | Path, suffix: str, done: int, keep: int) -> None:
     """Remove all but the latest ``keep`` states of a training that has just saved its ``done``-th.
 

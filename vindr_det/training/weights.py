@@ -237,7 +237,7 @@ def require_same_model(weights: str, state: Mapping[str, Any], own: Mapping[str,
 def _differences(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, list[str]]:
     """Names of the weights in which a file and a model differ, by kind of difference."""
     return {
-        "of another shape, which start anew": [
+        "of another shape, which start from random values": [
             f"{k} ({tuple(state[k].shape)} there, {tuple(own[k].shape)} here)"
             for k in state if k in own and own[k].shape != state[k].shape],
         "that it lacks": [k for k in own if k not in state],

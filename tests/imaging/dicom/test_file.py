@@ -140,14 +140,14 @@ def test_a_test_pattern_has_not_run_over(tmp_path, syntax):
     assert np.array_equal(read_dicom(path).pixels, stripes // 4095 * 255)
 
 
-def test_values_that_run_over_are_refused():
+def test_values_that_overflow_are_refused():
     """As a decoder leaves them that takes another predictor than the encoder."""
     ramps = np.tile((np.arange(512) * 997 % 65536).astype(np.uint16), (64, 1))
     stripes = np.where(np.arange(512) % 8 < 4, ramps, 65535 - ramps).astype(np.uint16)
     smooth = np.tile(np.linspace(0, 65535, 512).astype(np.uint16), (64, 1))
-    pixels._refuse_run_over("a.dcm", smooth, 16)
-    with pytest.raises(InputError, match="its values have run over"):
-        pixels._refuse_run_over("a.dcm", stripes, 16)
+    pixels._refuse_overflow("a.dcm", smooth, 16)
+    with pytest.raises(InputError, match="its values have overflowed"):
+        pixels._refuse_overflow("a.dcm", stripes, 16)
 
 
 def test_a_file_without_preamble_is_read(tmp_path):
@@ -292,7 +292,7 @@ def test_every_odd_file_gets_a_row(data, tmp_path):
     corrupt = [path.name for path in (data / "dicom_cases/corrupt").iterdir()]
     assert (table.loc[corrupt, "status"] == FAILED).all()
     assert "unsigned, the header says signed" in table.loc["J2K_pixelrep_mismatch.dcm", "reason"]
-    assert "run over" in table.loc["JPEGLossless_1s_1f_i_16_16_bad.dcm", "reason"]
+    assert "overflowed" in table.loc["JPEGLossless_1s_1f_i_16_16_bad.dcm", "reason"]
     assert table.loc["bad_sequence.dcm", "status"] == FLAGGED
     assert "(0018,9346) is a sequence written as UN" in table.loc["bad_sequence.dcm", "reason"]
     assert table.loc["RG1_J2KI.dcm", "status"] == "ok"

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from dicom_samples import RAMP, write
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian
 
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.dicom import read_dicom
+from vindr_det.imaging.dicom.photometric import PHOTOMETRICS, Photometric
+from vindr_det.imaging.resize import Target
 
 X = RAMP.astype(float)
 
@@ -212,3 +215,20 @@ def test_padding_is_black_and_chooses_no_window(tmp_path, photometric, limit):
     image = read_dicom(write(tmp_path / "a.dcm", pixels, photometric, **tags)).pixels
     assert (image[:10] == 0).all() and (image[-10:] == 0).all()
     assert np.abs(image[10:-10].astype(int) - bare).max() <= 2
+
+
+@pytest.mark.parametrize("target", [None, Target(16, False)], ids=["whole", "reduced"])
+def test_gray_of_a_further_interpretation_may_have_any_integer_type(tmp_path, monkeypatch, target):
+    """RGB as one entry of the table, whose weighted sum is numpy's default of 64 bits."""
+    def mean(values, dataset):
+        return values.sum(axis=2) // 3
+
+    monkeypatch.setitem(PHOTOMETRICS, "RGB", Photometric(samples=3, to_gray=mean))
+    gray = (RAMP // 16).astype(np.uint8)
+    path = write(tmp_path / "gray.dcm", gray, bits=8)
+    color = dcmread(path)
+    color.PhotometricInterpretation, color.SamplesPerPixel, color.PlanarConfiguration = "RGB", 3, 0
+    color.PixelData = np.repeat(gray[..., None], 3, axis=2).tobytes()
+    color.save_as(tmp_path / "color.dcm")
+    images = [read_dicom(tmp_path / name, target) for name in ("color.dcm", "gray.dcm")]
+    assert np.array_equal(images[0].pixels, images[1].pixels)

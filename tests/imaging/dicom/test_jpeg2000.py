@@ -41,7 +41,7 @@ def test_a_ramp_stays_where_it_is(tmp_path, times, shape, ratio):
 
 
 def test_cell_averages_are_those_of_the_curve_integrated_numerically():
-    """scipy's Keys cubic has slope -.5; ours is held against its definition, summed finely."""
+    """scipy's Keys cubic has slope -.5; ours is compared with its definition, summed finely."""
     samples = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
     header = StreamHeader(80, 60, 1, 12, False, 5)
     got = jpeg2000.cell_averages(samples, header, 1, (33, 25))

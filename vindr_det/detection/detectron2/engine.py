@@ -23,7 +23,7 @@ from vindr_det.files import write_text
 from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.plots import plot_after_training
 from vindr_det.training.resume import is_finished, require_output_folder, state_to_resume
-from vindr_det.training.states import SUFFIXES, saved
+from vindr_det.training.states import SUFFIXES, latest
 from vindr_det.training.weights import require_same_model
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,9 @@ def train(cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> No
             if interruption is None or not interruption.signal:
                 raise  # else the signal killed a process that did not handle it yet
     if interruption is not None and interruption.signal:
-        raise _interrupted(cfg, interruption.signal)
+        raise Interrupted(interruption.signal, latest(cfg.OUTPUT_DIR, SUFFIXES["detectron2"]))
     if launch.rank == 0:
         plot_after_training(cfg.OUTPUT_DIR)
-
-
-def _interrupted(cfg: Any, number: int) -> Interrupted:
-    return Interrupted(number, next(reversed(saved(cfg.OUTPUT_DIR, SUFFIXES["detectron2"])), None))
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:
@@ -88,7 +84,7 @@ def _train(cfg: Any, resume: bool, interruption: Interruption) -> None:
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     trainer.train()
     if trainer.interruption.ends and comm.get_world_size() == 1:  # of several, the parent process raises it
-        raise _interrupted(cfg, trainer.interruption.ends)
+        raise Interrupted(trainer.interruption.ends, latest(cfg.OUTPUT_DIR, SUFFIXES["detectron2"]))
     if comm.get_world_size() > 1:  # a rank that leaves first closes the connections of the others
         comm.synchronize()
         torch.distributed.destroy_process_group()

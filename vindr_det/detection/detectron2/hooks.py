@@ -1,7 +1,6 @@
 """Training hooks: validation, best checkpoint, model EMA, states to resume from, metrics.json."""
 
 import json
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ from vindr_det.training.ema import ModelEMA, ema_weights
 from vindr_det.training.interruption import Interruption
 from vindr_det.training.sampler import batch_part, seed_step
 from vindr_det.training.schedule import is_due
-
-log = logging.getLogger(__name__)
 
 
 def before_writers(hooks: Sequence[HookBase | None], *more: HookBase) -> list[HookBase | None]:
@@ -176,8 +173,7 @@ class BestCheckpoint(HookBase):
         metrics, iteration = self.latest()
         if iteration == self.trainer.iter and metrics and self.best.update(metrics):
             self.save()
-            log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value,
-                     iteration)
+            self.best.log_best(iteration + 1)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint must carry."""

@@ -1,6 +1,5 @@
 """The training loop of the Detectron2 engine: what a config with a VINDR node describes."""
 
-import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -49,8 +48,6 @@ from vindr_det.training.ema import ema_weights
 from vindr_det.training.interruption import Interruption, leave_signals_to_trainer
 from vindr_det.training.resume import require_resumable, state_to_resume
 from vindr_det.training.sampler import batch_part, training_order
-
-log = logging.getLogger(__name__)
 
 #: Records of one or more data sets, each with its folder of images.
 Dataset = Sequence[tuple[Record, Path]]
@@ -286,8 +283,7 @@ class VindrTrainer(TrainerBase):
             return True
         if not validated or not any(comm.all_gather(self._early_stopping.exhausted)):
             return False
-        log.info("stopping at iteration %d: no better %s in %d validations",
-                 self.iter + 1, self._early_stopping.metric, self.cfg.VINDR.PATIENCE)
+        self._early_stopping.log_stop(self.iter + 1)
         return True
 
     def _save(self) -> None:

@@ -183,14 +183,13 @@ class SaveModels(AfterStep):
         """Save the model if it is the best so far; stop early after VINDR.PATIENCE validations without."""
         self.compare(module, trainer.global_step, trainer.is_global_zero)
         if self.best.exhausted and trainer.global_step < trainer.max_steps:
-            log.info("stopping at iteration %d: no better %s in %d validations", trainer.global_step,
-                     self.best.metric, self.best.waited)
+            self.best.log_stop(trainer.global_step)
             trainer.should_stop = True
 
     def compare(self, module: DetectorModule, done: int, writes: bool = True) -> None:
         """Save the model if it is the best so far."""
         if self.best.update(module.latest):
-            log.info("best model so far: %s %.4f at iteration %d", self.best.metric, self.best.value, done)
+            self.best.log_best(done)
             if writes:
                 self.save(module, done, "model_best.pth")
                 keep_predictions(self.cfg, module.predictions)

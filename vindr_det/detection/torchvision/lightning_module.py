@@ -59,7 +59,7 @@ class DetectorModule(EMAModule):
         return total
 
     def on_train_start(self) -> None:
-        """Set the rate anew: a state has that of the schedule with which it was saved."""
+        """Set the rate again: a state has that of the schedule with which it was saved."""
         schedule: Any = self.lr_schedulers()
         groups = schedule.optimizer.param_groups
         for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):

@@ -33,7 +33,7 @@ from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.lightning_setup import quiet, trainer_options
 from vindr_det.training.plots import plot_after_training
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
-from vindr_det.training.states import clear, iterations_of, saved, truncate_metrics
+from vindr_det.training.states import clear, iterations_of, latest, truncate_metrics
 from vindr_det.training.weights import detector_weights, file_data, require_same_model
 
 log = logging.getLogger(__name__)
@@ -97,15 +97,11 @@ def _fit(
         try:
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
         except SystemExit as error:  # Lightning's answer to a KeyboardInterrupt
-            raise _interrupted(out, interruption.signal or signal.SIGINT) from error
+            raise Interrupted(interruption.signal or signal.SIGINT, latest(out, STATE_SUFFIX)) from error
     if trainer.local_rank:  # a process that Lightning started: the first process reports for all
         raise SystemExit(0)
     if interruption.ends:
-        raise _interrupted(out, interruption.ends)
-
-
-def _interrupted(out: Path, number: int) -> Interrupted:
-    return Interrupted(number, next(reversed(saved(out, STATE_SUFFIX)), None))
+        raise Interrupted(interruption.ends, latest(out, STATE_SUFFIX))
 
 
 def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:

@@ -19,11 +19,10 @@ from pydicom.tag import BaseTag
 from vindr_det.exceptions import InputError, one_line
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.grayscale import gray_table, value_range
-from vindr_det.imaging.dicom.modality import body_part_flags, modality_flags
+from vindr_det.imaging.dicom.header import body_part_flags, modality_flags, pixel_spacing, spacing_flags
 from vindr_det.imaging.dicom.photometric import photometric_flags, photometric_of
 from vindr_det.imaging.dicom.pixels import Stored, compressed_frame, decode
 from vindr_det.imaging.dicom.source import open_dataset, whole_number
-from vindr_det.imaging.dicom.spacing import pixel_spacing, spacing_flags
 from vindr_det.imaging.dicom.stream import StreamHeader
 from vindr_det.imaging.resize import Target, resize_to
 from vindr_det.limits import MAX_PIXELS, require_size

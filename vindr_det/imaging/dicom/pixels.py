@@ -23,6 +23,8 @@ from vindr_det.imaging.resize import resize_to
 
 # The decoder takes 6 KB for each tile of a JPEG 2000 stream, whatever the tile holds.
 _MOST_TILES = 4096
+#: BitsStored is at most 16.
+_OPENCV_INTEGERS = (np.uint8, np.uint16, np.int16)
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,18 @@ def decode(
     if stored.shape != decoded_shape(dataset):
         raise InputError(f"{path}: pixels have shape {stored.shape}, expected {decoded_shape(dataset)}")
     if header is not None and header.predictive:
-        _refuse_run_over(path, stored, int(dataset.BitsStored))
+        _refuse_overflow(path, stored, int(dataset.BitsStored))
     if header is not None and dataset.file_meta.TransferSyntaxUID in JPEGTransferSyntaxes:
         require_whole(path, stream, header, stored)
     return Stored(_for_opencv(one_sample(stored, dataset)))
 
 
 def _for_opencv(stored: NDArray) -> NDArray:
-    """OpenCV takes every array for native byte order, and resizes no signed 8 bits."""
-    dtype = np.dtype(np.int16) if stored.dtype == np.int8 else stored.dtype.newbyteorder("=")
+    """OpenCV takes every array for native byte order, and resizes integers of these types alone."""
+    dtype = stored.dtype.newbyteorder("=")
+    if dtype.kind in "iu" and dtype not in _OPENCV_INTEGERS:  # int8, or numpy's default of 64 bits
+        is_large = stored.max(initial=0) > np.iinfo(np.int16).max
+        dtype = np.dtype(np.uint16 if is_large else np.int16)
     return stored.astype(dtype, copy=False)
 
 
@@ -114,7 +119,7 @@ def _can_be_reduced(dataset: Dataset) -> bool:
             and "PixelPaddingValue" not in dataset)
 
 
-def _refuse_run_over(path: str | Path, stored: NDArray, bits: int) -> None:
+def _refuse_overflow(path: str | Path, stored: NDArray, bits: int) -> None:
     """A decoder that disagrees with the encoder leaves stripes, where sums of differences overflow.
 
     Radiographs jump by a quarter of their range beside letters and shutters, at .02 to .11 % of
@@ -124,4 +129,4 @@ def _refuse_run_over(path: str | Path, stored: NDArray, bits: int) -> None:
     jumps = np.abs(np.diff(rows, axis=1)) > 2**bits / 4
     if jumps.size and jumps.mean() > 0.05:
         raise InputError(f"{path}: neighboring pixels jump by over a quarter of the range at "
-                         f"{jumps.mean():.0%} of the image: its values have run over")
+                         f"{jumps.mean():.0%} of the image: its values have overflowed")

@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from vindr_det.exceptions import InputError
+from vindr_det.files import is_first_element
 from vindr_det.limits import byte_limit, require_bytes
 
 # Longer elements are left in the file until somebody asks for them.
@@ -123,7 +124,7 @@ def _starts_without_preamble(file: BinaryIO) -> bool:
     """Old files begin with their first element instead of the 128 bytes of PS3.10 7.1."""
     start = file.read(132)
     file.seek(0)
-    return start[128:] != b"DICM" and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\x00"
+    return start[128:] != b"DICM" and is_first_element(start[:8])
 
 
 def _after_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

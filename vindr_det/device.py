@@ -1,0 +1,26 @@
+"""The device that a training or a prediction runs on: its names, and what ``auto`` is on this machine.
+
+:func:`vindr_det.detection.engine.check_device` compares a config's device with the GPUs that there are.
+"""
+
+import re
+
+#: What names a device, in a config and after ``--device``.
+DEVICES = "auto, cpu, cuda or cuda:<n> (TPUs are not supported)"
+
+
+def is_device(name: str) -> bool:
+    """Whether a name is one of :data:`DEVICES`."""
+    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
+
+
+def best_device() -> str:
+    """``cuda`` where a GPU is usable, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_device(device: str) -> str:
+    """The device of a name: ``auto`` is :func:`best_device`, all others stay."""
+    return best_device() if device == "auto" else device
