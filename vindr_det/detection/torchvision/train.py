@@ -110,7 +110,7 @@ def _finish(cfg: Any, module: DetectorModule, data: dict[str, Any]) -> None:
     module.on_load_checkpoint(data)
     module.to(cfg.MODEL.DEVICE).on_fit_start()
     done, best = data["global_step"], SaveModels(cfg, Interruption())
-    best.load_state_dict(data["callbacks"]["SaveModels"])
+    best.load_state_dict(data["callbacks"][best.state_key])
     if data["vindr"].get("pending") and module.validate(validation_loader(cfg, 0, 1)):
         MetricsFile(cfg.OUTPUT_DIR).write({"iteration": done - 1, **module.latest})
         best.compare(module, done)
