@@ -210,8 +210,16 @@ def image_id_of(file_name: str | PurePath) -> str:
     The last number of a UID is no suffix. Tables do not keep spaces at the ends.
     """
     path = PurePath(file_name)
-    known = path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
-    return (path.stem if known else path.name).strip() or path.name
+    return (path.stem if _has_image_suffix(path) else path.name).strip() or path.name
+
+
+def image_id_in_table(entry: str) -> str:
+    """The id that a table gives: :func:`image_id_of` of a file's name; anything else, as ``N/A``, is an id."""
+    return image_id_of(entry) if _has_image_suffix(PurePath(entry)) else entry.strip()
+
+
+def _has_image_suffix(path: PurePath) -> bool:
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
 
 
 def is_dicom(path: Path) -> bool:

@@ -245,11 +245,12 @@ def test_labels_by_name(tmp_path):
     assert table.names == ("abnormal", "Mass") and table.targets.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-@pytest.mark.parametrize("name", ["a.png", "sub/a", "sub/a.png", "a.tif", " a ", "1.2.840.5"])
-def test_images_have_the_ids_that_they_have_everywhere(tmp_path, name):
-    from vindr_det.files import image_id_of
-
+@pytest.mark.parametrize("name, image_id", [
+    ("a.png", "a"), ("sub/a.png", "a"), ("a.tif", "a"), (" a ", "a"), ("1.2.840.5", "1.2.840.5"),
+    ("N/A", "N/A"),
+])
+def test_file_names_become_ids_and_ids_stay(tmp_path, name, image_id):
     (tmp_path / "t.csv").write_text(f"image,abnormal,patient\n{name},1,x/p.png\nb,0,y/p.png\n")
     table = read_table(tmp_path / "t.csv", "abnormal")
-    assert table.image_ids[0] == image_id_of(name)
+    assert table.image_ids[0] == image_id
     assert table.groups.tolist() == ["x/p.png", "y/p.png"]  # patients are no files

@@ -46,5 +46,5 @@ def test_the_tool_prints_yaml_that_a_config_takes(tool, phantoms, tmp_path):
     (tmp_path / "c.yaml").write_text(f"_BASE_: {DEMO}\n{text}")
     cfg = load_config(tmp_path / "c.yaml", "torchvision")
     assert yaml.safe_load(text)["MODEL"]["ANCHOR_GENERATOR"]["SIZES"] == cfg.MODEL.ANCHOR_GENERATOR.SIZES
-    before, after = (float(line.split("overlap ")[1][:5]) for line in result.stdout.splitlines()[-2:])
+    before, after = (float(line.split("IoU ")[1][:5]) for line in result.stdout.splitlines()[-2:])
     assert after > before - 0.05

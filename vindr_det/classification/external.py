@@ -25,7 +25,7 @@ from vindr_det.classification.probabilities import (
 )
 from vindr_det.classification.targets import ABNORMAL, TARGETS
 from vindr_det.exceptions import InputError
-from vindr_det.files import image_id_of
+from vindr_det.files import image_id_in_table
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.metrics.classification import measurable, measure
@@ -205,7 +205,7 @@ def _probabilities(
 ) -> dict[str, float]:
     """:func:`read_probabilities` by the ids of a table of labels, which have no suffix of an image."""
     given = read_probabilities(path, column, meaning)
-    result = {image_id_of(name): value for name, value in given.items()}
+    result = {image_id_in_table(name): value for name, value in given.items()}
     if len(result) < len(given):
         raise InputError(f"{path}: {len(given) - len(result)} of its images differ from another in their "
                          "suffix alone, expected each once")

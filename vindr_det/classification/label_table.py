@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vindr_det.classification.targets import ABNORMAL, labels_of_target
 from vindr_det.exceptions import InputError
-from vindr_det.files import image_id_of
+from vindr_det.files import image_id_in_table
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS, column_of
 from vindr_det.tables import csv_row, read_csv, refuse_first, to_numbers
 
@@ -234,7 +234,8 @@ class _LabelFile:
         for name in columns:
             self._check(self.frame[name].isna().to_numpy(), name, expected)
         stripped = [self.frame[name].astype(str).str.strip() for name in columns]
-        first, *others = (values.map(image_id_of) for values in stripped) if role == "image" else stripped
+        ids = (values.map(image_id_in_table) for values in stripped)
+        first, *others = ids if role == "image" else stripped
         for name, values in zip(columns[1:], others, strict=True):
             self._check_pair((first != values).to_numpy(), columns[0], name, "the same")
         return first.to_numpy(str)
