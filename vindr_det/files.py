@@ -214,7 +214,7 @@ def image_id_of(file_name: str | PurePath) -> str:
 
 
 def image_id_in_table(entry: str) -> str:
-    """The id that a table gives: :func:`image_id_of` of a file's name; anything else, as ``N/A``, is an id."""
+    """The id that a table gives: :func:`image_id_of` of a file name; anything else, as ``N/A``, is an id."""
     return image_id_of(entry) if _has_image_suffix(PurePath(entry)) else entry.strip()
 
 
