@@ -14,6 +14,7 @@ from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
+from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
@@ -159,7 +160,7 @@ def test_gate_and_search_see_the_same_boxes(folder, main_of, tool):
     assert "expected a text, or a number" in one_line(tool(*apply))
     assert main_of(*apply, "--annotations", truth) == 0
     detected = {entry["image_id"] for entry in numbered(folder)}
-    assert len(read_submission(folder / "gated.json")) == len(detected)
+    assert detected and len(read_submission(folder / "gated.json")) == 30
 
 
 def test_text_ids_of_another_frame(folder):
@@ -179,3 +180,51 @@ def test_text_ids_of_another_frame(folder):
     expected = scores(folder, "s.csv")
     for key in ("coco/AP", "coco/AP40", "coco/AR100"):
         assert values[key] == pytest.approx(expected[key], abs=5e-3), key
+
+
+def without_images(folder, count=5):
+    """n.json without the entries of the first images, as Detectron2 writes images without detections."""
+    entries = numbered(folder)
+    absent = sorted({entry["image_id"] for entry in entries})[:count]
+    (folder / "n.json").write_text(json.dumps([e for e in entries if e["image_id"] not in absent]))
+    names = {image["id"]: image["file_name"][:-4]
+             for image in json.loads((folder / "g.json").read_text())["images"]}
+    return [names[number] for number in absent]
+
+
+def test_an_image_without_an_entry_is_an_empty_prediction_everywhere(folder, main_of):
+    """As evaluate.py counts it; one that failed by the status table is none."""
+    *absent, failed = without_images(folder)
+    truth, images = folder / "g.json", [f"i{number:03d}" for number in range(40) if number % 4]
+    write_status(folder / "n.status.csv", [Status(failed, "", FAILED, "damaged")])
+    read = read_submission(folder / "n.json", annotations=truth)
+    assert sorted(read) == [image for image in images if image != failed]
+    assert all(len(read[image]) == 0 for image in absent)
+    assert main_of("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions", folder / "n.json",
+                   "--annotations", truth, "--bootstrap", 20, "--out", folder / "gate.json") == 0
+    assert json.loads((folder / "gate.json").read_text())["images"] == sorted(read)
+    assert main_of("gate.py", "apply", "--predictions", folder / "n.json", "--probabilities",
+                   folder / "p.csv", "--gate", folder / "gate.json", "--allow-in-sample", "--annotations",
+                   truth, "--out", folder / "gated.csv") == 0
+    assert sorted(read_submission(folder / "gated.csv")) == sorted(read)
+    splits = read_inputs(Search((str(folder / "n.json"),), str(truth))).splits
+    assert sorted(record.image_id for part in splits.values() for record in part) == sorted(read)
+
+
+def test_a_table_has_the_ids_of_the_annotations_too(folder):
+    (folder / "t.json").write_text(json.dumps([ENTRY]))
+    write_csv(folder / "g.csv", pd.DataFrame({"image_id": ["a", "b", "b"]}))
+    assert {image: len(boxes) for image, boxes in read_submission(
+        folder / "t.json", annotations=folder / "g.csv").items()} == {"a": 1, "b": 0}
+
+
+def test_images_that_a_table_lacks_are_left_out_with_a_warning(folder, main_of, caplog):
+    write_submission(folder / "few.csv", dict(list(read_submission(folder / "s.csv").items())[:20]))
+    warning = "10 of the 30 images of the annotations have no prediction and are left out, the first is i"
+    read_inputs(Search((str(folder / "few.csv"),), str(folder / "g.json")))
+    assert sum(warning in line for line in caplog.messages) == 1
+    caplog.clear()
+    assert main_of("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions",
+                   folder / "few.csv", "--annotations", folder / "g.json", "--bootstrap", 20, "--out",
+                   folder / "gate.json") == 0
+    assert sum(warning in line for line in caplog.messages) == 1

@@ -35,6 +35,7 @@ from vindr_det.metrics.voc import mean_ap
 from vindr_det.parallel import process_pool
 from vindr_det.postprocessing.fusion import fuse_all
 from vindr_det.postprocessing.gate import NoClassifier, gate_all, tells_findings
+from vindr_det.postprocessing.gate_fit import warn_left_out
 from vindr_det.postprocessing.search_result import Tuned, save
 from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 from vindr_det.postprocessing.study_log import count_report, earlier_reports, log_path, open_study
@@ -98,9 +99,9 @@ def read_inputs(search: Search) -> Inputs:
     files = [read_submission(path, annotations=search.annotations) for path in search.predictions]
     if not search.meta and not holds_json(search.annotations):
         raise InputError(f"{search.annotations}: a .csv has no image sizes; expected --meta too")
-    predicted = set().union(*files)
-    records = [record for record in read_truth(search.annotations, search.meta)
-               if record.image_id in predicted]
+    annotated, predicted = read_truth(search.annotations, search.meta), set().union(*files)
+    records = [record for record in annotated if record.image_id in predicted]
+    warn_left_out(annotated, predicted)
     if len(records) < 4:
         raise InputError(f"{search.annotations}: {len(records)} of its images have predictions, expected 4 "
                          "or more")
