@@ -14,6 +14,7 @@ from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
@@ -228,3 +229,35 @@ def test_images_that_a_table_lacks_are_left_out_with_a_warning(folder, main_of, 
                    folder / "few.csv", "--annotations", folder / "g.json", "--bootstrap", 20, "--out",
                    folder / "gate.json") == 0
     assert sum(warning in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.json"])
+def test_boxes_of_another_frame_by_the_status_table_are_refused(folder, tool, name):
+    """A run without sizes, on copies of 100 x 100 pixels: nothing may take its boxes for the originals'."""
+    images = list(read_submission(folder / "s.csv"))
+    write_status(folder / "s.status.csv", [Status(image, "", height=100, width=100) for image in images])
+    meta, path, truth = folder / "meta.csv", folder / name, folder / "g.json"
+    write_csv(meta, pd.DataFrame({"image_id": images, "dim0": 200, "dim1": 200}))
+    with_p = ["--probabilities", folder / "p.csv", "--annotations", truth]
+    for args in (["fuse.py", "--predictions", path, "--meta", meta, "--out", folder / "f.csv"],
+                 ["gate.py", "fit", "--predictions", path, *with_p, "--out", folder / "gate.json"]):
+        line = one_line(tool(*args))
+        assert f"{name}: boxes of 30 images are in pixels of another size: image i001 was taken for" in line
+    for annotations in (truth, meta):
+        with pytest.raises(InputError, match="boxes of 30 images are in pixels of another size"):
+            read_submission(path, read_sizes(meta) if annotations is meta else None, annotations)
+    write_status(folder / "s.status.csv", [Status(image, "", height=200, width=200) for image in images])
+    assert len(read_submission(path, annotations=truth)) == 30
+
+
+def test_sizes_beside_a_table_of_annotations_show_another_frame(folder):
+    write_status(folder / "s.status.csv", [Status("i001", "", height=100, width=100)])
+    write_csv(folder / "meta.csv", pd.DataFrame({"image_id": ["i001"], "dim0": 200, "dim1": 200}))
+    write_csv(folder / "g.csv", pd.DataFrame([["i001", "R1", "Aortic enlargement", 0, 1, 2, 30, 40]],
+                                             columns=["image_id", "rad_id", "class_name", "class_id",
+                                                      "x_min", "y_min", "x_max", "y_max"]))
+    files, meta = {"annotations": str(folder / "g.csv")}, str(folder / "meta.csv")
+    with pytest.raises(InputError, match=" size: image i001 .* 100 x 100, the original has 2"):
+        run_evaluation(EvaluationRequest(predictions=str(folder / "s.csv"), meta=meta, **files))
+    with pytest.raises(InputError, match="pixels of another size"):
+        read_inputs(Search((str(folder / "s.csv"),), str(folder / "g.csv"), meta))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, image_id_of, read_json
@@ -125,6 +126,17 @@ def image_names(path: str | Path) -> dict[Any, str]:
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a COCO file, expected images with id and file_name "
                          f"({error!r})") from error
+
+
+def image_sizes(path: str | Path) -> pd.DataFrame:
+    """Sizes of a COCO JSON's images, as :func:`vindr_det.imaging.sizes.read_sizes` gives them.
+
+    Empty for a file that is no JSON; without images that have no whole numbers there.
+    """
+    names, images = image_names(path), read_json(path)["images"] if holds_json(path) else []
+    sizes = {names[image["id"]]: (image["height"], image["width"]) for image in images
+             if all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width"))}
+    return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
 
 class _Row(NamedTuple):

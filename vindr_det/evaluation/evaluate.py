@@ -18,7 +18,7 @@ from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.records import Record
-from vindr_det.submission import read_submission
+from vindr_det.submission import read_submission, refuse_other_frame
 
 #: Key -> value, and the same as text for people.
 Answer = tuple[dict[str, Any], str]
@@ -93,6 +93,8 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
 
 
 def _read(path: str, request: EvaluationRequest) -> PredictionSet:
+    if request.meta:
+        refuse_other_frame(path, read_sizes(request.meta))
     return read_submission(path, annotations=request.annotations)
 
 

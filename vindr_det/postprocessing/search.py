@@ -27,6 +27,7 @@ from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import read_failed
 from vindr_det.metrics import voc
 from vindr_det.metrics.bootstrap import image_bootstrap
@@ -42,7 +43,7 @@ from vindr_det.postprocessing.study_log import count_report, earlier_reports, lo
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import NO_FINDING_ID
 from vindr_det.structures.records import Record, truth_of
-from vindr_det.submission import read_submission
+from vindr_det.submission import read_submission, refuse_other_frame
 from vindr_det.tables import write_csv
 
 #: The images that trials are scored on, and those that the result is compared with the defaults on.
@@ -96,6 +97,8 @@ def read_inputs(search: Search) -> Inputs:
     Raises:
         InputError: a faulty file, inverted labels, or too few images.
     """
+    for path in search.predictions if search.meta else ():
+        refuse_other_frame(path, read_sizes(str(search.meta)))
     files = [read_submission(path, annotations=search.annotations) for path in search.predictions]
     if not search.meta and not holds_json(search.annotations):
         raise InputError(f"{search.annotations}: a .csv has no image sizes; expected --meta too")

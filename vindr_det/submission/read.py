@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.data.coco import image_names
+from vindr_det.data.coco import image_names, image_sizes
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
-from vindr_det.imaging.status import read_failed, status_path
+from vindr_det.imaging.status import read_failed, read_statuses, status_path
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.submission.check import parse_submission
+from vindr_det.submission.check import frame_issues, parse_submission
 from vindr_det.submission.coco_results import read_coco_results
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
@@ -45,6 +45,10 @@ def read_submission(
         InputError: names the first error that is left and how many there are.
     """
     failed = read_failed(path)
+    if sizes is not None:
+        refuse_other_frame(path, sizes)
+    if annotations is not None:
+        refuse_other_frame(path, image_sizes(annotations))
     sizes = sizes if sizes is None else with_unread(sizes, failed)
     predictions = (_read_results(path, sizes, annotations, failed) if holds_json(path)
                    else _read(path, sizes))
@@ -53,6 +57,20 @@ def read_submission(
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
                     "(%s)", path, len(unread), len(predictions), min(unread), status_path(path))
     return {image_id: detections for image_id, detections in predictions.items() if image_id not in unread}
+
+
+def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
+    """Refuse boxes that are in pixels of another size than the originals, by the status table beside them.
+
+    Args:
+        path: of the CSV or JSON.
+        sizes: of :func:`vindr_det.imaging.sizes.read_sizes`.
+
+    Raises:
+        InputError: the run took an image for one of another size.
+    """
+    for issue in frame_issues(read_statuses(path), sizes):
+        raise InputError(f"{path}: {issue.message}")
 
 
 def _read_results(
