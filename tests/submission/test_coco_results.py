@@ -261,3 +261,26 @@ def test_sizes_beside_a_table_of_annotations_show_another_frame(folder):
         run_evaluation(EvaluationRequest(predictions=str(folder / "s.csv"), meta=meta, **files))
     with pytest.raises(InputError, match="pixels of another size"):
         read_inputs(Search((str(folder / "s.csv"),), str(folder / "g.csv"), meta))
+
+
+def test_categories_of_the_annotations_decide_what_category_ids_mean(folder):
+    """Ids that begin at 1, in truth and results of another tool; our own files keep class ids."""
+    expected = scores(folder, "s.csv")
+    truth = json.loads((folder / "g.json").read_text())
+    for entry in truth["categories"]:
+        entry["id"] += 1
+    for entry in truth["annotations"]:
+        entry["category_id"] += 1
+    write_json(folder / "g1.json", truth)
+    entries = [entry | {"category_id": entry["category_id"] + 1} for entry in numbered(folder)]
+    (folder / "n1.json").write_text(json.dumps(entries))
+
+    def coco_ap(annotations, name):
+        values, _ = run_evaluation(EvaluationRequest(str(folder / annotations), str(folder / name)))
+        return values["coco/AP"]
+
+    assert coco_ap("g1.json", "n1.json") == pytest.approx(expected["coco/AP"], abs=1e-9)
+    assert coco_ap("g1.json", "s.json") == pytest.approx(expected["coco/AP"], abs=1e-9)
+    (folder / "x.json").write_text(json.dumps([entries[0] | {"category_id": 0}]))
+    with pytest.raises(InputError, match="x.json, entry 1: category_id 0, expected one of .* 1, 2, 3, .* 14"):
+        read_submission(folder / "x.json", annotations=folder / "g1.json")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.data.coco import image_names, image_sizes
+from vindr_det.data.coco import class_ids, image_names, image_sizes
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.status import read_failed, read_statuses, status_path
@@ -80,7 +80,7 @@ def _read_results(
     if annotations is None:
         return read_coco_results(path, sizes)
     names = image_names(annotations)
-    predictions = read_coco_results(path, sizes, names)
+    predictions = read_coco_results(path, sizes, names, class_ids(annotations))
     ids = names.values() if names else read_csv(annotations, ["image_id"])["image_id"].unique().tolist()
     empty = [image_id for image_id in ids if image_id not in predictions and image_id not in failed]
     if empty:
