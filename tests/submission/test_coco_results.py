@@ -284,3 +284,21 @@ def test_categories_of_the_annotations_decide_what_category_ids_mean(folder):
     (folder / "x.json").write_text(json.dumps([entries[0] | {"category_id": 0}]))
     with pytest.raises(InputError, match="x.json, entry 1: category_id 0, expected one of .* 1, 2, 3, .* 14"):
         read_submission(folder / "x.json", annotations=folder / "g1.json")
+
+
+def test_the_evaluation_names_the_images_that_were_not_read(folder):
+    *_, failed = without_images(folder)
+    write_status(folder / "n.status.csv", [Status(failed, "", FAILED, "damaged")])
+    _, text = run_evaluation(EvaluationRequest(str(folder / "g.json"), str(folder / "n.json")))
+    assert ("note: 1 of 30 images have no prediction and count as empty; of these 1 were NOT READ, "
+            f"the first is {failed} ({folder / 'n.status.csv'})") in text.splitlines()
+
+
+def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
+    warning = "boxes look unscaled: their far corners lie at "
+    for name, divisor, count in (("n.json", 1, 0), ("small.json", 4, 1)):
+        entries = [entry | {"bbox": [side / divisor for side in entry["bbox"]]} for entry in numbered(folder)]
+        (folder / name).write_text(json.dumps(entries))
+        caplog.clear()
+        read_submission(folder / name, annotations=folder / "g.json")
+        assert sum(f"{name}: {warning}" in line for line in caplog.messages) == count, name

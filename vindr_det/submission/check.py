@@ -192,6 +192,18 @@ def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
                                       f"beyond {largest:g}; expected original pixels"))
 
 
+def scale_issues(predictions: PredictionSet, sizes: pd.DataFrame) -> list[Issue]:
+    """An issue where the boxes of many images look like those of smaller or larger copies.
+
+    Args:
+        predictions: image id -> detections.
+        sizes: of the originals.
+    """
+    result = ParsedSubmission(dict(predictions), dict(predictions))
+    _check_scale(result, shapes_of(sizes))
+    return result.issues
+
+
 def frame_issues(statuses: Mapping[str, Status], sizes: pd.DataFrame) -> list[Issue]:
     """An error where a run wrote boxes in the pixels of images of another size than the originals.
 

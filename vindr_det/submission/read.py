@@ -11,7 +11,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.status import read_failed, read_statuses, status_path
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.submission.check import frame_issues, parse_submission
+from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
 from vindr_det.submission.coco_results import read_coco_results
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
@@ -52,6 +52,9 @@ def read_submission(
     sizes = sizes if sizes is None else with_unread(sizes, failed)
     predictions = (_read_results(path, sizes, annotations, failed) if holds_json(path)
                    else _read(path, sizes))
+    if sizes is None and annotations is not None:
+        for issue in scale_issues(predictions, image_sizes(annotations)):
+            log.warning("%s: %s", path, issue.message)
     unread = predictions.keys() & failed.keys()
     if unread:
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
