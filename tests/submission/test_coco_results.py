@@ -1,13 +1,15 @@
 """COCO results JSON beside the submission: the same detections, the same scores, pycocotools takes it."""
 
 import contextlib
+import importlib.util
 import io
 import json
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import one_line
+from conftest import ROOT, one_line
 from metric_cases import noisy_detector
 
 from vindr_det.data.coco import part, to_coco
@@ -18,6 +20,7 @@ from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
+from vindr_det.predict import FolderPredictions
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.submission import read_submission, submission_text, write_submission
 from vindr_det.submission.coco_results import coco_results_text
@@ -302,3 +305,15 @@ def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
         caplog.clear()
         read_submission(folder / name, annotations=folder / "g.json")
         assert sum(f"{name}: {warning}" in line for line in caplog.messages) == count, name
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.json", "1 were NOT READ and have no entry"),
+                                            ("s.csv", '1 were NOT READ and are "no finding" for Kaggle')])
+def test_predict_says_what_unread_images_are_in_its_file(tmp_path, capsys, name, text):
+    spec = importlib.util.spec_from_file_location("predict_tool", ROOT / "tools/predict.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
+    result = FolderPredictions({"a": no_finding()}, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
+    assert module._finish(Namespace(out=tmp_path / name, strict=False), result) == 0
+    assert text in capsys.readouterr().out

@@ -24,7 +24,7 @@ from vindr_det.structures.detections import Predictions, PredictionSet, no_findi
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.submission.check import check_detections
 
-_NO_FINDING_XYWH = [0, 0, 1, 1]
+_NO_FINDING_XYWH = [0.0, 0.0, 1.0, 1.0]
 KEYS = ("image_id", "category_id", "bbox", "score")
 
 
