@@ -163,6 +163,7 @@ def _finish(args: Namespace, result) -> int:
     """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
     from vindr_det.imaging import status
     from vindr_det.submission import submission_text
+    from vindr_det.submission.coco_results import is_coco_results
     from vindr_det.submission.outputs import predictions_path, write_results
 
     table, strict = status.status_path(args.out), bool(result.failed) and args.strict
@@ -178,7 +179,8 @@ def _finish(args: Namespace, result) -> int:
               f"{tables} are")
         return 1
     boxes = sum(len(detections.findings()) for detections in result.predictions.values())
-    unread = f"; {failed} were NOT READ and are \"no finding\" for Kaggle alone" if failed else ""
+    as_what = "have no entry" if is_coco_results(args.out) else 'are "no finding" for Kaggle alone'
+    unread = f"; {failed} were NOT READ and {as_what}" if failed else ""
     checked = f"NOT CHECKED, since {len(result.unknown_size)} images have their boxes in the files' pixels " \
               "(--meta)" if result.unknown_size else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"

@@ -101,8 +101,9 @@ def _device(text: str) -> str:
 
 def add_annotations_of_results(parser: argparse.ArgumentParser) -> None:
     """``--annotations`` of a tool that reads no truth: what the numbers of COCO results stand for."""
-    parser.add_argument("--annotations", help="COCO .json whose images the numbers in --predictions of COCO "
-                        "results stand for; needed where these have no text ids")
+    parser.add_argument("--annotations", help="COCO .json whose images and categories the numbers in "
+                        "--predictions of COCO results stand for; needed where these have no text ids; its "
+                        "images without an entry are empty predictions")
 
 
 def require_workers(workers: int | None) -> None:

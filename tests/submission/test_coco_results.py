@@ -1,21 +1,26 @@
 """COCO results JSON beside the submission: the same detections, the same scores, pycocotools takes it."""
 
 import contextlib
+import importlib.util
 import io
 import json
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import one_line
+from conftest import ROOT, one_line
 from metric_cases import noisy_detector
 
 from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
+from vindr_det.imaging.sizes import read_sizes
+from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
+from vindr_det.predict import FolderPredictions
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.submission import read_submission, submission_text, write_submission
 from vindr_det.submission.coco_results import coco_results_text
@@ -159,7 +164,7 @@ def test_gate_and_search_see_the_same_boxes(folder, main_of, tool):
     assert "expected a text, or a number" in one_line(tool(*apply))
     assert main_of(*apply, "--annotations", truth) == 0
     detected = {entry["image_id"] for entry in numbered(folder)}
-    assert len(read_submission(folder / "gated.json")) == len(detected)
+    assert detected and len(read_submission(folder / "gated.json")) == 30
 
 
 def test_text_ids_of_another_frame(folder):
@@ -179,3 +184,136 @@ def test_text_ids_of_another_frame(folder):
     expected = scores(folder, "s.csv")
     for key in ("coco/AP", "coco/AP40", "coco/AR100"):
         assert values[key] == pytest.approx(expected[key], abs=5e-3), key
+
+
+def without_images(folder, count=5):
+    """n.json without the entries of the first images, as Detectron2 writes images without detections."""
+    entries = numbered(folder)
+    absent = sorted({entry["image_id"] for entry in entries})[:count]
+    (folder / "n.json").write_text(json.dumps([e for e in entries if e["image_id"] not in absent]))
+    names = {image["id"]: image["file_name"][:-4]
+             for image in json.loads((folder / "g.json").read_text())["images"]}
+    return [names[number] for number in absent]
+
+
+def test_an_image_without_an_entry_is_an_empty_prediction_everywhere(folder, main_of):
+    """As evaluate.py counts it; one that failed by the status table is none."""
+    *absent, failed = without_images(folder)
+    truth, images = folder / "g.json", [f"i{number:03d}" for number in range(40) if number % 4]
+    write_status(folder / "n.status.csv", [Status(failed, "", FAILED, "damaged")])
+    read = read_submission(folder / "n.json", annotations=truth)
+    assert sorted(read) == [image for image in images if image != failed]
+    assert all(len(read[image]) == 0 for image in absent)
+    assert main_of("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions", folder / "n.json",
+                   "--annotations", truth, "--bootstrap", 20, "--out", folder / "gate.json") == 0
+    assert json.loads((folder / "gate.json").read_text())["images"] == sorted(read)
+    assert main_of("gate.py", "apply", "--predictions", folder / "n.json", "--probabilities",
+                   folder / "p.csv", "--gate", folder / "gate.json", "--allow-in-sample", "--annotations",
+                   truth, "--out", folder / "gated.csv") == 0
+    assert sorted(read_submission(folder / "gated.csv")) == sorted(read)
+    splits = read_inputs(Search((str(folder / "n.json"),), str(truth))).splits
+    assert sorted(record.image_id for part in splits.values() for record in part) == sorted(read)
+
+
+def test_a_table_has_the_ids_of_the_annotations_too(folder):
+    (folder / "t.json").write_text(json.dumps([ENTRY]))
+    write_csv(folder / "g.csv", pd.DataFrame({"image_id": ["a", "b", "b"]}))
+    assert {image: len(boxes) for image, boxes in read_submission(
+        folder / "t.json", annotations=folder / "g.csv").items()} == {"a": 1, "b": 0}
+
+
+def test_images_that_a_table_lacks_are_left_out_with_a_warning(folder, main_of, caplog):
+    write_submission(folder / "few.csv", dict(list(read_submission(folder / "s.csv").items())[:20]))
+    warning = "10 of the 30 images of the annotations have no prediction and are left out, the first is i"
+    read_inputs(Search((str(folder / "few.csv"),), str(folder / "g.json")))
+    assert sum(warning in line for line in caplog.messages) == 1
+    caplog.clear()
+    assert main_of("gate.py", "fit", "--probabilities", folder / "p.csv", "--predictions",
+                   folder / "few.csv", "--annotations", folder / "g.json", "--bootstrap", 20, "--out",
+                   folder / "gate.json") == 0
+    assert sum(warning in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.json"])
+def test_boxes_of_another_frame_by_the_status_table_are_refused(folder, tool, name):
+    """A run without sizes, on copies of 100 x 100 pixels: nothing may take its boxes for the originals'."""
+    images = list(read_submission(folder / "s.csv"))
+    write_status(folder / "s.status.csv", [Status(image, "", height=100, width=100) for image in images])
+    meta, path, truth = folder / "meta.csv", folder / name, folder / "g.json"
+    write_csv(meta, pd.DataFrame({"image_id": images, "dim0": 200, "dim1": 200}))
+    with_p = ["--probabilities", folder / "p.csv", "--annotations", truth]
+    for args in (["fuse.py", "--predictions", path, "--meta", meta, "--out", folder / "f.csv"],
+                 ["gate.py", "fit", "--predictions", path, *with_p, "--out", folder / "gate.json"]):
+        line = one_line(tool(*args))
+        assert f"{name}: boxes of 30 images are in pixels of another size: image i001 was taken for" in line
+    for annotations in (truth, meta):
+        with pytest.raises(InputError, match="boxes of 30 images are in pixels of another size"):
+            read_submission(path, read_sizes(meta) if annotations is meta else None, annotations)
+    write_status(folder / "s.status.csv", [Status(image, "", height=200, width=200) for image in images])
+    assert len(read_submission(path, annotations=truth)) == 30
+
+
+def test_sizes_beside_a_table_of_annotations_show_another_frame(folder):
+    write_status(folder / "s.status.csv", [Status("i001", "", height=100, width=100)])
+    write_csv(folder / "meta.csv", pd.DataFrame({"image_id": ["i001"], "dim0": 200, "dim1": 200}))
+    write_csv(folder / "g.csv", pd.DataFrame([["i001", "R1", "Aortic enlargement", 0, 1, 2, 30, 40]],
+                                             columns=["image_id", "rad_id", "class_name", "class_id",
+                                                      "x_min", "y_min", "x_max", "y_max"]))
+    files, meta = {"annotations": str(folder / "g.csv")}, str(folder / "meta.csv")
+    with pytest.raises(InputError, match=" size: image i001 .* 100 x 100, the original has 2"):
+        run_evaluation(EvaluationRequest(predictions=str(folder / "s.csv"), meta=meta, **files))
+    with pytest.raises(InputError, match="pixels of another size"):
+        read_inputs(Search((str(folder / "s.csv"),), str(folder / "g.csv"), meta))
+
+
+def test_categories_of_the_annotations_decide_what_category_ids_mean(folder):
+    """Ids that begin at 1, in truth and results of another tool; our own files keep class ids."""
+    expected = scores(folder, "s.csv")
+    truth = json.loads((folder / "g.json").read_text())
+    for entry in truth["categories"]:
+        entry["id"] += 1
+    for entry in truth["annotations"]:
+        entry["category_id"] += 1
+    write_json(folder / "g1.json", truth)
+    entries = [entry | {"category_id": entry["category_id"] + 1} for entry in numbered(folder)]
+    (folder / "n1.json").write_text(json.dumps(entries))
+
+    def coco_ap(annotations, name):
+        values, _ = run_evaluation(EvaluationRequest(str(folder / annotations), str(folder / name)))
+        return values["coco/AP"]
+
+    assert coco_ap("g1.json", "n1.json") == pytest.approx(expected["coco/AP"], abs=1e-9)
+    assert coco_ap("g1.json", "s.json") == pytest.approx(expected["coco/AP"], abs=1e-9)
+    (folder / "x.json").write_text(json.dumps([entries[0] | {"category_id": 0}]))
+    with pytest.raises(InputError, match="x.json, entry 1: category_id 0, expected one of .* 1, 2, 3, .* 14"):
+        read_submission(folder / "x.json", annotations=folder / "g1.json")
+
+
+def test_the_evaluation_names_the_images_that_were_not_read(folder):
+    *_, failed = without_images(folder)
+    write_status(folder / "n.status.csv", [Status(failed, "", FAILED, "damaged")])
+    _, text = run_evaluation(EvaluationRequest(str(folder / "g.json"), str(folder / "n.json")))
+    assert ("note: 1 of 30 images have no prediction and count as empty; of these 1 were NOT READ, "
+            f"the first is {failed} ({folder / 'n.status.csv'})") in text.splitlines()
+
+
+def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
+    warning = "boxes look unscaled: their far corners lie at "
+    for name, divisor, count in (("n.json", 1, 0), ("small.json", 4, 1)):
+        entries = [entry | {"bbox": [side / divisor for side in entry["bbox"]]} for entry in numbered(folder)]
+        (folder / name).write_text(json.dumps(entries))
+        caplog.clear()
+        read_submission(folder / name, annotations=folder / "g.json")
+        assert sum(f"{name}: {warning}" in line for line in caplog.messages) == count, name
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.json", "1 were NOT READ and have no entry"),
+                                            ("s.csv", '1 were NOT READ and are "no finding" for Kaggle')])
+def test_predict_says_what_unread_images_are_in_its_file(tmp_path, capsys, name, text):
+    spec = importlib.util.spec_from_file_location("predict_tool", ROOT / "tools/predict.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
+    result = FolderPredictions({"a": no_finding()}, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
+    assert module._finish(Namespace(out=tmp_path / name, strict=False), result) == 0
+    assert text in capsys.readouterr().out

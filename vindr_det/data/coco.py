@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, image_id_of, read_json
 from vindr_det.limits import LARGEST_SIDE
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
+from vindr_det.structures.label_sets import NO_FINDING_ID, VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 
 _CLASS_14 = "{} annotations of the category No finding left out"
@@ -125,6 +126,34 @@ def image_names(path: str | Path) -> dict[Any, str]:
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a COCO file, expected images with id and file_name "
                          f"({error!r})") from error
+
+
+def class_ids(path: str | Path) -> dict[Any, int] | None:
+    """Category id of a COCO JSON -> class id, by name; None for a file that is no JSON or has no categories.
+
+    Raises:
+        InputError: an unknown category, or two of the same id.
+    """
+    data = read_json(path) if holds_json(path) else None
+    if not isinstance(data, dict) or not data.get("categories"):
+        return None
+    try:
+        labels = _labels(path, data["categories"], Counter())
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a COCO file, expected categories with id and name "
+                         f"({error!r})") from error
+    return {number: NO_FINDING_ID if label < 0 else label for number, label in labels.items()}
+
+
+def image_sizes(path: str | Path) -> pd.DataFrame:
+    """Sizes of a COCO JSON's images, as :func:`vindr_det.imaging.sizes.read_sizes` gives them.
+
+    Empty for a file that is no JSON; without images that have no whole numbers there.
+    """
+    names, images = image_names(path), read_json(path)["images"] if holds_json(path) else []
+    sizes = {names[image["id"]]: (image["height"], image["width"]) for image in images
+             if all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width"))}
+    return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
 
 class _Row(NamedTuple):

@@ -10,6 +10,7 @@ from vindr_det.evaluation import readers, score
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes
+from vindr_det.imaging.status import read_failed, status_path
 from vindr_det.limits import LARGEST_SIDE, require_replicates
 from vindr_det.metrics.coco import coco_ap_by_size
 from vindr_det.metrics.coco_sizes import coco_in_frame
@@ -18,7 +19,7 @@ from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.records import Record
-from vindr_det.submission import read_submission
+from vindr_det.submission import read_submission, refuse_other_frame
 
 #: Key -> value, and the same as text for people.
 Answer = tuple[dict[str, Any], str]
@@ -93,14 +94,17 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
 
 
 def _read(path: str, request: EvaluationRequest) -> PredictionSet:
+    if request.meta:
+        refuse_other_frame(path, read_sizes(request.meta))
     return read_submission(path, annotations=request.annotations)
 
 
 def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Sequence[Metric]) -> Answer:
     predictions, records, texts = matched.predictions, matched.records, []
-    absent = sum(record.image_id not in predictions for record in records)
+    absent = [record.image_id for record in records if record.image_id not in predictions]
     if absent:
-        texts.append(f"note: {absent} of {len(records)} images have no prediction and count as empty")
+        texts.append(f"note: {len(absent)} of {len(records)} images have no prediction and count as empty"
+                     + _unread(str(request.predictions), absent))
     values: dict[str, Any] = dict(score.compute_metrics(matched, metrics))
     tied = score.tie_spread(matched, request.seed)
     if tied:
@@ -120,6 +124,13 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
         values["confusion"] = matrix.tolist()
         texts.append(score.confusion_table(matrix))
     return values, "\n\n".join(texts)
+
+
+def _unread(path: str, absent: Sequence[str]) -> str:
+    """Which of the images without a prediction were not read, by the status table; empty for none."""
+    unread = sorted(read_failed(path).keys() & set(absent))
+    return (f"; of these {len(unread)} were NOT READ, the first is {unread[0]} ({status_path(path)})"
+            if unread else "")
 
 
 def _by_reader(

@@ -5,7 +5,8 @@ images that their parameters were not chosen on. The parameters that are saved a
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from vindr_det.postprocessing.gate import (
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, truth_of
 from vindr_det.tables import as_numbers, read_csv, refuse_first
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def fit(
 def with_predictions(records: Sequence[Record], predictions: PredictionSet) -> list[Record]:
     """The records of images that have predictions, by image id: those that a gate is fitted on.
 
+    A warning counts the others.
+
     Raises:
         InputError: there are none.
     """
@@ -133,7 +138,16 @@ def with_predictions(records: Sequence[Record], predictions: PredictionSet) -> l
                   key=lambda record: record.image_id)
     if not kept:
         raise InputError("no image has both predictions and annotations")
+    warn_left_out(records, predictions)
     return kept
+
+
+def warn_left_out(records: Sequence[Record], predicted: Container[str]) -> None:
+    """Warn, once, of the images that have annotations but no prediction."""
+    absent = [record.image_id for record in records if record.image_id not in predicted]
+    if absent:
+        log.warning("%d of the %d images of the annotations have no prediction and are left out, the first "
+                    "is %s", len(absent), len(records), min(absent))
 
 
 def _with_all_inputs(

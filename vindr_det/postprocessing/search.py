@@ -27,6 +27,7 @@ from vindr_det.data.folds import assign_folds, label_matrix
 from vindr_det.data.truth import read_truth
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
+from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import read_failed
 from vindr_det.metrics import voc
 from vindr_det.metrics.bootstrap import image_bootstrap
@@ -35,13 +36,14 @@ from vindr_det.metrics.voc import mean_ap
 from vindr_det.parallel import process_pool
 from vindr_det.postprocessing.fusion import fuse_all
 from vindr_det.postprocessing.gate import NoClassifier, gate_all, tells_findings
+from vindr_det.postprocessing.gate_fit import warn_left_out
 from vindr_det.postprocessing.search_result import Tuned, save
 from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 from vindr_det.postprocessing.study_log import count_report, earlier_reports, log_path, open_study
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import NO_FINDING_ID
 from vindr_det.structures.records import Record, truth_of
-from vindr_det.submission import read_submission
+from vindr_det.submission import read_submission, refuse_other_frame
 from vindr_det.tables import write_csv
 
 #: The images that trials are scored on, and those that the result is compared with the defaults on.
@@ -95,12 +97,14 @@ def read_inputs(search: Search) -> Inputs:
     Raises:
         InputError: a faulty file, inverted labels, or too few images.
     """
+    for path in search.predictions if search.meta else ():
+        refuse_other_frame(path, read_sizes(str(search.meta)))
     files = [read_submission(path, annotations=search.annotations) for path in search.predictions]
     if not search.meta and not holds_json(search.annotations):
         raise InputError(f"{search.annotations}: a .csv has no image sizes; expected --meta too")
-    predicted = set().union(*files)
-    records = [record for record in read_truth(search.annotations, search.meta)
-               if record.image_id in predicted]
+    annotated, predicted = read_truth(search.annotations, search.meta), set().union(*files)
+    records = [record for record in annotated if record.image_id in predicted]
+    warn_left_out(annotated, predicted)
     if len(records) < 4:
         raise InputError(f"{search.annotations}: {len(records)} of its images have predictions, expected 4 "
                          "or more")

@@ -9,7 +9,7 @@ these, ``outputs`` writes the tables beside a submission, ``coco_results`` COCO'
 
 from vindr_det.submission.check import ParsedSubmission, parse_submission
 from vindr_det.submission.parse import Issue
-from vindr_det.submission.read import read_submission
+from vindr_det.submission.read import read_submission, refuse_other_frame
 from vindr_det.submission.repair import Repaired, repair_submission
 from vindr_det.submission.write import format_predictions, submission_text, write_submission
 
@@ -20,6 +20,7 @@ __all__ = [
     "format_predictions",
     "parse_submission",
     "read_submission",
+    "refuse_other_frame",
     "repair_submission",
     "submission_text",
     "write_submission",

@@ -192,8 +192,20 @@ def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
                                       f"beyond {largest:g}; expected original pixels"))
 
 
+def scale_issues(predictions: PredictionSet, sizes: pd.DataFrame) -> list[Issue]:
+    """An issue where the boxes of many images look like those of smaller or larger copies.
+
+    Args:
+        predictions: image id -> detections.
+        sizes: of the originals.
+    """
+    result = ParsedSubmission(dict(predictions), dict(predictions))
+    _check_scale(result, shapes_of(sizes))
+    return result.issues
+
+
 def frame_issues(statuses: Mapping[str, Status], sizes: pd.DataFrame) -> list[Issue]:
-    """An error where a run wrote boxes in the pixels of images of another size than the size table has.
+    """An error where a run wrote boxes in the pixels of images of another size than the originals.
 
     Args:
         statuses: image id -> row of the status table beside the submission, which has the size it took.
@@ -206,7 +218,7 @@ def frame_issues(statuses: Mapping[str, Status], sizes: pd.DataFrame) -> list[Is
         return []
     first, (height, width) = other[0]
     return [Issue(0, f"boxes of {len(other)} images are in pixels of another size: image {first.image_id} "
-                     f"was taken for one of {first.width} x {first.height}, the size table has {width} x "
+                     f"was taken for one of {first.width} x {first.height}, the original has {width} x "
                      f"{height}; predict again with --meta")]
 
 

@@ -1,6 +1,7 @@
 """Detections in COCO's results format: a JSON list of ``{image_id, category_id, bbox, score}``.
 
-``bbox`` is xywh in original pixels, ``category_id`` the class id that our COCO files have, from 0.
+``bbox`` is xywh in original pixels, ``category_id`` the class id of our COCO files, from 0; in files of
+other tools it is the id of a category of the annotations, where these are given, matched by name.
 ``image_id`` is the image's text id, or its number in an annotation file, then with ``text_id`` beside it, so
 that COCO's tools take the file and ours need no annotations. Class 14, "no finding", is an entry with the box
 ``0 0 1 1``, which COCO's tools leave out, since it is no category of the annotations.
@@ -20,9 +21,10 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, read_json
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
-from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
+from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
 from vindr_det.submission.check import check_detections
 
+_NO_FINDING_XYWH = [0.0, 0.0, 1.0, 1.0]
 KEYS = ("image_id", "category_id", "bbox", "score")
 
 
@@ -52,7 +54,8 @@ def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | N
 
 
 def read_coco_results(
-    path: str | Path, sizes: pd.DataFrame | None = None, names: Mapping[Any, str] | None = None
+    path: str | Path, sizes: pd.DataFrame | None = None, names: Mapping[Any, str] | None = None,
+    labels: Mapping[Any, int] | None = None,
 ) -> dict[str, Predictions]:
     """Read a results file: image id -> detections in original pixels.
 
@@ -60,6 +63,8 @@ def read_coco_results(
         path: of the JSON.
         sizes: of the originals; boxes must lie inside. None checks only that none is negative.
         names: ``image_id`` of an annotation file -> text id, of :func:`vindr_det.data.coco.image_names`.
+        labels: ``category_id`` of an annotation file -> class id, of :func:`vindr_det.data.coco.class_ids`;
+            files that this project wrote have class ids all the same.
 
     Raises:
         InputError: no results file, or an entry without its keys, with an unknown image, a category that is
@@ -68,12 +73,15 @@ def read_coco_results(
     entries = read_json(path)
     if not isinstance(entries, list):
         raise InputError(f"{path}: not a COCO results file, expected a list of {{{', '.join(KEYS)}}}")
+    labels = None if any(map(_is_our_own, entries)) else labels
     rows: dict[str, list[tuple[list[float], float, int]]] = defaultdict(list)
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or any(key not in entry for key in KEYS):
             raise InputError(f"{path}, entry {number}: {str(entry)[:80]!r}, expected {', '.join(KEYS)}")
         try:
-            rows[_image_id(entry, names)].append((_box(entry["bbox"]), _score(entry), _label(entry)))
+            box, score, label = _box(entry["bbox"]), _score(entry), _label(entry, labels)
+            rows[_image_id(entry, names)].append(
+                (_NO_FINDING_XYWH if label == NO_FINDING_ID else box, score, label))
         except ValueError as error:
             raise InputError(f"{path}, entry {number}: {error}") from error
     predictions = {image_id: _detections(of_image) for image_id, of_image in rows.items()}
@@ -102,12 +110,22 @@ def _image_id(entry: Mapping[str, Any], names: Mapping[Any, str] | None) -> str:
     raise ValueError(f"image_id {given!r}, expected {expected}")
 
 
-def _label(entry: Mapping[str, Any]) -> int:
+def _is_our_own(entry: Any) -> bool:
+    """Whether only this project writes such an entry: with a text beside the number, or "no finding"."""
+    return isinstance(entry, dict) and ("text_id" in entry or (
+        entry.get("category_id"), entry.get("bbox")) == (NO_FINDING_ID, _NO_FINDING_XYWH))
+
+
+def _label(entry: Mapping[str, Any], labels: Mapping[Any, int] | None) -> int:
     label = entry["category_id"]
+    if labels is not None:
+        if type(label) is not int or label not in labels:
+            raise ValueError(f"category_id {label!r}, expected one of the annotations' categories "
+                             f"{', '.join(map(str, labels))}")
+        return labels[label]
     if type(label) is not int or not 0 <= label < len(CLASS_NAMES):
         raise ValueError(f"category_id {label!r}, expected a class id 0..{len(CLASS_NAMES) - 1}")
-    whole = box_ops.xyxy_to_xywh([NO_FINDING_BOX])[0].tolist()
-    if label == NO_FINDING_ID and entry["bbox"] != whole:
+    if label == NO_FINDING_ID and entry["bbox"] != _NO_FINDING_XYWH:
         raise ValueError(f"category_id {label} with the box {entry['bbox']}, expected class ids 0..13 of "
                          "boxes; ids that begin at 1 must be lowered by 1")
     return label
