@@ -7,8 +7,9 @@
     python tools/visualize.py --images DIR --annotations A.json --augment configs/vindr_frcnn.yaml --out DIR
 
 Boxes are in the originals' pixels; for images that were made smaller, --meta (or meta.csv beside
-them) has the original sizes. Predictions below --score are left out. Images come by their id, with
---annotations only annotated ones, abnormal ones first; with --ids exactly these.
+them) has the original sizes. Predictions below --score are left out. An image that was not read, by
+the status table beside the predictions, or not predicted has that in its legend. Images come by
+their id, with --annotations only annotated ones, abnormal ones first; with --ids exactly these.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.files import write_png
     from vindr_det.imaging import image_run
     from vindr_det.imaging.inputs import require_apart
+    from vindr_det.imaging.status import read_statuses
     from vindr_det.submission import read_submission
     from vindr_det.tables import read_names
 
@@ -69,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{len(items)} images augmented in {args.out}/augmentations.png")
         return
     side = args.side or (480 if args.grid else 900)
-    drawn = pictures(subjects, predictions, run.sizes, args.score, side)
+    drawn = pictures(subjects, predictions, run.sizes, args.score, side,
+                     read_statuses(args.predictions) if args.predictions else None)
     if args.grid:
         count = write_grid(args.out, drawn, args.grid)
         print(f"{count} pictures on {args.out}/grid.png")

@@ -318,7 +318,14 @@ def test_backbone_weights_of_torchvisions_catalog_fit_both_engines(
         assert torch.allclose(state[mine], value, atol=1e-6), mine
 
 
-def test_weights_that_cannot_be_downloaded_name_the_way_out(engine, phantoms, tmp_path, monkeypatch):
+@pytest.mark.parametrize("weights, place", [
+    ("torchvision://resnet18", r"resnet18-\w+\.pth"),
+    # Another R-50.pkl is in ImageNetPretrained/torchvision.
+    ("detectron2://ImageNetPretrained/MSRA/R-50.pkl", "detectron2/ImageNetPretrained/MSRA/R-50.pkl"),
+])
+def test_weights_that_cannot_be_downloaded_name_the_way_out(
+    engine, phantoms, tmp_path, monkeypatch, weights, place
+):
     from urllib.error import URLError
 
     def refuse(*args, **kwargs):
@@ -327,9 +334,9 @@ def test_weights_that_cannot_be_downloaded_name_the_way_out(engine, phantoms, tm
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     cfg = load_config(DEMO, engine, [
-        *TINY, "MODEL.WEIGHTS", "torchvision://resnet18", "OUTPUT_DIR", str(tmp_path / "out"),
+        *TINY, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", str(tmp_path / "out"),
         "VINDR.DATA_ROOT", str(phantoms / "data")])
-    with pytest.raises(InputError, match="put the file at .*or train from random weights"):
+    with pytest.raises(InputError, match=rf"put the file at .*hub/checkpoints/{place}, or train from random"):
         engines.load(engine).train(cfg)
 
 

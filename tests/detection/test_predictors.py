@@ -67,6 +67,26 @@ def test_the_data_may_have_moved(trained, phantoms, tmp_path):
     assert images_of(trained("torchvision") / "model_final.pth") == (phantoms / "data/test", None)
 
 
+def test_images_that_the_checkpoint_was_trained_on_are_counted(trained, phantoms, tmp_path, caplog):
+    """Trained on all folds but 0, so that validation fold 1 is in it, and fold 0 is not."""
+    weights, counts = trained("torchvision") / "model_final.pth", {}
+    for name in ("val_fold0", "val_fold1", "all"):
+        caplog.clear()
+        images_of(weights, f"vindr_{name}")
+        counts[name] = [message.split(" were trained on")[0] for message in caplog.messages]
+    files = {name: {record.file_name for record in read_coco(
+        phantoms / f"data/annotations/instances_{name}.json")} for name in ("train_fold0", *counts)}
+    shared = {name: len(files[name] & files["train_fold0"]) for name in counts}
+    assert shared["val_fold0"] == 0 < shared["val_fold1"] < shared["all"] < len(files["all"])
+    assert counts == {name: [f"{count} of the {len(files[name])} images of vindr_{name}"] * bool(count)
+                      for name, count in shared.items()}
+    (tmp_path / "annotations").mkdir()  # the training's annotations are gone
+    shutil.copy(phantoms / "data/annotations/instances_val_fold1.json", tmp_path / "annotations")
+    caplog.clear()
+    images_of(weights, "vindr_val_fold1", Changes(["VINDR.DATA_ROOT", str(tmp_path)]))
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("args, message", [
     (["--dataset", "vindr_val_fold0", "--images", "."], "names all images, expected no --images and no --id"),
     (["--dataset", "fold0"], "data set 'fold0' is unknown, expected vindr_all"),

@@ -10,6 +10,7 @@ from vindr_det.evaluation.visualize import PREDICTED_COLOR, TRUE_COLOR, choose, 
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json, write_png
 from vindr_det.imaging.montage import GAP, grid_of, title_strip
+from vindr_det.imaging.status import FAILED, OK, Status, write_status
 from vindr_det.structures.records import Record
 from vindr_det.submission import write_submission
 
@@ -71,6 +72,27 @@ def test_predictions_without_annotations(images, main_of):
     inside = {name: picture[22:-22] for name, picture in pictures.items()}  # without title and legend
     assert [shows(inside[name], PREDICTED_COLOR) for name in "abc"] == [True, False, False]
     assert not any(shows(picture, TRUE_COLOR) for picture in pictures.values())
+
+
+def test_an_image_that_nobody_looked_at_is_not_drawn_as_normal(images, main_of, monkeypatch):
+    """a has a box, b none above --score; c is Kaggle's row of a failed image; d is in no table."""
+    texts, write = [], cv2.putText
+    monkeypatch.setattr(cv2, "putText", lambda picture, text, *rest: (
+        texts.append(text), write(picture, text, *rest))[1])
+    call = ["visualize.py", "--images", images / "images", "--out", images / "out", "--predictions"]
+    legends = ("predicted", "predicted: none", "not read", "not predicted")
+
+    def drawn(name):
+        texts.clear()
+        main_of(*call, images / name)
+        return [text for text in texts if text in legends]
+
+    assert drawn("s.csv") == ["predicted", "predicted: none", "not predicted", "not predicted"]
+    boxes = {"a": P((5, 0.9, 20, 20, 70, 80)), "b": P((6, 0.1, 0, 0, 10, 10)), "c": P((14, 1, 0, 0, 1, 1))}
+    write_submission(images / "t.csv", boxes)
+    write_status(images / "t.status.csv", [Status(name, f"{name}.png", FAILED if name == "c" else OK)
+                                           for name in "abc"])
+    assert drawn("t.csv") == ["predicted", "predicted: none", "not read", "not predicted"]
 
 
 def test_a_grid_has_a_cell_per_image(images, main_of):

@@ -19,6 +19,7 @@ def png(path, height=120, width=100):
 
 @pytest.mark.parametrize("content, expected", [
     ("b\na\n", ["b", "a"]), ("\ufeffb.png\r\n\r\n  a \r\nb\r\n", ["b", "a"]), ("image_id\nc\n", ["c"]),
+    ('"image_id"\n"c"\n"a"\n', ["c", "a"]), ('"image_id"\nb\n', ["b"]), ('"fold","image_id"\n0,"b"\n', ["b"]),
     ("image_id,fold\nc,0\na,1\n", ["c", "a"]), ("fold;Image_ID\n0;b\n", ["b"]),
 ])
 def test_a_list_of_ids(tmp_path, content, expected):

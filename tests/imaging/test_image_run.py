@@ -172,3 +172,25 @@ def test_the_flags_of_real_and_damaged_files(data, tmp_path):
     assert {name: result for name, result in prepared.items() if result[0] == "flagged"} == {
         name: result for name, result in statuses.items() if result[0] == "flagged"}
     assert sum(result[0] == "flagged" for result in statuses.values()) == 12
+
+
+@pytest.mark.parametrize("file, original, flagged", [
+    ((300, 240), (300, 240), False), ((300, 240), (600, 480), False), ((300, 300), (600, 480), False),
+    ((300, 300), (360, 280), False),  # a square that was squashed along one side
+    ((300, 240), (290, 232), True), ((300, 300), (290, 250), True),
+])
+def test_a_file_is_not_larger_than_its_original(tmp_path, file, original, flagged):
+    noise = np.random.default_rng(0).integers(0, 255, file, np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), noise)
+    write_text(tmp_path / "meta.csv", f"image_id,dim0,dim1\na,{original[0]},{original[1]}\n")
+    status, reason = _statuses(tmp_path)["a"]
+    expected = (f"the file's {file[1]} x {file[0]} pixels are more than the {original[1]} x {original[0]} "
+                "that the original is said to have")
+    assert (status, reason) == (("flagged", expected) if flagged else ("ok", ""))
+
+
+def test_a_preparation_may_enlarge(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 260), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), noise)
+    prepare_folder(tmp_path, tmp_path / "prepared", Target(512, False), 1)
+    assert _statuses(tmp_path / "prepared") == {"a": ("ok", "")}

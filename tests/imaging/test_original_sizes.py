@@ -52,6 +52,31 @@ def test_tables_in_the_folder_and_beside_it(tmp_path, tables, height):
         assert run.of_unknown_size == ([] if height else ids) and run.readable == ids
 
 
+@pytest.mark.parametrize("tables, height", [
+    ({}, None), ({"links/set_meta.csv": OWN}, 1200), ({"links/meta.csv": OWN}, 1200),
+    ({"kaggle/test_meta.csv": OWN}, 1200), ({"kaggle/test/test_meta.csv": OWN}, 1200),
+    ({"links/set_meta.csv": OWN, "kaggle/test_meta.csv": OTHER}, 1200),
+    ({"links/meta.csv": OTHER, "kaggle/test_meta.csv": OWN}, 1200),  # a named table is more certain
+    ({"links/test_meta.csv": OTHER}, None),
+])
+def test_tables_beside_a_link_and_beside_its_folder(tmp_path, monkeypatch, tables, height):
+    images, link = folder(tmp_path, {}), tmp_path / "links/set"
+    link.parent.mkdir()
+    link.symlink_to(images)
+    for name, content in tables.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.chdir(link.parent)
+    for place in (link, "set", "./set/", "set/a.png"):
+        assert {size[0] for size in find(place).sizes.values()} == ({height} if height else set())
+
+
+def test_a_table_is_named_once_if_it_does_not_fit(tmp_path, caplog):
+    images = folder(tmp_path, {"meta.csv": "image_id,dim0,dim1\nz,9,9\n"})
+    (tmp_path / "way").symlink_to(tmp_path / "kaggle")
+    assert not find(tmp_path / "way" / images.name).sizes
+    assert sum("has none of the images" in message for message in caplog.messages) == 1
+
+
 def test_an_image_that_such_a_table_lacks_is_not_guessed(tmp_path):
     run = find(folder(tmp_path, {"test_meta.csv": "image_id,dim0,dim1\na,1200,1000\n"}))
     assert run.readable == ["a"] and run.inputs[1].problem == "has no size in test_meta.csv"

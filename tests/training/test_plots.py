@@ -71,6 +71,7 @@ def test_a_detector_without_validation(tmp_path):
     (tmp_path / "metrics.json").write_text('{"iteration": 19, "total_loss": NaN, "lr": 0.1}\n')
     axes = plots.detector_figure(plots.read_metrics(tmp_path / "metrics.json")).axes
     assert [text.get_text() for text in axes[1].texts] == ["not measured"]
+    assert len(axes) == 4 and not any("after 0" in part.get_title() for part in axes)
     assert plots.plot_training(tmp_path).is_file()
 
 

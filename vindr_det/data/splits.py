@@ -212,6 +212,24 @@ def warn_of_overlap(cfg: Any) -> None:
             return  # the images' patients are shared too
 
 
+def warn_of_trained_images(name: str, cfg: Any) -> None:
+    """Warn of images of a data set that a checkpoint was trained on: its boxes there are too good.
+
+    Args:
+        name: of an annotated data set.
+        cfg: of the checkpoint; training sets whose annotations are not there any more are left out.
+    """
+    there = [train for train in cfg.DATASETS.TRAIN
+             if _ANNOTATED.fullmatch(train) and (path := split_of(train, cfg).annotations) and path.is_file()]
+    trained = _values([image for train in there for image in _images_of(train, cfg)], ("file_name",))
+    predicted = _values(_images_of(name, cfg), ("file_name",))
+    both = [file for file in predicted if file in trained]
+    if both:
+        log.warning("%d of the %d images of %s were trained on (DATASETS.TRAIN %s), the first is %s: the "
+                    "predictions are better there than on other images", len(both), len(predicted), name,
+                    tuple(cfg.DATASETS.TRAIN), both[0])
+
+
 def _images_of(name: str, cfg: Any) -> list[dict[str, Any]]:
     path = split_of(name, cfg).annotations
     return read_json(path)["images"] if path is not None else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vindr_det.config import check, merge_overrides, requested_engine
 from vindr_det.data.coco import read_coco
-from vindr_det.data.splits import split_of
+from vindr_det.data.splits import split_of, warn_of_trained_images
 from vindr_det.detection import engine as engines
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint, load_config
@@ -137,6 +137,8 @@ def images_of(
 ) -> tuple[Path, Choice | None]:
     """The folder of a data set's images and which of them belong to it, by a checkpoint or exported file.
 
+    A warning counts those that it was trained on.
+
     Args:
         weights: the file, in whose config the folders are.
         data_set: its name; empty for DATASETS.TEST.
@@ -157,5 +159,6 @@ def images_of(
     if split.annotations is None:
         return split.images, None
     records = read_coco(split.annotations)
+    warn_of_trained_images(split.name, cfg)
     return split.images, Choice(str(split.annotations), {r.file_name: r.image_id for r in records},
                                 {r.image_id: (r.height, r.width) for r in records})

@@ -14,6 +14,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, write_png
 from vindr_det.imaging.montage import grid_of, title_strip
 from vindr_det.imaging.read import read_image
+from vindr_det.imaging.status import FAILED, Status
 from vindr_det.limits import require_seed
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures import boxes as box_ops
@@ -94,7 +95,7 @@ def _ordered(
 
 def overlay(
     image: NDArray[np.uint8], truth: Predictions | None, predicted: Predictions | None,
-    height: int, width: int, longest: int = 900, title: str = "",
+    height: int, width: int, longest: int = 900, title: str = "", unknown: str = "",
 ) -> NDArray[np.uint8]:
     """Draw boxes on a copy of an image.
 
@@ -106,6 +107,7 @@ def overlay(
         width: of the original.
         longest: longest side of the picture.
         title: written above; empty for none.
+        unknown: why nothing is predicted, for the legend; empty where it is known or not asked.
 
     Returns:
         (H', W', 3) uint8, BGR, with a legend below.
@@ -117,23 +119,24 @@ def overlay(
               for boxes, color, scored in ((truth, TRUE_COLOR, False), (predicted, PREDICTED_COLOR, True))
               if boxes is not None]
     _draw(picture, layers, factor)
-    picture = _with_legend(picture, layers)
+    picture = _with_legend(picture, layers, unknown)
     return np.concatenate([title_strip(title, picture.shape[1], _STRIP), picture]) if title else picture
 
 
 def pictures(
     subjects: Sequence[Subject], predictions: PredictionSet | None, sizes: Mapping[str, tuple[int, int]],
-    min_score: float, longest: int = 900,
+    min_score: float, longest: int = 900, statuses: Mapping[str, Status] | None = None,
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Image id and picture of each image; an image that cannot be read is only logged.
 
     Args:
         subjects: the images.
-        predictions: image id -> detections, none where an image is missing; None where there are no
-            predictions.
+        predictions: image id -> detections; None where there are no predictions.
         sizes: image id -> (height, width) of the original, for images that were made smaller.
         min_score: predictions below are left out.
         longest: longest side of a picture.
+        statuses: of the run that predicted, see :func:`vindr_det.imaging.status.read_statuses`. An image that
+            failed there was not read, and one that is in neither was not predicted: the legend says so.
     """
     for subject in subjects:
         image = guarded(read_image, subject.path)
@@ -141,12 +144,22 @@ def pictures(
             log.warning("no picture: %s", image.reason)
             continue
         height, width = sizes.get(subject.image_id, (image.height, image.width))
+        unknown = _unknown(subject.image_id, predictions, statuses or {})
         predicted = None
-        if predictions is not None:
+        if predictions is not None and not unknown:
             predicted = predictions.get(subject.image_id, Predictions())
             predicted = predicted[predicted.scores >= min_score]
         yield subject.image_id, overlay(image.pixels, subject.truth, predicted, height, width, longest,
-                                        subject.image_id)
+                                        subject.image_id, unknown)
+
+
+def _unknown(image_id: str, predictions: PredictionSet | None, statuses: Mapping[str, Status]) -> str:
+    """Why it is not known what an image shows; empty if it was predicted, or if there are no predictions."""
+    if predictions is None:
+        return ""
+    if image_id in statuses:
+        return "not read" if statuses[image_id].status == FAILED else ""
+    return "" if image_id in predictions else "not predicted"
 
 
 def write_overlays(out: str | Path, drawn: Iterable[tuple[str, NDArray[np.uint8]]]) -> int:
@@ -245,11 +258,19 @@ def _is_free(place: tuple[int, int, int, int], taken: Sequence[tuple[int, int, i
                    for left, top, right, bottom in taken)
 
 
-def _with_legend(picture: NDArray[np.uint8], layers: Sequence[_Layer]) -> NDArray[np.uint8]:
+def _legend(layers: Sequence[_Layer], unknown: str) -> list[tuple[str, tuple[int, int, int]]]:
+    """The legend's texts and their colors."""
+    texts = [(("predicted" if layer.scored else "true") + ("" if len(layer.boxes) else ": none"), layer.color)
+             for layer in layers]
+    return texts + [(unknown, PREDICTED_COLOR)] * bool(unknown)
+
+
+def _with_legend(
+    picture: NDArray[np.uint8], layers: Sequence[_Layer], unknown: str
+) -> NDArray[np.uint8]:
     strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
     x = 6
-    for layer in layers:
-        text = ("predicted" if layer.scored else "true") + ("" if len(layer.boxes) else ": none")
-        cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, layer.color, 1, cv2.LINE_AA)
+    for text, color in _legend(layers, unknown):
+        cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
         x += 18 + 10 * len(text)
     return np.concatenate([picture, strip])

@@ -61,7 +61,7 @@ def choice_of_ids(path: str | Path) -> Choice:
     ids = [line for line in lines if line]
     if ids and any(mark in ids[0] for mark in ",;\t"):
         ids = read_csv(path, [_COLUMN], dtype={_COLUMN: str})[_COLUMN].tolist()
-    ids = [image_id for image_id in ids if image_id != _COLUMN]
+    ids = [image_id for image_id in (name.strip('"') for name in ids) if image_id != _COLUMN]
     if not ids:
         raise InputError(f"{path}: holds no image id, expected one per line, or a CSV with image_id")
     return Choice(str(path), dict.fromkeys(ids, ""))

@@ -198,6 +198,9 @@ def _result(
         reasons.append(f"the file's {file[1]} x {file[0]} pixels are of another shape than the {width} x "
                        f"{height} that the original is said to have")
     before = run.prepared.get(source.image_id)
+    if before is None and file[0] > height and file[1] > width:  # a preparation may enlarge to a square
+        reasons.append(f"the file's {file[1]} x {file[0]} pixels are more than the {width} x {height} that "
+                       "the original is said to have")
     if before is not None and before.status == FLAGGED:
         reasons = list(dict.fromkeys([*before.reason.split("; "), *reasons]))
     return ImageResult(Status(source.image_id, source.file, FLAGGED if reasons else OK, "; ".join(reasons),

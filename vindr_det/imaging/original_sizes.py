@@ -24,8 +24,9 @@ def size_tables(inputs: Sequence[Input], reports: Mapping[Path, PreparedFolder],
     """The tables of the inputs' folders; the first that is there counts for a folder.
 
     They are the ``meta.csv`` and the ``qc.csv`` that prepare_images.py leaves; else ``<folder>_meta.csv`` in
-    the folder, or ``<folder>_meta.csv`` or ``meta.csv`` beside it, as in a download. Only the first is
-    certainly of these images: another is taken if it has at least one of them.
+    the folder, or ``<folder>_meta.csv`` or ``meta.csv`` beside it, as in a download; beside a link to the
+    folder, by the link's name, before the folder itself. Only the first is certainly of these images: another
+    is taken if it has at least one of them.
 
     Args:
         inputs: of the run.
@@ -52,17 +53,28 @@ def size_tables(inputs: Sequence[Input], reports: Mapping[Path, PreparedFolder],
 
 def _near(folder: Path, inputs: Sequence[Input]) -> tuple[str, Shapes] | None:
     """The name and the sizes of a table beside a folder of images that has none of its own."""
-    place, stems = folder.resolve(), [printable(source.path.stem) for source in inputs
-                                      if source.path.parent == folder]
-    named = f"{place.name}_{SIZES}"
-    for path in (place / named, place.parent / named, place.parent / SIZES):
-        sizes = _shapes(path, required=path.name == named) if path.is_file() else {}
+    stems = [printable(source.path.stem) for source in inputs if source.path.parent == folder]
+    for path in _places(folder):
+        sizes = _shapes(path, required=path.name != SIZES) if path.is_file() else {}
         if any(stem in sizes for stem in stems):
             log.info("%s: sizes of the originals from %s", folder, path)
             return path.name, sizes
         if sizes:
             log.warning("%s: has none of the images of %s and is not taken for their sizes", path, folder)
     return None
+
+
+def _places(folder: Path) -> list[Path]:
+    """Where such a table may be; of a linked folder also beside the link, under the link's name, first."""
+    target = folder.resolve()
+    places = target if folder.name in ("", "..") else folder.parent.resolve() / folder.name, target
+    named = [path for place in places for name in [f"{place.name}_{SIZES}"]
+             for path in (place / name, place.parent / name)]
+    paths = [*named, *(place.parent / SIZES for place in places)]
+    different: dict[Path, Path] = {}
+    for path in paths:
+        different.setdefault(path.resolve(), path)
+    return list(different.values())
 
 
 def _shapes(path: Path, required: bool) -> Shapes:

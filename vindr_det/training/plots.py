@@ -136,16 +136,16 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
     figure = new_figure(16, 9)
     upper, lower = figure.subfigures(2, 1)
     loss, ap, rate = (add_axes(upper, 1, 3, place) for place in (1, 2, 3))
-    class_curves, class_bars = (add_axes(lower, 1, 2, place) for place in (1, 2))
     _draw(loss, {name: curves[key] for key, name in _LOSSES.items() if key in curves}, smooth)
     _limit_to_losses(loss)
     _draw(ap, {name: curves[key] for key, name in _APS.items() if key in curves}, smooth)
     _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
     of_class = {key.removeprefix(_CLASS_AP): points for key, points in curves.items()
                 if key.startswith(_CLASS_AP)}
+    class_curves = add_axes(lower, 1, 2, 1)
     _draw(class_curves, of_class, smooth)
-    _bars(class_bars, {name: points[-1, 1] for name, points in of_class.items()})
-    last = max((int(points[-1, 0]) for points in of_class.values()), default=0)
+    if of_class:
+        _last_ap(add_axes(lower, 1, 2, 2), of_class)
     for axes, title, unit in ((loss, "Loss", "loss"), (ap, "Average precision", "AP"),
                               (rate, "Learning rate", "learning rate"),
                               (class_curves, "AP at IoU > .4 per class", "AP")):
@@ -154,7 +154,6 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
         axes.set_ylim(bottom=0)
         if axes.lines:
             legend(axes)
-    class_bars.set(title=f"AP at IoU > .4 per class after {last} iterations", xlabel="AP")
     return figure
 
 
@@ -224,8 +223,12 @@ def _label_range(axes: Any, labels: Sequence[NDArray[np.float64]]) -> None:
     axes.plot(epochs, middle, color=color, linestyle=":", label="held out, median of labels")
 
 
-def _bars(axes: Any, values: Mapping[str, float]) -> None:
-    bars = axes.barh(list(values), list(values.values()), color=_COLORS["validation"])
+def _last_ap(axes: Any, of_class: Curves) -> None:
+    """A bar per class, of the last validation."""
+    last = max(int(points[-1, 0]) for points in of_class.values())
+    bars = axes.barh(list(of_class), [points[-1, 1] for points in of_class.values()],
+                     color=_COLORS["validation"])
+    axes.set(title=f"AP at IoU > .4 per class after {last} iterations", xlabel="AP")
     axes.bar_label(bars, fmt="%.3f", padding=3, fontsize="small")
     axes.invert_yaxis()
     axes.margins(x=0.12)

@@ -96,10 +96,12 @@ def local_file(weights: str) -> Path:
 def _download(url: str, weights: str) -> Path:
     import torch
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    target = folder / Path(urlparse(url).path).name
+    path = urlparse(url).path
+    # The zoo has several files of one name, such as R-50.pkl: they keep their folders.
+    name = path.removeprefix("/") if url.startswith(_ZOO[1]) else Path(path).name
+    target = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         log.info("downloading %s", url)
         try:
             torch.hub.download_url_to_file(url, str(target), progress=True)

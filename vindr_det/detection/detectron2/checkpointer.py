@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlparse
+from urllib.parse import quote
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -69,9 +69,7 @@ class VindrCheckpointer(DetectionCheckpointer):
         if is_catalog(path):
             self._load_model({"model": catalog_state(path)})
             return {}
-        # Detectron2 loads models of its own catalog.
-        own = not path or urlparse(path).scheme == "detectron2"
-        return super().load(path if own else str(local_file(path)), checkpointables)
+        return super().load(str(local_file(path)) if path else path, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Pickles of model zoos are read without executing what they hold."""
