@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import one_line
 
-from vindr_det.classification import leaks, splits
+from vindr_det.classification import leaks, splits, train
 from vindr_det.classification.config import defaults
 from vindr_det.classification.label_table import read_identities, read_table
 from vindr_det.classification.splits import read_tables
@@ -159,3 +159,27 @@ def test_patients_that_are_named_otherwise_are_told(tmp_path, caplog, second, to
     (tmp_path / "b.csv").write_text(f"image_id,patient\ny,{second}\n")
     leaks.warn_of_unknown_patients({name: read_identities(tmp_path / f"{name}.csv") for name in "ab"})
     assert ("a and b name patients otherwise, such as 61 and p61" in caplog.text) == told
+
+
+@pytest.mark.parametrize("part", ["LABELS", "VALIDATION", "CALIBRATION"])
+def test_a_part_that_dropping_empties_is_named(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(splits, "_with_images", lambda table, cfg: table)
+    cfg = defaults()
+    cfg.DATA.ON_LEAK = "drop"
+    for place, name in enumerate(("LABELS", "CALIBRATION", "VALIDATION", "TEST")):
+        patient = 9 if name in (part, "TEST") else place
+        (tmp_path / f"{name}.csv").write_text(
+            f"image_id,abnormal,patient\na{place},1,{patient}\nb{place},0,{patient}\n")
+        cfg.DATA[name] = str(tmp_path / f"{name}.csv")
+    with pytest.raises(InputError, match=f"DATA.ON_LEAK drop: leaves none of the 2 images of DATA.{part}"):
+        read_tables(cfg)
+
+
+def test_a_fold_without_images_to_train_on_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "_with_images", lambda table, cfg: table)
+    cfg = defaults()
+    (tmp_path / "a.csv").write_text("image_id,abnormal,fold\na,1,0\nb,0,0\n")
+    cfg.DATA.LABELS = str(tmp_path / "a.csv")
+    parts = splits.split(read_tables(cfg), cfg)
+    with pytest.raises(InputError, match="fold 0: it has 0 training images, expected normal and"):
+        train._check_folds(parts, None, cfg)

@@ -66,7 +66,7 @@ def find_overlaps(parts: Mapping[str, Images]) -> list[Overlap]:
               for name, part in parts.items()}
     patients = {name: set(_patients(part)) for name, part in parts.items()}
     overlaps = [Overlap(first, second,
-                        sorted(images[first][image] for image in images[first].keys() & images[second].keys()),
+                        sorted(images[first][image] for image in images[first].keys() & images[second]),
                         sorted(patients[first] & patients[second]))
                 for first, second in combinations(parts, 2)]
     return [overlap for overlap in overlaps if overlap.images or overlap.patients]

@@ -106,7 +106,8 @@ def _record_at(content: bytes, offset: int) -> tuple[bytes, str, int]:
     if len(checksum) < _CHECKSUM.size:
         return b"", "the file ends within it", _next_head(content, start)
     if _CHECKSUM.unpack(checksum)[0] != _masked_crc32c(data):  # changed, or cut and the next ones behind it
-        return b"", "its data do not have their checksum", min(end + _CHECKSUM.size, _next_head(content, start))
+        following = min(end + _CHECKSUM.size, _next_head(content, start))
+        return b"", "its data do not have their checksum", following
     return data, "", end + _CHECKSUM.size
 
 

@@ -113,8 +113,8 @@ def convert_tfrecords(
 def _require_training(entries: Sequence[_Entry], files: Sequence[Path], layout: Layout) -> None:
     training = [file for file in files if not _is_test(file, layout)]
     if training and all(entry.is_test for entry in entries):
-        raise InputError(f"{training[0]}: no record of it can be read, nor of any other of {len(training)} files "
-                         "to train on")
+        raise InputError(f"{training[0]}: no record of it can be read, nor of any other of {len(training)} "
+                         "files to train on")
 
 
 def _files_of(folder: str | Path) -> list[Path]:
@@ -209,8 +209,8 @@ def _patients(images: pd.Series) -> pd.Series | None:
     patients = patient_of(files + ".")
     known = patients >= 0
     if not known.all():
-        log.warning("%d of %d names, such as %s, tell no patient: each of these images counts as a patient of "
-                    "its own, and patients may be in several folds", (~known).sum(), len(images),
+        log.warning("%d of %d names, such as %s, tell no patient: each of these images counts as a patient "
+                    "of its own, and patients may be in several folds", (~known).sum(), len(images),
                     images[~known].iloc[0])
     if not known.any():
         return None
