@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="bootstrap replicates over patients, or images where patients are not known")
     parser.add_argument("--point", default="threshold_0.5", help="operating point of the table of counts "
                         "(TP, FP, FN, TN, precision, F1, accuracy): threshold_0.5, youden, f1, "
-                        "sensitivity_0.95, ...")
+                        "sensitivity_0.95, ...; or a number, the threshold of the probabilities as they are")
     parser.add_argument("--sweep", type=float, nargs=3, metavar=("LOW", "HIGH", "STEP"),
                         help="also a table over thresholds of the probabilities as they are, such as "
                         ".4 .69 .01")

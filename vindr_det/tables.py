@@ -6,6 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ TEXT_COLUMNS = ("image_id", "image", "Image Index", "patient", "patient_id", "Pa
                 "class_name", "Finding Label", "Finding Labels")
 # What programs write for a missing number.
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None")
+# 61.0, 6.1e+01; neither 1e5, which may be a name, nor what would fill the memory.
+_DECIMAL = re.compile(r"[0-9]+\.[0-9]*(?:[eE]\+?[0-9]{1,2})?|[0-9]+[eE]\+[0-9]{1,2}")
 # Bytes of the empty lines that spreadsheets leave below a table.
 _NO_VALUES = b"\r\n,;\t "
 
@@ -235,3 +238,11 @@ def as_numbers(values: pd.Series) -> pd.Series:
 def to_numbers(column: pd.Series) -> NDArray[np.float64]:
     """The array (N,) of :func:`as_numbers`."""
     return as_numbers(column).to_numpy()
+
+
+def whole_number(text: str) -> str:
+    """The integer that a text writes as a decimal number, such as 61 for 61.0 and 6.1e+01; else the text."""
+    if not _DECIMAL.fullmatch(text):
+        return text
+    value = Decimal(text)
+    return str(int(value)) if value == value.to_integral_value() else text

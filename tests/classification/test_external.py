@@ -272,6 +272,12 @@ def test_counts_thresholds_and_pictures(files, main_of, capsys):
     assert (metrics["auc/min"], metrics["auc/max"]) == (min(aucs), max(aucs))
     assert metrics["auc/mean"] == metrics["auc/median"] == pytest.approx(np.mean(aucs))
     assert (files / "out/roc.png").is_file() and (files / "out/thresholds.png").is_file()
+    main_of(*asked, "--point", "0.55")
+    shown = capsys.readouterr().out.partition("counts at 0.55 of the probabilities as they are")[2]
+    row = next(line.split() for line in shown.splitlines() if line.startswith("p_mass"))
+    assert row[:6] == ["p_mass", "0.5500", str(tp), str(fp), str(fn), str(tn)]
+    with pytest.raises(InputError, match="--point 1.5: expected a number from 0 to 1, or the name"):
+        main_of(*asked, "--point", "1.5")
     with pytest.raises(InputError, match=r"--point best: expected one of threshold_0.5, youden, f1"):
         main_of(*asked, "--point", "best")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import one_line
 
-from vindr_det.classification import leaks, splits
+from vindr_det.classification import leaks, splits, train
 from vindr_det.classification.config import defaults
 from vindr_det.classification.label_table import read_identities, read_table
 from vindr_det.classification.splits import read_tables
@@ -129,3 +129,57 @@ def test_a_table_of_fewer_labels(course):
     assert table.names == ("Mass", "Effusion") and np.array_equal(table.targets[:, 0], [1, 0, 1, 0, 1])
     with pytest.raises(InputError, match="train-small.csv: has no column 'Edema', expected a label such as"):
         read_table(course[0], "nih14")
+
+
+@pytest.mark.parametrize("first, second", [("61.0", "61"), ("6.1e+01", "00000061"), ("6.1E1", "61.")])
+def test_patients_written_as_floats_are_the_same(tmp_path, first, second):
+    (tmp_path / "a.csv").write_text(f"image_id,patient\nx,{first}\ny,2\n")
+    (tmp_path / "b.csv").write_text(f"image_id,PatientId\nz,{second}\nv,3\n")
+    parts = {name: read_identities(tmp_path / f"{name}.csv") for name in "ab"}
+    assert [str(overlap) for overlap in leaks.find_overlaps(parts)] == ["patient 61 is in a and in b"]
+    assert leaks.kept_rows(parts)["a"].tolist() == [False, True]
+
+
+def test_names_that_are_no_whole_numbers_stay_as_they_are(tmp_path):
+    (tmp_path / "a.csv").write_text("image_id,patient\nw,6.5\nx,1e5\ny,1.2.0\nz,p1.0\n")
+    assert read_identities(tmp_path / "a.csv").groups.tolist() == ["6.5", "1e5", "1.2.0", "p1.0"]
+
+
+def test_images_are_the_same_whatever_the_case_and_the_separator(tmp_path):
+    (tmp_path / "a.csv").write_text("image_id,patient\nIMG1.PNG,1\ntrain\\b.png,2\nc,3\n")
+    (tmp_path / "b.csv").write_text("image_id,patient\nimg1.png,4\nB,5\nd,6\n")
+    parts = {name: read_identities(tmp_path / f"{name}.csv") for name in "ab"}
+    assert [overlap.images for overlap in leaks.find_overlaps(parts)] == [["IMG1", "train\\b"]]
+    assert leaks.kept_rows(parts)["a"].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("second, told", [("p61", True), ("63", False), ("64.0", False)])
+def test_patients_that_are_named_otherwise_are_told(tmp_path, caplog, second, told):
+    (tmp_path / "a.csv").write_text("image_id,patient\nx,61\n")
+    (tmp_path / "b.csv").write_text(f"image_id,patient\ny,{second}\n")
+    leaks.warn_of_unknown_patients({name: read_identities(tmp_path / f"{name}.csv") for name in "ab"})
+    assert ("a and b name patients otherwise, such as 61 and p61" in caplog.text) == told
+
+
+@pytest.mark.parametrize("part", ["LABELS", "VALIDATION", "CALIBRATION"])
+def test_a_part_that_dropping_empties_is_named(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(splits, "_with_images", lambda table, cfg: table)
+    cfg = defaults()
+    cfg.DATA.ON_LEAK = "drop"
+    for place, name in enumerate(("LABELS", "CALIBRATION", "VALIDATION", "TEST")):
+        patient = 9 if name in (part, "TEST") else place
+        (tmp_path / f"{name}.csv").write_text(
+            f"image_id,abnormal,patient\na{place},1,{patient}\nb{place},0,{patient}\n")
+        cfg.DATA[name] = str(tmp_path / f"{name}.csv")
+    with pytest.raises(InputError, match=f"DATA.ON_LEAK drop: leaves none of the 2 images of DATA.{part}"):
+        read_tables(cfg)
+
+
+def test_a_fold_without_images_to_train_on_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "_with_images", lambda table, cfg: table)
+    cfg = defaults()
+    (tmp_path / "a.csv").write_text("image_id,abnormal,fold\na,1,0\nb,0,0\n")
+    cfg.DATA.LABELS = str(tmp_path / "a.csv")
+    parts = splits.split(read_tables(cfg), cfg)
+    with pytest.raises(InputError, match="fold 0: it has 0 training images, expected normal and"):
+        train._check_folds(parts, None, cfg)

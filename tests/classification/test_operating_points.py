@@ -207,3 +207,17 @@ def test_names_of_near_targets_differ():
     targets = TargetRates((0.95, 0.9500001), ())
     thresholds = points.thresholds(np.arange(40) > 19, np.linspace(0, 1, 40), targets)
     assert {"sensitivity_0.95", "sensitivity_0.9500001"} <= set(thresholds)
+
+
+def test_the_threshold_of_one_half_needs_no_fit():
+    """A label of which one fold has nearly all positives, and one for which nothing was fitted."""
+    table = frame(60)
+    table["abnormal"] = ((table["fold"] == 0) & (table.index < 40)).astype(int)
+    truth, called = table["abnormal"] == 1, table["p_abnormal"] >= 0.5
+    counts = {"tp": (truth & called).sum(), "fp": (~truth & called).sum(), "fn": (truth & ~called).sum(),
+              "tn": (~truth & ~called).sum()}
+    for rates in (points.cross_fitted_rates(labels(table), fitted(table), TARGETS),
+                  points.rates_at(labels(table), {})):
+        assert set(rates) == {"p_abnormal/threshold_0.5"}
+        half = rates["p_abnormal/threshold_0.5"]
+        assert half["threshold"] == 0.5 and {name: half[name] for name in counts} == counts

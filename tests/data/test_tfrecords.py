@@ -1,5 +1,6 @@
 """TFRecord files that are written here by hand: framing, checksums and messages byte by byte."""
 
+import gzip
 import struct
 
 import cv2
@@ -189,4 +190,51 @@ def test_names_that_tell_no_patient(tmp_path, caplog):
     rows = [record(number, image_idx=b"%d.jpg" % number) for number in range(4)]
     convert_tfrecords(write(tmp_path / "in", "a.tfrecord", rows), tmp_path / "out", LAYOUT)
     assert pd.read_csv(tmp_path / "out/train_val.csv").columns.tolist() == ["image", "abnormal", "fold"]
-    assert "names such as 0.jpg tell no patient" in caplog.text
+    assert "4 of 4 names, such as 0.jpg, tell no patient" in caplog.text
+
+
+def test_an_odd_name_leaves_the_others_their_patients(records, tmp_path, caplog):
+    write(records, "train_valid02-3.tfrec", [
+        record(1, image_idx=b"odd.jpg"), record(1, image_idx=b"00000001_007"),
+        record(2, image_idx=b"a\\00000002_007.png")])
+    convert_tfrecords(records, tmp_path / "out", LAYOUT)
+    table = pd.read_csv(tmp_path / "out/train_val.csv", dtype=str)
+    patients = [*(str(patient) for patient in range(1, 9) for _ in (0, 1)), "image odd.jpg", "1", "2"]
+    assert table["patient"].tolist() == patients
+    assert (table.groupby("patient")["fold"].nunique() == 1).all()
+    assert "1 of 21 names, such as odd.jpg, tell no patient" in caplog.text
+    assert read_table(tmp_path / "out/train_val.csv", "abnormal").group_kind == "patient"
+    write(records, "train_valid03-1.tfrec", [record(9, image_idx=b"00000009_003")])
+    with pytest.raises(InputError, match="leak: patient 9 is in train_val and in test"):
+        convert_tfrecords(records, tmp_path / "leak", LAYOUT)
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_cut_record_costs_itself_alone(tmp_path, count):
+    """Its length ends behind the file, or within the records behind it."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    large = record(1, image=cv2.imencode(".png", noise)[1].tobytes())
+    rows = [record(patient) for patient in range(1, 1 + count)]
+    content = framed(large)[:700] + b"".join(map(framed, rows))
+    assert (len(content) < len(framed(large))) == (count == 1)
+    (tmp_path / "a.tfrec").write_bytes(content)
+    read = list(read_records(tmp_path / "a.tfrec"))
+    assert [raw.data for raw in read if not raw.problem] == rows and len(read) == len(rows) + 1
+
+
+def test_test_files_are_known_whatever_the_case(records, tmp_path):
+    (records / "test00-2.tfrec").rename(records / "Test00-2.tfrec")
+    convert_tfrecords(records, tmp_path / "out", LAYOUT)
+    assert pd.read_csv(tmp_path / "out/test.csv")["patient"].tolist() == [9, 10]
+
+
+def test_compressed_files_are_named(records, tmp_path):
+    first, second = sorted(records.glob("train*"))
+    first.write_bytes(gzip.compress(first.read_bytes()))
+    _, damaged = convert_tfrecords(records, tmp_path / "out", LAYOUT)
+    reason = "is compressed with gzip, expected it decompressed (gunzip)"
+    assert damaged == 1 and pd.read_csv(tmp_path / "out/damaged.csv")["reason"].tolist() == [reason]
+    second.write_bytes(gzip.compress(second.read_bytes()))
+    with pytest.raises(InputError, match="train_valid00-9.tfrec: no record .* can be read, nor .* 2 files"):
+        convert_tfrecords(records, tmp_path / "none", LAYOUT)
+    assert not (tmp_path / "none").exists()

@@ -112,7 +112,7 @@ def score(
         fitted = _stored_points(options.points, file)
         note = points.in_sample_note(options.points, ids)
         source = "; ".join([f"of {options.points}", *([note] if note else [])])
-        rates = points.rates_at(enough, fitted)
+        rates = points.rates_at([label for label in enough if label.column in fitted], fitted)
     differences = {} if other is None else compare(file, _read(other, labels, options.of_second_file())[0])
     return ExternalScores(
         len(table), int((table.targets[:, 0] >= 0.5).sum()),

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from vindr_det.classification import plots
 from vindr_det.classification.external_compare import LabelDifference
-from vindr_det.classification.operating_points import LabelPredictions
+from vindr_det.classification.operating_points import LabelPredictions, number_of_point
 from vindr_det.classification.probabilities import MEANINGS
 from vindr_det.classification.report import confusion_text, over_labels, over_labels_text
 from vindr_det.exceptions import InputError
@@ -57,7 +57,8 @@ class ExternalScores:
         """All tables, to be printed.
 
         Args:
-            point: operating point of the table of counts.
+            point: operating point of the table of counts; or a number, the threshold of the probabilities as
+                they are.
 
         Raises:
             InputError: no probability has such a point.
@@ -69,6 +70,10 @@ class ExternalScores:
             parts.append(f"ECE is {self.calibration_note}")
         if self.rates:
             parts += [f"operating points: {self.source}", self._rates_table()]
+        threshold = number_of_point(point)
+        if threshold is not None:
+            parts += [f"counts at {threshold:g} of the probabilities as they are", self._counts_at(threshold)]
+        elif self.rates:
             parts += [f"counts at {point}, {self.source}", self._counts_table(point)]
         if len(self.thresholds):
             parts += ["thresholds of the probabilities as they are; the best of them is optimistic on these "
@@ -97,8 +102,13 @@ class ExternalScores:
     def _counts_table(self, point: str) -> str:
         known = dict.fromkeys(name.rsplit("/", 1)[1] for name in self.rates)
         if point not in known:
-            raise InputError(f"--point {point}: expected one of {', '.join(known)}")
+            raise InputError(f"--point {point}: expected one of {', '.join(known)}, or a number from 0 to 1")
         return confusion_text(self.rates, point)
+
+    def _counts_at(self, threshold: float) -> str:
+        rows = {f"{label.column}/": row for label in self.labels
+                for row in sweep(label.truth, label.p, [threshold])}
+        return confusion_text(rows, "")
 
     def _differences_table(self) -> str:
         rows = [[name, str(value.images), *map(str, value.by_patient.values()),

@@ -22,7 +22,7 @@ from vindr_det.classification.targets import ABNORMAL, labels_of_target
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_in_table
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS, column_of
-from vindr_det.tables import csv_row, read_csv, refuse_first, to_numbers
+from vindr_det.tables import csv_row, read_csv, refuse_first, to_numbers, whole_number
 
 NORMAL = ("No finding", "No Finding")
 #: CheXpert's findings that have no VinBigData or NIH name; Support Devices is none (Irvin et al., 2019).
@@ -234,8 +234,8 @@ class _LabelFile:
         for name in columns:
             self._check(self.frame[name].isna().to_numpy(), name, expected)
         stripped = [self.frame[name].astype(str).str.strip() for name in columns]
-        ids = (values.map(image_id_in_table) for values in stripped)
-        first, *others = ids if role == "image" else stripped
+        as_id = image_id_in_table if role == "image" else whole_number
+        first, *others = (values.map(as_id) for values in stripped)
         for name, values in zip(columns[1:], others, strict=True):
             self._check_pair((first != values).to_numpy(), columns[0], name, "the same")
         return first.to_numpy(str)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import make_folder
-from vindr_det.tables import header_of, read_csv, write_csv
+from vindr_det.tables import header_of, read_csv, whole_number, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,11 @@ class Overlap:
 
 def find_overlaps(parts: Mapping[str, Images]) -> list[Overlap]:
     """Every pair of parts that share an image or, as far as both know them, a patient."""
-    images = {name: set(part.image_ids.tolist()) for name, part in parts.items()}
+    images = {name: dict(zip(_images(part), part.image_ids.tolist(), strict=True))
+              for name, part in parts.items()}
     patients = {name: set(_patients(part)) for name, part in parts.items()}
-    overlaps = [Overlap(first, second, sorted(images[first] & images[second]),
+    overlaps = [Overlap(first, second,
+                        sorted(images[first][image] for image in images[first].keys() & images[second]),
                         sorted(patients[first] & patients[second]))
                 for first, second in combinations(parts, 2)]
     return [overlap for overlap in overlaps if overlap.images or overlap.patients]
@@ -102,6 +104,15 @@ def warn_of_unknown_patients(parts: Mapping[str, Images]) -> None:
         log.warning("%s %s no column of patients (patient, patient_id): a patient in two parts, such as "
                     "training and test, would not be seen", " and ".join(unknown),
                     "has" if len(unknown) == 1 else "have")
+    for first, second in combinations(parts, 2):
+        patients = _patients(parts[first]), _patients(parts[second])
+        if all(patients) and set(map(_kind, patients[0])).isdisjoint(map(_kind, patients[1])):
+            log.warning("%s and %s name patients otherwise, such as %s and %s: a patient in both would not "
+                        "be seen", first, second, patients[0][0], patients[1][0])
+
+
+def _kind(patient: str) -> str:
+    return "number" if patient.isdigit() else "word" if patient.isalpha() else "mixed"
 
 
 def kept_rows(parts: Mapping[str, Images]) -> dict[str, NDArray[np.bool_]]:
@@ -116,7 +127,7 @@ def kept_rows(parts: Mapping[str, Images]) -> dict[str, NDArray[np.bool_]]:
     taken = np.zeros(0, dtype=str)
     kept: dict[str, NDArray[np.bool_]] = {}
     for name, part in reversed(list(parts.items())):
-        images = np.char.add("image ", part.image_ids.astype(str))
+        images = np.char.add("image ", np.array(_images(part), dtype=str))
         members = np.column_stack([images, _patients_of_rows(part)])
         kept[name] = np.asarray(~np.isin(members, taken).any(axis=1))
         taken = np.concatenate([taken, np.setdiff1d(members[kept[name]], [""])])
@@ -160,8 +171,14 @@ def log_dropped(kept: Mapping[str, NDArray[np.bool_]]) -> None:
                         (~keep).sum(), len(keep))
 
 
+def _images(part: Images) -> list[str]:
+    """(N,) images, in a spelling that tables share: without folders of Windows, whatever the case."""
+    return [image.rstrip("\\").rpartition("\\")[-1].casefold() for image in part.image_ids.tolist()]
+
+
 def _patients(part: Images) -> list[str]:
-    """(N,) patients, in a spelling that tables share: one may write 00000005 and another 5."""
+    """(N,) patients, in a spelling that tables share: one may write 00000005, another 5 or 5.0."""
     if part.group_kind != "patient":
         return []
-    return [group.lstrip("0") or "0" if group.isdigit() else group for group in part.groups.tolist()]
+    groups = [whole_number(group) for group in part.groups.tolist()]
+    return [group.lstrip("0") or "0" if group.isdigit() else group for group in groups]

@@ -157,25 +157,25 @@ def cross_fitted_rates(
 ) -> dict[str, Any]:
     """``<column>/<point>`` -> counts and rates, each part's at the threshold that the other parts give.
 
-    Labels with too few images outside any part are left out.
+    Labels with too few images outside any part have the threshold .5 alone, which needs no others.
     """
     result: dict[str, Any] = {}
     for label in labels:
         points = fitted[label.column]
-        for point, margin in _margins(label, METHODS[points.calibration.method], targets).items():
+        for point, margin in _margins(label, points.calibration.method, targets).items():
             counts = _counts_and_rates(label, margin, 0.0)
             result[f"{label.column}/{point}"] = {"threshold": points.thresholds[point]} | counts
     return result
 
 
-def _margins(label: LabelPredictions, fit: Any, targets: TargetRates) -> dict[str, NDArray[np.float64]]:
+def _margins(label: LabelPredictions, method: str, targets: TargetRates) -> dict[str, NDArray[np.float64]]:
     """Operating point -> (N,) how far each image is above the threshold that the other parts give."""
     margins: dict[str, NDArray[np.float64]] = {}
     for part in np.unique(label.parts):
         own, others = label.parts == part, label.parts != part
         if not measurable(label.truth[others]):
-            return {}
-        calibration = fit(label.truth[others], label.p[others])
+            return {"threshold_0.5": label.p - 0.5} if method == "none" else {}
+        calibration = METHODS[method](label.truth[others], label.p[others])
         points = thresholds(label.truth[others], calibration(label.p[others]), targets)
         for point, threshold in points.items():
             margins.setdefault(point, np.zeros(len(label.p)))[own] = calibration(label.p[own]) - threshold
@@ -183,11 +183,15 @@ def _margins(label: LabelPredictions, fit: Any, targets: TargetRates) -> dict[st
 
 
 def rates_at(labels: Sequence[LabelPredictions], fitted: Mapping[str, OperatingPoints]) -> dict[str, Any]:
-    """``<column>/<point>`` -> counts and rates at operating points that were fitted on other images."""
+    """``<column>/<point>`` -> counts and rates at operating points that were fitted on other images.
+
+    Labels for which nothing was fitted are counted at .5, not calibrated.
+    """
+    unfitted = OperatingPoints(Calibration(), {"threshold_0.5": 0.5})
+    stored = {label.column: fitted.get(label.column, unfitted) for label in labels}
     return {f"{label.column}/{point}": {"threshold": threshold} | _counts_and_rates(
-                label, fitted[label.column].calibration(label.p), threshold)
-            for label in labels if label.column in fitted
-            for point, threshold in fitted[label.column].thresholds.items()}
+                label, stored[label.column].calibration(label.p), threshold)
+            for label in labels for point, threshold in stored[label.column].thresholds.items()}
 
 
 def _counts_and_rates(
@@ -294,3 +298,18 @@ def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} {value!r}, expected a number")
     return float(value)
+
+
+def number_of_point(point: str) -> float | None:
+    """A threshold that stands in the place of an operating point's name; None for a name.
+
+    Raises:
+        InputError: the number is not of 0 to 1.
+    """
+    try:
+        threshold = float(point)
+    except ValueError:
+        return None
+    if not 0 <= threshold <= 1:
+        raise InputError(f"--point {point}: expected a number from 0 to 1, or the name of an operating point")
+    return threshold

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vindr_det.classification.data import Normalization, input_size, to_tensor
 from vindr_det.classification.launch import devices
 from vindr_det.classification.model import TrainedModel, find_checkpoints, load_checkpoint, predict_batch
-from vindr_det.classification.operating_points import POINTS_FILE, read_points
+from vindr_det.classification.operating_points import POINTS_FILE, number_of_point, read_points
 from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
@@ -111,7 +111,7 @@ def read_thresholds(folder: str | Path, point: str = "youden") -> dict[str, floa
     Raises:
         InputError: the training is not finished, no label has such a point, or a number is not of 0 to 1.
     """
-    threshold = _as_number(point)
+    threshold = number_of_point(point)
     if threshold is not None:
         return dict.fromkeys(load_checkpoint(find_checkpoints(folder)[0]).columns, threshold)
     points = read_points(folder)
@@ -122,17 +122,6 @@ def read_thresholds(folder: str | Path, point: str = "youden") -> dict[str, floa
         raise InputError(f"--point {point}: the classifier has {', '.join(known) or 'none'}; a number from 0 "
                          "to 1 is a threshold of all labels")
     return thresholds
-
-
-def _as_number(point: str) -> float | None:
-    """A threshold that stands in the place of a name; None for a name."""
-    try:
-        threshold = float(point)
-    except ValueError:
-        return None
-    if not 0 <= threshold <= 1:
-        raise InputError(f"--point {point}: expected a number from 0 to 1, or the name of an operating point")
-    return threshold
 
 
 def classify(

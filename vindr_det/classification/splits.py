@@ -65,10 +65,12 @@ def read_tables(cfg: Any) -> Tables:
     whole = parts
     if node.ON_LEAK == "drop":
         parts = drop_leaks(parts)
+        _require_images(parts, whole, "DATA.ON_LEAK drop")
     dropped = {name: len(whole[name]) - len(part) for name, part in parts.items()}
     check_disjoint(parts, by_fold=not node.VALIDATION)
     if node.KEEP_NORMAL_IN == "all":
         parts = {name: subsample_normals(part, node.KEEP_NORMAL, cfg.SEED) for name, part in parts.items()}
+        _require_images(parts, whole, f"DATA.KEEP_NORMAL {node.KEEP_NORMAL:g}")
     table = parts["DATA.LABELS"]
     unknown = int(np.isnan(table.targets).sum())
     if unknown:
@@ -77,6 +79,12 @@ def read_tables(cfg: Any) -> Tables:
     validation, test, calibration = (parts.get(f"DATA.{name}") for name in TABLES[1:])
     return Tables(table, validation, test, calibration,
                   {name: count for name, count in dropped.items() if count})
+
+
+def _require_images(left: Mapping[str, LabelTable], whole: Mapping[str, LabelTable], key: str) -> None:
+    for name, part in left.items():
+        if not len(part):
+            raise InputError(f"{key}: leaves none of the {len(whole[name])} images of {name}, expected some")
 
 
 def _read(name: str, cfg: Any) -> LabelTable:

@@ -107,6 +107,8 @@ def _check_folds(splits: Splits, folds: Sequence[int] | None, cfg: Any) -> list[
         images = splits.folds[fold]
         trained = trained_on(images.train, cfg)
         for name, part in (("training", trained), ("validation", images.held_out)):
+            if not len(part):
+                raise InputError(f"fold {fold}: it has 0 {name} images, expected normal and abnormal ones")
             if part.one_class():
                 raise InputError(f"fold {fold}: its {name} images are all of one class, expected normal "
                                  "and abnormal ones")

@@ -18,6 +18,7 @@ from vindr_det.files import existing_file
 
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 _HEAD = _LENGTH.size + _CHECKSUM.size
+_GZIP = b"\x1f\x8b"
 # The messages of tensorflow/core/example/{feature,example}.proto that hold bytes and integers.
 _PROTO = """
 name: "vindr_det_example.proto" package: "vindr_det" syntax: "proto3"
@@ -68,7 +69,7 @@ class RawRecord:
 def read_records(path: str | Path) -> Iterator[RawRecord]:
     """All records of an uncompressed TFRecord file; a damaged one is a record with a ``problem``.
 
-    Where a length is damaged, the records go on at the next place that is a length with its checksum.
+    Where a record is damaged or cut, the records go on at the next place that is a length with its checksum.
 
     Raises:
         InputError: the file is missing, or a folder.
@@ -76,6 +77,9 @@ def read_records(path: str | Path) -> Iterator[RawRecord]:
     path = existing_file(path)
     content = path.read_bytes()
     offset = number = 0
+    if content.startswith(_GZIP) and not _is_head(content[:_HEAD]):
+        yield RawRecord(path, 1, 0, problem="is compressed with gzip, expected it decompressed (gunzip)")
+        return
     while offset < len(content):
         number += 1
         data, problem, end = _record_at(content, offset)
@@ -100,9 +104,10 @@ def _record_at(content: bytes, offset: int) -> tuple[bytes, str, int]:
     end = start + _LENGTH.unpack_from(head)[0]
     data, checksum = content[start:end], content[end : end + _CHECKSUM.size]
     if len(checksum) < _CHECKSUM.size:
-        return b"", "the file ends within it", len(content)
-    if _CHECKSUM.unpack(checksum)[0] != _masked_crc32c(data):
-        return b"", "its data do not have their checksum", end + _CHECKSUM.size
+        return b"", "the file ends within it", _next_head(content, start)
+    if _CHECKSUM.unpack(checksum)[0] != _masked_crc32c(data):  # changed, or cut and the next ones behind it
+        following = min(end + _CHECKSUM.size, _next_head(content, start))
+        return b"", "its data do not have their checksum", following
     return data, "", end + _CHECKSUM.size
 
 

@@ -44,7 +44,7 @@ class Layout:
         image: name of the feature with the bytes of a JPEG or PNG file.
         name: of the feature with the image's file name.
         label: of the feature with 0 (normal) or 1 (abnormal).
-        test: pattern of the names of the files that hold test images.
+        test: pattern of the names of the files that hold test images, whatever the case.
         size: side of the packed images, pixels.
         folds: number of folds.
         seed: of the folds.
@@ -92,10 +92,12 @@ def convert_tfrecords(
     layout = layout or Layout()
     if layout.size < 16:
         raise InputError(f"--size {layout.size}: expected at least 16 pixels")
-    entries, damaged = _read_all(_files_of(folder), layout)
+    files = _files_of(folder)
+    entries, damaged = _read_all(files, layout)
     if not entries:
         reason = damaged[0][-1] if damaged else "the files are empty"
         raise InputError(f"{folder}: none of its records can be read; the first: {reason}")
+    _require_training(entries, files, layout)
     tables = _tables(entries, layout)
     with replaced_files(out) as temporary:
         for name, table in tables.items():
@@ -106,6 +108,13 @@ def convert_tfrecords(
         images = (_pixels(entry.record, layout) for entry in entries)
         write_packed(temporary / FILE_NAME, ids, images, (layout.size, layout.size))
     return _summary(tables, damaged, out), len(damaged)
+
+
+def _require_training(entries: Sequence[_Entry], files: Sequence[Path], layout: Layout) -> None:
+    training = [file for file in files if not _is_test(file, layout)]
+    if training and all(entry.is_test for entry in entries):
+        raise InputError(f"{training[0]}: no record of it can be read, nor of any other of {len(training)} "
+                         "files to train on")
 
 
 def _files_of(folder: str | Path) -> list[Path]:
@@ -151,7 +160,11 @@ def _entry(record: RawRecord, layout: Layout) -> _Entry:
         raise InputError(f"{record}: {layout.name} is empty, expected an image's name")
     _pixels(record, layout)
     kept = RawRecord(record.file, record.number, record.offset)
-    return _Entry(kept, image, label, fnmatch(record.file.name, layout.test))
+    return _Entry(kept, image, label, _is_test(record.file, layout))
+
+
+def _is_test(file: Path, layout: Layout) -> bool:
+    return fnmatch(file.name.casefold(), layout.test.casefold())
 
 
 def _pixels(record: RawRecord, layout: Layout) -> NDArray[np.uint8]:
@@ -178,12 +191,9 @@ def _compare_with_name(file: Path, records: int) -> None:
 def _tables(entries: Sequence[_Entry], layout: Layout) -> dict[str, pd.DataFrame]:
     """The tables ``train_val`` and ``test``, those that have images."""
     frame = pd.DataFrame({"image": [entry.image for entry in entries]})
-    patients = patient_of(frame["image"])
-    if (patients >= 0).all():
+    patients = _patients(frame["image"])
+    if patients is not None:
         frame["patient"] = patients
-    else:
-        log.warning("names such as %s tell no patient: each image counts as a patient of its own, and "
-                    "patients may be in several folds", frame["image"][int(np.argmin(patients))])
     frame[ABNORMAL] = [entry.label for entry in entries]
     is_test = np.array([entry.is_test for entry in entries])
     parts = {"train_val": frame[~is_test], "test": frame[is_test]}
@@ -191,6 +201,20 @@ def _tables(entries: Sequence[_Entry], layout: Layout) -> dict[str, pd.DataFrame
         check_disjoint_patients({name: part["patient"] for name, part in parts.items()}, "patient")
     return {name: part.assign(fold=_folds(part, layout) if name == "train_val" else NO_FOLD)
             for name, part in parts.items() if len(part)}
+
+
+def _patients(images: pd.Series) -> pd.Series | None:
+    """The patient of each image, an image without one being its own; None where all are."""
+    files = images.str.replace("\\", "/", regex=False).str.rsplit("/").str[-1]
+    patients = patient_of(files + ".")
+    known = patients >= 0
+    if not known.all():
+        log.warning("%d of %d names, such as %s, tell no patient: each of these images counts as a patient "
+                    "of its own, and patients may be in several folds", (~known).sum(), len(images),
+                    images[~known].iloc[0])
+    if not known.any():
+        return None
+    return patients if known.all() else patients.astype(str).where(known, "image " + images)
 
 
 def _folds(frame: pd.DataFrame, layout: Layout) -> NDArray[np.int64]:
