@@ -309,11 +309,7 @@ def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
 
 @pytest.mark.parametrize(("name", "text"), [("s.json", "1 were NOT READ and have no entry"),
                                             ("s.csv", '1 were NOT READ and are "no finding" for Kaggle')])
-<<<<<<< HEAD
 def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, name, text):
-=======
-def test_predict_prints_what_unread_images_are_in_its_file(tmp_path, capsys, name, text):
->>>>>>> w-fix15a
     spec = importlib.util.spec_from_file_location("predict_tool", ROOT / "tools/predict.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
