@@ -9,6 +9,7 @@ import torch
 from vindr_det.exceptions import InputError
 from vindr_det.training.checkpoint_io import read_pickle
 from vindr_det.training.weights import detector_weights, file_data
+from vindr_det.training.weights_account import account, tell
 
 
 class Evil:
@@ -113,3 +114,28 @@ def test_detectron2_starts_from_a_pickle(phantoms, tmp_path):
     (tmp_path / "zoo.pkl").write_bytes(pickle.dumps({"model": Evil(), "__author__": "us"}))
     with pytest.raises(InputError, match="it names .*system"):
         trainer.resume_or_load(resume=False)
+
+
+def test_a_file_that_gives_less_than_half_of_the_model_is_refused():
+    """Counters of norms count on neither side."""
+    own = {f"{name}.weight": torch.zeros(2) for name in "abcde"}
+    own |= {f"{name}.num_batches_tracked": torch.tensor(0) for name in "abcde"}
+    counters = {name: value for name, value in own.items() if "num" in name}
+    with pytest.raises(InputError, match=r"gives this model 2 of its 5 weights, .*none to c.weight; exp"):
+        detector_weights("w.pth", {name: own[name] for name in ("a.weight", "b.weight")} | counters, own,
+                         "torchvision")
+    three = {name: own[name] for name in ("a.weight", "b.weight", "c.weight")}
+    assert set(detector_weights("w.pth", three, own, "torchvision")) == set(three)
+
+
+def test_class_heads_do_not_count_among_what_a_file_does_not_give():
+    own = {name: torch.zeros(2) for name in ("a.weight", "head.weight", "head.bias")}
+    state = {"a.weight": torch.zeros(2), "head.weight": torch.zeros(9), "head.bias": torch.zeros(9)}
+    for heads in ((), ("head.weight", "head.bias")):
+        told = account(state, {name: name for name in state}, own, heads)
+        if heads:
+            tell("w.pth", "a family", told, state)
+            assert told.lacking_heads == ["head.weight", "head.bias"]
+        else:
+            with pytest.raises(InputError, match="expected most of them"):
+                tell("w.pth", "a family", told, state)

@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 #: Tensors that no network needs: the config, or the training, has their values.
 _NOT_WEIGHTS = r"num_batches_tracked$|anchor_generator\.cell_anchors\b|^pixel_(mean|std)$"
+#: Statistics of norms, which files of folded norms lack.
+_STATISTICS = r"running_(mean|var)$|" + _NOT_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Account:
         no_place: of layers that the model does not have.
         not_weights: counters and anchors.
         lacking: the model's names of what starts anew.
+        lacking_heads: those of them that the file has for other classes.
     """
 
     used: Mapping[str, str]
@@ -35,6 +38,7 @@ class Account:
     no_place: Sequence[str]
     not_weights: Sequence[str]
     lacking: Sequence[str]
+    lacking_heads: Sequence[str] = ()
 
 
 def account(
@@ -61,9 +65,10 @@ def account(
                     else "shape" if name in own else "place")
             kinds[kind].append(key)
     used = {key: name for key, name in fitting.items() if key not in in_part}
-    taken = set(used.values())
-    return Account(used, kinds["heads"], kinds["shape"], in_part, kinds["place"], kinds["counters"],
-                   [name for name in own if name not in taken and not re.search(_NOT_WEIGHTS, name)])
+    taken, own_heads = set(used.values()), {names[key] for key in heads}
+    lacking = [name for name in own if name not in taken and not re.search(_NOT_WEIGHTS, name)]
+    return Account(used, kinds["heads"], kinds["shape"], in_part, kinds["place"], kinds["counters"], lacking,
+                   [name for name in lacking if name in own_heads])
 
 
 def _in_part(fitting: Mapping[str, str], own: Mapping[str, Any]) -> list[str]:
@@ -88,7 +93,8 @@ def tell(weights: str, family: str, told: Account, state: Mapping[str, Any]) -> 
         state: the file's tensors.
 
     Raises:
-        InputError: most of what is no class head has no place in the model.
+        InputError: most of what is no class head has no place in the model, or gives it less than half of
+            its tensors.
     """
     _require_most(weights, family, told)
     log.info("%s (%s): %d of its %d tensors loaded, %d of the model's %d", weights, family, len(told.used),
@@ -121,3 +127,10 @@ def _require_most(weights: str, family: str, told: Account) -> None:
         used, total = len(told.used) or "none", len(told.used) + len(strangers)
         raise InputError(f"MODEL.WEIGHTS {weights} (read as {family}): {used} of its {total} weights fit "
                          f"this model, class heads aside{example}; expected most of them")
+    given = sum(not re.search(_STATISTICS, name) for name in told.used.values())
+    anew = [name for name in told.lacking
+            if name not in told.lacking_heads and not re.search(_STATISTICS, name)]
+    if given < len(anew):
+        raise InputError(f"MODEL.WEIGHTS {weights} (read as {family}): gives this model {given} of its "
+                         f"{given + len(anew)} weights, class heads aside, none to {anew[0]}; expected at "
+                         "least half")
