@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from vindr_det import config
+from vindr_det import cli, config
 from vindr_det.config_values import one_of
 from vindr_det.data.truth import read_truth
 from vindr_det.detection.loading import load_config
@@ -39,8 +39,7 @@ SETTINGS = ["DATASETS.TRAIN", "('vindr_all',)", "VINDR.VALIDATION", "()", "VINDR
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of tools/demo.py")
     parser.add_argument("--out", type=Path, default=Path("outputs/no_finding_class"), help="folder to create")
     parser.add_argument("--iterations", type=int, default=240, help="of each training")

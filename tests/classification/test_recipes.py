@@ -166,20 +166,16 @@ def test_one_channel_and_three_equal_ones_are_the_same_network():
         assert torch.allclose(three(images), gray(images), atol=1e-4)
 
 
-def test_the_epoch_with_the_lowest_loss_is_kept(monkeypatch):
+def test_the_epoch_with_the_lowest_loss_is_kept():
     """The loss of fixed probabilities by hand; AUC and loss choose different epochs."""
-    from vindr_det.classification import lightning_module
-
     targets = np.array([[1.0], [0.0]] * 5, np.float32)
     epochs = [[[0.6], [0.4]] * 5, [[0.9], [0.2]] * 5, [[0.99], [0.97]] * 5]  # AUC 1 in all
-    module = SimpleNamespace(network=None, ema=None, device=None, cfg=SimpleNamespace(TEST_FLIP=False),
-                             loss=build_loss(load_config(CLASSIFIER_DEMO, ["SOLVER.LABEL_SMOOTHING", "0"]),
-                                             torch.from_numpy(targets)))
+    loss = build_loss(load_config(CLASSIFIER_DEMO, ["SOLVER.LABEL_SMOOTHING", "0"]), torch.from_numpy(targets))
     kept = {}
     for metric in ("auc", "loss"):
         selection = EpochSelection(None, targets, EarlyStopping(metric))
         for number, p in enumerate(epochs):
-            monkeypatch.setattr(lightning_module, "predict", lambda *_, p=p: np.array(p))
+            module = SimpleNamespace(loss=loss, predict_with_ema=lambda loader, p=p: np.array(p))
             if selection.best.update({metric: selection.validate(module)}):
                 kept[metric] = number
         shown = selection.best_metrics()[f"inner_{metric}"]

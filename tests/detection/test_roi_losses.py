@@ -130,7 +130,7 @@ def test_trainings_with_options(engine, phantoms, tmp_path, options):
 
 @pytest.mark.parametrize("key, value, more", [
     ("ROI_FOCAL_GAMMA", "2", ["MODEL.META_ARCHITECTURE", "RetinaNet"]),
-    ("AGREEMENT_POWER", "-1", []), ("OPTIMIZER", "Adam", []), ("AMP_DTYPE", "float8", []),
+    ("AGREEMENT_POWER", "-1", []), ("OPTIMIZER", "Lion", []), ("AMP_DTYPE", "float8", []),
 ])
 def test_options_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
     def build():
