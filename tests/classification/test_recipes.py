@@ -170,7 +170,8 @@ def test_the_epoch_with_the_lowest_loss_is_kept():
     """The loss of fixed probabilities by hand; AUC and loss choose different epochs."""
     targets = np.array([[1.0], [0.0]] * 5, np.float32)
     epochs = [[[0.6], [0.4]] * 5, [[0.9], [0.2]] * 5, [[0.99], [0.97]] * 5]  # AUC 1 in all
-    loss = build_loss(load_config(CLASSIFIER_DEMO, ["SOLVER.LABEL_SMOOTHING", "0"]), torch.from_numpy(targets))
+    cfg = load_config(CLASSIFIER_DEMO, ["SOLVER.LABEL_SMOOTHING", "0"])
+    loss = build_loss(cfg, torch.from_numpy(targets))
     kept = {}
     for metric in ("auc", "loss"):
         selection = EpochSelection(None, targets, EarlyStopping(metric))
