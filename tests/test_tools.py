@@ -42,7 +42,7 @@ def test_unknown_arguments_cost_one_line(tool):
     ("train_classifier.py", ["--config", "no.yaml"], "no.yaml: no such file"),
     ("train_classifier.py", ["--config", "no.yaml", "--fold", "x"], "--fold x: expected"),
     ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no"], "no.pth: no such file"),
-    ("evaluate.py", ["--predictions", "no.csv", "--annotations", "no.json"], "no.csv: no such file"),
+    ("evaluate.py", ["--predictions", "no.csv", "--annotations", "no.json"], "no.json: no such file"),
     ("check_submission.py", ["no.csv"], "no.csv: no such file"),
     ("predict.py", ["--out", "."], ".: is a folder, expected a file to write"),
     ("predict.py", ["--out", "o", "--weights", "no.pth", "--images", "no", "--gate", "no.json"],
