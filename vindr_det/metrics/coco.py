@@ -47,8 +47,7 @@ class CocoAP(Metric):
         return coco_ap(matched.predictions, matched.records)
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        boxes = coco_bootstrap.match(matched.predictions, matched.records_by_id)
-        return replicate(matched, bootstrap, lambda part: coco_bootstrap.ap_replicates(boxes, part))
+        return replicate(matched, bootstrap, lambda part: coco_bootstrap.ap_replicates(matched.coco, part))
 
 
 def coco_ap(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:

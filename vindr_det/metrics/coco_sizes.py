@@ -33,8 +33,7 @@ class CocoSizes(Metric):
         return coco_sizes(matched.predictions, matched.records)
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        boxes = coco_bootstrap.match(matched.predictions, matched.records_by_id)
-        return replicate(matched, bootstrap, lambda part: coco_bootstrap.recall_replicates(boxes, part))
+        return replicate(matched, bootstrap, lambda part: coco_bootstrap.recall_replicates(matched.coco, part))
 
 
 def coco_sizes(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:

@@ -13,7 +13,9 @@ from functools import cached_property
 
 from numpy.typing import ArrayLike
 
+from vindr_det.metrics import coco_bootstrap
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.coco_bootstrap import CocoMatched
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import IOU_THRESHOLD, Matched, match
 from vindr_det.structures.detections import PredictionSet
@@ -40,6 +42,11 @@ class MatchedPredictions:
             InputError: an image is predicted that the records lack.
         """
         return match(self.predictions, truth_of(self.records), IOU_THRESHOLD)
+
+    @cached_property
+    def coco(self) -> CocoMatched:
+        """COCO's matching at all of its IoU thresholds; images sorted by id."""
+        return coco_bootstrap.match(self.predictions, self.records_by_id)
 
     @property
     def records_by_id(self) -> list[Record]:
