@@ -63,7 +63,7 @@ def test_every_classifier_config_builds(path):
     ("", ["SOLVER.NOPE", "1"], "command line: key SOLVER.NOPE"),
     ("", ["SOLVER.MAX_ITER", "many"], "command line: SOLVER.MAX_ITER cannot be 'many'"),
     ("", ["SOLVER.MAX_ITER", "0"], "SOLVER.MAX_ITER is 0"),
-    ("", ["VINDR.BEST_METRIC", "mAP"], "VINDR.BEST_METRIC is 'mAP', expected one of vindr/mAP40"),
+    ("", ["VINDR.BEST_METRIC", "mAP"], "VINDR.BEST_METRIC is 'mAP', expected vindr/mAP40 or coco/AP"),
     ("MODEL: {ROI_HEADS: {NUM_CLASSES: 80}}", [], "NUM_CLASSES is 80, expected 14"),
     ("SOLVER: {MAX_ITER: 90, STEPS: \"(60, 90)\"}", [],
      r"c.yaml: SOLVER.STEPS is \(60, 90\), expected ascending.*none of them SOLVER.MAX_ITER \(90\)"),

@@ -13,15 +13,14 @@ from typing import Any
 import yaml
 from fvcore.common.config import CfgNode
 
-from vindr_det.config_schema import CLASSES_UNDER, DETECTOR
-from vindr_det.config_values import Check, above, refuse_values
+from vindr_det.config_schema import CLASSES_UNDER, DETECTOR, best_metrics, label_set_of_config
+from vindr_det.config_values import above, one_of, refuse_values, value_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
-from vindr_det.structures.label_sets import NUM_FINDINGS
+from vindr_det.structures.label_sets import VINBIGDATA
 
 #: Keys of texts that may be given as a list too.
 _LISTS = ("TARGET",)
-_CLASSES: Check = (lambda value: value == NUM_FINDINGS, f"{NUM_FINDINGS} (the findings)")
 
 
 def requested_engine(path: str | Path, overrides: Sequence[str] = ()) -> str:
@@ -48,6 +47,7 @@ def read_config(schema: CfgNode, engine: str, path: str | Path, overrides: Seque
     merge_yaml(schema, path, f"{engine} engine")
     merge_overrides(schema, overrides, f"{engine} engine")
     schema.VINDR.ENGINE = engine
+    follow_label_set(schema)
     check(schema, str(path))
     return schema
 
@@ -86,8 +86,11 @@ def check(cfg: CfgNode, source: str) -> None:
     Raises:
         InputError: names the source, the key, the value and what was expected.
     """
-    class_count = CLASSES_UNDER.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.ROI_HEADS.NUM_CLASSES")
-    refuse_values(cfg, {class_count: _CLASSES}, source)
+    label_set = label_set_of_config(cfg)
+    keys = best_metrics(label_set)
+    refuse_values(cfg, {_class_count(cfg): (lambda value: value == len(label_set),
+                                            f"{len(label_set)} (the findings of {label_set.name})"),
+                        "VINDR.BEST_METRIC": one_of(*keys)}, source)
     refuse_values(cfg, DETECTOR, source)
     if cfg.VINDR.ENGINE == "torchvision":
         refuse_values(cfg, {"INPUT.MIN_SIZE_TEST": above(0)}, source)
@@ -95,6 +98,19 @@ def check(cfg: CfgNode, source: str) -> None:
     if cfg.VINDR.PATIENCE and not cfg.VINDR.VALIDATION:
         raise InputError(f"{source}: VINDR.PATIENCE is {cfg.VINDR.PATIENCE}, but VINDR.VALIDATION is empty; "
                          "expected 0 without validation")
+
+
+def _class_count(cfg: CfgNode) -> str:
+    return CLASSES_UNDER.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.ROI_HEADS.NUM_CLASSES")
+
+
+def follow_label_set(cfg: CfgNode) -> None:
+    """Set what the label set decides, where the config has VinBigData's: NUM_CLASSES, VINDR.BEST_METRIC."""
+    label_set, key = label_set_of_config(cfg), _class_count(cfg)
+    if value_of(cfg, key) == len(VINBIGDATA):
+        cfg.merge_from_list([key, len(label_set)])
+    if VINBIGDATA.mean_ap == cfg.VINDR.BEST_METRIC:
+        cfg.VINDR.BEST_METRIC = label_set.mean_ap
 
 
 def _check_steps(solver: Any, source: str) -> None:

@@ -16,15 +16,13 @@ from vindr_det.config_values import (
     one_of,
     thresholds,
 )
-from vindr_det.structures.label_sets import CLASS_NAMES
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, label_set_named
 
 ENGINES = ("detectron2", "torchvision")
 
-#: Metrics of a validation that can choose the best checkpoint; higher is better.
-METRICS = ("vindr/mAP40", "coco/AP", "coco/AP40", "coco/AP50", "coco/AP75",
-           *(f"vindr/AP40/{name}" for name in CLASS_NAMES))
-
-
+#: Metrics of a validation that can choose the best checkpoint, beside mAP40 and the APs of
+#: classes; higher is better.
+METRICS = ("coco/AP", "coco/AP40", "coco/AP50", "coco/AP75")
 
 #: MODEL.META_ARCHITECTURE -> where its number of classes is; all others have it in MODEL.ROI_HEADS.
 CLASSES_UNDER = {"RetinaNet": "MODEL.RETINANET.NUM_CLASSES", "FCOS": "MODEL.RETINANET.NUM_CLASSES"}
@@ -35,6 +33,10 @@ def vindr_node() -> dict[str, Any]:
     return {
         # auto takes Detectron2 where it imports, else torchvision.
         "ENGINE": "auto",
+        # The findings: a shipped set by its name, or any name with its findings below. NUM_CLASSES follows.
+        "LABEL_SET": VINBIGDATA.name,
+        # Findings of a set of your own, in the order of their class ids.
+        "FINDINGS": (),
         # Folder that holds train/, test/ and annotations/; see datasets/README.md.
         "DATA_ROOT": "datasets/vindr",
         # Folder that holds train/ and test/ where that is another, such as a read-only download of
@@ -75,7 +77,8 @@ def vindr_node() -> dict[str, Any]:
         "ROI_FOCAL_GAMMA": 0.0,
         # Boxes of which augmentation leaves a smaller share of the area than this are dropped.
         "MIN_VISIBILITY": 0.3,
-        # model_best.pth is the checkpoint with the highest value of this metric.
+        # model_best.pth is the checkpoint with the highest value of this metric; for label sets other than
+        # VinBigData's the default is voc/mAP40.
         "BEST_METRIC": "vindr/mAP40",
         # Early stopping: validations without a better value before training stops; 0 never stops.
         "PATIENCE": 0,
@@ -87,6 +90,20 @@ def vindr_node() -> dict[str, Any]:
         # Number of states to resume from that are kept.
         "KEEP_CHECKPOINTS": 3,
     }
+
+
+def label_set_of_config(cfg: Any) -> LabelSet:
+    """The label set that VINDR.LABEL_SET and VINDR.FINDINGS describe.
+
+    Raises:
+        InputError: an unknown name without findings, or findings that do not go with it.
+    """
+    return label_set_named(cfg.VINDR.LABEL_SET, tuple(cfg.VINDR.FINDINGS))
+
+
+def best_metrics(label_set: LabelSet) -> tuple[str, ...]:
+    """Metrics of a validation that can choose the best checkpoint."""
+    return (label_set.mean_ap, *METRICS, *(label_set.class_ap.format(name) for name in label_set.classes))
 
 
 _RGB: Check = (lambda value: len(value) == 3 and all(math.isfinite(part) for part in value), "three numbers")
@@ -104,7 +121,6 @@ DETECTOR: Mapping[str, Check] = {
     **dict.fromkeys(("MODEL.ROI_HEADS.NMS_THRESH_TEST", "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
-    "VINDR.BEST_METRIC": (lambda value: value in METRICS, f"one of {', '.join(METRICS)}"),
     "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),

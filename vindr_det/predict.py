@@ -115,7 +115,8 @@ def _detect(predictor: Predictor, images: Sequence[DecodedImage]) -> list[Predic
 def _to_original(detections: Predictions, shown: Image, image: DecodedImage) -> Predictions:
     height, width = image.height, image.width
     boxes = box_ops.scale(detections.boxes, width / shown.shape[1], height / shown.shape[0])
-    return drop_degenerate(box_ops.clip(boxes, height, width), detections.scores, detections.labels)
+    return drop_degenerate(box_ops.clip(boxes, height, width), detections.scores, detections.labels,
+                           detections.label_set)
 
 
 def _target(model: object) -> Target:

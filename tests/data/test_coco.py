@@ -108,7 +108,7 @@ def class_14(coco):
 @pytest.mark.parametrize("change, notes", [
     (lambda d: None, []),
     (string_ids, []),
-    (renumber, ["category ids differ from VinDr's class ids for 14 categories, matched by name"]),
+    (renumber, ["category ids differ from VinBigData's class ids for 14 categories, matched by name"]),
     (class_14, ["1 annotations of the category No finding left out"]),
     (lambda d: extra(d, image_id=9), ["1 annotations of images that are not in the file left out"]),
     (lambda d: extra(d, bbox=[1, 1, 0, 5]), ["1 boxes without area left out"]),
@@ -135,7 +135,7 @@ def test_a_box_over_the_edge_is_clipped(tmp_path):
 @pytest.mark.parametrize("name, images, boxes, notes", [
     ("aqx95_fold0_1024_instances_val", 879, 4781, []),
     ("scusen_my_kfold_annotations_all_vinbig_val_fold1_cls", 444, 2153, [
-        "category ids differ from VinDr's class ids for 14 categories, matched by name",
+        "category ids differ from VinBigData's class ids for 14 categories, matched by name",
         "1153 annotations of images that are not in the file left out",
         "25 annotations of the category No finding left out"]),
 ])

@@ -23,7 +23,8 @@ def data_set(root):
     write_json(root / "annotations/instances_all.json", to_coco([Record("1.2.840.7", "1.2.840.7", 9, 9)]))
     (root / "train").mkdir()
     (root / "train/1.2.840.7").write_bytes(b"")
-    return SimpleNamespace(VINDR=SimpleNamespace(DATA_ROOT=str(root), IMAGE_ROOT="", KEEP_ASPECT=True))
+    return SimpleNamespace(VINDR=SimpleNamespace(
+        LABEL_SET="VinBigData", FINDINGS=(), DATA_ROOT=str(root), IMAGE_ROOT="", KEEP_ASPECT=True))
 
 
 def test_ids_are_the_texts_of_the_conversion(tmp_path):

@@ -8,7 +8,8 @@ matched". Boxes are xywh in the original image's pixels, whatever the size of th
 
 Files from other tools are read too, and repaired where the meaning is certain: image ids of any kind and any
 first number, categories matched by name, a category for class 14, annotations of images that are not in the
-file, boxes that exceed the image or are empty, repeated annotations. Crowds (``iscrowd`` 1) are refused:
+file, boxes that exceed the image or are empty, repeated annotations. The label set follows from the
+categories (:mod:`vindr_det.data.coco_categories`). Crowds (``iscrowd`` 1) are refused:
 without them an image with findings would count as normal.
 """
 
@@ -21,28 +22,38 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from vindr_det.data.coco_categories import class_ids_of, label_set_of_categories
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, image_id_of, read_json
 from vindr_det.limits import LARGEST_SIDE
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import NO_FINDING_ID, VINBIGDATA, LabelSet
-from vindr_det.structures.records import Record
+from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.records import Record, label_set_of_records
 
-_CLASS_14 = "{} annotations of the category No finding left out"
+_NO_FINDING = "{} annotations of the category No finding left out"
+_UNKNOWN = "not_exhaustive_category_ids"
 
 log = logging.getLogger(__name__)
 
 
-def to_coco(records: Sequence[Record], label_set: LabelSet = VINBIGDATA) -> dict[str, Any]:
+def to_coco(records: Sequence[Record], label_set: LabelSet | None = None) -> dict[str, Any]:
     """Records to a COCO "instances" dictionary whose categories are the label set's findings, ids from 0.
 
     Two keys of an annotation extend COCO: ``agreement``, the share of the image's readers who agree on the
-    box, and ``readers``, their names where they are known.
+    box, and ``readers``, their names where they are known. An image has the key
+    ``not_exhaustive_category_ids``, as in LVIS, where findings are unknown on it.
+
+    Args:
+        records: the images.
+        label_set: of the records; None takes theirs, which is VinBigData's without records.
+
+    Raises:
+        InputError: records of two label sets.
     """
-    images = [{"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
-              | ({} if record.image_id == Path(record.file_name).stem else {"text_id": record.image_id})
-              for number, record in enumerate(records, start=1)]
+    own = label_set_of_records(records)
+    label_set = label_set or own
+    images = [_image(number, record) for number, record in enumerate(records, start=1)]
     annotations: list[dict[str, Any]] = []
     # All boxes at once: a conversion per image would take most of the time.
     xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
@@ -58,8 +69,17 @@ def to_coco(records: Sequence[Record], label_set: LabelSet = VINBIGDATA) -> dict
             annotations.append(annotation | ({"readers": readers} if readers else {}))
     categories = [{"id": i, "name": name, "supercategory": "finding"}
                   for i, name in enumerate(label_set.findings)]
-    return {"info": {"description": "boxes in the original images' pixels"}, "images": images,
-            "annotations": annotations, "categories": categories}
+    info = {"description": "boxes in the original images' pixels", "label_set": label_set.name}
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _image(number: int, record: Record) -> dict[str, Any]:
+    image = {"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
+    if record.image_id != Path(record.file_name).stem:
+        image["text_id"] = record.image_id
+    if record.unknown:
+        image[_UNKNOWN] = list(record.unknown)
+    return image
 
 
 def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) -> dict[str, Any]:
@@ -86,7 +106,7 @@ def read_coco(path: str | Path) -> list[Record]:
 
 
 def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
-    """A COCO file with VinBigData's categories as records, and its repairs, a line per kind.
+    """A COCO file as records, and its repairs, a line per kind.
 
     Raises:
         InputError: not COCO, an unknown or missing category, two images of the same name, or values that are
@@ -98,9 +118,11 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
         raise InputError(f"{path}: not a COCO file, expected lists {', '.join(lists)}")
     repaired: Counter[str] = Counter()
     try:
-        label_of = _labels(path, data["categories"], repaired)
-        grouped = _group(path, data, label_of, repaired)
-        records = [_record(path, image, grouped[image["id"]], repaired) for image in data["images"]]
+        label_set = label_set_of_categories(path, data)
+        label_of = class_ids_of(path, data["categories"], label_set, repaired)
+        grouped = _group(path, data, label_of, len(label_set), repaired)
+        records = [_record(path, image, grouped[image["id"]], label_set, label_of, repaired)
+                   for image in data["images"]]
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -138,11 +160,26 @@ def class_ids(path: str | Path) -> dict[Any, int] | None:
     if not isinstance(data, dict) or not data.get("categories"):
         return None
     try:
-        labels = _labels(path, data["categories"], Counter())
+        return class_ids_of(path, data["categories"], label_set_of_categories(path, data), Counter())
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a COCO file, expected categories with id and name "
                          f"({error!r})") from error
-    return {number: NO_FINDING_ID if label < 0 else label for number, label in labels.items()}
+
+
+def label_set_of_file(path: str | Path) -> LabelSet | None:
+    """The label set of a COCO JSON's categories; None for a file that is no JSON or has no categories.
+
+    Raises:
+        InputError: an unknown category.
+    """
+    data = read_json(path) if holds_json(path) else None
+    if not isinstance(data, dict) or not data.get("categories"):
+        return None
+    try:
+        return label_set_of_categories(path, data)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a COCO file, expected categories with id and name "
+                         f"({error!r})") from error
 
 
 def image_sizes(path: str | Path) -> pd.DataFrame:
@@ -163,26 +200,10 @@ class _Row(NamedTuple):
     readers: tuple[str, ...]
 
 
-def _labels(path: str | Path, categories: list[dict], repaired: Counter[str]) -> dict[Any, int]:
-    """Category id -> class id; -1 for class 14, "no finding", which has no boxes."""
-    known = {name.lower(): label for label, name in enumerate(VINBIGDATA.findings)}
-    known[str(VINBIGDATA.no_finding).lower()] = -1
-    labels = {}
-    for category in categories:
-        label = known.get(str(category["name"]).strip().lower())
-        if category["id"] in labels:
-            raise InputError(f"{path}: two categories have the id {category['id']}, expected an id for each")
-        if label is None:
-            raise InputError(f"{path}: category {category['name']!r} is not one of the 14 findings")
-        labels[category["id"]] = label
-        if label >= 0 and category["id"] != label:
-            repaired["category ids differ from VinDr's class ids for {} categories, matched by name"] += 1
-    return labels
-
-
 def _group(
-    path: str | Path, data: dict, label_of: dict[Any, int], repaired: Counter[str]
+    path: str | Path, data: dict, label_of: dict[Any, int], findings: int, repaired: Counter[str]
 ) -> dict[Any, list[_Row]]:
+    """Image id -> its boxes of the first so many classes, which are findings."""
     known = {image["id"] for image in data["images"]}
     if len(known) < len(data["images"]):
         raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with "
@@ -195,11 +216,11 @@ def _group(
         label = label_of[annotation["category_id"]]
         if annotation["image_id"] not in known:
             repaired["{} annotations of images that are not in the file left out"] += 1
-        elif label < 0:
-            repaired[_CLASS_14] += 1
+        elif not 0 <= label < findings:
+            repaired[_NO_FINDING] += 1
         else:
             grouped[annotation["image_id"]].append(_row(path, annotation, label))
-    if data["annotations"] and not grouped and not repaired[_CLASS_14]:
+    if data["annotations"] and not grouped and not repaired[_NO_FINDING]:
         raise InputError(f"{path}: none of its {len(data['annotations'])} annotations is of an image in "
                          f"the file; the first has image_id {data['annotations'][0]['image_id']!r}, expected "
                          f"an id such as {next(iter(known), None)!r}")
@@ -232,7 +253,26 @@ def _text(path: str | Path, image: dict, key: str) -> str:
     return image[key]
 
 
-def _record(path: str | Path, image: dict, rows: list[_Row], repaired: Counter[str]) -> Record:
+def _unknown(
+    path: str | Path, image: dict, label_of: Mapping[Any, int], rows: list[_Row]
+) -> tuple[int, ...]:
+    """Class ids of the findings that may be on the image without a box."""
+    given = image.get(_UNKNOWN, [])
+    if not isinstance(given, list) or any(not isinstance(i, int | str) or i not in label_of for i in given):
+        raise InputError(f"{path}: image {image['id']} has {_UNKNOWN} {given!r}, expected a list of category "
+                         f"ids of {list(label_of)}")
+    unknown = tuple(sorted({label_of[number] for number in given}))
+    boxed = [row.label for row in rows if row.label in unknown]
+    if boxed:
+        raise InputError(f"{path}: image {image['id']} has boxes of class {boxed[0]}, which its {_UNKNOWN} "
+                         "lists; expected one of the two")
+    return unknown
+
+
+def _record(
+    path: str | Path, image: dict, rows: list[_Row], label_set: LabelSet, label_of: Mapping[Any, int],
+    repaired: Counter[str],
+) -> Record:
     name, sides = _text(path, image, "file_name"), [float(image[side]) for side in ("height", "width")]
     if not all(1 <= side <= LARGEST_SIDE and side.is_integer() for side in sides):
         raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
@@ -251,12 +291,13 @@ def _record(path: str | Path, image: dict, rows: list[_Row], repaired: Counter[s
     kept = [row for row, good in zip(rows, whole, strict=True) if good]
     try:
         truth = Predictions(boxes[whole], np.array([row.share for row in kept]),
-                            np.array([row.label for row in kept], dtype=np.int64))
+                            np.array([row.label for row in kept], dtype=np.int64), label_set)
     except ValueError as error:
         raise InputError(f"{path}: image {name}: {error}") from error
     readers = tuple(row.readers for row in kept)
     image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
-    return Record(image_id, name, height, width, truth, readers if any(readers) else ())
+    return Record(image_id, name, height, width, truth, readers if any(readers) else (),
+                  _unknown(path, image, label_of, rows))
 
 
 def _refuse_repeated_ids(path: str | Path, records: Sequence[Record]) -> None:

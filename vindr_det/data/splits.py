@@ -10,7 +10,9 @@ vindr_val_rare_readers  annotations/instances_val_rare_readers.json train/
 vindr_test              none                                        test/
 ======================= =========================================== ========================
 
-The first two also with ``_min2``, ``_min3``: only boxes on which so many readers agree.
+The first two also with ``_min2``, ``_min3``: only boxes on which so many readers agree. Any other word before
+the underscore, such as ``nih_train``, names annotations/instances_train.json in the same way; its images are
+in IMAGE_ROOT itself, or below DATA_ROOT in images/.
 """
 
 import logging
@@ -22,16 +24,18 @@ from typing import Any
 
 import numpy as np
 
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.data.coco import read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.prepared_folder import SETTINGS
-from vindr_det.structures.records import Record, agreed_by
+from vindr_det.structures.records import Record, agreed_by, label_set_of_records
 
 log = logging.getLogger(__name__)
 
 _VALIDATION = "VINDR.VALIDATION"
-_ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)")
+_ANNOTATED = re.compile(r"vindr_((?:all|train_fold\d+)(?:_min\d+)?|val_fold\d+|val_rare_readers)"
+                        r"|(?!vindr_)[a-z0-9-]+_(\w+)")
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,16 @@ def resolve(name: str, root: str | Path, image_root: str | Path = "") -> Split:
     Raises:
         InputError: the name is not in the table above.
     """
-    root, images = Path(root), Path(image_root or root)
+    root, own, images = Path(root), image_root, Path(image_root or root)
     if name == "vindr_test":
         return Split(name, None, images / "test")
     match = _ANNOTATED.fullmatch(name)
     if match is None:
         raise InputError(f"data set {name!r} is unknown, expected vindr_all, vindr_train_fold<k>, "
-                         "either with _min<n>, vindr_val_fold<k>, vindr_val_rare_readers or vindr_test")
-    return Split(name, root / "annotations" / f"instances_{match[1]}.json", images / "train")
+                         "either with _min<n>, vindr_val_fold<k>, vindr_val_rare_readers or vindr_test, or "
+                         "another word and its part, such as nih_train")
+    folder = images / "train" if match[1] else images if own else images / "images"
+    return Split(name, root / "annotations" / f"instances_{match[1] or match[2]}.json", folder)
 
 
 def split_of(name: str, cfg: Any) -> Split:
@@ -80,6 +86,7 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     if split.annotations is None:
         raise InputError(f"data set {name}: has no annotations to train or to score with")
     records = read_coco(split.annotations)
+    _require_label_set(records, cfg, split.annotations)
     if not records:
         raise InputError(f"{split.annotations}: holds no image")
     for record in records:
@@ -88,6 +95,14 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
                              f"{split.annotations} names it")
     _check_preparation(split.images, cfg)
     return records, split.images
+
+
+def _require_label_set(records: Sequence[Record], cfg: Any, path: Path) -> None:
+    expected = label_set_of_config(cfg)
+    own = label_set_of_records(records, str(path)) if records else expected
+    if own.findings != expected.findings:
+        raise InputError(f"{path}: has the findings of {own.name}, but VINDR.LABEL_SET is {expected.name}; "
+                         "expected the same")
 
 
 def _check_preparation(images: Path, cfg: Any) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det import __version__
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.exceptions import InputError
-from vindr_det.structures.label_sets import FINDINGS
 
 #: Version of the layout above.
 FORMAT = 1
@@ -43,11 +43,13 @@ def metadata(cfg: Any, iteration: int, metrics: Mapping[str, float]) -> dict[str
     """The entry ``vindr`` of a checkpoint."""
     import torch
 
+    label_set = label_set_of_config(cfg)
     return {
         "format": FORMAT,
         "engine": cfg.VINDR.ENGINE,
         "config": cfg.dump(),
-        "classes": list(FINDINGS),
+        "label_set": label_set.name,
+        "classes": list(label_set.findings),
         "preprocessing": {"image_size": cfg.VINDR.IMAGE_SIZE, "keep_aspect": cfg.VINDR.KEEP_ASPECT,
                           "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
                           "pixel_std": list(cfg.MODEL.PIXEL_STD)},

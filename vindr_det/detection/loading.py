@@ -6,12 +6,12 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from vindr_det.config import config_from_text, read_config
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.config_values import Check, one_of, refuse_values
 from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint, require_engine
 from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
-from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES
@@ -67,7 +67,9 @@ def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
     if "trainer" in data:  # with model EMA, not the weights that were validated
         raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
     require_engine(path, meta, engine)
-    if tuple(meta["classes"]) != FINDINGS:
-        raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the 14 findings")
     cfg = config_from_text(meta["config"], engines.load(meta["engine"]).defaults(), str(path))
+    label_set = label_set_of_config(cfg)
+    if tuple(meta["classes"]) != label_set.findings:
+        raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the {len(label_set)} "
+                         f"findings of {label_set.name}, which its config names")
     return Checkpoint(meta["engine"], cfg, data["model"], meta["metrics"], meta["iteration"])

@@ -33,7 +33,8 @@ class CocoSizes(Metric):
         return coco_sizes(matched.predictions, matched.records)
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        return replicate(matched, bootstrap, lambda part: coco_bootstrap.recall_replicates(matched.coco, part))
+        return replicate(matched, bootstrap,
+                         lambda part: coco_bootstrap.recall_replicates(matched.coco, part))
 
 
 def coco_sizes(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:

@@ -17,8 +17,14 @@ from tqdm import tqdm
 from vindr_det.exceptions import InputError
 from vindr_det.parallel import process_pool
 from vindr_det.structures import boxes as box_ops
-from vindr_det.structures.detections import Predictions, PredictionSet, drop_degenerate, no_finding
-from vindr_det.structures.label_sets import NO_FINDING_ID
+from vindr_det.structures.detections import (
+    Predictions,
+    PredictionSet,
+    drop_degenerate,
+    label_set_of,
+    no_finding,
+)
+from vindr_det.structures.label_sets import LabelSet
 
 METHODS = ("wbf", "nms", "soft-nms", "nmw")
 CONFIDENCES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
@@ -179,14 +185,15 @@ def _chunk(options: Fusion, jobs: Sequence[_Job]) -> list[tuple[str, Predictions
 def _findings(
     lists: Sequence[Predictions], height: float, width: float, weights: list[float], options: Fusion
 ) -> Predictions:
+    nothing = Predictions(label_set=_label_set(lists))
     if not any(map(len, lists)):
-        return Predictions()
+        return nothing
     unit = [box_ops.clip(box_ops.to_unit(detections.boxes, height, width), 1, 1) for detections in lists]
     least = max(options.skip_box_thr, _LEAST_SCORE)
     keep = [(boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (detections.scores >= least)
             for boxes, detections in zip(unit, lists, strict=True)]
     if not any(kept.any() for kept in keep):
-        return Predictions()
+        return nothing
     boxes, scores, labels = _by_library(
         [boxes[kept] for boxes, kept in zip(unit, keep, strict=True)],
         [detections.scores[kept].tolist() for detections, kept in zip(lists, keep, strict=True)],
@@ -194,7 +201,7 @@ def _findings(
         weights, options)
     # Single precision can close a sliver; weighted scores can exceed 1; labels come back as float64.
     return drop_degenerate(box_ops.from_unit(boxes, height, width), scores,
-                           np.asarray(labels).astype(np.int64)).by_score()
+                           np.asarray(labels).astype(np.int64), nothing.label_set).by_score()
 
 
 def _by_library(boxes: list, scores: list, labels: list, weights: list[float], options: Fusion) -> tuple:
@@ -214,9 +221,14 @@ def _no_finding(
     lists: Sequence[Predictions], weights: list[float], options: Fusion
 ) -> Predictions | None:
     """The models' class 14 as one row; a model without it counts as 0. None where no model has it."""
-    scores = [detections.scores[detections.labels == NO_FINDING_ID] for detections in lists]
+    label_set = _label_set(lists)
+    scores = [detections.scores[detections.labels == label_set.no_finding_id] for detections in lists]
     if not any(map(len, scores)):
         return None
     highest = np.array([each.max(initial=0.0) for each in scores])
     average = options.method == "wbf"
-    return no_finding(float(np.average(highest, weights=weights) if average else highest.max()))
+    return no_finding(float(np.average(highest, weights=weights) if average else highest.max()), label_set)
+
+
+def _label_set(lists: Sequence[Predictions]) -> LabelSet:
+    return label_set_of({str(at): detections for at, detections in enumerate(lists)}, "detections to fuse")

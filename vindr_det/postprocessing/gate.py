@@ -11,13 +11,14 @@ and gate.py apply and predict.py read it from JSON.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Any, ClassVar
 
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding, with_no_finding
+from vindr_det.structures.label_sets import LabelSet
 
 _LOWS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 _HIGHS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
@@ -96,7 +97,7 @@ class Append(Gate):
     form = "append"
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        return boxes + _no_finding(output)
+        return boxes + _no_finding(output, boxes.label_set)
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ class Hard(Gate):
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
         p = _required(output).p_abnormal
         if p < self.low:
-            return no_finding()
-        return boxes if p >= self.high else boxes + _no_finding(output)
+            return no_finding(label_set=boxes.label_set)
+        return boxes if p >= self.high else boxes + _no_finding(output, boxes.label_set)
 
     @classmethod
     def grid(cls) -> Sequence[Gate]:
@@ -157,7 +158,7 @@ class Scale(Gate):
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
         p = _required(output).p_abnormal
         scores = boxes.scores * p if p < self.low else boxes.scores
-        return Predictions(boxes.boxes, scores, boxes.labels) + _no_finding(output)
+        return replace(boxes, scores=scores) + _no_finding(output, boxes.label_set)
 
     @classmethod
     def grid(cls) -> Sequence[Gate]:
@@ -193,7 +194,7 @@ class Rescore(Gate):
             raise InputError("a gate of form rescore needs a probability of each finding, expected columns "
                              "p_<finding>")
         scores = boxes.scores ** (1 - self.power) * findings[boxes.labels] ** self.power
-        return Predictions(boxes.boxes, scores, boxes.labels).by_score() + _no_finding(output)
+        return replace(boxes, scores=scores).by_score() + _no_finding(output, boxes.label_set)
 
     @classmethod
     def grid(cls) -> Sequence[Gate]:
@@ -265,6 +266,6 @@ def _required(output: ClassifierOutput | None) -> ClassifierOutput:
     return output
 
 
-def _no_finding(output: ClassifierOutput | None) -> Predictions:
-    """Class 14 as the classifier scores it."""
-    return no_finding(1 - _required(output).p_abnormal)
+def _no_finding(output: ClassifierOutput | None, label_set: LabelSet) -> Predictions:
+    """Class 14 as the classifier scores it; nothing for a set without "no finding"."""
+    return no_finding(1 - _required(output).p_abnormal, label_set)

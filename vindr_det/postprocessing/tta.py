@@ -1,6 +1,7 @@
 """Test-time augmentation (TTA): detections on an image, mirrored and at several sizes, merged by WBF."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,4 +59,4 @@ def mirror(detections: Predictions, width: int) -> Predictions:
     """The detections mirrored left to right in an image of that width, in pixels."""
     boxes = detections.boxes.copy()
     boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    return Predictions(boxes, detections.scores, detections.labels)
+    return replace(detections, boxes=boxes)

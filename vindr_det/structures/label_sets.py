@@ -1,6 +1,9 @@
 """Label sets: the findings of a data set, their order, and whether "no finding" is a class too."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from vindr_det.exceptions import InputError
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,26 @@ class LabelSet:
     def classes(self) -> tuple[str, ...]:
         """The names of all classes by class id, "no finding" last."""
         return self.findings if self.no_finding is None else (*self.findings, self.no_finding)
+
+    @property
+    def no_finding_id(self) -> int | None:
+        """The class id of "no finding"; None where it is no class."""
+        return None if self.no_finding is None else len(self.findings)
+
+    @property
+    def mean_ap(self) -> str:
+        """Key of the mean PASCAL VOC AP at IoU > 0.4: the competition's metric for its set."""
+        return "vindr/mAP40" if self.findings == VINBIGDATA.findings else "voc/mAP40"
+
+    @property
+    def class_ap(self) -> str:
+        """Key of a class's AP, ``{}`` standing for its name."""
+        return self.mean_ap.replace("mAP40", "AP40/{}")
+
+    def id_of(self, name: str) -> int | None:
+        """The class id of a name, whatever its case; None for a name that is not in the set."""
+        wanted = name.strip().casefold()
+        return next((at for at, known in enumerate(self.classes) if known.casefold() == wanted), None)
 
 
 #: VinBigData's 14 findings and class 14, in the order that the competition fixes: train.csv and submissions
@@ -64,6 +87,81 @@ NIH = LabelSet("NIH ChestX-ray14", (
     "Pleural_Thickening",
     "Hernia",
 ), no_finding="No Finding")
+
+#: The eight findings of NIH ChestX-ray14 that have boxes (BBox_List_2017.csv), by the names of its labels.
+NIH_BOXES = LabelSet("NIH boxes", NIH.findings[:8])
+
+#: VinDr-CXR as PhysioNet releases it: local labels, which have boxes.
+VINDR_CXR = LabelSet("VinDr-CXR", (
+    "Aortic enlargement",
+    "Atelectasis",
+    "Calcification",
+    "Cardiomegaly",
+    "Clavicle fracture",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Enlarged PA",
+    "ILD",
+    "Infiltration",
+    "Lung Opacity",
+    "Lung cavity",
+    "Lung cyst",
+    "Mediastinal shift",
+    "Nodule/Mass",
+    "Pleural effusion",
+    "Pleural thickening",
+    "Pneumothorax",
+    "Pulmonary fibrosis",
+    "Rib fracture",
+    "Other lesion",
+), no_finding="No finding")
+
+#: The shipped sets, by the name that VINDR.LABEL_SET takes.
+LABEL_SETS: Mapping[str, LabelSet] = {label_set.name: label_set for label_set in (
+    VINBIGDATA, VINDR_CXR, NIH, NIH_BOXES)}
+
+
+def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
+    """The shipped set of a name, or one of these findings.
+
+    Raises:
+        InputError: no shipped set and no findings, other findings than the shipped set's, or one of them
+            twice.
+    """
+    shipped = LABEL_SETS.get(name)
+    if not findings:
+        if shipped is None:
+            raise InputError(f"VINDR.LABEL_SET {name!r}: expected one of {', '.join(LABEL_SETS)}, or any "
+                             "name and its findings in VINDR.FINDINGS")
+        return shipped
+    if shipped is not None and shipped.findings != tuple(findings):
+        raise InputError(f"VINDR.FINDINGS {tuple(findings)}: expected {shipped.findings} for VINDR.LABEL_SET "
+                         f"{name!r}, or another name")
+    lower = [finding.casefold() for finding in findings]
+    repeated = [finding for at, finding in enumerate(findings) if finding.casefold() in lower[:at]]
+    if repeated:
+        raise InputError(f"VINDR.FINDINGS: {repeated[0]!r} is there twice, expected each finding once")
+    return shipped or LabelSet(name, tuple(findings))
+
+
+def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
+    """The one label set of several things; VinBigData's of none.
+
+    Args:
+        label_sets: of each.
+        what: names them in the error.
+
+    Raises:
+        InputError: two differ.
+    """
+    first: LabelSet | None = None
+    for label_set in label_sets:
+        first = first or label_set
+        if label_set is not first and label_set != first:
+            raise InputError(f"{what}: label sets {first.name} and {label_set.name}, expected a single one")
+    return first or VINBIGDATA
+
 
 # Views of VinBigData's set, which the competition's metric and submissions are written in.
 FINDINGS = VINBIGDATA.findings

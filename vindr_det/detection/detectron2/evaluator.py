@@ -60,7 +60,7 @@ class VindrEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             record, instances = self.records[image["image_id"]], output["instances"]
             height, width = instances.image_size  # of the input dict, not of the original
-            detections = to_predictions(instances)
+            detections = to_predictions(instances, record.label_set)
             boxes = box_ops.scale(detections.boxes, record.width / width, record.height / height)
             self.predictions[record.image_id] = replace(detections, boxes=boxes)
 

@@ -9,10 +9,12 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.structures.detections import Predictions, drop_degenerate
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 
 
 class Detectron2Predictor:
@@ -30,6 +32,7 @@ class Detectron2Predictor:
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.target = self.reader.target
         self.edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        self.label_set = label_set_of_config(cfg)
         self.half = half_precision(cfg)
 
     @torch.inference_mode()
@@ -39,7 +42,7 @@ class Detectron2Predictor:
         """See :class:`vindr_det.detection.interface.Predictor`."""
         with autocast(self.model.device, self.half):
             outputs = self.model([self._input(image, scale) for image in images])
-        return [to_predictions(output["instances"]) for output in outputs]
+        return [to_predictions(output["instances"], self.label_set) for output in outputs]
 
     def _input(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
         aug_input = T.AugInput(self.reader.to_size(image))
@@ -48,10 +51,10 @@ class Detectron2Predictor:
                 "width": image.shape[1]}
 
 
-def to_predictions(instances: Instances) -> Predictions:
+def to_predictions(instances: Instances, label_set: LabelSet = VINBIGDATA) -> Predictions:
     """Detectron2's output on an image as Predictions, without boxes of no area."""
     instances = instances.to("cpu")
     return drop_degenerate(
         instances.pred_boxes.tensor.double().numpy(), instances.scores.double().numpy(),
-        instances.pred_classes.numpy(),
+        instances.pred_classes.numpy(), label_set,
     )

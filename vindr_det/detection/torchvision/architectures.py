@@ -23,7 +23,6 @@ from vindr_det.detection import roi_losses
 from vindr_det.detection.torchvision.backbone import build_backbone
 from vindr_det.detection.torchvision.roi_heads import WeightedRoIHeads
 from vindr_det.exceptions import InputError
-from vindr_det.structures.label_sets import NUM_FINDINGS
 from vindr_det.training import timm_backbone
 
 Options = dict[str, Any]
@@ -86,7 +85,7 @@ def _box_options(cfg: Any, channels: int) -> Options:
     return {
         "box_roi_pool": _pool(box_head),
         "box_head": _fc_head(box_head, channels),
-        "box_predictor": FastRCNNPredictor(box_head.FC_DIM, NUM_FINDINGS + 1),
+        "box_predictor": FastRCNNPredictor(box_head.FC_DIM, heads.NUM_CLASSES + 1),
         "box_score_thresh": heads.SCORE_THRESH_TEST,
         "box_nms_thresh": heads.NMS_THRESH_TEST,
         "box_detections_per_img": cfg.TEST.DETECTIONS_PER_IMAGE,
@@ -103,7 +102,8 @@ def _mask_options(cfg: Any, channels: int) -> Options:
     return {
         "mask_roi_pool": _pool(node),
         "mask_head": MaskRCNNHeads(channels, (node.CONV_DIM,) * node.NUM_CONV, 1),
-        "mask_predictor": MaskRCNNPredictor(node.CONV_DIM, node.CONV_DIM, NUM_FINDINGS + 1),
+        "mask_predictor": MaskRCNNPredictor(node.CONV_DIM, node.CONV_DIM,
+                                            cfg.MODEL.ROI_HEADS.NUM_CLASSES + 1),
     }
 
 
@@ -145,7 +145,7 @@ def build_retinanet(cfg: Any, options: Options) -> RetinaNet:
     """Lin et al., "Focal loss for dense object detection", 2017."""
     node = cfg.MODEL.RETINANET
     return RetinaNet(
-        build_backbone(cfg, dense=True), NUM_FINDINGS, **options, **_dense_options(cfg),
+        build_backbone(cfg, dense=True), node.NUM_CLASSES, **options, **_dense_options(cfg),
         anchor_generator=_anchors(cfg, len(node.IN_FEATURES)),
         bg_iou_thresh=node.IOU_THRESHOLDS[0], fg_iou_thresh=node.IOU_THRESHOLDS[1],
     )
@@ -154,8 +154,8 @@ def build_retinanet(cfg: Any, options: Options) -> RetinaNet:
 def build_fcos(cfg: Any, options: Options) -> FCOS:
     """Tian et al., "FCOS", 2019; needs no anchors."""
     centers = Anchors(tuple((8 * 2**level,) for level in range(5)), ((1.0,),) * 5)  # as torchvision has them
-    return FCOS(build_backbone(cfg, dense=True), NUM_FINDINGS, **options, **_dense_options(cfg),
-                anchor_generator=centers)
+    return FCOS(build_backbone(cfg, dense=True), cfg.MODEL.RETINANET.NUM_CLASSES, **options,
+                **_dense_options(cfg), anchor_generator=centers)
 
 
 def _dense_options(cfg: Any) -> Options:

@@ -114,7 +114,7 @@ class DetectorModule(EMAModule):
             record = self._record_of[image_id]
             scale = torch.tensor([record.width / image.shape[2], record.height / image.shape[1]])
             self._predictions[image_id] = to_predictions(
-                output, scale.repeat(2).double().numpy(), first_label(self.cfg))
+                output, scale.repeat(2).double().numpy(), first_label(self.cfg), record.label_set)
 
     def _metrics(self) -> dict[str, float]:
         """Losses and metrics of all ranks; those without a finite value are left out."""

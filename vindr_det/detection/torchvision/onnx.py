@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from vindr_det.config import config_from_text
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.checkpoint import Checkpoint, metadata
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
@@ -151,7 +152,7 @@ class OnnxPredictor:
         sized = self.transform.resize(small)[0].numpy()
         outputs = zip(_OUTPUTS, self.session.run(_OUTPUTS, {"image": sized}), strict=True)
         tensors = {name: torch.from_numpy(value) for name, value in outputs}
-        return to_predictions(tensors, ratio(image, sized[0]), first_label=0)
+        return to_predictions(tensors, ratio(image, sized[0]), 0, label_set_of_config(self.cfg))
 
 
 def _package(name: str) -> Any:

@@ -8,10 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.structures.detections import Predictions, drop_degenerate
+from vindr_det.structures.label_sets import LabelSet
 
 
 class TorchvisionPredictor:
@@ -31,6 +33,7 @@ class TorchvisionPredictor:
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.target = self.reader.target
         self.first_label = first_label(cfg)
+        self.label_set = label_set_of_config(cfg)
         self.half = half_precision(cfg)
 
     @torch.inference_mode()
@@ -42,7 +45,7 @@ class TorchvisionPredictor:
         small = [self.reader.to_size(image) for image in images]
         with autocast(self.device, self.half):
             outputs = self.network([torch.from_numpy(to_rgb(resized)).to(self.device) for resized in small])
-        return [to_predictions(output, ratio(image, resized), self.first_label)
+        return [to_predictions(output, ratio(image, resized), self.first_label, self.label_set)
                 for output, image, resized in zip(outputs, images, small, strict=True)]
 
 
@@ -52,16 +55,19 @@ def ratio(image: NDArray, small: NDArray) -> NDArray[np.float64]:
     return np.array([x, y, x, y])
 
 
-def to_predictions(output: dict[str, Tensor], scale: Any, first_label: int) -> Predictions:
+def to_predictions(
+    output: dict[str, Tensor], scale: Any, first_label: int, label_set: LabelSet
+) -> Predictions:
     """torchvision's output on an image as Predictions.
 
     Args:
         output: ``boxes`` (N, 4) xyxy, ``scores`` (N,) and ``labels`` (N,).
         scale: (4,) factors of the boxes, or a single one.
         first_label: what ``labels`` calls class 0.
+        label_set: what the class ids mean.
     """
     return drop_degenerate(
         output["boxes"].double().cpu().numpy() * scale,
         output["scores"].double().cpu().numpy(),
-        output["labels"].cpu().numpy() - first_label,
+        output["labels"].cpu().numpy() - first_label, label_set,
     )

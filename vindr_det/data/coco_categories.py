@@ -1,0 +1,71 @@
+"""The categories of a COCO file: which label set they are, and which of its class ids each has.
+
+The label set is the one that ``info.label_set`` names; or else the shipped one with exactly these findings;
+or else VinBigData's where most of them are its findings, so that a slip of the pen in one is an error; or
+else the categories themselves, in the order of their ids.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
+
+_NO_FINDING_NAMES = ("no finding", "no findings")
+
+
+def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelSet:
+    """What the categories of a COCO dictionary mean.
+
+    Raises:
+        KeyError: a category without id or name.
+    """
+    names = {category["id"]: str(category["name"]).strip() for category in data["categories"]}
+    info = data.get("info")
+    named = str(info.get("label_set", "")) if isinstance(info, dict) else ""
+    if named in LABEL_SETS:
+        return LABEL_SETS[named]
+    findings = [name for name in names.values() if name.casefold() not in _NO_FINDING_NAMES]
+    lower = {name.casefold() for name in findings}
+    for label_set in LABEL_SETS.values():
+        if lower == {name.casefold() for name in label_set.findings}:
+            return label_set
+    own = LabelSet(named or Path(path).stem, tuple(
+        name for _, name in sorted(names.items(), key=lambda item: _in_order(item[0]))
+        if name in findings))
+    known = sum(VINBIGDATA.id_of(name) is not None for name in findings)
+    # A slip of the pen in one of VinBigData's names must not make a label set of its own.
+    return own if named or 2 * known <= len(findings) else VINBIGDATA
+
+
+def _in_order(number: Any) -> tuple[bool, Any]:
+    """Numbers before texts, which do not compare."""
+    return (True, str(number)) if isinstance(number, str) else (False, number)
+
+
+def class_ids_of(
+    path: str | Path, categories: list[dict], label_set: LabelSet, repaired: Counter[str]
+) -> dict[Any, int]:
+    """Category id -> class id; that of "no finding" is -1 where the set has no such class.
+
+    Raises:
+        InputError: a category that the set lacks, or two of the same id.
+    """
+    labels = {}
+    for category in categories:
+        name = str(category["name"]).strip()
+        label = label_set.id_of(name)
+        if label is None and name.casefold() in _NO_FINDING_NAMES:
+            label = -1
+        if category["id"] in labels:
+            raise InputError(f"{path}: two categories have the id {category['id']}, expected an id for each")
+        if label is None:
+            raise InputError(f"{path}: category {category['name']!r} is not one of the {len(label_set)} "
+                             f"findings of {label_set.name}")
+        labels[category["id"]] = label
+        if 0 <= label < len(label_set) and category["id"] != label:
+            repaired[f"category ids differ from {label_set.name}'s class ids for {{}} categories, matched by "
+                     "name"] += 1
+    return labels
