@@ -108,7 +108,7 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
     values: dict[str, Any] = dict(score.compute_metrics(matched, metrics))
     tied = score.tie_spread(matched, request.seed)
     if tied:
-        texts.append(score.tie_note(tied))
+        texts.append(score.tie_note(tied, matched.label_set))
         values |= tied
     if request.by == "size":
         values |= coco_ap_by_size(predictions, records)
@@ -122,7 +122,7 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
     if request.confusion is not None:
         matrix = confusion_matrix(matched.voc, request.confusion)
         values["confusion"] = matrix.tolist()
-        texts.append(score.confusion_table(matrix))
+        texts.append(score.confusion_table(matrix, matched.label_set))
     return values, "\n\n".join(texts)
 
 

@@ -1,7 +1,7 @@
 """Which findings of two label sets are the same, and which is a part of the other.
 
-Names count, not sets: spelling aside, the same name is the same finding, and :data:`_SAME` and :data:`_WITHIN`
-have the rest, so that sets of one's own are mapped too. "No finding" is never mapped between different sets:
+Names count, not sets: spelling aside, the same name is the same finding, and two tables here have the rest.
+So sets of one's own are mapped too. "No finding" is never mapped between different sets:
 an image without any finding of one set may show one of the other.
 """
 
@@ -89,8 +89,8 @@ def common_findings(*label_sets: LabelSet) -> CommonFindings:
     last = label_sets[-1]
     order = dict.fromkeys(name for chain in chains[last] for name in chain if name in widest)
     if not order:
-        raise InputError(f"label sets {', '.join(dict.fromkeys(of.name for of in label_sets))}: no finding in "
-                         "common, expected one or more")
+        raise InputError(f"label sets {', '.join(dict.fromkeys(of.name for of in label_sets))}: no finding "
+                         "in common, expected one or more")
     names = {_chain(name)[0]: name for of in label_sets for name in of.findings}
     label_set = LabelSet(" and ".join(dict.fromkeys(of.name for of in label_sets)),
                          tuple(names[name] for name in order))
