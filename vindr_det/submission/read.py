@@ -108,9 +108,9 @@ def _read_results(
     label_set = stated_label_set(path, label_set_name(path), expected) or VINBIGDATA
     if annotations is None:
         return read_coco_results(path, sizes, label_set=label_set), label_set
-    same = expected is None or label_set.classes == expected.classes
-    predictions = read_coco_results(path, sizes, image_names(annotations),
-                                    class_ids(annotations) if same else None, label_set)
+    annotated = _label_set_of_annotations(annotations)
+    categories = class_ids(annotations) if annotated and annotated.classes == label_set.classes else None
+    predictions = read_coco_results(path, sizes, image_names(annotations), categories, label_set)
     return _with_empty(path, predictions, _annotated(annotations, failed), label_set), label_set
 
 
