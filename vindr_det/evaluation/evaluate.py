@@ -99,7 +99,7 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
     if request.by == "reader":
         return _by_reader(request, files[0] if files else None, records)
     files, records, notes = _mapped(request, files, records)
-    values, text = (_compared(request, *files, records, metrics) if request.compare else
+    values, text = (_compared(request, files[0], files[1], records, metrics) if request.compare else
                     _scored(request, MatchedPredictions(files[0], records), metrics))
     return values, "\n\n".join([*notes, text])
 

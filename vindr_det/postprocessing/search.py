@@ -40,7 +40,7 @@ from vindr_det.postprocessing.gate_fit import warn_left_out
 from vindr_det.postprocessing.search_result import Tuned, save
 from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 from vindr_det.postprocessing.study_log import count_report, earlier_reports, log_path, open_study
-from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
 from vindr_det.structures.records import Record
 from vindr_det.submission import read_submission, refuse_other_frame
 from vindr_det.tables import write_csv
@@ -82,7 +82,8 @@ class Inputs:
         files = [{image_id: detections for image_id, detections in file.items() if image_id in sizes}
                  for file in self.files]
         if settings.fusion is None:
-            return {image_id: files[0].get(image_id, Predictions()) for image_id in sizes}
+            empty = Predictions(label_set=label_set_of(self.files[0]))
+            return {image_id: files[0].get(image_id, empty) for image_id in sizes}
         return fuse_all(files, sizes, settings.fusion, workers=1, unread=self.unread)
 
     def score(self, settings: Settings, split: str) -> float:
