@@ -96,7 +96,7 @@ def test_by_hand():
     assert values["voc/mAP40"] == 0.75 and math.isnan(values["voc/AP40/Effusion"])
     assert values["coco/AP40"] == pytest.approx(0.75) and values["coco/AR100"] == 1
     assert "voc/AP40/No finding" not in values
-    # One false positive on two images on which Mass is known: .5 an image, not .33.
+    # One false positive on two images on which Mass is known: .5 per image, not .33.
     assert values["froc/Mass@0.25"] == 0 and values["froc/Mass@0.5"] == 1
     assert values["localization/Mass@0.7"] == 1 and values["localization/accuracy@0.7"] == 1
     assert values["tide/background"] == 1

@@ -5,7 +5,7 @@ import pytest
 
 from vindr_det.exceptions import InputError
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_maps import common_findings, map_to, row_map
+from vindr_det.structures.label_maps import common_findings, map_predictions, map_records, row_map
 from vindr_det.structures.label_sets import NIH, NIH_BOXES, VINBIGDATA, VINDR_CXR, LabelSet
 from vindr_det.structures.records import Record
 
@@ -62,8 +62,8 @@ def boxes(label_set, *labels):
 
 def test_detections_are_mapped_or_left_out():
     common = common_findings(VINBIGDATA, NIH_BOXES).label_set
-    assert map_to({}, common) == {}
-    mapped = map_to({"a": boxes(VINBIGDATA, 0, 10, 8, 14), "b": boxes(NIH_BOXES, 4, 5, 6)}, common)
+    assert map_predictions({}, common) == {}
+    mapped = map_predictions({"a": boxes(VINBIGDATA, 0, 10, 8, 14), "b": boxes(NIH_BOXES, 4, 5, 6)}, common)
     assert mapped["a"].labels.tolist() == [2, 4] and mapped["a"].boxes[:, 0].tolist() == [1, 2]
     assert mapped["b"].labels.tolist() == [4, 4] and mapped["b"].label_set == common
 
@@ -78,7 +78,7 @@ WIDER = [("empty", (), (), [], ()), ("both kinds", (4, 5), (), [8, 8], ()),
 @pytest.mark.parametrize("name, truth, unknown, labels, expected", WIDER, ids=[case[0] for case in WIDER])
 def test_records_to_the_wider_set(name, truth, unknown, labels, expected):
     record = Record("a", "a.png", 100, 100, boxes(NIH_BOXES, *truth), tuple(("R1",) for _ in truth), unknown)
-    mapped = map_to([record], VINBIGDATA)[0]
+    mapped = map_records([record], VINBIGDATA)[0]
     assert mapped.truth.labels.tolist() == labels and len(mapped.readers) == len(labels)
     assert mapped.unknown == tuple(sorted({*NEVER_NAMED, *expected})) and mapped.label_set == VINBIGDATA
 
@@ -87,7 +87,7 @@ def test_records_to_a_finer_set():
     """An image without a nodule or mass has no nodule; one with such a box may have either."""
     records = [Record("a", "a.png", 100, 100, boxes(VINBIGDATA)),
                Record("b", "b.png", 100, 100, boxes(VINBIGDATA, 8, 3))]
-    first, second = map_to(records, NIH_BOXES)
+    first, second = map_records(records, NIH_BOXES)
     assert first.unknown == (6,) and second.unknown == (4, 5, 6)
     assert second.truth.labels.tolist() == [1]
-    assert map_to(records, VINBIGDATA) == records and map_to([], NIH_BOXES) == []
+    assert map_records(records, VINBIGDATA) == records and map_records([], NIH_BOXES) == []

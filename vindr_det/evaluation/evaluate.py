@@ -19,7 +19,7 @@ from vindr_det.metrics.metric import MatchedPredictions, Metric
 from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet, label_set_of
-from vindr_det.structures.label_maps import common_findings, map_to
+from vindr_det.structures.label_maps import common_findings, map_predictions, map_records
 from vindr_det.structures.label_sets import LABEL_SETS, label_set_named
 from vindr_det.structures.records import Record, label_set_of_records
 from vindr_det.submission import read_submission, refuse_other_frame
@@ -124,7 +124,8 @@ def _mapped(
     notes += [f"note: {name} joins {' and '.join(parts)}" for name, parts in common.joined.items()]
     notes += [f"note: left out of {name}, since another set has no such class: {', '.join(names)}"
               for name, names in common.left_out.items() if names]
-    return [map_to(file, common.label_set) for file in files], map_to(records, common.label_set), notes
+    label_set = common.label_set
+    return [map_predictions(file, label_set) for file in files], map_records(records, label_set), notes
 
 
 def _patients(request: EvaluationRequest) -> dict[str, str] | None:
