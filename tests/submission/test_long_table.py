@@ -77,6 +77,8 @@ def test_read_but_empty_is_not_unread(tmp_path):
     path = saved(tmp_path, "s.csv", {"a": box, "b": Predictions(label_set=NIH_BOXES)}, ["c"])
     assert path.read_text() == HEADER + "a,NIH boxes,Mass,0.5,1.0,2.0,30.0,40.0\n"
     assert list(read_submission(path)) == list(read_submission(path, annotations=annotations)) == ["a", "b"]
+    # The table beside it has the same boxes, of the same run.
+    assert list(read_submission(tmp_path / "s.predictions.csv", annotations=annotations)) == ["a", "b"]
     (tmp_path / "s.status.csv").unlink()
     assert sorted(read_submission(path, annotations=annotations)) == ["a", "b", "c", "d"]
     nothing = saved(tmp_path, "n.csv", {"a": Predictions(label_set=NIH_BOXES)})

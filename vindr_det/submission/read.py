@@ -12,7 +12,7 @@ import pandas as pd
 from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
-from vindr_det.imaging.status import FAILED, read_statuses, status_path
+from vindr_det.imaging.status import FAILED, Status, read_statuses, status_path
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
@@ -56,7 +56,7 @@ def read_submission(
     Raises:
         InputError: names the first error that is left and how many there are, or two label sets.
     """
-    statuses = read_statuses(path)
+    statuses = _statuses(path)
     failed = {image_id for image_id, status in statuses.items() if status.status == FAILED}
     read = [image_id for image_id in statuses if image_id not in failed]
     if sizes is not None:
@@ -70,6 +70,8 @@ def read_submission(
         predictions = _with_empty(path, predictions, read, own)
     elif is_long_table(path):
         boxes, own = read_long_table(path, sizes, label_set or expected)
+        if own.no_finding and not any((of.labels == own.no_finding_id).any() for of in boxes.values()):
+            log.warning("%s: has no row of %r, which counts as never predicted", path, own.no_finding)
         predictions = _with_empty(path, boxes, read or _annotated(annotations, failed), own)
     else:
         predictions, own = _read(path, sizes), VINBIGDATA
@@ -96,8 +98,15 @@ def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
     Raises:
         InputError: the run took an image for one of another size.
     """
-    for issue in frame_issues(read_statuses(path), sizes):
+    for issue in frame_issues(_statuses(path), sizes):
         raise InputError(f"{path}: {issue.message}")
+
+
+def _statuses(path: str | Path) -> dict[str, Status]:
+    """Image id -> status, of the run that wrote a file; ``S.predictions.csv`` is of the run of ``S.csv``."""
+    name = Path(path).name
+    of_run = Path(path).with_name(name.replace(".predictions.csv", ".csv"))
+    return read_statuses(path) or (read_statuses(of_run) if of_run.name != name else {})
 
 
 def _read_results(
