@@ -32,6 +32,9 @@ def test_the_row_of_each_class():
     assert names(VINDR_CXR, VINBIGDATA) == {name: name for name in VINBIGDATA.classes}
     assert names(CHESTXDET, VINDR_CXR)["Rib fracture"] == "Fracture"
     assert names(NIH, CHESTXDET)["Diffuse Nodule"] == "Nodule"
+    children = LabelSet("children", ("Other nodule/mass", "Interstitial lung disease - ILD", "Opacity"))
+    assert [VINBIGDATA.classes[row] for row in row_map(VINBIGDATA, children)] == [
+        "Nodule/Mass", "ILD", "Lung Opacity"]
     assert row_map(NIH, NIH) == list(range(15)) and row_map(NIH_BOXES, VINBIGDATA)[14] is None
 
 

@@ -1,8 +1,9 @@
 """Which findings of two label sets are the same, and which is a part of the other.
 
 Names count, not sets: spelling aside, the same name is the same finding, and two tables here have the rest.
-So sets of one's own are mapped too. "No finding" is never mapped between different sets:
-an image without any finding of one set may show one of the other.
+So sets of one's own are mapped too. "No finding" is never mapped between different sets: an image without any
+finding of one set may show one of the other. "Other lesion" is taken for the same, though what is "other"
+depends on the set.
 """
 
 import re
@@ -25,6 +26,8 @@ _SAME: Mapping[str, str] = {
     "interstitiallungdisease": "ild",
     "interstitiallungdiseaseild": "ild",
     "massnodule": "nodulemass",
+    "othernodulemass": "nodulemass",
+    "opacity": "lungopacity",
     "enlargedaorta": "aorticenlargement",
     "pulmonaryedema": "edema",
 }

@@ -84,8 +84,10 @@ def read_coco_results(
             raise InputError(f"{path}, entry {number}: {str(entry)[:80]!r}, expected {', '.join(KEYS)}")
         try:
             box, score, label = _box(entry["bbox"]), _score(entry), _label(entry, labels, label_set)
-            rows[_image_id(entry, names)].append(
-                (_NO_FINDING_XYWH if label == label_set.no_finding_id else box, score, label))
+            image_id = _image_id(entry, names)
+            if label >= 0:  # or "no finding", where that is no class of the set
+                rows[image_id].append(
+                    (_NO_FINDING_XYWH if label == label_set.no_finding_id else box, score, label))
         except ValueError as error:
             raise InputError(f"{path}, entry {number}: {error}") from error
     predictions = {image_id: _detections(of_image, label_set) for image_id, of_image in rows.items()}
