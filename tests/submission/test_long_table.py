@@ -158,7 +158,8 @@ def test_results_of_another_tool_have_the_annotations_categories(tmp_path):
     write_json(tmp_path / "g.json", {
         "images": [{"id": at, "file_name": f"{at}.png", "height": 50, "width": 50} for at in (1, 2)],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": box}],
-        "categories": [{"id": at, "name": name} for at, name in enumerate(("Wart", "Mole", "No finding"), 1)]})
+        "categories": [{"id": 1, "name": "Wart"}, {"id": 2, "name": "Mole"},
+                       {"id": 3, "name": "No finding"}]})
     path.write_text(json.dumps([{"image_id": image, "category_id": category, "bbox": box, "score": 0.5}
                                 for image, category in ((1, 2), (2, 3))]))
     of = read_submission(path, annotations=tmp_path / "g.json")
