@@ -68,8 +68,7 @@ def test_a_detectors_lines_are_those_of_its_file(detector):
 
 
 def test_the_same_of_another_label_set(detector):
-    folder, rows = detector
-    file = folder / "metrics.json"
+    file = detector[0] / "metrics.json"
     file.write_text(file.read_text().replace("vindr/", "voc/"))
     axes = plots.detector_figure(plots.read_metrics(file)).axes
     assert lines_of(axes[1])["mAP at IoU > .4"][-1] == pytest.approx([2000, 1999 / 8000])

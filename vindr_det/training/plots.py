@@ -38,8 +38,8 @@ _LABEL_AUC = "held_out_auc/"
 _LOSSES = {"total_loss": "training", "validation_loss": "validation",
            "validation_normal/loss": "validation, normal images",
            "validation_abnormal/loss": "validation, abnormal images"}
-_APS = {"vindr/mAP40": "mAP at IoU > .4 (VinBigData)", "voc/mAP40": "mAP at IoU > .4", "coco/AP40": "COCO AP at IoU .40",
-        "coco/AP50": "COCO AP at IoU .50"}
+_APS = {"vindr/mAP40": "mAP at IoU > .4 (VinBigData)", "voc/mAP40": "mAP at IoU > .4",
+        "coco/AP40": "COCO AP at IoU .40", "coco/AP50": "COCO AP at IoU .50"}
 _PARTS = {"": "training", "inner_": "images set aside", "held_out_": "held out"}
 _COLORS = {"training": "#777777", "validation": "#1f4e79", "validation, normal images": "#558b2f",
            "validation, abnormal images": "#c06020", "images set aside": "#558b2f", "held out": "#1f4e79"}
