@@ -15,14 +15,12 @@ _STEPS = np.array([1, 2, 4, 8])
 
 
 def label_matrix(records: Sequence[Record]) -> NDArray[np.int64]:
-    """(N, K) zeros and ones: the findings on each image; the column of "no finding", of VinBigData's 15 the
-    last, marks normal images."""
-    label_set = label_set_of_records(records)
-    matrix = np.zeros((len(records), len(label_set.classes)), np.int64)
+    """(N, findings + 1) zeros and ones: the findings on each image; the last column marks normal images."""
+    findings = len(label_set_of_records(records))
+    matrix = np.zeros((len(records), findings + 1), np.int64)
     for row, record in enumerate(records):
         matrix[row, record.truth.labels] = 1
-        if record.normal and label_set.no_finding_id is not None:
-            matrix[row, label_set.no_finding_id] = 1
+        matrix[row, findings] = record.normal
     return matrix
 
 
