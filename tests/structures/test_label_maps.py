@@ -48,6 +48,9 @@ def test_common_findings_are_as_wide_as_the_wider_set():
         "Aortic enlargement", "Calcification", "Consolidation", "ILD", "Lung Opacity", "Other lesion",
         "Pleural thickening", "Pulmonary fibrosis", "No finding")
     assert common.joined == {"Nodule/Mass": ("Mass", "Nodule")}
+    fourteen = common_findings(VINDR_CXR, VINBIGDATA).label_set
+    assert fourteen.findings == VINBIGDATA.findings
+    assert fourteen.mean_ap == "voc/mAP40"  # the competition's metric is over "no finding" too
     assert common_findings(NIH, CHESTXDET).label_set.findings == (
         "Atelectasis", "Effusion", "Fibrosis", "Mass", "Nodule", "Pleural Thickening")
     # The third set has Nodule/Mass alone.
