@@ -18,7 +18,7 @@ in IMAGE_ROOT itself, or below DATA_ROOT in images/.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,12 @@ def _check_preparation(images: Path, cfg: Any) -> None:
 def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     """The images to train on, each with its folder: DATASETS.TRAIN, boxes by agreement.
 
-    All normal images are among them, unless an epoch has none;
+    With VINDR.UNKNOWN ``negative`` nothing is unknown on them; else an image without boxes on which every
+    finding is unknown is left out, since nothing of it can teach. One without boxes on which some are unknown
+    is not normal, and is kept for the others' sake. All normal images are among them, unless an epoch has none;
     :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
     """
-    chosen = _agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
+    chosen = _that_teach(_agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
     if not normal_count(cfg, [record for record, _ in chosen]):
         chosen = [item for item in chosen if not item[0].normal]
     if not chosen:
@@ -133,6 +135,15 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
         raise InputError(f"VINDR.AGREEMENT_POWER is {cfg.VINDR.AGREEMENT_POWER}, but the annotations do not "
                          "name their readers; make them with tools/convert_vindr.py")
     return chosen
+
+
+def _that_teach(items: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """The images with what is unknown on them by VINDR.UNKNOWN, but those that a loss takes nothing from."""
+    if cfg.VINDR.UNKNOWN == "negative":
+        items = [(replace(record, unknown=()), images) for record, images in items]
+    empty = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    return [(record, images) for record, images in items if len(record.truth) or record.normal
+            or (empty and len(record.unknown) < len(record.label_set))]
 
 
 def _agreement_known(record: Record) -> bool:
@@ -145,7 +156,7 @@ def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
     The share of normal images is that of a training epoch, without which the two losses could not be
     compared.
     """
-    chosen = _agreed_boxes(validation_records(cfg), cfg)
+    chosen = _that_teach(_agreed_boxes(validation_records(cfg), cfg), cfg)
     count = normal_count(cfg, [record for record, _ in chosen])
     return subsample_normals(chosen, count, seed=max(cfg.SEED, 0))
 
@@ -181,7 +192,7 @@ def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Rec
         return chosen
     agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
     # An image on which readers disagree about everything is neither normal nor abnormal.
-    return [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
+    return [(kept, images) for record, kept, images in agreed if len(kept.truth) or not len(record.truth)]
 
 
 def _agreed(record: Record, count: int) -> Record:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from vindr_det.data.coco import read_coco
 from vindr_det.data.splits import Split, resolve
 from vindr_det.detection.detectron2.mapper import rectangle
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.sizes import read_sizes, shapes_of
@@ -29,6 +30,7 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
 
     ``image_id`` is our string id. ``height``, ``width`` and the boxes (xyxy) are in pixels of the original,
     whatever the size of the file. ``agreement`` is the share of the readers who drew a box.
+    ``not_exhaustive_category_ids``, as LVIS has it, are the class ids of the unknown findings.
     """
     return [
         {
@@ -36,6 +38,7 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
             "image_id": record.image_id,
             "height": record.height,
             "width": record.width,
+            NOT_EXHAUSTIVE: list(record.unknown),
             "annotations": [
                 {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label, "iscrowd": 0,
                  "agreement": share}
