@@ -22,7 +22,8 @@ from vindr_det.training.sampler import repeat_factors
 
 DENSE = ["MODEL.RETINANET.NUM_CLASSES", "14", "MODEL.RETINANET.TOPK_CANDIDATES_TEST", "50"]
 RETINA = ["MODEL.META_ARCHITECTURE", "RetinaNet",
-          "MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone", "MODEL.RESNETS.OUT_FEATURES", "['res3', 'res4', 'res5']", "MODEL.FPN.IN_FEATURES",
+          "MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone",
+          "MODEL.RESNETS.OUT_FEATURES", "['res3', 'res4', 'res5']", "MODEL.FPN.IN_FEATURES",
           "['res3', 'res4', 'res5']", "MODEL.RETINANET.IN_FEATURES", "['p3', 'p4', 'p5', 'p6', 'p7']", *DENSE]
 #: Engine, options, and the layer that gives the logits of the classes.
 CASES = {
@@ -271,6 +272,7 @@ def test_repeat_factors_count_the_images_on_which_a_finding_is_known():
     assert repeat_factors(records, 0.75)[-1] == pytest.approx(math.sqrt(0.75 / 0.5))
 
 
+@pytest.mark.slow
 def test_a_training_validates_and_its_losses_are_finite(engine, phantoms, tmp_path):
     """With bfloat16, gradient accumulation, and unknown findings in training and validation."""
     import json
@@ -287,7 +289,8 @@ def test_a_training_validates_and_its_losses_are_finite(engine, phantoms, tmp_pa
         path.write_text(json.dumps(coco))
     cfg = config(engine, phantoms, "VINDR.DATA_ROOT", str(data), "VINDR.IMAGE_ROOT", str(phantoms / "data"),
                  "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.AMP.ENABLED", "True",
-                 "VINDR.AMP_DTYPE", "bfloat16", "VINDR.ACCUMULATE", "2", "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()")
+                 "VINDR.AMP_DTYPE", "bfloat16",
+                 "VINDR.ACCUMULATE", "2", "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()")
     assert any(item[0].unknown for item in training_records(cfg)) and len(label_set_of_config(cfg)) == 14
     engines.load(engine).train(cfg)
     lines = [json.loads(line) for line in (tmp_path / "out/metrics.json").read_text().splitlines()]

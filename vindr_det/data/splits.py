@@ -123,8 +123,8 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
 
     With VINDR.UNKNOWN ``negative`` nothing is unknown on them; else an image without boxes on which every
     finding is unknown is left out, since nothing of it can teach. One without boxes on which some are unknown
-    is not normal, and is kept for the others' sake. All normal images are among them, unless an epoch has none;
-    :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
+    is not normal, and is kept for the others' sake. All normal images are among them, unless an epoch has
+    none; :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
     """
     chosen = _that_teach(_agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
     if not normal_count(cfg, [record for record, _ in chosen]):

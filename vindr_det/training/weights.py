@@ -18,7 +18,7 @@ from vindr_det.files import existing_file
 from vindr_det.training import timm_backbone
 from vindr_det.training.checkpoint_io import read_file, read_pickle
 from vindr_det.training.weights_account import Account, account, tell
-from vindr_det.training.weights_families import CLASSIFIERS, DETECTORS, Family, family_of
+from vindr_det.training.weights_families import CLASSIFIERS, DETECTORS, Family, classifier_family, family_of
 from vindr_det.training.weights_names import first_level, to_torchvision
 
 log = logging.getLogger(__name__)
@@ -115,9 +115,12 @@ def _download(url: str, weights: str) -> Path:
 
 
 def detector_weights(
-    weights: str, state: Mapping[str, Any], own: Mapping[str, Any], engine: str, cfg: Any = None
+    weights: str, state: Mapping[str, Any], own: Mapping[str, Any], engine: str, cfg: Any = None,
+    classifier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The tensors of a file that fit a detector, in its names; the log tells what became of each.
+
+    A first convolution for gray images is spread over three equal channels.
 
     Args:
         weights: name of the file.
@@ -125,11 +128,12 @@ def detector_weights(
         own: the model's tensors.
         engine: whose detector the model is.
         cfg: its config, to compare with what the weights expect; None for our own checkpoints.
+        classifier: entry ``vindr_classifier`` of a checkpoint of our classifiers; None for other files.
 
     Raises:
         InputError: most of the file does not fit.
     """
-    family = family_of(state, DETECTORS)
+    family = classifier_family(classifier, own) if classifier else family_of(state, DETECTORS)
     if family is None:
         return _told(weights, "an unknown family", state, account(state, {key: key for key in state}, own))
     common = family.rename(state)
@@ -141,8 +145,14 @@ def detector_weights(
     names = _engine_names(common, own, engine)
     if cfg is not None:
         _compare_pixels(weights, family, values, cfg)
-    ready = {key: values[name] for key, name in common.items()}
+    ready = {key: _for_colors(values[name], own.get(names[key])) for key, name in common.items()}
     return _told(weights, family.name, ready, account(ready, names, own, heads, crosses))
+
+
+def _for_colors(value: Any, own: Any) -> Any:
+    if own is not None and own.ndim == 4 and value.shape == (len(own), 1, *own.shape[2:]) != own.shape:
+        return value.expand_as(own) / own.shape[1]
+    return value
 
 
 def _told(weights: str, family: str, state: Mapping[str, Any], told: Account) -> dict[str, Any]:
@@ -170,10 +180,10 @@ def _other_anchor_order(state: Mapping[str, Any]) -> dict[str, Any]:
 def _compare_pixels(weights: str, family: Family, state: Mapping[str, Any], cfg: Any) -> None:
     """Warn of images, or strides, other than those that the weights were trained with."""
     expected = family.pixels(state)
-    if expected is None or timm_backbone.wanted(cfg):
+    if expected is None:
         return
     keys: dict[str, Any] = {"MODEL.PIXEL_MEAN": list(expected.mean), "MODEL.PIXEL_STD": list(expected.std)}
-    if cfg.MODEL.RESNETS.DEPTH >= 50:
+    if cfg.MODEL.RESNETS.DEPTH >= 50 and not timm_backbone.wanted(cfg):
         keys["MODEL.RESNETS.STRIDE_IN_1X1"] = expected.stride_in_1x1
     differing = {key: value for key, value in keys.items()
                  if value != (list(have) if isinstance(have := value_of(cfg, key), (list, tuple)) else have)}

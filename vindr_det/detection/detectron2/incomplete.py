@@ -61,8 +61,9 @@ def refuse_unknown(model: nn.Module, dicts: Sequence[dict[str, Any]]) -> None:
     if isinstance(model, KnownModel) and not _parts(model):
         image = next((image for image in dicts if image.get(NOT_EXHAUSTIVE)), None)
         if image is not None:
-            raise InputError(f"{image['image_id']}: has unknown findings, which {type(model).__name__} cannot "
-                             "leave out of its losses, expected RetinaNet, or GeneralizedRCNN with RPN and "
+            name = type(model).__name__
+            raise InputError(f"{image['image_id']}: has unknown findings, which {name} cannot leave"
+                             "  out of its losses, expected RetinaNet, or GeneralizedRCNN with RPN and "
                              "Detectron2's box predictors; or VINDR.UNKNOWN negative")
 
 
