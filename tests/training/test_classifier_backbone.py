@@ -99,5 +99,5 @@ def test_every_tensor_is_accounted_for(engine, tmp_path, caplog):
 def test_a_classifier_of_another_network_is_refused(engine, tmp_path):
     path = tmp_path / "fold0.pth"
     classifier(path, "test_efficientnet", Normalization(per_image=True))
-    with pytest.raises(InputError, match=r"fold0.pth \(read as our classifier test_efficientnet\): 1 of its 74 w"):
+    with pytest.raises(InputError, match=r"\(read as our classifier test_efficientnet\): 1 of its"):
         started(engine, path, *RESNET)
