@@ -81,8 +81,8 @@ def test_rows_of_known_findings_arrive(engine, options, heads, caplog):
     others = [key for key in own if own[key].shape == state[key].shape and key not in heads and own[key].ndim]
     assert all(torch.equal(loaded[key], state[key]) for key in others) and len(others) > 50
     assert ("was trained on the findings of VinBigData, for NIH boxes: class heads of Atelectasis, "
-            "Cardiomegaly, Effusion (from Pleural effusion), Infiltration, Mass (from Nodule/Mass), Nodule (from "
-            "Nodule/Mass), Pneumothorax; anew: Pneumonia") in caplog.text
+            "Cardiomegaly, Effusion (from Pleural effusion), Infiltration, Mass (from Nodule/Mass), Nodule "
+            "(from Nodule/Mass), Pneumothorax; anew: Pneumonia") in caplog.text
 
 
 def test_the_same_number_of_other_findings_is_mapped_too(engine):

@@ -29,6 +29,7 @@ from vindr_det.data.coco import read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.prepared_folder import SETTINGS
+from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, agreed_by, label_set_of_records
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     if split.annotations is None:
         raise InputError(f"data set {name}: has no annotations to train or to score with")
     records = read_coco(split.annotations)
-    _require_label_set(records, cfg, split.annotations)
+    require_findings(records, label_set_of_config(cfg), split.annotations)
     if not records:
         raise InputError(f"{split.annotations}: holds no image")
     for record in records:
@@ -97,8 +98,12 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     return records, split.images
 
 
-def _require_label_set(records: Sequence[Record], cfg: Any, path: Path) -> None:
-    expected = label_set_of_config(cfg)
+def require_findings(records: Sequence[Record], expected: LabelSet, path: Path) -> None:
+    """Refuse annotations of other findings than a config's.
+
+    Raises:
+        InputError: names the file and both label sets.
+    """
     own = label_set_of_records(records, str(path)) if records else expected
     if own.findings != expected.findings:
         raise InputError(f"{path}: has the findings of {own.name}, but VINDR.LABEL_SET is {expected.name}; "
