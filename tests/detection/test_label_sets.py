@@ -1,4 +1,4 @@
-"""Detectors of any label set, in both engines: train, validate, save, predict, resume, and what is refused."""
+"""Detectors of any label set: both engines train, validate, save, predict and resume; what is refused."""
 
 import json
 import math

@@ -42,7 +42,7 @@ from vindr_det.postprocessing.search_space import Search, Settings, at_ends, def
 from vindr_det.postprocessing.study_log import count_report, earlier_reports, log_path, open_study
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import NO_FINDING_ID
-from vindr_det.structures.records import Record, label_set_of_records, truth_of
+from vindr_det.structures.records import Record, truth_of
 from vindr_det.submission import read_submission, refuse_other_frame
 from vindr_det.tables import write_csv
 
@@ -120,7 +120,7 @@ def _read_outputs(search: Search, records: Sequence[Record]) -> Mapping[str, Cla
     """Of each record's image; none where the search has no classifier."""
     if not search.probabilities:
         return {}
-    outputs = read_classifier_outputs(search.probabilities, label_set=label_set_of_records(records))
+    outputs = read_classifier_outputs(search.probabilities, label_set=records[0].label_set)
     check_not_inverted({image_id: output.p_abnormal for image_id, output in outputs.items()},
                {record.image_id: not record.normal for record in records}, search.probabilities,
                search.allow_inverted)

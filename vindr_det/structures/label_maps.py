@@ -1,14 +1,14 @@
 """Which findings of two label sets are the same, and which is a part of the other.
 
 Names count, not sets: spelling aside, the same name is the same finding, and two tables here have the rest.
-So sets of one's own are mapped too. "No finding" is never mapped between different sets:
-an image without any finding of one set may show one of the other.
+So sets of one's own are mapped too. "No finding" is never mapped between different sets: an image without any
+finding of one set may show one of the other. "Other lesion" is taken for the same, though what is "other"
+depends on the set.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ _SAME: Mapping[str, str] = {
     "interstitiallungdisease": "ild",
     "interstitiallungdiseaseild": "ild",
     "massnodule": "nodulemass",
+    "othernodulemass": "nodulemass",
+    "opacity": "lungopacity",
     "enlargedaorta": "aorticenlargement",
     "pulmonaryedema": "edema",
 }
@@ -111,33 +113,27 @@ def _joined(label_sets: Sequence[LabelSet], target: LabelSet) -> dict[str, tuple
     return joined
 
 
-@overload
-def map_to(items: PredictionSet, label_set: LabelSet) -> dict[str, Predictions]: ...
-@overload
-def map_to(items: Sequence[Record], label_set: LabelSet) -> list[Record]: ...
-
-
-def map_to(
-    items: PredictionSet | Sequence[Record], label_set: LabelSet
-) -> dict[str, Predictions] | list[Record]:
-    """Detections or annotated images in the classes of another label set.
+def map_predictions(predictions: PredictionSet, label_set: LabelSet) -> dict[str, Predictions]:
+    """Detections in the classes of another label set.
 
     A box goes to the same finding of that set or to the one that includes its own; several findings may go to
-    one. A box without such a counterpart is left out. On an image, a finding of that set is unknown if it is
-    one that the annotations never name, if a finding that goes to it is unknown there, or if it is a part of
-    one that is there; boxes of an unknown finding are left out with it.
+    one. A box without such a counterpart is left out.
+    """
+    return {image_id: _mapped(boxes, label_set)[0] for image_id, boxes in predictions.items()}
 
-    Args:
-        items: image id -> detections, or records.
-        label_set: to map to.
+
+def map_records(records: Sequence[Record], label_set: LabelSet) -> list[Record]:
+    """Annotated images in the classes of another label set, their boxes as of :func:`map_predictions`.
+
+    On an image, a finding of that set is unknown if it is one that the annotations never name, if a finding
+    that goes to it is unknown there, or if it is a part of one that is there; boxes of an unknown finding are
+    left out with it.
 
     Raises:
         InputError: records of two sets.
     """
-    if isinstance(items, Mapping):
-        return {image_id: _mapped(boxes, label_set)[0] for image_id, boxes in items.items()}
-    source = label_set_of_records(items)
-    return list(items) if source == label_set else [_mapped_record(record, label_set) for record in items]
+    same = label_set_of_records(records) == label_set
+    return list(records) if same else [_mapped_record(record, label_set) for record in records]
 
 
 def _mapped(boxes: Predictions, label_set: LabelSet) -> tuple[Predictions, NDArray[np.bool_]]:
