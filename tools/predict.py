@@ -158,7 +158,7 @@ def _models(args: Namespace, weights: Sequence[Path], gate, changes):
     if args.classifier:
         from vindr_det.classification.predict import Classifier
 
-        classifier = Classifier(args.classifier, device=args.device)
+        classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
     return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
 
 

@@ -120,7 +120,7 @@ def _read_outputs(search: Search, records: Sequence[Record]) -> Mapping[str, Cla
     """Of each record's image; none where the search has no classifier."""
     if not search.probabilities:
         return {}
-    outputs = read_classifier_outputs(search.probabilities)
+    outputs = read_classifier_outputs(search.probabilities, label_set=records[0].label_set)
     check_not_inverted({image_id: output.p_abnormal for image_id, output in outputs.items()},
                {record.image_id: not record.normal for record in records}, search.probabilities,
                search.allow_inverted)
