@@ -8,18 +8,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.limits import require_seed
-from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
-from vindr_det.structures.records import Record
+from vindr_det.structures.records import Record, label_set_of_records
 
 #: Numbers of images with a finding by which patients are stratified.
 _STEPS = np.array([1, 2, 4, 8])
 
 
 def label_matrix(records: Sequence[Record]) -> NDArray[np.int64]:
-    """(N, 15) zeros and ones: the findings on each image; column 14 marks normal images."""
-    matrix = np.zeros((len(records), len(CLASS_NAMES)), np.int64)
+    """(N, findings + 1) zeros and ones: the findings on each image; the last column marks normal images."""
+    findings = len(label_set_of_records(records))
+    matrix = np.zeros((len(records), findings + 1), np.int64)
     for row, record in enumerate(records):
-        matrix[row, record.truth.labels if len(record.truth) else NO_FINDING_ID] = 1
+        matrix[row, record.truth.labels] = 1
+        matrix[row, findings] = record.normal
     return matrix
 
 

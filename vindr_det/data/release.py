@@ -5,6 +5,7 @@ Each module has a :class:`Release` named ``RELEASE``; the list of them is in :mo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from vindr_det.structures.records import Record
 
 #: The fold of images that belong to none: those that are held out, and test images.
 NO_FOLD = -1
+#: The published part that is trained on; folds are of its images.
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Conversion:
         frequent: hold out images that none of these readers read; empty holds out none.
         label_sets: also write the training sets of boxes that at least 2, 3, ... readers drew.
         lists: which published lists to write too: ``cadlab`` or ``chexnet`` of NIH ChestX-ray14.
+        workers: processes that read the headers of image files; None takes one per core.
     """
 
     fusion: str = "wbf"
@@ -40,6 +44,7 @@ class Conversion:
     frequent: tuple[str, ...] = ()
     label_sets: bool = False
     lists: str | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Annotations:
         boxes_complete: whether boxes were drawn on every image, so that those without any are normal.
         reader_records: the same images with each reader's own boxes, where there are several readers.
         held_out: (N,) images to keep out of all folds; None for none.
+        parts: (N,) the published part of each image, such as ``train`` and ``test``; None where there are
+            none. Folds are of the images in ``train``.
         lists: published training, validation and test lists: name -> table with ``image`` and ``patient``.
     """
 
@@ -67,6 +74,22 @@ class Annotations:
     reader_records: Sequence[Record] = ()
     held_out: NDArray[np.bool_] | None = None
     lists: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    parts: NDArray[np.str_] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a published table is known by.
+
+    Attributes:
+        title: names it in errors.
+        columns: it has all of these; none for a file that is no table.
+        without: it has none of these.
+    """
+
+    title: str
+    columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,12 +98,44 @@ class Release:
 
     Attributes:
         name: as :func:`vindr_det.data.convert.convert` takes it.
-        label_set: what its class ids mean.
+        label_set: what its class ids mean; None where its files tell.
         read: takes the options, and the paths of its tables by name; raises InputError for faulty ones.
         summary: what was converted, in lines: annotations, fold of each image, options, output folder.
+        tables: what each of its files may be, by the name that ``read`` gives the file.
     """
 
     name: str
-    label_set: LabelSet
+    label_set: LabelSet | None
     read: Callable[..., Annotations]
     summary: Callable[..., list[str]]
+    tables: Mapping[str, tuple[Table, ...]] = field(default_factory=dict)
+
+
+def summary_of_boxes(
+    annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion, out: Path
+) -> list[str]:
+    """Counts of images, normal images, boxes and incomplete annotations, also of each part, in lines."""
+    parts = np.full(len(fold_of), "all") if annotations.parts is None else annotations.parts
+    lines = [f"{len(fold_of)} images, {options.folds} folds in {out}"]
+    for name in dict.fromkeys(parts.tolist()):
+        records = [record for record, part in zip(annotations.records, parts, strict=True) if part == name]
+        boxes, normal = sum(len(record.truth) for record in records), sum(r.normal for r in records)
+        unknown = sum(bool(record.unknown) for record in records)
+        lines.append(f"{name}: {len(records)} images ({normal} normal), {boxes} boxes" + (
+            f", {unknown} images with findings that have no box and are unknown there" if unknown else ""))
+    return lines
+
+
+def compared(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
+    """A line that says whether counts are those of the published files, and which are not.
+
+    Args:
+        counts: what was counted; those that were not published are left out.
+        published: the same, as published.
+    """
+    differ = [f"{counts[name]} {name} (published: {number})" for name, number in published.items()
+              if name in counts and counts[name] != number]
+    if not any(name in counts for name in published):
+        return []
+    return [f"differs from the published files, or is a part of them: {', '.join(differ)}" if differ
+            else "all counts are those of the published files"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vindr_det.data.consensus import Consensus, check_options, fuse_readers
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.reader_column import refuse_unnamed_readers
-from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release
+from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release, Table
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.prepared_folder import failed_images
@@ -85,7 +85,8 @@ def summary(
     return lines
 
 
-RELEASE = Release("vinbigdata", VINBIGDATA, read, summary)
+RELEASE = Release("vinbigdata", VINBIGDATA, read, summary, {"annotations": (
+    Table("VinBigData's train.csv", ("image_id", "class_id", *EDGES)),)})
 
 
 def read_data_set(
