@@ -37,6 +37,7 @@ _READERS: Mapping[str, dict[str, Any]] = {
                       "without names: R8 R9 R10"},
 }
 _PATIENTS = {"help": "table of image_id,patient_id: patients share a fold"}
+_WORKERS = {"workers": {"type": int, "help": "processes that read headers; one per core if not given"}}
 _VINDR: Mapping[str, dict[str, Any]] = {
     "annotations": {"help": "annotations_train.csv"},
     "test-annotations": {"help": "annotations_test.csv"},
@@ -57,6 +58,9 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
         "annotations": {"required": True, "help": "BBox_List_2017.csv"}, "labels": _NIH_LABELS,
         "ids": {"help": "list of the images to take; those with boxes and the negatives if not given"},
         "images": {"help": _IMAGES}}),
+    "vindr-cxr": ("VinDr-CXR on PhysioNet: 22 findings, training and test part",
+                  {**_VINDR, **_READERS, **_WORKERS}),
+    "vindr-pcxr": ("VinDr-PCXR on PhysioNet, of children: 36 findings", {**_VINDR, **_READERS, **_WORKERS}),
 }
 
 
@@ -86,6 +90,7 @@ def run(args: Namespace) -> None:
     from vindr_det.data.release import Conversion
     from vindr_det.data.vinbigdata import FREQUENT_READERS
 
+    cli.require_workers(getattr(args, "workers", None))
     given = {name: value for name, value in vars(args).items() if name not in ("format", "out")}
     paths = {name: given.pop(name) for name in _PATHS if name in given}
     groups = given.pop("reader_groups", None)

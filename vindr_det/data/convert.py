@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data import nih, nih_boxes, vinbigdata
+from vindr_det.data import nih, nih_boxes, vinbigdata, vindr_cxr
 from vindr_det.data.coco import part, to_coco
 from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, check_disjoint_patients
 from vindr_det.data.release import NO_FOLD, TRAIN, Annotations, Conversion, Release
-from vindr_det.files import write_json
 from vindr_det.data.tables_given import require_own_tables
+from vindr_det.files import write_json
 from vindr_det.tables import write_csv
 
 #: name -> release.
 RELEASES: Mapping[str, Release] = {release.name: release for release in (
-    vinbigdata.RELEASE, nih.RELEASE, nih_boxes.RELEASE)}
+    vinbigdata.RELEASE, nih.RELEASE, nih_boxes.RELEASE, vindr_cxr.CXR_RELEASE, vindr_cxr.PCXR_RELEASE)}
 #: The published lists that are trained and validated on, in folds of their own.
 _TRAINING = ("train", "val")
 
@@ -71,7 +71,7 @@ def _folds(annotations: Annotations, options: Conversion) -> NDArray[np.int64]:
     """Fold (N,) of each image, :data:`NO_FOLD` where it is held out; no patient is in two of them."""
     patients, held_out, parts = annotations.patients, annotations.held_out, annotations.parts
     if parts is not None:
-        held_out = parts != TRAIN
+        held_out = (parts != TRAIN) | (False if held_out is None else held_out)
         if patients is not None:
             check_disjoint_patients({name: patients[parts == name] for name in np.unique(parts)}, "patient")
     kept = np.ones(len(annotations.labels), dtype=bool) if held_out is None else ~held_out
@@ -121,7 +121,7 @@ def _write_folds(
             write(f"train_fold{fold}", (fold_of != fold) & (fold_of != NO_FOLD), min_count)
         write(f"val_fold{fold}", fold_of == fold)
     if annotations.held_out is not None:
-        write("val_rare_readers", fold_of == NO_FOLD)
+        write("val_rare_readers", (fold_of == NO_FOLD) & np.isin(parts, (TRAIN, "all")))
     if annotations.reader_records:
         write_json(folder / "instances_readers.json", to_coco(annotations.reader_records))
     ids = [record.image_id for record in records]

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import is_dicom
 from vindr_det.imaging.headers import header_sizes
 from vindr_det.imaging.inputs import Input, list_inputs
+from vindr_det.imaging.original_sizes import RASTER_SUFFIXES
 from vindr_det.imaging.prepared_folder import failed_images
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.parallel import Failure
@@ -97,9 +98,9 @@ def _sizes_of_headers(
     if images is None:
         raise InputError("the images' original sizes are not known, expected --meta (image_id,dim0,dim1) or "
                          "--images with the original files")
-    resized = None if raster else next((source for source in sources if not is_dicom(source.path)), None)
-    if resized is not None:
-        raise InputError(f"{resized.path}: is no DICOM file and may be smaller than its original, expected "
+    resized = next((source for source in sources if source.path.suffix.lower() in RASTER_SUFFIXES), None)
+    if resized is not None and not raster:
+        raise InputError(f"{resized.path}: may be smaller than its original, expected "
                          "--meta with the original sizes (image_id,dim0,dim1)")
     read = header_sizes([source.path for source in sources], workers)
     failures = [result.reason for result in read.values() if isinstance(result, Failure)]
@@ -113,7 +114,7 @@ def _sizes_of_headers(
     return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
 
-def read_patients(path: str | Path, image_ids: Sequence[str]) -> pd.Series:
+def read_patients(path: str | Path, image_ids: Sequence[str]) -> NDArray:
     """The patient of each image, in order, from a table of image_id and patient_id.
 
     Raises:
@@ -126,4 +127,4 @@ def read_patients(path: str | Path, image_ids: Sequence[str]) -> pd.Series:
     missing = patients.index[patients.isna()]
     if len(missing):
         raise InputError(f"{path}: {len(missing)} images have no patient, the first is {missing[0]}")
-    return patients
+    return patients.to_numpy()
