@@ -61,7 +61,30 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
     "vindr-cxr": ("VinDr-CXR on PhysioNet: 22 findings, training and test part",
                   {**_VINDR, **_READERS, **_WORKERS}),
     "vindr-pcxr": ("VinDr-PCXR on PhysioNet, of children: 36 findings", {**_VINDR, **_READERS, **_WORKERS}),
+    "chestx-det": ("ChestX-Det, or ChestX-Det10, by whether its lists have polygons", {
+        "annotations": {"required": True, "help": "ChestX_Det_train.json, or train.json of ChestX-Det10"},
+        "test-annotations": {"help": "ChestX_Det_test.json, or test.json"}, "images": {"help": _IMAGES},
+        "patients": _PATIENTS}),
+    "rsna": ("RSNA's pneumonia detection challenge: lung opacity", {
+        "annotations": {"required": True, "help": "stage_2_train_labels.csv"},
+        "labels": {"help": "stage_2_detailed_class_info.csv"}, "images": {"help": _IMAGES},
+        "patients": _PATIENTS}),
+    "siim-covid": ("SIIM-FISABIO-RSNA COVID-19 detection challenge: opacity", {
+        "annotations": {"required": True, "help": "train_image_level.csv"},
+        "labels": {"help": "train_study_level.csv"}, "meta": _META,
+        "images": {"help": f"{_IMAGES}; without --meta the DICOM files"}, **_WORKERS}),
+    "coco": ("COCO files of any data set", {
+        "annotations": {"required": True, "help": "COCO .json of all images, or of the training part"},
+        "val-annotations": {"help": "COCO .json of the validation part"},
+        "test-annotations": {"help": "COCO .json of the test part"}, "images": {"help": _IMAGES},
+        "patients": _PATIENTS}),
+    "yolo": ("YOLO's folders", {
+        "annotations": {"required": True, "help": "data.yaml, or a folder with data.yaml or classes.txt"},
+        "meta": _META, "images": {"help": "folder of the images where there is no data.yaml and no images/"},
+        "patients": _PATIENTS, **_WORKERS}),
 }
+#: Formats whose boxes are on all images.
+_TO_YOLO = tuple(name for name in FORMATS if name != "nih")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -81,6 +104,10 @@ def add_options(parser: ArgumentParser, name: str) -> None:
     parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--folds", type=int, default=5, help="number of folds")
     cli.add_seed(parser, what="of the folds")
+    if name in _TO_YOLO:
+        parser.add_argument("--to", default="coco", choices=["coco", "yolo"], help="files to write")
+        parser.add_argument("--copy", action="store_true",
+                            help="with --to yolo copies of the images of --images, not links")
     parser.set_defaults(format=name)
 
 

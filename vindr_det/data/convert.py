@@ -5,29 +5,43 @@ A new data set is one module with a ``RELEASE`` (:mod:`vindr_det.data.release`),
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data import nih, nih_boxes, vinbigdata, vindr_cxr
+from vindr_det.data import (
+    chestx_det,
+    coco_release,
+    nih,
+    nih_boxes,
+    rsna,
+    siim_covid,
+    vinbigdata,
+    vindr_cxr,
+    yolo,
+)
 from vindr_det.data.coco import part, to_coco
 from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, check_disjoint_patients
 from vindr_det.data.release import NO_FOLD, TRAIN, Annotations, Conversion, Release
 from vindr_det.data.tables_given import require_own_tables
+from vindr_det.data.yolo_files import write_yolo
+from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.tables import write_csv
 
 #: name -> release.
 RELEASES: Mapping[str, Release] = {release.name: release for release in (
-    vinbigdata.RELEASE, nih.RELEASE, nih_boxes.RELEASE, vindr_cxr.CXR_RELEASE, vindr_cxr.PCXR_RELEASE)}
+    vinbigdata.RELEASE, nih.RELEASE, nih_boxes.RELEASE, vindr_cxr.CXR_RELEASE, vindr_cxr.PCXR_RELEASE,
+    chestx_det.RELEASE, rsna.RELEASE, siim_covid.RELEASE, coco_release.RELEASE, yolo.RELEASE)}
 #: The published lists that are trained and validated on, in folds of their own.
 _TRAINING = ("train", "val")
 
 
 def convert(
-    release: str, out: str | Path, options: Conversion | None = None, **tables: str | Path | None
+    release: str, out: str | Path, options: Conversion | None = None, **tables: Any
 ) -> str:
     """Read a release's tables and write its files to ``out``; returns a summary.
 
@@ -53,6 +67,8 @@ def convert(
     require_own_tables(source, tables, RELEASES.values())
     annotations = source.read(options, **tables)
     fold_of = _folds(annotations, options)
+    if options.to == "yolo":
+        return _yolo(source, out, annotations, fold_of, options, tables.get("images"))
     lists = _with_folds(annotations.lists, options)
     with replaced_files(out) as folder:
         write_csv(folder / "labels.csv", annotations.labels.assign(fold=fold_of))
@@ -65,6 +81,16 @@ def convert(
         if lists:
             write_csv(folder / "train_val.csv", pd.concat([lists[name] for name in _TRAINING]))
     return "\n".join(source.summary(annotations, fold_of, options, Path(out)))
+
+
+def _yolo(
+    source: Release, out: str | Path, annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion,
+    images: str | Path | None,
+) -> str:
+    if not annotations.boxes_complete or not annotations.records:
+        raise InputError(f"--to yolo: {source.name} has labels of whole images, expected a format with boxes")
+    line = write_yolo(out, annotations, fold_of, images, options.copy)
+    return "\n".join([*source.summary(annotations, fold_of, options, Path(out)), line])
 
 
 def _folds(annotations: Annotations, options: Conversion) -> NDArray[np.int64]:

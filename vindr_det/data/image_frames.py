@@ -39,7 +39,7 @@ class ImageFrames:
 
 def image_frames(
     wanted: Sequence[str], images: str | Path | None, meta: str | Path | Sequence[str | Path] | None,
-    workers: int | None = None, side: int | None = None, raster: bool = False,
+    workers: int | None = None, side: int | None = None,
 ) -> ImageFrames:
     """The frames of the images of a release.
 
@@ -49,7 +49,6 @@ def image_frames(
         meta: tables of the original sizes; None takes the release's own size or the files' headers.
         workers: processes that read headers; None takes one per core.
         side: height and width of all images of the release, where it has a single size.
-        raster: whether PNG and JPEG files tell the size of the frame; else they may have been resized.
 
     Raises:
         InputError: an image is missing or has no size, or no header can be read.
@@ -66,11 +65,27 @@ def image_frames(
         sizes = pd.DataFrame(side, index=pd.Index(list(wanted)), columns=["height", "width"])
     else:
         sources = [inputs[name] for name in wanted if name in inputs and name not in failed]
-        sizes = _sizes_of_headers(images, sources, workers, raster)
+        sizes = _sizes_of_headers(images, sources, workers)
         failed |= {source.image_id for source in sources}.difference(sizes.index)
     absent = frozenset(failed.intersection(wanted).difference(sizes.index if images is None else ()))
     _log_absent(sorted(absent))
     return ImageFrames(sizes, {name: source.file for name, source in inputs.items()}, absent)
+
+
+def frames_of_files(files: Mapping[str, Path], workers: int | None = None) -> ImageFrames:
+    """The frames of images whose files have the originals' size, by their headers.
+
+    Args:
+        files: image id -> its file.
+        workers: processes that read headers; None takes one per core.
+
+    Raises:
+        InputError: no header can be read.
+    """
+    sizes = _read_headers(files, workers)
+    absent = frozenset(set(files).difference(sizes.index))
+    _log_absent(sorted(absent))
+    return ImageFrames(sizes, absent=absent)
 
 
 def _require_files(images: str | Path, missing: Sequence[str]) -> None:
@@ -93,24 +108,27 @@ def _sizes_of_tables(tables: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _sizes_of_headers(
-    images: str | Path | None, sources: Sequence[Input], workers: int | None, raster: bool
+    images: str | Path | None, sources: Sequence[Input], workers: int | None
 ) -> pd.DataFrame:
     if images is None:
         raise InputError("the images' original sizes are not known, expected --meta (image_id,dim0,dim1) or "
                          "--images with the original files")
     resized = next((source for source in sources if source.path.suffix.lower() in RASTER_SUFFIXES), None)
-    if resized is not None and not raster:
-        raise InputError(f"{resized.path}: may be smaller than its original, expected "
-                         "--meta with the original sizes (image_id,dim0,dim1)")
-    read = header_sizes([source.path for source in sources], workers)
+    if resized is not None:
+        raise InputError(f"{resized.path}: may be smaller than its original, expected --meta with the original "
+                         "sizes (image_id,dim0,dim1)")
+    return _read_headers({source.image_id: source.path for source in sources}, workers)
+
+
+def _read_headers(files: Mapping[str, Path], workers: int | None) -> pd.DataFrame:
+    """Heights and widths of the files that can be read; the others are logged."""
+    read = header_sizes(list(files.values()), workers)
     failures = [result.reason for result in read.values() if isinstance(result, Failure)]
     for reason in failures[:_MANY]:
         log.warning("%s", reason)
     if failures and len(failures) == len(read):
-        raise InputError(f"{images}: none of {len(read)} images has a header that can be read, for the first: "
-                         f"{failures[0]}")
-    names = {source.path: source.image_id for source in sources}
-    sizes = {names[path]: size for path, size in read.items() if not isinstance(size, Failure)}
+        raise InputError(f"none of {len(read)} images has a header that can be read; {failures[0]}")
+    sizes = {name: size for name, path in files.items() if not isinstance(size := read[path], Failure)}
     return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.structures.label_sets import LabelSet
-from vindr_det.structures.records import Record
+from vindr_det.structures.records import Record, label_set_of_records
 
 #: The fold of images that belong to none: those that are held out, and test images.
 NO_FOLD = -1
@@ -33,6 +33,8 @@ class Conversion:
         frequent: hold out images that none of these readers read; empty holds out none.
         label_sets: also write the training sets of boxes that at least 2, 3, ... readers drew.
         lists: which published lists to write too: ``cadlab`` or ``chexnet`` of NIH ChestX-ray14.
+        to: ``coco`` or ``yolo``, the files to write.
+        copy: put copies of the images beside YOLO's labels, not links.
         workers: processes that read the headers of image files; None takes one per core.
     """
 
@@ -44,6 +46,8 @@ class Conversion:
     frequent: tuple[str, ...] = ()
     label_sets: bool = False
     lists: str | None = None
+    to: str = "coco"
+    copy: bool = False
     workers: int | None = None
 
 
@@ -124,6 +128,25 @@ def summary_of_boxes(
         lines.append(f"{name}: {len(records)} images ({normal} normal), {boxes} boxes" + (
             f", {unknown} images with findings that have no box and are unknown there" if unknown else ""))
     return lines
+
+
+def boxes_in_labels(records: Sequence[Record], patients: NDArray | None = None) -> pd.DataFrame:
+    """labels.csv by the boxes: image_id, patient where known, and 0 or 1 per finding, blank where unknown.
+
+    Args:
+        records: N images.
+        patients: (N,) of the images; None where they are not known.
+    """
+    label_set = label_set_of_records(records)
+    values = np.zeros((len(records), len(label_set)))
+    for row, record in enumerate(records):
+        values[row, list(record.unknown)] = np.nan
+        values[row, record.truth.labels] = 1
+    labels = pd.DataFrame(values, columns=list(label_set.findings)).astype("Int8")
+    labels.insert(0, "image_id", [record.image_id for record in records])
+    if patients is not None:
+        labels.insert(1, "patient", patients)
+    return labels
 
 
 def compared(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
