@@ -111,7 +111,7 @@ def test_without_labels_the_boxes_tell_the_shares(release, tmp_path):
      "row 2: box .* leaves image a of width 80"),
     ("annotations", ("R1,No finding,,,,", "R1,No finding,1,2,3,4"), r"row 5: class 22 \(No finding\) has the box"),
     ("annotations", ("b,R1", "z,R1"), "row 5: image z is not in .*labels.csv"),
-    ("meta", ("b,100,80\n", ""), "row 5: image_id b has no size"),
+    ("meta", ("b,100,80\n", ""), "meta.csv: 1 images have no size, the first is b"),
     ("test_annotations", ("u,No", "a,No"), "row 4: image a is not in .*test_labels.csv"),
     ("test_labels", ("u,", "a,"), "image u is not in|image a is in test and in train"),
     ("labels", ("c,R3", "c,R2"), "row 10: image c is repeated for reader R2"),

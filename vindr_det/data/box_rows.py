@@ -40,8 +40,7 @@ def refuse_row(place: Place, bad: Any, describe: Callable[[int], str]) -> None:
 
 def with_empty_images(rows: pd.DataFrame, images: Iterable[str]) -> pd.DataFrame:
     """The rows of :func:`to_records` and one without a box for each image."""
-    names = pd.Series(list(images), dtype=object)
-    return pd.concat([rows, pd.DataFrame({"image_id": names, "class_id": -1}).set_index(names.index - len(names))])
+    return pd.concat([rows, pd.DataFrame({"image_id": list(images), "class_id": -1})])
 
 
 def class_ids(place: Place, names: pd.Series, label_set: LabelSet, aliases: Mapping[str, str] | None = None
@@ -91,7 +90,7 @@ def to_records(
         clip: pixels by which a corner may lie outside its image; it is moved to the edge.
 
     Raises:
-        InputError: an image without a size, or a box that is incomplete, empty or outside its image.
+        InputError: a box that is incomplete, empty or outside its image.
     """
     corners = _corners(lambda i: place(int(rows.index[i])), rows, frames, clip)
     rows = rows.assign(**dict(zip(EDGES, corners.T, strict=True)))
@@ -113,8 +112,8 @@ def _without_repeats(place: Place, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without repeated boxes, which are logged."""
     repeated = (rows.duplicated() & (rows["class_id"] >= 0)).to_numpy()
     if repeated.any():
-        log.warning("%s: the first of %d repeated boxes, which count once", place(int(rows.index[repeated.argmax()])),
-                    repeated.sum())
+        first = int(rows.index[repeated.argmax()])
+        log.warning("%s: the first of %d repeated boxes, which count once", place(first), repeated.sum())
     return rows[~repeated]
 
 
@@ -124,8 +123,6 @@ def _corners(
     """(N, 4) checked corners, moved to the image's edge where they exceed it a little."""
     corners, names = rows[EDGES].to_numpy(float), rows["image_id"]
     boxed = (rows["class_id"].ge(0) & ~names.isin(frames.absent)).to_numpy()
-    refuse_row(place, ~names.isin(frames.sizes.index) & ~names.isin(frames.absent), lambda i:
-               f"image {names.iloc[i]} has no size in --meta")
     ends = frames.sizes.reindex(names)[["width", "height"]].to_numpy(float)[:, [0, 1, 0, 1]]
     refuse_row(place, boxed & ~np.isfinite(corners).all(axis=1), lambda i:
                f"box {corners[i].tolist()} of image {names.iloc[i]}, expected four finite numbers")

@@ -107,8 +107,8 @@ def _unknown(
     drawn = np.array([len(rows) > 0 for rows in boxes])
     positive = studies.isin(studies[drawn]).to_numpy()
     if appearances is not None:
-        positive |= appearances.loc[studies, _NEGATIVE].to_numpy() == 0
-    return {name: (0,) for name in names[positive & ~drawn]}
+        positive = positive | (appearances.loc[studies, _NEGATIVE].to_numpy() == 0)
+    return dict.fromkeys(names[positive & ~drawn], (0,))
 
 
 def _read_studies(path: str | Path, annotations: str | Path, studies: pd.Series) -> pd.DataFrame:

@@ -81,8 +81,9 @@ def _write(folder: Path, records: Sequence[Record], parts: Sequence[str]) -> Non
         path = folder / "labels" / part / f"{record.image_id}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_text(record), encoding="utf-8")
-    content = {"path": ".", **{part: f"images/{part}" for part in PARTS if part in parts},
-               "nc": len(label_set), "names": dict(enumerate(label_set.findings)), "label_set": label_set.name}
+    # Without "path" other tools take the folder of data.yaml too.
+    content = {**{part: f"images/{part}" for part in PARTS if part in parts}, "nc": len(label_set),
+               "names": dict(enumerate(label_set.findings)), "label_set": label_set.name}
     (folder / YAML).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     _write_tables(folder, records)
 
