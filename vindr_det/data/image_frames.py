@@ -69,6 +69,10 @@ def image_frames(
         failed |= {source.image_id for source in sources}.difference(sizes.index)
     absent = frozenset(failed.intersection(wanted).difference(sizes.index if images is None else ()))
     _log_absent(sorted(absent))
+    unsized = [name for name in wanted if name not in sizes.index and name not in absent]
+    if unsized:
+        raise InputError(f"{', '.join(map(str, tables)) or images}: {len(unsized)} images have no size, the "
+                         f"first is {unsized[0]}")
     return ImageFrames(sizes, {name: source.file for name, source in inputs.items()}, absent)
 
 
