@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """A published data set to COCO JSON, folds by patient and labels of whole images; or to YOLO's folders.
 
-    python tools/convert.py nih-boxes --annotations raw/BBox_List_2017.csv --labels raw/Data_Entry_2017_v2020.csv \\
-        --out datasets/nih/annotations --folds 5
+    python tools/convert.py nih-boxes --annotations raw/BBox_List_2017.csv \\
+        --labels raw/Data_Entry_2017_v2020.csv --out datasets/nih/annotations --folds 5
     python tools/convert.py vindr-cxr --annotations raw/annotations/annotations_train.csv \\
-        --test-annotations raw/annotations/annotations_test.csv --images raw --out datasets/vindr-cxr/annotations
+        --test-annotations raw/annotations/annotations_test.csv --images raw --out datasets/vindr-cxr/tables
     python tools/convert.py coco --annotations some.json --images some/images --to yolo --out some_yolo
 
 Writes labels.csv and folds.csv, and instances_all.json or, of a release in parts, instances_train.json,

@@ -1,8 +1,8 @@
 """ChestX-Det and ChestX-Det10: JSON lists of NIH's images with boxes, 1,024 x 1,024 pixels.
 
-Each entry has ``file_name``, ``syms`` (the boxes' classes) and ``boxes`` (x_min, y_min, x_max, y_max); those of
-ChestX-Det, which has 13 classes, have ``polygons`` too. Names of files are not NIH's, so that patients are not
-known.
+Each entry has ``file_name``, ``syms`` (the boxes' classes) and ``boxes`` (x_min, y_min, x_max, y_max); those
+of ChestX-Det, which has 13 classes, have ``polygons`` too. Names of files are not NIH's, so that patients are
+not known.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data.box_rows import EDGES, class_ids, to_records, with_empty_images
+from vindr_det.data.box_rows import EDGES, Place, class_ids, to_records, with_empty_images
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import image_frames, read_patients
 from vindr_det.data.release import (
@@ -60,17 +60,16 @@ def read(
     entries = {part: _read_entries(path) for part, path in given.items()}
     polygons = {path: "polygons" in entries[part][0] for part, path in given.items()}
     if len(set(polygons.values())) > 1:
-        raise InputError(f"{test_annotations}: is of another release than {annotations}; that with polygons is "
-                         "ChestX-Det, that without is ChestX-Det10")
+        raise InputError(f"{test_annotations}: is of another release than {annotations}; with polygons it is "
+                         "ChestX-Det, without ChestX-Det10")
     label_set = CHESTX_DET if polygons[annotations] else CHESTX_DET10
     _refuse_repeated(given, entries)
     names = {image_id_of(entry["file_name"]): part for part in given for entry in entries[part]}
     frames = image_frames(list(names), images, None, options.workers, side=IMAGE_SIDE)
     records: list[Record] = []
     for part, path in given.items():
-        rows, places = _rows(path, entries[part], label_set)
-        records += to_records(lambda i, path=path, places=places: f"{path}: image {places[i]}", rows, frames,
-                              label_set)
+        rows, place = _rows(path, entries[part], label_set)
+        records += to_records(place, rows, frames, label_set)
     ids = [record.image_id for record in records]
     owners = None if patients is None else read_patients(patients, ids)
     parts = np.array([names[name] for name in ids])
@@ -80,16 +79,21 @@ def read(
 def _read_entries(path: str | Path) -> list[dict[str, Any]]:
     entries = read_json(path)
     if isinstance(entries, dict) and "annotations" in entries:
-        raise InputError(f"{path}: looks like a COCO file (format coco), expected a list of file_name, syms, boxes")
+        raise InputError(f"{path}: looks like a COCO file (format coco), expected a list of images with "
+                         "file_name, syms and boxes")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: expected a JSON list of images with file_name, syms and boxes")
     for number, entry in enumerate(entries, start=1):
-        wrong = not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or not (
-            entry["file_name"].strip()) or not all(isinstance(entry.get(key), list) for key in ("syms", "boxes"))
-        if wrong:
+        if not _has_form(entry):
             raise InputError(f"{path}, entry {number}: expected file_name, and lists syms and boxes")
         _check_entry(f"{path}: image {entry['file_name']}", entry)
     return entries
+
+
+def _has_form(entry: Any) -> bool:
+    return (isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
+            and bool(entry["file_name"].strip())
+            and all(isinstance(entry.get(key), list) for key in ("syms", "boxes")))
 
 
 def _check_entry(what: str, entry: Mapping[str, Any]) -> None:
@@ -112,14 +116,18 @@ def _refuse_repeated(
 
 def _rows(
     path: str | Path, entries: Sequence[Mapping[str, Any]], label_set: LabelSet
-) -> tuple[pd.DataFrame, list[str]]:
-    """A row per box and per image without boxes, and the image of each box for errors."""
+) -> tuple[pd.DataFrame, Place]:
+    """A row per box and per image without boxes, and where each box stands."""
     drawn = [(image_id_of(entry["file_name"]), name, *box) for entry in entries
              for name, box in zip(entry["syms"], entry["boxes"], strict=True)]
     table = pd.DataFrame(drawn, columns=["image_id", "name", *EDGES])
-    places = table["image_id"].tolist()
-    table["class_id"] = class_ids(lambda i: f"{path}: image {places[i]}", table.pop("name"), label_set)
-    return with_empty_images(table, [image_id_of(entry["file_name"]) for entry in entries]), places
+    names = table["image_id"].tolist()
+
+    def place(row: int) -> str:
+        return f"{path}: image {names[row]}"
+
+    table["class_id"] = class_ids(place, table.pop("name"), label_set)
+    return with_empty_images(table, [image_id_of(entry["file_name"]) for entry in entries]), place
 
 
 def summary(

@@ -9,7 +9,15 @@ import numpy as np
 from vindr_det.data.coco import read_coco
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import image_frames, read_patients
-from vindr_det.data.release import TRAIN, Annotations, Conversion, Release, Table, boxes_in_labels, summary_of_boxes
+from vindr_det.data.release import (
+    TRAIN,
+    Annotations,
+    Conversion,
+    Release,
+    Table,
+    boxes_in_labels,
+    summary_of_boxes,
+)
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
@@ -59,8 +67,8 @@ def _of_one_set(path: str | Path, records: Sequence[Record], others: Sequence[Re
         return list(records)
     first, own = label_set_of_records(others), label_set_of_records(records)
     if own.findings != first.findings:
-        raise InputError(f"{path}: has the findings of {own.name}, {', '.join(own.findings)}; expected those of "
-                         f"{first.name}, {', '.join(first.findings)}")
+        raise InputError(f"{path}: has the findings of {own.name}, {', '.join(own.findings)}; expected those "
+                         f"of {first.name}, {', '.join(first.findings)}")
     return [in_label_set(record, first) for record in records]
 
 

@@ -84,8 +84,8 @@ def convert(
 
 
 def _yolo(
-    source: Release, out: str | Path, annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion,
-    images: str | Path | None,
+    source: Release, out: str | Path, annotations: Annotations, fold_of: NDArray[np.int64],
+    options: Conversion, images: str | Path | None,
 ) -> str:
     if not annotations.boxes_complete or not annotations.records:
         raise InputError(f"--to yolo: {source.name} has labels of whole images, expected a format with boxes")

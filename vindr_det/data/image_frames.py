@@ -119,8 +119,8 @@ def _sizes_of_headers(
                          "--images with the original files")
     resized = next((source for source in sources if source.path.suffix.lower() in RASTER_SUFFIXES), None)
     if resized is not None:
-        raise InputError(f"{resized.path}: may be smaller than its original, expected --meta with the original "
-                         "sizes (image_id,dim0,dim1)")
+        raise InputError(f"{resized.path}: may be smaller than its original, expected --meta with the "
+                         "original sizes (image_id,dim0,dim1)")
     return _read_headers({source.image_id: source.path for source in sources}, workers)
 
 

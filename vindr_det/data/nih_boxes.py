@@ -2,8 +2,8 @@
 
 BBox_List_2017.csv has 984 boxes on 880 images; on 521 of them the labels of Data_Entry_2017 name another of
 the eight boxed findings, which has no box there. An image of the eight findings' labels without any box
-teaches nothing of its findings and is left out, unless a list names it. An image whose labels name none of the
-eight is a negative for all of them.
+teaches nothing of its findings and is left out, unless a list names it. An image whose labels name none of
+the eight is a negative for all of them.
 """
 
 from pathlib import Path
@@ -95,11 +95,7 @@ def _chosen(
 
 def _read_labels(path: str | Path) -> pd.DataFrame:
     """One row per image: image_id, patient, fold, 0/1 per label of NIH, and split where the table has it."""
-    table = read_csv(path)
-    if "Finding Labels" in table:
-        frame = read_labels(path)
-    else:
-        frame = _read_cut(path)
+    frame = read_labels(path) if "Finding Labels" in read_csv(path) else _read_cut(path)
     frame.insert(0, "image_id", frame.pop("image").map(image_id_of))
     return frame
 
@@ -125,8 +121,9 @@ def _read_boxes(path: str | Path) -> pd.DataFrame:
         images, names, corners = read_box_table(path)
         edges = xywh_to_xyxy(corners)
     else:
-        refuse_first(path, _in_another_frame(table), lambda i: f"box in a frame of {table['width'].iloc[i]} x "
-                     f"{table['height'].iloc[i]}, expected {IMAGE_SIDE} x {IMAGE_SIDE}")
+        refuse_first(path, _in_another_frame(table), lambda i: "box in a frame of "
+                     f"{table['width'].iloc[i]} x {table['height'].iloc[i]}, expected {IMAGE_SIDE} x "
+                     f"{IMAGE_SIDE}")
         images, names = table["image"], table["class"]
         edges = table[EDGES].apply(as_numbers).to_numpy()
     ids = class_ids(row_of(path), names, NIH_BOXES, NAMES)

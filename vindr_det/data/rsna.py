@@ -1,7 +1,7 @@
-"""RSNA's pneumonia detection challenge (2018): boxes of lung opacity on 1,024 x 1,024 images of NIH's archive.
+"""RSNA's pneumonia detection challenge (2018): boxes of lung opacity on images of NIH's archive.
 
-``patientId`` names an image. Patients with several images are known by NIH's names alone, which a mapping that
-the organizers published gives; it is taken as a table of patients.
+All images are of 1,024 x 1,024 pixels. ``patientId`` names an image. Which images are of the same patient only
+NIH's names tell, to which the organizers published a mapping; it is taken as a table of patients.
 """
 
 from collections.abc import Mapping
@@ -58,8 +58,9 @@ def read(
     images_of, target = _image_ids(annotations, table), as_numbers(table["Target"])
     refuse_first(annotations, ~target.isin([0, 1]), lambda i:
                  f"Target {table['Target'].iloc[i]}, expected 0 or 1")
-    refuse_first(annotations, (target == 0) & (table[_BOX].notna().any(axis=1) | images_of.isin(
-        images_of[target == 1])), lambda i: f"image {images_of.iloc[i]} has Target 0 and a box, expected either")
+    boxed = table[_BOX].notna().any(axis=1) | images_of.isin(images_of[target == 1])
+    refuse_first(annotations, (target == 0) & boxed, lambda i:
+                 f"image {images_of.iloc[i]} has Target 0 and a box, expected either")
     rows = pd.DataFrame(xywh_to_xyxy(table[_BOX].apply(as_numbers).to_numpy()), columns=EDGES)
     rows = rows.assign(image_id=images_of, class_id=target.astype(int) - 1)
     frames = image_frames(images_of.unique().tolist(), images, None, options.workers, side=IMAGE_SIDE)

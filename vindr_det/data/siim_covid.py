@@ -33,6 +33,7 @@ from vindr_det.tables import as_numbers, read_csv, refuse_first
 #: Images of the published training table.
 PUBLISHED: Mapping[str, int] = {"images": 6334}
 
+_COLUMNS = ("id", "boxes", "label", "StudyInstanceUID")
 _BOX = ("x", "y", "width", "height")
 _NEGATIVE = str(SIIM_COVID_STUDY.no_finding)
 
@@ -53,7 +54,7 @@ def read(
     Raises:
         InputError: a table is faulty, the two contradict each other, or an image is missing or has no size.
     """
-    table = read_csv(annotations, ["id", "boxes", "label", "StudyInstanceUID"])
+    table = read_csv(annotations, _COLUMNS)
     place = row_of(annotations)
     names = _without_suffix(annotations, table["id"], "_image")
     studies = _without_suffix(annotations, table["StudyInstanceUID"], "_study")
@@ -133,5 +134,5 @@ def summary(
 
 
 RELEASE = Release("siim-covid", SIIM_COVID, read, summary, {
-    "annotations": (Table("SIIM-COVID's train_image_level.csv", ("id", "boxes", "label", "StudyInstanceUID")),),
+    "annotations": (Table("SIIM-COVID's train_image_level.csv", _COLUMNS),),
     "labels": (Table("SIIM-COVID's train_study_level.csv", ("id", *SIIM_COVID_STUDY.classes)),)})

@@ -45,7 +45,7 @@ def _require(
 
 
 def _likeness(letters: set[str], releases: Sequence[Release], release: Release) -> str:
-    """What a table looks like, and what that is for; the table with the most columns, first of the release."""
+    """What a table looks like, by the most columns, and what it is for."""
     uses = [(f"--{name.replace('_', '-')}", table) for name, tables in release.tables.items()
             for table in tables]
     uses += [(f"format {other.name}", table) for other in releases for tables in other.tables.values()

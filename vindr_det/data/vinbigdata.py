@@ -137,7 +137,8 @@ def labels_of_readers(
     """
     ids = [record.image_id for record in records]
     votes = frame.drop_duplicates(["image_id", "rad_id", "class_id"]).groupby(["image_id", "class_id"]).size()
-    votes = votes.unstack(fill_value=0).reindex(index=ids, columns=range(len(label_set.classes)), fill_value=0)
+    columns = range(len(label_set.classes))
+    votes = votes.unstack(fill_value=0).reindex(index=ids, columns=columns, fill_value=0)
     readers = frame.groupby("image_id")["rad_id"].nunique().reindex(ids)
     shares = votes.div(readers, axis=0).round(4).set_axis(list(label_set.classes), axis=1)
     owners = {} if patients is None else {"patient": patients}

@@ -1,4 +1,4 @@
-"""VinDr-CXR and VinDr-PCXR as PhysioNet releases them: boxes by class name, labels of whole images, two parts.
+"""VinDr-CXR and VinDr-PCXR as PhysioNet releases them: boxes, labels of whole images, two parts.
 
 VinDr-CXR: 15,000 training images, three readers each; 3,000 test images with the consensus of five, whose
 table has no reader. 22 local labels have boxes, 6 global labels are of whole images. VinDr-PCXR, of children:
@@ -104,15 +104,18 @@ def _ids(given: Sequence[_Part], tables: Sequence[pd.DataFrame | None]) -> list[
     part_of: dict[str, str] = {}
     for part, table in zip(given, tables, strict=True):
         names = read_csv(str(part.boxes), ["image_id"])["image_id"]
-        known = None if table is None else set(table["image_id"])
-        refuse_first(str(part.boxes), [known is not None and name not in known for name in names], lambda i,
-                     part=part, names=names: f"image {names.iloc[i]} is not in {part.labels}")
-        ids = sorted(set(names) if known is None else known)
+        ids = sorted(set(names if table is None else table["image_id"]))
+        _require_images(part, names, ids)
         both = next((name for name in ids if name in part_of), None)
         if both is not None:
             raise InputError(f"{part.boxes}: image {both} is in {part.name} and in {part_of[both]}")
         part_of |= dict.fromkeys(ids, part.name)
     return list(part_of)
+
+
+def _require_images(part: _Part, names: pd.Series, known: Sequence[str]) -> None:
+    refuse_first(str(part.boxes), ~names.isin(known), lambda i:
+                 f"image {names.iloc[i]} is not in {part.labels}")
 
 
 def _read_part(
@@ -138,7 +141,7 @@ def _read_part(
 def _with_images_without_boxes(
     frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet
 ) -> pd.DataFrame:
-    """The rows, and a mark of "no finding" for each reading of an image that has none in the table of boxes."""
+    """The rows, and a mark of "no finding" for each reading that has none in the table of boxes."""
     keys = ["image_id", "rad_id"]
     readings = pd.MultiIndex.from_frame(table[keys])
     left = table.loc[~readings.isin(pd.MultiIndex.from_frame(frame[keys])), keys]
@@ -160,9 +163,9 @@ def _read_labels(part: _Part, label_set: LabelSet, global_labels: LabelSet) -> p
     if part.labels is None:
         return None
     # The test table has "Other disease", the training table "Other diseases".
-    names = {letters_of(name).removesuffix("s"): name for name in (*label_set.findings, *global_labels.classes)}
+    names = {_singular(name): name for name in (*label_set.findings, *global_labels.classes)}
     table = read_csv(part.labels, ["image_id"])
-    table = table.rename(columns={name: names.get(letters_of(name).removesuffix("s"), name) for name in table})
+    table = table.rename(columns={name: names.get(_singular(str(name)), name) for name in table})
     missing = [name for name in global_labels.classes if name not in table]
     if missing:
         raise InputError(f"{part.labels}: column {', '.join(missing)} is missing; is this image_labels_"
@@ -173,9 +176,14 @@ def _read_labels(part: _Part, label_set: LabelSet, global_labels: LabelSet) -> p
     columns = [name for name in names.values() if name in table]
     values = table[columns].apply(as_numbers)
     wrong = ~(values.isin([0, 1]) | table[columns].isna())
-    refuse_first(part.labels, wrong.any(axis=1), lambda i: f"{columns[int(wrong.iloc[i].to_numpy().argmax())]} "
-                 f"is {table[columns].iloc[i][wrong.iloc[i].to_numpy()].iloc[0]}, expected 0, 1 or a blank")
+    first = wrong.to_numpy().argmax(axis=1)
+    refuse_first(part.labels, wrong.any(axis=1), lambda i: f"{columns[first[i]]} is "
+                 f"{table[columns[first[i]]].iloc[i]}, expected 0, 1 or a blank")
     return pd.concat([table[["image_id", "rad_id"]], values], axis=1)
+
+
+def _singular(name: str) -> str:
+    return letters_of(name).removesuffix("s")
 
 
 def summary(

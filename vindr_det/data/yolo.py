@@ -1,8 +1,8 @@
 """YOLO's folders as a release: a text file per image, a row per box, coordinates as shares of the image.
 
-``data.yaml`` names the classes and the folders of images of each part; labels/ stands in the place of images/.
-Without it the classes are in ``classes.txt``. An image without a text file, or with an empty one, has no box.
-Boxes count in the pixels of the image files, or of the originals where ``meta.csv`` beside ``data.yaml``, or
+``data.yaml`` names the classes and the folders of images of each part; labels/ stands in the place of
+images/. Without it the classes are in ``classes.txt``. An image without a text file, or with an empty one, has
+no box. Boxes count in the pixels of the image files, or of the originals where ``meta.csv`` beside ``data.yaml``, or
 --meta, has their sizes. What else YOLO's files cannot hold is in :data:`UNKNOWN` and :data:`READERS` where
 :mod:`vindr_det.data.yolo_files` wrote the folders.
 """
@@ -30,7 +30,7 @@ from vindr_det.structures.records import Record
 from vindr_det.tables import read_csv
 
 YAML, CLASSES = "data.yaml", ("classes.txt", "obj.names")
-#: Tables beside data.yaml: original sizes and names; findings without a box that may be there; who drew a box.
+#: Tables beside data.yaml: original sizes and names; unknown findings; who drew a box.
 META, UNKNOWN, READERS = "meta.csv", "unknown.csv", "readers.csv"
 PARTS = ("train", "val", "test")
 #: Joins the readers of a box.
@@ -100,9 +100,10 @@ def _find(path: Path, images: str | Path | None) -> _Labels:
     root = path
     if not root.is_dir():
         raise InputError(f"{path}: no such folder, expected {YAML} or a folder with {YAML} or {CLASSES[0]}")
-    lists = [place / name for place in (root, root / "labels") for name in CLASSES if (place / name).is_file()]
+    lists = [place / name for place in (root, root / "labels") for name in CLASSES]
+    lists = [file for file in lists if file.is_file()]
     if not lists:
-        raise InputError(f"{path}: has no {YAML} and no {CLASSES[0]}, expected the names of the classes there")
+        raise InputError(f"{root}: has no {YAML} and no {CLASSES[0]}, expected the names of the classes")
     names = [line.strip() for line in read_text(lists[0]).splitlines() if line.strip()]
     folder = Path(images) if images is not None else root / "images"
     texts = root / "labels" if (root / "labels").is_dir() else root
@@ -118,7 +119,7 @@ def _of_yaml(path: Path) -> _Labels:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict) or not isinstance(data.get("names"), list | dict):
-        raise InputError(f"{path}: has no names, expected the names of the classes and folders train, val, test")
+        raise InputError(f"{path}: has no names, expected those of the classes, and folders train, val, test")
     names = data["names"]
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
@@ -177,8 +178,8 @@ def _pairs(folder: Path, root: Path, texts: Path) -> dict[str, tuple[Path, Path]
     if not pairs:
         raise InputError(f"{folder}: holds no image, expected some ending in {IMAGE_SUFFIXES}")
     known = {text for _, text in pairs.values()}
-    lone = next((text for text in sorted(texts.rglob("*.txt")) if text not in known and text.name not in CLASSES),
-                None)
+    others = (text for text in sorted(texts.rglob("*.txt")) if text.name not in CLASSES)
+    lone = next((text for text in others if text not in known), None)
     if lone is not None:
         raise InputError(f"{lone}: has no image in {folder}")
     return pairs
@@ -197,8 +198,8 @@ def _class_ids(labels: _Labels, label_set: LabelSet) -> list[int]:
     ids = [label_set.id_of(name) for name in labels.names]
     unknown = [name for name, label in zip(labels.names, ids, strict=True) if label is None]
     if unknown:
-        raise InputError(f"{labels.root}: class {unknown[0]!r} is not one of the {len(label_set)} findings of "
-                         f"{label_set.name}")
+        raise InputError(f"{labels.root}: class {unknown[0]!r} is not one of the {len(label_set)} findings "
+                         f"of {label_set.name}")
     return [-1 if label is None or label >= len(label_set) else label for label in ids]
 
 
@@ -252,8 +253,8 @@ def _numbers(place: str, values: Sequence[str], classes: int) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != 5 or not np.isfinite(numbers).all():
-        raise InputError(f"{place}: {' '.join(values)[:80]!r}, expected five numbers: class, center x and y, width, "
-                         "height")
+        raise InputError(f"{place}: {' '.join(values)[:80]!r}, expected five numbers: class, center x and y, "
+                         "width, height")
     if numbers[0] not in range(classes):
         raise InputError(f"{place}: class {values[0]} has no name, expected 0 to {classes - 1}")
     if min(numbers[1:]) < -_ROUNDING or max(numbers[1:]) > 1 + _ROUNDING:
@@ -275,7 +276,7 @@ def _with_readers(path: Path, records: Sequence[Record]) -> list[Record]:
     if not path.is_file():
         return list(records)
     table = read_csv(path, ["image_id", "row", "agreement", "readers"], {"readers": str})
-    groups = {name: rows for name, rows in table.groupby("image_id")}
+    groups = dict(iter(table.groupby("image_id")))
     return [_with_own_readers(path, record, groups[record.image_id]) if record.image_id in groups else record
             for record in records]
 

@@ -3,7 +3,6 @@
 :mod:`vindr_det.data.yolo` reads all of it back, to the same numbers.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ def write_yolo(
     out: str | Path, annotations: Annotations, fold_of: NDArray[np.int64], images: str | Path | None = None,
     copy: bool = False,
 ) -> str:
-    """Write labels/<part>/<image_id>.txt, data.yaml, the tables beside it and, with a folder of images, images/.
+    """Write labels/<part>/<image_id>.txt, data.yaml, tables and, with a folder of images, images/.
 
     Published parts are kept; where there is no validation part, fold 0 of the training images is it.
 
@@ -61,7 +60,8 @@ def write_yolo(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     counts = ", ".join(f"{parts.count(part)} {part}" for part in PARTS if part in parts)
-    return f"YOLO's folders in {out}: {counts}" + ("" if images is not None else "; without images: no --images")
+    without = "" if images is not None else "; without images: no --images"
+    return f"YOLO's folders in {out}: {counts}{without}"
 
 
 def _parts(annotations: Annotations, fold_of: NDArray[np.int64]) -> list[str]:
@@ -76,8 +76,8 @@ def _write(folder: Path, records: Sequence[Record], parts: Sequence[str]) -> Non
     label_set = label_set_of_records(records)
     for record, part in zip(records, parts, strict=True):
         if PurePath(record.image_id).name != record.image_id:
-            raise InputError(f"image {record.image_id!r}: YOLO names files after images, expected an id without "
-                             "folders")
+            raise InputError(f"image {record.image_id!r}: YOLO names files after images, expected an id "
+                             "without folders")
         path = folder / "labels" / part / f"{record.image_id}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_text(record), encoding="utf-8")
@@ -103,12 +103,19 @@ def _write_tables(folder: Path, records: Sequence[Record]) -> None:
                for label in record.unknown]
     if unknown:
         write_csv(folder / UNKNOWN, pd.DataFrame(unknown, columns=["image_id", "class_name"]))
-    readers = [(record.image_id, row, score, SEPARATOR.join(names))
-               for record in records if record.readers or (record.truth.scores != 1).any()
-               for row, (score, names) in enumerate(zip(
-                   record.truth.scores.tolist(), record.readers or [()] * len(record.truth), strict=True), start=1)]
+    readers = [row for record in records for row in _readers(record)]
     if readers:
-        write_csv(folder / READERS, pd.DataFrame(readers, columns=["image_id", "row", "agreement", "readers"]))
+        write_csv(folder / READERS,
+                  pd.DataFrame(readers, columns=["image_id", "row", "agreement", "readers"]))
+
+
+def _readers(record: Record) -> list[tuple[str, int, float, str]]:
+    """Image, row in its text file, share of readers and their names, where any of this is known."""
+    if not record.readers and (record.truth.scores == 1).all():
+        return []
+    names = record.readers or [()] * len(record.truth)
+    return [(record.image_id, row, share, SEPARATOR.join(behind)) for row, (share, behind) in enumerate(
+        zip(record.truth.scores.tolist(), names, strict=True), start=1)]
 
 
 def _place_images(
@@ -123,4 +130,4 @@ def _place_images(
         if copy:
             shutil.copyfile(source, target)
         else:
-            os.symlink(source.resolve(), target)
+            target.symlink_to(source.resolve())
