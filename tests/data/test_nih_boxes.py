@@ -17,7 +17,8 @@ BOXES = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 ROWS = [
     (1, 0, "Cardiomegaly|Effusion|Edema"), (1, 1, "No Finding"), (2, 0, "Infiltration"), (3, 0, "Hernia"),
     (4, 0, "Mass"), (5, 0, "Nodule|Pneumonia"), (6, 0, "No Finding")]
-DRAWN = ["00000001_000.png,Cardiomegaly,10.5,20,100,50,,,", "00000002_000.png,infiltrate,1000,1000,24.6,24,,,",
+DRAWN = ["00000001_000.png,Cardiomegaly,10.5,20,100,50,,,", 
+         "00000002_000.png,infiltrate,1000,1000,24.6,24,,,",
          "00000002_000.png,Infiltrate,1,2,300,400,,,", "00000004_000.png,Mass,1,2,300,400,,,",
          "00000004_000.png,Mass,1,2,300,400,,,"]
 
@@ -93,9 +94,9 @@ def test_a_cut_with_parts(cut, tmp_path):
 
 @pytest.mark.parametrize("change, message", [
     ({"owner": "1"}, "leak: patient 1 is in train and in val"),
-    ({"split": "train,train,train,hold"}, "images.csv, row 5: split 'hold', expected one of train, val, test"),
-    ({"boxes": "a_000.png,Fracture,1,2,3,4,1024,1024"}, "boxes.csv, row 2: class 'Fracture' is not one of the "
-     "8 findings of NIH boxes, expected .*; ChestX-Det has all classes of this file"),
+    ({"split": "train,train,train,hold"}, "images.csv, row 5: split 'hold', expected one of train, val"),
+    ({"boxes": "a_000.png,Fracture,1,2,3,4,1024,1024"}, "boxes.csv, row 2: class 'Fracture' is not one of "
+     "the 8 findings of NIH boxes, expected .*; ChestX-Det has all classes of this file"),
     ({"boxes": "a_000.png,Mass,1,2,3,1100,1024,1024"}, "row 2: box .* leaves image a_000 of width 1024"),
     ({"boxes": "a_000.png,Mass,1,2,3,4,640,640"}, "row 2: box in a frame of 640 x 640, expected 1024 x 1024"),
     ({"boxes": "a_000.png,Mass,1,2,,4,1024,1024"}, "row 2: box .* of image a_000, expected four finite"),

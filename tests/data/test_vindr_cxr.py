@@ -102,14 +102,14 @@ def test_without_labels_the_boxes_tell_the_shares(release, tmp_path):
 
 
 @pytest.mark.parametrize("key, change, message", [
-    ("annotations", ("Rib fracture,10", "Rib fractur,10"), r"annotations.csv, row 2: class 'Rib fractur' is not "
-     "one of the 22 findings of VinDr-CXR, expected 'Rib fracture' or another"),
+    ("annotations", ("Rib fracture,10", "Rib fractur,10"), "annotations.csv, row 2: class 'Rib fractur' is "
+     "not one of the 22 findings of VinDr-CXR, expected 'Rib fracture' or another"),
     ("annotations", ("class_name", "finding"), r"column class_name is missing; .*expected VinDr-CXR's annot"),
-    ("annotations", ("image_id,rad_id,class_name", "image_id,class_id,class_name"), "column rad_id is missing; .*"
-     r"looks like VinBigData's train.csv \(format vinbigdata\)"),
+    ("annotations", ("image_id,rad_id,class_name", "image_id,class_id,class_name"), "column rad_id is missing; "
+     r".*looks like VinBigData's train.csv \(format vinbigdata\)"),
     ("annotations", ("a,R10,Rib fracture,10,10,50,50", "a,R10,Rib fracture,10,10,90,50"),
      "row 2: box .* leaves image a of width 80"),
-    ("annotations", ("R1,No finding,,,,", "R1,No finding,1,2,3,4"), r"row 5: class 22 \(No finding\) has the box"),
+    ("annotations", ("R1,No finding,,,,", "R1,No finding,1,2,3,4"), r"row 5: class 22 \(No finding\) has"),
     ("annotations", ("b,R1", "z,R1"), "row 5: image z is not in .*labels.csv"),
     ("meta", ("b,100,80\n", ""), "meta.csv: 1 images have no size, the first is b"),
     ("test_annotations", ("u,No", "a,No"), "row 4: image a is not in .*test_labels.csv"),
@@ -148,9 +148,9 @@ def test_a_blank_label_stays_unknown(release, tmp_path):
 def test_the_other_part_and_the_other_release_are_named(release, tmp_path):
     with pytest.raises(InputError, match=r"column rad_id is missing; .*annotations_test.csv \(--test-annot"):
         convert("vindr-cxr", tmp_path / "out", annotations=release["test_annotations"], meta=release["meta"])
-    with pytest.raises(InputError, match=r"class_id is missing; .*VinDr-CXR's annotations_train.csv \(format vin"):
+    with pytest.raises(InputError, match=r"class_id is missing; .*VinDr-CXR's annotations_train.csv \("):
         convert("vinbigdata", tmp_path / "out", annotations=release["annotations"], meta=release["meta"])
-    with pytest.raises(InputError, match="class 'Rib fracture' is not .*VinDr-PCXR.*; VinDr-CXR has all classes"):
+    with pytest.raises(InputError, match="class 'Rib fracture' is not .*VinDr-PCXR.*; VinDr-CXR has all"):
         convert("vindr-pcxr", tmp_path / "out", annotations=release["annotations"], meta=release["meta"])
 
 
@@ -198,7 +198,8 @@ def test_the_real_headers(data, tmp_path):
 
 
 def test_children(tmp_path, caplog):
-    rows = ["a,R1,Bronchial thickening,1,1,30,30", "a,R1,Bronchial thickening,2,1,30,30", "b,R2,No finding,,,,",
+    rows = ["a,R1,Bronchial thickening,1,1,30,30", "a,R1,Bronchial thickening,2,1,30,30",
+            "b,R2,No finding,,,,",
             "b,R2,Other opacity,1,1,5,5"]
     (tmp_path / "a.csv").write_text("\n".join([f"image_id,rad_ID,class_name,{EDGES}", *rows]) + "\n")
     (tmp_path / "l.csv").write_text(label_rows(

@@ -94,7 +94,7 @@ def test_names_of_a_shipped_set_are_its_classes(folders, tmp_path):
     ("data.yaml", "names: [a]\ntrain: none/train\n", "none/train is no folder of images"),
     ("data.yaml", "names: [a]\n", "names no folder of images"),
     ("data.yaml", "names: [a\n", "not valid YAML"),
-    ("data.yaml", "names: [crack, spot]\ntrain: images/train\nval: images/train\n", "image a is in val and in"),
+    ("data.yaml", "names: [crack, spot]\ntrain: images/train\nval: images/train\n", "image a is in val and"),
     ("images/val/broken.png", "no picture", ""),
 ])
 def test_bad_input(folders, tmp_path, caplog, file, text, message):
@@ -115,7 +115,8 @@ def records():
     for number in range(12):
         height, width = (int(side) for side in rng.integers(500, 3500, 2))
         low = rng.random((number % 4, 2)) * .5
-        boxes = np.round(np.hstack([low, low + .01 + rng.random((number % 4, 2)) * .4]) * ([width, height] * 2), 3)
+        high = low + .01 + rng.random((number % 4, 2)) * .4
+        boxes = np.round(np.hstack([low, high]) * ([width, height] * 2), 3)
         truth = Predictions(boxes, np.full(len(boxes), .6667), rng.integers(0, 4, len(boxes)), NIH_BOXES)
         made.append(Record(f"1.2.{number}", f"some/1.2.{number}.png", height, width, truth,
                            (("R1", "R10"),) * len(boxes), (5, 7) if number % 3 == 0 else ()))
@@ -185,11 +186,11 @@ def test_coco_files_of_parts(records, tmp_path):
     boxes = read_json(tmp_path / "out/instances_train.json")["annotations"]
     assert boxes == read_json(tmp_path / "a.json")["annotations"]
     with pytest.raises(InputError, match="a.json: image 1.2.0 is in another part too"):
-        convert("coco", tmp_path / "none", annotations=tmp_path / "a.json", val_annotations=tmp_path / "a.json")
+        convert("coco", tmp_path / "x", annotations=tmp_path / "a.json", val_annotations=tmp_path / "a.json")
     write_json(tmp_path / "c.json", to_coco([Record("x", "x.png", 9, 9, Predictions(label_set=LabelSet(
         "own", ("crack",))))]))
-    with pytest.raises(InputError, match="c.json: has the findings of own, crack; expected those of NIH boxes"):
-        convert("coco", tmp_path / "none", annotations=tmp_path / "a.json", test_annotations=tmp_path / "c.json")
+    with pytest.raises(InputError, match="c.json: has the findings of own, crack; expected those of NIH"):
+        convert("coco", tmp_path / "x", annotations=tmp_path / "a.json", test_annotations=tmp_path / "c.json")
 
 
 def test_the_real_boxes_to_yolo_and_back(data, tmp_path):

@@ -1,10 +1,10 @@
 """YOLO's folders as a release: a text file per image, a row per box, coordinates as shares of the image.
 
 ``data.yaml`` names the classes and the folders of images of each part; labels/ stands in the place of
-images/. Without it the classes are in ``classes.txt``. An image without a text file, or with an empty one, has
-no box. Boxes count in the pixels of the image files, or of the originals where ``meta.csv`` beside ``data.yaml``, or
---meta, has their sizes. What else YOLO's files cannot hold is in :data:`UNKNOWN` and :data:`READERS` where
-:mod:`vindr_det.data.yolo_files` wrote the folders.
+images/. Without it the classes are in ``classes.txt``. An image without a text file, or with an empty one,
+has no box. Boxes count in the pixels of the image files, or of the originals where ``meta.csv`` beside
+``data.yaml``, or --meta, has their sizes. What else YOLO's files cannot hold is in :data:`UNKNOWN` and
+:data:`READERS` where :mod:`vindr_det.data.yolo_files` wrote the folders.
 """
 
 from collections import Counter
