@@ -49,8 +49,10 @@ def known_options(script: str, *subcommand: str) -> frozenset[str]:
 
 
 def subcommands(script: str) -> list[str]:
-    """Those of ``tools/gate.py``, the only tool that has some."""
-    return ["fit", "apply"] if script == "tools/gate.py" else []
+    """Those of the tools that have some."""
+    formats = ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna", "siim-covid",
+               "coco", "yolo"]
+    return {"tools/gate.py": ["fit", "apply"], "tools/convert.py": formats}.get(script, [])
 
 
 @pytest.mark.parametrize("command", commands())

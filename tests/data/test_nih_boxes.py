@@ -17,7 +17,7 @@ BOXES = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 ROWS = [
     (1, 0, "Cardiomegaly|Effusion|Edema"), (1, 1, "No Finding"), (2, 0, "Infiltration"), (3, 0, "Hernia"),
     (4, 0, "Mass"), (5, 0, "Nodule|Pneumonia"), (6, 0, "No Finding")]
-DRAWN = ["00000001_000.png,Cardiomegaly,10.5,20,100,50,,,", 
+DRAWN = ["00000001_000.png,Cardiomegaly,10.5,20,100,50,,,",
          "00000002_000.png,infiltrate,1000,1000,24.6,24,,,",
          "00000002_000.png,Infiltrate,1,2,300,400,,,", "00000004_000.png,Mass,1,2,300,400,,,",
          "00000004_000.png,Mass,1,2,300,400,,,"]

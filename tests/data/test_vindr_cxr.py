@@ -105,8 +105,8 @@ def test_without_labels_the_boxes_tell_the_shares(release, tmp_path):
     ("annotations", ("Rib fracture,10", "Rib fractur,10"), "annotations.csv, row 2: class 'Rib fractur' is "
      "not one of the 22 findings of VinDr-CXR, expected 'Rib fracture' or another"),
     ("annotations", ("class_name", "finding"), r"column class_name is missing; .*expected VinDr-CXR's annot"),
-    ("annotations", ("image_id,rad_id,class_name", "image_id,class_id,class_name"), "column rad_id is missing; "
-     r".*looks like VinBigData's train.csv \(format vinbigdata\)"),
+    ("annotations", ("image_id,rad_id,class_name", "image_id,class_id,class_name"),
+     r"column rad_id is missing; .*looks like VinBigData's train.csv \(format vinbigdata\)"),
     ("annotations", ("a,R10,Rib fracture,10,10,50,50", "a,R10,Rib fracture,10,10,90,50"),
      "row 2: box .* leaves image a of width 80"),
     ("annotations", ("R1,No finding,,,,", "R1,No finding,1,2,3,4"), r"row 5: class 22 \(No finding\) has"),
