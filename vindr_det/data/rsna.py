@@ -1,7 +1,7 @@
 """RSNA's pneumonia detection challenge (2018): boxes of lung opacity on images of NIH's archive.
 
-All images are of 1,024 x 1,024 pixels. ``patientId`` names an image. Which images are of a patient, NIH's names
-alone tell, to which the organizers published a mapping; it is taken as a table of patients.
+All images are of 1,024 x 1,024 pixels. ``patientId`` names an image. Patients with several images have names
+in NIH's archive alone, to which the organizers published a mapping; it is taken as a table of patients.
 """
 
 from collections.abc import Mapping
