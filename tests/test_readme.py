@@ -21,7 +21,8 @@ GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.
 PAGES = ["README.md", "INSTALL.md", "CONTRIBUTING.md", "MODEL_ZOO.md", "datasets/README.md",
          "benchmarks/README.md", *(page for page in GUIDES if page != "docs/api.md")]
 #: Folders that users fill.
-MADE_BY_USERS = ("datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna", "datasets/siim-covid")
+MADE_BY_USERS = ("datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
+                 "datasets/siim-covid")
 
 
 def text_of(page: str) -> str:

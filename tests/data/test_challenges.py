@@ -140,6 +140,22 @@ def test_bad_rsna(rsna, tmp_path, boxes, info, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_boxes_of_a_smaller_frame(rsna, tmp_path):
+    """Boxes of images that were reduced from 1,024 to 640 pixels, and those of the originals."""
+    rng = np.random.default_rng(0)
+    low, size = rng.uniform(0, 600, (150, 2)), rng.uniform(50, 400, (150, 2))
+    for factor, refused in ((640 / 1024, True), (1, False)):
+        boxes = np.hstack([low, size]) * factor
+        rows = [f"i{i},{','.join(map(str, box))},1" for i, box in enumerate(boxes.round(1).tolist())]
+        tables = rsna("patientId,x,y,width,height,Target\n" + "\n".join(rows) + "\n")
+        tables.pop("labels")
+        if refused:
+            with pytest.raises(InputError, match="all 150 boxes end within 58% .* a smaller frame"):
+                convert("rsna", tmp_path / "out", TWO, **tables)
+        else:
+            convert("rsna", tmp_path / "out", TWO, **tables)
+
+
 IMAGES = '''id,boxes,label,StudyInstanceUID
 000a312787f2_image,"[{'x': 789.28836, 'y': 582.43035, 'width': 1026.65662, 'height': 1917.30292}, \
 {'x': 2245.91208, 'y': 591.20528, 'width': 1094.66162, 'height': 1761.54944}]",\

@@ -140,6 +140,26 @@ def test_to_yolo_and_back_keeps_every_number(records, tmp_path):
             record.unknown, record.readers, record.height, record.width, record.file_name)
 
 
+@pytest.mark.parametrize("name, change, message", [
+    ("unknown.csv", ("Nodule", "Nodul"), "unknown.csv, row 2: class 'Nodul' is not one of the 8 findings"),
+    ("readers.csv", ("0.6667", "6667"), "readers.csv, row 2: agreement 6667.0, expected 0 to 1"),
+    ("readers.csv", (",1,", ",2,"), "readers.csv: image 1.2.1 has 1 boxes, but rows"),
+    ("labels/train", None, "has 1 boxes, but rows|has a box of"),
+])
+def test_bad_tables_beside_the_folders(records, tmp_path, name, change, message):
+    write_json(tmp_path / "in.json", to_coco(records))
+    convert("coco", tmp_path / "yolo", Conversion(folds=3, to="yolo"), annotations=tmp_path / "in.json",
+            images=_pictures(tmp_path, records))
+    if change is None:  # a box more, and of an unknown finding
+        for path in (tmp_path / "yolo").glob("labels/*/1.2.9.txt"):
+            path.write_text("5 .5 .5 .1 .1\n")
+    else:
+        path = tmp_path / "yolo" / name
+        path.write_text(path.read_text().replace(*change))
+    with pytest.raises(InputError, match=message):
+        convert("yolo", tmp_path / "out", Conversion(folds=3), annotations=tmp_path / "yolo")
+
+
 def _pictures(tmp_path, records):
     for record in records:
         picture(tmp_path / "pictures" / record.file_name)

@@ -19,6 +19,9 @@ from vindr_det.tables import line_of
 EDGES = ["x_min", "y_min", "x_max", "y_max"]
 # Pixels by which a scaled and rounded corner may exceed the image.
 _ROUNDING = 0.5
+# Of so many boxes some reach beyond this share of their image: of VinBigData's, at most 85 % of any finding's
+# end within two thirds.
+_MANY, _SMALLER = 100, 0.65
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,25 @@ def refuse_row(place: Place, bad: Any, describe: Callable[[int], str]) -> None:
     if np.any(bad):
         first = int(np.flatnonzero(bad)[0])
         raise InputError(f"{place(first)}: {describe(first)}")
+
+
+def refuse_smaller_frame(path: str | Path, rows: pd.DataFrame, frames: ImageFrames) -> None:
+    """Refuse boxes that all lie in one corner of their images, as those of reduced images do.
+
+    Args:
+        path: names the table in the error.
+        rows: of :func:`to_records`, or of several readers.
+        frames: sizes of the images.
+
+    Raises:
+        InputError: so many boxes cannot all lie there by chance.
+    """
+    ends = frames.sizes.reindex(rows["image_id"])[["width", "height"]].to_numpy(float)
+    reach = rows[EDGES[2:]].to_numpy(float) / ends
+    reach = reach[np.isfinite(reach).all(axis=1)]
+    if len(reach) >= _MANY and (furthest := reach.max()) < _SMALLER:
+        raise InputError(f"{path}: all {len(reach)} boxes end within {furthest:.0%} of the width and height "
+                         "of their images, as in a smaller frame; expected boxes in the originals' pixels")
 
 
 def with_empty_images(rows: pd.DataFrame, images: Iterable[str]) -> pd.DataFrame:

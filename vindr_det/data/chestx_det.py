@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data.box_rows import EDGES, Place, class_ids, to_records, with_empty_images
+from vindr_det.data.box_rows import (
+    EDGES,
+    Place,
+    class_ids,
+    refuse_smaller_frame,
+    to_records,
+    with_empty_images,
+)
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import image_frames, read_patients
 from vindr_det.data.release import (
@@ -69,6 +76,7 @@ def read(
     records: list[Record] = []
     for part, path in given.items():
         rows, place = _rows(path, entries[part], label_set)
+        refuse_smaller_frame(path, rows, frames)
         records += to_records(place, rows, frames, label_set)
     ids = [record.image_id for record in records]
     owners = None if patients is None else read_patients(patients, ids)

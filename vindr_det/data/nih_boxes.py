@@ -16,6 +16,7 @@ from vindr_det.data.box_rows import (
     EDGES,
     class_ids,
     refuse_row,
+    refuse_smaller_frame,
     row_of,
     to_records,
     with_empty_images,
@@ -73,6 +74,7 @@ def read(
     frame = frame[_chosen(frame, rows, named, ids)].reset_index(drop=True)
     frames = image_frames(frame["image_id"].tolist(), images, None, options.workers, side=IMAGE_SIDE)
     frame = frame[~frame["image_id"].isin(frames.absent)].sort_values("image_id").reset_index(drop=True)
+    refuse_smaller_frame(annotations, rows, frames)
     rows = with_empty_images(rows[rows["image_id"].isin(frame["image_id"])], frame["image_id"])
     records = to_records(place, rows, frames, NIH_BOXES, unknown, clip=_MARGIN)
     parts = frame.pop("split").to_numpy(str) if "split" in frame else None

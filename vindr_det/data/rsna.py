@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data.box_rows import EDGES, row_of, to_records
+from vindr_det.data.box_rows import EDGES, refuse_smaller_frame, row_of, to_records
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import image_frames, read_patients
 from vindr_det.data.release import (
@@ -64,6 +64,7 @@ def read(
     rows = pd.DataFrame(xywh_to_xyxy(table[_BOX].apply(as_numbers).to_numpy()), columns=EDGES)
     rows = rows.assign(image_id=images_of, class_id=target.astype(int) - 1)
     frames = image_frames(images_of.unique().tolist(), images, None, options.workers, side=IMAGE_SIDE)
+    refuse_smaller_frame(annotations, rows, frames)
     records = to_records(row_of(annotations), rows, frames, RSNA_PNEUMONIA, suffix=".dcm")
     ids = [record.image_id for record in records]
     owners = None if patients is None else read_patients(patients, ids)

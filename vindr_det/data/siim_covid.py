@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data.box_rows import EDGES, Place, row_of, to_records, with_empty_images
+from vindr_det.data.box_rows import (
+    EDGES,
+    Place,
+    refuse_smaller_frame,
+    row_of,
+    to_records,
+    with_empty_images,
+)
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import image_frames
 from vindr_det.data.release import (
@@ -67,6 +74,7 @@ def read(
     appearances = None if labels is None else _read_studies(labels, annotations, studies)
     frames = image_frames(names.tolist(), images, meta, options.workers)
     rows = with_empty_images(_rows(names, boxes), names)
+    refuse_smaller_frame(annotations, rows, frames)
     unknown = _unknown(names, studies, boxes, appearances)
     records = to_records(place, rows, frames, SIIM_COVID, unknown, suffix=".dcm")
     ids = [record.image_id for record in records]

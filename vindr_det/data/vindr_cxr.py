@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data.box_rows import EDGES
+from vindr_det.data.box_rows import EDGES, refuse_smaller_frame
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import ImageFrames, image_frames, read_patients
 from vindr_det.data.release import (
@@ -122,6 +122,7 @@ def _read_part(
     part: _Part, table: pd.DataFrame | None, frames: ImageFrames, label_set: LabelSet, options: Conversion
 ) -> Annotations:
     frame = read_annotations(str(part.boxes), frames.sizes, frames.absent, label_set)
+    refuse_smaller_frame(str(part.boxes), frame, frames)
     if table is not None:
         table = table[~table["image_id"].isin(frames.absent)]
         frame = _with_images_without_boxes(frame, table, label_set)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from vindr_det.data.box_rows import EDGES, to_records, with_empty_images
+from vindr_det.data.box_rows import EDGES, class_ids, row_of, to_records, with_empty_images
 from vindr_det.data.coco_categories import label_set_of_categories
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import ImageFrames, frames_of_files, image_frames, read_patients
@@ -27,7 +27,7 @@ from vindr_det.files import IMAGE_SUFFIXES, image_id_of, read_text
 from vindr_det.structures.boxes import from_unit
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record
-from vindr_det.tables import read_csv
+from vindr_det.tables import as_numbers, read_csv, refuse_first
 
 YAML, CLASSES = "data.yaml", ("classes.txt", "obj.names")
 #: Tables beside data.yaml: original sizes and names; unknown findings; who drew a box.
@@ -84,9 +84,10 @@ def read(
     rows, places = _rows(labels, frames)
     ids = _class_ids(labels, label_set)
     rows["class_id"] = [-1 if number < 0 else ids[int(number)] for number in rows["class_id"]]
-    unknown = _unknown(labels.root / UNKNOWN, label_set)
-    records = to_records(lambda i: places[i], rows, frames, label_set, unknown)
-    records = _with_readers(labels.root / READERS, records)
+    records = to_records(lambda i: places[i], rows, frames, label_set)
+    unknown = _unknown(labels.root / UNKNOWN, label_set, records)
+    records = [replace(record, unknown=unknown.get(record.image_id, ()))
+               for record in _with_readers(labels.root / READERS, records)]
     names = [record.image_id for record in records]
     owners = None if patients is None else read_patients(patients, names)
     parts = np.array([labels.parts[name] for name in names]) if labels.parts else None
@@ -262,12 +263,16 @@ def _numbers(place: str, values: Sequence[str], classes: int) -> list[float]:
     return numbers
 
 
-def _unknown(path: Path, label_set: LabelSet) -> dict[str, tuple[int, ...]]:
+def _unknown(path: Path, label_set: LabelSet, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
     """Image id -> findings without a box that may be there."""
     if not path.is_file():
         return {}
     table = read_csv(path, ["image_id", "class_name"])
-    table["class_id"] = [label_set.id_of(name) for name in table["class_name"]]
+    table["class_id"] = class_ids(row_of(path), table["class_name"], label_set)
+    drawn = {(record.image_id, label) for record in records for label in record.truth.labels.tolist()}
+    both = [pair in drawn for pair in zip(table["image_id"], table["class_id"], strict=True)]
+    refuse_first(path, both, lambda i: f"image {table['image_id'].iloc[i]} has a box of "
+                 f"{table['class_name'].iloc[i]}, expected either")
     return {name: tuple(sorted(rows.tolist())) for name, rows in table.groupby("image_id")["class_id"]}
 
 
@@ -276,6 +281,9 @@ def _with_readers(path: Path, records: Sequence[Record]) -> list[Record]:
     if not path.is_file():
         return list(records)
     table = read_csv(path, ["image_id", "row", "agreement", "readers"], {"readers": str})
+    table["agreement"] = as_numbers(table["agreement"])
+    refuse_first(path, ~table["agreement"].between(0, 1), lambda i:
+                 f"agreement {table['agreement'].iloc[i]}, expected 0 to 1")
     groups = dict(iter(table.groupby("image_id")))
     return [_with_own_readers(path, record, groups[record.image_id]) if record.image_id in groups else record
             for record in records]
