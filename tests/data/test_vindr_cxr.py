@@ -52,6 +52,28 @@ def release(tmp_path):
     return {key: tmp_path / f"{key}.csv" for key in texts}
 
 
+def test_boxes_that_too_few_readers_drew(release, tmp_path):
+    summary = convert("vindr-cxr", tmp_path / "out", Conversion(folds=2, min_readers=2), **release)
+    assert "1 images lost all their boxes to --min-readers 2" in summary  # b, on which R3 alone drew
+
+
+def test_images_of_rare_readers_are_held_out(release, tmp_path):
+    convert("vindr-cxr", tmp_path / "out", Conversion(folds=2, frequent=("R8",)), **release)
+    assert list(records_of(tmp_path / "out/instances_val_rare_readers.json")) == ["b"]
+    assert list(records_of(tmp_path / "out/instances_test.json")) == ["t", "u"]
+
+
+def test_the_real_table_of_vinbigdata_is_named(data, tmp_path):
+    table = data / "vinbig/train.csv.gz"
+    for release, message in (("vindr-cxr", "has a column class_id; it looks like VinBigData's"),
+                             ("chestx-det", "is a table, expected a list of ChestX-Det; it looks like VinB"),
+                             ("vindr-pcxr", "'ILD' .*, expected 'Interstitial lung disease - ILD' or another"
+                              "; VinBigData has all classes")):
+        with pytest.raises(InputError, match=message):
+            convert(release, tmp_path / "out", annotations=table, **(
+                {} if release == "chestx-det" else {"meta": [data / "vinbig/train_meta.csv"]}))
+
+
 def rewrite(path, *changes):
     text = path.read_text()
     for old, new in changes:

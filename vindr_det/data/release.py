@@ -89,11 +89,13 @@ class Table:
         title: names it in errors.
         columns: it has all of these; none for a file that is no table.
         without: it has none of these.
+        usual: it mostly has these too, which tells it from tables of other releases.
     """
 
     title: str
     columns: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

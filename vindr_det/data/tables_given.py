@@ -24,8 +24,11 @@ def require_own_tables(
     """
     for name, expected in release.tables.items():
         path = tables.get(name)
+        others = [other for other in releases if other is not release]
         if path is not None and expected[0].columns:
-            _require(path, expected, [other for other in releases if other is not release], release)
+            _require(path, expected, others, release)
+        elif path is not None and Path(path).is_file() and not holds_json(path):
+            _refuse_table(path, expected, others, release)
 
 
 def _require(
@@ -44,6 +47,15 @@ def _require(
                      f"{_likeness(letters, releases, release) or f'expected {_titles(expected)}'}")
 
 
+def _refuse_table(
+    path: str | Path, expected: Sequence[Table], releases: Sequence[Release], release: Release
+) -> None:
+    """Refuse a known table in the place of a file that is none."""
+    likeness = _likeness({letters_of(name) for name in header_of(path)}, releases, release)
+    if likeness:
+        raise InputError(f"{path}: is a table, expected {_titles(expected)}; {likeness}")
+
+
 def _likeness(letters: set[str], releases: Sequence[Release], release: Release) -> str:
     """What a table looks like, by the most columns, and what it is for."""
     uses = [(f"--{name.replace('_', '-')}", table) for name, tables in release.tables.items()
@@ -53,8 +65,12 @@ def _likeness(letters: set[str], releases: Sequence[Release], release: Release) 
     likely = [(use, table) for use, table in uses if table.columns and _fits(table, letters)]
     if not likely:
         return ""
-    use, table = max(likely, key=lambda pair: (len(pair[1].columns), pair[0].startswith("--")))
+    use, table = max(likely, key=lambda pair: (_columns_there(pair[1], letters), pair[0].startswith("--")))
     return f"it looks like {table.title} ({use})"
+
+
+def _columns_there(table: Table, letters: set[str]) -> int:
+    return sum(letters_of(column) in letters for column in (*table.columns, *table.usual))
 
 
 def _fits(table: Table, letters: set[str]) -> bool:

@@ -87,7 +87,7 @@ def summary(
 
 
 RELEASE = Release("vinbigdata", VINBIGDATA, read, summary, {"annotations": (
-    Table("VinBigData's train.csv", ("image_id", "class_id", *EDGES)),)})
+    Table("VinBigData's train.csv", ("image_id", "class_id", *EDGES), usual=("class_name", "rad_id")),)})
 
 
 def read_data_set(

@@ -194,7 +194,12 @@ def summary(
     """Counts of images and boxes of each part, compared with the published ones, in lines."""
     parts = [] if annotations.parts is None else annotations.parts.tolist()
     counts = {f"{name} images": parts.count(name) for name in dict.fromkeys(parts)}
-    return [*summary_of_boxes(annotations, fold_of, options, out), *compared(counts, published)]
+    normal = {record.image_id for record in annotations.records if record.normal}
+    emptied = sum(not record.normal and record.image_id in normal for record in annotations.reader_records)
+    lost = [f"{emptied} images lost all their boxes to --min-readers {options.min_readers} and count as "
+            "normal"]
+    return [*summary_of_boxes(annotations, fold_of, options, out), *(lost if emptied else []),
+            *compared(counts, published)]
 
 
 def _release(

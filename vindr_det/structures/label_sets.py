@@ -250,9 +250,10 @@ def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
 
 
 def nearest_name(name: str, label_set: LabelSet) -> str:
-    """The class of a set whose name is the most like a text."""
-    lower = {known.casefold(): known for known in label_set.classes}
-    return lower[difflib.get_close_matches(name.strip().casefold(), lower, 1, 0)[0]]
+    """The finding of a set whose name is the most like a text, or has it as a word."""
+    wanted, lower = name.strip().casefold(), {known.casefold(): known for known in label_set.findings}
+    words = [known for known in lower if wanted in known.split()]
+    return lower[(words or difflib.get_close_matches(wanted, lower, 1, 0))[0]]
 
 
 def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
