@@ -21,7 +21,8 @@ GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.
 PAGES = ["README.md", "INSTALL.md", "CONTRIBUTING.md", "MODEL_ZOO.md", "datasets/README.md",
          "benchmarks/README.md", *(page for page in GUIDES if page != "docs/api.md")]
 #: Folders that users fill.
-MADE_BY_USERS = ("datasets/vindr", "datasets/nih")
+MADE_BY_USERS = ("datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
+                 "datasets/siim-covid")
 
 
 def text_of(page: str) -> str:
@@ -49,8 +50,10 @@ def known_options(script: str, *subcommand: str) -> frozenset[str]:
 
 
 def subcommands(script: str) -> list[str]:
-    """Those of ``tools/gate.py``, the only tool that has some."""
-    return ["fit", "apply"] if script == "tools/gate.py" else []
+    """Those of the tools that have some."""
+    formats = ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
+               "siim-covid", "coco", "yolo"]
+    return {"tools/gate.py": ["fit", "apply"], "tools/convert.py": formats}.get(script, [])
 
 
 @pytest.mark.parametrize("command", commands())

@@ -6,7 +6,7 @@ else the categories themselves, in the order of their ids.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
     if named in LABEL_SETS:
         return LABEL_SETS[named]
     findings = [name for name in names.values() if name.casefold() not in _NO_FINDING_NAMES]
-    lower = {name.casefold() for name in findings}
+    lower = _lower(findings)
     for label_set in LABEL_SETS.values():
-        if lower == {name.casefold() for name in label_set.findings}:
+        # "Lung Opacity" alone, RSNA's set, is a part of VinBigData's.
+        if lower == _lower(label_set.findings) and not lower < _lower(VINBIGDATA.findings):
             return label_set
     own = LabelSet(named or Path(path).stem, tuple(
         name for _, name in sorted(names.items(), key=lambda item: _in_order(item[0]))
@@ -38,6 +39,10 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
     known = sum(VINBIGDATA.id_of(name) is not None for name in findings)
     # A slip of the pen in one of VinBigData's names must not make a label set of its own.
     return own if named or 2 * known <= len(findings) else VINBIGDATA
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.casefold() for name in names}
 
 
 def _in_order(number: Any) -> tuple[bool, Any]:

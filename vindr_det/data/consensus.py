@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vindr_det.exceptions import InputError
 from vindr_det.structures.boxes import Boxes
 from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 
 FUSIONS = ("wbf", "nms", "none")
 
@@ -54,17 +55,19 @@ def check_options(fusion: str, iou_thr: float, min_readers: int) -> None:
 def fuse_readers(
     boxes: NDArray[np.float64], labels: NDArray[np.int64], readers: Sequence[str], num_readers: int,
     fusion: str = "wbf", iou_thr: float = 0.4, min_readers: int = 1,
+    label_set: LabelSet = VINBIGDATA,
 ) -> Consensus:
     """Fuse one image's boxes class by class.
 
     Args:
         boxes: (N, 4) xyxy.
-        labels: (N,) class ids 0..13.
+        labels: (N,) class ids of findings.
         readers: (N,) names; boxes are taken from the last to the first.
         num_readers: how many readers read the image, also those who drew nothing.
         fusion: ``wbf``, ``nms`` (the first box of those that overlap) or ``none`` (all boxes).
         iou_thr: boxes with a higher IoU are one.
         min_readers: number of readers who must have drawn a box for it to be kept.
+        label_set: of the class ids.
 
     Returns:
         The boxes that most readers drew first.
@@ -78,10 +81,10 @@ def fuse_readers(
             if len(names) >= min_readers:
                 groups.append((len(names) / num_readers, label, box, names))
     if not groups:
-        return Consensus()
+        return Consensus(Predictions(label_set=label_set))
     groups.sort(key=lambda group: -group[0])
     shares, classes, fused, behind = zip(*groups, strict=True)
-    return Consensus(Predictions(np.array(fused), np.array(shares), np.array(classes)), behind)
+    return Consensus(Predictions(np.array(fused), np.array(shares), np.array(classes), label_set), behind)
 
 
 def _clusters(

@@ -5,28 +5,43 @@ A new data set is one module with a ``RELEASE`` (:mod:`vindr_det.data.release`),
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vindr_det.data import nih, vinbigdata
+from vindr_det.data import (
+    chestx_det,
+    coco_release,
+    nih,
+    nih_boxes,
+    rsna,
+    siim_covid,
+    vinbigdata,
+    vindr_cxr,
+    yolo,
+)
 from vindr_det.data.coco import part, to_coco
 from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, check_disjoint_patients
-from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release
+from vindr_det.data.release import NO_FOLD, TRAIN, Annotations, Conversion, Release
+from vindr_det.data.tables_given import require_own_tables
+from vindr_det.data.yolo_files import write_yolo
+from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
-from vindr_det.structures.label_sets import LabelSet
 from vindr_det.tables import write_csv
 
 #: name -> release.
-RELEASES: Mapping[str, Release] = {release.name: release for release in (vinbigdata.RELEASE, nih.RELEASE)}
+RELEASES: Mapping[str, Release] = {release.name: release for release in (
+    vinbigdata.RELEASE, nih.RELEASE, nih_boxes.RELEASE, vindr_cxr.CXR_RELEASE, vindr_cxr.PCXR_RELEASE,
+    chestx_det.RELEASE, rsna.RELEASE, siim_covid.RELEASE, coco_release.RELEASE, yolo.RELEASE)}
 #: The published lists that are trained and validated on, in folds of their own.
 _TRAINING = ("train", "val")
 
 
 def convert(
-    release: str, out: str | Path, options: Conversion | None = None, **tables: str | Path | None
+    release: str, out: str | Path, options: Conversion | None = None, **tables: Any
 ) -> str:
     """Read a release's tables and write its files to ``out``; returns a summary.
 
@@ -34,6 +49,8 @@ def convert(
     - Where boxes were drawn on every image: ``folds.csv`` (image_id, fold), ``instances_all.json``,
       ``instances_train_fold{k}.json``, ``instances_val_fold{k}.json``, and each reader's own boxes in
       ``instances_readers.json``. Else ``instances_bbox.json`` with the images that have boxes.
+    - Of a release with parts, such as train and test, ``instances_<part>.json`` instead of all; folds are of
+      the part train.
     - Of published lists: ``<name>.csv`` each, and ``train_val.csv``.
 
     Args:
@@ -47,15 +64,18 @@ def convert(
     """
     options = options or Conversion()
     source = RELEASES[release]
+    require_own_tables(source, tables, RELEASES.values())
     annotations = source.read(options, **tables)
     fold_of = _folds(annotations, options)
+    if options.to == "yolo":
+        return _yolo(source, out, annotations, fold_of, options, tables.get("images"))
     lists = _with_folds(annotations.lists, options)
     with replaced_files(out) as folder:
         write_csv(folder / "labels.csv", annotations.labels.assign(fold=fold_of))
         if annotations.boxes_complete:
-            _write_folds(folder, annotations, source.label_set, fold_of, options)
+            _write_folds(folder, annotations, fold_of, options)
         elif annotations.records:
-            write_json(folder / "instances_bbox.json", to_coco(annotations.records, source.label_set))
+            write_json(folder / "instances_bbox.json", to_coco(annotations.records))
         for name, table in lists.items():
             write_csv(folder / f"{name}.csv", table)
         if lists:
@@ -63,15 +83,30 @@ def convert(
     return "\n".join(source.summary(annotations, fold_of, options, Path(out)))
 
 
+def _yolo(
+    source: Release, out: str | Path, annotations: Annotations, fold_of: NDArray[np.int64],
+    options: Conversion, images: str | Path | None,
+) -> str:
+    if not annotations.boxes_complete or not annotations.records:
+        raise InputError(f"--to yolo: {source.name} has labels of whole images, expected a format with boxes")
+    line = write_yolo(out, annotations, fold_of, images, options.copy)
+    return "\n".join([*source.summary(annotations, fold_of, options, Path(out)), line])
+
+
 def _folds(annotations: Annotations, options: Conversion) -> NDArray[np.int64]:
     """Fold (N,) of each image, :data:`NO_FOLD` where it is held out; no patient is in two of them."""
-    patients, held_out = annotations.patients, annotations.held_out
+    patients, held_out, parts = annotations.patients, annotations.held_out, annotations.parts
+    if parts is not None:
+        held_out = (parts != TRAIN) | (False if held_out is None else held_out)
+        if patients is not None:
+            check_disjoint_patients({name: patients[parts == name] for name in np.unique(parts)}, "patient")
     kept = np.ones(len(annotations.labels), dtype=bool) if held_out is None else ~held_out
     if patients is not None:  # a patient with one held-out image is held out
         kept = ~np.isin(patients, patients[~kept])
     fold_of = np.full(len(kept), NO_FOLD, np.int64)
-    fold_of[kept] = assign_folds(annotations.strata[kept], options.folds, options.seed,
-                                 None if patients is None else patients[kept])
+    if kept.any():
+        fold_of[kept] = assign_folds(annotations.strata[kept], options.folds, options.seed,
+                                     None if patients is None else patients[kept])
     if patients is not None:
         check_disjoint_patients({f"fold {fold}": patients[fold_of == fold]
                                  for fold in range(NO_FOLD, options.folds)}, "patient")
@@ -91,11 +126,10 @@ def _with_folds(lists: Mapping[str, pd.DataFrame], options: Conversion) -> dict[
 
 
 def _write_folds(
-    folder: Path, annotations: Annotations, label_set: LabelSet, fold_of: NDArray[np.int64],
-    options: Conversion,
+    folder: Path, annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion
 ) -> None:
     records = annotations.records
-    whole = to_coco(records, label_set)  # of which all files are parts, so that an image keeps its id
+    whole = to_coco(records)  # of which all files are parts, so that an image keeps its id
 
     def write(name: str, mask: NDArray[np.bool_], min_count: int = 1) -> None:
         name = f"{name}_min{min_count}" if min_count > 1 else name
@@ -103,15 +137,18 @@ def _write_folds(
 
     most = max((len(names) for record in records for names in record.readers), default=1)
     sets = (1, *(range(max(2, options.min_readers + 1), most + 1) if options.label_sets else ()))
-    for min_count in sets:
-        write("all", np.ones(len(records), dtype=bool), min_count)
-        for fold in range(options.folds):
+    parts = np.full(len(records), "all") if annotations.parts is None else annotations.parts
+    folds = range(fold_of.max(initial=NO_FOLD) + 1)
+    for name in dict.fromkeys(parts.tolist()):
+        for min_count in sets if name in (TRAIN, "all") else (1,):
+            write(name, parts == name, min_count)
+    for fold in folds:
+        for min_count in sets:
             write(f"train_fold{fold}", (fold_of != fold) & (fold_of != NO_FOLD), min_count)
-    for fold in range(options.folds):
         write(f"val_fold{fold}", fold_of == fold)
     if annotations.held_out is not None:
-        write("val_rare_readers", fold_of == NO_FOLD)
+        write("val_rare_readers", (fold_of == NO_FOLD) & np.isin(parts, (TRAIN, "all")))
     if annotations.reader_records:
-        write_json(folder / "instances_readers.json", to_coco(annotations.reader_records, label_set))
+        write_json(folder / "instances_readers.json", to_coco(annotations.reader_records))
     ids = [record.image_id for record in records]
     write_csv(folder / "folds.csv", pd.DataFrame({"image_id": ids, "fold": fold_of}))

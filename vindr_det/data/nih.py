@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.data.folds import check_disjoint_patients
-from vindr_det.data.release import Annotations, Conversion, Release
+from vindr_det.data.release import Annotations, Conversion, Release, Table
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, read_text
 from vindr_det.structures import boxes as box_ops
@@ -36,8 +36,8 @@ PUBLISHED_COUNTS: Mapping[str, int] = {
 #: Side of the distributed PNGs, whose pixels BBox_List counts in.
 IMAGE_SIDE = 1024
 
-# In lower case, since tables have "mass" and "No finding" too.
-_NAMES: Mapping[str, str] = {name.casefold(): name for name in NIH.classes} | {
+#: In lower case, since tables have "mass" and "No finding" too.
+NAMES: Mapping[str, str] = {name.casefold(): name for name in NIH.classes} | {
     "infiltrate": "Infiltration", "pleural thickening": "Pleural_Thickening"}
 _ATTENDING = "test_attending"
 # Which file of a folder belongs to which part; the two test lists of cadlab hold the same images.
@@ -51,7 +51,7 @@ _COLUMNS = {"cadlab": (ABNORMAL,), "chexnet": NIH_LABELS}
 
 
 def read(
-    options: Conversion, labels: str | Path, boxes: str | Path | None = None,
+    options: Conversion, labels: str | Path, annotations: str | Path | None = None,
     lists_dir: str | Path | None = None,
 ) -> Annotations:
     """NIH ChestX-ray14's labels, boxes and published lists, as conversion takes them.
@@ -59,7 +59,7 @@ def read(
     Args:
         options: ``lists`` names the lists, ``cadlab`` or ``chexnet``.
         labels: Data_Entry_2017.csv or its version of 2020.
-        boxes: BBox_List_2017.csv.
+        annotations: BBox_List_2017.csv.
         lists_dir: the folder of the lists.
 
     Raises:
@@ -68,11 +68,11 @@ def read(
     if (options.lists is None) != (lists_dir is None):
         raise InputError("--lists and --lists-dir go together: which lists, and their folder")
     frame = read_labels(labels)
-    records = [] if boxes is None else read_boxes(boxes)
+    records = [] if annotations is None else read_boxes(annotations)
     lists = {} if options.lists is None or lists_dir is None else read_lists(lists_dir, options.lists)
     for name, table in lists.items():
         _require_known(f"{options.lists} {name}", table["image"], frame)
-    _require_known(str(boxes), [record.file_name for record in records], frame)
+    _require_known(str(annotations), [record.file_name for record in records], frame)
     strata = frame[list(NIH.classes)].to_numpy(np.int64)
     return Annotations(frame, strata, frame["patient"].to_numpy(), records, boxes_complete=False, lists=lists)
 
@@ -126,7 +126,10 @@ def _lists_summary(
             yield f"{line}, {disagreements(table, frame)} with other labels than the table's"
 
 
-RELEASE = Release("nih", NIH, read, summary)
+#: NIH's published tables, by which they are known.
+LABEL_TABLE = Table("NIH's Data_Entry_2017 table", ("Image Index", "Finding Labels", "Patient ID"))
+BOX_TABLE = Table("NIH's BBox_List_2017.csv", ("Image Index", "Finding Label"))
+RELEASE = Release("nih", NIH, read, summary, {"labels": (LABEL_TABLE,), "annotations": (BOX_TABLE,)})
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -148,7 +151,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     owners = patient_of(names)
     refuse_first(path, patients != owners, lambda i: f"image {names.iloc[i]} has Patient ID "
             f"{frame['Patient ID'].iloc[i]}, expected the number that its name begins with")
-    matrix = _label_matrix(path, frame["Finding Labels"])
+    matrix = label_matrix_of_texts(path, frame["Finding Labels"])
     labels = pd.DataFrame(matrix, columns=list(NIH.classes))
     facts = pd.DataFrame({"image": names, "patient": owners, "view": frame["View Position"]})
     return pd.concat([facts, labels], axis=1)
@@ -160,11 +163,15 @@ def patient_of(images: pd.Series) -> pd.Series:
     return pd.to_numeric(numbers, errors="coerce").fillna(-1).astype(np.int64)
 
 
-def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
-    """(N, 15) zeros and ones; each distinct text is parsed once (836 of 112,120)."""
+def label_matrix_of_texts(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
+    """(N, 15) zeros and ones of texts such as "Mass|Nodule", in the order of NIH's classes.
+
+    Raises:
+        InputError: names the row with an unknown label, or a label beside "No Finding".
+    """
     columns = {name: column for column, name in enumerate(NIH.classes)}
     codes, kinds = pd.factorize(texts)
-    rows = np.zeros((len(kinds), len(columns)), np.int8)
+    rows = np.zeros((len(kinds), len(columns)), np.int8)  # each distinct text once: 836 of 112,120
     for row, text in enumerate(kinds):
         labels = [_label_of(name) for name in text.split("|")]
         unknown = [label for label in labels if label not in columns]
@@ -177,7 +184,7 @@ def _label_matrix(path: str | Path, texts: pd.Series) -> NDArray[np.int8]:
 
 
 def _label_of(text: str) -> str:
-    return _NAMES.get(text.strip().casefold(), text)
+    return NAMES.get(text.strip().casefold(), text)
 
 
 def read_boxes(path: str | Path) -> list[Record]:
@@ -186,14 +193,10 @@ def read_boxes(path: str | Path) -> list[Record]:
     Raises:
         InputError: names the row with an unknown label or a box outside the image.
     """
-    frame = read_csv(path, ["Image Index", "Finding Label"])
-    # The header is "Bbox [x,y,w,h],,,": its brackets fall apart into four names, then three empty.
-    frame = frame.rename(columns={"Bbox [x": "x", "h]": "h"})
-    require_columns(path, frame, ["x", "y", "w", "h"])
-    names = frame["Finding Label"].map(_label_of)
+    images, given, corners = read_box_table(path)
+    names = given.map(_label_of)
     refuse_first(path, ~names.isin(NIH_LABELS), lambda i: f"label {names.iloc[i]!r}, expected one of "
             f"{', '.join(NIH_LABELS)}")
-    corners = frame[["x", "y", "w", "h"]].apply(as_numbers)
     boxes = box_ops.xywh_to_xyxy(corners.where(np.isfinite(corners)).to_numpy(float))
     inside = box_ops.clip(boxes, IMAGE_SIDE, IMAGE_SIDE)
     # The published boxes exceed the image by up to a pixel.
@@ -201,12 +204,25 @@ def read_boxes(path: str | Path) -> list[Record]:
     refuse_first(path, bad, lambda i: f"box {corners.iloc[i].tolist()} (x, y, w, h) is none of an image "
             f"of {IMAGE_SIDE} x {IMAGE_SIDE}")
     table = pd.DataFrame(inside)
-    table = without_repeats(path, table.assign(image=frame["Image Index"], label=names.map(NIH_LABELS.index)))
+    table = without_repeats(path, table.assign(image=images, label=names.map(NIH_LABELS.index)))
     records = []
     for image, rows in table.groupby("image"):
-        truth = Predictions(rows[[0, 1, 2, 3]].to_numpy(), np.ones(len(rows)), rows["label"].to_numpy())
+        truth = Predictions(rows[[0, 1, 2, 3]].to_numpy(), np.ones(len(rows)), rows["label"].to_numpy(), NIH)
         records.append(Record(image_id_of(str(image)), str(image), IMAGE_SIDE, IMAGE_SIDE, truth))
     return records
+
+
+def read_box_table(path: str | Path) -> tuple[pd.Series, pd.Series, pd.DataFrame]:
+    """BBox_List_2017.csv: image, label and box (x, y, width, height; NaN for no number) of each row.
+
+    Raises:
+        InputError: it is not this table.
+    """
+    frame = read_csv(path, ["Image Index", "Finding Label"])
+    # The header is "Bbox [x,y,w,h],,,": its brackets fall apart into four names, then three empty.
+    frame = frame.rename(columns={"Bbox [x": "x", "h]": "h"})
+    require_columns(path, frame, ["x", "y", "w", "h"])
+    return frame["Image Index"], frame["Finding Label"], frame[["x", "y", "w", "h"]].apply(as_numbers)
 
 
 def read_list(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:

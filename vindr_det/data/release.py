@@ -5,16 +5,19 @@ Each module has a :class:`Release` named ``RELEASE``; the list of them is in :mo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from vindr_det.structures.label_sets import LabelSet
-from vindr_det.structures.records import Record
+from vindr_det.structures.records import Record, label_set_of_records
 
 #: The fold of images that belong to none: those that are held out, and test images.
 NO_FOLD = -1
+#: The published part that is trained on; folds are of its images.
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Conversion:
         frequent: hold out images that none of these readers read; empty holds out none.
         label_sets: also write the training sets of boxes that at least 2, 3, ... readers drew.
         lists: which published lists to write too: ``cadlab`` or ``chexnet`` of NIH ChestX-ray14.
+        to: ``coco`` or ``yolo``, the files to write.
+        copy: put copies of the images beside YOLO's labels, not links.
+        workers: processes that read the headers of image files; None takes one per core.
     """
 
     fusion: str = "wbf"
@@ -40,6 +46,9 @@ class Conversion:
     frequent: tuple[str, ...] = ()
     label_sets: bool = False
     lists: str | None = None
+    to: str = "coco"
+    copy: bool = False
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class Annotations:
         boxes_complete: whether boxes were drawn on every image, so that those without any are normal.
         reader_records: the same images with each reader's own boxes, where there are several readers.
         held_out: (N,) images to keep out of all folds; None for none.
+        parts: (N,) the published part of each image, such as ``train`` and ``test``; None where there are
+            none. Folds are of the images in ``train``.
         lists: published training, validation and test lists: name -> table with ``image`` and ``patient``.
     """
 
@@ -67,6 +78,24 @@ class Annotations:
     reader_records: Sequence[Record] = ()
     held_out: NDArray[np.bool_] | None = None
     lists: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    parts: NDArray[np.str_] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a published table is known by.
+
+    Attributes:
+        title: names it in errors.
+        columns: it has all of these; none for a file that is no table.
+        without: it has none of these.
+        usual: it mostly has these too, which tells it from tables of other releases.
+    """
+
+    title: str
+    columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,12 +104,63 @@ class Release:
 
     Attributes:
         name: as :func:`vindr_det.data.convert.convert` takes it.
-        label_set: what its class ids mean.
+        label_set: what its class ids mean; None where its files tell.
         read: takes the options, and the paths of its tables by name; raises InputError for faulty ones.
         summary: what was converted, in lines: annotations, fold of each image, options, output folder.
+        tables: what each of its files may be, by the name that ``read`` gives the file.
     """
 
     name: str
-    label_set: LabelSet
+    label_set: LabelSet | None
     read: Callable[..., Annotations]
     summary: Callable[..., list[str]]
+    tables: Mapping[str, tuple[Table, ...]] = field(default_factory=dict)
+
+
+def summary_of_boxes(
+    annotations: Annotations, fold_of: NDArray[np.int64], options: Conversion, out: Path
+) -> list[str]:
+    """Counts of images, normal images, boxes and incomplete annotations, also of each part, in lines."""
+    parts = np.full(len(fold_of), "all") if annotations.parts is None else annotations.parts
+    lines = [f"{len(fold_of)} images, {options.folds} folds in {out}"]
+    for name in dict.fromkeys(parts.tolist()):
+        records = [record for record, part in zip(annotations.records, parts, strict=True) if part == name]
+        boxes, normal = sum(len(record.truth) for record in records), sum(r.normal for r in records)
+        unknown = sum(bool(record.unknown) for record in records)
+        lines.append(f"{name}: {len(records)} images ({normal} normal), {boxes} boxes" + (
+            f", {unknown} images with findings that have no box and are unknown there" if unknown else ""))
+    return lines
+
+
+def boxes_in_labels(records: Sequence[Record], patients: NDArray | None = None) -> pd.DataFrame:
+    """labels.csv by the boxes: image_id, patient where known, and 0 or 1 per finding, blank where unknown.
+
+    Args:
+        records: N images.
+        patients: (N,) of the images; None where they are not known.
+    """
+    label_set = label_set_of_records(records)
+    values = np.zeros((len(records), len(label_set)))
+    for row, record in enumerate(records):
+        values[row, list(record.unknown)] = np.nan
+        values[row, record.truth.labels] = 1
+    labels = pd.DataFrame(values, columns=list(label_set.findings)).astype("Int8")
+    labels.insert(0, "image_id", [record.image_id for record in records])
+    if patients is not None:
+        labels.insert(1, "patient", patients)
+    return labels
+
+
+def compared(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
+    """A line that says whether counts are those of the published files, and which are not.
+
+    Args:
+        counts: what was counted; those that were not published are left out.
+        published: the same, as published.
+    """
+    differ = [f"{counts[name]} {name} (published: {number})" for name, number in published.items()
+              if name in counts and counts[name] != number]
+    if not any(name in counts for name in published):
+        return []
+    return [f"differs from the published files, or is a part of them: {', '.join(differ)}" if differ
+            else "all counts are those of the published files"]

@@ -14,19 +14,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vindr_det.data.box_rows import EDGES, class_ids, row_of
 from vindr_det.data.consensus import Consensus, check_options, fuse_readers
 from vindr_det.data.folds import label_matrix
+from vindr_det.data.image_frames import read_patients
 from vindr_det.data.reader_column import refuse_unnamed_readers
-from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release
+from vindr_det.data.release import NO_FOLD, Annotations, Conversion, Release, Table
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.prepared_folder import failed_images
 from vindr_det.imaging.sizes import read_sizes
-from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID, VINBIGDATA
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import CLASS_NAMES, VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 from vindr_det.tables import as_numbers, read_csv, refuse_first, require_texts, without_repeats
-
-EDGES = ("x_min", "y_min", "x_max", "y_max")
 
 #: The reader's name in a table that has no readers.
 CONSENSUS = "consensus"
@@ -61,9 +62,9 @@ def read(
     readers = to_records(frame, sizes, "none")
     if files is not None:
         records, readers = (_with_files(part, files, images) for part in (records, readers))
-    owners = None if patients is None else _patients(patients, records)
-    held_out = _rare_images(frame, records, options) if options.frequent else None
-    return Annotations(_labels(frame, records, owners), label_matrix(records), owners, records,
+    owners = None if patients is None else read_patients(patients, [record.image_id for record in records])
+    held_out = rare_images(frame, records, options) if options.frequent else None
+    return Annotations(labels_of_readers(frame, records, owners), label_matrix(records), owners, records,
                        reader_records=readers, held_out=held_out)
 
 
@@ -85,7 +86,8 @@ def summary(
     return lines
 
 
-RELEASE = Release("vinbigdata", VINBIGDATA, read, summary)
+RELEASE = Release("vinbigdata", VINBIGDATA, read, summary, {"annotations": (
+    Table("VinBigData's train.csv", ("image_id", "class_id", *EDGES), usual=("class_name", "rad_id")),)})
 
 
 def read_data_set(
@@ -122,33 +124,35 @@ def _with_files(records: list[Record], files: dict[str, str], folder: str | Path
     return [replace(record, file_name=files[record.image_id]) for record in records]
 
 
-def _patients(path: str | Path, records: Sequence[Record]) -> NDArray:
-    table = read_csv(path, ["image_id", "patient_id"])
-    refuse_first(path, table["image_id"].duplicated(), lambda i:
-                 f"image_id {table['image_id'].iloc[i]} is repeated")
-    patient_of = dict(zip(table["image_id"], table["patient_id"], strict=True))
-    missing = [record.image_id for record in records if record.image_id not in patient_of]
-    if missing:
-        raise InputError(f"{path}: {len(missing)} images have no patient, the first is {missing[0]}")
-    return np.array([patient_of[record.image_id] for record in records])
+def labels_of_readers(
+    frame: pd.DataFrame, records: Sequence[Record], patients: NDArray | None, label_set: LabelSet = VINBIGDATA
+) -> pd.DataFrame:
+    """image_id, patient where known, fold, and for each class the share of the image's readers.
 
-
-def _labels(frame: pd.DataFrame, records: Sequence[Record], patients: NDArray | None) -> pd.DataFrame:
-    """image_id, patient where known, fold, and for each of 15 classes the share of the image's readers."""
+    Args:
+        frame: of :func:`read_annotations`.
+        records: of the same images.
+        patients: (N,) of the records; None where they are not known.
+        label_set: of the class ids.
+    """
     ids = [record.image_id for record in records]
     votes = frame.drop_duplicates(["image_id", "rad_id", "class_id"]).groupby(["image_id", "class_id"]).size()
-    votes = votes.unstack(fill_value=0).reindex(index=ids, columns=range(len(CLASS_NAMES)), fill_value=0)
+    columns = range(len(label_set.classes))
+    votes = votes.unstack(fill_value=0).reindex(index=ids, columns=columns, fill_value=0)
     readers = frame.groupby("image_id")["rad_id"].nunique().reindex(ids)
-    shares = votes.div(readers, axis=0).round(4).set_axis(list(CLASS_NAMES), axis=1)
+    shares = votes.div(readers, axis=0).round(4).set_axis(list(label_set.classes), axis=1)
     owners = {} if patients is None else {"patient": patients}
     return pd.DataFrame({"image_id": ids, **owners, "fold": NO_FOLD}).join(shares.reset_index(drop=True))
 
 
-def _rare_images(frame: pd.DataFrame, records: Sequence[Record], options: Conversion) -> NDArray[np.bool_]:
+def rare_images(frame: pd.DataFrame, records: Sequence[Record], options: Conversion) -> NDArray[np.bool_]:
     """(N,) images that none of the frequent readers read: all abnormal ones and a share of the normal.
 
     The normal ones are drawn so that their share is the data set's; by itself almost every normal
     image is one of rare readers.
+
+    Raises:
+        InputError: a frequent reader is not in the table.
     """
     unknown = set(options.frequent) - set(frame["rad_id"])
     if unknown:
@@ -167,7 +171,8 @@ def _rare_images(frame: pd.DataFrame, records: Sequence[Record], options: Conver
 
 
 def read_annotations(
-    path: str | Path, sizes: pd.DataFrame | None = None, without: Collection[str] = ()
+    path: str | Path, sizes: pd.DataFrame | None = None, without: Collection[str] = (),
+    label_set: LabelSet = VINBIGDATA,
 ) -> pd.DataFrame:
     """A VinBigData table, checked; datasets/README.md lists what is refused and what is repaired.
 
@@ -176,6 +181,7 @@ def read_annotations(
             readers drew; without rad_id the table is taken for a consensus.
         sizes: as of :func:`read_sizes`; None skips the checks that need them.
         without: images to leave out; they need no size.
+        label_set: another than VinBigData's has class_name in the place of class_id.
 
     Returns:
         One row per box or "no finding" mark: image_id, class_id (int), rad_id, x_min .. y_max
@@ -184,24 +190,29 @@ def read_annotations(
     Raises:
         InputError: names the row, the value and what was expected.
     """
-    frame = read_csv(path, ["image_id", "class_id", *EDGES])
-    frame["class_id"] = _class_ids(path, frame)
-    frame[list(EDGES)] = _corners(path, frame)
-    _set_readers(path, frame)
+    by_id = label_set is VINBIGDATA
+    frame = read_csv(path, ["image_id", "class_id" if by_id else "class_name", *EDGES])
+    frame["class_id"] = (_class_ids(path, frame) if by_id
+                         else class_ids(row_of(path), frame["class_name"], label_set))
+    normal = frame["class_id"] == label_set.no_finding_id
+    mark = f"class {label_set.no_finding_id} ({label_set.no_finding})"
+    frame[EDGES] = _corners(path, frame, normal, mark)
+    _set_readers(path, frame, by_id)
     if sizes is not None:
-        frame[list(EDGES)] = _inside(path, frame, sizes, without)
-    _check_boxes(path, frame)
-    _check_no_findings(path, frame)
+        frame[EDGES] = _inside(path, frame, sizes, without)
+    _check_boxes(path, frame, ~normal)
+    _check_no_findings(path, frame, normal, mark, by_id)
     rows = without_repeats(path, frame[["image_id", "class_id", "rad_id", *EDGES]])
     return rows[~rows["image_id"].isin(without)].reset_index(drop=True)
 
 
-def _set_readers(path: str | Path, frame: pd.DataFrame) -> None:
+def _set_readers(path: str | Path, frame: pd.DataFrame, check: bool) -> None:
     """The readers' names, or :data:`CONSENSUS` where the table has no column for them."""
     if "rad_id" in frame:
         require_texts(path, frame, ["rad_id"])
         return
-    refuse_unnamed_readers(path, frame)
+    if check:
+        refuse_unnamed_readers(path, frame)
     frame["rad_id"] = CONSENSUS
 
 
@@ -219,17 +230,16 @@ def _class_ids(path: str | Path, frame: pd.DataFrame) -> pd.Series:
     return ids
 
 
-def _corners(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+def _corners(path: str | Path, frame: pd.DataFrame, normal: pd.Series, mark: str) -> pd.DataFrame:
     """The four corners as floats; NaN where class 14 has none."""
-    given = frame[list(EDGES)]
+    given = frame[EDGES]
     corners = given.apply(as_numbers)
     refuse_first(path, ((corners.isna() & given.notna()) | np.isinf(corners)).any(axis=1), lambda i:
                  f"box [{', '.join(map(str, given.iloc[i]))}], expected four finite numbers")
     refuse_first(path, (corners < -_ROUNDING).any(axis=1), lambda i: f"box {corners.iloc[i].tolist()} "
                  f"leaves image {frame['image_id'].iloc[i]}, expected 0 or more")
-    normal = frame["class_id"] == NO_FINDING_ID
     empty = corners.isna().all(axis=1) | _is_mark(corners)
-    refuse_first(path, normal & ~empty, lambda i: f"class 14 (No finding) has the box "
+    refuse_first(path, normal & ~empty, lambda i: f"{mark} has the box "
                  f"{corners.iloc[i].tolist()}, expected none, or 0 0 1 1")
     return corners.clip(lower=0).mask(normal)
 
@@ -240,9 +250,8 @@ def _is_mark(corners: pd.DataFrame) -> pd.Series:
         (corners[["x_max", "y_max"]] == 1).all(axis=1) | (corners[["x_max", "y_max"]] == 0).all(axis=1))
 
 
-def _check_boxes(path: str | Path, frame: pd.DataFrame) -> None:
-    finding = frame["class_id"] != NO_FINDING_ID
-    corners = frame[list(EDGES)]
+def _check_boxes(path: str | Path, frame: pd.DataFrame, finding: pd.Series) -> None:
+    corners = frame[EDGES]
     refuse_first(path, finding & corners.isna().any(axis=1), lambda i:
                  f"box {corners.iloc[i].tolist()} is incomplete, expected four numbers")
     crossed = (corners["x_min"] >= corners["x_max"]) | (corners["y_min"] >= corners["y_max"])
@@ -257,7 +266,7 @@ def _inside(
     unknown = ~frame["image_id"].isin(sizes.index) & ~frame["image_id"].isin(without)
     refuse_first(path, unknown, lambda i: f"image_id {frame['image_id'].iloc[i]} has no size in "
                  "the size table; a qc.csv beside it lists images that could not be prepared")
-    corners = frame[list(EDGES)]
+    corners = frame[EDGES]
     ends = sizes.reindex(frame["image_id"])[["width", "height"]].to_numpy(float)[:, [0, 1, 0, 1]]
     refuse_first(path, (corners > ends + _ROUNDING).any(axis=1), lambda i:
                  f"box {corners.iloc[i].tolist()} leaves image {frame['image_id'].iloc[i]} of width "
@@ -265,12 +274,17 @@ def _inside(
     return corners.clip(upper=pd.DataFrame(ends, corners.index, corners.columns))
 
 
-def _check_no_findings(path: str | Path, frame: pd.DataFrame) -> None:
-    """A reader marks an image as normal or draws boxes, not both."""
-    normal = frame["class_id"] == NO_FINDING_ID
+def _check_no_findings(
+    path: str | Path, frame: pd.DataFrame, normal: pd.Series, mark: str, refuse: bool
+) -> None:
+    """A reader marks an image as normal or draws boxes, not both; else the mark is refused or ignored."""
     keys = pd.MultiIndex.from_frame(frame[["image_id", "rad_id"]])
-    refuse_first(path, normal & keys.isin(keys[~normal]), lambda i:
-                 f"reader {frame['rad_id'].iloc[i]} has class 14 (No finding) on image "
+    both = normal & keys.isin(keys[~normal])
+    if not refuse and both.any():
+        log.warning("%s: %d rows of %s beside boxes of the same reader do not count", path, both.sum(), mark)
+        return
+    refuse_first(path, both, lambda i:
+                 f"reader {frame['rad_id'].iloc[i]} has {mark} on image "
                  f"{frame['image_id'].iloc[i]} beside findings, expected either "
                  "(several readers: a column rad_id)")
 
@@ -283,7 +297,7 @@ def furthest_corners(frame: pd.DataFrame) -> pd.DataFrame:
 
 def to_records(
     frame: pd.DataFrame, sizes: pd.DataFrame, fusion: str = "wbf", iou_thr: float = 0.4,
-    min_readers: int = 1,
+    min_readers: int = 1, label_set: LabelSet = VINBIGDATA,
 ) -> list[Record]:
     """Annotations to one :class:`Record` per image, sorted by image id, with files ``<image_id>.png``.
 
@@ -301,15 +315,15 @@ def to_records(
     fusion = fusion if count > 1 else "none"
     ordered = frame.sort_values(["image_id", "rad_id"], kind="stable")
     images, readers = ordered["image_id"].to_numpy(str), ordered["rad_id"].to_numpy(str)
-    boxes, labels = ordered[list(EDGES)].to_numpy(float), ordered["class_id"].to_numpy()
+    boxes, labels = ordered[EDGES].to_numpy(float), ordered["class_id"].to_numpy()
     size_of = dict(zip(sizes.index, sizes[["height", "width"]].to_numpy().tolist(), strict=True))
     bounds = [0, *(np.flatnonzero(images[1:] != images[:-1]) + 1).tolist(), len(images)]
-    records = []
+    records, nothing = [], Consensus(Predictions(label_set=label_set))
     for start, stop in pairwise(bounds if len(images) else []):
         image_id, of = str(images[start]), len(set(readers[start:stop].tolist()))
-        drawn = start + np.flatnonzero(labels[start:stop] != NO_FINDING_ID)
+        drawn = start + np.flatnonzero(labels[start:stop] != label_set.no_finding_id)
         fused = fuse_readers(boxes[drawn], labels[drawn], readers[drawn].tolist(), of, fusion,
-                             iou_thr, min_readers) if len(drawn) else Consensus()
+                             iou_thr, min_readers, label_set) if len(drawn) else nothing
         height, width = size_of[image_id]
         records.append(Record(image_id, f"{image_id}.png", height, width, *fused))
     return records

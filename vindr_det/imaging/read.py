@@ -74,7 +74,7 @@ def read_encoded(source: str, data: bytes, max_pixels: int = MAX_PIXELS) -> NDAr
         InputError: they are neither, the image is too large, or it cannot be decoded.
     """
     try:
-        width, height = _raster_size(source, io.BytesIO(data), "PNG or JPEG")
+        width, height = raster_size(source, io.BytesIO(data), "PNG or JPEG")
         require_size(source, height, width, max_pixels)
         return _to_8_bits(_to_one_channel(_pixels(source, data, (height, width), "PNG or JPEG")))[0]
     except InputError:
@@ -88,7 +88,7 @@ def _read_raster(
 ) -> DecodedImage:
     kind = path.suffix[1:].upper()
     with path.open("rb") as file:
-        width, height = _raster_size(path, file, kind)
+        width, height = raster_size(path, file, kind)
     require_size(path, height, width, max_pixels)
     require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
     image = _pixels(path, path.read_bytes(), (height, width), kind)
@@ -116,7 +116,7 @@ def _pixels(path: str | Path, data: bytes, shape: tuple[int, int], kind: str) ->
     return image
 
 
-def _raster_size(path: str | Path, file: BinaryIO, kind: str) -> tuple[int, int]:
+def raster_size(path: str | Path, file: BinaryIO, kind: str) -> tuple[int, int]:
     """Width and height from the file's first bytes; nothing is decoded.
 
     Of PNGs they are read here, since Pillow refuses some for their texts, profiles and checksums. OpenCV goes

@@ -1,5 +1,6 @@
 """Label sets: the findings of a data set, their order, and whether "no finding" is a class too."""
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -117,9 +118,112 @@ VINDR_CXR = LabelSet("VinDr-CXR", (
     "Other lesion",
 ), no_finding="No finding")
 
+#: VinDr-CXR's global labels, which are of whole images; the test table writes "Other disease".
+VINDR_CXR_GLOBAL = LabelSet("VinDr-CXR global", (
+    "COPD",
+    "Lung tumor",
+    "Pneumonia",
+    "Tuberculosis",
+    "Other diseases",
+), no_finding="No finding")
+
+#: VinDr-PCXR, of children: findings with boxes, in the spelling of its tables.
+VINDR_PCXR = LabelSet("VinDr-PCXR", (
+    "Boot-shaped heart",
+    "Peribronchovascular interstitial opacity",
+    "Reticulonodular opacity",
+    "Bronchial thickening",
+    "Enlarged PA",
+    "Cardiomegaly",
+    "Diffuse aveolar opacity",
+    "Other opacity",
+    "Other lesion",
+    "Consolidation",
+    "Mediastinal shift",
+    "Anterior mediastinal mass",
+    "Dextro cardia",
+    "Pleural effusion",
+    "Stomach on the right side",
+    "Atelectasis",
+    "Lung hyperinflation",
+    "Egg on string sign",
+    "Interstitial lung disease - ILD",
+    "Infiltration",
+    "Lung cavity",
+    "Pneumothorax",
+    "Edema",
+    "Pleural thickening",
+    "Other nodule/mass",
+    "Clavicle fracture",
+    "Chest wall mass",
+    "Lung cyst",
+    "Emphysema",
+    "Bronchectasis",
+    "Expanded edges of the anterior ribs",
+    "Pulmonary fibrosis",
+    "Paraveterbral mass",
+    "Aortic enlargement",
+    "Calcification",
+    "Intrathoracic digestive structure",
+), no_finding="No finding")
+
+#: VinDr-PCXR's diagnoses, which are of whole images, in the order and spelling of its tables.
+VINDR_PCXR_GLOBAL = LabelSet("VinDr-PCXR global", (
+    "Bronchitis",
+    "Brocho-pneumonia",
+    "Other disease",
+    "Bronchiolitis",
+    "Situs inversus",
+    "Pneumonia",
+    "Pleuro-pneumonia",
+    "Diagphramatic hernia",
+    "Tuberculosis",
+    "Congenital emphysema",
+    "CPAM",
+    "Hyaline membrane disease",
+    "Mediastinal tumor",
+    "Lung tumor",
+), no_finding="No finding")
+
+#: ChestX-Det: NIH's images with boxes by three radiologists.
+CHESTX_DET = LabelSet("ChestX-Det", (
+    "Atelectasis",
+    "Calcification",
+    "Cardiomegaly",
+    "Consolidation",
+    "Diffuse Nodule",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Fracture",
+    "Mass",
+    "Nodule",
+    "Pleural Thickening",
+    "Pneumothorax",
+))
+
+#: ChestX-Det10, the earlier version without the three labels that ChestX-Det added.
+CHESTX_DET10 = LabelSet("ChestX-Det10", tuple(
+    name for name in CHESTX_DET.findings
+    if name not in ("Cardiomegaly", "Diffuse Nodule", "Pleural Thickening")))
+
+#: RSNA's pneumonia detection challenge of 2018.
+RSNA_PNEUMONIA = LabelSet("RSNA pneumonia", ("Lung Opacity",))
+
+#: The SIIM-FISABIO-RSNA COVID-19 detection challenge of 2021.
+SIIM_COVID = LabelSet("SIIM-COVID", ("Opacity",))
+
+#: SIIM-COVID's labels of whole studies.
+SIIM_COVID_STUDY = LabelSet("SIIM-COVID study", (
+    "Typical Appearance",
+    "Indeterminate Appearance",
+    "Atypical Appearance",
+), no_finding="Negative for Pneumonia")
+
 #: The shipped sets, by the name that VINDR.LABEL_SET takes.
 LABEL_SETS: Mapping[str, LabelSet] = {label_set.name: label_set for label_set in (
-    VINBIGDATA, VINDR_CXR, NIH, NIH_BOXES)}
+    VINBIGDATA, VINDR_CXR, VINDR_CXR_GLOBAL, VINDR_PCXR, VINDR_PCXR_GLOBAL, NIH, NIH_BOXES, CHESTX_DET,
+    CHESTX_DET10, RSNA_PNEUMONIA, SIIM_COVID, SIIM_COVID_STUDY)}
 
 
 def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
@@ -143,6 +247,13 @@ def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
     if repeated:
         raise InputError(f"VINDR.FINDINGS: {repeated[0]!r} is there twice, expected each finding once")
     return shipped or LabelSet(name, tuple(findings))
+
+
+def nearest_name(name: str, label_set: LabelSet) -> str:
+    """The finding of a set whose name is the most like a text, or has it as a word."""
+    wanted, lower = name.strip().casefold(), {known.casefold(): known for known in label_set.findings}
+    words = [known for known in lower if wanted in known.split()]
+    return lower[(words or difflib.get_close_matches(wanted, lower, 1, 0))[0]]
 
 
 def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
