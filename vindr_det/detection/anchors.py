@@ -84,3 +84,23 @@ def best_overlaps(shapes: Shapes, anchors: Sequence[Anchors]) -> NDArray[np.floa
     shared = np.minimum(shapes[:, None], all_shapes[None]).prod(axis=2)
     union = shapes.prod(axis=1)[:, None] + all_shapes.prod(axis=1)[None] - shared
     return (shared / union).max(axis=1)
+
+
+def grid_overlaps(shapes: Shapes, anchors: Sequence[Anchors], strides: Sequence[float]) -> NDArray[np.float64]:
+    """(N,) highest IoU of each box with any anchor, a quarter of the level's stride apart on both axes.
+
+    That is how far a box is from the nearest cell on average: unlike :func:`best_overlaps`, this tells that
+    small anchors on coarse features miss boxes between two cells.
+
+    Args:
+        shapes: (N, 2) height and width of the boxes, in pixels.
+        anchors: of each pyramid level.
+        strides: of each pyramid level, in pixels.
+    """
+    best = np.zeros(len(shapes))
+    for level, stride in zip(anchors, strides, strict=True):
+        for anchor in level.shapes():
+            sides = np.minimum(np.minimum(shapes, anchor), ((shapes + anchor) / 2 - stride / 4).clip(0))
+            shared = sides.prod(axis=1)
+            best = np.maximum(best, shared / (shapes.prod(axis=1) + anchor.prod() - shared))
+    return best
