@@ -175,7 +175,7 @@ def _normal_ratio(fingerprint: Fingerprint) -> Setting:
                        "false positives on these")
     text = f"{normal} normal and {others} other images"
     if normal <= NORMAL_RATIO * others:
-        return Setting(key, -1.0, f"all of them: {text}")
+        return Setting(key, -1.0, f"{text}: all, since they are at most one to four others")
     return Setting(key, NORMAL_RATIO, f"{text}: one normal to four others, other ones in each epoch; all would be "
                    f"{normal / others:.2f} to one")
 
@@ -283,7 +283,7 @@ def _candidates(shapes: Shapes, recipe: Recipe) -> Iterator[tuple[str, Sequence[
 
 def _repeats(fingerprint: Fingerprint, in_epoch: int) -> Setting:
     counts = fingerprint.images_with
-    rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
+    rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
     share = counts[rarest] / in_epoch
     name = fingerprint.label_set.findings[rarest]
     told = f"the rarest finding, {name}, is on {counts[rarest]} of an epoch's {in_epoch} images ({share:.1%})"
