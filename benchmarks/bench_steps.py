@@ -2,7 +2,7 @@
 """Time of a training step on one core: what tools/plan.py --budget reckons with.
 
     python benchmarks/bench_steps.py
-    python benchmarks/bench_steps.py --config configs/demo/vindr_frcnn_demo.yaml --sizes 192 256 320
+    python benchmarks/bench_steps.py --config configs/vindr_frcnn.yaml --sizes 256 384 512 --steps 1
 
 Trains the torchvision engine's detector of a config on squares of noise with two boxes each, and prints the
 processor's seconds per image, and the line through them: seconds + seconds per million pixels.
@@ -16,13 +16,13 @@ import numpy as np
 
 from vindr_det import cli
 
-DEMO = Path(__file__).resolve().parent.parent / "configs/demo/vindr_frcnn_demo.yaml"
+RECIPE = Path(__file__).resolve().parent.parent / "configs/vindr_frcnn_r18.yaml"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--config", default=str(DEMO), help="the detector's YAML")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[192, 256, 320, 448], help="sides in pixels")
+    parser.add_argument("--config", default=str(RECIPE), help="the detector's YAML")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[192, 256, 320, 512], help="sides in pixels")
     parser.add_argument("--steps", type=int, default=4, help="steps per size, after one that does not count")
     args = parser.parse_args(argv)
 

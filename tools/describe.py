@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Annotations at a glance: boxes of a COCO JSON or of VinBigData's table, or labels of whole images.
 
-    python tools/describe.py --annotations datasets/nih/annotations/instances_train.json --out outputs/overview
+    python tools/describe.py --annotations annotations/instances_train.json --out outputs/overview
     python tools/describe.py --annotations raw/train.csv --meta raw/train_meta.csv --out outputs/overview
     python tools/describe.py --annotations raw/Data_Entry_2017_v2020.csv --out outputs/nih
     python tools/describe.py --annotations train-small.csv --images images --out outputs/small
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--ids", nargs="+", metavar="NAME", help="labels: only these images; names, or "
                         "files with a name in each line")
-    parser.add_argument("--images", help="labels: folder of images, for the gray levels per label; COCO .json: "
-                        "folder of images, whose sizes limit that of the config")
+    parser.add_argument("--images", help="folder of images: of labels, for the gray levels per label; of a "
+                        "COCO .json, whose sizes limit that of the config")
     parser.add_argument("--sample", type=int, default=100, help="labels: images read per label")
     cli.add_seed(parser, what="of the sample")
     args = parser.parse_args(argv)

@@ -49,7 +49,7 @@ def test_counts_by_hand():
     # 1000 px to 500: halves; the shorter sides are 10, 10, 50 and 25.
     assert fingerprint.sides_at(500).tolist() == [[20, 10], [18, 10], [100, 50], [25, 25]]
     assert fingerprint.sides_at(500, False)[0].tolist() == [20, 20]
-    assert fingerprint.tiny_at(500) == 0.5 and fingerprint.tiny_at(800) == 0 and fingerprint.tiny_at(200) == 0.75
+    assert [fingerprint.tiny_at(size) for size in (200, 500, 800)] == [0.75, 0.5, 0]
 
 
 def test_three_boxes_of_the_same_finding_repeat_it_twice():
@@ -69,9 +69,10 @@ def test_no_image_and_no_box():
 def test_tables_of_a_set_of_its_own():
     overview = describe_records(RECORDS)
     tables = {name: table for name, _, table in named_tables(overview)}
-    assert set(tables) == {"classes", "boxes_per_image", "sizes", "co_occurrence", "fingerprint", "class_sizes",
-                           "image_sizes"}
-    assert tables["classes"].to_dict("list") == {"images": [2, 1, 0], "boxes": [3, 1, 0], "unknown": [0, 1, 1]}
+    assert set(tables) == {"classes", "boxes_per_image", "sizes", "co_occurrence", "fingerprint",
+                           "class_sizes", "image_sizes"}
+    classes = tables["classes"].to_dict("list")
+    assert classes == {"images": [2, 1, 0], "boxes": [3, 1, 0], "unknown": [0, 1, 1]}
     assert tables["fingerprint"]["count"].tolist() == [5, 2, 2, 2, 1, 4, 1]
     assert tables["image_sizes"].index.tolist() == list(IMAGE_SIZES)
     assert tables["image_sizes"].loc[320, "percent under 16 px"] == 50  # 6.4, 6.4, 32 and 16

@@ -45,12 +45,13 @@ def test_rules_by_hand():
     settings = planned(data_set())
     values = {key: setting.value for key, setting in settings.items()}
     assert values["VINDR.IMAGE_SIZE"] == values["INPUT.MAX_SIZE_TEST"] == 320
-    assert settings["VINDR.IMAGE_SIZE"].reason.startswith("0.0% of the 40 boxes have a shorter side under 16 px, "
-                                                          "at 256 100.0%")
+    assert settings["VINDR.IMAGE_SIZE"].reason.startswith(
+        "0.0% of the 40 boxes have a shorter side under 16 px, at 256 100.0%")
     assert values["INPUT.MIN_SIZE_TRAIN"] == [320] and values["VINDR.KEEP_ASPECT"] is True
     assert values["VINDR.NORMAL_RATIO"] == 0.25 and values["VINDR.REPEAT_THRESHOLD"] == 0
     assert "20 of an epoch's 50 images (40.0%)" in settings["VINDR.REPEAT_THRESHOLD"].reason
-    assert values["SOLVER.MAX_ITER"] == 1000 and values["SOLVER.STEPS"] == [700, 900]  # 36 * 50 / 8 is under it
+    assert values["SOLVER.MAX_ITER"] == 1000  # 36 epochs would be 225
+    assert values["SOLVER.STEPS"] == [700, 900]
     assert values["SOLVER.WARMUP_ITERS"] == 100 and values["SOLVER.CHECKPOINT_PERIOD"] == 50
     assert "TEST.EVAL_PERIOD" not in values
     assert planned(data_set(), validation=9)["TEST.EVAL_PERIOD"].value == 50
@@ -81,7 +82,7 @@ def test_unknown_findings_are_not_normal():
 
 def test_findings_without_boxes_are_not_the_rarest():
     setting = planned([record(f"a{at}", (2, 50, 50)) for at in range(9)])["VINDR.REPEAT_THRESHOLD"]
-    assert setting.value == 0 and setting.reason.startswith("the rarest finding, blob, is on 9 of an epoch's 9")
+    assert setting.value == 0 and setting.reason.startswith("the rarest finding, blob, is on 9 of an")
 
 
 def test_rare_findings_are_repeated_four_times_at_most():
@@ -105,18 +106,26 @@ def test_a_budget_makes_the_training_shorter_and_then_the_images_smaller():
     settings = planned(records, budget=Budget(1, 2))
     assert settings["VINDR.IMAGE_SIZE"].value == 320
     assert settings["SOLVER.MAX_ITER"].value == int(84 / 0.1024 / 8) == 102
-    assert "16.3 epochs of 50 images, all that 1 minutes on 2 cores allow" in settings["SOLVER.MAX_ITER"].reason
+    assert settings["SOLVER.MAX_ITER"].reason.startswith(
+        "16.3 epochs of 50 images, all that 1 minutes on 2 cores allow: 70% of them")
     smaller = planned(data_set(48, 12), budget=Budget(1, 2))
     assert smaller["VINDR.IMAGE_SIZE"].value == 320  # 720 images are 12 epochs
     smaller = planned(data_set(60, 15), budget=Budget(1, 2))
     assert smaller["VINDR.IMAGE_SIZE"].value == 256 and smaller["SOLVER.MAX_ITER"].value == 160
     assert planned(records, budget=Budget(1e6, 2))["SOLVER.MAX_ITER"].value == 1000
-    assert planned(records, budget=Budget(1, 1))["SOLVER.CHECKPOINT_PERIOD"].value == int(42 / 0.065536 / 8) // 4
+    assert planned(records, budget=Budget(1, 1))["SOLVER.CHECKPOINT_PERIOD"].value == 80 // 4  # 640 images
     with pytest.raises(InputError, match=r"--budget 0.01: not enough for an epoch of 50 images at 192 px, "
                                          r"expected at least 1 minutes"):
         planned(records, budget=Budget(0.01, 1))
     with pytest.raises(InputError, match="network is not known, expected Faster R-CNN with ResNet-18"):
         planned(records, replace(RECIPE, cost=None), budget=Budget(1, 1))
+
+
+def test_the_shortest_training_has_valid_steps(own_set, main_of):
+    """Of 12 images 15 are an iteration or two of 8; learning rate steps at iteration 0 would be refused."""
+    main_of(*arguments(own_set, "--base", ROOT / "configs/vindr_frcnn.yaml", "--budget", "0.5"))
+    solver = load_config(own_set / "plan.yaml", "torchvision").SOLVER
+    assert solver.MAX_ITER == 2 and tuple(solver.STEPS) == (1,)
 
 
 def test_recipes_of_the_shipped_configs():
@@ -141,7 +150,7 @@ def test_overlaps_on_the_grid_by_hand():
 
 
 def test_anchors_of_small_and_flat_boxes():
-    """Boxes of 20 x 40 px at 192: anchors are better than the recipe's, and the larger the finer the levels."""
+    """Boxes of 20 x 40 px at 192 get better anchors than the recipe's, the same each time."""
     recipe = Recipe.of(load_yaml(ROOT / "configs/vindr_frcnn.yaml"))
     records = [record(f"a{at}", (0, 200 + at % 7, 100 + at % 5)) for at in range(40)]
     settings = planned(records, recipe)
@@ -182,7 +191,7 @@ def test_the_file_loads_in_both_engines_and_is_the_same_again(own_set, main_of, 
     cfg = load_config(own_set / "plan.yaml", engine)
     assert label_set_of_config(cfg).findings == OWN.findings and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
     assert cfg.VINDR.BEST_METRIC == "voc/mAP40" and cfg.VINDR.LABEL_SET == "2024 findings"
-    assert tuple(cfg.DATASETS.TRAIN) == ("2024-findings_train",) and cfg.VINDR.DATA_ROOT == str(own_set)
+    assert tuple(cfg.DATASETS.TRAIN) == ("2024-findings_train",) and str(own_set) == cfg.VINDR.DATA_ROOT
     assert tuple(cfg.VINDR.VALIDATION) == tuple(cfg.DATASETS.TEST) == ("2024-findings_val",)
     assert "# on 4 images: spot, line, blob. Under 10 an AP" in text
     assert "4 images, 3 boxes; on fewer than 10 of them: spot (1), line (1), blob (1)" in " ".join(
@@ -207,7 +216,8 @@ def test_other_recipes(own_set, main_of, base):
 def test_names_of_data_sets(tmp_path, main_of):
     """VinBigData's folds keep their names, unless the images are in a folder of their own."""
     for label_set, part, images, expected in (
-            (VINBIGDATA, "train_fold0", None, "vindr_train_fold0"), (NIH_BOXES, "train", None, "nih-boxes_train"),
+            (VINBIGDATA, "train_fold0", None, "vindr_train_fold0"),
+            (NIH_BOXES, "train", None, "nih-boxes_train"),
             (VINBIGDATA, "train", None, "vinbigdata_train"), (VINBIGDATA, "all", "pngs", "vinbigdata_all")):
         root = tmp_path / expected
         path = root / f"annotations/instances_{part}.json"
@@ -218,15 +228,14 @@ def test_names_of_data_sets(tmp_path, main_of):
         assert tuple(load_config(root / "p.yaml", "torchvision").DATASETS.TRAIN) == (expected,)
 
 
-@pytest.mark.parametrize("engine_of", ["torchvision", pytest.param("detectron2", marks=pytest.mark.detectron2)])
 @pytest.mark.slow
-def test_the_planned_config_trains(own_set, main_of, engine_of):
+def test_the_planned_config_trains(own_set, main_of, engine):
     from vindr_det.detection import engine as engines
 
     main_of(*arguments(own_set, "--val", own_set / "annotations/instances_val.json", "--budget", 5))
-    cfg = load_config(own_set / "plan.yaml", engine_of, [
+    cfg = load_config(own_set / "plan.yaml", engine, [
         *TINY, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "OUTPUT_DIR", str(own_set / "out")])
-    engines.load(engine_of).train(cfg)
+    engines.load(engine).train(cfg)
     assert (own_set / "out/model_final.pth").is_file()
 
 
@@ -246,13 +255,15 @@ def test_faulty_input_is_one_line_and_writes_nothing(own_set, main_of):
     write_json(folder / "instances_q.json", data)
     write_json(own_set / "other/annotations/instances_val.json", to_coco([record("o", (0, 9, 9))]))
     cases = [
-        ("no.json", [], "no.json: no such file"), ("../instances_x.json", [], "is not where a config finds it"),
+        ("no.json", [], "no.json: no such file"),
+        ("../instances_x.json", [], "is not where a config finds it"),
         ("own.json", [], r"expected DATA_ROOT/annotations/instances_<name>.json"),
         ("instances_normal.json", [], "hold no box"), ("instances_none.json", [], "holds no image"),
         ("instances_train.json", ["--val", folder / "instances_nih.json"], "has other findings"),
         ("instances_train.json", ["--val", folder / "instances_same.json"], "leak: image a3 is in"),
         ("instances_p.json", ["--val", folder / "instances_q.json"], "leak: patient p7 is in"),
-        ("instances_train.json", ["--val", own_set / "other/annotations/instances_val.json"], "another folder"),
+        ("instances_train.json", ["--val", own_set / "other/annotations/instances_val.json"],
+         "another folder"),
         ("instances_train.json", ["--budget", 0], "--budget 0: expected minutes"),
         ("instances_train.json", ["--budget", 1, "--cores", 0], "--cores 0: expected at least 1"),
         ("instances_train.json", ["--images", own_set / "nowhere"], "a0.png: no such image"),
@@ -268,7 +279,7 @@ def test_every_value_is_explained(own_set, main_of):
     """Each key has a comment above it, alone or with the keys that share it."""
     main_of(*arguments(own_set))
     lines = (own_set / "plan.yaml").read_text().splitlines()
-    keys = [at for at, line in enumerate(lines) if not line.strip().startswith("#") and not line.endswith(":")]
+    keys = [at for at, line in enumerate(lines) if line.strip()[0] != "#" and line[-1] != ":"]
     shared = ("MAX_SIZE_TRAIN", "MIN_SIZE_TEST", "MAX_SIZE_TEST", "_BASE_")
     assert all(lines[at - 1].strip().startswith("#") or lines[at].strip().startswith(shared) for at in keys)
     assert yaml.safe_load("\n".join(lines))["VINDR"]["FINDINGS"] == list(OWN.findings)

@@ -1,7 +1,7 @@
 """What a data set is like, in the numbers that a config follows from: images, findings, sizes of the boxes.
 
-The idea is nnU-Net's (Isensee et al., 2021) and nnDetection's (Baumgartner et al., 2021): a fingerprint of the
-annotations, from which rules (:mod:`vindr_det.detection.plan`) make a config.
+The idea is nnU-Net's (Isensee et al., 2021) and nnDetection's (Baumgartner et al., 2021): a fingerprint of
+the annotations, from which rules (:mod:`vindr_det.detection.plan`) make a config.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from vindr_det.structures.records import Record, label_set_of_records
 
 #: Longest sides in pixels that images are trained at.
 IMAGE_SIZES = (192, 256, 320, 384, 512, 640, 768, 1024, 1280)
-#: Boxes with a shorter side below this are tiny (AI-TOD: Wang et al., 2021): four cells of the finest features.
+#: Boxes with a shorter side below this are tiny (AI-TOD: Wang et al., 2021): four cells of the finest level.
 TINY_SIDE = 16
 #: The stride of the finest level of a feature pyramid, in pixels.
 FINEST_STRIDE = 4
@@ -64,7 +64,7 @@ class Fingerprint:
     @property
     def normal(self) -> NDArray[np.bool_]:
         """(N,) images that are known to have no finding."""
-        return ~(self.present | self.unknown).any(axis=1)
+        return np.logical_not(np.any(self.present | self.unknown, axis=1))
 
     @property
     def images_with(self) -> NDArray[np.int64]:
@@ -168,7 +168,9 @@ class ImageFiles:
     distorted: bool
 
 
-def measure_files(records: Sequence[Record], folder: str | Path, what: str = "annotations") -> ImageFiles | None:
+def measure_files(
+    records: Sequence[Record], folder: str | Path, what: str = "annotations"
+) -> ImageFiles | None:
     """What the headers of some of the images' files tell; None of DICOM files, which are the originals.
 
     Args:
@@ -180,7 +182,8 @@ def measure_files(records: Sequence[Record], folder: str | Path, what: str = "an
         InputError: a file is missing.
     """
     chosen = [records[at] for at in sorted(set(np.linspace(0, len(records) - 1, _MEASURED).astype(int)))]
-    shapes = [(record, shape) for record in chosen if (shape := _file_shape(Path(folder) / record.file_name, what))]
+    shapes = [(record, shape) for record in chosen
+              if (shape := _file_shape(Path(folder) / record.file_name, what))]
     if not shapes:
         return None
     distorted = [abs(height / width / (record.height / record.width) - 1) > _ROUNDING
@@ -200,13 +203,14 @@ def _file_shape(path: Path, what: str) -> tuple[int, int] | None:
 
 def fingerprint_tables(fingerprint: Fingerprint) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """File name, title and table of each part of a fingerprint."""
-    name = fingerprint.label_set.name
-    yield "fingerprint", f"Images and boxes ({name}, {len(fingerprint.label_set)} findings)", _counts(fingerprint)
+    label_set = fingerprint.label_set
+    title = f"Images and boxes ({label_set.name}, {len(label_set)} findings)"
+    yield "fingerprint", title, _counts(fingerprint)
     if len(fingerprint.labels):
-        yield "class_sizes", "Sides of the boxes by class, as a share of the image's longest side", _class_sizes(
-            fingerprint)
-        yield "image_sizes", ("Shorter sides of the boxes at each VINDR.IMAGE_SIZE "
-                              f"(pixels; cells of stride {FINEST_STRIDE})"), _size_table(fingerprint)
+        title = "Sides of the boxes by class, as a share of the image's longest side"
+        yield "class_sizes", title, _class_sizes(fingerprint)
+        title = f"Shorter sides of the boxes at each VINDR.IMAGE_SIZE (pixels, cells of {FINEST_STRIDE})"
+        yield "image_sizes", title, _size_table(fingerprint)
 
 
 def _counts(fingerprint: Fingerprint) -> pd.DataFrame:
@@ -229,7 +233,7 @@ def _counts(fingerprint: Fingerprint) -> pd.DataFrame:
 
 
 def _class_sizes(fingerprint: Fingerprint) -> pd.DataFrame:
-    """A row per finding: images, boxes, images where it is unknown, quantiles of the boxes' sides and shape."""
+    """A row per finding: images, boxes, images where it is unknown, quantiles of the boxes' sides, shape."""
     share = fingerprint.sides_at(1)
     rows = []
     for label in range(len(fingerprint.label_set)):

@@ -26,8 +26,8 @@ class Overview:
     """The tables, each indexed by what its rows are; those of readers are empty where they are not known.
 
     Attributes:
-        classes: one row per class: images, boxes (readers' and consensus boxes of a table of readers), how many
-            readers agreed; images where the finding is unknown, if there are any.
+        classes: one row per class: images, boxes (readers' and consensus boxes of a table of readers), how
+            many readers agreed; images where the finding is unknown, if there are any.
         boxes_per_image: images by their number of consensus boxes.
         sizes: quantiles of the images' and the boxes' sides.
         readers: one row per reader: images, abnormal ones, boxes.
@@ -62,7 +62,8 @@ def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
     overview = describe_records(records)
     classes = overview.classes.rename(columns={"boxes": "consensus_boxes"})
     classes.insert(1, "readers_boxes", [int(drawn.get(label, 0)) for label in range(len(classes))])
-    return replace(overview, classes=classes, readers=_readers(frame), common_images=common, agreement=agreement,
+    return replace(overview, classes=classes, readers=_readers(frame), common_images=common,
+                   agreement=agreement,
                    boxes_per_image=overview.boxes_per_image.rename_axis("consensus_boxes"))
 
 

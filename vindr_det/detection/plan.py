@@ -4,7 +4,7 @@ A rule decides what the data decide: the size of the images, anchors, sampling a
 Everything else is the recipe's, a config that the planned one is based on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vindr_det.data.fingerprint import IMAGE_SIZES, MIN_IMAGES, TINY_SIDE, Fingerprint, ImageFiles
-from vindr_det.detection.anchors import Anchors, Shapes, fit, grid_overlaps
+from vindr_det.detection.anchors import Anchors, choose
 from vindr_det.exceptions import InputError
 
 #: At most this share of the boxes may be tiny.
@@ -24,22 +24,21 @@ RARE, MOST_REPEATS = 0.01, 4
 #: Epochs from pretrained and from random weights: Detectron2's 3x schedule, and He et al.'s 6x ("Rethinking
 #: ImageNet Pre-training", 2019).
 EPOCHS, EPOCHS_FROM_RANDOM = 36, 72
-#: Fewest iterations without a budget, and epochs with one, before the images become smaller: Detectron2's 1x.
+#: Least number of iterations without a budget, and epochs with one, before the images become smaller: Detectron2's 1x.
 MIN_ITERATIONS, MIN_EPOCHS = 1000, 12
 #: Share of a budget for training steps; starting, reading images and validation take the rest.
 STEPS_SHARE = 0.7
 #: ResNet's depth and the pyramid's channels -> seconds per image and per million of its pixels, on a core
 #: (benchmarks/bench_steps.py).
 SECONDS: Mapping[tuple[int, int], tuple[float, float]] = {(18, 64): (0.0, 2.6), (50, 256): (0.76, 11.0)}
-#: Anchors that overlap the boxes by so much less are as good.
-_AS_GOOD = 0.01
-_FITTED_BOXES = 5000
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of a config, its value, and the reason with the number that it comes from; an empty reason is that of
-    the setting before."""
+    """A key of a config, its value, and the reason with the number that it comes from.
+
+    An empty reason is that of the setting before.
+    """
 
     key: str
     value: Any
@@ -90,7 +89,8 @@ class Recipe:
         network = (model.get("RESNETS", {}).get("DEPTH", 50), model.get("FPN", {}).get("OUT_CHANNELS", 256))
         known = architecture == "GeneralizedRCNN" and "timm" not in model.get("BACKBONE", {}).get("NAME", "")
         return cls(() if architecture == "FCOS" else _anchors_of(model.get("ANCHOR_GENERATOR", {})),
-                   solver.get("IMS_PER_BATCH", 16), solver.get("WARMUP_ITERS", 1000), not model.get("WEIGHTS"),
+                   solver.get("IMS_PER_BATCH", 16), solver.get("WARMUP_ITERS", 1000),
+                   not model.get("WEIGHTS"),
                    solver.get("LR_SCHEDULER_NAME", "WarmupMultiStepLR") == "WarmupMultiStepLR",
                    SECONDS.get(network) if known else None)
 
@@ -144,40 +144,41 @@ def images_per_epoch(fingerprint: Fingerprint, normal_ratio: float) -> int:
 
 
 def notes(fingerprint: Fingerprint) -> Iterator[str]:
-    """What the data lack, a line each: findings with too few boxes, normal images, complete annotations."""
+    """What the data lack, a line each: boxes of some findings, complete annotations, the readers' consensus."""
     for count in sorted(set(fingerprint.too_few().values())):
         names = [name for name, images in fingerprint.too_few().items() if images == count]
-        yield (f"on {count} image{'s' * (count != 1)}: {', '.join(names)}. Under {MIN_IMAGES} an AP says next to "
-               "nothing (half the findings of 10 are .19 to .81)")
-    unknown = fingerprint.unknown.any(axis=1)
-    if unknown.any():
-        yield (f"on {unknown.sum()} of {len(unknown)} images a finding may be without a box: no negatives for it "
-               "there in training, and no score")
+        yield (f"on {count} image{'s' * (count != 1)}: {', '.join(names)}. Under {MIN_IMAGES} an AP says "
+               "next to nothing (half the findings of 10 are .19 to .81)")
+    unknown = int(fingerprint.unknown.any(axis=1).sum())
+    if unknown:
+        yield (f"on {unknown} of {len(fingerprint.shapes)} images a finding may be without a box: no "
+               "negatives for it there in training, and no score")
     if fingerprint.overlapping > MAX_TINY * max(len(fingerprint.labels), 1):
-        yield (f"{fingerprint.overlapping} of {len(fingerprint.labels)} boxes repeat another of their class on "
-               "their image (IoU > .4): perhaps several readers' boxes that are not fused yet")
+        yield (f"{fingerprint.overlapping} of {len(fingerprint.labels)} boxes repeat another of their class "
+               "on their image (IoU > .4): perhaps several readers' boxes that are not fused yet")
 
 
 def _keep_aspect(fingerprint: Fingerprint, files: ImageFiles | None) -> Setting:
     key = "VINDR.KEEP_ASPECT"
     if files is not None and files.distorted:
-        return Setting(key, False, "the files have other ratios of their sides than the originals: resized to "
-                       "squares by others")
+        return Setting(key, False, "the files have other ratios of their sides than the originals: resized "
+                       "to squares by others")
     low, high = np.quantile(fingerprint.shapes[:, 0] / fingerprint.shapes[:, 1], [0.05, 0.95])
-    return Setting(key, True, f"no finding is distorted; height / width is {low:.2f} to {high:.2f} (5 to 95 %)")
+    return Setting(key, True, "no finding is distorted; height / width of the images is "
+                   f"{low:.2f} to {high:.2f} (5 to 95 %)")
 
 
 def _normal_ratio(fingerprint: Fingerprint) -> Setting:
     key, normal = "VINDR.NORMAL_RATIO", int(fingerprint.normal.sum())
     others = len(fingerprint.normal) - normal
     if not normal:
-        return Setting(key, -1.0, "there is no normal image: nothing shows what a normal one looks like, so expect "
-                       "false positives on these")
+        return Setting(key, -1.0, "there is no normal image: nothing shows what a normal one looks like, so "
+                       "expect false positives on these")
     text = f"{normal} normal and {others} other images"
     if normal <= NORMAL_RATIO * others:
         return Setting(key, -1.0, f"{text}: all, since they are at most one to four others")
-    return Setting(key, NORMAL_RATIO, f"{text}: one normal to four others, other ones in each epoch; all would be "
-                   f"{normal / others:.2f} to one")
+    return Setting(key, NORMAL_RATIO, f"{text}: one normal to four others, other ones in each epoch; all "
+                   f"would be {normal / others:.2f} to one")
 
 
 def _largest(fingerprint: Fingerprint, files: ImageFiles | None) -> tuple[int, str]:
@@ -196,22 +197,25 @@ def _size(
     sizes = [size for size in IMAGE_SIZES if size <= largest] or [IMAGE_SIZES[0]]
     tiny = {size: fingerprint.tiny_at(size, keep_aspect) for size in sizes}
     size = next((size for size in sizes if tiny[size] <= MAX_TINY), sizes[-1])
-    reason = f"{tiny[size]:.1%} of the {len(fingerprint.labels)} boxes have a shorter side under {TINY_SIDE} px"
+    under = f"of the {len(fingerprint.labels)} boxes have a shorter side under {TINY_SIDE} px"
+    reason = f"{tiny[size]:.1%} {under}"
     if tiny[size] > MAX_TINY:
         reason += (f", more than {MAX_TINY:.0%}, but the {whose} longest side is {largest} px" if
                    size != IMAGE_SIZES[-1] else f", more than {MAX_TINY:.0%}, but no config here is larger")
     elif size != sizes[0]:
         smaller = sizes[sizes.index(size) - 1]
-        reason += f", at {smaller} {tiny[smaller]:.1%}; wanted is the smallest size with at most {MAX_TINY:.0%}"
+        reason += (f", at {smaller} {tiny[smaller]:.1%}; wanted is the smallest size with at most "
+                   f"{MAX_TINY:.0%}")
     if budget is None:
         return Setting("VINDR.IMAGE_SIZE", size, reason)
     affordable = [smaller for smaller in sizes if smaller <= size and in_epoch * MIN_EPOCHS <= _images_in(
         budget, fingerprint, recipe, smaller, keep_aspect)]
     chosen = max(affordable, default=sizes[0])
     if chosen < size:
-        reason = (f"{budget} allow {MIN_EPOCHS} epochs of {in_epoch} images at most at this size; "
-                  f"{tiny[chosen]:.1%} of the boxes have a shorter side under {TINY_SIDE} px, at {size} px "
-                  f"{tiny[size]:.1%}")
+        allowed = f"the largest at which {budget} allow" if affordable else (
+            f"the smallest, and yet {budget} do not allow")
+        reason = (f"{allowed} {MIN_EPOCHS} epochs of {in_epoch} images; {tiny[chosen]:.1%} {under}, at "
+                  f"{size} px {tiny[size]:.1%}")
     return Setting("VINDR.IMAGE_SIZE", chosen, reason)
 
 
@@ -219,7 +223,8 @@ def _seconds_per_image(fingerprint: Fingerprint, recipe: Recipe, size: int, keep
     if recipe.cost is None:
         known = " or ".join(f"ResNet-{depth} with {channels} channels in the pyramid"
                             for depth, channels in SECONDS)
-        raise InputError(f"--budget: the time of the recipe's network is not known, expected Faster R-CNN with {known}")
+        raise InputError("--budget: the time of the recipe's network is not known, expected Faster R-CNN "
+                         f"with {known}")
     shapes = fingerprint.shapes / fingerprint.shapes.max(axis=1, keepdims=True)
     area = shapes.prod(axis=1).mean() if keep_aspect else 1.0
     start, per_pixel = recipe.cost
@@ -242,43 +247,11 @@ def _sizes(size: Setting) -> list[Setting]:
 def _anchors(fingerprint: Fingerprint, recipe: Recipe, size: int, keep_aspect: bool) -> list[Setting]:
     if not recipe.anchors:
         return []
-    shapes = fingerprint.sides_at(size, keep_aspect)
-    if len(shapes) > _FITTED_BOXES:
-        shapes = shapes[np.random.default_rng(0).choice(len(shapes), _FITTED_BOXES, replace=False)]
-    candidates = dict(_candidates(shapes, recipe))
-    values = {name: float(grid_overlaps(shapes, levels, recipe.strides).mean())
-              for name, levels in candidates.items()}
-    best = max(values, key=lambda name: values[name] + _AS_GOOD * (name == _RECIPES))
-    told = f"mean best IoU of the boxes with them {values[best]:.2f}"
-    if best == _RECIPES:
-        told += f"; fitted ones {max(values[name] for name in values if name != _RECIPES):.2f}"
-    else:
-        told += f"; the recipe's {values[_RECIPES]:.2f}"
-    return [Setting("MODEL.ANCHOR_GENERATOR.SIZES", [[round(side) for side in level.sizes]
-                                                     for level in candidates[best]], f"{best}: {told}"),
-            Setting("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", [[round(ratio, 2)
-                                                              for ratio in candidates[best][0].ratios]],
-                    "height / width")]
-
-
-_RECIPES = "the recipe's"
-
-
-def _candidates(shapes: Shapes, recipe: Recipe) -> Iterator[tuple[str, Sequence[Anchors]]]:
-    """Anchors to choose from: the recipe's, these made smaller or larger, and fitted ones."""
-    yield _RECIPES, recipe.anchors
-    count = sum(len(level.sizes) for level in recipe.anchors)
-    fitted = fit(shapes, count, len(recipe.anchors[0].ratios))
-    for ratios in (recipe.anchors[0].ratios, fitted.ratios):
-        told = "fitted ratios" if ratios is fitted.ratios else "its ratios"
-        for step in range(-12, 5):
-            factor = 2 ** (step / 4)
-            sizes = [tuple(round(factor * side) for side in level.sizes) for level in recipe.anchors]
-            if sizes[0][0] >= TINY_SIDE // 4:
-                yield f"the recipe's times {factor:.2f}, {told}", [Anchors(level, ratios) for level in sizes]
-    if len(fitted.sizes) == count:
-        levels = np.reshape(fitted.sizes, (len(recipe.anchors), -1)).round().tolist()
-        yield "fitted to the boxes (k-means)", [Anchors(tuple(level), fitted.ratios) for level in levels]
+    levels, told = choose(fingerprint.sides_at(size, keep_aspect), recipe.anchors, recipe.strides)
+    ratios = [round(ratio, 2) for ratio in levels[0].ratios]
+    sizes = [list(map(round, level.sizes)) for level in levels]
+    return [Setting("MODEL.ANCHOR_GENERATOR.SIZES", sizes, told),
+            Setting("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", [ratios], "height / width")]
 
 
 def _repeats(fingerprint: Fingerprint, in_epoch: int) -> Setting:
@@ -295,26 +268,32 @@ def _repeats(fingerprint: Fingerprint, in_epoch: int) -> Setting:
 
 
 def _schedule(
-    fingerprint: Fingerprint, recipe: Recipe, budget: Budget | None, size: int, keep_aspect: bool, in_epoch: int,
-    validation: int,
+    fingerprint: Fingerprint, recipe: Recipe, budget: Budget | None, size: int, keep_aspect: bool,
+    in_epoch: int, validation: int,
 ) -> list[Setting]:
     epochs = EPOCHS_FROM_RANDOM if recipe.from_random else EPOCHS
     weights = "random" if recipe.from_random else "pretrained"
     wanted = _rounded(max(MIN_ITERATIONS, ceil(epochs * in_epoch / recipe.batch)))
-    told = f"{wanted * recipe.batch / in_epoch:.0f} epochs of {in_epoch} images (from {weights} weights: {epochs})"
-    if budget is not None:
-        images = _images_in(budget, fingerprint, recipe, size, keep_aspect)
-        if images < max(in_epoch, recipe.batch):
-            least = budget.minutes * max(in_epoch, recipe.batch) / images
-            raise InputError(f"--budget {budget.minutes:g}: not enough for an epoch of {in_epoch} images at "
-                             f"{size} px, expected at least {ceil(least)} minutes on {budget.cores} cores")
-        affordable = int(images / recipe.batch)
-        if affordable < wanted:
-            wanted = affordable
-            told = (f"{wanted * recipe.batch / in_epoch:.1f} epochs of {in_epoch} images, all that {budget} allow: "
-                    f"{STEPS_SHARE:.0%} of them for steps of "
-                    f"{_seconds_per_image(fingerprint, recipe, size, keep_aspect):.2f} s per image and core")
-    return _solver(recipe, wanted, told, validation, 20 if budget is None else 4)
+    told = (f"{wanted * recipe.batch / in_epoch:.0f} epochs of {in_epoch} images (from {weights} weights: "
+            f"{epochs})")
+    if budget is None:
+        return _solver(recipe, wanted, told, validation, 20)
+    seconds = _seconds_per_image(fingerprint, recipe, size, keep_aspect)
+    affordable = _affordable(budget, recipe, seconds, in_epoch, size)
+    if affordable < wanted:
+        told = (f"{affordable * recipe.batch / in_epoch:.1f} epochs of {in_epoch} images, all that {budget} "
+                f"allow: {STEPS_SHARE:.0%} of them for steps of {seconds:.2f} s per image and core")
+    return _solver(recipe, min(affordable, wanted), told, validation, 4)
+
+
+def _affordable(budget: Budget, recipe: Recipe, seconds: float, in_epoch: int, size: int) -> int:
+    """Iterations that a budget allows, at so many seconds per image."""
+    images, least = budget.seconds / seconds, max(in_epoch, recipe.batch)
+    if images < least:
+        raise InputError(f"--budget {budget.minutes:g}: not enough for an epoch of {in_epoch} images at "
+                         f"{size} px, expected at least {ceil(budget.minutes * least / images)} minutes on "
+                         f"{budget.cores} core{'s' * (budget.cores > 1)}")
+    return int(images / recipe.batch)
 
 
 def _rounded(iterations: int) -> int:
@@ -328,8 +307,8 @@ def _solver(recipe: Recipe, iterations: int, told: str, validation: int, parts: 
                 Setting("SOLVER.WARMUP_ITERS", min(recipe.warmup, iterations // 10),
                         "the recipe's, at most a tenth of the training")]
     if recipe.steps:
-        settings.append(Setting("SOLVER.STEPS", [7 * iterations // 10, 9 * iterations // 10],
-                                "70 and 90 % of the training"))
+        steps = sorted({part * iterations // 10 for part in (7, 9)} - {0})
+        settings.append(Setting("SOLVER.STEPS", steps, "70 and 90 % of the training"))
     told = f"{parts} times in the training"
     settings.append(Setting("SOLVER.CHECKPOINT_PERIOD", period, told))
     if validation:

@@ -1,5 +1,5 @@
-"""A config written from annotations alone: the data sets' names, the rules of :mod:`vindr_det.detection.plan`,
-and a YAML file in which every value has its reason (:mod:`vindr_det.detection.plan_text`)."""
+"""A config written from annotations: data sets' names, the rules of :mod:`vindr_det.detection.plan`, and a
+YAML file in which every value has its reason (:mod:`vindr_det.detection.plan_text`)."""
 
 import ast
 import os
@@ -148,7 +148,8 @@ def _check_parts(train: Annotated, held_out: Annotated) -> None:
         raise InputError(f"{held_out.path}: is below another folder than {train.path}, expected both in "
                          f"{train.root / 'annotations'}")
     parts = {str(part.path): part for part in (train, held_out)}
-    check_disjoint_patients({name: [record.image_id for record in part.records] for name, part in parts.items()})
+    check_disjoint_patients({name: [record.image_id for record in part.records]
+                             for name, part in parts.items()})
     check_disjoint_patients({name: part.patient_of.values() for name, part in parts.items()}, "patient")
 
 
@@ -169,7 +170,7 @@ def _data_settings(
     shipped = name in LABEL_SETS
     settings = [
         Setting("OUTPUT_DIR", f"outputs/{Path(out).stem}", "this file's name"),
-        Setting("VINDR.LABEL_SET", name, f"the {len(label_set)} findings that the annotations' categories are"),
+        Setting("VINDR.LABEL_SET", name, f"the annotations' categories: {len(label_set)} findings"),
         Setting("VINDR.FINDINGS", [] if shipped else list(label_set.findings),
                 "those of the shipped set" if shipped else "the categories, by their ids"),
         Setting("VINDR.BEST_METRIC", label_set.mean_ap, "mean PASCAL VOC AP at IoU > .4 over these findings"),
@@ -180,8 +181,8 @@ def _data_settings(
     if held_out is None:
         return [*settings, Setting("VINDR.VALIDATION", [], "none given: model_final.pth is the model")]
     validated = fingerprint_of(held_out.records)
-    few = validated.too_few()
+    few = ", ".join(f"{name} ({count})" for name, count in validated.too_few().items())
     told = f"{len(held_out.records)} images, {len(validated.labels)} boxes" + (
-        f"; on fewer than {MIN_IMAGES} of them: " + ", ".join(f"{name} ({few[name]})" for name in few) if few else "")
+        f"; on fewer than {MIN_IMAGES} of them: {few}" if few else "")
     return [*settings, Setting("DATASETS.TEST", [held_out.name], "what predict.py --dataset takes"),
             Setting("VINDR.VALIDATION", [held_out.name], told)]
