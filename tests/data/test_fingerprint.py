@@ -86,6 +86,13 @@ def test_patients_and_two_label_sets(tmp_path):
         image["patient_id" if owner == "q" else "patient"] = owner
     write_json(tmp_path / "own.json", data)
     assert read_patients(tmp_path / "own.json") == {"a": "7", "b": "7", "c": "q", "e": "r"}
+    write_json(tmp_path / "plain.json", to_coco(RECORDS))
+    assert read_patients(tmp_path / "plain.json") == {}
+    for header, suffix in (("image", ".png"), ("image_id", "")):
+        (tmp_path / "labels.csv").write_text(f"{header},patient\na{suffix},07\nb{suffix},07\nz,8\n")
+        assert read_patients(tmp_path / "plain.json") == {"a": "07", "b": "07"}
+    (tmp_path / "labels.csv").write_text("image_id,fold\na,0\n")
+    assert read_patients(tmp_path / "plain.json") == {}
     with pytest.raises(InputError, match="label sets own and NIH boxes"):
         fingerprint_of([*RECORDS, record("n", label_set=NIH_BOXES)])
 

@@ -4,7 +4,7 @@ The idea is nnU-Net's (Isensee et al., 2021) and nnDetection's (Baumgartner et a
 the annotations, from which rules (:mod:`vindr_det.detection.plan`) make a config.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from PIL import Image, UnidentifiedImageError
 
 from vindr_det.data.coco import image_names
 from vindr_det.exceptions import InputError
-from vindr_det.files import holds_json, read_json
+from vindr_det.files import holds_json, image_id_in_table, read_json
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
+from vindr_det.tables import read_csv
 
 #: Longest sides in pixels that images are trained at.
 IMAGE_SIZES = (192, 256, 320, 384, 512, 640, 768, 1024, 1280)
@@ -144,15 +145,29 @@ def _overlapping(boxes: NDArray, labels: NDArray, rows: NDArray) -> int:
 
 
 def read_patients(path: str | Path) -> dict[str, str]:
-    """Image id -> patient of a COCO JSON, of its images' key ``patient`` or ``patient_id``; empty without.
+    """Image id -> patient of a COCO JSON's images; empty where they are not known.
+
+    They are the images' key ``patient`` or ``patient_id``, or else a column of the ``labels.csv`` beside
+    it, which conversion writes.
 
     Raises:
-        InputError: not COCO.
+        InputError: not COCO, or a faulty table.
     """
     names = image_names(path)
     images = read_json(path)["images"] if holds_json(path) else []
     owners = {names[image["id"]]: image.get("patient", image.get("patient_id")) for image in images}
-    return {name: str(owner) for name, owner in owners.items() if owner is not None}
+    known = {name: str(owner) for name, owner in owners.items() if owner is not None}
+    table = Path(path).parent / "labels.csv"
+    return known or (_patients_in(table, owners) if table.is_file() else {})
+
+
+def _patients_in(table: Path, ids: Collection[str]) -> dict[str, str]:
+    frame = read_csv(table)
+    column = next((name for name in ("image_id", "image") if name in frame), None)
+    if column is None or "patient" not in frame:
+        return {}
+    owners = zip(frame[column].map(image_id_in_table), frame["patient"].astype(str), strict=True)
+    return {name: owner for name, owner in owners if name in ids}
 
 
 @dataclass(frozen=True)

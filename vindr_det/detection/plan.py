@@ -24,7 +24,8 @@ RARE, MOST_REPEATS = 0.01, 4
 #: Epochs from pretrained and from random weights: Detectron2's 3x schedule, and He et al.'s 6x ("Rethinking
 #: ImageNet Pre-training", 2019).
 EPOCHS, EPOCHS_FROM_RANDOM = 36, 72
-#: Least number of iterations without a budget, and epochs with one, before the images become smaller: Detectron2's 1x.
+#: Iterations without a budget are at least so many; a budget for fewer epochs (Detectron2's 1x) makes the
+#: images smaller.
 MIN_ITERATIONS, MIN_EPOCHS = 1000, 12
 #: Share of a budget for training steps; starting, reading images and validation take the rest.
 STEPS_SHARE = 0.7
@@ -144,7 +145,7 @@ def images_per_epoch(fingerprint: Fingerprint, normal_ratio: float) -> int:
 
 
 def notes(fingerprint: Fingerprint) -> Iterator[str]:
-    """What the data lack, a line each: boxes of some findings, complete annotations, the readers' consensus."""
+    """What the data lack, a line each: boxes of some findings, complete annotations, a consensus."""
     for count in sorted(set(fingerprint.too_few().values())):
         names = [name for name, images in fingerprint.too_few().items() if images == count]
         yield (f"on {count} image{'s' * (count != 1)}: {', '.join(names)}. Under {MIN_IMAGES} an AP says "
