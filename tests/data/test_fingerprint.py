@@ -80,6 +80,15 @@ def test_tables_of_a_set_of_its_own():
     assert all(as_text(table) for table in tables.values())
 
 
+def test_co_occurrence_leaves_out_images_where_the_other_finding_is_unknown():
+    """Of three images with spots a line is on the first, unknown on the second, and not on the third."""
+    records = [record("a", (0, 0, 0, 9, 9), (1, 0, 0, 9, 9)), record("b", (0, 0, 0, 9, 9), unknown=(1,)),
+               record("c", (0, 0, 0, 9, 9))]
+    table = describe_records(records).co_occurrence
+    assert table.loc["spot", ["spot", "line", "blob"]].tolist() == [1, 0.5, 0]
+    assert table.loc["line", "spot"] == 1
+
+
 def test_patients_and_two_label_sets(tmp_path):
     data = to_coco(RECORDS)
     for image, owner in zip(data["images"], (7, 7, "q", None, "r"), strict=True):

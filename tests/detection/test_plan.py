@@ -213,6 +213,15 @@ def test_other_recipes(own_set, main_of, base):
     load_config(own_set / "plan.yaml", "torchvision")
 
 
+def test_a_recipe_beside_the_planned_config_is_named_relative_to_it(own_set, main_of):
+    (own_set / "configs").mkdir()
+    (own_set / "configs/own.yaml").write_text(f"_BASE_: {DEMO}\n")
+    for out, base in (("plan.yaml", "configs/own.yaml"), ("configs/more/plan.yaml", "../own.yaml")):
+        main_of("plan.py", "--annotations", own_set / "annotations/instances_train.json", "--base",
+                own_set / "configs/own.yaml", "--out", own_set / out)
+        assert f'_BASE_: "{base}"\n' in (own_set / out).read_text()
+
+
 def test_names_of_data_sets(tmp_path, main_of):
     """VinBigData's folds keep their names, unless the images are in a folder of their own."""
     for label_set, part, images, expected in (

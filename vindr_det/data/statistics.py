@@ -33,7 +33,8 @@ class Overview:
         readers: one row per reader: images, abnormal ones, boxes.
         common_images: abnormal images that two readers both read, reader by reader.
         agreement: F1 of two readers' boxes on these images (IoU > .4, same class); NaN where none.
-        co_occurrence: share of the images with the row's finding that also show the column's.
+        co_occurrence: share of the images with the row's finding that also show the column's, without images
+            on which that is unknown.
         shapes: one row per image, height and width.
         fingerprint: the numbers that a config follows from.
     """
@@ -186,9 +187,9 @@ def count_matches(first: Predictions, second: Predictions) -> int:
 
 def _co_occurrence(fingerprint: Fingerprint) -> pd.DataFrame:
     present, names = fingerprint.present.astype(float), fingerprint.label_set.findings
-    both, alone = present.T @ present, present.sum(axis=0)
+    both, known = present.T @ present, present.T @ (~fingerprint.unknown).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = both / alone[:, None]
+        share = both / known
     return pd.DataFrame(share, index=pd.Index(names, name="class"), columns=list(names))
 
 

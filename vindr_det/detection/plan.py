@@ -73,6 +73,7 @@ class Recipe:
         from_random: whether it starts from random weights.
         steps: whether its learning rate falls at SOLVER.STEPS.
         cost: seconds per image and per million of its pixels on a core; None where they are not known.
+        finest_stride: of the first pyramid level, in pixels; the next ones' are twice as large each.
     """
 
     anchors: tuple[Anchors, ...]
@@ -81,6 +82,7 @@ class Recipe:
     from_random: bool
     steps: bool
     cost: tuple[float, float] | None
+    finest_stride: int = 4
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "Recipe":
@@ -93,13 +95,12 @@ class Recipe:
                    solver.get("IMS_PER_BATCH", 16), solver.get("WARMUP_ITERS", 1000),
                    not model.get("WEIGHTS"),
                    solver.get("LR_SCHEDULER_NAME", "WarmupMultiStepLR") == "WarmupMultiStepLR",
-                   SECONDS.get(network) if known else None)
+                   SECONDS.get(network) if known else None, 8 if architecture == "RetinaNet" else 4)
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of each pyramid level, in pixels: five levels from 4 on, RetinaNet's from 8 on."""
-        first = 8 if any(len(level.sizes) == 3 for level in self.anchors) else 4
-        return tuple(first * 2**level for level in range(len(self.anchors)))
+        """Of each pyramid level, in pixels."""
+        return tuple(self.finest_stride * 2**level for level in range(len(self.anchors)))
 
 
 def _anchors_of(node: Mapping[str, Any]) -> tuple[Anchors, ...]:
