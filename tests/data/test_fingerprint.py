@@ -135,7 +135,8 @@ def test_the_tool_on_a_coco_file(tmp_path, main_of, capsys):
     write_json(tmp_path / "own.json", to_coco(RECORDS))
     main_of("describe.py", "--annotations", tmp_path / "own.json", "--out", tmp_path / "out")
     printed = capsys.readouterr().out
-    assert "A config for it" in printed and "IMAGE_SIZE: " in printed and "on 0 images: blob." in printed
+    assert "A config for it" in printed and "IMAGE_SIZE: " in printed
+    assert "# on fewer than 10 images: spot (2), line (1), blob (0). Their AP" in printed
     assert "4 plots and 8 tables" in printed
     assert (tmp_path / "out/config.csv").read_text().startswith("key,value,reason\nVINDR.IMAGE_SIZE,")
     write_json(tmp_path / "own.json", to_coco(RECORDS[2:], OWN))

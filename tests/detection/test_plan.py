@@ -77,7 +77,7 @@ def test_unknown_findings_are_not_normal():
     fingerprint = fingerprint_of(records)
     assert planned(records)["VINDR.NORMAL_RATIO"].value == -1 and images_per_epoch(fingerprint, 0.25) == 60
     assert [line.split(":")[0] for line in notes(fingerprint)] == [
-        "on 0 images", "on 20 of 60 images a finding may be without a box"]
+        "on fewer than 10 images", "on 20 of 60 images a finding may be without a box"]
 
 
 def test_findings_without_boxes_are_not_the_rarest():
@@ -193,7 +193,7 @@ def test_the_file_loads_in_both_engines_and_is_the_same_again(own_set, main_of, 
     assert cfg.VINDR.BEST_METRIC == "voc/mAP40" and cfg.VINDR.LABEL_SET == "2024 findings"
     assert tuple(cfg.DATASETS.TRAIN) == ("2024-findings_train",) and str(own_set) == cfg.VINDR.DATA_ROOT
     assert tuple(cfg.VINDR.VALIDATION) == tuple(cfg.DATASETS.TEST) == ("2024-findings_val",)
-    assert "# on 4 images: spot, line, blob. Under 10 an AP" in text
+    assert "# on fewer than 10 images: spot (4), line (4), blob (4). Their AP" in text
     assert "4 images, 3 boxes; on fewer than 10 of them: spot (1), line (1), blob (1)" in " ".join(
         text.replace("#", "").split())
     main_of(*arguments(own_set, "--val", val))
@@ -255,6 +255,7 @@ def test_faulty_input_is_one_line_and_writes_nothing(own_set, main_of):
     write_json(folder / "instances_normal.json", to_coco([record("z")]))
     write_json(folder / "instances_none.json", to_coco([]))
     write_json(folder / "instances_nih.json", to_coco([record("z", (0, 9, 9), label_set=NIH_BOXES)]))
+    (own_set / "t.csv").write_text("image_id,class_id\n")
     same = [record("a3", (0, 9, 9))]
     write_json(folder / "instances_same.json", to_coco(same))
     data = to_coco([record("a", (0, 9, 9))])
@@ -273,6 +274,11 @@ def test_faulty_input_is_one_line_and_writes_nothing(own_set, main_of):
         ("instances_p.json", ["--val", folder / "instances_q.json"], "leak: patient p7 is in"),
         ("instances_train.json", ["--val", own_set / "other/annotations/instances_val.json"],
          "another folder"),
+        ("instances_train.json", ["--val", folder / "instances_train.json"],
+         r"leak: image a\d+ is in --annotations .* and in --val"),
+        ("../t.csv", [], "t.csv: is no JSON, expected a COCO file"),
+        ("instances_train.json", ["--base", ROOT / "configs/classifier/vindr_binary_effnet_b2.yaml"],
+         "vindr_binary_effnet_b2.yaml: key"),
         ("instances_train.json", ["--budget", 0], "--budget 0: expected minutes"),
         ("instances_train.json", ["--budget", 1, "--cores", 0], "--cores 0: expected at least 1"),
         ("instances_train.json", ["--images", own_set / "nowhere"], "a0.png: no such image"),

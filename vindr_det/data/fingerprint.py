@@ -210,7 +210,7 @@ def _file_shape(path: Path, what: str) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, Image.DecompressionBombError):
         return None
     except OSError as error:
         raise InputError(f"{path}: no such image, but {what} names it") from error

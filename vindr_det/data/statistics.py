@@ -198,7 +198,8 @@ def named_tables(overview: Overview) -> Iterator[tuple[str, str, pd.DataFrame]]:
     fused = "consensus_boxes" in overview.classes
     titles = {
         "classes": ("Classes (by_k: consensus boxes on which k readers agree)" if fused else
-                    "Classes (unknown: images that may show the finding without a box)"),
+                    "Classes (unknown: images that may show the finding without a box)"
+                    if "unknown" in overview.classes else "Classes"),
         "boxes_per_image": "Consensus boxes per image" if fused else "Boxes per image",
         "sizes": "Sizes (pixels; boxes as a share of their image)",
         "readers": "Readers",

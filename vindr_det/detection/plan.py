@@ -147,10 +147,10 @@ def images_per_epoch(fingerprint: Fingerprint, normal_ratio: float) -> int:
 
 def notes(fingerprint: Fingerprint) -> Iterator[str]:
     """What the data lack, a line each: boxes of some findings, complete annotations, a consensus."""
-    for count in sorted(set(fingerprint.too_few().values())):
-        names = [name for name, images in fingerprint.too_few().items() if images == count]
-        yield (f"on {count} image{'s' * (count != 1)}: {', '.join(names)}. Under {MIN_IMAGES} an AP says "
-               "next to nothing (half the findings of 10 are .19 to .81)")
+    few = ", ".join(f"{name} ({count})" for name, count in fingerprint.too_few().items())
+    if few:
+        yield (f"on fewer than {MIN_IMAGES} images: {few}. Their AP says next to nothing: half the findings "
+               "of 10 are .19 to .81")
     unknown = int(fingerprint.unknown.any(axis=1).sum())
     if unknown:
         yield (f"on {unknown} of {len(fingerprint.shapes)} images a finding may be without a box: no "
@@ -283,7 +283,7 @@ def _schedule(
     seconds = _seconds_per_image(fingerprint, recipe, size, keep_aspect)
     affordable = _affordable(budget, recipe, seconds, in_epoch, size)
     if affordable < wanted:
-        told = (f"{affordable * recipe.batch / in_epoch:.1f} epochs of {in_epoch} images, all that {budget} "
+        told = (f"{affordable * recipe.batch / in_epoch:.3g} epochs of {in_epoch} images, all that {budget} "
                 f"allow: {STEPS_SHARE:.0%} of them for steps of {seconds:.2f} s per image and core")
     return _solver(recipe, min(affordable, wanted), told, validation, 4)
 

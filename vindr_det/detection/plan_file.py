@@ -17,7 +17,7 @@ from vindr_det.detection.loading import load_config
 from vindr_det.detection.plan import Budget, Recipe, Setting, notes, plan
 from vindr_det.detection.plan_text import as_yaml
 from vindr_det.exceptions import InputError
-from vindr_det.files import atomic_path
+from vindr_det.files import atomic_path, holds_json
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
 
@@ -52,6 +52,8 @@ class Annotated:
             InputError: the file is faulty, holds no image, or lies where no config finds it.
         """
         path = Path(path)
+        if not holds_json(path):
+            raise InputError(f"{path}: is no JSON, expected a COCO file, such as conversion makes of tables")
         records = read_coco(path)
         if not records:
             raise InputError(f"{path}: holds no image")
@@ -114,6 +116,7 @@ def write_plan(
         InputError: faulty or mixed annotations, an image or a patient in both files, or no box; nothing is
             written then.
     """
+    load_config(base, _engine_of(base))
     recipe = Recipe.of(load_yaml(base))
     train = Annotated.read(annotations, images)
     held_out = None if validation is None else Annotated.read(validation, images)
@@ -128,9 +131,13 @@ def write_plan(
                    _base(Path(base).absolute(), Path(out).absolute().parent))
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        engine = requested_engine(temporary)
-        load_config(temporary, "torchvision" if engine == "auto" else engine)
+        load_config(temporary, _engine_of(temporary))
     return text
+
+
+def _engine_of(config: str | Path) -> str:
+    engine = requested_engine(config)
+    return "torchvision" if engine == "auto" else engine
 
 
 def _base(base: Path, folder: Path) -> str:
@@ -147,7 +154,7 @@ def _check_parts(train: Annotated, held_out: Annotated) -> None:
     if train.root.absolute() != held_out.root.absolute():
         raise InputError(f"{held_out.path}: is below another folder than {train.path}, expected both in "
                          f"{train.root / 'annotations'}")
-    parts = {str(part.path): part for part in (train, held_out)}
+    parts = {f"--annotations {train.path}": train, f"--val {held_out.path}": held_out}
     check_disjoint_patients({name: [record.image_id for record in part.records]
                              for name, part in parts.items()})
     check_disjoint_patients({name: part.patient_of.values() for name, part in parts.items()}, "patient")
