@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from vindr_det.classification.probabilities import ProbabilityColumn, read_classifier_outputs
+from vindr_det.classification.targets import labels_of_target
 from vindr_det.exceptions import InputError
-from vindr_det.structures.label_sets import FINDINGS, NIH_BOXES, column_of
+from vindr_det.structures.label_sets import FINDINGS, NIH_BOXES, VINDR_CXR, column_of
 
 
 @pytest.mark.parametrize("key", ["meaning", "says"])
@@ -35,3 +36,9 @@ def test_findings_of_another_label_set(tmp_path):
     output = read_classifier_outputs(path, label_set=NIH_BOXES)["a"]
     assert output.findings == pytest.approx(np.arange(8) / 10) and output.label_set is NIH_BOXES
     assert read_classifier_outputs(path)["a"].findings is None
+
+
+@pytest.mark.parametrize("target, labels", [
+    ("NIH boxes", NIH_BOXES.findings), ("VinDr-CXR", VINDR_CXR.classes), ("Edema, Mass", ("Edema", "Mass"))])
+def test_a_target_may_name_a_label_set(target, labels):
+    assert labels_of_target(target) == labels

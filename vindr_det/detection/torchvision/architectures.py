@@ -1,7 +1,8 @@
 """torchvision's detectors by MODEL.META_ARCHITECTURE: how each is built, and which keys it honors.
 
 To add an architecture, write a function that builds it and an entry of :data:`ARCHITECTURES`. A value that
-torchvision cannot honor is listed under ``fixed``, so that it is refused and not silently ignored. If the
+torchvision cannot honor is listed under ``fixed``, so that it is refused and not silently ignored. Its losses
+leave out what is unknown on an image (:mod:`vindr_det.detection.torchvision.incomplete`). If the
 number of classes is under another key than MODEL.ROI_HEADS.NUM_CLASSES,
 :data:`vindr_det.config_schema.CLASSES_UNDER` names it.
 """
