@@ -40,6 +40,8 @@ def test_unknown_arguments_cost_one_line(tool):
     ("convert.py", ["yolo", "--annotations", "no", "--out", "o"], "no: no such folder"),
     ("convert_tfrecords.py", ["--records", "no", "--out", "o"], "no: holds no TFRecord file"),
     ("describe.py", ["--annotations", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("describe.py", ["--annotations", "no.json", "--out", "o"], "no.json: no such file"),
+    ("plan.py", ["--annotations", "no.json", "--out", "o/p.yaml"], "no.json: no such file"),
     ("prepare_images.py", ["--images", "no", "--out", "o"], "no: no such folder"),
     ("make_phantoms.py", ["--out", "o", "--size", "5"], "--size 5: expected 128 to 4096"),
     ("train_net.py", ["--config", "no.yaml"], "no.yaml: no such file"),

@@ -1,11 +1,13 @@
 #!/usr/bin/env python
-"""A table of annotations at a glance: VinBigData's boxes, or labels of whole images.
+"""Annotations at a glance: boxes of a COCO JSON or of VinBigData's table, or labels of whole images.
 
+    python tools/describe.py --annotations annotations/instances_train.json --out outputs/overview
     python tools/describe.py --annotations raw/train.csv --meta raw/train_meta.csv --out outputs/overview
     python tools/describe.py --annotations raw/Data_Entry_2017_v2020.csv --out outputs/nih
     python tools/describe.py --annotations train-small.csv --images images --out outputs/small
 
-Of boxes: classes, images, readers, agreement and co-occurrence. Of labels (NIH's table, or columns of 0 and
+Of boxes: classes, images, readers, agreement and co-occurrence, sizes at each size of the images, and what a
+config should be (tools/plan.py writes it). Of labels (NIH's table, or columns of 0 and
 1 beside the image's name): labels, what occurs together, ages, sex, views, images and findings per patient;
 with --images also the gray levels per label. Prints the tables and writes each as CSV, and plots as PNG.
 """
@@ -16,29 +18,34 @@ from typing import Any
 
 from vindr_det import cli
 
+RECIPE = Path(__file__).resolve().parent.parent / "configs/vindr_frcnn.yaml"
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--annotations", required=True, help="train.csv, Data_Entry_2017*.csv or a table of "
-                        "0/1 labels (also .gz)")
-    parser.add_argument("--meta", help="boxes: image_id,dim0,dim1 of the originals")
+    parser.add_argument("--annotations", required=True, help="COCO .json, VinBigData's train.csv, "
+                        "Data_Entry_2017*.csv or a table of 0/1 labels (also .gz)")
+    parser.add_argument("--meta", help="train.csv: image_id,dim0,dim1 of the originals")
     parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--ids", nargs="+", metavar="NAME", help="labels: only these images; names, or "
                         "files with a name in each line")
-    parser.add_argument("--images", help="labels: folder of images, for the gray levels per label")
+    parser.add_argument("--images", help="folder of images: of labels, for the gray levels per label; of a "
+                        "COCO .json, whose sizes limit that of the config")
     parser.add_argument("--sample", type=int, default=100, help="labels: images read per label")
     cli.add_seed(parser, what="of the sample")
     args = parser.parse_args(argv)
 
     from vindr_det.data.image_labels import has_image_labels
+    from vindr_det.files import holds_json
 
-    tables, plots = (_labels if has_image_labels(args.annotations) else _boxes)(args)
+    describe = _coco if holds_json(args.annotations) else (
+        _labels if has_image_labels(args.annotations) else _boxes)
+    tables, plots = describe(args)
     print(f"{len(plots)} plots and {tables} tables as CSV in {args.out}")
 
 
 def _boxes(args: Any) -> tuple[int, list[Path]]:
-    from vindr_det.data.statistics import describe, named_tables
-    from vindr_det.data.statistics_plots import plot_overview
+    from vindr_det.data.statistics import describe
     from vindr_det.data.vinbigdata import read_data_set
     from vindr_det.exceptions import InputError
 
@@ -48,8 +55,41 @@ def _boxes(args: Any) -> tuple[int, list[Path]]:
         if getattr(args, name):
             raise InputError(f"--{name}: is for tables of labels, but {args.annotations} is one of boxes")
     sizes, frame = read_data_set(args.annotations, args.meta)
-    overview = describe(frame, sizes)
-    return _write(args.out, named_tables(overview)), plot_overview(overview, args.out)
+    return _write_boxes(args, describe(frame, sizes))
+
+
+def _coco(args: Any) -> tuple[int, list[Path]]:
+    from vindr_det.data.coco import read_coco
+    from vindr_det.data.fingerprint import measure_files, read_patients
+    from vindr_det.data.statistics import describe_records
+    from vindr_det.exceptions import InputError
+
+    for name, value in (("ids", args.ids), ("meta", args.meta)):
+        if value:
+            raise InputError(f"--{name}: is for tables, but {args.annotations} is a COCO file")
+    records = read_coco(args.annotations)
+    overview = describe_records(records, read_patients(args.annotations), args.annotations)
+    files = measure_files(records, args.images, args.annotations) if args.images else None
+    return _write_boxes(args, overview, files)
+
+
+def _write_boxes(args: Any, overview: Any, files: Any = None) -> tuple[int, list[Path]]:
+    from vindr_det.config import load_yaml
+    from vindr_det.data.statistics import named_tables
+    from vindr_det.data.statistics_plots import plot_overview
+    from vindr_det.detection.plan import Recipe, notes, plan
+    from vindr_det.detection.plan_text import as_yaml, settings_table
+    from vindr_det.tables import write_csv
+
+    count = _write(args.out, named_tables(overview))
+    plots = plot_overview(overview, args.out)
+    if not len(overview.fingerprint.labels):
+        return count, plots
+    settings = plan(overview.fingerprint, Recipe.of(load_yaml(RECIPE)), files=files)
+    write_csv(Path(args.out) / "config.csv", settings_table(settings))
+    print(as_yaml(settings, [f"A config for it, over configs/{RECIPE.name} (tools/plan.py writes it):",
+                             *notes(overview.fingerprint)]))
+    return count + 1, plots
 
 
 def _labels(args: Any) -> tuple[int, list[Path]]:

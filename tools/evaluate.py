@@ -1,14 +1,20 @@
 #!/usr/bin/env python
-"""Score predictions: the competition's mAP over 15 classes; COCO AP, FROC and TIDE errors over 14.
+"""Score predictions: PASCAL VOC mAP (the competition's for VinBigData's 15 classes), COCO AP, FROC,
+localization accuracy and TIDE errors over the findings.
 
     python tools/evaluate.py --predictions submission.csv --annotations test_annotations.csv
     python tools/evaluate.py --predictions A.csv --annotations instances_val_fold0.json --bootstrap 1000
     python tools/evaluate.py --predictions A.csv --compare B.csv --annotations G
     python tools/evaluate.py --predictions A.csv --annotations G --frame 256
+    python tools/evaluate.py --predictions A.csv --annotations nih.json --patients images.csv --bootstrap 1000
+    python tools/evaluate.py --predictions submission.csv --annotations nih.json --map-labels
     python tools/evaluate.py --annotations train.csv --by reader
 
-Annotations are a COCO JSON or a VinBigData table (several readers are fused to their consensus). Intervals
-are 95 %, from random halves of the images, for the mean over the classes that have ground truth; "bias" is
+Annotations are a COCO JSON of any label set or a VinBigData table (several readers are fused to their
+consensus). An image is left out for the findings that its annotations leave unknown. --map-labels scores
+predictions of another label set over the findings that both sets have; findings of one set that are a single
+one of the other are joined, in the predictions and in the truth. Intervals are 95 %, from random halves of
+the images (with --patients of the patients), for the mean over the classes that have ground truth; "bias" is
 how much too high the value probably is because the images are few. --compare takes the same images from both
 files. --by reader scores the predictions against each reader's boxes alone, or, without predictions, readers
 against readers, as the mean over random orders of equal scores; --by size splits COCO AP by the share of the
@@ -39,6 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--confusion", type=float, metavar="SCORE",
                         help="also print the confusion matrix of boxes from this score on")
     parser.add_argument("--chance", action="store_true", help="also score boxes shuffled across images")
+    parser.add_argument("--patients", metavar="TABLE", help="table with image_id and patient: intervals draw "
+                        "whole patients; single images if not given")
+    parser.add_argument("--map-labels", nargs="?", const="", metavar="SET",
+                        help="score predictions of another label set over the findings that it and the "
+                        "annotations' have in common; SET names it where the file does not")
     cli.add_seed(parser, what="of random orders, replicates and shuffling")
     args = parser.parse_args(argv)
 

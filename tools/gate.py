@@ -63,12 +63,13 @@ def fit(args: Namespace) -> None:
     from vindr_det.data.truth import read_truth
     from vindr_det.files import require_writable
     from vindr_det.postprocessing import gate_fit
+    from vindr_det.structures.detections import label_set_of
     from vindr_det.submission import read_submission
 
     require_writable(args.out)
     column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)
-    outputs = read_classifier_outputs(args.probabilities, *column)
     predictions = read_submission(args.predictions, annotations=args.annotations)
+    outputs = read_classifier_outputs(args.probabilities, *column, label_set_of(predictions))
     records = gate_fit.with_predictions(read_truth(args.annotations), predictions)
     folds = gate_fit.folds_of(args.probabilities, [record.image_id for record in records], args.folds)
     fitted = gate_fit.fit(predictions, records, outputs, folds, args.bootstrap,
@@ -86,6 +87,7 @@ def apply(args: Namespace) -> None:
     from vindr_det.postprocessing import gate_fit
     from vindr_det.postprocessing.agreement import AgreementCheck
     from vindr_det.postprocessing.gate import gate_all
+    from vindr_det.structures.detections import label_set_of
     from vindr_det.submission import outputs as files
     from vindr_det.submission import read_submission, submission_text
 
@@ -97,7 +99,7 @@ def apply(args: Namespace) -> None:
     if not args.allow_in_sample:
         refuse_in_sample(args.gate, list(predictions))
     column = find_probability_column(args.probabilities, args.column, args.meaning, args.allow_inverted)
-    outputs = read_classifier_outputs(args.probabilities, *column)
+    outputs = read_classifier_outputs(args.probabilities, *column, label_set_of(predictions))
     if saved.gate.needs_classifier and not args.allow_inverted:
         saved.check_column(args.probabilities, column)
         AgreementCheck(args.probabilities)(outputs, predictions, finished=True)

@@ -19,10 +19,12 @@ boxes. Boxes are in the originals' pixels: for images that were made smaller, --
 checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
 VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
 
-Beside S.csv are S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per
-input: ok, flagged or failed, and why). Nothing is known about an image that failed. Kaggle requires a row of
-it all the same, and in S.csv that row is "no finding": use S.csv for Kaggle alone. With --strict S.csv is not
-written then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
+S.csv is the competition's form where the checkpoint has VinBigData's label set; of any other set it is a
+table with a row per box (image_id, label_set, class_name, score, x_min ... y_max). Beside S.csv are
+S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per input: ok, flagged
+or failed, and why). Nothing is known about an image that failed. Kaggle requires a row of it all the same,
+and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --strict S.csv is not written
+then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
-    parser.add_argument("--out", required=True, help="submission to write; COCO results if it ends in .json")
+    parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
+                        "VinBigData's a table with a row per box; COCO results if it ends in .json")
     parser.add_argument("--config", default=str(CONFIG), help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
@@ -155,13 +158,15 @@ def _models(args: Namespace, weights: Sequence[Path], gate, changes):
     if args.classifier:
         from vindr_det.classification.predict import Classifier
 
-        classifier = Classifier(args.classifier, device=args.device)
+        classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
     return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
 
 
 def _finish(args: Namespace, result) -> int:
     """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
     from vindr_det.imaging import status
+    from vindr_det.structures.detections import label_set_of
+    from vindr_det.structures.label_sets import VINBIGDATA
     from vindr_det.submission import submission_text
     from vindr_det.submission.coco_results import is_coco_results
     from vindr_det.submission.outputs import predictions_path, write_results
@@ -179,7 +184,8 @@ def _finish(args: Namespace, result) -> int:
               f"{tables} are")
         return 1
     boxes = sum(len(detections.findings()) for detections in result.predictions.values())
-    as_what = "have no entry" if is_coco_results(args.out) else 'are "no finding" for Kaggle alone'
+    kaggle = label_set_of(result.predictions) == VINBIGDATA and not is_coco_results(args.out)
+    as_what = 'are "no finding" for Kaggle alone' if kaggle else "have no entry"
     unread = f"; {failed} were NOT READ and {as_what}" if failed else ""
     checked = f"NOT CHECKED, since {len(result.unknown_size)} images have their boxes in the files' pixels " \
               "(--meta)" if result.unknown_size else "checked"

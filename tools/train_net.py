@@ -48,13 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     engines.check_device(cfg, launch)
     engine, out = engines.load(name), Path(cfg.OUTPUT_DIR)
     if args.eval_only:
+        from vindr_det.config_schema import label_set_of_config
         from vindr_det.detection.loading import load_checkpoint
 
         if launch.processes * launch.machines > 1:
             raise InputError("--eval-only: runs in one process, expected --num-gpus 1 --num-machines 1")
         if not cfg.MODEL.WEIGHTS:
             raise InputError("--eval-only: MODEL.WEIGHTS is empty, expected a checkpoint to score")
-        state = load_checkpoint(cfg.MODEL.WEIGHTS, name).state
+        state = load_checkpoint(cfg.MODEL.WEIGHTS, name, label_set_of_config(cfg)).state
         for key, value in engine.evaluate(cfg, state).items():
             print(f"{key:40} {value:.4f}")
         return

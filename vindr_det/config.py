@@ -25,7 +25,7 @@ _LISTS = ("TARGET",)
 
 def requested_engine(path: str | Path, overrides: Sequence[str] = ()) -> str:
     """The engine that a config and its overrides ask for: a name or ``auto``."""
-    node = _load_yaml(path).get("VINDR")
+    node = load_yaml(path).get("VINDR")
     wanted = node.get("ENGINE", "auto") if isinstance(node, dict) else "auto"
     for key, value in _pairs(overrides):
         wanted = value if key == "VINDR.ENGINE" else wanted
@@ -71,7 +71,7 @@ def config_from_text(text: str, schema: CfgNode, source: str) -> CfgNode:
 
 def merge_yaml(cfg: CfgNode, path: str | Path, schema: str) -> None:
     """Put a YAML file (with ``_BASE_``) over a config; ``schema`` names it in errors."""
-    _merge(cfg, _load_yaml(path), schema, str(path))
+    _merge(cfg, load_yaml(path), schema, str(path))
 
 
 def merge_overrides(cfg: CfgNode, overrides: Sequence[str], schema: str) -> None:
@@ -122,7 +122,12 @@ def _check_steps(solver: Any, source: str) -> None:
                          f"of them SOLVER.MAX_ITER ({solver.MAX_ITER})")
 
 
-def _load_yaml(path: str | Path) -> dict[str, Any]:
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys that a YAML file and its ``_BASE_`` set, without an engine's defaults.
+
+    Raises:
+        InputError: not a YAML file of keys and values.
+    """
     existing_file(path)
     try:
         data = CfgNode.load_yaml_with_base(str(path))

@@ -56,6 +56,9 @@ def vindr_node() -> dict[str, Any]:
         # Normal images per abnormal image in an epoch; the next epoch takes others, so that all are
         # seen. -1 takes all. The validation loss takes the same normal images each time.
         "NORMAL_RATIO": -1.0,
+        # Findings that may be on an image without a box (incomplete annotations): ignore takes no negative
+        # signal for them, negative takes them as not there, as complete annotations would be.
+        "UNKNOWN": "ignore",
         # Boxes of fewer readers are not trained on.
         "MIN_READERS": 1,
         # Name of timm's network, where MODEL.BACKBONE.NAME is build_timm_fpn_backbone or
@@ -121,6 +124,7 @@ DETECTOR: Mapping[str, Check] = {
     **dict.fromkeys(("MODEL.ROI_HEADS.NMS_THRESH_TEST", "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
+    "VINDR.UNKNOWN": one_of("ignore", "negative"),
     "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),

@@ -5,7 +5,7 @@ import pytest
 
 from vindr_det.classification.probabilities import ProbabilityColumn, read_classifier_outputs
 from vindr_det.exceptions import InputError
-from vindr_det.structures.label_sets import FINDINGS, column_of
+from vindr_det.structures.label_sets import FINDINGS, NIH_BOXES, column_of
 
 
 @pytest.mark.parametrize("key", ["meaning", "says"])
@@ -26,3 +26,12 @@ def test_findings_are_read_where_all_are_there(tmp_path):
     path.write_text(f"image_id,p_no_finding,{','.join(names)}\na,0.25,2{',0.5' * 13}\n")
     with pytest.raises(InputError, match="row 2: findings of image a are"):
         read_classifier_outputs(path)
+
+
+def test_findings_of_another_label_set(tmp_path):
+    names = [column_of(name) for name in NIH_BOXES.findings]
+    path = tmp_path / "p.csv"
+    path.write_text(f"image_id,p_abnormal,{','.join(names)}\na,0.25,{','.join(f'0.{i}' for i in range(8))}\n")
+    output = read_classifier_outputs(path, label_set=NIH_BOXES)["a"]
+    assert output.findings == pytest.approx(np.arange(8) / 10) and output.label_set is NIH_BOXES
+    assert read_classifier_outputs(path)["a"].findings is None

@@ -70,7 +70,7 @@ def test_the_tool(tool, phantoms, tmp_path):
     result = tool("describe.py", "--annotations", phantoms / "raw/train.csv", "--meta",
                   phantoms / "raw/train_meta.csv", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert len(list(tmp_path.glob("*.png"))) == 6 and len(list(tmp_path.glob("*.csv"))) == 7
+    assert len(list(tmp_path.glob("*.png"))) == 6 and len(list(tmp_path.glob("*.csv"))) == 11
     truth = pd.read_csv(phantoms / "raw/train.csv")
     drawn = pd.read_csv(tmp_path / "classes.csv", index_col="class")["readers_boxes"]
     assert drawn.sum() == (truth["class_id"] != 14).sum()

@@ -1,9 +1,15 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from conftest import DEMO
 
 from vindr_det.data.splits import loss_records, training_records, validation_records
 from vindr_det.detection.loading import load_config
-from vindr_det.detection.validation import LossMeans
+from vindr_det.detection.validation import LossMeans, validation_metrics
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import NIH_BOXES
+from vindr_det.structures.records import Record
 
 
 def test_means_by_hand_and_over_ranks():
@@ -101,3 +107,18 @@ def test_validation_loss_rises_where_a_detector_overfits(engine, phantoms, tmp_p
     validation = [line["validation_abnormal/loss"] for line in lines if "validation_abnormal/loss" in line]
     assert training[-1] < 0.5 * training[1]
     assert validation[-1] > 1.1 * min(validation)
+
+
+def test_a_validation_leaves_images_out_for_unknown_findings():
+    """NIH's set has no class for "no finding": one finding is found; the box on b may be right."""
+    box = np.array([[10.0, 10, 60, 60]])
+    effusion = Predictions(box, np.ones(1), np.array([2]), NIH_BOXES)
+    nothing = Predictions(label_set=NIH_BOXES)
+    predictions = {"a": Predictions(box, np.array([0.4]), np.array([2]), NIH_BOXES),
+                   "b": Predictions(box, np.array([0.9]), np.array([2]), NIH_BOXES)}
+    known = [Record("a", "a.png", 100, 100, effusion), Record("b", "b.png", 100, 100, nothing)]
+    unknown = [known[0], replace(known[1], unknown=(2,))]
+    for records, expected in ((known, 0.5), (unknown, 1)):
+        values = validation_metrics(predictions, records)
+        assert values["voc/mAP40"] == values["voc/AP40/Effusion"] == expected
+        assert values["coco/AP50"] == pytest.approx(expected) and "vindr/mAP40" not in values

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from conftest import DEMO
 from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
@@ -11,6 +12,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_json, write_png
 from vindr_det.imaging.montage import GAP, grid_of, title_strip
 from vindr_det.imaging.status import FAILED, OK, Status, write_status
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import VINBIGDATA, VINDR_CXR, LabelSet
 from vindr_det.structures.records import Record
 from vindr_det.submission import write_submission
 
@@ -146,6 +149,26 @@ def test_labels_do_not_cover_each_other():
         return (inside.max(axis=2) > 120).sum()
 
     assert written(many) == pytest.approx(12 * written(alone), rel=0.1)
+
+
+@pytest.mark.parametrize("label_set, name", [(VINBIGDATA, "Atelectasis"), (VINDR_CXR, "Atelectasis"),
+                                             (LabelSet("own", ("spot", "line")), "line")])
+def test_boxes_have_the_names_of_their_label_set(label_set, name, monkeypatch):
+    texts = []
+    monkeypatch.setattr(cv2, "putText", lambda picture, text, *rest: texts.append(text))
+    boxes = Predictions(np.array([[10, 10, 60, 60]]), np.array([0.5]), np.array([1]), label_set)
+    overlay(np.zeros((90, 80), np.uint8), boxes, boxes, 90, 80)
+    assert texts == [name, f"{name} 0.50", "true", "predicted"]
+
+
+def test_augmented_boxes_keep_their_label_set(images, main_of):
+    """The last of VinDr-CXR's 22 findings has a class id that VinBigData's set lacks."""
+    records = [Record(name, f"{name}.png", 90, 80, Predictions(
+        np.array([[10, 10, 60, 60]]), np.ones(1), np.array([21]), VINDR_CXR)) for name in "ab"]
+    write_json(images / "other.json", to_coco(records))
+    main_of("visualize.py", "--images", images / "images", "--annotations", images / "other.json", "--out",
+            images / "out", "--augment", DEMO)
+    assert cv2.imread(str(images / "out/augmentations.png")).std() > 1
 
 
 def test_titles_fit():

@@ -5,6 +5,7 @@ from metric_cases import BOX, FAR, P, T, random_case
 from vindr_det.metrics import froc
 from vindr_det.metrics.matching import match
 from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import VINBIGDATA
 
 # name, truth, predictions, points, sensitivities of class 3
 CASES = [
@@ -51,7 +52,7 @@ def test_every_threshold_tried_one_by_one():
 def test_means_and_names():
     truth = {"a": T((3, *BOX), (5, *FAR))}
     values = froc.sensitivities(match({"a": P((3, 0.9, *BOX))}, truth, 0.4))[0]
-    metrics = froc.as_metrics(values)
+    metrics = froc.as_metrics(values, VINBIGDATA)
     assert metrics["froc/sensitivity@0.125"] == 0.5 and metrics["froc/sensitivity@8"] == 0.5
     assert metrics["froc/Cardiomegaly@1"] == 1 and metrics["froc/ILD@1"] == 0
     assert np.isnan(metrics["froc/Nodule/Mass@1"])

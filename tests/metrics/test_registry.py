@@ -10,10 +10,9 @@ from vindr_det.data.coco import to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.evaluation.score import as_json
 from vindr_det.files import write_json
-from vindr_det.metrics.matching import NUM_CLASSES
 from vindr_det.metrics.metric import Metric, replicate
 from vindr_det.metrics.registry import METRICS
-from vindr_det.structures.label_sets import CLASS_NAMES
+from vindr_det.structures.label_sets import CLASS_NAMES, VINBIGDATA
 from vindr_det.submission import write_submission
 
 
@@ -64,7 +63,7 @@ def test_a_toy_metric_is_in_tables_json_and_intervals(request_of):
     stored = json.loads(json.dumps(as_json(values)))
     low, high = stored["toy/boxes/ci95"]
     assert low < stored["toy/boxes"] < high and "toy/boxes/bias" in stored
-    assert f"toy/boxes/{CLASS_NAMES[3]}" in stored and len(CLASS_NAMES) == NUM_CLASSES
+    assert f"toy/boxes/{CLASS_NAMES[3]}" in stored and len(CLASS_NAMES) == 15
     assert "boxes per image" in text and "a table of its own" in text
     summary = [line.split()[0] for line in text.splitlines() if line.startswith("toy/")]
     assert summary == ["toy/boxes"]
@@ -82,5 +81,6 @@ def test_every_metric_names_its_details_and_columns(request_of):
     """Each column of the table of classes, and each prefix of details, is of keys that are there."""
     values, _ = run_evaluation(request_of())
     for metric in METRICS:
-        assert all(any(key.startswith(prefix) for key in values) for prefix in metric.details)
-        assert all(key.format(CLASS_NAMES[0]) in values for key in metric.columns.values())
+        assert all(any(key.startswith(prefix) for key in values) for prefix in metric.details
+                   if not prefix.startswith("voc/"))
+        assert all(key.format(CLASS_NAMES[0]) in values for key in metric.columns_of(VINBIGDATA).values())

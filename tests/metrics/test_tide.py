@@ -7,6 +7,7 @@ from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.matching import match
 from vindr_det.metrics.voc import VindrResult
 from vindr_det.structures.detections import no_finding
+from vindr_det.structures.label_sets import VINBIGDATA
 
 LOW = (0, 0, 10, 3)  # covers .3 of BOX
 ASIDE = (300, 300, 310, 310)
@@ -77,4 +78,4 @@ def test_localization_by_hand():
     drawn = Bootstrap(np.array([[2, 1, 0, 5]], np.uint16), np.arange(4))
     twice = localization.accuracy_replicates(matched, drawn)
     assert twice[0, 3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
-    assert localization.as_metrics(accuracy)["localization/accuracy@0.5"] == pytest.approx(1 / 3)
+    assert localization.as_metrics(accuracy, VINBIGDATA)["localization/accuracy@0.5"] == pytest.approx(1 / 3)

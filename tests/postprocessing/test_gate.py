@@ -38,6 +38,7 @@ from vindr_det.postprocessing.gate import (
     gate_from_json,
 )
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
+from vindr_det.structures.label_sets import NIH_BOXES
 from vindr_det.structures.records import truth_of
 from vindr_det.submission import read_submission, write_submission
 from vindr_det.tables import write_csv
@@ -169,6 +170,16 @@ def test_a_missing_output_or_missing_findings_are_errors():
         gate_all(Scale(), PREDICTED, {"a": ClassifierOutput(0.5)})
     with pytest.raises(InputError, match="needs a probability of each finding"):
         gate_all(Rescore(), {"a": BOX}, {"a": ClassifierOutput(0.5)})
+
+
+def test_a_gate_rescores_the_findings_of_its_own_label_set():
+    """NIH's third finding has p 0.25: a score of 0.64 becomes 0.4; its boxed findings have no class 14."""
+    box = Predictions(BOX.boxes[:1], np.array([0.64]), np.array([2]), NIH_BOXES)
+    p = np.array([0.9, 0.9, 0.25, 0.9, 0.9, 0.9, 0.9, 0.9])
+    gated = gate_all(Rescore(0.5), {"a": box}, {"a": ClassifierOutput(0.5, p, NIH_BOXES)})["a"]
+    assert gated.scores.tolist() == pytest.approx([0.4]) and gated.label_set is NIH_BOXES
+    with pytest.raises(InputError, match="of each finding of NIH boxes, expected columns p_<finding>"):
+        gate_all(Rescore(0.5), {"a": box}, {"a": ClassifierOutput(0.5, np.full(14, 0.5))})
 
 
 @pytest.fixture

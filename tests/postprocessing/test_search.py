@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,14 @@ from vindr_det.data.in_sample import as_json
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.imaging.status import FAILED, Status, status_path, write_status
+from vindr_det.metrics import voc
 from vindr_det.postprocessing.fusion import Fusion, fuse_all
 from vindr_det.postprocessing.gate import NoClassifier
 from vindr_det.postprocessing.search import HOLDOUT, SEARCH, read_inputs, tune
 from vindr_det.postprocessing.search_result import order_note, read_tuned
 from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
-from vindr_det.submission import read_submission, write_submission
+from vindr_det.structures.label_sets import NIH_BOXES
+from vindr_det.submission import read_submission, submission_text, write_submission
 from vindr_det.tables import write_csv
 
 pytest.importorskip("optuna")
@@ -260,3 +263,26 @@ def test_bad_input_is_one_line(folder, tool):
     with pytest.raises(InputError, match=r"inverted.csv: AUC of P\(abnormal\) is 0"):
         read_inputs(inverted)
     assert read_inputs(replace(inverted, allow_inverted=True)).outputs
+
+
+def test_the_search_takes_any_label_set(tmp_path):
+    """The eight findings of NIH, with a file that lacks images; no class stands for none of them."""
+    records, boxes, _ = noisy_detector(np.random.default_rng(0), images=24)
+    nih = {name: replace(of, label_set=NIH_BOXES) for name, of in boxes.items()}
+    truth = [replace(record, truth=replace(record.truth, label_set=NIH_BOXES)) for record in records]
+    write_json(tmp_path / "g.json", to_coco(truth))
+    missing = dict(list(nih.items())[:-3])
+    paths = str(tmp_path / "a.json"), str(tmp_path / "b.csv")
+    for path, kept in zip(paths, (nih, missing), strict=True):
+        Path(path).write_text(submission_text(path, kept))
+    inputs = read_inputs(Search(paths, str(tmp_path / "g.json")))
+    expected = voc.vindr_ap_of_records({record.image_id: nih[record.image_id] for record in
+                                        inputs.splits[SEARCH]}, inputs.splits[SEARCH]).mean_ap
+    assert inputs.score(Settings(), SEARCH) == pytest.approx(expected)
+    fused = inputs.processed(Settings(Fusion()), HOLDOUT)
+    assert {of.label_set for of in fused.values()} == {NIH_BOXES}
+    assert inputs.score(Settings(Fusion()), SEARCH) > 0
+    everywhere = fuse_all([missing, {}], {record.image_id: (200, 200) for record in records}, workers=1)
+    assert len(everywhere) == 24 and {of.label_set for of in everywhere.values()} == {NIH_BOXES}
+    with pytest.raises(InputError, match="files to fuse: label sets NIH boxes and VinBigData"):
+        fuse_all([missing, boxes], {record.image_id: (200, 200) for record in records}, workers=1)

@@ -22,6 +22,7 @@ from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
 from vindr_det.predict import FolderPredictions
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
+from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission import read_submission, submission_text, write_submission
 from vindr_det.submission.coco_results import coco_results_text
 from vindr_det.tables import write_csv
@@ -307,13 +308,18 @@ def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
         assert sum(f"{name}: {warning}" in line for line in caplog.messages) == count, name
 
 
-@pytest.mark.parametrize(("name", "text"), [("s.json", "1 were NOT READ and have no entry"),
-                                            ("s.csv", '1 were NOT READ and are "no finding" for Kaggle')])
-def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, name, text):
+@pytest.mark.parametrize(("name", "label_set", "text"), [
+    ("s.json", VINBIGDATA, "1 were NOT READ and have no entry"),
+    ("s.csv", VINBIGDATA, '1 were NOT READ and are "no finding" for Kaggle'),
+    ("s.csv", NIH, "1 were NOT READ and have no entry"),
+])
+def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, name, label_set, text):
     spec = importlib.util.spec_from_file_location("predict_tool", ROOT / "tools/predict.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
-    result = FolderPredictions({"a": no_finding()}, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
+    predictions = {"a": no_finding(label_set=label_set)}
+    result = FolderPredictions(predictions, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
     assert module._finish(Namespace(out=tmp_path / name, strict=False), result) == 0
     assert text in capsys.readouterr().out
+    assert {of.label_set for of in read_submission(tmp_path / name).values()} == {label_set}

@@ -67,6 +67,14 @@ def test_a_detectors_lines_are_those_of_its_file(detector):
     assert "after 2000 iterations" in axes[4].get_title()
 
 
+def test_the_same_of_another_label_set(detector):
+    file = detector[0] / "metrics.json"
+    file.write_text(file.read_text().replace("vindr/", "voc/"))
+    axes = plots.detector_figure(plots.read_metrics(file)).axes
+    assert lines_of(axes[1])["mAP at IoU > .4"][-1] == pytest.approx([2000, 1999 / 8000])
+    assert "Nodule/Mass" in lines_of(axes[3]) and len(lines_of(axes[3])) == 15
+
+
 def test_a_detector_without_validation(tmp_path):
     (tmp_path / "metrics.json").write_text('{"iteration": 19, "total_loss": NaN, "lr": 0.1}\n')
     axes = plots.detector_figure(plots.read_metrics(tmp_path / "metrics.json")).axes

@@ -22,7 +22,7 @@ from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.parallel import Failure, guarded
-from vindr_det.structures.label_sets import FINDINGS, column_of
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, column_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Classifier:
         folder: OUTPUT_DIR of a training; holds fold0.pth, fold1.pth, ...
         calibrated: apply the calibrations of ``operating_points.json``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        label_set: of the detector whose boxes it gates, for P of each finding.
 
     Attributes:
         columns: (K,) of the probabilities, such as ``p_abnormal``.
@@ -46,7 +47,8 @@ class Classifier:
         InputError: no checkpoint, a file that is none, checkpoints of several trainings, or no such device.
     """
 
-    def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto") -> None:
+    def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto",
+                 label_set: LabelSet = VINBIGDATA) -> None:
         self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
         if len({_inputs_and_outputs(model) for model in trained}) > 1:
@@ -56,7 +58,7 @@ class Classifier:
         self.cfg, self.columns = trained[0].cfg, trained[0].columns
         self.normalizations = [model.normalize for model in trained]
         self.target = input_size(self.cfg.INPUT.SIZE)
-        self.calibrations = {}
+        self.calibrations, self.label_set = {}, label_set
         if calibrated and (Path(folder) / POINTS_FILE).is_file():
             self.calibrations = {column: points.calibration for column, points in read_points(folder).items()}
         elif calibrated:
@@ -85,12 +87,12 @@ class Classifier:
             InputError: the classifier predicts neither p_abnormal nor p_no_finding.
         """
         values = dict(zip(self.columns, self.probabilities([image])[0].tolist(), strict=True))
-        names = [column_of(name) for name in FINDINGS]
+        names = [column_of(name) for name in self.label_set.findings]
         findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
         if P_ABNORMAL in values:
-            return ClassifierOutput(values[P_ABNORMAL], findings)
+            return ClassifierOutput(values[P_ABNORMAL], findings, self.label_set)
         if P_NO_FINDING in values:
-            return ClassifierOutput(1 - values[P_NO_FINDING], findings)
+            return ClassifierOutput(1 - values[P_NO_FINDING], findings, self.label_set)
         raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
                          f"{P_NO_FINDING}")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.classification import auc, curve
-from vindr_det.structures.label_sets import FINDINGS, column_of
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, column_of
 from vindr_det.tables import csv_row, read_csv, to_numbers
 
 #: What a probability may mean: that the image has any finding, or that it has none. Columns of these names
@@ -25,11 +25,13 @@ class ClassifierOutput:
 
     Attributes:
         p_abnormal: P(any finding).
-        findings: (14,) P of each finding; None where the classifier does not predict them.
+        findings: (C,) P of each finding; None where the classifier does not predict them all.
+        label_set: of the findings.
     """
 
     p_abnormal: float
     findings: NDArray[np.float64] | None = None
+    label_set: LabelSet = VINBIGDATA
 
 
 class ProbabilityColumn(NamedTuple):
@@ -71,16 +73,22 @@ def find_probability_column(
 
 
 def read_classifier_outputs(
-    path: str | Path, column: str | None = None, meaning: str | None = None
+    path: str | Path, column: str | None = None, meaning: str | None = None, label_set: LabelSet = VINBIGDATA
 ) -> dict[str, ClassifierOutput]:
     """image id -> :func:`read_probabilities`, with P of each finding where the file has all of them.
+
+    Args:
+        path: as there.
+        column: likewise.
+        meaning: likewise.
+        label_set: of the findings, whose columns are ``p_<finding>``.
 
     Raises:
         InputError: as there; or a probability of a finding is not in [0, 1].
     """
     frame = read_csv(path, ["image_id"], dtype={"image_id": str})
     p_abnormal = _p_abnormal(path, frame, column, meaning)
-    names = [column_of(name) for name in FINDINGS]
+    names = [column_of(name) for name in label_set.findings]
     if not set(names) <= set(frame.columns):
         return {image_id: ClassifierOutput(p) for image_id, p in p_abnormal.items()}
     values = np.column_stack([to_numbers(frame[name]) for name in names])
@@ -89,7 +97,7 @@ def read_classifier_outputs(
         row = int(bad[0])
         raise InputError(f"{path}, row {csv_row(row)}: findings of image {frame['image_id'].iloc[row]} are "
                          f"{values[row].tolist()}, expected 0 to 1")
-    return {image_id: ClassifierOutput(p_abnormal[image_id], value)
+    return {image_id: ClassifierOutput(p_abnormal[image_id], value, label_set)
             for image_id, value in zip(frame["image_id"], values, strict=True)}
 
 

@@ -18,7 +18,7 @@ in IMAGE_ROOT itself, or below DATA_ROOT in images/.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from vindr_det.data.coco import read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.prepared_folder import SETTINGS
+from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, agreed_by, label_set_of_records
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     if split.annotations is None:
         raise InputError(f"data set {name}: has no annotations to train or to score with")
     records = read_coco(split.annotations)
-    _require_label_set(records, cfg, split.annotations)
+    require_findings(records, label_set_of_config(cfg), split.annotations)
     if not records:
         raise InputError(f"{split.annotations}: holds no image")
     for record in records:
@@ -97,8 +98,12 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     return records, split.images
 
 
-def _require_label_set(records: Sequence[Record], cfg: Any, path: Path) -> None:
-    expected = label_set_of_config(cfg)
+def require_findings(records: Sequence[Record], expected: LabelSet, path: Path) -> None:
+    """Refuse annotations of other findings than a config's.
+
+    Raises:
+        InputError: names the file and both label sets.
+    """
     own = label_set_of_records(records, str(path)) if records else expected
     if own.findings != expected.findings:
         raise InputError(f"{path}: has the findings of {own.name}, but VINDR.LABEL_SET is {expected.name}; "
@@ -121,10 +126,12 @@ def _check_preparation(images: Path, cfg: Any) -> None:
 def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     """The images to train on, each with its folder: DATASETS.TRAIN, boxes by agreement.
 
-    All normal images are among them, unless an epoch has none;
-    :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
+    With VINDR.UNKNOWN ``negative`` nothing is unknown on them; else an image without boxes on which every
+    finding is unknown is left out, since nothing of it can teach. One without boxes on which some are unknown
+    is not normal, and is kept for the others' sake. All normal images are among them, unless an epoch has
+    none; :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
     """
-    chosen = _agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg)
+    chosen = _that_teach(_agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
     if not normal_count(cfg, [record for record, _ in chosen]):
         chosen = [item for item in chosen if not item[0].normal]
     if not chosen:
@@ -133,6 +140,15 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
         raise InputError(f"VINDR.AGREEMENT_POWER is {cfg.VINDR.AGREEMENT_POWER}, but the annotations do not "
                          "name their readers; make them with tools/convert_vindr.py")
     return chosen
+
+
+def _that_teach(items: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """The images with what is unknown on them by VINDR.UNKNOWN, but those that a loss takes nothing from."""
+    if cfg.VINDR.UNKNOWN == "negative":
+        items = [(replace(record, unknown=()), images) for record, images in items]
+    empty = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    return [(record, images) for record, images in items if len(record.truth) or record.normal
+            or (empty and len(record.unknown) < len(record.label_set))]
 
 
 def _agreement_known(record: Record) -> bool:
@@ -145,7 +161,7 @@ def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
     The share of normal images is that of a training epoch, without which the two losses could not be
     compared.
     """
-    chosen = _agreed_boxes(validation_records(cfg), cfg)
+    chosen = _that_teach(_agreed_boxes(validation_records(cfg), cfg), cfg)
     count = normal_count(cfg, [record for record, _ in chosen])
     return subsample_normals(chosen, count, seed=max(cfg.SEED, 0))
 
@@ -181,7 +197,7 @@ def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Rec
         return chosen
     agreed = [(record, _agreed(record, cfg.VINDR.MIN_READERS), images) for record, images in chosen]
     # An image on which readers disagree about everything is neither normal nor abnormal.
-    return [(kept, images) for record, kept, images in agreed if record.normal or not kept.normal]
+    return [(kept, images) for record, kept, images in agreed if len(kept.truth) or not len(record.truth)]
 
 
 def _agreed(record: Record, count: int) -> Record:

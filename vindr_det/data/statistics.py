@@ -1,19 +1,20 @@
 """A data set in tables: classes, images, boxes, readers, their agreement, co-occurrence of findings."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from vindr_det.data.folds import label_matrix
+from vindr_det.data.fingerprint import Fingerprint, fingerprint_of, fingerprint_tables
 from vindr_det.data.vinbigdata import to_records
+from vindr_det.exceptions import InputError
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NO_FINDING_ID
+from vindr_det.structures.label_sets import NO_FINDING_ID
 from vindr_det.structures.records import Record
 
 #: Two readers' boxes of one class that overlap more are the same finding, as in the metric.
@@ -22,17 +23,20 @@ IOU_THR = 0.4
 
 @dataclass(frozen=True)
 class Overview:
-    """The tables, each indexed by what its rows are.
+    """The tables, each indexed by what its rows are; those of readers are empty where they are not known.
 
     Attributes:
-        classes: one row per class: images, readers' boxes, consensus boxes, how many readers agreed.
+        classes: one row per class: images, boxes (readers' and consensus boxes of a table of readers), how
+            many readers agreed; images where the finding is unknown, if there are any.
         boxes_per_image: images by their number of consensus boxes.
         sizes: quantiles of the images' and the boxes' sides.
         readers: one row per reader: images, abnormal ones, boxes.
         common_images: abnormal images that two readers both read, reader by reader.
         agreement: F1 of two readers' boxes on these images (IoU > .4, same class); NaN where none.
-        co_occurrence: share of the images with the row's finding that also show the column's.
+        co_occurrence: share of the images with the row's finding that also show the column's, without images
+            on which that is unknown.
         shapes: one row per image, height and width.
+        fingerprint: the numbers that a config follows from.
     """
 
     classes: pd.DataFrame
@@ -43,6 +47,7 @@ class Overview:
     agreement: pd.DataFrame
     co_occurrence: pd.DataFrame
     shapes: pd.DataFrame
+    fingerprint: Fingerprint
 
 
 def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
@@ -53,37 +58,62 @@ def describe(frame: pd.DataFrame, sizes: pd.DataFrame) -> Overview:
         sizes: as of :func:`vindr_det.imaging.sizes.read_sizes`.
     """
     records = to_records(frame, sizes, iou_thr=IOU_THR)
+    drawn = frame.loc[frame["class_id"] != NO_FINDING_ID, "class_id"].value_counts()
     common, agreement = _reader_pairs(to_records(frame, sizes, "none"))
+    overview = describe_records(records)
+    classes = overview.classes.rename(columns={"boxes": "consensus_boxes"})
+    classes.insert(1, "readers_boxes", [int(drawn.get(label, 0)) for label in range(len(classes))])
+    return replace(overview, classes=classes, readers=_readers(frame), common_images=common,
+                   agreement=agreement,
+                   boxes_per_image=overview.boxes_per_image.rename_axis("consensus_boxes"))
+
+
+def describe_records(
+    records: Sequence[Record], patient_of: Mapping[str, str] | None = None, what: str = "annotations"
+) -> Overview:
+    """The tables of annotated images of any label set, without those of each reader's boxes.
+
+    Args:
+        records: the images.
+        patient_of: image id -> patient; empty or None where they are not known.
+        what: names the annotations in errors.
+
+    Raises:
+        InputError: no image, or two label sets.
+    """
+    if not records:
+        raise InputError(f"{what}: holds no image to describe")
+    fingerprint = fingerprint_of(records, patient_of, what)
     return Overview(
-        classes=_classes(frame, records),
+        classes=_classes(records, fingerprint),
         boxes_per_image=_boxes_per_image(records),
         sizes=_sizes(records),
-        readers=_readers(frame),
-        common_images=common,
-        agreement=agreement,
-        co_occurrence=_co_occurrence(records),
+        readers=pd.DataFrame(), common_images=pd.DataFrame(), agreement=pd.DataFrame(),
+        co_occurrence=_co_occurrence(fingerprint),
         shapes=pd.DataFrame({"height": [r.height for r in records], "width": [r.width for r in records]},
                             index=[r.image_id for r in records]),
+        fingerprint=fingerprint,
     )
 
 
-def _classes(frame: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
-    images = label_matrix(records).sum(axis=0)
-    drawn = frame.loc[frame["class_id"] != NO_FINDING_ID, "class_id"].value_counts()
-    labels = np.concatenate([np.zeros(0, np.int64), *(r.truth.labels for r in records)])
-    behind = np.array([len(names) for r in records for names in r.readers], dtype=np.int64)
-    table = pd.DataFrame(index=pd.Index(CLASS_NAMES, name="class"))
-    table["images"] = images
-    table["readers_boxes"] = [int(drawn.get(label, 0)) for label in range(len(CLASS_NAMES))]
-    table["consensus_boxes"] = np.bincount(labels, minlength=len(CLASS_NAMES))
+def _classes(records: Sequence[Record], fingerprint: Fingerprint) -> pd.DataFrame:
+    label_set, labels = fingerprint.label_set, fingerprint.labels
+    images, unknown = fingerprint.images_with.tolist(), fingerprint.unknown.sum(axis=0).tolist()
+    behind = np.array([len(names) for r in records for names in r.readers or [()] * len(r.truth)], np.int64)
+    if label_set.no_finding is not None:
+        images, unknown = [*images, int(fingerprint.normal.sum())], [*unknown, 0]
+    table = pd.DataFrame({"images": images}, index=pd.Index(label_set.classes, name="class"))
+    table["boxes"] = np.bincount(labels, minlength=len(table))
     for count in range(1, max(behind, default=0) + 1):
-        table[f"by_{count}"] = np.bincount(labels[behind == count], minlength=len(CLASS_NAMES))
+        table[f"by_{count}"] = np.bincount(labels[behind == count], minlength=len(table))
+    if any(unknown):
+        table["unknown"] = unknown
     return table
 
 
 def _boxes_per_image(records: Sequence[Record]) -> pd.DataFrame:
     counts = pd.Series([len(record.truth) for record in records]).value_counts().sort_index()
-    return counts.rename_axis("consensus_boxes").to_frame("images")
+    return counts.rename_axis("boxes").to_frame("images")
 
 
 def _sizes(records: Sequence[Record]) -> pd.DataFrame:
@@ -155,19 +185,22 @@ def count_matches(first: Predictions, second: Predictions) -> int:
     return count
 
 
-def _co_occurrence(records: Sequence[Record]) -> pd.DataFrame:
-    present = label_matrix(records)[:, :NO_FINDING_ID].astype(float)
-    both, alone = present.T @ present, present.sum(axis=0)
+def _co_occurrence(fingerprint: Fingerprint) -> pd.DataFrame:
+    present, names = fingerprint.present.astype(float), fingerprint.label_set.findings
+    both, known = present.T @ present, present.T @ (~fingerprint.unknown).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = both / alone[:, None]
-    return pd.DataFrame(share, index=pd.Index(FINDINGS, name="class"), columns=list(FINDINGS))
+        share = both / known
+    return pd.DataFrame(share, index=pd.Index(names, name="class"), columns=list(names))
 
 
 def named_tables(overview: Overview) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """File name, title and table of everything to print."""
+    """File name, title and table of everything to print that is not empty."""
+    fused = "consensus_boxes" in overview.classes
     titles = {
-        "classes": "Classes (by_k: consensus boxes on which k readers agree)",
-        "boxes_per_image": "Consensus boxes per image",
+        "classes": ("Classes (by_k: consensus boxes on which k readers agree)" if fused else
+                    "Classes (unknown: images that may show the finding without a box)"
+                    if "unknown" in overview.classes else "Classes"),
+        "boxes_per_image": "Consensus boxes per image" if fused else "Boxes per image",
         "sizes": "Sizes (pixels; boxes as a share of their image)",
         "readers": "Readers",
         "common_images": "Abnormal images that two readers both read",
@@ -175,8 +208,9 @@ def named_tables(overview: Overview) -> Iterator[tuple[str, str, pd.DataFrame]]:
         "co_occurrence": "Share of the images with the row's finding that show the column's too",
     }
     for name, title in titles.items():
-        yield name, title, getattr(overview, name)
-
+        if len(getattr(overview, name)) or fused:
+            yield name, title, getattr(overview, name)
+    yield from fingerprint_tables(overview.fingerprint)
 
 
 def as_text(table: pd.DataFrame) -> str:

@@ -9,14 +9,13 @@ import pandas as pd
 
 from vindr_det.data.statistics import Overview
 from vindr_det.figures import add_axes, new_figure, write_figure
-from vindr_det.structures.label_sets import NO_FINDING
 
 #: Colors of bars.
 DARK, SHADES = "#1f4e79", ("#c9d8e8", "#7fa6cc", "#1f4e79", "#12304b")
 
 
 def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
-    """Write one PNG per subject; returns the files."""
+    """Write one PNG per subject that is known; returns the files."""
     plots = {
         "classes": (_classes, (9, 5)), "boxes_per_image": (_boxes_per_image, (7, 4)),
         "shapes": (_shapes, (6, 5.5)), "readers": (_readers, (8, 4)),
@@ -24,6 +23,8 @@ def plot_overview(overview: Overview, out: str | Path) -> list[Path]:
     }
     written = []
     for name, (draw, size) in plots.items():
+        if name in ("readers", "agreement") and overview.readers.empty:
+            continue
         written.append(Path(out) / f"{name}.png")
         write_plot(written[-1], draw, overview, size)
     return written
@@ -46,15 +47,19 @@ def write_plot(
 
 
 def _classes(axes: Any, overview: Overview) -> None:
-    table = overview.classes.drop(index=NO_FINDING).sort_values("consensus_boxes")
+    fused = "consensus_boxes" in overview.classes
+    table = overview.classes.loc[list(overview.fingerprint.label_set.findings)]
+    table = table.sort_values("consensus_boxes" if fused else "boxes")
     start = np.zeros(len(table))
     counts = [name for name in table if name.startswith("by_")]
+    if not counts:
+        axes.barh(table.index, table["consensus_boxes" if fused else "boxes"], color=DARK)
     for shade, name in zip(SHADES * len(counts), counts, strict=False):
         readers = name.removeprefix("by_")
         axes.barh(table.index, table[name], left=start, color=shade,
                   label=f"{readers} reader" + ("" if readers == "1" else "s"))
         start = start + table[name].to_numpy()
-    axes.set_title("Consensus boxes, by how many readers drew them")
+    axes.set_title("Consensus boxes, by how many readers drew them" if counts else "Boxes")
     axes.set_xlabel("boxes")
     if counts:
         axes.legend(frameon=False, loc="lower right")
@@ -64,7 +69,9 @@ def _boxes_per_image(axes: Any, overview: Overview) -> None:
     counts = overview.boxes_per_image["images"].drop(index=0, errors="ignore")
     axes.bar(counts.index, counts.to_numpy(), color=DARK)
     normal = overview.boxes_per_image["images"].get(0, 0)
-    axes.set_title(f"Consensus boxes on each abnormal image ({normal} normal images left out)")
+    fused = "consensus_boxes" in overview.classes
+    axes.set_title(f"Consensus boxes on each abnormal image ({normal} normal images left out)" if fused else
+                   f"Boxes on each image that has any ({normal} images left out)")
     axes.set_xlabel("boxes")
     axes.set_ylabel("images")
 

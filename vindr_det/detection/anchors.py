@@ -1,6 +1,6 @@
 """Anchors fitted to the boxes of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,12 @@ from vindr_det.imaging.resize import Target
 from vindr_det.structures.records import Record
 
 Shapes = NDArray[np.float64]
+
+#: Anchors whose overlap with the boxes is so much lower are as good.
+_AS_GOOD = 0.01
+_FITTED_BOXES = 5000
+_SMALLEST = 4
+_OWN = "the recipe's"
 
 
 @dataclass(frozen=True)
@@ -84,3 +90,65 @@ def best_overlaps(shapes: Shapes, anchors: Sequence[Anchors]) -> NDArray[np.floa
     shared = np.minimum(shapes[:, None], all_shapes[None]).prod(axis=2)
     union = shapes.prod(axis=1)[:, None] + all_shapes.prod(axis=1)[None] - shared
     return (shared / union).max(axis=1)
+
+
+def grid_overlaps(
+    shapes: Shapes, anchors: Sequence[Anchors], strides: Sequence[float]
+) -> NDArray[np.float64]:
+    """(N,) highest IoU of each box with any anchor, a quarter of the level's stride apart on both axes.
+
+    That is how far a box is from the nearest cell on average: unlike :func:`best_overlaps`, this tells that
+    small anchors on coarse features miss boxes between two cells.
+
+    Args:
+        shapes: (N, 2) height and width of the boxes, in pixels.
+        anchors: of each pyramid level.
+        strides: of each pyramid level, in pixels.
+    """
+    best = np.zeros(len(shapes))
+    for level, stride in zip(anchors, strides, strict=True):
+        for anchor in level.shapes():
+            sides = np.minimum(np.minimum(shapes, anchor), ((shapes + anchor) / 2 - stride / 4).clip(0))
+            shared = sides.prod(axis=1)
+            best = np.maximum(best, shared / (shapes.prod(axis=1) + anchor.prod() - shared))
+    return best
+
+
+def choose(
+    shapes: Shapes, own: Sequence[Anchors], strides: Sequence[float]
+) -> tuple[Sequence[Anchors], str]:
+    """The anchors that overlap the boxes most: a recipe's, these made smaller or larger, or fitted ones.
+
+    Args:
+        shapes: (N, 2) height and width of the boxes, in pixels that the network sees.
+        own: the recipe's anchors of each pyramid level, which are kept if they are nearly as good.
+        strides: of each pyramid level, in pixels.
+
+    Returns:
+        The anchors of each pyramid level, and where they come from with their mean best IoU
+        (:func:`grid_overlaps`) and that of the others.
+    """
+    if len(shapes) > _FITTED_BOXES:
+        shapes = shapes[np.random.default_rng(0).choice(len(shapes), _FITTED_BOXES, replace=False)]
+    candidates = dict(_candidates(shapes, own))
+    values = {name: float(grid_overlaps(shapes, levels, strides).mean())
+              for name, levels in candidates.items()}
+    best = max(values, key=lambda name: values[name] + _AS_GOOD * (name == _OWN))
+    fitted = max(value for name, value in values.items() if name != _OWN)
+    others = f"the best others' {fitted:.2f}" if best == _OWN else f"the recipe's {values[_OWN]:.2f}"
+    return candidates[best], f"{best}: mean best IoU of the boxes with them {values[best]:.2f}; {others}"
+
+
+def _candidates(shapes: Shapes, own: Sequence[Anchors]) -> Iterator[tuple[str, Sequence[Anchors]]]:
+    yield _OWN, own
+    count = sum(len(level.sizes) for level in own)
+    fitted = fit(shapes, count, len(own[0].ratios))
+    for ratios, told in ((own[0].ratios, "its ratios"), (fitted.ratios, "fitted ratios")):
+        for step in range(-12, 5):
+            sizes = [tuple(round(2 ** (step / 4) * side) for side in level.sizes) for level in own]
+            if sizes[0][0] >= _SMALLEST:
+                yield f"the recipe's times {2 ** (step / 4):.2f}, {told}", [Anchors(level, ratios)
+                                                                            for level in sizes]
+    if len(fitted.sizes) == count:
+        levels = np.reshape(fitted.sizes, (len(own), -1)).round().tolist()
+        yield "fitted to the boxes (k-means)", [Anchors(tuple(level), fitted.ratios) for level in levels]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.resize import Target
 from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import LabelSet
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,11 @@ class Predictor(Protocol):
 
     Attributes:
         target: the size that it resizes images to, as in training.
+        label_set: of its detections.
     """
 
     target: Target
+    label_set: LabelSet
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
@@ -65,7 +68,7 @@ class Predictor(Protocol):
             scale: multiplies INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, as TTA does.
 
         Returns:
-            Predictions per image: boxes (N, 4) xyxy, scores (N,) and labels (N,) of 0..13.
+            Predictions per image: boxes (N, 4) xyxy, scores (N,) and labels (N,), class ids.
         """
 
 

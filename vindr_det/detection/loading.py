@@ -12,9 +12,11 @@ from vindr_det.detection import engine as engines
 from vindr_det.detection.checkpoint import Checkpoint, require_engine
 from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import LabelSet
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES
+from vindr_det.training.weights_classes import require_label_set
 
 #: Names that are looked up in a list of the training.
 _NAMES: Mapping[str, Check] = {"VINDR.OPTIMIZER": one_of(*OPTIMIZERS),
@@ -49,12 +51,15 @@ def load_config(
     return cfg
 
 
-def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: str | Path, engine: str | None = None, label_set: LabelSet | None = None
+) -> Checkpoint:
     """Read a checkpoint with its config.
 
     Args:
         path: ``model_best.pth`` or ``model_final.pth`` of either engine.
         engine: refuse a checkpoint of another engine; None takes any.
+        label_set: refuse a checkpoint of other findings; None takes any.
 
     Raises:
         InputError: not a checkpoint of this project, other classes, or the other engine's.
@@ -68,8 +73,10 @@ def load_checkpoint(path: str | Path, engine: str | None = None) -> Checkpoint:
         raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
     require_engine(path, meta, engine)
     cfg = config_from_text(meta["config"], engines.load(meta["engine"]).defaults(), str(path))
-    label_set = label_set_of_config(cfg)
-    if tuple(meta["classes"]) != label_set.findings:
-        raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the {len(label_set)} "
-                         f"findings of {label_set.name}, which its config names")
+    own = label_set_of_config(cfg)
+    if tuple(meta["classes"]) != own.findings:
+        raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the {len(own)} "
+                         f"findings of {own.name}, which its config names")
+    if label_set is not None:
+        require_label_set(path, meta, label_set)
     return Checkpoint(meta["engine"], cfg, data["model"], meta["metrics"], meta["iteration"])

@@ -16,6 +16,7 @@ from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.choice import Choice
+from vindr_det.structures.label_sets import same_label_set
 
 if TYPE_CHECKING:
     from vindr_det.detection.torchvision.onnx import OnnxPredictor
@@ -77,10 +78,13 @@ def load_predictors(
 
     Raises:
         InputError: not a checkpoint of this project, one of another engine, its engine is not installed, the
-            device is not usable, or an ONNX file is to be changed.
+            device is not usable, an ONNX file is to be changed, or the detectors' label sets differ.
     """
-    return [_onnx_predictor(path, engine, changes) if _is_onnx(path) else
-            _checkpoint_predictor(path, engine, half, device, changes) for path in weights]
+    predictors = [_onnx_predictor(path, engine, changes) if _is_onnx(path) else
+                  _checkpoint_predictor(path, engine, half, device, changes) for path in weights]
+    same_label_set([predictor.label_set for predictor in predictors],
+                   f"detectors {', '.join(map(str, weights))}")
+    return predictors
 
 
 def _checkpoint_predictor(

@@ -20,7 +20,7 @@ class Sample:
     Attributes:
         image: (H, W) uint8.
         boxes: (N, 4) xyxy in the image's pixels.
-        labels: (N,) class ids 0..13.
+        labels: (N,) class ids.
         kept: (N,) indices of these boxes among those that were given.
     """
 
@@ -70,7 +70,7 @@ class SampleReader:
             height: of the image that ``boxes`` refer to, such as the original.
             width: of the same image.
             boxes: (N, 4) xyxy.
-            labels: (N,) class ids 0..13.
+            labels: (N,) class ids.
             seed: of the augmentation; None for a random one.
         """
         image = read_image(path, self.target).pixels

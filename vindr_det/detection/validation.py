@@ -16,7 +16,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.metrics import coco, voc
 from vindr_det.structures.detections import PredictionSet, with_no_finding
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.records import Record
 from vindr_det.submission.coco_results import coco_results_text
 from vindr_det.training.module_state import put_back
 from vindr_det.training.states import BEST_PREDICTIONS
@@ -31,13 +31,14 @@ _PREFIXES = {"validation_": (False, True), "validation_normal/": (True,), "valid
 
 
 def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, float]:
-    """``vindr/...`` and ``coco/...`` of a detector without classifier.
+    """``vindr/...`` (``voc/...`` of another label set) and ``coco/...`` of a detector without classifier.
 
     A detector has no class for "no finding"; 1 - the highest box score stands in for it, so that the
-    fifteenth class counts as it does in the competition.
+    fifteenth class counts as it does in the competition. An image is left out for the findings that are
+    unknown on it.
     """
     gated = with_no_finding(predictions)
-    scores = voc.vindr_ap(gated, truth_of(records)).as_metrics()
+    scores = voc.vindr_ap_of_records(gated, records).as_metrics()
     return scores | coco.coco_ap(predictions, records)
 
 

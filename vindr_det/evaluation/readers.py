@@ -20,7 +20,7 @@ from vindr_det.metrics.matching import IOU_THRESHOLD, assign, mean_over_classes
 from vindr_det.metrics.metric import format_value
 from vindr_det.metrics.voc import VindrResult
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
-from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
+from vindr_det.structures.label_sets import NO_FINDING_ID
 from vindr_det.structures.records import Record, truth_of
 
 #: Two readers are compared if both read so many images on which either of them marked a finding.
@@ -145,7 +145,8 @@ def reader_table(pairs: Sequence[ReaderPair]) -> str:
     if any(pair.mean_ap for pair in pairs):
         rows.append(["95 %", *(f"[{pair.mean_ap.low:.3f}, {pair.mean_ap.high:.3f}]" if pair.mean_ap else ""
                                for pair in pairs)])
-    rows += [[name, *(format_value(pair.result.ap[name], 3) for pair in pairs)] for name in CLASS_NAMES]
+    rows += [[name, *(format_value(pair.result.ap[name], 3) for pair in pairs)]
+             for name in pairs[0].result.ap]
     return tabulate(rows, disable_numparse=True, tablefmt="simple")
 
 

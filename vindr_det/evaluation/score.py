@@ -20,8 +20,8 @@ from vindr_det.metrics.matching import IOU_THRESHOLD, assign, mean_over_classes
 from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
 from vindr_det.metrics.registry import METRICS
 from vindr_det.structures.detections import PredictionSet
-from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.records import Record, truth_of, unknown_of
 
 #: Prefix and suffixes of keys that the summary table leaves out, whatever the metrics.
 _NOTES, _INTERVALS = "ties/", ("/ci95", "/bias")
@@ -48,18 +48,20 @@ def replicate_metrics(
 
 
 def _is_detail(key: str, metrics: Sequence[Metric]) -> bool:
-    return any(key.startswith(metric.details) for metric in metrics)
+    return any(metric.is_detail(key) for metric in metrics)
 
 
 def confidence_intervals(
-    matched: MatchedPredictions, num_replicates: int, seed: int = 0, metrics: Sequence[Metric] = METRICS
+    matched: MatchedPredictions, num_replicates: int, seed: int = 0, metrics: Sequence[Metric] = METRICS,
+    patients: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """``<key>/ci95``, [low, high], and ``<key>/bias``; see :class:`Replicated`.
 
-    The value of a single class whose ground truth is on fewer than :data:`MIN_COUNT` images has none.
+    The value of a single class whose ground truth is on fewer than :data:`MIN_COUNT` images (patients, where
+    image id -> patient is given) has none.
     """
     result: dict[str, Any] = {}
-    bootstrap = image_bootstrap(matched.records, num_replicates, seed)
+    bootstrap = image_bootstrap(matched.records, num_replicates, seed, patients)
     for key, replicated in replicate_metrics(matched, bootstrap, metrics).items():
         estimate = replicated.estimate()
         rare = len(replicated.images) == 1 and replicated.images[0] < MIN_COUNT
@@ -70,10 +72,10 @@ def confidence_intervals(
 
 def paired_comparison(
     a: PredictionSet, b: PredictionSet, records: Sequence[Record], num_replicates: int = 1000, seed: int = 0,
-    metrics: Sequence[Metric] = METRICS,
+    metrics: Sequence[Metric] = METRICS, patients: Mapping[str, str] | None = None,
 ) -> dict[str, Difference]:
     """Paired bootstrap of two prediction files: key -> difference, without keys that a has no value of."""
-    bootstrap = image_bootstrap(records, num_replicates, seed)
+    bootstrap = image_bootstrap(records, num_replicates, seed, patients)
     of_a, of_b = (replicate_metrics(MatchedPredictions(file, records), bootstrap, metrics) for file in (a, b))
     return {key: Difference.of(replicated, of_b[key]) for key, replicated in of_a.items()
             if not math.isnan(replicated.value)}
@@ -87,22 +89,24 @@ def tie_spread(matched: MatchedPredictions, seed: int = 0) -> dict[str, float]:
     share = ties.tied_share(matched.voc)
     if share < ties.MIN_SHARE:
         return {}
-    assigned = assign(matched.predictions, truth_of(matched.records), IOU_THRESHOLD)
+    assigned = assign(matched.predictions, truth_of(matched.records), IOU_THRESHOLD,
+                      unknown_of(matched.records))
     values = mean_over_classes(ties.average_precisions(ties.random_orders(assigned, seed=seed)))
     return {"ties/share": share, "ties/mAP40": float(values.mean()), "ties/mAP40/sd": float(values.std())}
 
 
-def tie_note(spread: Mapping[str, float]) -> str:
+def tie_note(spread: Mapping[str, float], label_set: LabelSet) -> str:
     """Of :func:`tie_spread`, as text."""
     return (f"note: {spread['ties/share']:.0%} of the boxes have the score of another box of their class; "
-            f"the file's order decides between them. Over {ties.ORDERS} random orders {voc.MEAN_AP} is "
+            f"the file's order decides between them. Over {ties.ORDERS} random orders {label_set.mean_ap} is "
             f"{spread['ties/mAP40']:.4f} on average (standard deviation {spread['ties/mAP40/sd']:.4f})")
 
 
 def chance_level(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -> dict[str, float]:
     """``chance/<key>`` of the two mAPs: a permutation baseline, the same boxes shuffled across images."""
     shuffled = shuffle_across_images(predictions, seed)
-    return {f"chance/{voc.MEAN_AP}": voc.vindr_ap(shuffled, truth_of(records)).mean_ap,
+    result = voc.vindr_ap_of_records(shuffled, records)
+    return {f"chance/{result.label_set.mean_ap}": result.mean_ap,
             "chance/coco/AP": coco_ap(shuffled, records)["coco/AP"]}
 
 
@@ -130,11 +134,12 @@ def metrics_table(
 
 
 def _class_table(values: Mapping[str, Any], matched: MatchedPredictions, metrics: Sequence[Metric]) -> str:
-    columns = {header: key for metric in metrics for header, key in metric.columns.items()}
+    columns = {header: key for metric in metrics
+               for header, key in metric.columns_of(matched.label_set).items()}
     counts, rows = matched.voc.counts.sum(axis=0), matched.voc.rows
     table = [[name, int(counts[at]), len(rows[at]),
               *(_with_interval(values, key.format(name)) for key in columns.values())]
-             for at, name in enumerate(CLASS_NAMES)]
+             for at, name in enumerate(matched.label_set.classes)]
     return tabulate(table, ["class", "truths", "detections", *columns], disable_numparse=True,
                     colalign=("left", *["right"] * (2 + len(columns))))
 
@@ -148,9 +153,9 @@ def comparison_table(differences: Mapping[str, Difference]) -> str:
                     colalign=("left", *["right"] * 5))
 
 
-def confusion_table(matrix: NDArray[np.int64]) -> str:
+def confusion_table(matrix: NDArray[np.int64], label_set: LabelSet) -> str:
     """Of :func:`vindr_det.metrics.tide.confusion_matrix`, as text."""
-    names = [*FINDINGS, "nothing"]
+    names = [*label_set.findings, "nothing"]
     rows = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
     return tabulate(rows, ["true \\ detected", *(name[:9] for name in names)])
 

@@ -19,7 +19,6 @@ from vindr_det.limits import require_seed
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.structures.records import Record
 
 log = logging.getLogger(__name__)
@@ -216,7 +215,7 @@ def _sample_cell(reader: Any, record: Record, path: Path, seed: int, cell: int) 
     """One sample with its boxes, padded to the size of a cell of the grid."""
     truth = record.truth
     sample = reader(path, record.height, record.width, truth.boxes, truth.labels, seed)
-    boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels)
+    boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels, truth.label_set)
     height, width = sample.image.shape
     picture = overlay(sample.image, boxes, None, height, width, longest=cell)
     return np.pad(picture, ((0, cell + _STRIP - picture.shape[0]), (0, cell + 8 - picture.shape[1]), (0, 0)))
@@ -232,7 +231,7 @@ def _draw(picture: NDArray[np.uint8], layers: Sequence[_Layer], factor: float) -
     for layer, boxes in zip(layers, corners, strict=True):
         for (x0, y0, _, y1), score, label in zip(boxes.tolist(), layer.boxes.scores, layer.boxes.labels,
                                                  strict=True):
-            text = FINDINGS[label] + (f" {score:.2f}" if layer.scored else "")
+            text = layer.boxes.label_set.findings[label] + (f" {score:.2f}" if layer.scored else "")
             taken.append(_label(picture, text, (x0, y1 + 14 if layer.scored else y0 - 5), layer.color, taken))
 
 

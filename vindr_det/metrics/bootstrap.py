@@ -13,12 +13,13 @@ Images that belong together, such as a patient's, are drawn together.
 Shapes: N images, G groups of them, R replicates, K classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vindr_det.exceptions import InputError
 from vindr_det.structures.records import Record
 
 Floats = NDArray[np.float64]
@@ -123,6 +124,26 @@ class Estimate:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def image_bootstrap(records: Sequence[Record], count: int, seed: int = 0) -> Bootstrap:
-    """Replicates of single images: VinBigData does not publish which images are of one patient."""
-    return Bootstrap.of(np.arange(len(records)), count, seed)
+def image_bootstrap(
+    records: Sequence[Record], count: int, seed: int = 0, patients: Mapping[str, str] | None = None
+) -> Bootstrap:
+    """Replicates of images, sorted by id; those of one patient are drawn together.
+
+    Args:
+        records: the images.
+        count: number of replicates.
+        seed: the same seed gives the same replicates.
+        patients: image id -> patient; None draws single images, since VinBigData does not publish which
+            images are of one patient.
+
+    Raises:
+        InputError: an image has no patient.
+    """
+    if not patients:
+        return Bootstrap.of(np.arange(len(records)), count, seed)
+    ids = sorted(record.image_id for record in records)
+    lacking = [image_id for image_id in ids if image_id not in patients]
+    if lacking:
+        raise InputError(f"image {lacking[0]} has no patient ({len(lacking)} of {len(ids)} have none), "
+                         "expected one for each annotated image")
+    return Bootstrap.of([patients[image_id] for image_id in ids], count, seed)

@@ -1,4 +1,4 @@
-"""COCO AP over the 14 findings, by faster-coco-eval, with AP40 beside AP50 and AP75.
+"""COCO AP over the findings, by faster-coco-eval, with AP40 beside AP50 and AP75.
 
 ``coco/AP`` is the mean over IoU .50:.05:.95 of the 101-point AP, as cocodataset.org defines it.
 ``coco/AP40`` is the same 101-point AP at IoU >= .40; it is not the competition's metric. COCO's sizes are
@@ -22,11 +22,11 @@ from vindr_det.metrics import coco_bootstrap
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.coco_bootstrap import MAX_DETECTIONS, ROW_OF, THRESHOLDS
 from vindr_det.metrics.intervals import Replicated
-from vindr_det.metrics.matching import Table
+from vindr_det.metrics.matching import Table, comparable
 from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.records import Record
+from vindr_det.structures.records import Record, label_set_of_records
 
 #: Shares of the image; about a third of VinBigData's consensus boxes each.
 SIZES: Mapping[str, tuple[float, float]] = {
@@ -54,7 +54,7 @@ def coco_ap(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, 
     """``coco/AP``, ``coco/AP40``, ``coco/AP50``, ``coco/AP75``; NaN without any true box.
 
     Args:
-        predictions: image id -> detections in original pixels; class 14 is left out.
+        predictions: image id -> detections in original pixels; "no finding" is left out.
         records: images with their true boxes.
     """
     return summary(_precision(predictions, records)[..., 0])
@@ -99,8 +99,9 @@ def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list
 
     They hold what ``loadRes`` would add (id, area, iscrowd), which takes it a third of a whole evaluation.
     """
-    empty = Predictions()
-    detections = Table.of([predictions.get(record.image_id, empty).findings() for record in records])
+    empty, label_set = Predictions(), label_set_of_records(records)
+    detections = Table.of([predictions.get(record.image_id, empty).findings() for record in records],
+                          label_set)
     boxes = box_ops.xyxy_to_xywh(detections.box)
     rows = zip((detections.image + 1).tolist(), detections.label.tolist(), boxes.tolist(),
                detections.score.tolist(), (boxes[:, 2] * boxes[:, 3]).tolist(), strict=True)
@@ -122,13 +123,14 @@ def accumulate(
     """Precisions (T, 101, K, A, M) and recalls (T, K, A, M) by faster-coco-eval; -1 where there is no truth.
 
     Args:
-        predictions: image id -> detections in the records' pixels; class 14 is left out.
+        predictions: image id -> detections in the records' pixels; "no finding" is left out, and findings
+            that are unknown on their image.
         records: images with their true boxes.
         areas: A ranges of area, square pixels.
         thresholds: of IoU.
         limits: M numbers of detections per image and class that count, rising.
     """
-    truth = to_coco(records)
+    predictions, truth = comparable(predictions, records), to_coco(records)
     classes = len(truth["categories"]), len(areas), len(limits)
     shapes = (len(thresholds), 101, *classes), (len(thresholds), *classes)
     if not truth["annotations"]:

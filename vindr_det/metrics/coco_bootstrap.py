@@ -16,10 +16,17 @@ from itertools import pairwise
 import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
-from vindr_det.metrics.matching import NUM_CLASSES, Flags, Ints, Table, best_pair, pairs, precision_envelope
+from vindr_det.metrics.matching import (
+    Flags,
+    Ints,
+    Table,
+    best_pair,
+    comparable,
+    pairs,
+    precision_envelope,
+)
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.label_sets import FINDINGS
-from vindr_det.structures.records import Record
+from vindr_det.structures.records import Record, label_set_of_records
 
 #: .40 stands beside COCO's own ten thresholds and is left out of AP.
 THRESHOLDS = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
@@ -55,19 +62,21 @@ def match(predictions: PredictionSet, records: Sequence[Record]) -> CocoMatched:
     """Match detections with the truth as COCO does, at all of :data:`THRESHOLDS`.
 
     Args:
-        predictions: image id -> detections; class 14 is left out.
+        predictions: image id -> detections; "no finding" is left out, and findings that are unknown on their
+            image.
         records: I images with their true boxes; equal scores stand in their order.
     """
-    truths = Table.of([record.truth for record in records])
-    detections = Table.of([predictions.get(record.image_id, Predictions()).findings() for record in records])
+    label_set, predictions = label_set_of_records(records), comparable(predictions, records)
+    truths = Table.of([record.truth for record in records], label_set)
+    detections = Table.of([predictions.get(record.image_id, Predictions()) for record in records], label_set)
     detections = detections[np.lexsort((-detections.score, detections.label, detections.image))]
-    rank = _rank_in_group(detections.image * NUM_CLASSES + detections.label)
+    rank = _rank_in_group(detections.image_and_class)
     detections, rank = detections[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
     correct = _greedy(detections, truths, rank)
     # As pycocotools merges images: by score, equals by image.
     order = np.argsort(-detections.score, kind="stable")
     return CocoMatched(detections.image[order], detections.label[order], correct[:, order], rank[order],
-                       truths.counts(len(records))[:, : len(FINDINGS)])
+                       truths.counts(len(records))[:, : len(label_set)])
 
 
 def _rank_in_group(key: Ints) -> Ints:
@@ -96,7 +105,7 @@ def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
 
 def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
     """``coco/AP`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
-    rows = [np.flatnonzero(matched.label == label) for label in range(len(FINDINGS))]
+    rows = [np.flatnonzero(matched.label == label) for label in range(matched.counts.shape[1])]
     widest = max(len(matched.counts), *map(len, rows))
     precision = bootstrap.apply(partial(_precisions, matched, rows), widest)  # (R, T, F)
     return {"coco/AP": precision[:, 1:].mean(axis=1)} | {key: precision[:, at] for key, at in ROW_OF.items()}
@@ -104,10 +113,10 @@ def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Float
 
 def recall_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
     """``coco/AR1`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
-    images, shares = len(matched.counts), matched.correct[1:].mean(axis=0)
+    (images, findings), shares = matched.counts.shape, matched.correct[1:].mean(axis=0)
     result = {}
     for limit in RECALL_LIMITS:
-        recalled = np.zeros((images, len(FINDINGS)))
+        recalled = np.zeros((images, findings))
         counted = matched.rank < limit
         np.add.at(recalled, (matched.image[counted], matched.label[counted]), shares[counted])
         result[f"coco/AR{limit}"] = bootstrap.apply(partial(_recalled, matched.counts, recalled), images)
@@ -123,7 +132,7 @@ def _recalled(counts: Ints, recalled: Floats, weights: Floats) -> Floats:
 def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floats:
     """(R, T, F) 101-point AP; NaN without ground truth."""
     totals = weights @ matched.counts
-    result = np.empty((len(weights), len(THRESHOLDS), len(FINDINGS)))
+    result = np.empty((len(weights), len(THRESHOLDS), len(rows)))
     for label, mine in enumerate(rows):
         drawn = weights[:, matched.image[mine]]
         seen = np.cumsum(drawn, axis=1)

@@ -41,7 +41,7 @@ def coco_sizes(predictions: PredictionSet, records: Sequence[Record]) -> dict[st
     """The ten numbers of :class:`CocoSizes`; NaN where there is no true box.
 
     Args:
-        predictions: image id -> detections in original pixels; class 14 is left out.
+        predictions: image id -> detections in original pixels; "no finding" is left out.
         records: images with their true boxes.
     """
     thresholds = coco_bootstrap.THRESHOLDS[1:]

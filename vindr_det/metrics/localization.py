@@ -1,6 +1,7 @@
 """Is the best-scored box of a finding where the finding is?
 
-Li et al., "Thoracic disease identification and localization with limited supervision", CVPR 2018.
+Li et al., "Thoracic disease identification and localization with limited supervision", CVPR 2018; per finding
+it is what papers report on NIH's boxes. Only images with a true box of the finding count.
 
 Shapes: I images, R bootstrap replicates, F findings, T IoU thresholds.
 """
@@ -11,23 +12,28 @@ import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
-from vindr_det.metrics.matching import NUM_CLASSES, Matched, mean_over_classes, nearest
+from vindr_det.metrics.matching import Matched, mean_over_classes, nearest
 from vindr_det.metrics.metric import MatchedPredictions, Metric, by_key, replicate
-from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.structures.label_sets import LabelSet
 
 #: IoU -> key; the overlap must exceed it.
 KEYS = {iou: f"localization/accuracy@{iou:g}" for iou in (0.1, 0.3, 0.5, 0.7)}
 
 
 class LocalizationAccuracy(Metric):
-    """``localization/accuracy@<IoU>``: means over findings."""
+    """``localization/accuracy@<IoU>``, means over findings, and ``localization/<finding>@<IoU>``."""
+
+    details = ("localization/",)
+    summary = tuple(KEYS.values())
 
     def compute(self, matched: MatchedPredictions) -> dict[str, float]:
-        return as_metrics(accuracies(matched.voc))
+        return as_metrics(accuracies(matched.voc), matched.label_set)
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        return replicate(matched, bootstrap, lambda part: by_key(
+        means = replicate(matched, bootstrap, lambda part: by_key(
             KEYS.values(), accuracy_replicates(matched.voc, part)))
+        return means | {f"localization/{name}@{iou:g}": means[key].of_class(at)
+                        for iou, key in KEYS.items() for at, name in enumerate(matched.label_set.findings)}
 
 
 def accuracies(matched: Matched) -> Floats:
@@ -48,20 +54,22 @@ def _top_overlaps(matched: Matched) -> Floats:
     detections = matched.detections
     overlap = nearest(detections, matched.truths, same_class=True).overlap
     # Detections stand best first, so the first of an image and class is its best-scored one.
-    keys, first = np.unique(detections.image * NUM_CLASSES + detections.label, return_index=True)
+    keys, first = np.unique(detections.image_and_class, return_index=True)
     top = np.zeros(matched.counts.size)
     top[keys] = overlap[first]
-    return top.reshape(matched.counts.shape)[:, : len(FINDINGS)]
+    return top.reshape(matched.counts.shape)[:, : len(matched.label_set)]
 
 
 def _shares(matched: Matched, top: Floats, weights: Floats) -> Floats:
     """(R, F, T) accuracies where image i counts weights[r, i] times."""
-    there = matched.counts[:, : len(FINDINGS)] > 0
+    there = matched.counts[:, : len(matched.label_set)] > 0
     with np.errstate(invalid="ignore"):
         return np.stack([weights @ ((top > iou) & there) / (weights @ there) for iou in KEYS], axis=2)
 
 
-def as_metrics(accuracy: Floats) -> dict[str, float]:
-    """``localization/accuracy@<IoU>`` of (F, T) accuracies: means over findings."""
-    means = mean_over_classes(accuracy[None])[0].tolist()
-    return dict(zip(KEYS.values(), means, strict=True))
+def as_metrics(accuracy: Floats, label_set: LabelSet) -> dict[str, float]:
+    """``localization/accuracy@<IoU>`` of (F, T) accuracies, means, and ``localization/<finding>@<IoU>``."""
+    flat = dict(zip(KEYS.values(), mean_over_classes(accuracy[None])[0].tolist(), strict=True))
+    for name, row in zip(label_set.findings, accuracy.tolist(), strict=True):
+        flat |= {f"localization/{name}@{iou:g}": value for iou, value in zip(KEYS, row, strict=True)}
+    return flat

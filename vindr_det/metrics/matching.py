@@ -4,7 +4,7 @@ Shapes here and in the other metrics: I images, D detections, G ground truths, P
 ground truth of the same image (of the same class only where stated), R bootstrap replicates, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Floats
 from vindr_det.structures import boxes as box_ops
-from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
-from vindr_det.structures.label_sets import CLASS_NAMES
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
+from vindr_det.structures.records import Record, known_part, label_set_of_records, without_classes
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-NUM_CLASSES = len(CLASS_NAMES)
 #: The competition's: an overlap must be strictly greater.
 IOU_THRESHOLD = 0.4
 
@@ -32,37 +32,50 @@ class Table:
 
     Attributes:
         image: (N,) index of the image.
-        label: (N,) class ids 0..14.
+        label: (N,) class ids of the label set.
         score: (N,).
         box: (N, 4) xyxy, original pixels.
+        label_set: what the class ids mean.
     """
 
     image: Ints
     label: Ints
     score: Floats
     box: Floats
+    label_set: LabelSet = VINBIGDATA
 
     def __len__(self) -> int:
         return len(self.score)
 
     def __getitem__(self, index: Ints | Flags) -> "Table":
-        return Table(self.image[index], self.label[index], self.score[index], self.box[index])
+        return Table(self.image[index], self.label[index], self.score[index], self.box[index], self.label_set)
+
+    @property
+    def is_finding(self) -> Flags:
+        """(N,) whether a box is a finding's, not "no finding"."""
+        return self.label < len(self.label_set)
 
     @classmethod
-    def of(cls, images: Sequence[Predictions]) -> "Table":
-        """The boxes of all images; image i is ``images[i]``."""
+    def of(cls, images: Sequence[Predictions], label_set: LabelSet = VINBIGDATA) -> "Table":
+        """The boxes of all images, of this label set; image i is ``images[i]``."""
         counts = [len(image) for image in images]
         if not sum(counts):
-            return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
+            nothing = np.zeros(0, np.int64)
+            return cls(nothing, nothing, np.zeros(0), np.zeros((0, 4)), label_set)
         return cls(np.repeat(np.arange(len(images)), counts),
                    np.concatenate([image.labels for image in images]),
                    np.concatenate([image.scores for image in images]),
-                   np.concatenate([image.boxes for image in images]))
+                   np.concatenate([image.boxes for image in images]), label_set)
+
+    @property
+    def image_and_class(self) -> Ints:
+        """(N,) a number for each image and class."""
+        return self.image * len(self.label_set.classes) + self.label
 
     def counts(self, images: int) -> Ints:
         """(I, K) boxes per image and class, of so many images."""
-        flat = np.bincount(self.image * NUM_CLASSES + self.label, minlength=images * NUM_CLASSES)
-        return flat.reshape(images, NUM_CLASSES)
+        classes = len(self.label_set.classes)
+        return np.bincount(self.image_and_class, minlength=images * classes).reshape(images, classes)
 
 
 @dataclass(frozen=True)
@@ -72,9 +85,12 @@ class Matched:
     Attributes:
         ids: (I,) image ids, sorted.
         detections: D of them by falling score; equal scores are ordered by image id, then as in the file.
-        truths: the ground truths; a normal image's is one box ``0 0 1 1`` of class 14.
+        truths: the ground truths; a normal image's is one box ``0 0 1 1`` of "no finding", where the label
+            set has that class.
         truth_of: (D,) the ground truth that a true positive is matched with; -1 for a false positive.
         iou_threshold: that an overlap must exceed.
+        known: (I, K) whether the annotations are complete for a class on an image; where they are not, it
+            has neither detections nor truths.
     """
 
     ids: Sequence[str]
@@ -82,6 +98,12 @@ class Matched:
     truths: Table
     truth_of: Ints
     iou_threshold: float
+    known: Flags
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Of truths and detections."""
+        return self.truths.label_set
 
     @property
     def correct(self) -> Flags:
@@ -92,7 +114,7 @@ class Matched:
     def rows(self) -> list[Ints]:
         """Per class the rows of its detections, best first."""
         order = np.argsort(self.detections.label, kind="stable")
-        ends = np.searchsorted(self.detections.label[order], np.arange(NUM_CLASSES + 1))
+        ends = np.searchsorted(self.detections.label[order], np.arange(len(self.label_set.classes) + 1))
         return [order[start:end] for start, end in pairwise(ends)]
 
     @property
@@ -102,7 +124,7 @@ class Matched:
 
     @cached_property
     def counts(self) -> Ints:
-        """(I, K) ground truths per image and class, class 14 among them."""
+        """(I, K) ground truths per image and class, "no finding" among them."""
         return self.truths.counts(len(self.ids))
 
 
@@ -116,7 +138,8 @@ class Assigned:
         truths: as of :class:`Matched`.
         target: (D,) the ground truth of its class and image that a detection overlaps most; -1 where that
             is not enough.
-        iou_threshold: that an overlap must exceed.
+        iou_threshold: as of :class:`Matched`.
+        known: as of :class:`Matched`.
     """
 
     ids: Sequence[str]
@@ -124,13 +147,14 @@ class Assigned:
     truths: Table
     target: Ints
     iou_threshold: float
+    known: Flags
 
     def matched(self) -> Matched:
         """Of the detections with the same target, the first (best scored) is the true positive."""
         truth_of, at = np.full(len(self.target), -1), np.flatnonzero(self.target >= 0)
         taken, first = np.unique(self.target[at], return_index=True)
         truth_of[at[first]] = taken
-        return Matched(self.ids, self.detections, self.truths, truth_of, self.iou_threshold)
+        return Matched(self.ids, self.detections, self.truths, truth_of, self.iou_threshold, self.known)
 
     def shuffle_ties(self, rng: np.random.Generator) -> "Assigned":
         """The same with detections of equal score in a random order."""
@@ -138,7 +162,10 @@ class Assigned:
         return replace(self, detections=self.detections[order], target=self.target[order])
 
 
-def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Matched:
+def match(
+    predictions: PredictionSet, truth: PredictionSet, iou_threshold: float,
+    unknown: Mapping[str, Sequence[int]] | None = None,
+) -> Matched:
     """Match predictions with the truth as PASCAL VOC does.
 
     Detections are taken by falling score; each goes to the ground truth of its class and image that it
@@ -149,25 +176,63 @@ def match(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float
         predictions: image id -> detections; an image may be missing.
         truth: image id -> true boxes; an image without boxes is normal.
         iou_threshold: an overlap must be strictly greater.
+        unknown: of :func:`vindr_det.structures.records.unknown_of`: image id -> class ids for which its
+            annotations are incomplete. The image is left out for these classes.
 
     Raises:
-        InputError: an image is predicted that the truth does not hold.
+        InputError: an image is predicted that the truth does not hold, or detections are of another label
+            set.
     """
-    return assign(predictions, truth, iou_threshold).matched()
+    return assign(predictions, truth, iou_threshold, unknown).matched()
 
 
-def assign(predictions: PredictionSet, truth: PredictionSet, iou_threshold: float) -> Assigned:
+def assign(
+    predictions: PredictionSet, truth: PredictionSet, iou_threshold: float,
+    unknown: Mapping[str, Sequence[int]] | None = None,
+) -> Assigned:
     """The first half of :func:`match`, which does not depend on the order of equal scores."""
-    unknown = set(predictions).difference(truth)
-    if unknown:
-        raise InputError(f"predictions for image {min(unknown)}, which the annotations lack")
-    ids, normal, nothing = sorted(truth), no_finding(), Predictions()
-    truths = Table.of([truth[i] if len(truth[i]) else normal for i in ids])
-    detections = Table.of([predictions.get(i, nothing) for i in ids])
+    strange, unknown, label_set = set(predictions).difference(truth), unknown or {}, label_set_of(truth)
+    if strange:
+        raise InputError(f"predictions for image {min(strange)}, which the annotations lack")
+    require_label_set(predictions, label_set)
+    ids, normal, nothing = sorted(truth), no_finding(label_set=label_set), Predictions()
+    boxes = {i: truth[i] if len(truth[i]) else normal for i in ids}
+    predictions, boxes = without_classes(predictions, unknown), without_classes(boxes, unknown)
+    truths = Table.of([boxes[i] for i in ids], label_set)
+    detections = Table.of([predictions.get(i, nothing) for i in ids], label_set)
     detections = detections[np.argsort(-detections.score, kind="stable")]
     own = nearest(detections, truths, same_class=True)
     target = np.where(own.overlap > iou_threshold, own.truth, -1)
-    return Assigned(ids, detections, truths, target, iou_threshold)
+    return Assigned(ids, detections, truths, target, iou_threshold, _known(ids, unknown, label_set))
+
+
+def _known(ids: Sequence[str], unknown: Mapping[str, Sequence[int]], label_set: LabelSet) -> Flags:
+    known = np.ones((len(ids), len(label_set.classes)), bool)
+    for at, image_id in enumerate(ids):
+        known[at, list(unknown.get(image_id, ()))] = False
+    return known
+
+
+def require_label_set(predictions: PredictionSet, label_set: LabelSet) -> None:
+    """Refuse detections of another label set than the truth's.
+
+    Raises:
+        InputError: names both sets.
+    """
+    own = label_set_of(predictions)
+    if own.classes != label_set.classes and any(map(len, predictions.values())):
+        raise InputError(f"predictions of the label set {own.name}, expected {label_set.name} as the "
+                         "annotations have it")
+
+
+def comparable(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, Predictions]:
+    """The findings among the detections that the records can judge: of classes that are known on their image.
+
+    Raises:
+        InputError: the detections are of another label set.
+    """
+    require_label_set(predictions, label_set_of_records(records))
+    return {image_id: boxes.findings() for image_id, boxes in known_part(predictions, records).items()}
 
 
 def mean_over_classes(values: Floats) -> Floats:
@@ -229,7 +294,7 @@ def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Int
         (P,) indices of detections, rising; (P,) indices of ground truths; (P,) their IoU.
     """
     key_d, key_g = (
-        table.image * NUM_CLASSES + table.label if same_class else table.image
+        table.image_and_class if same_class else table.image
         for table in (detections, truths))
     order = np.argsort(key_g, kind="stable")
     many = np.bincount(key_g, minlength=int(max(key_d.max(initial=-1), key_g.max(initial=-1))) + 1)

@@ -19,12 +19,16 @@ from vindr_det.metrics.coco_bootstrap import CocoMatched
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import IOU_THRESHOLD, Matched, match
 from vindr_det.structures.detections import PredictionSet
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.records import Record, label_set_of_records, truth_of, unknown_of
 
 
 @dataclass(frozen=True)
 class MatchedPredictions:
     """Predictions and truth, matched once for all metrics.
+
+    An image counts for no class that is unknown on it: its detections of that class are neither right nor
+    wrong, and it is no image of the class.
 
     Attributes:
         predictions: image id -> detections in original pixels; an image may be missing.
@@ -35,13 +39,22 @@ class MatchedPredictions:
     records: Sequence[Record]
 
     @cached_property
+    def label_set(self) -> LabelSet:
+        """Of the truth.
+
+        Raises:
+            InputError: two sets are mixed.
+        """
+        return label_set_of_records(self.records)
+
+    @cached_property
     def voc(self) -> Matched:
         """The competition's matching: PASCAL VOC at IoU > 0.4; images sorted by id.
 
         Raises:
-            InputError: an image is predicted that the records lack.
+            InputError: an image is predicted that the records lack, or of another label set.
         """
-        return match(self.predictions, truth_of(self.records), IOU_THRESHOLD)
+        return match(self.predictions, truth_of(self.records), IOU_THRESHOLD, unknown_of(self.records))
 
     @cached_property
     def coco(self) -> CocoMatched:
@@ -60,10 +73,20 @@ class Metric(ABC):
     Attributes:
         columns: header of a column in the table of classes -> key, ``{}`` standing for the class name.
         details: prefixes of keys that ``metrics.json`` has and the summary table leaves out.
+        summary: keys that it has all the same.
     """
 
     columns: Mapping[str, str] = {}
     details: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
+
+    def columns_of(self, label_set: LabelSet) -> Mapping[str, str]:
+        """:attr:`columns`, for metrics whose keys depend on the label set."""
+        return self.columns
+
+    def is_detail(self, key: str) -> bool:
+        """Whether the summary table leaves a key out."""
+        return key.startswith(self.details) and key not in self.summary
 
     @abstractmethod
     def compute(self, matched: MatchedPredictions) -> dict[str, float]:

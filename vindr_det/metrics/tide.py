@@ -21,7 +21,6 @@ from tabulate import tabulate
 from vindr_det.metrics.matching import Flags, Ints, Matched, nearest, pairs
 from vindr_det.metrics.metric import MatchedPredictions, Metric, format_value
 from vindr_det.metrics.voc import VindrResult
-from vindr_det.structures.label_sets import FINDINGS, NO_FINDING_ID
 
 BACKGROUND_IOU = 0.1
 #: Types of false positives, in the order in which they are tested, and truths that none of them explains.
@@ -72,7 +71,7 @@ def tide_errors(matched: Matched) -> TideErrors:
     explained[matched.truth_of[matched.correct]] = True
     explained[same.truth[masks["localization"]]] = True
     explained[other.truth[masks["classification"]]] = True
-    missed = ~explained & (matched.truths.label != NO_FINDING_ID)
+    missed = ~explained & matched.truths.is_finding
     base = VindrResult.of_matched(matched).mean_ap
     fixed = {
         "localization": _moved(matched, masks["localization"], same.truth),
@@ -94,7 +93,7 @@ def _error_masks(matched: Matched, same: NDArray[np.float64], other: NDArray[np.
         other: (D,) highest IoU with a truth of another class.
     """
     enough, some = matched.iou_threshold, BACKGROUND_IOU
-    false = ~matched.correct & (matched.detections.label != NO_FINDING_ID)
+    false = ~matched.correct & matched.detections.is_finding
     tests = [(same > some) & (same <= enough), other > enough, same > enough,
              np.maximum(same, other) <= some, np.ones(len(false), bool)]
     masks: dict[str, Flags] = {}
@@ -137,13 +136,13 @@ def confusion_matrix(matched: Matched, score: float) -> NDArray[np.int64]:
     Boxes, best first, take the ground truth of their image that they overlap most, whatever its class. The
     last row counts boxes on nothing, the last column findings without a box.
     """
-    shown = (matched.detections.score >= score) & (matched.detections.label != NO_FINDING_ID)
+    shown = (matched.detections.score >= score) & matched.detections.is_finding
     detections = matched.detections[shown]
-    truths = matched.truths[matched.truths.label != NO_FINDING_ID]
+    truths = matched.truths[matched.truths.is_finding]
     d, g, overlap = pairs(detections, truths, same_class=False)
     over = overlap > matched.iou_threshold
     d, g = d[over], g[over]
-    nothing = len(FINDINGS)
+    nothing = len(matched.label_set)
     of_truth, of_box = np.full(len(truths), nothing), np.full(len(detections), nothing)
     # By score, then by overlap: each box and each ground truth once.
     for at in np.lexsort((-overlap[over], d)).tolist():

@@ -1,9 +1,10 @@
-"""The competition's metric: PASCAL VOC 2010 mAP at IoU > 0.4 over 15 classes.
+"""The competition's metric: PASCAL VOC 2010 mAP at IoU > 0.4 over 15 classes; of any label set over its own.
 
 Everingham et al., "The PASCAL VOC Challenge", IJCV 2010, section 4.2 and the 2010 development kit; the
 matching is :func:`vindr_det.metrics.matching.match`. AP is the area under the precision-recall curve made
 monotone, at all points. "No finding" is the fifteenth class: a normal image's truth is one box ``0 0 1 1``
-of class 14.
+of class 14. For VinBigData's findings the mean is ``vindr/mAP40``, for others ``voc/mAP40``; a label set in
+which "no finding" is no class has its findings alone.
 
 Shapes: I images, D detections, R bootstrap replicates, K classes.
 """
@@ -19,7 +20,6 @@ from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import (
     IOU_THRESHOLD,
-    NUM_CLASSES,
     Matched,
     match,
     mean_over_classes,
@@ -27,11 +27,8 @@ from vindr_det.metrics.matching import (
 )
 from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
 from vindr_det.structures.detections import PredictionSet
-from vindr_det.structures.label_sets import CLASS_NAMES
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
-
-#: Keys of the mean and, ``{}`` standing for its name, of a class.
-MEAN_AP, CLASS_AP = "vindr/mAP40", "vindr/AP40/{}"
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,14 @@ class VindrResult:
         ap: class name -> AP; NaN where the class has no ground truth.
         truths: class name -> number of ground truths.
         detections: class name -> number of detections.
+        label_set: which names the keys.
     """
 
     mean_ap: float
     ap: Mapping[str, float]
     truths: Mapping[str, int]
     detections: Mapping[str, int]
+    label_set: LabelSet = VINBIGDATA
 
     @classmethod
     def of_matched(cls, matched: Matched) -> "VindrResult":
@@ -58,29 +57,33 @@ class VindrResult:
     @classmethod
     def of_ap(cls, ap: Floats, matched: Matched) -> "VindrResult":
         """(K,) AP of every class, with the counts of the detections behind it."""
+        names = matched.label_set.classes
         return cls(
-            float(mean_over_classes(ap[None])[0]), dict(zip(CLASS_NAMES, ap.tolist(), strict=True)),
-            dict(zip(CLASS_NAMES, matched.counts.sum(axis=0).tolist(), strict=True)),
-            {name: len(rows) for name, rows in zip(CLASS_NAMES, matched.rows, strict=True)})
+            float(mean_over_classes(ap[None])[0]), dict(zip(names, ap.tolist(), strict=True)),
+            dict(zip(names, matched.counts.sum(axis=0).tolist(), strict=True)),
+            {name: len(rows) for name, rows in zip(names, matched.rows, strict=True)}, matched.label_set)
 
     def as_metrics(self) -> dict[str, float]:
-        """``vindr/mAP40`` and ``vindr/AP40/<class name>``."""
-        return {MEAN_AP: self.mean_ap} | {CLASS_AP.format(name): ap for name, ap in self.ap.items()}
+        """``vindr/mAP40`` and ``vindr/AP40/<class name>``, or ``voc/...`` of another label set."""
+        return {self.label_set.mean_ap: self.mean_ap} | {
+            self.label_set.class_ap.format(name): ap for name, ap in self.ap.items()}
 
 
 class VindrAP(Metric):
-    """``vindr/mAP40`` over 15 classes and ``vindr/AP40/<class>``."""
+    """``vindr/mAP40`` over 15 classes and ``vindr/AP40/<class>``; ``voc/...`` of another label set."""
 
-    columns = {"AP40": CLASS_AP}
-    details = (CLASS_AP.format(""),)
+    details = ("vindr/AP40/", "voc/AP40/")
+
+    def columns_of(self, label_set: LabelSet) -> Mapping[str, str]:
+        return {"AP40": label_set.class_ap}
 
     def compute(self, matched: MatchedPredictions) -> dict[str, float]:
         return VindrResult.of_matched(matched.voc).as_metrics()
 
     def replicates(self, matched: MatchedPredictions, bootstrap: Bootstrap) -> dict[str, Replicated]:
-        mean = _mean_ap(matched, bootstrap)
-        return {MEAN_AP: mean} | {
-            CLASS_AP.format(name): mean.of_class(at) for at, name in enumerate(CLASS_NAMES)}
+        mean, label_set = _mean_ap(matched, bootstrap), matched.label_set
+        return {label_set.mean_ap: mean} | {
+            label_set.class_ap.format(name): mean.of_class(at) for at, name in enumerate(label_set.classes)}
 
 
 def vindr_ap(
@@ -102,13 +105,18 @@ def vindr_ap(
     return VindrResult.of_matched(match(predictions, truth, iou_threshold))
 
 
+def vindr_ap_of_records(predictions: PredictionSet, records: Sequence[Record]) -> VindrResult:
+    """:func:`vindr_ap` by annotated images, each left out for the classes that are unknown on it."""
+    return VindrResult.of_matched(MatchedPredictions(predictions, records).voc)
+
+
 def mean_ap(predictions: PredictionSet, records: Sequence[Record], bootstrap: Bootstrap) -> Replicated:
-    """``vindr/mAP40`` alone with its replicates; the bootstrap is of the images, sorted by id."""
+    """The mean AP alone with its replicates; the bootstrap is of the images, sorted by id."""
     return _mean_ap(MatchedPredictions(predictions, records), bootstrap)
 
 
 def _mean_ap(matched: MatchedPredictions, bootstrap: Bootstrap) -> Replicated:
-    return replicate(matched, bootstrap, lambda part: {MEAN_AP: ap_replicates(matched.voc, part)})[MEAN_AP]
+    return replicate(matched, bootstrap, lambda part: {"": ap_replicates(matched.voc, part)})[""]
 
 
 def ap_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
@@ -123,7 +131,7 @@ def average_precisions(matched: Matched, weights: Floats) -> Floats:
     """
     correct, image = matched.correct, matched.detections.image
     totals = weights @ matched.counts
-    result = np.empty((len(weights), NUM_CLASSES))
+    result = np.empty((len(weights), len(matched.rows)))
     for label, rows in enumerate(matched.rows):
         result[:, label] = _average_precision(weights[:, image[rows]], correct[rows], totals[:, label])
     return result

@@ -143,7 +143,7 @@ def fuse_all(
         image id -> fused boxes in original pixels, for each image of ``sizes``.
 
     Raises:
-        InputError: another number of weights than of models, or an image without a size.
+        InputError: another number of weights than of models, an image without a size, or two label sets.
     """
     options.weights_of(len(predictions))
     for model in predictions:
@@ -171,7 +171,9 @@ def _jobs(
     predictions: Sequence[PredictionSet], sizes: Mapping[str, tuple[int, int]],
     unread: Sequence[Collection[str]],
 ) -> Iterator[_Job]:
-    empty = Predictions()
+    every = {f"{at} {image_id}": boxes for at, model in enumerate(predictions)
+             for image_id, boxes in model.items()}
+    empty = Predictions(label_set=label_set_of(every, "files to fuse"))
     for image_id, (height, width) in sizes.items():
         lists = [None if image_id in missed else model.get(image_id, empty)
                  for model, missed in zip(predictions, unread, strict=True)]

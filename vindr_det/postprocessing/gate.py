@@ -189,10 +189,10 @@ class Rescore(Gate):
             raise InputError(f"gate rescore: power {self.power}, expected 0 <= power <= 1")
 
     def apply(self, boxes: Predictions, output: ClassifierOutput | None) -> Predictions:
-        findings = _required(output).findings
-        if findings is None:
-            raise InputError("a gate of form rescore needs a probability of each finding, expected columns "
-                             "p_<finding>")
+        findings, own = _required(output).findings, _required(output).label_set
+        if findings is None or (len(boxes) and own.findings != boxes.label_set.findings):
+            raise InputError("a gate of form rescore needs a probability of each finding of "
+                             f"{boxes.label_set.name}, expected columns p_<finding>")
         scores = boxes.scores ** (1 - self.power) * findings[boxes.labels] ** self.power
         return replace(boxes, scores=scores).by_score() + _no_finding(output, boxes.label_set)
 

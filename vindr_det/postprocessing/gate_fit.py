@@ -36,7 +36,7 @@ from vindr_det.postprocessing.gate import (
     tells_findings,
 )
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.records import Record, truth_of, unknown_of
 from vindr_det.tables import as_numbers, read_csv, refuse_first
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,8 @@ def _held_out(
     weights = np.array([np.ones(len(parts)), *(parts != fold for fold in folds)], dtype=float)
     scores = []
     for gate in gates:
-        matched = match(gate_all(gate, boxes, outputs), truth_of(records), voc.IOU_THRESHOLD)
+        matched = match(gate_all(gate, boxes, outputs), truth_of(records), voc.IOU_THRESHOLD,
+                        unknown_of(records))
         scores.append(mean_over_classes(voc.average_precisions(matched, weights)))
     best = np.nan_to_num(np.array(scores)).argmax(axis=0)  # (1 + folds)
     gated: dict[str, Predictions] = {}

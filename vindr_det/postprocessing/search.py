@@ -40,9 +40,8 @@ from vindr_det.postprocessing.gate_fit import warn_left_out
 from vindr_det.postprocessing.search_result import Tuned, save
 from vindr_det.postprocessing.search_space import Search, Settings, at_ends, default_point, defaults, suggest
 from vindr_det.postprocessing.study_log import count_report, earlier_reports, log_path, open_study
-from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.label_sets import NO_FINDING_ID
-from vindr_det.structures.records import Record, truth_of
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+from vindr_det.structures.records import Record
 from vindr_det.submission import read_submission, refuse_other_frame
 from vindr_det.tables import write_csv
 
@@ -74,7 +73,7 @@ class Inputs:
         fused = self._fused(settings, split)
         if settings.gate is not None:
             return gate_all(settings.gate, fused, self.outputs)
-        if any((detections.labels == NO_FINDING_ID).any() for detections in fused.values()):
+        if any(len(detections.findings()) < len(detections) for detections in fused.values()):
             return fused
         return gate_all(NoClassifier(), fused, {})
 
@@ -83,12 +82,13 @@ class Inputs:
         files = [{image_id: detections for image_id, detections in file.items() if image_id in sizes}
                  for file in self.files]
         if settings.fusion is None:
-            return {image_id: files[0].get(image_id, Predictions()) for image_id in sizes}
+            empty = Predictions(label_set=label_set_of(self.files[0]))
+            return {image_id: files[0].get(image_id, empty) for image_id in sizes}
         return fuse_all(files, sizes, settings.fusion, workers=1, unread=self.unread)
 
     def score(self, settings: Settings, split: str) -> float:
-        """vindr/mAP40."""
-        return voc.vindr_ap(self.processed(settings, split), truth_of(self.splits[split])).mean_ap
+        """vindr/mAP40, or voc/mAP40 of another label set."""
+        return voc.vindr_ap_of_records(self.processed(settings, split), self.splits[split]).mean_ap
 
 
 def read_inputs(search: Search) -> Inputs:
@@ -120,7 +120,7 @@ def _read_outputs(search: Search, records: Sequence[Record]) -> Mapping[str, Cla
     """Of each record's image; none where the search has no classifier."""
     if not search.probabilities:
         return {}
-    outputs = read_classifier_outputs(search.probabilities)
+    outputs = read_classifier_outputs(search.probabilities, label_set=records[0].label_set)
     check_not_inverted({image_id: output.p_abnormal for image_id, output in outputs.items()},
                {record.image_id: not record.normal for record in records}, search.probabilities,
                search.allow_inverted)

@@ -11,6 +11,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.imaging.resize import Target
 from vindr_det.postprocessing.fusion import Fusion, fuse
 from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import LabelSet
 
 
 class TTAPredictor:
@@ -39,6 +40,11 @@ class TTAPredictor:
     def target(self) -> Target:
         """See :class:`vindr_det.detection.interface.Predictor`."""
         return self.predictor.target
+
+    @property
+    def label_set(self) -> LabelSet:
+        """See :class:`vindr_det.detection.interface.Predictor`."""
+        return self.predictor.label_set
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0

@@ -39,7 +39,7 @@ class LabelSet:
     @property
     def mean_ap(self) -> str:
         """Key of the mean PASCAL VOC AP at IoU > 0.4: the competition's metric for its set."""
-        return "vindr/mAP40" if self.findings == VINBIGDATA.findings else "voc/mAP40"
+        return "vindr/mAP40" if self.classes == VINBIGDATA.classes else "voc/mAP40"
 
     @property
     def class_ap(self) -> str:

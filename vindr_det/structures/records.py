@@ -1,6 +1,6 @@
 """An annotated image: its size and its true boxes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -69,11 +69,23 @@ def label_set_of_records(records: Iterable[Record], what: str = "annotations") -
 def known_part(predictions: PredictionSet, records: Iterable[Record]) -> dict[str, Predictions]:
     """The predictions without detections of findings that are unknown on their image, nor of "no finding" on
     an image of which that is unknown: one without boxes, with unknown findings."""
-    unknown = {record.image_id: _unknown_ids(record) for record in records if record.unknown}
-    return {image_id: boxes[~np.isin(boxes.labels, unknown[image_id])] if image_id in unknown else boxes
-            for image_id, boxes in predictions.items()}
+    return without_classes(predictions, unknown_of(records))
+
+
+def unknown_of(records: Iterable[Record]) -> dict[str, list[int]]:
+    """Image id -> class ids that are unknown there, "no finding" among them on an image without boxes; of
+    images with any."""
+    return {record.image_id: _unknown_ids(record) for record in records if record.unknown}
 
 
 def _unknown_ids(record: Record) -> list[int]:
     no_finding = record.label_set.no_finding_id
     return [*record.unknown, *([no_finding] if no_finding is not None and not len(record.truth) else [])]
+
+
+def without_classes(
+    predictions: PredictionSet, classes: Mapping[str, Sequence[int]]
+) -> dict[str, Predictions]:
+    """The predictions without detections of these class ids of an image."""
+    return {image_id: boxes[~np.isin(boxes.labels, classes[image_id])] if image_id in classes else boxes
+            for image_id, boxes in predictions.items()}

@@ -4,7 +4,8 @@
 other tools it is the id of a category of the annotations, where these are given, matched by name.
 ``image_id`` is the image's text id, or its number in an annotation file, then with ``text_id`` beside it, so
 that COCO's tools take the file and ours need no annotations. Class 14, "no finding", is an entry with the box
-``0 0 1 1``, which COCO's tools leave out, since it is no category of the annotations.
+``0 0 1 1``, which COCO's tools leave out, since it is no category of the annotations. Entries of another
+label set than VinBigData's have its name as ``label_set``.
 """
 
 import json
@@ -20,8 +21,8 @@ import pandas as pd
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, read_json
 from vindr_det.structures import boxes as box_ops
-from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
-from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_ID
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.submission.check import check_detections
 
 _NO_FINDING_XYWH = [0.0, 0.0, 1.0, 1.0]
@@ -34,18 +35,22 @@ def is_coco_results(path: str | Path) -> bool:
 
 
 def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | None = None) -> str:
-    """A results file, best score first within an image; an image without detections has one of class 14.
+    """A results file, best score first within an image; an image without detections has one of "no finding",
+    or no entry where the label set has no such class.
 
     Args:
         predictions: image id -> detections in original pixels.
         numbers: image id -> its number in an annotation file; None writes the text ids.
     """
     entries: list[str] = []
+    label_set = label_set_of(predictions)
+    of_set = {} if label_set == VINBIGDATA else {"label_set": label_set.name}
     for image_id, detections in predictions.items():
-        best = detections.by_score() if len(detections) else no_finding()
+        best = detections.by_score() if len(detections) else no_finding(label_set=label_set)
         name: dict[str, Any] = {"image_id": image_id}
         if numbers is not None:
             name = {"image_id": numbers[image_id], "text_id": image_id}
+        name |= of_set
         boxes = box_ops.xyxy_to_xywh(best.boxes)
         rows = zip(best.labels.tolist(), boxes.tolist(), best.scores.tolist(), strict=True)
         entries += [json.dumps(name | {"category_id": label, "bbox": box, "score": score})
@@ -55,7 +60,7 @@ def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | N
 
 def read_coco_results(
     path: str | Path, sizes: pd.DataFrame | None = None, names: Mapping[Any, str] | None = None,
-    labels: Mapping[Any, int] | None = None,
+    labels: Mapping[Any, int] | None = None, label_set: LabelSet = VINBIGDATA,
 ) -> dict[str, Predictions]:
     """Read a results file: image id -> detections in original pixels.
 
@@ -65,26 +70,27 @@ def read_coco_results(
         names: ``image_id`` of an annotation file -> text id, of :func:`vindr_det.data.coco.image_names`.
         labels: ``category_id`` of an annotation file -> class id, of :func:`vindr_det.data.coco.class_ids`;
             files that this project wrote have class ids all the same.
+        label_set: what the class ids mean; of :func:`label_set_name` where the file has one.
 
     Raises:
         InputError: no results file, or an entry without its keys, with an unknown image, a category that is
             no class id, a box that is not four numbers with positive sides, or a score outside 0 to 1.
     """
-    entries = read_json(path)
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: not a COCO results file, expected a list of {{{', '.join(KEYS)}}}")
-    labels = None if any(map(_is_our_own, entries)) else labels
+    entries = _entries(path)
+    labels = None if any(_is_our_own(entry, label_set) for entry in entries) else labels
     rows: dict[str, list[tuple[list[float], float, int]]] = defaultdict(list)
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or any(key not in entry for key in KEYS):
             raise InputError(f"{path}, entry {number}: {str(entry)[:80]!r}, expected {', '.join(KEYS)}")
         try:
-            box, score, label = _box(entry["bbox"]), _score(entry), _label(entry, labels)
-            rows[_image_id(entry, names)].append(
-                (_NO_FINDING_XYWH if label == NO_FINDING_ID else box, score, label))
+            box, score, label = _box(entry["bbox"]), _score(entry), _label(entry, labels, label_set)
+            image_id = _image_id(entry, names)
+            if label >= 0:  # or "no finding", where that is no class of the set
+                rows[image_id].append(
+                    (_NO_FINDING_XYWH if label == label_set.no_finding_id else box, score, label))
         except ValueError as error:
             raise InputError(f"{path}, entry {number}: {error}") from error
-    predictions = {image_id: _detections(of_image) for image_id, of_image in rows.items()}
+    predictions = {image_id: _detections(of_image, label_set) for image_id, of_image in rows.items()}
     issues = check_detections(predictions, sizes)
     if issues:
         more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
@@ -92,9 +98,28 @@ def read_coco_results(
     return predictions
 
 
-def _detections(rows: list[tuple[list[float], float, int]]) -> Predictions:
+def label_set_name(path: str | Path) -> str:
+    """The name of the label set that a results file states; empty where it states none.
+
+    Raises:
+        InputError: no results file, or it names two.
+    """
+    stated = {str(entry.get("label_set", "")) for entry in _entries(path) if isinstance(entry, dict)}
+    if len(stated) > 1:
+        raise InputError(f"{path}: label sets {', '.join(map(repr, sorted(stated)))}, expected a single one")
+    return next(iter(stated), "")
+
+
+def _entries(path: str | Path) -> list[Any]:
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: not a COCO results file, expected a list of {{{', '.join(KEYS)}}}")
+    return entries
+
+
+def _detections(rows: list[tuple[list[float], float, int]], label_set: LabelSet) -> Predictions:
     boxes, scores, labels = zip(*rows, strict=True)
-    return Predictions(box_ops.xywh_to_xyxy(list(boxes)), np.array(scores), np.array(labels))
+    return Predictions(box_ops.xywh_to_xyxy(list(boxes)), np.array(scores), np.array(labels), label_set)
 
 
 def _image_id(entry: Mapping[str, Any], names: Mapping[Any, str] | None) -> str:
@@ -110,24 +135,25 @@ def _image_id(entry: Mapping[str, Any], names: Mapping[Any, str] | None) -> str:
     raise ValueError(f"image_id {given!r}, expected {expected}")
 
 
-def _is_our_own(entry: Any) -> bool:
-    """Whether only this project writes such an entry: with a text beside the number, or "no finding"."""
-    return isinstance(entry, dict) and ("text_id" in entry or (
-        entry.get("category_id"), entry.get("bbox")) == (NO_FINDING_ID, _NO_FINDING_XYWH))
+def _is_our_own(entry: Any, label_set: LabelSet) -> bool:
+    """Whether only this project writes such an entry: with a text beside the number, a label set, or "no
+    finding"."""
+    return isinstance(entry, dict) and ("text_id" in entry or "label_set" in entry or (
+        entry.get("category_id"), entry.get("bbox")) == (label_set.no_finding_id, _NO_FINDING_XYWH))
 
 
-def _label(entry: Mapping[str, Any], labels: Mapping[Any, int] | None) -> int:
+def _label(entry: Mapping[str, Any], labels: Mapping[Any, int] | None, label_set: LabelSet) -> int:
     label = entry["category_id"]
     if labels is not None:
         if type(label) is not int or label not in labels:
             raise ValueError(f"category_id {label!r}, expected one of the annotations' categories "
                              f"{', '.join(map(str, labels))}")
         return labels[label]
-    if type(label) is not int or not 0 <= label < len(CLASS_NAMES):
-        raise ValueError(f"category_id {label!r}, expected a class id 0..{len(CLASS_NAMES) - 1}")
-    if label == NO_FINDING_ID and entry["bbox"] != _NO_FINDING_XYWH:
-        raise ValueError(f"category_id {label} with the box {entry['bbox']}, expected class ids 0..13 of "
-                         "boxes; ids that begin at 1 must be lowered by 1")
+    if type(label) is not int or not 0 <= label < len(label_set.classes):
+        raise ValueError(f"category_id {label!r}, expected a class id 0..{len(label_set.classes) - 1}")
+    if label == label_set.no_finding_id and entry["bbox"] != _NO_FINDING_XYWH:
+        raise ValueError(f"category_id {label} with the box {entry['bbox']}, expected class ids "
+                         f"0..{len(label_set) - 1} of boxes; ids that begin at 1 must be lowered by 1")
     return label
 
 

@@ -9,7 +9,6 @@ from vindr_det.files import require_writable, write_together
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
 from vindr_det.structures.detections import PredictionSet
-from vindr_det.structures.label_sets import CLASS_NAMES
 
 COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
 
@@ -54,8 +53,8 @@ def write_results(
 def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> pd.DataFrame:
     """One row per box of a finding, best first within an image; none for an image that was not read.
 
-    Rows of class 14 are not boxes and are in the submission alone. Whether an image without boxes was read is
-    in the status table.
+    Rows of "no finding" are not boxes and are in the submission alone. Whether an image without boxes was
+    read is in the status table.
     """
     rows = []
     for status in statuses:
@@ -64,8 +63,8 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
         boxes = predictions[status.image_id].findings().by_score()
         for box, score, label in zip(boxes.boxes.round(2).tolist(), boxes.scores.tolist(),
                                      boxes.labels.tolist(), strict=True):
-            rows.append([status.image_id, *_uids(status.uids), label, CLASS_NAMES[label], f"{score:.6g}",
-                         *box])
+            rows.append([status.image_id, *_uids(status.uids), label, boxes.label_set.findings[label],
+                         f"{score:.6g}", *box])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

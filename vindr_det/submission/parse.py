@@ -18,6 +18,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import GZIP_MAGIC, existing_file, read_bytes
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import CLASS_NAMES, NO_FINDING_BOX, NO_FINDING_ID
+from vindr_det.tables import letters_of
 
 HEADER = ("image_id", "PredictionString")
 NO_FINDING_STRING = "14 1 0 0 1 1"
@@ -74,10 +75,18 @@ def read_rows(path: str | Path) -> FileRows:
         raise InputError(f"{path}: not a text file ({error})") from error
     except csv.Error as error:
         raise InputError(f"{path}: not a readable CSV ({error})") from error
+    if rows and is_box_header(rows[0][1]):
+        raise InputError(f"{path}: a table with a row per box, expected {','.join(HEADER)}, the form of the "
+                         "competition, which exists for VinBigData's label set alone")
     if "\0" in text:
         row = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path}, row {row}: a NUL byte, expected text")
     return FileRows(rows, [*_compression(path), *_ends(data, text)])
+
+
+def is_box_header(names: Sequence[str]) -> bool:
+    """Whether a header is that of a table with a row per box, of :mod:`vindr_det.submission.long_table`."""
+    return {"classname", "score", "xmin"} <= {letters_of(name) for name in names}
 
 
 def _rows(text: str) -> Rows:

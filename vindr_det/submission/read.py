@@ -1,18 +1,23 @@
-"""A submission's file to detections: what has one certain meaning is repaired, anything else is an error."""
+"""A prediction file to detections: what has one certain meaning is repaired, anything else is an error.
+
+The competition's form is of VinBigData's label set; COCO results and tables with a row per box are of any.
+"""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.data.coco import class_ids, image_names, image_sizes
+from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
-from vindr_det.imaging.status import read_failed, read_statuses, status_path
+from vindr_det.imaging.status import FAILED, Status, read_statuses, status_path
 from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
-from vindr_det.submission.coco_results import read_coco_results
+from vindr_det.submission.coco_results import label_set_name, read_coco_results
+from vindr_det.submission.long_table import is_long_table, read_long_table, stated_label_set
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
 from vindr_det.tables import read_csv
@@ -21,9 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def read_submission(
-    path: str | Path, sizes: pd.DataFrame | None = None, annotations: str | Path | None = None
+    path: str | Path, sizes: pd.DataFrame | None = None, annotations: str | Path | None = None,
+    label_set: LabelSet | None = None, any_set: bool = False,
 ) -> PredictionSet:
-    """Read a submission or COCO results, without the images that failed by ``<stem>.status.csv`` beside it.
+    """Read a submission, COCO results or a table with a row per box, without images that were not read.
+
+    These are the ones that failed by ``<stem>.status.csv`` beside it.
 
     A file is known by its content, whatever its name.
 
@@ -36,26 +44,44 @@ def read_submission(
         sizes: of :func:`vindr_det.imaging.sizes.read_sizes`; with it boxes must lie inside their images.
         annotations: of the images that were predicted. COCO results may have the numbers of a COCO JSON, and
             have no entry for an image without detections: each of these images without one is an empty
-            prediction, unless it failed.
+            prediction, unless it failed. The file must be of their label set.
+        label_set: of COCO results or a table that does not tell it; None takes that of the annotations.
+        any_set: accept another label set than that of the annotations.
 
     Returns:
-        image id -> detections in original pixels; an image with "no finding" has a row of class 14.
+        image id -> detections in original pixels; an image with "no finding" has a row of that class. In a
+        table with a row per box an image without boxes has none: those that were read by the status table,
+        or without one all annotated images, are empty predictions.
 
     Raises:
-        InputError: names the first error that is left and how many there are.
+        InputError: names the first error that is left and how many there are, or two label sets.
     """
-    failed = read_failed(path)
+    statuses = _statuses(path)
+    failed = {image_id for image_id, status in statuses.items() if status.status == FAILED}
+    read = [image_id for image_id in statuses if image_id not in failed]
     if sizes is not None:
         refuse_other_frame(path, sizes)
     if annotations is not None:
         refuse_other_frame(path, image_sizes(annotations))
     sizes = sizes if sizes is None else with_unread(sizes, failed)
-    predictions = (_read_results(path, sizes, annotations, failed) if holds_json(path)
-                   else _read(path, sizes))
+    expected = _label_set_of_annotations(annotations)
+    if holds_json(path):
+        predictions, own = _read_results(path, sizes, annotations, failed, label_set or expected)
+        predictions = _with_empty(path, predictions, read, own)
+    elif is_long_table(path):
+        boxes, own = read_long_table(path, sizes, label_set or expected)
+        if own.no_finding and not any((of.labels == own.no_finding_id).any() for of in boxes.values()):
+            log.warning("%s: has no row of %r, which counts as never predicted", path, own.no_finding)
+        predictions = _with_empty(path, boxes, read or _annotated(annotations, failed), own)
+    else:
+        predictions, own = _read(path, sizes), VINBIGDATA
+    if expected is not None and own.classes != expected.classes and not any_set:
+        raise InputError(f"{path}: predictions of the label set {own.name}, expected {expected.name} as in "
+                         f"{annotations}")
     if sizes is None and annotations is not None:
         for issue in scale_issues(predictions, image_sizes(annotations)):
             log.warning("%s: %s", path, issue.message)
-    unread = predictions.keys() & failed.keys()
+    unread = predictions.keys() & failed
     if unread:
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
                     "(%s)", path, len(unread), len(predictions), min(unread), status_path(path))
@@ -72,24 +98,55 @@ def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
     Raises:
         InputError: the run took an image for one of another size.
     """
-    for issue in frame_issues(read_statuses(path), sizes):
+    for issue in frame_issues(_statuses(path), sizes):
         raise InputError(f"{path}: {issue.message}")
 
 
+def _statuses(path: str | Path) -> dict[str, Status]:
+    """Image id -> status, of the run that wrote a file; ``S.predictions.csv`` is of the run of ``S.csv``."""
+    name = Path(path).name
+    of_run = Path(path).with_name(name.replace(".predictions.csv", ".csv"))
+    return read_statuses(path) or (read_statuses(of_run) if of_run.name != name else {})
+
+
 def _read_results(
-    path: str | Path, sizes: pd.DataFrame | None, annotations: str | Path | None, failed: Collection[str]
-) -> PredictionSet:
+    path: str | Path, sizes: pd.DataFrame | None, annotations: str | Path | None, failed: Collection[str],
+    expected: LabelSet | None,
+) -> tuple[PredictionSet, LabelSet]:
     """COCO results, with the annotations' images that have no entry and did not fail, as empty."""
+    label_set = stated_label_set(path, label_set_name(path), expected) or VINBIGDATA
     if annotations is None:
-        return read_coco_results(path, sizes)
-    names = image_names(annotations)
-    predictions = read_coco_results(path, sizes, names, class_ids(annotations))
-    ids = names.values() if names else read_csv(annotations, ["image_id"])["image_id"].unique().tolist()
-    empty = [image_id for image_id in ids if image_id not in predictions and image_id not in failed]
+        return read_coco_results(path, sizes, label_set=label_set), label_set
+    annotated = _label_set_of_annotations(annotations)
+    categories = class_ids(annotations) if annotated and annotated.classes == label_set.classes else None
+    predictions = read_coco_results(path, sizes, image_names(annotations), categories, label_set)
+    return _with_empty(path, predictions, _annotated(annotations, failed), label_set), label_set
+
+
+def _label_set_of_annotations(annotations: str | Path | None) -> LabelSet | None:
+    """Of a COCO JSON, where it has categories; of a table, which is VinBigData's."""
+    if annotations is None:
+        return None
+    return label_set_of_file(annotations) if holds_json(annotations) else VINBIGDATA
+
+
+def _annotated(annotations: str | Path | None, failed: Collection[str]) -> list[str]:
+    """The images of the annotations that did not fail."""
+    if annotations is None:
+        return []
+    ids = image_names(annotations).values() or read_csv(annotations, ["image_id"])["image_id"].unique()
+    return [image_id for image_id in ids if image_id not in failed]
+
+
+def _with_empty(
+    path: str | Path, predictions: PredictionSet, ids: Iterable[str], label_set: LabelSet
+) -> PredictionSet:
+    """The predictions with those of these images that have none as empty."""
+    empty = [image_id for image_id in ids if image_id not in predictions]
     if empty:
-        log.info("%s: %d images of %s have no entry and are empty predictions, the first is %s", path,
-                 len(empty), annotations, empty[0])
-    return predictions | {image_id: Predictions() for image_id in empty}
+        log.info("%s: %d images have no entry and are empty predictions, the first is %s", path, len(empty),
+                 empty[0])
+    return {**predictions, **{image_id: Predictions(label_set=label_set) for image_id in empty}}
 
 
 def _read(path: str | Path, sizes: pd.DataFrame | None) -> PredictionSet:

@@ -1,4 +1,8 @@
-"""How detections are written as a submission: this file alone; ``repair`` formats what it changes by it."""
+"""How detections are written as a submission: this file alone; ``repair`` formats what it changes by it.
+
+The competition's form exists for VinBigData's label set; detections of another one are a table with a row per
+box (:mod:`vindr_det.submission.long_table`).
+"""
 
 import csv
 import io
@@ -9,10 +13,11 @@ import pandas as pd
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
-from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID, VINBIGDATA
 from vindr_det.submission.check import check_detections, check_rows
 from vindr_det.submission.coco_results import coco_results_text, is_coco_results
+from vindr_det.submission.long_table import long_table_text
 from vindr_det.submission.parse import HEADER, NO_FINDING_STRING
 
 #: Significant digits of scores and coordinates.
@@ -25,7 +30,14 @@ def format_number(value: float) -> str:
 
 
 def format_predictions(predictions: Predictions) -> str:
-    """A PredictionString, best score first; no detections give ``14 1 0 0 1 1``."""
+    """A PredictionString, best score first; no detections give ``14 1 0 0 1 1``.
+
+    Raises:
+        InputError: detections of another label set than VinBigData's, whose class ids the string has.
+    """
+    if len(predictions) and predictions.label_set != VINBIGDATA:
+        raise InputError(f"a PredictionString of the label set {predictions.label_set.name}, expected "
+                         f"{VINBIGDATA.name}")
     groups = []
     ordered = predictions.by_score()
     for label, score, box in zip(
@@ -57,7 +69,8 @@ def submission_text(
 
     Args:
         path: of the CSV that it is for, named in errors; of a ``.json`` the content is COCO results, in which
-            images that are ``unread`` have no entry.
+            images that are ``unread`` have no entry. Detections of another label set than VinBigData's are
+            a table with a row per box.
         predictions: image id -> detections in original pixels; an image without any becomes "no finding".
         image_ids: one row each, in this order. None takes the ids of ``predictions``, then ``unread``.
         sizes: of the originals; boxes must lie inside. None checks only that none is negative.
@@ -70,12 +83,13 @@ def submission_text(
     """
     ids = list([*predictions, *unread] if image_ids is None else image_ids)
     _check_same_images(path, ids, predictions, unread)
-    if is_coco_results(path):
+    in_order = {image_id: predictions[image_id] for image_id in ids if image_id in predictions}
+    as_json, label_set = is_coco_results(path), label_set_of(predictions)
+    if as_json or label_set != VINBIGDATA:
         issues = check_detections(predictions, None if sizes is None else with_unread(sizes, unread))
         if issues:
             raise InputError(f"{path}: not written; {issues[0].message}")
-        return coco_results_text({image_id: predictions[image_id] for image_id in ids
-                                  if image_id in predictions})
+        return coco_results_text(in_order) if as_json else long_table_text(in_order)
     rows = [list(HEADER), *([image_id, format_predictions(predictions.get(image_id, Predictions()))]
                             for image_id in ids)]
     for issue in check_rows(rows, ids, None if sizes is None else with_unread(sizes, unread)).issues:

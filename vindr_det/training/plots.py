@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 Curves = dict[str, NDArray[np.float64]]
 
 CURVES_FILE = "curves.png"
-_CLASS_AP = "vindr/AP40/"
+_CLASS_AP = ("vindr/AP40/", "voc/AP40/")
 #: Labels of a multi-label classifier in its history.
 _LABEL_AUC = "held_out_auc/"
 _LOSSES = {"total_loss": "training", "validation_loss": "validation",
            "validation_normal/loss": "validation, normal images",
            "validation_abnormal/loss": "validation, abnormal images"}
-_APS = {"vindr/mAP40": "mAP at IoU > .4 (VinBigData)", "coco/AP40": "COCO AP at IoU .40",
-        "coco/AP50": "COCO AP at IoU .50"}
+_APS = {"vindr/mAP40": "mAP at IoU > .4 (VinBigData)", "voc/mAP40": "mAP at IoU > .4",
+        "coco/AP40": "COCO AP at IoU .40", "coco/AP50": "COCO AP at IoU .50"}
 _PARTS = {"": "training", "inner_": "images set aside", "held_out_": "held out"}
 _COLORS = {"training": "#777777", "validation": "#1f4e79", "validation, normal images": "#558b2f",
            "validation, abnormal images": "#c06020", "images set aside": "#558b2f", "held out": "#1f4e79"}
@@ -140,7 +140,7 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
     _limit_to_losses(loss)
     _draw(ap, {name: curves[key] for key, name in _APS.items() if key in curves}, smooth)
     _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
-    of_class = {key.removeprefix(_CLASS_AP): points for key, points in curves.items()
+    of_class = {key.split("/", 2)[2]: points for key, points in curves.items()
                 if key.startswith(_CLASS_AP)}
     class_curves = add_axes(lower, 1, 2, 1)
     _draw(class_curves, of_class, smooth)

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det.config import config_from_text, leaves, requested_engine
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.exceptions import InputError
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.states import MODELS, SUFFIXES, iterations_of, saved
 from vindr_det.training.weights import require_same_model
+from vindr_det.training.weights_classes import require_label_set
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ _FIXED = re.compile(
     r"MODEL\.(?!DEVICE$|WEIGHTS$).*|SEED|DATASETS\.TRAIN"
     r"|SOLVER\.(BASE_LR|MOMENTUM|NESTEROV|WEIGHT_DECAY.*|BIAS_LR_FACTOR|IMS_PER_BATCH)"
     r"|VINDR\.(OPTIMIZER|ACCUMULATE|EMA_DECAY|BEST_METRIC|VALIDATION|NORMAL_RATIO|REPEAT_THRESHOLD|MIN_READERS"
-    r"|LIMIT)")
+    r"|LIMIT|LABEL_SET|FINDINGS|UNKNOWN)")
 
 
 def require_output_folder(folder: str | Path) -> None:
@@ -125,8 +127,9 @@ def require_resumable(state: Path, meta: Mapping[str, Any], weights: Mapping[str
         cfg: config of the training.
 
     Raises:
-        InputError: names the state, and the weight or key that differs.
+        InputError: names the state, and the label set, weight or key that differs.
     """
+    require_label_set(state, meta, label_set_of_config(cfg))
     require_same_model(str(state), weights, own)
     if "config" not in meta:
         return

@@ -103,8 +103,8 @@ def repeat_factors(
 ) -> list[float]:
     """How often each image comes per epoch, so that rare findings come more often (Gupta et al., LVIS, 2019).
 
-    A finding on a share f of the images has the factor max(1, sqrt(threshold / f)); an image takes the
-    largest factor of its findings.
+    A finding on a share f of the images on which it is known has the factor max(1, sqrt(threshold / f)); an
+    image takes the largest factor of its findings.
 
     Args:
         records: the images.
@@ -116,7 +116,9 @@ def repeat_factors(
     """
     total = len(records) if in_epoch is None else in_epoch
     images = Counter(label for record in records for label in set(record.truth.labels.tolist()))
-    factors = {label: max(1.0, (threshold * total / count) ** 0.5) for label, count in images.items()}
+    unknown = Counter(label for record in records for label in record.unknown)
+    factors = {label: max(1.0, (threshold * (total - unknown[label]) / count) ** 0.5)
+               for label, count in images.items()}
     return [max((factors[label] for label in record.truth.labels.tolist()), default=1.0)
             for record in records]
 

@@ -12,13 +12,15 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.config_values import value_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
 from vindr_det.training import timm_backbone
 from vindr_det.training.checkpoint_io import read_file, read_pickle
 from vindr_det.training.weights_account import Account, account, tell
-from vindr_det.training.weights_families import CLASSIFIERS, DETECTORS, Family, family_of
+from vindr_det.training.weights_classes import ClassMap, label_set_of_checkpoint
+from vindr_det.training.weights_families import CLASSIFIERS, DETECTORS, Family, classifier_family, family_of
 from vindr_det.training.weights_names import first_level, to_torchvision
 
 log = logging.getLogger(__name__)
@@ -115,34 +117,59 @@ def _download(url: str, weights: str) -> Path:
 
 
 def detector_weights(
-    weights: str, state: Mapping[str, Any], own: Mapping[str, Any], engine: str, cfg: Any = None
+    weights: str, state: Mapping[str, Any], own: Mapping[str, Any], engine: str, cfg: Any = None,
+    entries: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The tensors of a file that fit a detector, in its names; the log tells what became of each.
+
+    A first convolution for gray images is spread over three equal channels. Of our checkpoint of another
+    label set the class heads have the rows of the findings that both sets have, and of the background.
 
     Args:
         weights: name of the file.
         state: its tensors, in the names of a family of detectors, or in the model's.
         own: the model's tensors.
         engine: whose detector the model is.
-        cfg: its config, to compare with what the weights expect; None for our own checkpoints.
+        cfg: its config, to compare with what the weights expect; None compares nothing.
+        entries: what else the file has: ``vindr`` of our detectors, ``vindr_classifier`` of our classifiers.
 
     Raises:
         InputError: most of the file does not fit.
     """
-    family = family_of(state, DETECTORS)
+    meta, classifier = ((entries or {}).get(key) for key in ("vindr", "vindr_classifier"))
+    family = classifier_family(classifier, own) if classifier else family_of(state, DETECTORS)
     if family is None:
         return _told(weights, "an unknown family", state, account(state, {key: key for key in state}, own))
     common = family.rename(state)
-    values = family.convert({common[key]: value for key, value in state.items()})
+    values = dict(family.convert({common[key]: value for key, value in state.items()}))
     crosses = family.engine not in ("", engine)
     if crosses:
         values = _other_anchor_order(values)
     heads = [key for key, name in common.items() if re.search(family.class_head, name)]
     names = _engine_names(common, own, engine)
-    if cfg is not None:
+    if cfg is not None and meta is None:
         _compare_pixels(weights, family, values, cfg)
-    ready = {key: values[name] for key, name in common.items()}
+    classes = None if cfg is None or meta is None else _class_map(weights, meta, cfg)
+    if classes is not None:
+        values |= {common[key]: classes.apply(common[key], values[common[key]], own[names[key]])
+                   for key in heads if names[key] in own}
+    ready = {key: _for_colors(values[name], own.get(names[key])) for key, name in common.items()}
     return _told(weights, family.name, ready, account(ready, names, own, heads, crosses))
+
+
+def _class_map(weights: str, meta: Mapping[str, Any], cfg: Any) -> ClassMap | None:
+    source, target = label_set_of_checkpoint(meta), label_set_of_config(cfg)
+    if source.findings == target.findings:
+        return None
+    classes = ClassMap.between(source, target, cfg.VINDR.ENGINE)
+    classes.tell(weights)
+    return classes
+
+
+def _for_colors(value: Any, own: Any) -> Any:
+    if own is not None and own.ndim == 4 and value.shape == (len(own), 1, *own.shape[2:]) != own.shape:
+        return value.expand_as(own) / own.shape[1]
+    return value
 
 
 def _told(weights: str, family: str, state: Mapping[str, Any], told: Account) -> dict[str, Any]:
@@ -170,10 +197,10 @@ def _other_anchor_order(state: Mapping[str, Any]) -> dict[str, Any]:
 def _compare_pixels(weights: str, family: Family, state: Mapping[str, Any], cfg: Any) -> None:
     """Warn of images, or strides, other than those that the weights were trained with."""
     expected = family.pixels(state)
-    if expected is None or timm_backbone.wanted(cfg):
+    if expected is None:
         return
     keys: dict[str, Any] = {"MODEL.PIXEL_MEAN": list(expected.mean), "MODEL.PIXEL_STD": list(expected.std)}
-    if cfg.MODEL.RESNETS.DEPTH >= 50:
+    if cfg.MODEL.RESNETS.DEPTH >= 50 and not timm_backbone.wanted(cfg):
         keys["MODEL.RESNETS.STRIDE_IN_1X1"] = expected.stride_in_1x1
     differing = {key: value for key, value in keys.items()
                  if value != (list(have) if isinstance(have := value_of(cfg, key), (list, tuple)) else have)}

@@ -6,9 +6,12 @@ To add a family, write what recognizes its names and what renames them, and list
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import yaml
 
 from vindr_det.training.weights_names import current_layout, detectron2_name, first_level, to_detectron2
 
@@ -106,7 +109,7 @@ def _msra_pixels(state: State) -> Pixels | None:
 
 
 _DETECTOR_HEADS = r"^(roi_heads\.box_predictor|roi_heads\.mask_head\.predictor|head\.cls_score)\b"
-_BODY_HEADS = rf"^{re.escape(_BODY)}(fc|linear|classifier|head)\b"
+_BODY_HEADS = rf"^{re.escape(_BODY)}(net\.)?(fc|linear|classifier|head)\b"
 
 #: In the order in which they are tried.
 DETECTORS = (
@@ -133,3 +136,38 @@ CLASSIFIERS = (
     Family("DenseNet", _begins("features.conv0."), _rename_densenet),
     Family("timm network", lambda names: True, _same),
 )
+
+
+def classifier_family(meta: Mapping[str, Any], own: Collection[str]) -> Family:
+    """A classifier of ours, for a detector with its network as backbone: a ResNet, or the same of timm's.
+
+    Args:
+        meta: entry ``vindr_classifier`` of its checkpoint.
+        own: the detector's names.
+    """
+    below = [name.partition(".net.")[2] for name in own if ".net." in name]
+    rename = partial(_rename_below_net, below) if below else _prefixed(detectron2_name)
+    name = yaml.safe_load(meta["config"])["MODEL"]["NAME"]
+    return Family(f"our classifier {name}", lambda names: True, rename, _BODY_HEADS,
+                  pixels=lambda state: _gray_pixels(meta))
+
+
+def _rename_below_net(below: Collection[str], names: Collection[str]) -> dict[str, str]:
+    sources = {next(filter(set(names).__contains__, _before_wrapping(key)), key): key for key in below}
+    return {name: f"{_BODY}net.{sources.get(name, name)}" for name in names}
+
+
+def _before_wrapping(key: str) -> Iterator[str]:
+    """What a name of timm's networks for features may be in its classifiers: theirs join two modules."""
+    yield from (key, key.removeprefix("model."))
+    module, _, rest = key.partition(".")
+    yield from (f"{module[:at]}.{module[at + 1:]}.{rest}" for at, sign in enumerate(module) if sign == "_")
+
+
+def _gray_pixels(meta: Mapping[str, Any]) -> Pixels | None:
+    """Images that were normalized each by itself have none."""
+    values = meta.get("normalization") or {"per_image": True}
+    if values["per_image"]:
+        return None
+    mean, std = ((round(255 * values[key], 3),) * 3 for key in ("mean", "std"))
+    return Pixels(mean, std, stride_in_1x1=False)

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from vindr_det.config import leaves
 from vindr_det.detection import roi_losses
+from vindr_det.detection.detectron2.incomplete import leave_out_unknown
 from vindr_det.detection.detectron2.roi_heads import pool_exactly, weigh_proposals
+from vindr_det.detection.incomplete import masks_unknown
 from vindr_det.exceptions import InputError
 from vindr_det.training import timm_backbone
 from vindr_det.training.timm_backbone import TimmBody
@@ -91,6 +93,8 @@ def build_model(cfg: Any) -> nn.Module:
     pool_exactly(model)
     if roi_losses.wanted(cfg):
         weigh_proposals(cfg, model)
+    if masks_unknown(cfg):
+        leave_out_unknown(model)
     return model
 
 

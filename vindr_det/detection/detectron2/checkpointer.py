@@ -83,8 +83,7 @@ class VindrCheckpointer(DetectionCheckpointer):
                 state, _ = convert_c2_detectron_names(state)
             state = match_suffixes(state, own)
         state = {key.removeprefix("module."): value for key, value in state.items()}
-        cfg = None if "vindr" in checkpoint else self.cfg
-        fitting = detector_weights(self._source, state, own, "detectron2", cfg)
+        fitting = detector_weights(self._source, state, own, "detectron2", self.cfg, checkpoint)
         self.model.load_state_dict(fitting, strict=False)
 
     def _torch_load(self, f: str) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from vindr_det.data.coco import read_coco
-from vindr_det.data.splits import Split, resolve
+from vindr_det.data.splits import Split, require_findings, resolve
 from vindr_det.detection.detectron2.mapper import rectangle
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
 from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.structures import boxes as box_ops
-from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 from vindr_det.training.sampler import SampleKey
 
@@ -29,6 +30,7 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
 
     ``image_id`` is our string id. ``height``, ``width`` and the boxes (xyxy) are in pixels of the original,
     whatever the size of the file. ``agreement`` is the share of the readers who drew a box.
+    ``not_exhaustive_category_ids``, as LVIS has it, are the class ids of the unknown findings.
     """
     return [
         {
@@ -36,6 +38,7 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
             "image_id": record.image_id,
             "height": record.height,
             "width": record.width,
+            NOT_EXHAUSTIVE: list(record.unknown),
             "annotations": [
                 {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label, "iscrowd": 0,
                  "agreement": share}
@@ -61,7 +64,9 @@ class MappedImages(Dataset):
         return self.mapper(self.dicts[sample_key.row] | {"seed": sample_key.seed})
 
 
-def register_datasets(root: str | Path, names: Sequence[str], image_root: str | Path = "") -> None:
+def register_datasets(
+    root: str | Path, names: Sequence[str], image_root: str | Path = "", label_set: LabelSet = VINBIGDATA
+) -> None:
     """Register data sets of :mod:`vindr_det.data.splits` with Detectron2's catalogs.
 
     :class:`VindrTrainer` does not need this. Detectron2's ``DatasetMapper``, ``COCOEvaluator`` (which needs
@@ -72,30 +77,34 @@ def register_datasets(root: str | Path, names: Sequence[str], image_root: str | 
         root: folder with train/, test/ and annotations/.
         names: names of data sets, such as ``vindr_train_fold0``.
         image_root: folder with train/ and test/ where that is another; empty for ``root``.
+        label_set: of the data sets, such as ``label_set_of_config(cfg)``; their metadata carry it.
 
     Raises:
-        InputError: a name is unknown.
+        InputError: a name is unknown; or, when a data set is used, its annotations have other findings.
     """
     for name in names:
         split = resolve(name, root, image_root)
         if name in DatasetCatalog:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-        DatasetCatalog.register(name, partial(_load, split))
+        DatasetCatalog.register(name, partial(_load, split, label_set))
         # No json_file: ours is in pixels of the originals and has other ids. COCOEvaluator makes its own.
         MetadataCatalog.get(name).set(
-            thing_classes=list(FINDINGS),
-            thing_dataset_id_to_contiguous_id={i: i for i in range(len(FINDINGS))},
+            label_set=label_set,
+            thing_classes=list(label_set.findings),
+            thing_dataset_id_to_contiguous_id={i: i for i in range(len(label_set))},
             image_root=str(split.images),
             evaluator_type="coco",
         )
 
 
-def _load(split: Split) -> list[dict[str, Any]]:
+def _load(split: Split, label_set: LabelSet) -> list[dict[str, Any]]:
     if split.annotations is None:
         dicts = _unannotated(split.images)
     else:
-        dicts = to_dicts((record, split.images) for record in read_coco(split.annotations))
+        records = read_coco(split.annotations)
+        require_findings(records, label_set, split.annotations)
+        dicts = to_dicts((record, split.images) for record in records)
     return [in_file_pixels(dataset_dict) for dataset_dict in dicts]
 
 

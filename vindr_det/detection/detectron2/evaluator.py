@@ -8,16 +8,18 @@ from typing import Any
 
 import detectron2.utils.comm as comm
 import numpy as np
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.mapper import boxes_and_labels
 from vindr_det.detection.detectron2.predictor import to_predictions
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
 from vindr_det.detection.validation import validation_metrics
 from vindr_det.exceptions import InputError
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 from vindr_det.training.interruption import Interruption
 
@@ -41,7 +43,9 @@ class VindrEvaluator(DatasetEvaluator):
 
     @classmethod
     def from_catalog(cls, name: str) -> "VindrEvaluator":
-        """Score against a data set of Detectron2's catalog whose category ids are 0..13.
+        """Score against a data set of Detectron2's catalog whose category ids are class ids.
+
+        Its label set is that of its metadata: ``label_set``, else ``thing_classes``, else VinBigData's.
 
         Raises:
             InputError: it has no annotations.
@@ -49,7 +53,8 @@ class VindrEvaluator(DatasetEvaluator):
         dicts = DatasetCatalog.get(name)
         if any("annotations" not in dataset_dict for dataset_dict in dicts):
             raise InputError(f"data set {name}: has no annotations to score with")
-        return cls([_to_record(dataset_dict) for dataset_dict in dicts])
+        label_set = _label_set_of(name)
+        return cls([_to_record(dataset_dict, label_set) for dataset_dict in dicts])
 
     def reset(self) -> None:
         """Forget all detections."""
@@ -79,9 +84,17 @@ class VindrEvaluator(DatasetEvaluator):
         return OrderedDict((key, value) for key, value in estimate.items() if math.isfinite(value))
 
 
-def _to_record(dataset_dict: dict[str, Any]) -> Record:
+def _label_set_of(name: str) -> LabelSet:
+    metadata = MetadataCatalog.get(name)
+    classes = tuple(metadata.get("thing_classes", VINBIGDATA.findings))
+    default = VINBIGDATA if classes == VINBIGDATA.findings else LabelSet(name, classes)
+    return metadata.get("label_set", default)
+
+
+def _to_record(dataset_dict: dict[str, Any], label_set: LabelSet) -> Record:
     height, width = original_size(dataset_dict)
     boxes, labels = boxes_and_labels(dataset_dict["annotations"])
     boxes = box_ops.scale(boxes, width / dataset_dict["width"], height / dataset_dict["height"])
-    truth = Predictions(boxes, np.ones(len(boxes)), labels)
-    return Record(dataset_dict["image_id"], dataset_dict["file_name"], height, width, truth)
+    truth = Predictions(boxes, np.ones(len(boxes)), labels, label_set)
+    return Record(dataset_dict["image_id"], dataset_dict["file_name"], height, width, truth,
+                  unknown=tuple(dataset_dict.get(NOT_EXHAUSTIVE, ())))

@@ -16,6 +16,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from vindr_det.detection.detectron2.mapper import VindrMapper
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
 from vindr_det.detection.precision import autocast
 from vindr_det.detection.validation import LossMeans, training_mode_aside
 from vindr_det.training import module_state, states
@@ -99,10 +100,14 @@ def mean_losses(model: nn.Module, loader: Any) -> dict[str, float]:
     with training_mode_aside(model), EventStorage():
         for batch in loader:
             for normal in (False, True):
-                part = [image for image in batch if (len(image["instances"]) == 0) == normal]
+                part = [image for image in batch if _is_normal(image) == normal]
                 if part:
                     means.add(model(part), len(part), normal)
     return LossMeans.merged(comm.all_gather(means.parts())).means()
+
+
+def _is_normal(image: Mapping[str, Any]) -> bool:
+    return not (len(image["instances"]) or image.get(NOT_EXHAUSTIVE))
 
 
 class Validation(EvalHook):

@@ -35,6 +35,7 @@ from vindr_det.detection.detectron2.hooks import (
     ValidationLoss,
     unwrapped,
 )
+from vindr_det.detection.detectron2.incomplete import refuse_unknown
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.train_step import VindrStep
 from vindr_det.detection.precision import autocast, half_precision
@@ -142,7 +143,9 @@ class VindrTrainer(TrainerBase):
     def build_step(cls, cfg: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> VindrStep:
         """The inner trainer: one step of the optimizer on batches of :meth:`build_train_loader`."""
         clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if _clips_full_model(cfg) else 0.0
-        return VindrStep(model, cls.build_train_loader(cfg), optimizer, cfg.VINDR.ACCUMULATE,
+        loader = cls.build_train_loader(cfg)
+        refuse_unknown(unwrapped(model), getattr(loader.dataset, "dicts", ()))
+        return VindrStep(model, loader, optimizer, cfg.VINDR.ACCUMULATE,
                          half_precision(cfg), clip_norm, cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE)
 
     @classmethod

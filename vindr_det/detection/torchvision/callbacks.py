@@ -104,7 +104,8 @@ class MetricsFile(AfterStep):
                 trainer.logger.log_metrics(module.latest, trainer.global_step)
             log.info("validation: %s", "  ".join(
                 f"{key} {value:.4f}" for key, value in module.latest.items()
-                if key in ("validation_loss", "vindr/mAP40", "coco/AP", "coco/AP50")))
+                if key in ("validation_loss", "vindr/mAP40", "voc/mAP40", "coco/AP",
+                           "coco/AP50")))
 
     def write(self, values: dict[str, Any]) -> None:
         """Append a line."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vindr_det.data.splits import training_records, validation_records
+from vindr_det.detection.incomplete import mask_of, masks_unknown
 from vindr_det.detection.samples import SampleReader, to_rgb
 from vindr_det.detection.torchvision.model import first_label
 from vindr_det.structures.records import Record
@@ -23,7 +24,8 @@ class RecordDataset(Dataset):
     """Items of three: image, target and image id.
 
     The image is (3, H, W) float, 0..255; the target has ``boxes`` (N, 4) xyxy, ``labels`` (N,), ``weights``
-    (N,), which multiply the loss of each box, and ``masks`` (N, H, W) on demand.
+    (N,), which multiply the loss of each box, ``unknown`` (C,), true for classes that may be on the image
+    without a box, and ``masks`` (N, H, W) on demand.
 
     Args:
         items: records, each with its folder.
@@ -31,15 +33,16 @@ class RecordDataset(Dataset):
         masks: make a mask of each box, for Mask R-CNN.
         first_label: label of class 0.
         agreement_power: see VINDR.AGREEMENT_POWER.
+        unknown: tell the losses which findings are unknown.
     """
 
     def __init__(
         self, items: Sequence[tuple[Record, Path]], reader: SampleReader, masks: bool = False,
-        first_label: int = 1, agreement_power: float = 0.0,
+        first_label: int = 1, agreement_power: float = 0.0, unknown: bool = True,
     ) -> None:
         self.items, self.reader = list(items), reader
         self.masks, self.first_label = masks, first_label
-        self.agreement_power = agreement_power
+        self.agreement_power, self.unknown = agreement_power, unknown
 
     @classmethod
     def from_config(
@@ -47,7 +50,7 @@ class RecordDataset(Dataset):
     ) -> "RecordDataset":
         """The data set of a config; only training augments."""
         return cls(items, SampleReader.from_config(cfg, is_train), cfg.MODEL.MASK_ON, first_label(cfg),
-                   cfg.VINDR.AGREEMENT_POWER)
+                   cfg.VINDR.AGREEMENT_POWER, masks_unknown(cfg))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -63,6 +66,7 @@ class RecordDataset(Dataset):
             "labels": torch.as_tensor(sample.labels) + self.first_label,
             "weights": torch.as_tensor(record.truth.scores[sample.kept] ** self.agreement_power,
                                        dtype=torch.float32),
+            "unknown": mask_of(record.unknown if self.unknown else (), len(record.label_set)),
         }
         if self.masks:
             target["masks"] = _filled(boxes, pixels.shape)

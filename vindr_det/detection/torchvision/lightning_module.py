@@ -106,7 +106,7 @@ class DetectorModule(EMAModule):
         with training_mode_aside(self.network):
             for normal in (False, True):
                 rows = [row for row, (target, image_id) in enumerate(zip(targets, image_ids, strict=True))
-                        if image_id in self._loss_ids and (len(target["boxes"]) == 0) == normal]
+                        if image_id in self._loss_ids and _is_normal(target) == normal]
                 if rows:
                     losses = self.network([images[i] for i in rows], [targets[i] for i in rows])
                     self._losses.add(losses, len(rows), normal)
@@ -142,3 +142,7 @@ class DetectorModule(EMAModule):
         scheduler = build_lr_scheduler(optimizer, solver.LR_SCHEDULER_NAME,
                                        ScheduleOptions.from_config(self.cfg))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _is_normal(target: dict[str, Tensor]) -> bool:
+    return not (len(target["boxes"]) or target["unknown"].any())

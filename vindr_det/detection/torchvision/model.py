@@ -7,9 +7,11 @@ from torch import nn
 
 from vindr_det.config_values import value_of
 from vindr_det.detection import roi_losses
+from vindr_det.detection.incomplete import masks_unknown
 from vindr_det.detection.precision import in_float32
 from vindr_det.detection.torchvision.architectures import ARCHITECTURES, Architecture
 from vindr_det.detection.torchvision.backbone import NORMS
+from vindr_det.detection.torchvision.incomplete import leave_out_unknown
 from vindr_det.exceptions import InputError
 from vindr_det.training import timm_backbone
 
@@ -86,6 +88,8 @@ def build_model(cfg: Any) -> nn.Module:
     network = architecture.build(cfg, {
         "min_size": tuple(cfg.INPUT.MIN_SIZE_TRAIN), "max_size": cfg.INPUT.MAX_SIZE_TRAIN,
         "image_mean": list(cfg.MODEL.PIXEL_MEAN), "image_std": list(cfg.MODEL.PIXEL_STD)})
+    if masks_unknown(cfg):
+        leave_out_unknown(network)
     for head in architecture.heads(network):
         head.register_forward_hook(in_float32)
     return network

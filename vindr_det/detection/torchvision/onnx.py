@@ -6,7 +6,7 @@ name    shape                        meaning
 image   (3, H, W) float32            input, 0..255, three equal channels, at the network's size
 boxes   (N, 4) float32               xyxy in the pixels of ``image``
 scores  (N,) float32                 0..1
-labels  (N,) int64                   class ids 0..13
+labels  (N,) int64                   class ids
 ======= ============================ =====================================================
 
 The network's size is that of INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST. The resize stays outside the graph:
@@ -93,7 +93,7 @@ def _properties(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 class _Exported(nn.Module):
-    """An image that has the network's size already to boxes, scores and class ids 0..13."""
+    """An image that has the network's size already to boxes, scores and class ids."""
 
     def __init__(self, network: nn.Module, first: int) -> None:
         super().__init__()
@@ -135,6 +135,7 @@ class OnnxPredictor:
         if properties.get("engine") != "torchvision":
             raise InputError(f"{path}: carries no vindr_det config, expected a file of tools/export.py")
         self.cfg = config_from_text(properties["config"], get_torchvision_cfg(), str(path))
+        self.label_set = label_set_of_config(self.cfg)
         self.reader = SampleReader.from_config(self.cfg, is_train=False)
         self.target = self.reader.target
         # Has no weights; only its resize is used.
@@ -152,7 +153,7 @@ class OnnxPredictor:
         sized = self.transform.resize(small)[0].numpy()
         outputs = zip(_OUTPUTS, self.session.run(_OUTPUTS, {"image": sized}), strict=True)
         tensors = {name: torch.from_numpy(value) for name, value in outputs}
-        return to_predictions(tensors, ratio(image, sized[0]), 0, label_set_of_config(self.cfg))
+        return to_predictions(tensors, ratio(image, sized[0]), 0, self.label_set)
 
 
 def _package(name: str) -> Any:

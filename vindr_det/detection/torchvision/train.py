@@ -145,8 +145,7 @@ def load_weights(network: nn.Module, cfg: Any) -> None:
     if data.get("__author__") == "Caffe2":
         raise InputError(f"MODEL.WEIGHTS {weights}: has Caffe2's names, which the detectron2 engine reads; "
                          "expected weights of torchvision, or of a detector of Detectron2's zoo")
-    expecting = None if "vindr" in data else cfg
-    fitting = detector_weights(weights, data["model"], network.state_dict(), "torchvision", expecting)
+    fitting = detector_weights(weights, data["model"], network.state_dict(), "torchvision", cfg, data)
     network.load_state_dict(fitting, strict=False)
 
 

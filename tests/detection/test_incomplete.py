@@ -1,0 +1,299 @@
+"""Findings that are unknown on an image: no negative signal, in every architecture of both engines."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO, TINY, network_of
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from vindr_det.config_schema import label_set_of_config
+from vindr_det.data.splits import loss_records, normal_count, training_records
+from vindr_det.detection import engine as engines
+from vindr_det.detection.incomplete import NEVER, mask_of, without
+from vindr_det.detection.loading import load_config
+from vindr_det.exceptions import InputError
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.records import Record
+from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.sampler import repeat_factors
+
+DENSE = ["MODEL.RETINANET.NUM_CLASSES", "14", "MODEL.RETINANET.TOPK_CANDIDATES_TEST", "50"]
+RETINA = ["MODEL.META_ARCHITECTURE", "RetinaNet",
+          "MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone",
+          "MODEL.RESNETS.OUT_FEATURES", "['res3', 'res4', 'res5']", "MODEL.FPN.IN_FEATURES",
+          "['res3', 'res4', 'res5']", "MODEL.RETINANET.IN_FEATURES", "['p3', 'p4', 'p5', 'p6', 'p7']", *DENSE]
+#: Engine, options, and the layer that gives the logits of the classes.
+CASES = {
+    "torchvision R-CNN": ("torchvision", [], "roi_heads.box_predictor.cls_score", 1),
+    "torchvision focal": ("torchvision", ["VINDR.ROI_FOCAL_GAMMA", "0.5", "VINDR.AGREEMENT_POWER", "1"],
+                          "roi_heads.box_predictor.cls_score", 1),
+    "torchvision mask": ("torchvision", ["MODEL.MASK_ON", "True"], "roi_heads.box_predictor.cls_score", 1),
+    "torchvision RetinaNet": ("torchvision", [*RETINA, "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA", "0.0"],
+                              "head.classification_head.cls_logits", 0),
+    "torchvision FCOS": ("torchvision", [*RETINA, "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA", "0.0",
+                                         "MODEL.META_ARCHITECTURE", "FCOS"],
+                         "head.classification_head.cls_logits", 0),
+    "detectron2 R-CNN": ("detectron2", [], "roi_heads.box_predictor.cls_score", 0),
+    "detectron2 focal": ("detectron2", ["VINDR.ROI_FOCAL_GAMMA", "0.5", "VINDR.AGREEMENT_POWER", "1"],
+                         "roi_heads.box_predictor.cls_score", 0),
+    "detectron2 sigmoids": ("detectron2", ["MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", "True"],
+                            "roi_heads.box_predictor.cls_score", 0),
+    "detectron2 mask": ("detectron2", ["MODEL.MASK_ON", "True"], "roi_heads.box_predictor.cls_score", 0),
+    "detectron2 cascade": ("detectron2", ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads",
+                                          "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "True"],
+                           "roi_heads.box_predictor.{}.cls_score", 0),
+    "detectron2 RetinaNet": ("detectron2", RETINA, "head.cls_score", 0),
+}
+
+
+@pytest.fixture(params=[pytest.param(case, id=name, marks=[pytest.mark.detectron2] * name.startswith("det"))
+                        for name, case in CASES.items()])
+def case(request):
+    return request.param
+
+
+def config(engine, phantoms, *more):
+    return load_config(DEMO, engine, [*TINY, "VINDR.DATA_ROOT", str(phantoms / "data"), *more])
+
+
+def test_a_masked_logit_by_hand():
+    """Three classes and the background; the second is unknown: the softmax is over the other three."""
+    logits = torch.tensor([[0.5, 3.0, -1.0, 0.2]], requires_grad=True)
+    unknown = torch.tensor([[False, True, False, False]])
+    loss = cross_entropy(without(logits, unknown), torch.tensor([3]))
+    loss.backward()
+    rest = math.exp(0.5) + math.exp(-1.0) + math.exp(0.2)
+    assert loss.item() == pytest.approx(-math.log(math.exp(0.2) / rest), abs=1e-6)
+    assert logits.grad.tolist() == [pytest.approx(
+        [math.exp(0.5) / rest, 0.0, math.exp(-1.0) / rest, math.exp(0.2) / rest - 1], abs=1e-6)]
+    assert logits.grad[0, 1] == 0
+    # A sigmoid costs nothing, also in the smallest type.
+    assert binary_cross_entropy_with_logits(torch.tensor([NEVER]), torch.zeros(1)) == 0
+    assert torch.isfinite(torch.tensor(NEVER).half())
+    assert mask_of((), 3).tolist() == [False] * 3 and mask_of((2, 0), 3).tolist() == [True, False, True]
+
+
+def batch_of(engine, cfg, items):
+    """A batch as the engine's training has it."""
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2 import VindrMapper, to_dicts
+
+        mapper = VindrMapper(cfg, is_train=False, keep_truth=True)
+        return ([mapper(item) for item in to_dicts(items)],)
+    from vindr_det.detection.torchvision.data import RecordDataset, collate
+
+    dataset = RecordDataset.from_config(cfg, items, is_train=False)
+    return collate([dataset[row] for row in range(len(dataset))])[:2]
+
+
+def losses_of(engine, model, batch):
+    torch.manual_seed(1)
+    if engine == "detectron2":
+        from detectron2.utils.events import EventStorage
+
+        with EventStorage():
+            return model(*batch)
+    return model(*batch)
+
+
+def gradients(engine, cfg, items):
+    """A new model's losses, and the gradients of all its weights by name."""
+    torch.manual_seed(0)
+    model = network_of(engine, cfg)
+    losses = losses_of(engine, model, batch_of(engine, cfg, items))
+    sum(losses.values()).backward()
+    return ({key: value.detach() for key, value in losses.items()},
+            {key: value.grad for key, value in model.named_parameters() if value.grad is not None})
+
+
+def some(cfg, ids):
+    """Three abnormal images and a normal one; on all of them these findings are unknown, and have no box."""
+    items = training_records(cfg)
+    chosen = [i for i in items if not i[0].normal][:3] + [i for i in items if i[0].normal][:1]
+    return [(replace(record, truth=record.truth[~np.isin(record.truth.labels, ids)], unknown=tuple(ids)),
+             folder) for record, folder in chosen]
+
+
+def class_gradients(gradient, layer, first):
+    """(classes, ...) of a layer's weights, or those of a cascade's layers."""
+    names = [layer.format(stage) for stage in range(3)] if "{}" in layer else [layer]
+    for name in names:
+        weight = gradient[f"{name}.weight"]
+        per_class = weight.unflatten(0, (-1, 14)).transpose(0, 1) if len(weight) > 15 else weight[first:]
+        yield per_class
+
+
+def test_an_unknown_finding_has_no_gradient(case, phantoms):
+    engine, options, layer, first = case
+    cfg = config(engine, phantoms, *options)
+    unknown = (0, 3, 7)
+    losses, gradient = gradients(engine, cfg, some(cfg, unknown))
+    assert all(torch.isfinite(value) for value in losses.values())
+    for per_class in class_gradients(gradient, layer, first):
+        moved = [bool(part.any()) for part in per_class[:14]]
+        assert moved == [label not in unknown for label in range(14)]
+    _, plain = gradients(engine, config(engine, phantoms, *options, "VINDR.UNKNOWN", "negative"),
+                         some(cfg, unknown))
+    for per_class in class_gradients(plain, layer, first):
+        assert all(bool(part.any()) for part in per_class[:14])
+
+
+def test_where_nothing_is_unknown_the_losses_are_the_plain_ones(case, phantoms):
+    engine, options, *_ = case
+    items = some(config(engine, phantoms), ())
+    ours, plain = (gradients(engine, config(engine, phantoms, *options, "VINDR.UNKNOWN", value), items)
+                   for value in ("ignore", "negative"))
+    for part, other in zip(ours, plain, strict=True):
+        assert part.keys() == other.keys() and all(torch.equal(part[key], other[key]) for key in part)
+
+
+def test_a_complete_image_teaches_beside_an_incomplete_one(case, phantoms):
+    """A class that is unknown on one of two images has the other's gradient."""
+    engine, options, layer, first = case
+    cfg = config(engine, phantoms, *options)
+    items = some(cfg, (5,))
+    items = [items[0], (replace(items[1][0], unknown=()), items[1][1])]
+    _, gradient = gradients(engine, cfg, items)
+    assert all(per_class[5].any() for per_class in class_gradients(gradient, layer, first))
+
+
+@pytest.mark.parametrize("rpn", ["rpn.head.cls_logits", "proposal_generator.rpn_head.objectness_logits"])
+def test_nothing_known_and_no_box_teaches_nothing(phantoms, rpn):
+    """Neither the proposals nor the boxes have a gradient, and no loss is without a value."""
+    engine = "torchvision" if rpn.startswith("rpn") else "detectron2"
+    if engine == "detectron2":
+        pytest.importorskip("detectron2")
+    cfg = config(engine, phantoms)
+    losses, gradient = gradients(engine, cfg, some(cfg, tuple(range(14))))
+    assert sum(float(value) for value in losses.values()) == 0
+    assert not any(value.any() for value in gradient.values())
+
+
+@pytest.mark.parametrize("rpn", ["rpn.head.cls_logits", "proposal_generator.rpn_head.objectness_logits"])
+def test_positive_anchors_weigh_as_on_other_images(phantoms, rpn):
+    """The objectness loss is that of the positive anchors, over the number of all that were sampled."""
+    engine = "torchvision" if rpn.startswith("rpn") else "detectron2"
+    if engine == "detectron2":
+        pytest.importorskip("detectron2")
+    key = "loss_objectness" if engine == "torchvision" else "loss_rpn_cls"
+    cfg = config(engine, phantoms)
+    items = [item for item in some(cfg, (13,)) if len(item[0].truth)]
+    ignored, _ = gradients(engine, cfg, items)
+    plain, _ = gradients(engine, config(engine, phantoms, "VINDR.UNKNOWN", "negative"), items)
+    # At first every anchor is as likely as not: each costs log 2, so the rest is the positives' share.
+    share = float(ignored[key] / plain[key])
+    assert 0 < share < 0.5
+    other = "loss_rpn_box_reg" if engine == "torchvision" else "loss_rpn_loc"
+    assert torch.equal(ignored[other], plain[other])
+
+
+def test_detectron2s_losses_by_hand(phantoms):
+    """Two proposals of two images; Cardiomegaly is unknown on the second."""
+    pytest.importorskip("detectron2")
+    from detectron2.structures import Boxes, Instances
+    from detectron2.utils.events import EventStorage
+
+    model = network_of("detectron2", config("detectron2", phantoms))
+    predictor = model.roi_heads.box_predictor
+    predictor.unknown = torch.stack([mask_of((), 14), mask_of((3,), 14)])
+    logits = torch.zeros(2, 15)
+    logits[:, 3] = 5.0
+    proposals = []
+    for label in (3, 14):
+        part = Instances((10, 10))
+        part.proposal_boxes = part.gt_boxes = Boxes(torch.tensor([[1.0, 1.0, 4.0, 4.0]]))
+        part.gt_classes = torch.tensor([label])
+        proposals.append(part)
+    with EventStorage():
+        loss = predictor.losses((logits, torch.zeros(2, 56)), proposals)["loss_cls"]
+    expected = (-math.log(math.exp(5) / (math.exp(5) + 14)) + math.log(14)) / 2
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.detectron2
+def test_an_architecture_that_cannot_is_refused(phantoms):
+    from vindr_det.detection.detectron2.incomplete import leave_out_unknown, refuse_unknown
+
+    class Other(torch.nn.Module):
+        def forward(self, batch):
+            return len(batch)
+
+    other = Other()
+    leave_out_unknown(other)
+    complete, incomplete = ([{"image_id": "a"}, {"image_id": "b", "not_exhaustive_category_ids": ids}]
+                            for ids in ([], [2]))
+    assert other(complete) == 2
+    for refuse in (other, lambda batch: refuse_unknown(other, batch)):
+        with pytest.raises(InputError, match="^b: has unknown findings, which Other cannot leave out of"):
+            refuse(incomplete)
+
+
+def record(name, labels=(), unknown=()):
+    boxes = np.tile([1.0, 1.0, 9.0, 9.0], (len(labels), 1))
+    truth = Predictions(boxes, np.ones(len(labels)), np.array(labels, int))
+    return Record(name, f"{name}.png", 10, 10, truth, unknown=tuple(unknown))
+
+
+def test_which_images_a_training_takes(phantoms, tmp_path):
+    """One without boxes is taken where some finding is known on it; normal is one without either."""
+    import json
+
+    from vindr_det.data.coco import to_coco
+
+    records = [record("boxed", [3]), record("boxed_open", [3], [1, 2]), record("open", unknown=[4]),
+               record("all_open", unknown=range(14)), record("normal")]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(to_coco(records)))
+    (tmp_path / "images").mkdir()
+    for each in records:
+        (tmp_path / "images" / each.file_name).touch()
+
+    def taken(*more):
+        cfg = config("torchvision", phantoms, "VINDR.DATA_ROOT", str(tmp_path), "VINDR.NORMAL_RATIO", "-1",
+                     "DATASETS.TRAIN", "('x_train',)", "VINDR.VALIDATION", "('x_train',)", *more)
+        kept = [item[0] for item in training_records(cfg)]
+        assert {each.image_id for each, _ in loss_records(cfg)} <= {each.image_id for each in kept}
+        return [each.image_id for each in kept], normal_count(cfg, kept)
+
+    assert taken() == (["boxed", "boxed_open", "open", "normal"], 1)
+    assert taken("VINDR.NORMAL_RATIO", "0.0") == (["boxed", "boxed_open", "open"], 0)
+    assert taken("VINDR.UNKNOWN", "negative") == (["boxed", "boxed_open", "open", "all_open", "normal"], 3)
+    assert taken("DATALOADER.FILTER_EMPTY_ANNOTATIONS", "True") == (["boxed", "boxed_open"], 0)
+
+
+def test_repeat_factors_count_the_images_on_which_a_finding_is_known():
+    records = [record("a", [0]), *(record(f"n{i}") for i in range(3)),
+               *(record(f"u{i}", [1], [0]) for i in range(4))]
+    # Finding 0 is on 1 of the 4 images where it is known, finding 1 on 4 of 8.
+    assert repeat_factors(records, 0.75)[0] == pytest.approx(math.sqrt(0.75 / 0.25))
+    assert repeat_factors(records, 0.75)[-1] == pytest.approx(math.sqrt(0.75 / 0.5))
+
+
+@pytest.mark.slow
+def test_a_training_validates_and_its_losses_are_finite(engine, phantoms, tmp_path):
+    """With bfloat16, gradient accumulation, and unknown findings in training and validation."""
+    import json
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(phantoms / "data/annotations", data / "annotations")
+    for path in (data / "annotations").glob("instances_*.json"):
+        coco = json.loads(path.read_text())
+        boxed = {i["id"]: {a["category_id"] for a in coco["annotations"] if a["image_id"] == i["id"]}
+                 for i in coco["images"]}
+        for image in coco["images"][::2]:
+            image["not_exhaustive_category_ids"] = sorted({1, 5, 9} - boxed[image["id"]])
+        path.write_text(json.dumps(coco))
+    cfg = config(engine, phantoms, "VINDR.DATA_ROOT", str(data), "VINDR.IMAGE_ROOT", str(phantoms / "data"),
+                 "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.AMP.ENABLED", "True",
+                 "VINDR.AMP_DTYPE", "bfloat16",
+                 "VINDR.ACCUMULATE", "2", "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()")
+    assert any(item[0].unknown for item in training_records(cfg)) and len(label_set_of_config(cfg)) == 14
+    engines.load(engine).train(cfg)
+    lines = [json.loads(line) for line in (tmp_path / "out/metrics.json").read_text().splitlines()]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    assert any("validation_loss" in line for line in lines)
+    assert read_file(tmp_path / "out/model_final.pth")["vindr"]["iteration"] == 1

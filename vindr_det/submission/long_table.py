@@ -1,0 +1,150 @@
+"""Detections as a table with a row per box, for every label set: what other sets than VinBigData's have
+instead of the competition's form, which knows its class ids alone.
+
+Columns are ``image_id``, ``label_set``, ``class_name``, ``score`` and the box, ``x_min,y_min,x_max,y_max`` in
+original pixels; more columns, as ``S.predictions.csv`` has them, are not read. "No finding", where it is a
+class, has the box ``0 0 1 1``. An image without boxes has no row: whether it was read is in the status table
+beside the file.
+"""
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import read_bytes
+from vindr_det.metrics.matching import Table
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet
+from vindr_det.submission.check import check_detections
+from vindr_det.submission.parse import is_box_header
+from vindr_det.tables import header_of, read_csv, refuse_first, to_numbers
+
+_EDGES = ("x_min", "y_min", "x_max", "y_max")
+COLUMNS = ("image_id", "label_set", "class_name", "score", *_EDGES)
+
+
+def is_long_table(path: str | Path) -> bool:
+    """Whether a CSV is a table with a row per box, by its header."""
+    return is_box_header(header_of(path))
+
+
+def long_table_text(predictions: PredictionSet) -> str:
+    """The table, best score first within an image.
+
+    Args:
+        predictions: image id -> detections in original pixels, of one label set.
+    """
+    label_set = label_set_of(predictions)
+    table = Table.of([boxes.by_score() for boxes in predictions.values()], label_set)
+    ids = np.array([*predictions, ""], dtype=object)
+    frame = pd.DataFrame(table.box, columns=list(_EDGES))
+    frame.insert(0, "image_id", ids[table.image])
+    frame.insert(1, "label_set", label_set.name)
+    frame.insert(2, "class_name", np.array([*label_set.classes, ""], dtype=object)[table.label])
+    frame.insert(3, "score", table.score)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def stated_label_set(
+    path: str | Path, stated: str, expected: LabelSet | None, names: frozenset[str] = frozenset()
+) -> LabelSet | None:
+    """The label set of a prediction file; None where nothing tells it.
+
+    Args:
+        path: of the file, for errors.
+        stated: its name in the file; empty where it has none.
+        expected: of the annotations; None without them.
+        names: of the classes in the file.
+
+    Raises:
+        InputError: a set of one's own whose findings are not known, since no annotations have it.
+    """
+    if stated in LABEL_SETS:
+        return LABEL_SETS[stated]
+    if stated:
+        if expected is None or expected.name in LABEL_SETS:
+            raise InputError(f"{path}: label set {stated!r} is none of {', '.join(LABEL_SETS)}, expected "
+                             "annotations (COCO .json) of the same set")
+        return expected
+    fitting = [of for of in ([expected] if expected else []) + list(LABEL_SETS.values())
+               if all(of.id_of(name) is not None for name in names)]
+    return fitting[0] if fitting and names else expected
+
+
+def read_long_table(
+    path: str | Path, sizes: pd.DataFrame | None = None, expected: LabelSet | None = None
+) -> tuple[dict[str, Predictions], LabelSet]:
+    """Read a table: image id -> detections in original pixels of the images with boxes, and the label set.
+
+    Args:
+        path: of the CSV.
+        sizes: of the originals; boxes must lie inside. None checks only that none is negative.
+        expected: label set of the annotations; None without them.
+
+    Raises:
+        InputError: a column is missing, two label sets, an unknown class, a score outside 0 to 1, or a box
+            that is not four numbers with positive sides inside its image.
+    """
+    if b"\n" not in read_bytes(path).strip():  # a run may detect nothing
+        return {}, _required(path, stated_label_set(path, "", expected))
+    frame = read_csv(path, ["image_id", "class_name", "score", *_EDGES])
+    label_set = _label_set(path, frame, expected)
+    labels = _labels(path, frame, label_set)
+    numbers = np.column_stack([to_numbers(frame[name]) for name in ("score", *_EDGES)])
+    _check(path, frame, numbers)
+    boxes = numbers[:, 1:]
+    boxes[labels == label_set.no_finding_id] = NO_FINDING_BOX
+    codes, ids = pd.factorize(frame["image_id"])
+    order = np.argsort(codes, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    predictions = {str(image_id): Predictions(boxes[at], numbers[at, 0], labels[at], label_set)
+                   for image_id, at in zip(ids, rows, strict=True)}
+    issues = check_detections(predictions, sizes)
+    if issues:
+        more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
+        raise InputError(f"{path}: {issues[0].message}{more}")
+    return predictions, label_set
+
+
+def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None) -> LabelSet:
+    stated = pd.Series([""])
+    if "label_set" in frame:
+        stated = frame["label_set"].fillna("").astype(str).str.strip()
+    refuse_first(path, (stated != stated.iloc[0]).to_numpy(), lambda row:
+                 f"label_set {stated.iloc[row]!r}, expected {stated.iloc[0]!r} as in the first row")
+    names = frozenset(frame["class_name"].unique())
+    return _required(path, stated_label_set(path, str(stated.iloc[0]), expected, names))
+
+
+def _required(path: str | Path, label_set: LabelSet | None) -> LabelSet:
+    if label_set is None:
+        raise InputError(f"{path}: its label set is not known, expected a column label_set with one of "
+                         f"{', '.join(LABEL_SETS)}, or annotations (COCO .json) of the same set")
+    return label_set
+
+
+def _labels(path: str | Path, frame: pd.DataFrame, label_set: LabelSet) -> np.ndarray:
+    """(N,) class ids of the names."""
+    known = {name: label_set.id_of(name) for name in frame["class_name"].unique()}
+    names = frame["class_name"]
+
+    def problem(row: int) -> str:
+        near = difflib.get_close_matches(names.iloc[row], label_set.classes, 1, 0.5) or label_set.classes
+        return f"class_name {names.iloc[row]!r} is no class of {label_set.name}, expected such as {near[0]!r}"
+
+    refuse_first(path, names.map(lambda name: known[name] is None).to_numpy(), problem)
+    return names.map(known).to_numpy(np.int64)
+
+
+def _check(path: str | Path, frame: pd.DataFrame, numbers: np.ndarray) -> None:
+    """Scores and boxes, (N, 5)."""
+    score, box = numbers[:, 0], numbers[:, 1:]
+    refuse_first(path, ~((score >= 0) & (score <= 1)), lambda row:
+                 f"score {frame['score'].iloc[row]}, expected 0 to 1")
+    fine = np.isfinite(box).all(axis=1) & (box[:, 2:] > box[:, :2]).all(axis=1)
+    refuse_first(path, ~fine, lambda row:
+                 f"box {' '.join(map(str, frame[list(_EDGES)].iloc[row]))}, expected four numbers with "
+                 "x_min < x_max and y_min < y_max")
