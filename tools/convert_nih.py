@@ -11,15 +11,14 @@ patient; counts are checked against the published ones. The same as ``convert.py
 
 from collections.abc import Sequence
 
-from convert import add_options, run
-
 from vindr_det import cli
+from vindr_det.data.conversion_options import add_options, convert_by_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     add_options(parser, "nih")
-    run(parser.parse_args(argv))
+    print(convert_by_options(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

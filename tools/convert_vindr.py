@@ -11,15 +11,14 @@ pixels; normal images are kept, without annotations. The same as ``convert.py vi
 
 from collections.abc import Sequence
 
-from convert import add_options, run
-
 from vindr_det import cli
+from vindr_det.data.conversion_options import add_options, convert_by_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     add_options(parser, "vinbigdata")
-    run(parser.parse_args(argv))
+    print(convert_by_options(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

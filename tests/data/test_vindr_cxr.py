@@ -236,6 +236,9 @@ def test_children(tmp_path, caplog):
     assert len(records["b"].truth) == 1 and "1 rows of class 36 (No finding) beside boxes" in caplog.text
     assert "3 train images (published: 7728)" in summary
     assert not (tmp_path / "out/instances_readers.json").exists()
+    with pytest.raises(InputError, match="--min-readers 2: each image of .*a.csv has a single"):
+        convert("vindr-pcxr", tmp_path / "none", Conversion(min_readers=2), annotations=tmp_path / "a.csv",
+                meta=[tmp_path / "m.csv"])
     labels = pd.read_csv(tmp_path / "out/labels.csv").set_index("image_id")
     assert labels.loc["a", ["Bronchitis", "Bronchial thickening", "No finding"]].tolist() == [1, 1, 0]
 

@@ -192,6 +192,8 @@ def test_yolo_needs_a_new_folder_and_boxes(records, tmp_path, tool):
                   tmp_path / "yolo")
     assert "is not empty, expected a new folder" in one_line(result)
     assert [path.name for path in (tmp_path / "yolo").iterdir()] == ["mine.txt"]
+    with pytest.raises(InputError, match="--copy: copies images .*, expected --to yolo and --images"):
+        convert("coco", tmp_path / "new", Conversion(copy=True), annotations=tmp_path / "in.json", images="x")
     result = tool("convert.py", "coco", "--annotations", tmp_path / "in.json", "--to", "yolo", "--out",
                   tmp_path / "new", "--folds", "3")
     assert result.returncode == 0 and "without images: no --images" in result.stdout

@@ -3,12 +3,14 @@ import pytest
 from vindr_det.structures.label_sets import (
     CLASS_NAMES,
     FINDINGS,
+    LABEL_SETS,
     NIH,
     NO_FINDING,
     NO_FINDING_ID,
     VINBIGDATA,
     LabelSet,
     column_of,
+    nearest_name,
 )
 
 
@@ -18,6 +20,16 @@ from vindr_det.structures.label_sets import (
     (LabelSet("both", ("Nodule",), "Normal"), 1, 2),
     (VINBIGDATA, 14, 15),
     (NIH, 14, 15),
+    (LABEL_SETS["NIH boxes"], 8, 8),
+    (LABEL_SETS["VinDr-CXR"], 22, 23),
+    (LABEL_SETS["VinDr-CXR global"], 5, 6),
+    (LABEL_SETS["VinDr-PCXR"], 36, 37),
+    (LABEL_SETS["VinDr-PCXR global"], 14, 15),
+    (LABEL_SETS["ChestX-Det"], 13, 13),
+    (LABEL_SETS["ChestX-Det10"], 10, 10),
+    (LABEL_SETS["RSNA pneumonia"], 1, 1),
+    (LABEL_SETS["SIIM-COVID"], 1, 1),
+    (LABEL_SETS["SIIM-COVID study"], 3, 4),
 ])
 def test_ids_are_positions_and_no_finding_is_last(label_set, count, classes):
     assert len(label_set) == count and len(label_set.classes) == classes
@@ -29,3 +41,16 @@ def test_the_competitions_order_is_fixed():
     assert [FINDINGS[label] for label in (0, 3, 8)] == ["Aortic enlargement", "Cardiomegaly", "Nodule/Mass"]
     assert (NO_FINDING_ID, NO_FINDING, CLASS_NAMES[14]) == (14, "No finding", "No finding")
     assert column_of("Nodule/Mass") == "p_nodule_mass"
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("ild", "ILD"), ("Pleural efusion", "Pleural effusion"), ("nodule", "Nodule/Mass"),
+    ("opacity", "Lung Opacity")])
+def test_the_nearest_name(name, expected):
+    assert nearest_name(name, VINBIGDATA) == expected
+
+
+def test_names_are_unique():
+    for label_set in LABEL_SETS.values():
+        assert len({name.casefold() for name in label_set.classes}) == len(label_set.classes)
+    assert len({label_set.findings for label_set in LABEL_SETS.values()}) == len(LABEL_SETS)

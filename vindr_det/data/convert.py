@@ -64,6 +64,8 @@ def convert(
     """
     options = options or Conversion()
     source = RELEASES[release]
+    if options.copy and (options.to != "yolo" or tables.get("images") is None):
+        raise InputError("--copy: copies images beside YOLO's labels, expected --to yolo and --images")
     require_own_tables(source, tables, RELEASES.values())
     annotations = source.read(options, **tables)
     fold_of = _folds(annotations, options)

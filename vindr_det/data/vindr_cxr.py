@@ -127,6 +127,9 @@ def _read_part(
         table = table[~table["image_id"].isin(frames.absent)]
         frame = _with_images_without_boxes(frame, table, label_set)
     several = frame.groupby("image_id")["rad_id"].nunique().max() > 1
+    if options.min_readers > 1 and part.name == TRAIN and not several:
+        raise InputError(f"--min-readers {options.min_readers}: each image of {part.boxes} has a single "
+                         "reader, expected 1")
     fuse = partial(to_records, frame, frames.sizes, label_set=label_set)
     records = fuse(options.fusion, options.iou_thr, options.min_readers) if several else fuse("none")
     readers = fuse("none") if several else []
