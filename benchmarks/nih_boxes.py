@@ -100,7 +100,7 @@ def weights(args: argparse.Namespace, beginning: str) -> Path | str:
     out = args.out / beginning
     if beginning == "phantoms":
         if not (out / "model_final.pth").is_file():
-            data = phantom_data(args.out / "phantom_data", 1500, 10, 20)
+            data = phantom_data(args.out / "phantom_data", 1500, 10, 20, size=320, seed=5)
             detector(args, "frcnn_phantoms.yaml", out, "VINDR.DATA_ROOT", data)
         return out / "model_final.pth"
     trained = out / "model.pth"

@@ -16,13 +16,15 @@ def tool(name: str, *arguments: Any, **options: Any) -> None:
     subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, arguments)], check=True, **options)
 
 
-def phantom_data(out: Path, train: int, test: int, folds: int) -> Path:
-    """Phantoms of 448 px in ``raw/``, prepared at 256 px and converted in ``data/``; once."""
+def phantom_data(
+    out: Path, train: int, test: int, folds: int, size: int = 448, seed: int = 11
+) -> Path:
+    """Phantoms of ``size`` pixels in ``raw/``, prepared at 256 px and converted in ``data/``; once."""
     raw, data = out / "raw", out / "data"
     if (data / "annotations/folds.csv").is_file():
         return data
-    tool("make_phantoms.py", "--out", raw, "--num-train", train, "--num-test", test, "--size", 448,
-         "--seed", 11)
+    tool("make_phantoms.py", "--out", raw, "--num-train", train, "--num-test", test, "--size", size,
+         "--seed", seed)
     for part in ("train", "test"):
         tool("prepare_images.py", "--images", raw / part, "--out", data / part, "--size", 256,
              "--keep-aspect")
