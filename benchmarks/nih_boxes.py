@@ -4,8 +4,8 @@
     python benchmarks/nih_boxes.py --images raw/images --annotations raw/boxes.csv --labels raw/images.csv \\
         --seeds 1 2 3 --out outputs/nih_boxes
 
-The same budget for each (configs/nih/frcnn.yaml), a patient in one part alone, no checkpoint chosen on the
-validation images. Prints the scores on these with 95 % intervals by patient, and the paired differences from
+The same budget for each (configs/nih/frcnn.yaml), TTA in prediction, a patient in one part alone, no
+checkpoint chosen on the validation images. Prints the scores on these with 95 % intervals by patient, and the paired differences from
 random weights; the first detector scored as if every finding had its box, and one trained as if; and the
 phantoms' detector by the findings that its label set shares with NIH's, before it saw any of these images.
 Finished trainings are kept.
@@ -30,6 +30,7 @@ BEGINNINGS = ("random", "phantoms", "classifier")
 COLUMNS = {"AP40": NIH_BOXES.mean_ap, "AP50": "coco/AP50", "sensitivity@1": "froc/sensitivity@1",
            **{f"T {iou}": f"localization/accuracy@{iou}" for iou in ("0.1", "0.3", "0.5", "0.7")}}
 SPLITS = ("train", "val")
+TTA = ("--tta", "--tta-scales", 0.85, 1, 1.2)
 
 
 def main() -> None:
@@ -83,7 +84,8 @@ def train(
     if not predictions.is_file():
         detector(args, "frcnn.yaml", out, "SEED", seed, "VINDR.DATA_ROOT", args.out / "data",
                  "VINDR.IMAGE_ROOT", args.images, "MODEL.WEIGHTS", weights(args, beginning), *changes)
-        tool("predict.py", "--weights", out / "model_final.pth", "--dataset", "nih_val", "--out", predictions)
+        tool("predict.py", "--weights", out / "model_final.pth", "--dataset", "nih_val", *TTA,
+             "--out", predictions)
     return predictions
 
 
@@ -137,7 +139,8 @@ def before_any_image(args: argparse.Namespace) -> Path:
     predictions = args.out / "phantoms/val.csv"
     if not predictions.is_file():
         tool("predict.py", "--weights", args.out / "phantoms/model_final.pth", "--dataset", "nih_val",
-             "--out", predictions, "VINDR.DATA_ROOT", args.out / "data", "VINDR.IMAGE_ROOT", args.images)
+             *TTA, "--out", predictions, "VINDR.DATA_ROOT", args.out / "data", "VINDR.IMAGE_ROOT",
+             args.images)
     return predictions
 
 
