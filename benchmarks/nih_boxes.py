@@ -7,8 +7,8 @@
 The same budget for each (configs/nih/frcnn.yaml), TTA in prediction, a patient in one part alone, no
 checkpoint chosen on the validation images. Prints the scores on these with 95 % intervals by patient, and the
 paired differences from random weights; the first detector scored as if every finding had its box, and one
-trained as if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw any
-of these images. Finished trainings are kept.
+trained as if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw
+any of these images. Finished trainings are kept.
 """
 
 import argparse
