@@ -6,10 +6,10 @@
     python tools/visualize.py --images DIR --annotations A.json --ids ID1 ID2 --out DIR
     python tools/visualize.py --images DIR --annotations A.json --augment configs/vindr_frcnn.yaml --out DIR
 
-Boxes are in the originals' pixels; for images that were made smaller, --meta (or meta.csv beside
-them) has the original sizes. Predictions below --score are left out. An image that was not read, by
-the status table beside the predictions, or not predicted has that in its legend. Images come by
-their id, with --annotations only annotated ones, abnormal ones first; with --ids exactly these.
+Boxes are in the originals' pixels; for images that were made smaller, --meta (or meta.csv beside them) has
+the original sizes, or else a COCO .json or the status table beside the predictions. Predictions below --score
+are left out. An image that was not read, by that table, or not predicted has that in its legend. Images come
+by their id, with --annotations only annotated ones, abnormal ones first; with --ids exactly these.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.data.truth import read_truth
-    from vindr_det.evaluation.visualize import augmentation_grid, choose, pictures, write_grid, write_overlays
+    from vindr_det.evaluation.visualize import (
+        augmentation_grid,
+        choose,
+        known_sizes,
+        pictures,
+        write_grid,
+        write_overlays,
+    )
     from vindr_det.exceptions import InputError
     from vindr_det.files import write_png
     from vindr_det.imaging import image_run
@@ -71,8 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{len(items)} images augmented in {args.out}/augmentations.png")
         return
     side = args.side or (480 if args.grid else 900)
-    drawn = pictures(subjects, predictions, run.sizes, args.score, side,
-                     read_statuses(args.predictions) if args.predictions else None)
+    statuses = read_statuses(args.predictions) if args.predictions else {}
+    sizes = known_sizes(run.sizes, args.annotations, statuses)
+    drawn = pictures(subjects, predictions, sizes, args.score, side, statuses)
     if args.grid:
         count = write_grid(args.out, drawn, args.grid)
         print(f"{count} pictures on {args.out}/grid.png")

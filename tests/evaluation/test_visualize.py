@@ -51,6 +51,26 @@ def test_images_may_be_one_file(tmp_path, tool):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("place", ["coco", "status"])
+def test_boxes_of_an_original_are_drawn_on_a_smaller_copy(tmp_path, tool, place):
+    """Annotations or the status table tell the original's size; without them the box would lie outside."""
+    write_png(tmp_path / "images/a.png", np.full((64, 64), 40, np.uint8))
+    write_json(tmp_path / "truth.json", to_coco([Record("a", "a.png", 640, 640, T((3, 320, 320, 480, 600)))]))
+    write_submission(tmp_path / "s.csv", {"a": P((5, 0.9, 320, 160, 480, 600))})
+    options = ["--annotations", tmp_path / "truth.json"]
+    if place == "status":
+        write_status(tmp_path / "s.status.csv", [Status("a", "a.png", OK, height=640, width=640)])
+        options = []
+    run = tool("visualize.py", "--images", tmp_path / "images", "--predictions", tmp_path / "s.csv", "--side",
+               640, "--out", tmp_path / "out", *options)
+    assert run.returncode == 0, run.stderr
+    picture = cv2.imread(str(tmp_path / "out/a.png"))
+    rows, columns = np.nonzero((picture == PREDICTED_COLOR).all(axis=2))
+    columns, rows = columns[rows < 640], rows[rows < 640]  # without the legend
+    assert abs(columns.min() - 320) <= 2 and abs(columns.max() - 480) <= 2
+    assert abs(rows.max() - rows.min() - 440) <= 40  # with the box's label below
+
+
 @pytest.fixture
 def images(tmp_path):
     """Four gray images, of which c has boxes and two more true ones than b."""

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vindr_det.data.coco import image_sizes
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, write_png
 from vindr_det.imaging.montage import grid_of, title_strip
 from vindr_det.imaging.read import read_image
+from vindr_det.imaging.sizes import shapes_of
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.limits import require_seed
 from vindr_det.parallel import Failure, guarded
@@ -90,6 +92,22 @@ def _ordered(
     if truth is None:
         return ids
     return sorted(ids, key=lambda image_id: (truth[image_id].normal, -len(truth[image_id].truth)))
+
+
+def known_sizes(
+    given: Mapping[str, tuple[int, int]], annotations: str | Path | None, statuses: Mapping[str, Status],
+) -> dict[str, tuple[int, int]]:
+    """Image id -> (height, width) of the original: as given, else by annotations, else by the status table.
+
+    Args:
+        given: sizes that count whatever the others say, such as those of a table.
+        annotations: a COCO JSON, whose images have sizes; other files say nothing. None for none.
+        statuses: of the run that predicted.
+    """
+    predicted = {image_id: (status.height, status.width) for image_id, status in statuses.items()
+                 if status.height and status.width}
+    annotated = shapes_of(image_sizes(annotations)) if annotations else {}
+    return {**predicted, **annotated, **given}
 
 
 def overlay(
