@@ -1,8 +1,9 @@
 """The categories of a COCO file: which label set they are, and which of its class ids each has.
 
 The label set is the one that ``info.label_set`` names; or else the shipped one with exactly these findings;
-or else VinBigData's where most of them are its findings, so that a slip of the pen in one is an error; or
-else the categories themselves, in the order of their ids.
+or else the categories themselves, in the order of their ids: a finding that no category names was not
+annotated, and nothing says that it is absent. Where nearly all of VinBigData's findings are there beside
+another name, that name is taken for a slip of the pen, which is an error.
 """
 
 from collections import Counter
@@ -13,6 +14,8 @@ from typing import Any
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 
+#: So many of VinBigData's 14 names are no chance.
+_NEARLY = 10
 _NO_FINDING_NAMES = ("no finding", "no findings")
 
 
@@ -30,15 +33,13 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
     findings = [name for name in names.values() if name.casefold() not in _NO_FINDING_NAMES]
     lower = _lower(findings)
     for label_set in LABEL_SETS.values():
-        # "Lung Opacity" alone, RSNA's set, is a part of VinBigData's.
-        if lower == _lower(label_set.findings) and not lower < _lower(VINBIGDATA.findings):
+        if lower == _lower(label_set.findings):
             return label_set
     own = LabelSet(named or Path(path).stem, tuple(
         name for _, name in sorted(names.items(), key=lambda item: _in_order(item[0]))
         if name in findings))
-    known = sum(VINBIGDATA.id_of(name) is not None for name in findings)
-    # A slip of the pen in one of VinBigData's names must not make a label set of its own.
-    return own if named or 2 * known <= len(findings) else VINBIGDATA
+    known = len(lower & _lower(VINBIGDATA.findings))
+    return VINBIGDATA if not named and _NEARLY <= known < len(lower) else own
 
 
 def _lower(names: Iterable[str]) -> set[str]:

@@ -2,7 +2,9 @@
 
 An image's annotations may leave out findings (:attr:`vindr_det.structures.records.Record.unknown`). The
 losses of both engines then see the logits of these classes as :data:`NEVER`: a probability of 0, which costs
-nothing where the class is not the truth, and which has no gradient.
+nothing where the class is not the truth, and which has no gradient. A softmax also has the background, which
+would grow at the expense of the finding: there, "background or any unknown finding" is the truth of a
+proposal without a box, so that the odds between these stay as they are.
 """
 
 from collections.abc import Iterable
@@ -36,6 +38,26 @@ def without(logits: Tensor, unknown: Tensor) -> Tensor:
         unknown: bool, of a shape that broadcasts to that of the logits.
     """
     return logits.masked_fill(unknown, NEVER)
+
+
+def join_background(logits: Tensor, unknown: Tensor, is_background: Tensor, column: int) -> Tensor:
+    """Logits of a softmax over findings and background, for its cross entropy.
+
+    Args:
+        logits: (N, C + 1).
+        unknown: (N, C + 1) bool, False for the background.
+        is_background: (N,) bool, the proposals without a box.
+        column: of the background.
+
+    Returns:
+        (N, C + 1): unknown findings are left out; in rows of the background, which then stands for itself or
+        any of them, its logit is the logarithm of the sum of their exponentials.
+    """
+    own = torch.zeros_like(unknown)
+    own[:, column] = True
+    joint = logits.masked_fill(~(unknown | own), NEVER).logsumexp(dim=1, keepdim=True).to(logits.dtype)
+    joined = own & (is_background & unknown.any(dim=1))[:, None]
+    return torch.where(joined, joint, without(logits, unknown))
 
 
 def mix_in(module: nn.Module, mixin: type) -> None:

@@ -13,7 +13,7 @@ from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from torch import Tensor, nn
 
-from vindr_det.detection.incomplete import NOT_EXHAUSTIVE, mask_of, mix_in, without
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE, join_background, mask_of, mix_in, without
 from vindr_det.exceptions import InputError
 
 
@@ -98,8 +98,9 @@ class KnownOutputs(Known):
         logits, deltas = predictions
         if self.unknown is not None:
             counts = torch.tensor([len(part) for part in proposals], device=logits.device)
-            background_is_known = F.pad(self.unknown, (0, 1))
-            logits = without(logits, background_is_known.repeat_interleave(counts, dim=0))
+            unknown = F.pad(self.unknown, (0, 1)).repeat_interleave(counts, dim=0)
+            background = torch.cat([part.gt_classes for part in proposals]) == unknown.shape[1] - 1
+            logits = join_background(logits, unknown, background, unknown.shape[1] - 1)
         return super().losses((logits, deltas), proposals)  # type: ignore[misc]
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
-from vindr_det.detection.incomplete import mix_in, without
+from vindr_det.detection.incomplete import join_background, mix_in, without
 
 Targets = Sequence[Mapping[str, Tensor]]
 
@@ -46,15 +46,17 @@ class KnownProposals:
 
 
 class KnownBoxPredictor:
-    """A box predictor whose softmax leaves out ``unknown`` (N, C + 1) in training."""
+    """A box predictor whose softmax leaves out ``unknown`` (N, C + 1) in training; see
+    :func:`vindr_det.detection.incomplete.join_background`."""
 
     unknown: Tensor | None = None
+    is_background: Tensor
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, C + 1) and deltas (N, 4 C + 4) of N proposals."""
         logits, deltas = super().forward(features)  # type: ignore[misc]
         if self.training and self.unknown is not None:  # type: ignore[attr-defined]
-            logits = without(logits, self.unknown)
+            logits = join_background(logits, self.unknown, self.is_background, 0)
         return logits, deltas
 
 
@@ -69,7 +71,8 @@ class KnownRoIHeads:
         unknown = _unknown_of(targets)
         if unknown is not None:
             counts = torch.tensor([len(boxes) for boxes in samples[0]], device=unknown.device)
-            unknown = F.pad(unknown, (1, 0)).repeat_interleave(counts, dim=0)  # the background is known
+            unknown = F.pad(unknown, (1, 0)).repeat_interleave(counts, dim=0)
+            self.box_predictor.is_background = torch.cat(samples[2]) == 0
         self.box_predictor.unknown = unknown
         return samples
 
