@@ -57,7 +57,7 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
         "patients": _PATIENTS}),
     "siim-covid": ("SIIM-FISABIO-RSNA COVID-19 detection challenge: opacity", {
         "annotations": {"required": True, "help": "train_image_level.csv"},
-        "labels": {"help": "train_study_level.csv"}, "meta": _META,
+        "labels": {"help": "train_study_level.csv; without it no image is known to be normal"}, "meta": _META,
         "images": {"help": f"{_IMAGES}; without --meta the DICOM files"}, **_WORKERS}),
     "coco": ("COCO files of any data set", {
         "annotations": {"required": True, "help": "COCO .json of all images, or of the training part"},
