@@ -63,11 +63,11 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
         "annotations": {"required": True, "help": "COCO .json of all images, or of the training part"},
         "val-annotations": {"help": "COCO .json of the validation part"},
         "test-annotations": {"help": "COCO .json of the test part"}, "images": {"help": _IMAGES},
-        "patients": _PATIENTS}),
+        "patients": {"help": f"{_PATIENTS['help']}; the images' key patient if not given"}}),
     "yolo": ("YOLO's folders", {
         "annotations": {"required": True, "help": "data.yaml, or a folder with data.yaml or classes.txt"},
         "meta": _META, "images": {"help": "folder of the images where there is no data.yaml and no images/"},
-        "patients": _PATIENTS, **_WORKERS}),
+        "patients": {"help": f"{_PATIENTS['help']}; column patient of meta.csv if not given"}, **_WORKERS}),
 }
 #: Formats whose boxes are on all images.
 _TO_YOLO = tuple(name for name in FORMATS if name != "nih")

@@ -1,8 +1,8 @@
 """The SIIM-FISABIO-RSNA COVID-19 detection challenge (2021): boxes of opacities, and labels of studies.
 
 A study may have several images, of which often only one was given boxes: the others have "none" in the table
-although the study is positive. An image without boxes is therefore normal only if the studies' labels say that
-its study is negative for pneumonia; else, and without these labels, opacities are unknown on it.
+although the study is positive. An image without boxes is therefore normal only if the studies' labels say
+that its study is negative for pneumonia; else, and without these labels, opacities are unknown on it.
 """
 
 import ast
@@ -116,13 +116,14 @@ def _rows(names: pd.Series, boxes: list[list[list[float]]]) -> pd.DataFrame:
 def _unknown(
     names: pd.Series, studies: pd.Series, boxes: list[list[list[float]]], appearances: pd.DataFrame | None
 ) -> dict[str, tuple[int, ...]]:
-    """Image id -> opacity, for images without boxes of studies that are not known to be negative, or that have
-    boxes elsewhere."""
+    """Image id -> opacity, for images without boxes of studies that are not known to be negative, or that
+    have boxes elsewhere."""
     drawn = np.array([len(rows) > 0 for rows in boxes])
     if appearances is None:
         if not drawn.all():
-            log.warning("%d images have no box, and without --labels it is not known whether they are normal: "
-                        "opacity is unknown there; the first is %s", (~drawn).sum(), names[~drawn].iloc[0])
+            log.warning("%d images have no box, and without --labels it is not known whether they are "
+                        "normal: opacity is unknown there; the first is %s", (~drawn).sum(),
+                        names[~drawn].iloc[0])
         return dict.fromkeys(names[~drawn], (0,))
     positive = studies.isin(studies[drawn]).to_numpy()
     positive = positive | (appearances.loc[studies, _NEGATIVE].to_numpy() == 0)

@@ -133,7 +133,8 @@ def _read_part(
         table = table[~table["image_id"].isin(frames.absent)]
         frame = _with_images_without_boxes(frame, table, label_set)
     several = frame.groupby("image_id")["rad_id"].nunique().max() > 1
-    unknown = {} if table is None else _unknown(given, table, label_set, options.min_readers if several else 1)
+    least = options.min_readers if several else 1
+    unknown = {} if table is None else _unknown(given, table, label_set, least)
     if options.min_readers > 1 and part.name == TRAIN and not several:
         raise InputError(f"--min-readers {options.min_readers}: each image of {part.boxes} has a single "
                          "reader, expected 1")
@@ -186,7 +187,7 @@ def _unknown(
     unknown = pairs.groupby("image_id")["class_id"].agg(list).to_dict()
     said = (table.drop(columns=keys[:2]) == 1).any(axis=1).groupby(table["image_id"]).any()
     silent = set(said.index[~said]).difference(frame["image_id"])
-    return unknown | dict.fromkeys(silent, list(range(len(label_set))))
+    return unknown | {name: list(range(len(label_set))) for name in silent}
 
 
 def _with_images_without_boxes(
