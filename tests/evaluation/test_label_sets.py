@@ -88,6 +88,29 @@ def test_results_of_another_tool_are_of_the_set_that_is_named(folder):
         run_evaluation(EvaluationRequest(**request))
 
 
+def test_results_that_state_no_set_need_its_name(folder):
+    """Whose category ids might be those of the annotations, or of any other set."""
+    entry = {"image_id": "a", "category_id": 10, "bbox": [10, 10, 50, 50], "score": 0.9}
+    (folder / "r.json").write_text(json.dumps([entry]))
+    (folder / "n.json").write_text(json.dumps([entry | {"label_set": "nih BOXES", "category_id": 2}]))
+    request = {"annotations": str(folder / "nih.json")}
+
+    def effusion(name, of, **more):
+        return run_evaluation(EvaluationRequest(**request, predictions=str(folder / name), map_labels=of,
+                                                **more))[0]["voc/AP40/Effusion"]
+
+    with pytest.raises(InputError, match="r.json: states no label set, .* expected --map-labels SET, one of Vi"):
+        effusion("r.json", "")
+    with pytest.raises(InputError, match="r.json: states no label set"):
+        effusion("nih.csv", "", compare=str(folder / "r.json"))
+    assert effusion("r.json", "vinbigdata") == 1  # VinBigData's pleural effusion
+    assert effusion("n.json", "") == effusion("n.json", "nih boxes") == 1
+    for name, own, of in (("n.json", "NIH boxes", "VinDr-CXR"), ("nih.csv", "NIH boxes", "VinDr-CXR"),
+                          ("vin.csv", "VinBigData", "NIH boxes")):
+        with pytest.raises(InputError, match=f"{name}: predictions of the label set {own}, but --map-labels says {of}"):
+            effusion(name, of)
+
+
 def test_the_tool(folder, tool):
     write_csv(folder / "p.csv", pd.DataFrame({"Image Index": [f"{name}.png" for name in "abcde"],
                                               "Patient ID": [1, 1, 2, 2, 3]}))

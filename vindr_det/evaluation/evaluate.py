@@ -20,7 +20,7 @@ from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet, label_set_of
 from vindr_det.structures.label_maps import common_findings, map_predictions, map_records
-from vindr_det.structures.label_sets import LABEL_SETS, label_set_named
+from vindr_det.structures.label_sets import LABEL_SETS, shipped_label_set
 from vindr_det.structures.records import Record, label_set_of_records
 from vindr_det.submission import read_submission, refuse_other_frame
 
@@ -65,7 +65,7 @@ class EvaluationRequest:
         require_replicates(self.bootstrap, none=True)
         if self.patients and not self.bootstrap and not self.compare:
             raise InputError("--patients: expected --bootstrap or --compare, whose intervals it changes")
-        if self.map_labels and self.map_labels not in LABEL_SETS:
+        if self.map_labels and shipped_label_set(self.map_labels) is None:
             raise InputError(f"--map-labels {self.map_labels!r}: expected one of {', '.join(LABEL_SETS)}")
         if self.by == "reader" and holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
@@ -107,7 +107,7 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
 def _read(path: str, request: EvaluationRequest) -> PredictionSet:
     if request.meta:
         refuse_other_frame(path, read_sizes(request.meta))
-    asked = label_set_named(request.map_labels) if request.map_labels else None
+    asked = shipped_label_set(request.map_labels) if request.map_labels else None
     return read_submission(path, None, request.annotations, asked, any_set=request.map_labels is not None)
 
 
