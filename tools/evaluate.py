@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "whole patients; single images if not given")
     parser.add_argument("--map-labels", nargs="?", const="", metavar="SET",
                         help="score predictions of another label set over the findings that it and the "
-                        "annotations' have in common; SET names it where the file does not")
+                        "annotations' have in common; SET names it where the file does not (COCO results "
+                        "of other tools)")
     cli.add_seed(parser, what="of random orders, replicates and shuffling")
     args = parser.parse_args(argv)
 

@@ -121,6 +121,9 @@ def test_the_tool(course, tool, main_of, tmp_path, capsys, caplog):
     with caplog.at_level(logging.WARNING):
         main_of("check_leaks.py", tmp_path / "x.csv", course[2])
     assert "x.csv has no column of patients" in caplog.text
+    (tmp_path / "x.json").write_text('{"images": [\n1]}')
+    with pytest.raises(InputError, match=r"x.json: is JSON, expected a table \(CSV\)"):
+        main_of("check_leaks.py", tmp_path / "x.json", course[2])
 
 
 def test_a_table_of_fewer_labels(course):

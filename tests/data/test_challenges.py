@@ -68,6 +68,11 @@ def test_chestx_det10_is_the_list_without_polygons(tmp_path):
     ([entry("1", ["Cardiomegaly"], [[1, 2, 3, 4]])], "class 'Cardiomegaly' .* has all classes of this file"),
     ([entry("1", ["Mass"], [[1, 2, 3, 1100]])], "image 1: box .* leaves image 1 of width 1024"),
     ([entry("1"), entry("1")], "image 1 is repeated"),
+    ([entry("1", ["Mass"], [[True, 2, 3, 4]])], "image 1.png has the box .*, expected four numbers"),
+    ([entry("1", [None], [[1, 2, 3, 4]])], "a.json: image 1: class is empty, expected one of the 10"),
+    ([entry("1", [" "], [[1, 2, 3, 4]])], "a.json: image 1: class is empty, expected one of the 10"),
+    ([entry("1"), entry("2", polygons=[])], "a.json, entry 2: image 2.png has some, but entry 1 has no poly"),
+    ([*DET, entry("2")], "a.json, entry 4: image 2.png has none, but entry 1 has polygons; expected all"),
 ])
 def test_bad_lists(tmp_path, entries, message):
     with pytest.raises(InputError, match=message):
@@ -201,12 +206,14 @@ def test_siim_covid(siim, tmp_path):
     assert labels.loc["000a312787f2", "fold"] == labels.loc["00112233aabb", "fold"]
 
 
-def test_siim_covid_without_studies(siim, tmp_path):
+def test_siim_covid_without_studies(siim, tmp_path, caplog):
     tables = siim()
     tables.pop("labels")
     convert("siim-covid", tmp_path / "out", TWO, **tables)
     records = records_of(tmp_path / "out/instances_all.json")
-    assert records["00112233aabb"].unknown == (0,) and records["0022ffee0011"].normal
+    assert [name for name, record in records.items() if record.unknown == (0,)] == [
+        "000c3a3f293f", "00112233aabb", "0022ffee0011"]
+    assert "3 images have no box, and without --labels it is not known" in caplog.text
 
 
 @pytest.mark.parametrize("images, studies, message", [

@@ -186,6 +186,19 @@ def test_entries_that_mean_nothing(tmp_path, change, message):
         load_coco(tmp_path / "c.json")
 
 
+def test_no_finding_is_no_unknown_finding(tmp_path):
+    coco = json.loads(json.dumps(to_coco(records())))
+    class_14(coco)
+    coco["images"][1]["not_exhaustive_category_ids"] = [14, 3]
+    own = {"images": [{"id": 1, "file_name": "x.png", "height": 9, "width": 9,
+                       "not_exhaustive_category_ids": [7, 9]}], "annotations": [],
+           "categories": [{"id": 7, "name": "No finding"}, {"id": 9, "name": "crack"}]}
+    for name, content in (("a", coco), ("b", own)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert load_coco(tmp_path / "a.json")[0][1].unknown == (3,)
+    assert load_coco(tmp_path / "b.json")[0][0].unknown == (0,)
+
+
 def test_a_uid_is_no_file_name_with_a_suffix(tmp_path):
     coco = to_coco([Record("1.2.3.4", "1.2.3.4", 9, 9), Record("1.2.3.5", "x/1.2.3.5", 9, 9)])
     for image in coco["images"]:

@@ -103,6 +103,8 @@ def test_a_cut_with_parts(cut, tmp_path):
     ({"boxes": "a_000.png,Mass,3,2,3,4,1024,1024"}, "row 2: box .* of image a_000 has no area"),
     ({"boxes": "z_000.png,Mass,1,2,3,4,1024,1024"}, "row 2: image z_000 is not in .*images.csv"),
     ({"boxes": ",Mass,1,2,3,4,1024,1024"}, "row 2: image is empty"),
+    ({"boxes": "a_000.png,,1,2,3,4,1024,1024"}, "boxes.csv, row 2: class is empty, expected one of the 8"),
+    ({"boxes": "a_000.png, ,1,2,3,4,1024,1024"}, "boxes.csv, row 2: class is empty, expected one of the 8"),
 ])
 def test_bad_input(cut, tmp_path, change, message):
     with pytest.raises(InputError, match=message):

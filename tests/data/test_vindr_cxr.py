@@ -123,6 +123,33 @@ def test_without_labels_the_boxes_tell_the_shares(release, tmp_path):
     assert list(labels.index) == ["a", "b", "t", "u"] and labels.loc["b", "Enlarged PA"] == 0.3333
 
 
+def test_a_finding_of_the_labels_without_a_box_is_unknown(release, tmp_path, caplog):
+    """d has no row in the boxes, R1 names an edema; e has "no finding" there, two name a nodule; f has no
+    label at all; of a, R8 alone names a cavity."""
+    local = (*VINDR_CXR.findings, *VINDR_CXR_GLOBAL.classes)
+    rows = [("a", "R10", ["Rib fracture"]), ("a", "R9", ["Rib fracture"]), ("a", "R8", ["Lung cavity"]),
+            ("b", "R1", ["No finding"]), ("b", "R2", ["No finding"]), ("b", "R3", ["Enlarged PA"]),
+            ("d", "R1", ["Edema"]), ("d", "R2", ["No finding"]), ("d", "R3", ["No finding"]),
+            ("e", "R1", ["Nodule/Mass"]), ("e", "R2", ["Nodule/Mass"]), ("e", "R3", ["No finding"]),
+            *(("f", reader, []) for reader in ("R1", "R2", "R3")),
+            *(("g", reader, ["Pneumonia"]) for reader in ("R1", "R2", "R3"))]
+    release["labels"].write_text(label_rows(local, "Other diseases", rows))
+    release["annotations"].write_text(TRAIN + "".join(f"e,R{n},No finding,,,,\n" for n in (1, 2, 3)))
+    release["meta"].write_text(META + "d,100,80\ne,100,80\nf,100,80\ng,100,80\n")
+    convert("vindr-cxr", tmp_path / "out", Conversion(folds=2), **release)
+    records = records_of(tmp_path / "out/instances_train.json")
+    unknown = {name: [VINDR_CXR.findings[label] for label in record.unknown]
+               for name, record in records.items() if record.unknown}
+    assert unknown == {"a": ["Lung cavity"], "d": ["Edema"], "e": ["Nodule/Mass"],
+                       "f": list(VINDR_CXR.findings)}
+    assert records["g"].normal  # a label of the whole image has no boxes
+    assert "labels.csv: 4 images have labels of findings without a box" in caplog.text
+    assert "the first is a (Lung cavity)" in caplog.text
+    convert("vindr-cxr", tmp_path / "two", Conversion(folds=2, min_readers=2), **release)
+    records = records_of(tmp_path / "two/instances_train.json")
+    assert [name for name, record in records.items() if record.unknown] == ["e", "f"]
+
+
 @pytest.mark.parametrize("key, change, message", [
     ("annotations", ("Rib fracture,10", "Rib fractur,10"), "annotations.csv, row 2: class 'Rib fractur' is "
      "not one of the 22 findings of VinDr-CXR, expected 'Rib fracture' or another"),

@@ -1,7 +1,10 @@
 """YOLO's folders, in and out."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import one_line
@@ -143,6 +146,8 @@ def test_to_yolo_and_back_keeps_every_number(records, tmp_path):
 @pytest.mark.parametrize("name, change, message", [
     ("unknown.csv", ("Nodule", "Nodul"), "unknown.csv, row 2: class 'Nodul' is not one of the 8 findings"),
     ("readers.csv", ("0.6667", "6667"), "readers.csv, row 2: agreement 6667.0, expected 0 to 1"),
+    ("unknown.csv", ("1.2.0,", "1.2.77,"), "unknown.csv, row 2: image 1.2.77 is none of the 12 images"),
+    ("readers.csv", ("1.2.1,", "1.2.88,"), "readers.csv, row 2: image 1.2.88 is none of the 12 images"),
     ("readers.csv", (",1,", ",2,"), "readers.csv: image 1.2.1 has 1 boxes, but rows"),
     ("labels/train", None, "has 1 boxes, but rows|has a box of"),
 ])
@@ -213,6 +218,54 @@ def test_coco_files_of_parts(records, tmp_path):
         "own", ("crack",))))]))
     with pytest.raises(InputError, match="c.json: has the findings of own, crack; expected those of NIH"):
         convert("coco", tmp_path / "x", annotations=tmp_path / "a.json", test_annotations=tmp_path / "c.json")
+
+
+def owned(records, owners):
+    return [replace(record, patient=owner) for record, owner in zip(records, owners, strict=True)]
+
+
+def test_patients_are_kept_and_share_a_fold(records, tmp_path):
+    """By the images' keys, in COCO and in YOLO's folders, there and back."""
+    data = to_coco(records)
+    for image in data["images"]:
+        image["patient_id"] = image["id"] // 3  # a number, as other tools may write it
+    write_json(tmp_path / "in.json", data)
+    convert("coco", tmp_path / "coco", Conversion(folds=2), annotations=tmp_path / "in.json")
+    images = read_json(tmp_path / "coco/instances_all.json")["images"]
+    owners = {f"1.2.{number}": image["patient"] for number, image in enumerate(images)}
+    assert owners == {f"1.2.{number}": str((number + 1) // 3) for number in range(12)}
+    folds = pd.read_csv(tmp_path / "coco/folds.csv", dtype=str).assign(
+        owner=lambda table: table["image_id"].map(owners))
+    assert folds.groupby("owner")["fold"].nunique().eq(1).all() and folds["fold"].nunique() == 2
+    labels = pd.read_csv(tmp_path / "coco/labels.csv", dtype=str)
+    assert labels["patient"].tolist() == list(owners.values())
+    convert("coco", tmp_path / "yolo", Conversion(folds=2, to="yolo"),
+            annotations=tmp_path / "coco/instances_all.json", images=_pictures(tmp_path, records))
+    convert("yolo", tmp_path / "back", Conversion(folds=2), annotations=tmp_path / "yolo")
+    for part in ("train", "val"):
+        back = records_of(tmp_path / f"back/instances_{part}.json")
+        assert back and all(record.patient == owners[name] for name, record in back.items())
+    table = tmp_path / "yolo/meta.csv"
+    table.write_text("\n".join(line[:-1] if line.startswith("1.2.4,") else line
+                               for line in table.read_text().splitlines()) + "\n")
+    with pytest.raises(InputError, match=r"meta.csv: image 1.2.4 has no patient, but others have one"):
+        convert("yolo", tmp_path / "x", Conversion(folds=2), annotations=tmp_path / "yolo")
+
+
+def test_a_patient_in_two_parts_or_of_some_images(records, tmp_path):
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    write_json(a, to_coco(owned(records[:8], "11223344")))
+    write_json(b, to_coco(owned(records[8:], "5564")))
+    with pytest.raises(InputError, match="leak: patient 4 is in train and in val"):
+        convert("coco", tmp_path / "x", Conversion(folds=2), annotations=a, val_annotations=b)
+    write_json(b, to_coco(records[8:]))
+    with pytest.raises(InputError, match=r"b.json: image 1.2.8 has no patient, but others have one; .*--pat"):
+        convert("coco", tmp_path / "x", Conversion(folds=2), annotations=a, val_annotations=b)
+    (tmp_path / "p.csv").write_text("image_id,patient_id\n" + "".join(
+        f"{record.image_id},{number}\n" for number, record in enumerate(records)))
+    convert("coco", tmp_path / "x", Conversion(folds=2), annotations=a, val_annotations=b,
+            patients=tmp_path / "p.csv")
+    assert records_of(tmp_path / "x/instances_train.json")["1.2.7"].patient == "7"
 
 
 def test_the_real_boxes_to_yolo_and_back(data, tmp_path):

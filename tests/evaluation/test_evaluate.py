@@ -60,6 +60,26 @@ def test_a_comparison_takes_the_same_images_from_both(folder):
     assert "A wins" in text and "100%" in text
 
 
+def test_a_comparison_gives_rare_classes_no_interval(folder):
+    """As the scores of a single file: no class is on few images, but each is of eight patients at most."""
+    records = read_coco(folder / "g.json")
+    write_csv(folder / "p.csv", pd.DataFrame({"image_id": [record.image_id for record in records],
+                                              "patient": [at % 8 for at in range(len(records))]}))
+    common = {"predictions": str(folder / "gated.csv"), "annotations": str(folder / "g.json"),
+              "bootstrap": 20}
+    without = []
+    for more in ({}, {"patients": str(folder / "p.csv")}):
+        alone, _ = run_evaluation(EvaluationRequest(**common, **more))
+        pairs, text = run_evaluation(EvaluationRequest(**common, **more, compare=str(folder / "plain.csv")))
+        assert {key for key in pairs if "ci95" in pairs[key]} == {
+            key.removesuffix("/ci95") for key in alone if key.endswith("/ci95")}
+        without.append({key for key in pairs if "ci95" not in pairs[key]})
+        assert all("a_wins" not in pairs[key] for key in without[-1]) and "nan" not in text
+    assert not without[0] and "vindr/AP40/No finding" in without[1]
+    assert any(key.startswith("localization/") for key in without[1])
+    assert not {"vindr/mAP40", "coco/AP", "localization/accuracy@0.5"} & without[1]
+
+
 def test_boxes_that_tie_are_noted(folder):
     """The detector's scores differ; rounded to one digit their order is the file's."""
     request = {"predictions": str(folder / "gated.csv"), "annotations": str(folder / "g.json")}

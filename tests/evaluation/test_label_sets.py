@@ -88,6 +88,29 @@ def test_results_of_another_tool_are_of_the_set_that_is_named(folder):
         run_evaluation(EvaluationRequest(**request))
 
 
+def test_results_that_state_no_set_need_its_name(folder):
+    """Whose category ids might be those of the annotations, or of any other set."""
+    entry = {"image_id": "a", "category_id": 10, "bbox": [10, 10, 50, 50], "score": 0.9}
+    (folder / "r.json").write_text(json.dumps([entry]))
+    (folder / "n.json").write_text(json.dumps([entry | {"label_set": "nih BOXES", "category_id": 2}]))
+    request = {"annotations": str(folder / "nih.json")}
+
+    def effusion(name, of, **more):
+        return run_evaluation(EvaluationRequest(**request, predictions=str(folder / name), map_labels=of,
+                                                **more))[0]["voc/AP40/Effusion"]
+
+    with pytest.raises(InputError, match="r.json: states no label set, .* expected --map-labels SET, one"):
+        effusion("r.json", "")
+    with pytest.raises(InputError, match="r.json: states no label set"):
+        effusion("nih.csv", "", compare=str(folder / "r.json"))
+    assert effusion("r.json", "vinbigdata") == 1  # VinBigData's pleural effusion
+    assert effusion("n.json", "") == effusion("n.json", "nih boxes") == 1
+    for name, own, of in (("n.json", "NIH boxes", "VinDr-CXR"), ("nih.csv", "NIH boxes", "VinDr-CXR"),
+                          ("vin.csv", "VinBigData", "NIH boxes")):
+        with pytest.raises(InputError, match=f"{name}: .* the label set {own}, but --map-labels says {of}"):
+            effusion(name, of)
+
+
 def test_the_tool(folder, tool):
     write_csv(folder / "p.csv", pd.DataFrame({"Image Index": [f"{name}.png" for name in "abcde"],
                                               "Patient ID": [1, 1, 2, 2, 3]}))
@@ -106,7 +129,8 @@ def test_options_that_do_not_fit(folder):
     request = {"annotations": str(folder / "nih.json"), "predictions": str(folder / "nih.csv")}
     for options, message in [
         ({"patients": "p.csv"}, "--patients: expected --bootstrap or --compare"),
-        ({"patients": str(folder / "p.csv"), "bootstrap": 20}, "image e has no patient"),
+        ({"patients": str(folder / "p.csv"), "bootstrap": 20}, "p.csv: 1 images have no patient, .* e$"),
+        ({"patients": str(folder / "nih.json"), "bootstrap": 20}, "nih.json: is JSON, expected a table"),
         ({"patients": str(folder / "q.csv"), "bootstrap": 20}, "q.csv: has no column of patients"),
         ({"map_labels": "NIH box"}, "--map-labels 'NIH box': expected one of VinBigData"),
     ]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vindr_det.classification.targets import ABNORMAL, labels_of_target
 from vindr_det.exceptions import InputError
-from vindr_det.files import image_id_in_table
+from vindr_det.files import holds_json, image_id_in_table
 from vindr_det.structures.label_sets import CLASS_NAMES, FINDINGS, NIH_LABELS, column_of
 from vindr_det.tables import csv_row, read_csv, refuse_first, to_numbers, whole_number
 
@@ -109,7 +109,7 @@ def read_table(
             repeated.
     """
     names = labels_of_target(target)
-    source = _LabelFile(path, read_csv(path), LABEL_POLICIES[uncertain], LABEL_POLICIES[blank])
+    source = _LabelFile(path, _read(path), LABEL_POLICIES[uncertain], LABEL_POLICIES[blank])
     identity = _identities(source)
     source.check_consistent()
     labels = {name: source.labels(name) for name in names if name != ABNORMAL}
@@ -144,7 +144,13 @@ def read_identities(path: str | Path) -> Identities:
     Raises:
         InputError: a column is missing, a patient is blank, or an image is repeated.
     """
-    return _identities(_LabelFile(path, read_csv(path), 0, 0))
+    return _identities(_LabelFile(path, _read(path), 0, 0))
+
+
+def _read(path: str | Path) -> pd.DataFrame:
+    if holds_json(path):
+        raise InputError(f"{path}: is JSON, expected a table (CSV)")
+    return read_csv(path)
 
 
 def _identities(source: "_LabelFile") -> Identities:

@@ -76,8 +76,11 @@ def class_ids(place: Place, names: pd.Series, label_set: LabelSet, aliases: Mapp
         aliases: another spelling, in lower case -> the set's name.
 
     Raises:
-        InputError: a class outside the label set, with the nearest of its names.
+        InputError: a blank class, or one outside the label set, with the nearest of its names.
     """
+    blank = names.isna() | (names.astype(str).str.strip() == "")
+    refuse_row(place, blank, lambda i: f"class is empty, expected one of the {len(label_set)} findings of "
+               f"{label_set.name}")
     codes, kinds = pd.factorize(names.astype(str))
     lower = aliases or {}
     ids = [label_set.id_of(lower.get(str(kind).strip().casefold(), str(kind))) for kind in kinds]

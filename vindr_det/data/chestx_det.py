@@ -65,7 +65,7 @@ def read(
     """
     given = {TRAIN: annotations} | ({"test": test_annotations} if test_annotations is not None else {})
     entries = {part: _read_entries(path) for part, path in given.items()}
-    polygons = {path: "polygons" in entries[part][0] for part, path in given.items()}
+    polygons = {path: _has_polygons(path, entries[part]) for part, path in given.items()}
     if len(set(polygons.values())) > 1:
         raise InputError(f"{test_annotations}: is of another release than {annotations}; with polygons it is "
                          "ChestX-Det, without ChestX-Det10")
@@ -98,6 +98,21 @@ def _read_entries(path: str | Path) -> list[dict[str, Any]]:
     return entries
 
 
+def _has_polygons(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the entries, all or none of them, have polygons."""
+    has = ["polygons" in entry for entry in entries]
+    if len(set(has)) > 1:
+        at = has.index(not has[0])
+        first, other = ("polygons", "none") if has[0] else ("no polygons", "some")
+        raise InputError(f"{path}, entry {at + 1}: image {entries[at]['file_name']} has {other}, but entry 1 "
+                         f"has {first}; expected all with polygons (ChestX-Det) or none (ChestX-Det10)")
+    return has[0]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _has_form(entry: Any) -> bool:
     return (isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
             and bool(entry["file_name"].strip())
@@ -109,7 +124,7 @@ def _check_entry(what: str, entry: Mapping[str, Any]) -> None:
         raise InputError(f"{what} has {len(entry['syms'])} syms and {len(entry['boxes'])} boxes, expected as "
                          "many")
     for box in entry["boxes"]:
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(x, int | float) for x in box):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             raise InputError(f"{what} has the box {box!r}, expected four numbers")
 
 

@@ -30,6 +30,7 @@ from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
+from vindr_det.tables import whole_number
 
 _NO_FINDING = "{} annotations of the category No finding left out"
 _UNKNOWN = "not_exhaustive_category_ids"
@@ -42,7 +43,8 @@ def to_coco(records: Sequence[Record], label_set: LabelSet | None = None) -> dic
 
     Two keys of an annotation extend COCO: ``agreement``, the share of the image's readers who agree on the
     box, and ``readers``, their names where they are known. An image has the key
-    ``not_exhaustive_category_ids``, as in LVIS, where findings are unknown on it.
+    ``not_exhaustive_category_ids``, as in LVIS, where findings are unknown on it, and ``patient`` where that
+    is known.
 
     Args:
         records: the images.
@@ -79,7 +81,15 @@ def _image(number: int, record: Record) -> dict[str, Any]:
         image["text_id"] = record.image_id
     if record.unknown:
         image[_UNKNOWN] = list(record.unknown)
+    if record.patient is not None:
+        image["patient"] = record.patient
     return image
+
+
+def patient_of_image(image: Mapping[str, Any]) -> str | None:
+    """The patient of a COCO image, by its key ``patient`` or ``patient_id``; None where that is not known."""
+    owner = next((image[key] for key in ("patient", "patient_id") if image.get(key) is not None), "")
+    return whole_number(str(owner).strip()) or None
 
 
 def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) -> dict[str, Any]:
@@ -254,14 +264,14 @@ def _text(path: str | Path, image: dict, key: str) -> str:
 
 
 def _unknown(
-    path: str | Path, image: dict, label_of: Mapping[Any, int], rows: list[_Row]
+    path: str | Path, image: dict, label_of: Mapping[Any, int], rows: list[_Row], findings: int
 ) -> tuple[int, ...]:
-    """Class ids of the findings that may be on the image without a box."""
+    """Class ids of the findings, the first so many classes, that may be on the image without a box."""
     given = image.get(_UNKNOWN, [])
     if not isinstance(given, list) or any(not isinstance(i, int | str) or i not in label_of for i in given):
         raise InputError(f"{path}: image {image['id']} has {_UNKNOWN} {given!r}, expected a list of category "
                          f"ids of {list(label_of)}")
-    unknown = tuple(sorted({label_of[number] for number in given}))
+    unknown = tuple(sorted({label_of[number] for number in given} & set(range(findings))))
     boxed = [row.label for row in rows if row.label in unknown]
     if boxed:
         raise InputError(f"{path}: image {image['id']} has boxes of class {boxed[0]}, which its {_UNKNOWN} "
@@ -297,7 +307,7 @@ def _record(
     readers = tuple(row.readers for row in kept)
     image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
     return Record(image_id, name, height, width, truth, readers if any(readers) else (),
-                  _unknown(path, image, label_of, rows))
+                  _unknown(path, image, label_of, rows, len(label_set)), patient_of_image(image))
 
 
 def _refuse_repeated_ids(path: str | Path, records: Sequence[Record]) -> None:

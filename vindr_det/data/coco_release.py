@@ -16,6 +16,7 @@ from vindr_det.data.release import (
     Release,
     Table,
     boxes_in_labels,
+    own_patients,
     summary_of_boxes,
 )
 from vindr_det.exceptions import InputError
@@ -36,7 +37,7 @@ def read(
         val_annotations: of the validation part.
         test_annotations: of the test part.
         images: folder in which each image must exist; its file names are then used.
-        patients: table of image_id and patient_id.
+        patients: table of image_id and patient_id; None takes the images' keys ``patient`` or ``patient_id``.
 
     Raises:
         InputError: a file is faulty, an image is missing or in two parts, or the findings differ.
@@ -56,9 +57,11 @@ def read(
     kept = [at for at, record in enumerate(records) if record.image_id not in frames.absent]
     records = [replace(records[at], file_name=frames.names.get(records[at].image_id, records[at].file_name))
                for at in kept]
-    owners = None if patients is None else read_patients(patients, [record.image_id for record in records])
+    names = np.array(parts)[kept]
+    owners = (own_patients([dict(files)[name] for name in names.tolist()], records) if patients is None
+              else read_patients(patients, [record.image_id for record in records]))
     return Annotations(boxes_in_labels(records, owners), label_matrix(records), owners, records,
-                       parts=np.array(parts)[kept] if len(files) > 1 else None)
+                       parts=names if len(files) > 1 else None)
 
 
 def _of_one_set(path: str | Path, records: Sequence[Record], others: Sequence[Record]) -> list[Record]:

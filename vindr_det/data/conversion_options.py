@@ -57,17 +57,17 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
         "patients": _PATIENTS}),
     "siim-covid": ("SIIM-FISABIO-RSNA COVID-19 detection challenge: opacity", {
         "annotations": {"required": True, "help": "train_image_level.csv"},
-        "labels": {"help": "train_study_level.csv"}, "meta": _META,
+        "labels": {"help": "train_study_level.csv; without it no image is known to be normal"}, "meta": _META,
         "images": {"help": f"{_IMAGES}; without --meta the DICOM files"}, **_WORKERS}),
     "coco": ("COCO files of any data set", {
         "annotations": {"required": True, "help": "COCO .json of all images, or of the training part"},
         "val-annotations": {"help": "COCO .json of the validation part"},
         "test-annotations": {"help": "COCO .json of the test part"}, "images": {"help": _IMAGES},
-        "patients": _PATIENTS}),
+        "patients": {"help": f"{_PATIENTS['help']}; the images' key patient if not given"}}),
     "yolo": ("YOLO's folders", {
         "annotations": {"required": True, "help": "data.yaml, or a folder with data.yaml or classes.txt"},
         "meta": _META, "images": {"help": "folder of the images where there is no data.yaml and no images/"},
-        "patients": _PATIENTS, **_WORKERS}),
+        "patients": {"help": f"{_PATIENTS['help']}; column patient of meta.csv if not given"}, **_WORKERS}),
 }
 #: Formats whose boxes are on all images.
 _TO_YOLO = tuple(name for name in FORMATS if name != "nih")

@@ -25,7 +25,7 @@ from vindr_det.data import (
 from vindr_det.data.coco import part, to_coco
 from vindr_det.data.conversion_files import replaced_files
 from vindr_det.data.folds import assign_folds, check_disjoint_patients
-from vindr_det.data.release import NO_FOLD, TRAIN, Annotations, Conversion, Release
+from vindr_det.data.release import NO_FOLD, TRAIN, Annotations, Conversion, Release, with_patients
 from vindr_det.data.tables_given import require_own_tables
 from vindr_det.data.yolo_files import write_yolo
 from vindr_det.exceptions import InputError
@@ -67,7 +67,7 @@ def convert(
     if options.copy and (options.to != "yolo" or tables.get("images") is None):
         raise InputError("--copy: copies images beside YOLO's labels, expected --to yolo and --images")
     require_own_tables(source, tables, RELEASES.values())
-    annotations = source.read(options, **tables)
+    annotations = with_patients(source.read(options, **tables))
     fold_of = _folds(annotations, options)
     if options.to == "yolo":
         return _yolo(source, out, annotations, fold_of, options, tables.get("images"))

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from vindr_det.data.coco import image_names
+from vindr_det.data.coco import image_names, patient_of_image
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, image_id_in_table, read_json
 from vindr_det.structures import boxes as box_ops
@@ -155,8 +155,8 @@ def read_patients(path: str | Path) -> dict[str, str]:
     """
     names = image_names(path)
     images = read_json(path)["images"] if holds_json(path) else []
-    owners = {names[image["id"]]: image.get("patient", image.get("patient_id")) for image in images}
-    known = {name: str(owner) for name, owner in owners.items() if owner is not None}
+    owners = {names[image["id"]]: patient_of_image(image) for image in images}
+    known = {name: owner for name, owner in owners.items() if owner is not None}
     table = Path(path).parent / "labels.csv"
     return known or (_patients_in(table, owners) if table.is_file() else {})
 

@@ -4,13 +4,15 @@ Each module has a :class:`Release` named ``RELEASE``; the list of them is in :mo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vindr_det.exceptions import InputError
+from vindr_det.files import image_id_of
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
 
@@ -149,6 +151,41 @@ def boxes_in_labels(records: Sequence[Record], patients: NDArray | None = None) 
     if patients is not None:
         labels.insert(1, "patient", patients)
     return labels
+
+
+def own_patients(paths: Sequence[str | Path], records: Sequence[Record]) -> NDArray | None:
+    """(N,) the patients that the images of files name; None where no image names any.
+
+    Args:
+        paths: (N,) the file of each image, for errors.
+        records: the images.
+
+    Raises:
+        InputError: some images name their patient, others do not.
+    """
+    known = [record.patient for record in records]
+    if not any(known):
+        return None
+    if None in known:
+        at = known.index(None)
+        raise InputError(f"{paths[at]}: image {records[at].image_id} has no patient, but others have one; "
+                         "expected a patient of every image, or --patients")
+    return np.array(known, dtype=object)
+
+
+def with_patients(annotations: Annotations) -> Annotations:
+    """The annotations with each image's patient in its record too, where patients are known."""
+    if annotations.patients is None:
+        return annotations
+    labels = annotations.labels
+    names = labels["image_id"] if "image_id" in labels else labels["image"].map(image_id_of)
+    owner_of = dict(zip(names, map(str, annotations.patients), strict=True))
+
+    def named(records: Sequence[Record]) -> list[Record]:
+        return [replace(record, patient=owner_of.get(record.image_id)) for record in records]
+
+    return replace(annotations, records=named(annotations.records),
+                   reader_records=named(annotations.reader_records))
 
 
 def compared(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:

@@ -1,11 +1,12 @@
 """The SIIM-FISABIO-RSNA COVID-19 detection challenge (2021): boxes of opacities, and labels of studies.
 
 A study may have several images, of which often only one was given boxes: the others have "none" in the table
-although the study is positive. An image without boxes is therefore normal only if its study is negative for
-pneumonia; else opacities are unknown on it.
+although the study is positive. An image without boxes is therefore normal only if the studies' labels say
+that its study is negative for pneumonia; else, and without these labels, opacities are unknown on it.
 """
 
 import ast
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,8 @@ _COLUMNS = ("id", "boxes", "label", "StudyInstanceUID")
 _BOX = ("x", "y", "width", "height")
 _NEGATIVE = str(SIIM_COVID_STUDY.no_finding)
 
+log = logging.getLogger(__name__)
+
 
 def read(
     options: Conversion, annotations: str | Path, labels: str | Path | None = None,
@@ -54,7 +57,8 @@ def read(
     Args:
         options: of the folds.
         annotations: train_image_level.csv: id, boxes, label, StudyInstanceUID.
-        labels: train_study_level.csv: id and a column of 0 and 1 per appearance.
+        labels: train_study_level.csv: id and a column of 0 and 1 per appearance; without it no image is known
+            to be normal.
         meta: tables of the original sizes; None takes them from the files' headers.
         images: folder in which each image must exist, in its subfolders too; its file names are then used.
 
@@ -112,11 +116,17 @@ def _rows(names: pd.Series, boxes: list[list[list[float]]]) -> pd.DataFrame:
 def _unknown(
     names: pd.Series, studies: pd.Series, boxes: list[list[list[float]]], appearances: pd.DataFrame | None
 ) -> dict[str, tuple[int, ...]]:
-    """Image id -> opacity, for images without boxes of studies that are positive, or have boxes elsewhere."""
+    """Image id -> opacity, for images without boxes of studies that are not known to be negative, or that
+    have boxes elsewhere."""
     drawn = np.array([len(rows) > 0 for rows in boxes])
+    if appearances is None:
+        if not drawn.all():
+            log.warning("%d images have no box, and without --labels it is not known whether they are "
+                        "normal: opacity is unknown there; the first is %s", (~drawn).sum(),
+                        names[~drawn].iloc[0])
+        return dict.fromkeys(names[~drawn], (0,))
     positive = studies.isin(studies[drawn]).to_numpy()
-    if appearances is not None:
-        positive = positive | (appearances.loc[studies, _NEGATIVE].to_numpy() == 0)
+    positive = positive | (appearances.loc[studies, _NEGATIVE].to_numpy() == 0)
     return dict.fromkeys(names[positive & ~drawn], (0,))
 
 

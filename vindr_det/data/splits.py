@@ -17,7 +17,7 @@ in IMAGE_ROOT itself, or below DATA_ROOT in images/.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from vindr_det.config_schema import label_set_of_config
-from vindr_det.data.coco import read_coco
+from vindr_det.data.coco import patient_of_image, read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.prepared_folder import SETTINGS
@@ -232,8 +232,8 @@ def warn_of_overlap(cfg: Any) -> None:
         ("DATASETS.TRAIN", cfg.DATASETS.TRAIN), (_VALIDATION, cfg.VINDR.VALIDATION))}
     trained, held_out = ([image for name in names for image in _images_of(name, cfg)]
                          for names in parts.values())
-    for what, keys in (("images", ("file_name",)), ("patients", ("patient", "patient_id"))):
-        in_training, in_validation = _values(trained, keys), _values(held_out, keys)
+    for what, value_of in (("images", _file_name), ("patients", patient_of_image)):
+        in_training, in_validation = _values(trained, value_of), _values(held_out, value_of)
         both = [value for value in in_validation if value in in_training]
         if both:
             log.warning("%d of the %d %s of VINDR.VALIDATION %s are also in DATASETS.TRAIN %s, the first is "
@@ -252,8 +252,8 @@ def warn_of_trained_images(name: str, cfg: Any) -> None:
     """
     there = [train for train in cfg.DATASETS.TRAIN
              if _ANNOTATED.fullmatch(train) and (path := split_of(train, cfg).annotations) and path.is_file()]
-    trained = _values([image for train in there for image in _images_of(train, cfg)], ("file_name",))
-    predicted = _values(_images_of(name, cfg), ("file_name",))
+    trained = _values([image for train in there for image in _images_of(train, cfg)], _file_name)
+    predicted = _values(_images_of(name, cfg), _file_name)
     both = [file for file in predicted if file in trained]
     if both:
         log.warning("%d of the %d images of %s were trained on (DATASETS.TRAIN %s), the first is %s: the "
@@ -266,9 +266,15 @@ def _images_of(name: str, cfg: Any) -> list[dict[str, Any]]:
     return read_json(path)["images"] if path is not None else []
 
 
-def _values(images: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, None]:
-    """The images' values of the keys, each once, in their order."""
-    return dict.fromkeys(str(image[key]) for image in images for key in keys if image.get(key) is not None)
+def _file_name(image: Mapping[str, Any]) -> str | None:
+    return image.get("file_name")
+
+
+def _values(
+    images: Sequence[Mapping[str, Any]], value_of: Callable[[Mapping[str, Any]], str | None]
+) -> dict[str, None]:
+    """The images' values that are known, each once, in their order."""
+    return dict.fromkeys(value for image in images if (value := value_of(image)) is not None)
 
 
 def _named(names: Sequence[str], key: str) -> Sequence[str]:

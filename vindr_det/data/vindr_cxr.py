@@ -3,9 +3,11 @@
 VinDr-CXR: 15,000 training images, three readers each; 3,000 test images with the consensus of five, whose
 table has no reader. 22 local labels have boxes, 6 global labels are of whole images. VinDr-PCXR, of children:
 7,728 and 1,397 images of a reader each, 36 local and 15 global labels. Sizes are in the DICOM files' headers.
+A finding that the labels name and that has no box is unknown on the image: it is not normal.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,9 +37,12 @@ from vindr_det.structures.label_sets import (
     VINDR_PCXR_GLOBAL,
     LabelSet,
 )
+from vindr_det.structures.records import Record
 from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first
 
 TEST = "test"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,23 +128,66 @@ def _read_part(
 ) -> Annotations:
     frame = read_annotations(str(part.boxes), frames.sizes, frames.absent, label_set)
     refuse_smaller_frame(str(part.boxes), frame, frames)
+    given = frame
     if table is not None:
         table = table[~table["image_id"].isin(frames.absent)]
         frame = _with_images_without_boxes(frame, table, label_set)
     several = frame.groupby("image_id")["rad_id"].nunique().max() > 1
+    least = options.min_readers if several else 1
+    unknown = {} if table is None else _unknown(given, table, label_set, least)
     if options.min_readers > 1 and part.name == TRAIN and not several:
         raise InputError(f"--min-readers {options.min_readers}: each image of {part.boxes} has a single "
                          "reader, expected 1")
     fuse = partial(to_records, frame, frames.sizes, label_set=label_set)
     records = fuse(options.fusion, options.iou_thr, options.min_readers) if several else fuse("none")
     readers = fuse("none") if several else []
-    records, readers = ([replace(record, file_name=frames.names.get(record.image_id, record.file_name))
-                         for record in each] for each in (records, readers))
+    records, readers = ([_placed(record, frames, unknown) for record in each] for each in (records, readers))
+    _note_unknown(part, records)
     frequent = options.frequent and part.name == TRAIN
     held_out = rare_images(frame, records, options) if frequent else np.zeros(len(records), bool)
     shares = labels_of_readers(frame, records, None, label_set)
     return Annotations(_with_table(shares, table), np.empty(0, np.int64), None, records,
                        reader_records=readers, held_out=held_out)
+
+
+def _placed(record: Record, frames: ImageFrames, unknown: Mapping[str, Sequence[int]]) -> Record:
+    """The record with its file, and the findings that are unknown and have no box."""
+    labels = set(unknown.get(record.image_id, ())).difference(record.truth.labels.tolist())
+    return replace(record, file_name=frames.names.get(record.image_id, record.file_name),
+                   unknown=tuple(sorted(labels)))
+
+
+def _note_unknown(part: _Part, records: Sequence[Record]) -> None:
+    unknown = [record for record in records if record.unknown]
+    if unknown:
+        names = ", ".join(unknown[0].label_set.findings[label] for label in unknown[0].unknown)
+        log.warning("%s: %d images have labels of findings without a box, or none at all; these findings are "
+                    "unknown there; the first is %s (%s)", part.labels, len(unknown), unknown[0].image_id,
+                    names)
+
+
+def _unknown(
+    frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet, min_readers: int
+) -> dict[str, list[int]]:
+    """Image id -> findings that a reader's labels name without a box of that reader; all findings where the
+    table of boxes lacks the image and no label is given.
+
+    A finding of fewer readers than must agree is none of the image's.
+    """
+    keys = ["image_id", "rad_id", "class_id"]
+    columns = [name for name in label_set.findings if name in table]
+    rows, at = np.nonzero((table[columns] == 1).to_numpy())
+    ids = np.array([label_set.id_of(name) for name in columns], np.int64)
+    named = table[keys[:2]].iloc[rows].assign(class_id=ids[at])
+    drawn = frame[keys].drop_duplicates()
+    own = pd.MultiIndex.from_frame(named).isin(pd.MultiIndex.from_frame(drawn))
+    counts = pd.concat([named, drawn]).drop_duplicates().groupby(["image_id", "class_id"]).size()
+    pairs = named.loc[~own, ["image_id", "class_id"]].drop_duplicates()
+    pairs = pairs[counts.reindex(pd.MultiIndex.from_frame(pairs)).to_numpy() >= min_readers]
+    unknown = pairs.groupby("image_id")["class_id"].agg(list).to_dict()
+    said = (table.drop(columns=keys[:2]) == 1).any(axis=1).groupby(table["image_id"]).any()
+    silent = set(said.index[~said]).difference(frame["image_id"])
+    return unknown | {name: list(range(len(label_set))) for name in silent}
 
 
 def _with_images_without_boxes(

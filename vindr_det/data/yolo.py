@@ -3,12 +3,12 @@
 ``data.yaml`` names the classes and the folders of images of each part; labels/ stands in the place of
 images/. Without it the classes are in ``classes.txt``. An image without a text file, or with an empty one,
 has no box. Boxes count in the pixels of the image files, or of the originals where ``meta.csv`` beside
-``data.yaml``, or --meta, has their sizes. What else YOLO's files cannot hold is in :data:`UNKNOWN` and
-:data:`READERS` where :mod:`vindr_det.data.yolo_files` wrote the folders.
+``data.yaml``, or --meta, has their sizes; it may name patients too. What else YOLO's files cannot hold is in
+:data:`UNKNOWN` and :data:`READERS` where :mod:`vindr_det.data.yolo_files` wrote the folders.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from vindr_det.data.box_rows import EDGES, class_ids, row_of, to_records, with_empty_images
 from vindr_det.data.coco_categories import label_set_of_categories
 from vindr_det.data.folds import label_matrix
 from vindr_det.data.image_frames import ImageFrames, frames_of_files, image_frames, read_patients
-from vindr_det.data.release import Annotations, Conversion, Release, Table, boxes_in_labels, summary_of_boxes
+from vindr_det.data.release import (
+    Annotations,
+    Conversion,
+    Release,
+    Table,
+    boxes_in_labels,
+    own_patients,
+    summary_of_boxes,
+)
 from vindr_det.exceptions import InputError
 from vindr_det.files import IMAGE_SUFFIXES, image_id_of, read_text
 from vindr_det.structures.boxes import from_unit
@@ -30,7 +39,7 @@ from vindr_det.structures.records import Record
 from vindr_det.tables import as_numbers, read_csv, refuse_first
 
 YAML, CLASSES = "data.yaml", ("classes.txt", "obj.names")
-#: Tables beside data.yaml: original sizes and names; unknown findings; who drew a box.
+#: Tables beside data.yaml: original sizes, names and patients; unknown findings; who drew a box.
 META, UNKNOWN, READERS = "meta.csv", "unknown.csv", "readers.csv"
 PARTS = ("train", "val", "test")
 #: Joins the readers of a box.
@@ -69,7 +78,7 @@ def read(
         annotations: data.yaml, or the folder with data.yaml or classes.txt and labels/.
         meta: tables of the original sizes; None takes meta.csv beside data.yaml, or the files' headers.
         images: folder of the images where it is not images/; boxes' text files are then in labels/.
-        patients: table of image_id and patient_id.
+        patients: table of image_id and patient_id; None takes the column patient of that meta.csv.
 
     Raises:
         InputError: a row is faulty, a class has no name, an image is missing, or a text file has no image.
@@ -85,11 +94,11 @@ def read(
     ids = _class_ids(labels, label_set)
     rows["class_id"] = [-1 if number < 0 else ids[int(number)] for number in rows["class_id"]]
     records = to_records(lambda i: places[i], rows, frames, label_set)
-    unknown = _unknown(labels.root / UNKNOWN, label_set, records)
+    unknown = _unknown(labels.root / UNKNOWN, label_set, records, labels.files)
     records = [replace(record, unknown=unknown.get(record.image_id, ()))
-               for record in _with_readers(labels.root / READERS, records)]
+               for record in _with_readers(labels.root / READERS, records, labels.files)]
     names = [record.image_id for record in records]
-    owners = None if patients is None else read_patients(patients, names)
+    owners = _own_patients(own, records) if patients is None else read_patients(patients, names)
     parts = np.array([labels.parts[name] for name in names]) if labels.parts else None
     return Annotations(boxes_in_labels(records, owners), label_matrix(records), owners, records, parts=parts)
 
@@ -216,6 +225,16 @@ def _frames(labels: _Labels, tables: Sequence[str | Path] | None, options: Conve
     return replace(frames, names=named)
 
 
+def _own_patients(path: Path, records: Sequence[Record]) -> NDArray | None:
+    """(N,) of the column patient of meta.csv; None where there is none."""
+    table = read_csv(path, ["image_id"]) if path.is_file() else None
+    if table is None or "patient" not in table:
+        return None
+    known = table.dropna(subset="patient").drop_duplicates("image_id").set_index("image_id")["patient"]
+    return own_patients([path] * len(records), [
+        replace(record, patient=known.get(record.image_id)) for record in records])
+
+
 def _below(file: Path, root: Path) -> str:
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
@@ -263,11 +282,19 @@ def _numbers(place: str, values: Sequence[str], classes: int) -> list[float]:
     return numbers
 
 
-def _unknown(path: Path, label_set: LabelSet, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
+def _refuse_other_images(path: Path, table: pd.DataFrame, known: Collection[str]) -> None:
+    refuse_first(path, ~table["image_id"].isin(known), lambda i:
+                 f"image {table['image_id'].iloc[i]} is none of the {len(known)} images of the folders")
+
+
+def _unknown(
+    path: Path, label_set: LabelSet, records: Sequence[Record], known: Collection[str]
+) -> dict[str, tuple[int, ...]]:
     """Image id -> findings without a box that may be there."""
     if not path.is_file():
         return {}
     table = read_csv(path, ["image_id", "class_name"])
+    _refuse_other_images(path, table, known)
     table["class_id"] = class_ids(row_of(path), table["class_name"], label_set)
     drawn = {(record.image_id, label) for record in records for label in record.truth.labels.tolist()}
     both = [pair in drawn for pair in zip(table["image_id"], table["class_id"], strict=True)]
@@ -276,11 +303,12 @@ def _unknown(path: Path, label_set: LabelSet, records: Sequence[Record]) -> dict
     return {name: tuple(sorted(rows.tolist())) for name, rows in table.groupby("image_id")["class_id"]}
 
 
-def _with_readers(path: Path, records: Sequence[Record]) -> list[Record]:
+def _with_readers(path: Path, records: Sequence[Record], known: Collection[str]) -> list[Record]:
     """The records with the readers of their boxes, and the share of readers who agree."""
     if not path.is_file():
         return list(records)
     table = read_csv(path, ["image_id", "row", "agreement", "readers"], {"readers": str})
+    _refuse_other_images(path, table, known)
     table["agreement"] = as_numbers(table["agreement"])
     refuse_first(path, ~table["agreement"].between(0, 1), lambda i:
                  f"agreement {table['agreement'].iloc[i]}, expected 0 to 1")

@@ -96,9 +96,10 @@ def _text(record: Record) -> str:
 
 
 def _write_tables(folder: Path, records: Sequence[Record]) -> None:
-    write_csv(folder / META, pd.DataFrame(
-        [(record.image_id, record.height, record.width, record.file_name) for record in records],
-        columns=["image_id", "dim0", "dim1", "file_name"]))
+    meta = pd.DataFrame([(record.image_id, record.height, record.width, record.file_name, record.patient)
+                         for record in records], columns=["image_id", "dim0", "dim1", "file_name", "patient"])
+    write_csv(folder / META, meta if any(record.patient for record in records) else meta.drop(
+        columns="patient"))
     unknown = [(record.image_id, record.label_set.classes[label]) for record in records
                for label in record.unknown]
     if unknown:

@@ -1,5 +1,6 @@
 """A request to tools/evaluate.py, and its answer in text and numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet, label_set_of
 from vindr_det.structures.label_maps import common_findings, map_predictions, map_records
-from vindr_det.structures.label_sets import LABEL_SETS, label_set_named
+from vindr_det.structures.label_sets import LABEL_SETS, shipped_label_set
 from vindr_det.structures.records import Record, label_set_of_records
 from vindr_det.submission import read_submission, refuse_other_frame
 
@@ -65,7 +66,7 @@ class EvaluationRequest:
         require_replicates(self.bootstrap, none=True)
         if self.patients and not self.bootstrap and not self.compare:
             raise InputError("--patients: expected --bootstrap or --compare, whose intervals it changes")
-        if self.map_labels and self.map_labels not in LABEL_SETS:
+        if self.map_labels and shipped_label_set(self.map_labels) is None:
             raise InputError(f"--map-labels {self.map_labels!r}: expected one of {', '.join(LABEL_SETS)}")
         if self.by == "reader" and holds_json(self.annotations):
             raise InputError(f"{self.annotations}: --by reader expects a VinBigData .csv with rad_id")
@@ -107,7 +108,7 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
 def _read(path: str, request: EvaluationRequest) -> PredictionSet:
     if request.meta:
         refuse_other_frame(path, read_sizes(request.meta))
-    asked = label_set_named(request.map_labels) if request.map_labels else None
+    asked = shipped_label_set(request.map_labels) if request.map_labels else None
     return read_submission(path, None, request.annotations, asked, any_set=request.map_labels is not None)
 
 
@@ -128,14 +129,19 @@ def _mapped(
     return [map_predictions(file, label_set) for file in files], map_records(records, label_set), notes
 
 
-def _patients(request: EvaluationRequest) -> dict[str, str] | None:
-    """Image id -> patient, of --patients."""
+def _patients(request: EvaluationRequest, records: Sequence[Record]) -> dict[str, str] | None:
+    """Image id -> patient, of --patients, which must name that of each record."""
     if request.patients is None:
         return None
     table = read_identities(request.patients)
     if table.group_kind != "patient":
         raise InputError(f"{request.patients}: has no column of patients, expected image_id and patient")
-    return dict(zip(table.image_ids.tolist(), table.groups.tolist(), strict=True))
+    patients = dict(zip(table.image_ids.tolist(), table.groups.tolist(), strict=True))
+    missing = [record.image_id for record in records if record.image_id not in patients]
+    if missing:
+        raise InputError(f"{request.patients}: {len(missing)} images have no patient, the first is "
+                         f"{missing[0]}")
+    return patients
 
 
 def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Sequence[Metric]) -> Answer:
@@ -159,7 +165,7 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
         values |= coco_in_frame(predictions, records, request.frame)
     if request.bootstrap:
         values |= score.confidence_intervals(matched, request.bootstrap, request.seed, metrics,
-                                             _patients(request))
+                                             _patients(request, records))
     if request.chance:
         values |= score.chance_level(predictions, records, request.seed)
     texts.append(score.metrics_table(values, matched, metrics))
@@ -196,7 +202,8 @@ def _compared(
     metrics: Sequence[Metric],
 ) -> Answer:
     differences = score.paired_comparison(a, b, records, request.bootstrap or 1000, request.seed, metrics,
-                                          _patients(request))
-    values = {key: {"a": of.a, "b": of.b, "difference": of.gain.value, "ci95": [of.gain.low, of.gain.high],
-                    "a_wins": of.wins} for key, of in differences.items()}
+                                          _patients(request, records))
+    values = {key: {"a": of.a, "b": of.b, "difference": of.gain.value} | (
+        {} if math.isnan(of.wins) else {"ci95": [of.gain.low, of.gain.high], "a_wins": of.wins})
+        for key, of in differences.items()}
     return values, f"A {request.predictions}\nB {request.compare}\n\n{score.comparison_table(differences)}"

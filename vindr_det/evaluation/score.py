@@ -6,6 +6,7 @@ known by name but the competition's mean, of which ties and the permutation base
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,21 +65,33 @@ def confidence_intervals(
     bootstrap = image_bootstrap(matched.records, num_replicates, seed, patients)
     for key, replicated in replicate_metrics(matched, bootstrap, metrics).items():
         estimate = replicated.estimate()
-        rare = len(replicated.images) == 1 and replicated.images[0] < MIN_COUNT
-        if not rare and not math.isnan(estimate.value):
+        if not _is_rare(replicated) and not math.isnan(estimate.value):
             result |= {f"{key}/ci95": [estimate.low, estimate.high], f"{key}/bias": estimate.bias}
     return result
+
+
+def _is_rare(replicated: Replicated) -> bool:
+    """Whether it is of a single class on too few images (patients) for an interval."""
+    return len(replicated.images) == 1 and bool(replicated.images[0] < MIN_COUNT)
 
 
 def paired_comparison(
     a: PredictionSet, b: PredictionSet, records: Sequence[Record], num_replicates: int = 1000, seed: int = 0,
     metrics: Sequence[Metric] = METRICS, patients: Mapping[str, str] | None = None,
 ) -> dict[str, Difference]:
-    """Paired bootstrap of two prediction files: key -> difference, without keys that a has no value of."""
+    """Paired bootstrap of two prediction files: key -> difference, without keys that a has no value of.
+
+    The interval and the wins of a single class are NaN where :func:`confidence_intervals` gives none.
+    """
     bootstrap = image_bootstrap(records, num_replicates, seed, patients)
     of_a, of_b = (replicate_metrics(MatchedPredictions(file, records), bootstrap, metrics) for file in (a, b))
-    return {key: Difference.of(replicated, of_b[key]) for key, replicated in of_a.items()
-            if not math.isnan(replicated.value)}
+    return {key: _without_interval(pair) if _is_rare(replicated) else pair
+            for key, replicated in of_a.items() if not math.isnan(replicated.value)
+            for pair in [Difference.of(replicated, of_b[key])]}
+
+
+def _without_interval(pair: Difference) -> Difference:
+    return replace(pair, gain=replace(pair.gain, low=math.nan, high=math.nan), wins=math.nan)
 
 
 def tie_spread(matched: MatchedPredictions, seed: int = 0) -> dict[str, float]:
@@ -147,7 +160,8 @@ def _class_table(values: Mapping[str, Any], matched: MatchedPredictions, metrics
 def comparison_table(differences: Mapping[str, Difference]) -> str:
     """Of :func:`paired_comparison`, as text."""
     rows = [[key, f"{of.a:.4f}", f"{of.b:.4f}", f"{of.gain.value:+.4f}",
-             f"[{of.gain.low:+.4f}, {of.gain.high:+.4f}]", f"{of.wins:.0%}"]
+             *(("-", "-") if math.isnan(of.wins) else
+               (f"[{of.gain.low:+.4f}, {of.gain.high:+.4f}]", f"{of.wins:.0%}"))]
             for key, of in differences.items()]
     return tabulate(rows, ["metric", "A", "B", "A - B", "95 %", "A wins"], disable_numparse=True,
                     colalign=("left", *["right"] * 5))

@@ -226,6 +226,11 @@ LABEL_SETS: Mapping[str, LabelSet] = {label_set.name: label_set for label_set in
     CHESTX_DET10, RSNA_PNEUMONIA, SIIM_COVID, SIIM_COVID_STUDY)}
 
 
+def shipped_label_set(name: str) -> LabelSet | None:
+    """The shipped set of a name, whatever its case; None where there is none."""
+    return {key.casefold(): of for key, of in LABEL_SETS.items()}.get(name.strip().casefold())
+
+
 def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
     """The shipped set of a name, or one of these findings.
 

@@ -24,6 +24,7 @@ class Record:
         unknown: class ids of findings that may be on the image without a box: annotations are incomplete for
             them there. Training takes no negative from the image for these, and metrics leave the image out
             for them.
+        patient: whose image it is; None where that is not known.
     """
 
     image_id: str
@@ -33,6 +34,7 @@ class Record:
     truth: Predictions = field(default_factory=Predictions)
     readers: tuple[tuple[str, ...], ...] = ()
     unknown: tuple[int, ...] = ()
+    patient: str | None = None
 
     @property
     def normal(self) -> bool:

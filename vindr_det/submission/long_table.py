@@ -17,7 +17,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import read_bytes
 from vindr_det.metrics.matching import Table
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
-from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet
+from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet, shipped_label_set
 from vindr_det.submission.check import check_detections
 from vindr_det.submission.parse import is_box_header
 from vindr_det.tables import header_of, read_csv, refuse_first, to_numbers
@@ -62,8 +62,9 @@ def stated_label_set(
     Raises:
         InputError: a set of one's own whose findings are not known, since no annotations have it.
     """
-    if stated in LABEL_SETS:
-        return LABEL_SETS[stated]
+    shipped = shipped_label_set(stated)
+    if shipped is not None:
+        return shipped
     if stated:
         if expected is None or expected.name in LABEL_SETS:
             raise InputError(f"{path}: label set {stated!r} is none of {', '.join(LABEL_SETS)}, expected "

@@ -11,10 +11,10 @@ import pandas as pd
 
 from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
-from vindr_det.files import holds_json
+from vindr_det.files import holds_json, read_json
 from vindr_det.imaging.status import FAILED, Status, read_statuses, status_path
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
+from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
 from vindr_det.submission.coco_results import label_set_name, read_coco_results
 from vindr_det.submission.long_table import is_long_table, read_long_table, stated_label_set
@@ -45,8 +45,10 @@ def read_submission(
         annotations: of the images that were predicted. COCO results may have the numbers of a COCO JSON, and
             have no entry for an image without detections: each of these images without one is an empty
             prediction, unless it failed. The file must be of their label set.
-        label_set: of COCO results or a table that does not tell it; None takes that of the annotations.
-        any_set: accept another label set than that of the annotations.
+        label_set: of COCO results or a table that does not tell it, and of no other file; None takes that of
+            the annotations.
+        any_set: accept another label set than that of the annotations. COCO results must then tell theirs,
+            if ``label_set`` does not.
 
     Returns:
         image id -> detections in original pixels; an image with "no finding" has a row of that class. In a
@@ -66,6 +68,8 @@ def read_submission(
     sizes = sizes if sizes is None else with_unread(sizes, failed)
     expected = _label_set_of_annotations(annotations)
     if holds_json(path):
+        if any_set and label_set is None:
+            _require_stated(path)
         predictions, own = _read_results(path, sizes, annotations, failed, label_set or expected)
         predictions = _with_empty(path, predictions, read, own)
     elif is_long_table(path):
@@ -78,6 +82,9 @@ def read_submission(
     if expected is not None and own.classes != expected.classes and not any_set:
         raise InputError(f"{path}: predictions of the label set {own.name}, expected {expected.name} as in "
                          f"{annotations}")
+    if label_set is not None and own.classes != label_set.classes:
+        raise InputError(f"{path}: predictions of the label set {own.name}, but --map-labels says "
+                         f"{label_set.name}; expected no name, or that one")
     if sizes is None and annotations is not None:
         for issue in scale_issues(predictions, image_sizes(annotations)):
             log.warning("%s: %s", path, issue.message)
@@ -121,6 +128,13 @@ def _read_results(
     categories = class_ids(annotations) if annotated and annotated.classes == label_set.classes else None
     predictions = read_coco_results(path, sizes, image_names(annotations), categories, label_set)
     return _with_empty(path, predictions, _annotated(annotations, failed), label_set), label_set
+
+
+def _require_stated(path: str | Path) -> None:
+    """Refuse COCO results whose category ids may be of any label set."""
+    if read_json(path) and not label_set_name(path):
+        raise InputError(f"{path}: states no label set, so that its category ids may be of any; expected "
+                         f"--map-labels SET, one of {', '.join(LABEL_SETS)}")
 
 
 def _label_set_of_annotations(annotations: str | Path | None) -> LabelSet | None:
