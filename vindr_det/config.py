@@ -86,11 +86,7 @@ def check(cfg: CfgNode, source: str) -> None:
     Raises:
         InputError: names the source, the key, the value and what was expected.
     """
-    label_set = label_set_of_config(cfg)
-    keys = best_metrics(label_set)
-    refuse_values(cfg, {_class_count(cfg): (lambda value: value == len(label_set),
-                                            f"{len(label_set)} (the findings of {label_set.name})"),
-                        "VINDR.BEST_METRIC": one_of(*keys)}, source)
+    check_label_set(cfg, source)
     refuse_values(cfg, DETECTOR, source)
     if cfg.VINDR.ENGINE == "torchvision":
         refuse_values(cfg, {"INPUT.MIN_SIZE_TEST": above(0)}, source)
@@ -98,6 +94,18 @@ def check(cfg: CfgNode, source: str) -> None:
     if cfg.VINDR.PATIENCE and not cfg.VINDR.VALIDATION:
         raise InputError(f"{source}: VINDR.PATIENCE is {cfg.VINDR.PATIENCE}, but VINDR.VALIDATION is empty; "
                          "expected 0 without validation")
+
+
+def check_label_set(cfg: CfgNode, source: str) -> None:
+    """Refuse what the label set contradicts.
+
+    Raises:
+        InputError: names the source, the key, the value and what was expected.
+    """
+    label_set = label_set_of_config(cfg)
+    refuse_values(cfg, {_class_count(cfg): (lambda value: value == len(label_set),
+                                            f"{len(label_set)} (the findings of {label_set.name})"),
+                        "VINDR.BEST_METRIC": one_of(*best_metrics(label_set))}, source)
 
 
 def _class_count(cfg: CfgNode) -> str:

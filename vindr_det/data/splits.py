@@ -29,7 +29,7 @@ from vindr_det.data.coco import read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.prepared_folder import SETTINGS
-from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.label_sets import LabelSet, first_difference
 from vindr_det.structures.records import Record, agreed_by, label_set_of_records
 
 log = logging.getLogger(__name__)
@@ -98,16 +98,24 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     return records, split.images
 
 
-def require_findings(records: Sequence[Record], expected: LabelSet, path: Path) -> None:
-    """Refuse annotations of other findings than a config's.
+def require_findings(
+    records: Sequence[Record], expected: LabelSet, path: Path, key: str = "VINDR.LABEL_SET"
+) -> None:
+    """Refuse annotations of other findings than expected.
+
+    Args:
+        records: of the annotations.
+        expected: the label set that they should have.
+        path: of the annotations, for the error.
+        key: what gives the expected label set.
 
     Raises:
-        InputError: names the file and both label sets.
+        InputError: names the file, both label sets and the first finding that differs.
     """
     own = label_set_of_records(records, str(path)) if records else expected
     if own.findings != expected.findings:
-        raise InputError(f"{path}: has the findings of {own.name}, but VINDR.LABEL_SET is {expected.name}; "
-                         "expected the same")
+        raise InputError(f"{path}: has the findings of {own.name}, but {key} is {expected.name}; "
+                         f"expected the same ({first_difference(own, expected)})")
 
 
 def _check_preparation(images: Path, cfg: Any) -> None:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from vindr_det.exceptions import InputError
 
@@ -256,6 +257,17 @@ def nearest_name(name: str, label_set: LabelSet) -> str:
     return lower[(words or difflib.get_close_matches(wanted, lower, 1, 0))[0]]
 
 
+def first_difference(own: LabelSet, expected: LabelSet) -> str:
+    """The first class in which two label sets differ, in words."""
+    pairs = zip_longest(own.classes, expected.classes)
+    differing = [(at, *pair) for at, pair in enumerate(pairs) if pair[0] != pair[1]]
+    if not differing:
+        return "the same classes by another name"
+    at, there, wanted = differing[0]
+    return (f"class {at} is {'missing' if there is None else repr(there)}, expected "
+            f"{'no further one' if wanted is None else repr(wanted)}")
+
+
 def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
     """The one label set of several things; VinBigData's of none.
 
@@ -270,7 +282,8 @@ def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
     for label_set in label_sets:
         first = first or label_set
         if label_set is not first and label_set != first:
-            raise InputError(f"{what}: label sets {first.name} and {label_set.name}, expected a single one")
+            raise InputError(f"{what}: label sets {first.name} and {label_set.name}, expected a single one "
+                             f"({first_difference(label_set, first)})")
     return first or VINBIGDATA
 
 

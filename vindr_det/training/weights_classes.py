@@ -13,7 +13,7 @@ from typing import Any
 
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_maps import row_map
-from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
+from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet, first_difference
 
 log = logging.getLogger(__name__)
 
@@ -104,4 +104,5 @@ def require_label_set(source: object, meta: Mapping[str, Any], expected: LabelSe
     own = label_set_of_checkpoint(meta)
     if own.findings != expected.findings:
         raise InputError(f"{source}: was trained on the {len(own)} findings of {own.name}, but "
-                         f"VINDR.LABEL_SET is {expected.name} with {len(expected)}; expected the same")
+                         f"VINDR.LABEL_SET is {expected.name} with {len(expected)}; expected the same "
+                         f"({first_difference(own, expected)})")

@@ -65,6 +65,7 @@ class VindrEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             record, instances = self.records[image["image_id"]], output["instances"]
             height, width = instances.image_size  # of the input dict, not of the original
+            _require_classes(record, instances.pred_classes)
             detections = to_predictions(instances, record.label_set)
             boxes = box_ops.scale(detections.boxes, record.width / width, record.height / height)
             self.predictions[record.image_id] = replace(detections, boxes=boxes)
@@ -82,6 +83,14 @@ class VindrEvaluator(DatasetEvaluator):
         self.gathered = {key: value for part in parts for key, value in part.items()}
         estimate = validation_metrics(self.gathered, list(self.records.values()))
         return OrderedDict((key, value) for key, value in estimate.items() if math.isfinite(value))
+
+
+def _require_classes(record: Record, ids: Any) -> None:
+    outside = [int(label) for label in ids if not 0 <= label < len(record.label_set)]
+    if outside:
+        count = len(record.label_set)
+        raise InputError(f"{record.image_id}: a detection of class {outside[0]}, expected one of the "
+                         f"{count} findings of {record.label_set.name}; is NUM_CLASSES of the model {count}?")
 
 
 def _label_set_of(name: str) -> LabelSet:
