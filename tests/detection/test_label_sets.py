@@ -106,8 +106,8 @@ def test_detectron2s_catalog_has_the_label_set(phantoms, annotated):
     register_datasets(phantoms / "data", [name])
     evaluator = VindrEvaluator.from_catalog(name)
     image = next(iter(evaluator.records))
-    with pytest.raises(InputError, match=f"^{image}: a detection of class 79, expected one of the 14 findings "
-                                         "of VinBigData; is NUM_CLASSES of the model 14"):
+    with pytest.raises(InputError, match=f"^{image}: a detection of class 79, expected one of the 14 finding"
+                                         "s of VinBigData; is NUM_CLASSES of the model 14"):
         evaluator.process([{"image_id": image}], [{"instances": SimpleNamespace(
             image_size=(9, 9), pred_classes=torch.tensor([3, 79]))}])
     assert next(iter(VindrEvaluator.from_catalog(name).records.values())).label_set.name == "VinBigData"

@@ -231,10 +231,10 @@ def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
     """The shipped set of a name, or one of these findings.
 
     Raises:
-        InputError: no shipped set and no findings, other findings than the shipped set's, or one of them
-            twice.
+        InputError: no shipped set and no findings, other findings than the shipped set's, or findings that
+            are no names, each once.
     """
-    shipped = LABEL_SETS.get(name)
+    shipped, findings = LABEL_SETS.get(name), _names(findings)
     if not findings:
         if shipped is None:
             raise InputError(f"VINDR.LABEL_SET {name!r}: expected one of {', '.join(LABEL_SETS)}, or any "
@@ -243,11 +243,24 @@ def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
     if shipped is not None and shipped.findings != tuple(findings):
         raise InputError(f"VINDR.FINDINGS {tuple(findings)}: expected {shipped.findings} for VINDR.LABEL_SET "
                          f"{name!r}, or another name")
-    lower = [finding.casefold() for finding in findings]
-    repeated = [finding for at, finding in enumerate(findings) if finding.casefold() in lower[:at]]
-    if repeated:
-        raise InputError(f"VINDR.FINDINGS: {repeated[0]!r} is there twice, expected each finding once")
     return shipped or LabelSet(name, tuple(findings))
+
+
+def _names(findings: Sequence[str]) -> tuple[str, ...]:
+    """Names of findings, without spaces at their ends."""
+    names: dict[str, str] = {}
+    for at, finding in enumerate(findings):
+        if not isinstance(finding, str) or not finding.strip():
+            raise InputError(f"VINDR.FINDINGS: class {at} is {finding!r}, expected a name; quotes make a "
+                             "text of yes, no and numbers")
+        name = " ".join(finding.casefold().split())
+        if name == NO_FINDING.casefold():
+            raise InputError(f"VINDR.FINDINGS: class {at} is {finding!r}, expected findings alone: "
+                             "images without boxes are those without findings")
+        if name in names:
+            raise InputError(f"VINDR.FINDINGS: {finding!r} is there twice, expected each finding once")
+        names[name] = finding.strip()
+    return tuple(names.values())
 
 
 def nearest_name(name: str, label_set: LabelSet) -> str:

@@ -14,7 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.mapper import boxes_and_labels
 from vindr_det.detection.detectron2.predictor import to_predictions
-from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE, check_unknown
 from vindr_det.detection.validation import validation_metrics
 from vindr_det.exceptions import InputError
 from vindr_det.structures import boxes as box_ops
@@ -104,6 +104,10 @@ def _to_record(dataset_dict: dict[str, Any], label_set: LabelSet) -> Record:
     height, width = original_size(dataset_dict)
     boxes, labels = boxes_and_labels(dataset_dict["annotations"])
     boxes = box_ops.scale(boxes, width / dataset_dict["width"], height / dataset_dict["height"])
-    truth = Predictions(boxes, np.ones(len(boxes)), labels, label_set)
-    return Record(dataset_dict["image_id"], dataset_dict["file_name"], height, width, truth,
-                  unknown=tuple(dataset_dict.get(NOT_EXHAUSTIVE, ())))
+    image_id, ids = dataset_dict["image_id"], dataset_dict.get(NOT_EXHAUSTIVE) or ()
+    unknown = check_unknown(ids, len(label_set), labels, image_id)
+    try:
+        truth = Predictions(boxes, np.ones(len(boxes)), labels, label_set)
+    except ValueError as error:
+        raise InputError(f"{image_id}: {error}") from error
+    return Record(image_id, dataset_dict["file_name"], height, width, truth, unknown=tuple(unknown))
