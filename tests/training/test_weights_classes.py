@@ -22,6 +22,8 @@ ROWS = [1, 3, 10, 6, 8, 8, None, 12]
 
 
 def config(engine, label_set, *more):
+    more = [str(len(LABEL_SETS[label_set])) if before == "MODEL.RETINANET.NUM_CLASSES" else option
+            for before, option in zip(("", *more), more, strict=False)]
     return load_config(DEMO, engine, [*TINY, "VINDR.LABEL_SET", label_set, *more])
 
 

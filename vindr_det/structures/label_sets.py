@@ -254,7 +254,7 @@ def _names(findings: Sequence[str]) -> tuple[str, ...]:
             raise InputError(f"VINDR.FINDINGS: class {at} is {finding!r}, expected a name; quotes make a "
                              "text of yes, no and numbers")
         name = " ".join(finding.casefold().split())
-        if name == NO_FINDING.casefold():
+        if name in ("no finding", "no findings"):
             raise InputError(f"VINDR.FINDINGS: class {at} is {finding!r}, expected findings alone: "
                              "images without boxes are those without findings")
         if name in names:
