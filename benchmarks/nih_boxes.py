@@ -8,8 +8,8 @@ The same budget for each (configs/nih/frcnn.yaml), TTA in prediction, a patient 
 checkpoint chosen on the validation images. Prints the scores on these with 95 % intervals by patient; the
 paired differences from random weights of the same seed (without random weights, from the first beginning),
 and their means over the seeds; the first detector scored as if every finding had its box, and one trained as
-if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw any of these
-images. The phantoms' detector and the classifier are trained once and begin all seeds: differences between
+if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw any of
+these images. The phantoms' detector and the classifier are trained once and begin all seeds: differences between
 seeds say nothing about other phantoms or classifiers. Finished trainings are kept, by engine.
 """
 
