@@ -9,8 +9,8 @@ checkpoint chosen on the validation images. Prints the scores on these with 95 %
 paired differences from random weights of the same seed (without random weights, from the first beginning),
 and their means over the seeds; the first detector scored as if every finding had its box, and one trained as
 if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw any of
-these images. The phantoms' detector and the classifier are trained once and begin all seeds: differences between
-seeds say nothing about other phantoms or classifiers. Finished trainings are kept, by engine.
+these images. The phantoms' detector and the classifier are trained once and begin all seeds: differences
+between seeds say nothing about other phantoms or classifiers. Finished trainings are kept, by engine.
 """
 
 import argparse

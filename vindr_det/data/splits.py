@@ -139,7 +139,8 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     is not normal, and is kept for the others' sake. All normal images are among them, unless an epoch has
     none; :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
     """
-    chosen = _that_teach(_agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
+    teaching = _limited(_that_teach(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
+    chosen = _agreed_boxes(teaching, cfg)
     if not normal_count(cfg, [record for record, _ in chosen]):
         chosen = [item for item in chosen if not item[0].normal]
     if not chosen:
@@ -182,13 +183,13 @@ def normal_count(cfg: Any, records: Sequence[Record]) -> int:
 
 
 def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Path]]:
-    items = [(record, images) for name in _named(names, key)
-             for records, images in [read_split(name, cfg)] for record in records]
-    return _limited(items, cfg.VINDR.LIMIT, seed=max(cfg.SEED, 0))
+    return [(record, images) for name in _named(names, key)
+            for records, images in [read_split(name, cfg)] for record in records]
 
 
-def _limited(items: list[tuple[Record, Path]], limit: int, seed: int) -> list[tuple[Record, Path]]:
-    """``limit`` images chosen at random, the normal ones in their share, at least one of the others."""
+def _limited(items: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """VINDR.LIMIT images chosen at random, the normal ones in their share, at least one of the others."""
+    limit, seed = cfg.VINDR.LIMIT, max(cfg.SEED, 0)
     if not 0 < limit < len(items):
         return items
     normal, abnormal = ([i for i, (record, _) in enumerate(items) if record.normal == wanted]
@@ -217,7 +218,7 @@ def _agreed(record: Record, count: int) -> Record:
 
 def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
     """All images of VINDR.VALIDATION, each with its folder; none where it is empty."""
-    return _read_all(cfg, cfg.VINDR.VALIDATION, _VALIDATION)
+    return _limited(_read_all(cfg, cfg.VINDR.VALIDATION, _VALIDATION), cfg)
 
 
 def require_validation(cfg: Any) -> None:
