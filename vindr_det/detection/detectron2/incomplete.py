@@ -50,7 +50,7 @@ def _tell(model: nn.Module, batch: Sequence[dict[str, Any]]) -> None:
 
 def _mask(image: dict[str, Any], classes: int) -> Tensor:
     boxed, name = image["instances"].gt_classes.tolist(), image.get("image_id", image.get("file_name"))
-    return mask_of(image.get(NOT_EXHAUSTIVE) or (), classes, boxed, name)
+    return mask_of(image.get(NOT_EXHAUSTIVE) or (), classes, boxed, str(name))
 
 
 def _parts(model: nn.Module) -> list[Any]:
