@@ -5,23 +5,28 @@
         --seeds 1 2 3 --out outputs/nih_boxes
 
 The same budget for each (configs/nih/frcnn.yaml), TTA in prediction, a patient in one part alone, no
-checkpoint chosen on the validation images. Prints the scores on these with 95 % intervals by patient, and the
-paired differences from random weights; the first detector scored as if every finding had its box, and one
-trained as if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw
-any of these images. Finished trainings are kept.
+checkpoint chosen on the validation images. Prints the scores on these with 95 % intervals by patient; the
+paired differences from random weights of the same seed (without random weights, from the first beginning),
+and their means over the seeds; the first detector scored as if every finding had its box, and one trained as
+if; and the phantoms' detector by the findings that its label set shares with NIH's, before it saw any of
+these images. The phantoms' detector and the classifier are trained once and begin all seeds: differences
+between seeds say nothing about other phantoms or classifiers. Finished trainings are kept, by engine.
 """
 
 import argparse
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from running import ONE_THREAD, ROOT, phantom_data, tool
 from tabulate import tabulate
 
 from vindr_det import cli
-from vindr_det.files import read_json, write_json
+from vindr_det.exceptions import InputError
+from vindr_det.files import read_bytes, read_json, write_json
 from vindr_det.structures.label_sets import NIH_BOXES
 
 CONFIGS = ROOT / "configs/nih"
@@ -30,10 +35,12 @@ BEGINNINGS = ("random", "phantoms", "classifier")
 COLUMNS = {"AP40": NIH_BOXES.mean_ap, "AP50": "coco/AP50", "sensitivity@1": "froc/sensitivity@1",
            **{f"T {iou}": f"localization/accuracy@{iou}" for iou in ("0.1", "0.3", "0.5", "0.7")}}
 SPLITS = ("train", "val")
+#: A training: what it begins from, and its seed.
+Run = tuple[str, Any]
 TTA = ("--tta", "--tta-scales", 0.85, 1, 1.2)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of the images")
     parser.add_argument("--annotations", type=Path, required=True, help="boxes.csv")
@@ -46,21 +53,23 @@ def main() -> None:
                         help="of the detectors")
     parser.add_argument("--complete", action="store_true",
                         help="also train as if every finding had its box (VINDR.UNKNOWN negative)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.out = args.out.resolve()
     make_data(args)
-    names = [(beginning, seed) for beginning in args.beginnings for seed in args.seeds]
-    runs = {f"{beginning} {seed}": train(args, beginning, seed) for beginning, seed in names}
+    reference = "random" if "random" in args.beginnings else args.beginnings[0]
+    names = [reference, *(name for name in args.beginnings if name != reference)]
+    runs = {(name, seed): train(args, name, seed) for name in names for seed in args.seeds}
     if args.complete:
-        beginning, seed = names[0]
-        runs[f"{beginning} {seed}, unknown is negative"] = train(
-            args, beginning, seed, "-negative", "VINDR.UNKNOWN", "negative")
-    report(args, runs)
+        negative = f"{reference}, unknown is negative"
+        runs[negative, args.seeds[0]] = train(
+            args, reference, args.seeds[0], "-negative", "VINDR.UNKNOWN", "negative")
+    report(args, runs, reference)
 
 
 def make_data(args: argparse.Namespace) -> None:
     """COCO files, a table of labels for each split, and the validation boxes as if they were complete."""
     data = args.out / "data"
+    require_same_source(args, data / "source.json")
     if (data / "complete.json").is_file():
         return
     tool("convert.py", "nih-boxes", "--annotations", args.annotations, "--labels", args.labels,
@@ -75,11 +84,25 @@ def make_data(args: argparse.Namespace) -> None:
     write_json(data / "complete.json", truth)
 
 
+def require_same_source(args: argparse.Namespace, path: Path) -> None:
+    """Note what --out is made from; refuse an --out that was made from something else."""
+    source = {"--images": str(args.images.resolve())} | {
+        option: hashlib.sha256(read_bytes(table)).hexdigest()
+        for option, table in (("--annotations", args.annotations), ("--labels", args.labels))}
+    if not path.is_file() and not path.parent.exists():
+        write_json(path, source)
+    made = read_json(path) if path.is_file() else {}
+    differing = [option for option, value in source.items() if made.get(option) != value]
+    if differing:
+        raise InputError(f"--out {args.out}: its data was made from other {' and '.join(differing)}, "
+                         "expected the same or another --out")
+
+
 def train(
     args: argparse.Namespace, beginning: str, seed: int, suffix: str = "", *changes: Any
 ) -> Path:
     """Train from one beginning with one seed; returns the predictions on the validation images."""
-    out = args.out / f"{beginning}_{seed}{suffix}"
+    out = args.out / args.engine / f"{beginning}_{seed}{suffix}"
     predictions = out / "val.csv"
     if not predictions.is_file():
         detector(args, "frcnn.yaml", out, "SEED", seed, "VINDR.DATA_ROOT", args.out / "data",
@@ -99,12 +122,13 @@ def weights(args: argparse.Namespace, beginning: str) -> Path | str:
     """The weights to begin with, trained once."""
     if beginning == "random":
         return ""
-    out = args.out / beginning
     if beginning == "phantoms":
+        out = args.out / args.engine / beginning
         if not (out / "model_final.pth").is_file():
             data = phantom_data(args.out / "phantom_data", 1500, 10, 20, size=320, seed=5)
             detector(args, "frcnn_phantoms.yaml", out, "VINDR.DATA_ROOT", data)
         return out / "model_final.pth"
+    out = args.out / beginning
     trained = out / "model.pth"
     if not trained.is_file():
         data = args.out / "data"
@@ -114,11 +138,11 @@ def weights(args: argparse.Namespace, beginning: str) -> Path | str:
     return trained
 
 
-def report(args: argparse.Namespace, runs: Mapping[str, Path]) -> None:
+def report(args: argparse.Namespace, runs: Mapping[Run, Path], reference: str) -> None:
     """Print the tables of all trainings."""
     data = args.out / "data"
     truth, first = data / "annotations/instances_val.json", next(iter(runs))
-    scores = {name: score(args, path, truth) for name, path in runs.items()}
+    scores = {run: score(args, path, truth) for run, path in runs.items()}
     print(table("Scores [95 % by patient]", scores, COLUMNS))
     classes = {name: NIH_BOXES.class_ap.format(name) for name in NIH_BOXES.findings}
     print(table("AP40", scores, classes))
@@ -126,19 +150,20 @@ def report(args: argparse.Namespace, runs: Mapping[str, Path]) -> None:
                 {name: f"localization/{name}@0.3" for name in NIH_BOXES.findings}))
     print(table("Scored as if every finding had its box",
                 {first: score(args, runs[first], data / "complete.json")}, COLUMNS))
-    others = [name for name in runs if name != first]
-    print(differences({name: score(args, runs[name], truth, "--compare", runs[first]) for name in others}))
+    print(differences(reference, {
+        run: score(args, path, truth, "--compare", runs[reference, run[1]])
+        for run, path in runs.items() if run[0] != reference}))
     if "phantoms" in args.beginnings:
         print(table("The phantoms' detector by the findings in common",
-                    {"phantoms": score(args, before_any_image(args), truth, "--map-labels")},
+                    {("phantoms", ""): score(args, before_any_image(args), truth, "--map-labels")},
                     COLUMNS | {"AP40": "voc/mAP40"}))
 
 
 def before_any_image(args: argparse.Namespace) -> Path:
     """Predictions of the phantoms' detector on the validation images."""
-    predictions = args.out / "phantoms/val.csv"
+    predictions = args.out / args.engine / "phantoms/val.csv"
     if not predictions.is_file():
-        tool("predict.py", "--weights", args.out / "phantoms/model_final.pth", "--dataset", "nih_val",
+        tool("predict.py", "--weights", predictions.with_name("model_final.pth"), "--dataset", "nih_val",
              *TTA, "--out", predictions, "VINDR.DATA_ROOT", args.out / "data", "VINDR.IMAGE_ROOT",
              args.images)
     return predictions
@@ -152,10 +177,10 @@ def score(args: argparse.Namespace, predictions: Path, truth: Path, *options: An
     return read_json(out / "metrics.json")
 
 
-def table(title: str, scores: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+def table(title: str, scores: Mapping[Run, Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """Values with their intervals, a row per training."""
-    rows = [[name, *(_with_interval(values, key) for key in columns.values())]
-            for name, values in scores.items()]
+    rows = [[f"{name} {seed}", *(_with_interval(values, key) for key in columns.values())]
+            for (name, seed), values in scores.items()]
     return f"\n{title}\n\n{tabulate(rows, ['', *columns], tablefmt='github')}"
 
 
@@ -166,13 +191,18 @@ def _with_interval(values: Mapping[str, Any], key: str) -> str:
     return f"{values[key]:.3f}" + (f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else "")
 
 
-def differences(compared: Mapping[str, Mapping[str, Any]]) -> str:
-    """Paired differences from the first training."""
-    rows = [[name, *(f"{values[key]['difference']:+.3f} [{values[key]['ci95'][0]:+.3f}, "
-                     f"{values[key]['ci95'][1]:+.3f}]" for key in COLUMNS.values())]
-            for name, values in compared.items()]
-    return f"\nDifference from the first\n\n{tabulate(rows, ['', *COLUMNS], tablefmt='github')}"
+def differences(reference: str, compared: Mapping[Run, Mapping[str, Any]]) -> str:
+    """Paired differences from the reference of the same seed, and their means over the seeds."""
+    rows = [[f"{name} {seed}", *(f"{values[key]['difference']:+.3f} [{values[key]['ci95'][0]:+.3f}, "
+                                 f"{values[key]['ci95'][1]:+.3f}]" for key in COLUMNS.values())]
+            for (name, seed), values in compared.items()]
+    for name in dict.fromkeys(name for name, _ in compared):
+        seeds = [values for (other, _), values in compared.items() if other == name]
+        rows.append([f"{name}, mean of {len(seeds)}", *(
+            f"{np.mean([values[key]['difference'] for values in seeds]):+.3f}" for key in COLUMNS.values())])
+    return (f"\nDifference from {reference} of the same seed\n\n"
+            f"{tabulate(rows, ['', *COLUMNS], tablefmt='github')}")
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -1,10 +1,13 @@
 """Shared fixtures: a small phantom set, the real inputs where they are, and both engines."""
 
 import importlib.util
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +67,18 @@ def phantoms(tmp_path_factory) -> Path:
     convert("vinbigdata", root / "data/annotations", Conversion(folds=3), annotations=root / "raw/train.csv",
             meta=root / "raw/train_meta.csv", images=root / "data/train")
     return root
+
+
+def of_another_label_set(source: Path, out: Path, label_set: Any) -> None:
+    """A folder of COCO files whose boxes become findings of another set."""
+    shutil.copytree(source, out)
+    for path in out.glob("instances_*.json"):
+        coco = json.loads(path.read_text())
+        for box in coco["annotations"]:
+            box["category_id"] %= len(label_set)
+        coco["categories"] = [{"id": i, "name": name} for i, name in enumerate(label_set.findings)]
+        coco["info"] = {"label_set": label_set.name}
+        path.write_text(json.dumps(coco))
 
 
 @pytest.fixture(params=["torchvision", pytest.param("detectron2", marks=pytest.mark.detectron2)])

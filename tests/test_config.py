@@ -54,6 +54,20 @@ def test_every_classifier_config_builds(path):
     assert f"--config {path.relative_to(ROOT)}" in path.read_text()
 
 
+@pytest.mark.parametrize("key, value, expected", [
+    ("MODEL.ROI_HEADS.NUM_CLASSES", "14", r"8 \(the findings of NIH boxes\)"),
+    ("VINDR.BEST_METRIC", "vindr/mAP40", "voc/mAP40 or"),
+    ("VINDR.BEST_METRIC", "vindr/AP40/ILD", "voc/mAP40 or"),
+])
+def test_the_command_line_does_not_follow_another_label_set(engine, key, value, expected):
+    demo = CONFIGS / "demo/vindr_frcnn_demo.yaml"
+    cfg = load_config(demo, engine, ["VINDR.LABEL_SET", "NIH boxes"])
+    assert (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.VINDR.BEST_METRIC) == (8, "voc/mAP40")
+    with pytest.raises(InputError, match=f"^command line: {key} is '?{value}'?, expected {expected}"):
+        load_config(demo, engine, [key, value, "VINDR.LABEL_SET", "NIH boxes"])
+    load_config(demo, engine, [key, value])  # VinBigData's own
+
+
 @pytest.mark.parametrize("text, overrides, message", [
     ("SOLVER: {BASE_LRR: 1}", [], "c.yaml: key SOLVER.BASE_LRR does not exist.*SOLVER.BASE_LR?"),
     ("SOLVER: {BASE_LR: fast}", [], "c.yaml: .*BASE_LR"),

@@ -6,7 +6,7 @@ The schema is an engine's: Detectron2's own keys or those of them that torchvisi
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vindr_det.structures.label_sets import VINBIGDATA
 
 #: Keys of texts that may be given as a list too.
 _LISTS = ("TARGET",)
+_BEST = "VINDR.BEST_METRIC"
 
 
 def requested_engine(path: str | Path, overrides: Sequence[str] = ()) -> str:
@@ -47,7 +48,10 @@ def read_config(schema: CfgNode, engine: str, path: str | Path, overrides: Seque
     merge_yaml(schema, path, f"{engine} engine")
     merge_overrides(schema, overrides, f"{engine} engine")
     schema.VINDR.ENGINE = engine
-    follow_label_set(schema)
+    given = {key for key, _ in _pairs(overrides)}
+    follow_label_set(schema, given)
+    if given & {_class_count(schema), _BEST}:
+        check_label_set(schema, "command line")
     check(schema, str(path))
     return schema
 
@@ -86,11 +90,7 @@ def check(cfg: CfgNode, source: str) -> None:
     Raises:
         InputError: names the source, the key, the value and what was expected.
     """
-    label_set = label_set_of_config(cfg)
-    keys = best_metrics(label_set)
-    refuse_values(cfg, {_class_count(cfg): (lambda value: value == len(label_set),
-                                            f"{len(label_set)} (the findings of {label_set.name})"),
-                        "VINDR.BEST_METRIC": one_of(*keys)}, source)
+    check_label_set(cfg, source)
     refuse_values(cfg, DETECTOR, source)
     if cfg.VINDR.ENGINE == "torchvision":
         refuse_values(cfg, {"INPUT.MIN_SIZE_TEST": above(0)}, source)
@@ -100,16 +100,33 @@ def check(cfg: CfgNode, source: str) -> None:
                          "expected 0 without validation")
 
 
+def check_label_set(cfg: CfgNode, source: str) -> None:
+    """Refuse what the label set contradicts.
+
+    Raises:
+        InputError: names the source, the key, the value and what was expected.
+    """
+    label_set = label_set_of_config(cfg)
+    refuse_values(cfg, {_class_count(cfg): (lambda value: value == len(label_set),
+                                            f"{len(label_set)} (the findings of {label_set.name})"),
+                        _BEST: one_of(*best_metrics(label_set))}, source)
+
+
 def _class_count(cfg: CfgNode) -> str:
     return CLASSES_UNDER.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.ROI_HEADS.NUM_CLASSES")
 
 
-def follow_label_set(cfg: CfgNode) -> None:
-    """Set what the label set decides, where the config has VinBigData's: NUM_CLASSES, VINDR.BEST_METRIC."""
+def follow_label_set(cfg: CfgNode, given: Container[str] = ()) -> None:
+    """Set what the label set decides, where the config has VinBigData's: NUM_CLASSES, VINDR.BEST_METRIC.
+
+    Args:
+        cfg: it is changed.
+        given: keys that stay as they are, since the user chose their values for this label set.
+    """
     label_set, key = label_set_of_config(cfg), _class_count(cfg)
-    if value_of(cfg, key) == len(VINBIGDATA):
+    if key not in given and value_of(cfg, key) == len(VINBIGDATA):
         cfg.merge_from_list([key, len(label_set)])
-    if VINBIGDATA.mean_ap == cfg.VINDR.BEST_METRIC:
+    if _BEST not in given and VINBIGDATA.mean_ap == cfg.VINDR.BEST_METRIC:
         cfg.VINDR.BEST_METRIC = label_set.mean_ap
 
 

@@ -1,9 +1,13 @@
 """NIH's boxes with incomplete truth, on an imitation of the published tables and on the real ones."""
 
+import importlib
+from argparse import Namespace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import one_line
+from conftest import ROOT, one_line
 
 from vindr_det.data.coco import load_coco
 from vindr_det.data.convert import convert
@@ -155,3 +159,54 @@ def test_the_real_cut(data, tmp_path):
         boxes = np.concatenate([record.truth.boxes[record.truth.boxes[:, 0].argsort()]
                                 for record in records.values() if len(record.truth)])
         np.testing.assert_allclose(boxes, drawn[["x_min", "y_min", "x_max", "y_max"]], atol=0.002)
+
+
+@pytest.fixture
+def benchmark_of_nih(monkeypatch):
+    """benchmarks/nih_boxes.py as a module."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("nih_boxes")
+
+
+def test_the_benchmark_refuses_other_files(benchmark_of_nih, tmp_path):
+    boxes, labels = tmp_path / "b.csv", tmp_path / "l.csv"
+    args = Namespace(out=tmp_path / "out", images=tmp_path, annotations=boxes, labels=labels)
+    boxes.write_text("1")
+    labels.write_text("2")
+    source = args.out / "data/source.json"
+    for _ in range(2):
+        benchmark_of_nih.require_same_source(args, source)
+    labels.write_text("3")
+    with pytest.raises(InputError, match="its data was made from other --labels, expected the same"):
+        benchmark_of_nih.require_same_source(args, source)
+    source.unlink()
+    with pytest.raises(InputError, match="other --images and --annotations and --labels"):
+        benchmark_of_nih.require_same_source(args, source)
+
+
+def test_the_benchmark_compares_trainings_of_the_same_seed(benchmark_of_nih, tmp_path, monkeypatch, capsys):
+    """From random weights AP40 is .1 and .2, from phantoms .15 and .4: +.05, +.2, their mean +.125."""
+    value = {"random_1": 0.1, "random_2": 0.2, "phantoms_1": 0.15, "phantoms_2": 0.4, "phantoms": 0.0}
+
+    def score(args, predictions, truth, *options):
+        own, keys = value[predictions.parent.name], benchmark_of_nih.COLUMNS.values()
+        if "--compare" not in options:
+            return dict.fromkeys(keys, own)
+        difference = own - value[options[-1].parent.name]
+        return {key: {"difference": difference, "ci95": [difference, difference]} for key in keys}
+
+    tools = []
+    monkeypatch.setattr(benchmark_of_nih, "tool", lambda *arguments, **options: tools.append(arguments))
+    for part, imitation in (("make_data", lambda args: None), ("score", score),
+                            ("phantom_data", lambda *names, **sizes: "data")):
+        monkeypatch.setattr(benchmark_of_nih, part, imitation)
+    command = (f"--images i --annotations b --labels l --out {tmp_path} --seeds 1 2 "
+               "--beginnings phantoms random --engine detectron2")
+    benchmark_of_nih.main(command.split())
+    shown = capsys.readouterr().out.split("Difference from random of the same seed")[1]
+    cells = [line.split("|") for line in shown.splitlines() if line.startswith("| ")]
+    rows = {row[1].strip(): row[2].split()[0] for row in cells if row[1].strip()}
+    assert rows["phantoms 1"] == "+0.050" and rows["phantoms 2"] == "+0.200"
+    assert rows["phantoms, mean of 2"] == "+0.125" and "random 2" not in rows
+    folders = {Path(tool[tool.index("OUTPUT_DIR") + 1]) for tool in tools if tool[0] == "train_net.py"}
+    assert folders == {tmp_path / "detectron2" / name for name in value}

@@ -1,3 +1,4 @@
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -102,6 +103,22 @@ def test_a_limit_keeps_the_share_of_normal_images(phantoms, limit):
         order = [record.image_id for record in whole]
         assert [order.index(record.image_id) for record in records] == sorted(
             order.index(record.image_id) for record in records)
+
+
+def test_a_limit_counts_images_that_teach(phantoms, tmp_path):
+    """All findings are unknown on images without boxes, which are not trained on."""
+    annotations = tmp_path / "annotations/instances_all.json"
+    shutil.copytree(phantoms / "data/annotations", annotations.parent)
+    coco = json.loads(annotations.read_text())
+    boxed = {box["image_id"] for box in coco["annotations"]}
+    for image in coco["images"]:
+        if image["id"] not in boxed:
+            image["not_exhaustive_category_ids"] = list(range(14))
+    annotations.write_text(json.dumps(coco))
+    elsewhere = ["VINDR.DATA_ROOT", str(tmp_path), "VINDR.IMAGE_ROOT", str(phantoms / "data")]
+    assert 6 < len(boxed) < len(coco["images"])
+    for limit in (2, 6, len(boxed)):
+        assert len(limited(phantoms, limit, *elsewhere)[0]) == limit
 
 
 def test_a_limit_draws_by_the_seed(phantoms):

@@ -12,7 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, of_another_label_set
+
+from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import LabelSet
 
 pytestmark = pytest.mark.detectron2
 
@@ -69,6 +72,25 @@ def test_the_readmes_script_trains_the_repositorys_yaml(phantoms, tmp_path, down
         [*weights, "MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]))
     assert scores["vindr/mAP40"] == pytest.approx(metrics["vindr/mAP40"], abs=1e-6)
     assert (tmp_path / "model_final.pth").read_bytes() == before and written(tmp_path) == metrics
+
+
+def test_the_script_trains_a_label_set_of_its_own(phantoms, tmp_path, downloaded):
+    from detectron2.engine import default_argument_parser
+
+    own = LabelSet("devices", ("Pacemaker", "Tube"))
+    of_another_label_set(phantoms / "data/annotations", tmp_path / "data/annotations", own)
+    scope: dict = {"__name__": "train_net"}
+    exec(SCRIPT, scope)
+    options = [*arguments(tmp_path / "data", tmp_path / "out"), "VINDR.IMAGE_ROOT", str(phantoms / "data"),
+               "VINDR.LABEL_SET", own.name, "VINDR.FINDINGS", repr(own.findings), "SOLVER.MAX_ITER", "1",
+               "SOLVER.STEPS", "()"]
+    scope["main"](default_argument_parser().parse_args(options))
+    metrics = written(tmp_path / "out")
+    assert np.isfinite(metrics["voc/mAP40"]) and np.isfinite(metrics["validation_loss"])
+    head = torch.load(tmp_path / "out/model_final.pth", weights_only=True)["model"]
+    assert len(head["roi_heads.box_predictor.cls_score.weight"]) == len(own) + 1
+    with pytest.raises(InputError, match=r"HEADS.NUM_CLASSES is 80, expected 2 \(the findings of devices\)"):
+        scope["main"](default_argument_parser().parse_args([*options, "MODEL.ROI_HEADS.NUM_CLASSES", "80"]))
 
 
 # DefaultTrainer tells DistributedDataParallel a device id, which it takes for GPUs alone.

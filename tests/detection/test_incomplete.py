@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -178,6 +179,41 @@ def test_an_unknown_finding_has_no_negative_signal(case, phantoms):
     for name in (f"{layer.format(stage)}.bias" for stage in stages):
         ours, theirs = (each[name][first:][list(unknown)] for each in (gradient, plain))
         assert (ours < 0).all() and (theirs > 0).all()
+
+
+@pytest.mark.parametrize("unknown, message", [
+    ((99,), "not_exhaustive_category_ids has 99, expected class ids of 0 to 13"),
+    ((-1,), "not_exhaustive_category_ids has -1, expected"),
+    (None, r"has boxes of class \d+, which its not_exhaustive_category_ids lists; expected one of the two"),
+])
+def test_unknown_findings_with_boxes_are_refused(engine, phantoms, unknown, message):
+    cfg = config(engine, phantoms)
+    record, folder = some(cfg, ())[0]
+    boxed = (int(record.truth.labels[0]),)
+    item = (replace(record, unknown=boxed if unknown is None else unknown), folder)
+    with pytest.raises(InputError, match=f"^{record.image_id}: {message}"):
+        losses_of(engine, network_of(engine, cfg), batch_of(engine, cfg, [item]))
+
+
+@pytest.mark.detectron2
+def test_the_evaluator_refuses_unknown_findings_with_boxes():
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.structures import BoxMode
+
+    from vindr_det.detection.detectron2 import VindrEvaluator
+
+    def entry(label, unknown):
+        box = {"bbox": [1, 1, 5, 5], "bbox_mode": BoxMode.XYXY_ABS, "category_id": label}
+        return {"image_id": "i", "file_name": "i.png", "height": 9, "width": 9, "annotations": [box],
+                "not_exhaustive_category_ids": unknown}
+
+    for label, unknown, message in ((3, [3], "has boxes of class 3, which"), (3, [14], ".*_ids has 14, exp"),
+                                    (15, None, "class id 15 is not one of 0..14")):
+        DatasetCatalog.register("wrong_dicts", partial(lambda *of: [entry(*of)], label, unknown))
+        with pytest.raises(InputError, match=f"^i: {message}"):
+            VindrEvaluator.from_catalog("wrong_dicts")
+        DatasetCatalog.remove("wrong_dicts")
+        MetadataCatalog.remove("wrong_dicts")
 
 
 def test_where_nothing_is_unknown_the_losses_are_the_plain_ones(case, phantoms):

@@ -2,11 +2,11 @@
 
 import json
 import math
-import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DEMO, TINY
+from conftest import DEMO, TINY, of_another_label_set
 
 from vindr_det.data.coco import read_coco
 from vindr_det.detection import engine as engines
@@ -28,14 +28,7 @@ def annotated(phantoms, tmp_path_factory):
     def make(label_set):
         data = root / label_set.name.replace(" ", "_")
         if not data.exists():
-            shutil.copytree(phantoms / "data/annotations", data / "annotations")
-            for path in (data / "annotations").glob("instances_*.json"):
-                coco = json.loads(path.read_text())
-                for box in coco["annotations"]:
-                    box["category_id"] %= len(label_set)
-                coco["categories"] = [{"id": i, "name": name} for i, name in enumerate(label_set.findings)]
-                coco["info"] = {"label_set": label_set.name}
-                path.write_text(json.dumps(coco))
+            of_another_label_set(phantoms / "data/annotations", data / "annotations", label_set)
         return data
 
     return make
@@ -106,7 +99,15 @@ def test_detectron2s_catalog_has_the_label_set(phantoms, annotated):
     records = VindrEvaluator.from_catalog(name).records.values()
     assert {record.label_set for record in records} == {OWN} and len(records) == 8
     register_datasets(annotated(OWN), [name], phantoms / "data")  # as VinBigData's
-    with pytest.raises(InputError, match="has the findings of devices, but VINDR.LABEL_SET is VinBigData"):
+    with pytest.raises(InputError, match="has the findings of devices, but label_set of register_datasets is "
+                                         r"VinBigData; expected the same \(class 0 is 'Pacemaker', expected "
+                                         "'Aortic enlargement'"):
         DatasetCatalog.get(name)
     register_datasets(phantoms / "data", [name])
+    evaluator = VindrEvaluator.from_catalog(name)
+    image = next(iter(evaluator.records))
+    with pytest.raises(InputError, match=f"^{image}: a detection of class 79, expected one of the 14 finding"
+                                         "s of VinBigData; is NUM_CLASSES of the model 14"):
+        evaluator.process([{"image_id": image}], [{"instances": SimpleNamespace(
+            image_size=(9, 9), pred_classes=torch.tensor([3, 79]))}])
     assert next(iter(VindrEvaluator.from_catalog(name).records.values())).label_set.name == "VinBigData"

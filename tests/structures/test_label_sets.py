@@ -1,5 +1,6 @@
 import pytest
 
+from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import (
     CLASS_NAMES,
     FINDINGS,
@@ -10,6 +11,8 @@ from vindr_det.structures.label_sets import (
     VINBIGDATA,
     LabelSet,
     column_of,
+    first_difference,
+    label_set_named,
     nearest_name,
 )
 
@@ -48,6 +51,35 @@ def test_the_competitions_order_is_fixed():
     ("opacity", "Lung Opacity")])
 def test_the_nearest_name(name, expected):
     assert nearest_name(name, VINBIGDATA) == expected
+
+
+@pytest.mark.parametrize("findings, message", [
+    ((1, 2), "class 0 is 1, expected a name"),
+    (("Mass", True), "class 1 is True, expected a name; quotes"),
+    (("Mass", None), "class 1 is None, expected a name"),
+    (("Mass", "  "), "class 1 is '  ', expected a name"),
+    (("Mass", "mass "), "'mass ' is there twice, expected each finding once"),
+    (("Lung Mass", "Lung  mass"), "'Lung  mass' is there twice"),
+    (("Mass", "no Finding"), "class 1 is 'no Finding', expected findings alone"),
+])
+def test_findings_are_names_each_once(findings, message):
+    with pytest.raises(InputError, match=f"^VINDR.FINDINGS: {message}"):
+        label_set_named("own", findings)
+
+
+def test_a_label_set_of_ones_own():
+    assert label_set_named("own", [" Mass", "Clip "]) == LabelSet("own", ("Mass", "Clip"))
+    assert label_set_named("VinBigData", list(FINDINGS)) is VINBIGDATA
+
+
+@pytest.mark.parametrize("own, expected, text", [
+    (("a", "b"), ("a", "c"), "class 1 is 'b', expected 'c'"),
+    (("a",), ("a", "c"), "class 1 is missing, expected 'c'"),
+    (("a", "b"), ("a",), "class 1 is 'b', expected no further one"),
+    (("a",), ("a",), "the same classes by another name"),
+])
+def test_the_first_difference(own, expected, text):
+    assert first_difference(LabelSet("mine", own), LabelSet("mine", expected)) == text
 
 
 def test_names_are_unique():

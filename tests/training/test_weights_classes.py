@@ -22,6 +22,8 @@ ROWS = [1, 3, 10, 6, 8, 8, None, 12]
 
 
 def config(engine, label_set, *more):
+    more = [str(len(LABEL_SETS[label_set])) if before == "MODEL.RETINANET.NUM_CLASSES" else option
+            for before, option in zip(("", *more), more, strict=False)]
     return load_config(DEMO, engine, [*TINY, "VINDR.LABEL_SET", label_set, *more])
 
 
@@ -94,6 +96,31 @@ def test_the_same_number_of_other_findings_is_mapped_too(engine):
     assert classes.apply("roi_heads.box_predictor.cls_score.bias", value, own).tolist() == swapped
     other_shape = torch.zeros(5)
     assert classes.apply("roi_heads.box_predictor.cls_score.bias", other_shape, own) is other_shape
+
+
+def test_class_agnostic_deltas_of_sets_of_one_class():
+    """Four rows are those of the only class, or of all of them: the configs tell."""
+    first, second = LabelSet("a", ("Mass",)), LabelSet("b", ("Nodule",))
+    name, value, own = "roi_heads.box_predictor.bbox_pred.bias", torch.arange(4.0), torch.full((4,), -1.0)
+    assert ClassMap.between(first, second, "detectron2", agnostic=True).apply(name, value, own) is value
+    specific = ClassMap.between(first, LabelSet("c", ("Clip",)), "detectron2")
+    assert torch.equal(specific.apply(name, value, own), own)
+    scores = ClassMap.between(first, LabelSet("c", ("Clip",)), "detectron2", agnostic=True).apply(
+        "roi_heads.box_predictor.cls_score.bias", value[:2], own[:2])
+    assert scores.tolist() == [-1, 1]  # the background alone
+
+
+@pytest.mark.detectron2
+def test_class_agnostic_deltas_arrive_without_a_finding_in_common(tmp_path):
+    key = "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"
+    ours = [load_config(DEMO, "detectron2", [*TINY, key, "True", "VINDR.LABEL_SET", name, "VINDR.FINDINGS",
+                                             repr((name,))]) for name in ("Crown", "Clip")]
+    source, target = (network_of("detectron2", cfg) for cfg in ours)
+    state = numbered(source)
+    loaded = detector_weights("w.pth", state, target.state_dict(), "detectron2", ours[1],
+                              {"vindr": metadata(ours[0], 1, {})})
+    deltas = "roi_heads.box_predictor.bbox_pred.weight"
+    assert torch.equal(loaded[deltas], state[deltas])
 
 
 def test_the_label_set_of_a_checkpoint():

@@ -29,7 +29,7 @@ from vindr_det.data.coco import patient_of_image, read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
 from vindr_det.imaging.prepared_folder import SETTINGS
-from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.label_sets import LabelSet, first_difference
 from vindr_det.structures.records import Record, agreed_by, label_set_of_records
 
 log = logging.getLogger(__name__)
@@ -98,16 +98,24 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     return records, split.images
 
 
-def require_findings(records: Sequence[Record], expected: LabelSet, path: Path) -> None:
-    """Refuse annotations of other findings than a config's.
+def require_findings(
+    records: Sequence[Record], expected: LabelSet, path: Path, key: str = "VINDR.LABEL_SET"
+) -> None:
+    """Refuse annotations of other findings than expected.
+
+    Args:
+        records: of the annotations.
+        expected: the label set that they should have.
+        path: of the annotations, for the error.
+        key: what gives the expected label set.
 
     Raises:
-        InputError: names the file and both label sets.
+        InputError: names the file, both label sets and the first finding that differs.
     """
     own = label_set_of_records(records, str(path)) if records else expected
     if own.findings != expected.findings:
-        raise InputError(f"{path}: has the findings of {own.name}, but VINDR.LABEL_SET is {expected.name}; "
-                         "expected the same")
+        raise InputError(f"{path}: has the findings of {own.name}, but {key} is {expected.name}; "
+                         f"expected the same ({first_difference(own, expected)})")
 
 
 def _check_preparation(images: Path, cfg: Any) -> None:
@@ -131,7 +139,8 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
     is not normal, and is kept for the others' sake. All normal images are among them, unless an epoch has
     none; :func:`vindr_det.training.sampler.training_order` chooses those of each epoch.
     """
-    chosen = _that_teach(_agreed_boxes(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
+    teaching = _limited(_that_teach(_read_all(cfg, cfg.DATASETS.TRAIN, "DATASETS.TRAIN"), cfg), cfg)
+    chosen = _agreed_boxes(teaching, cfg)
     if not normal_count(cfg, [record for record, _ in chosen]):
         chosen = [item for item in chosen if not item[0].normal]
     if not chosen:
@@ -174,13 +183,13 @@ def normal_count(cfg: Any, records: Sequence[Record]) -> int:
 
 
 def _read_all(cfg: Any, names: Sequence[str], key: str) -> list[tuple[Record, Path]]:
-    items = [(record, images) for name in _named(names, key)
-             for records, images in [read_split(name, cfg)] for record in records]
-    return _limited(items, cfg.VINDR.LIMIT, seed=max(cfg.SEED, 0))
+    return [(record, images) for name in _named(names, key)
+            for records, images in [read_split(name, cfg)] for record in records]
 
 
-def _limited(items: list[tuple[Record, Path]], limit: int, seed: int) -> list[tuple[Record, Path]]:
-    """``limit`` images chosen at random, the normal ones in their share, at least one of the others."""
+def _limited(items: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Record, Path]]:
+    """VINDR.LIMIT images chosen at random, the normal ones in their share, at least one of the others."""
+    limit, seed = cfg.VINDR.LIMIT, max(cfg.SEED, 0)
     if not 0 < limit < len(items):
         return items
     normal, abnormal = ([i for i, (record, _) in enumerate(items) if record.normal == wanted]
@@ -209,7 +218,7 @@ def _agreed(record: Record, count: int) -> Record:
 
 def validation_records(cfg: Any) -> list[tuple[Record, Path]]:
     """All images of VINDR.VALIDATION, each with its folder; none where it is empty."""
-    return _read_all(cfg, cfg.VINDR.VALIDATION, _VALIDATION)
+    return _limited(_read_all(cfg, cfg.VINDR.VALIDATION, _VALIDATION), cfg)
 
 
 def require_validation(cfg: Any) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from vindr_det.exceptions import InputError
+
 #: The key of a dataset dict, as LVIS has it: class ids of the findings that are unknown on the image.
 NOT_EXHAUSTIVE = "not_exhaustive_category_ids"
 #: A logit whose softmax and sigmoid are 0 in float32; float16 has it too, and it has no infinite loss.
@@ -23,11 +25,37 @@ def masks_unknown(cfg: object) -> bool:
     return cfg.VINDR.UNKNOWN == "ignore"  # type: ignore[attr-defined]
 
 
-def mask_of(ids: Iterable[int], classes: int) -> Tensor:
-    """(C,) whether each of so many classes is among the ids."""
+def mask_of(ids: Iterable[int], classes: int, boxed: Iterable[int] = (), image: str = "") -> Tensor:
+    """(C,) whether each of so many classes is among the ids, which :func:`check_unknown` has checked."""
     mask = torch.zeros(classes, dtype=torch.bool)
-    mask[list(ids)] = True
+    mask[check_unknown(ids, classes, boxed, image)] = True
     return mask
+
+
+def check_unknown(ids: Iterable[int], classes: int, boxed: Iterable[int], image: str) -> list[int]:
+    """Refuse unknown findings that contradict an image's boxes.
+
+    Args:
+        ids: class ids of the findings that are unknown on the image.
+        classes: number of findings.
+        boxed: class ids of its boxes.
+        image: its id, for the error.
+
+    Returns:
+        The ids, as whole numbers.
+
+    Raises:
+        InputError: names the image and a class that is no finding's, or that has a box.
+    """
+    ids, boxed = list(ids), set(map(int, boxed))
+    for label in ids:
+        if label not in range(classes):
+            raise InputError(f"{image}: {NOT_EXHAUSTIVE} has {label!r}, expected class ids of 0 to "
+                             f"{classes - 1}")
+        if label in boxed:
+            raise InputError(f"{image}: has boxes of class {label}, which its {NOT_EXHAUSTIVE} lists; "
+                             "expected one of the two")
+    return list(map(int, ids))
 
 
 def without(logits: Tensor, unknown: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Floats
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
-from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, first_difference
 from vindr_det.structures.records import Record, known_part, label_set_of_records, without_classes
 
 Ints = NDArray[np.int64]
@@ -222,7 +222,7 @@ def require_label_set(predictions: PredictionSet, label_set: LabelSet) -> None:
     own = label_set_of(predictions)
     if own.classes != label_set.classes and any(map(len, predictions.values())):
         raise InputError(f"predictions of the label set {own.name}, expected {label_set.name} as the "
-                         "annotations have it")
+                         f"annotations have it ({first_difference(own, label_set)})")
 
 
 def comparable(predictions: PredictionSet, records: Sequence[Record]) -> dict[str, Predictions]:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from vindr_det.exceptions import InputError
 
@@ -235,10 +236,10 @@ def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
     """The shipped set of a name, or one of these findings.
 
     Raises:
-        InputError: no shipped set and no findings, other findings than the shipped set's, or one of them
-            twice.
+        InputError: no shipped set and no findings, other findings than the shipped set's, or findings that
+            are no names, each once.
     """
-    shipped = LABEL_SETS.get(name)
+    shipped, findings = LABEL_SETS.get(name), _names(findings)
     if not findings:
         if shipped is None:
             raise InputError(f"VINDR.LABEL_SET {name!r}: expected one of {', '.join(LABEL_SETS)}, or any "
@@ -247,11 +248,24 @@ def label_set_named(name: str, findings: Sequence[str] = ()) -> LabelSet:
     if shipped is not None and shipped.findings != tuple(findings):
         raise InputError(f"VINDR.FINDINGS {tuple(findings)}: expected {shipped.findings} for VINDR.LABEL_SET "
                          f"{name!r}, or another name")
-    lower = [finding.casefold() for finding in findings]
-    repeated = [finding for at, finding in enumerate(findings) if finding.casefold() in lower[:at]]
-    if repeated:
-        raise InputError(f"VINDR.FINDINGS: {repeated[0]!r} is there twice, expected each finding once")
     return shipped or LabelSet(name, tuple(findings))
+
+
+def _names(findings: Sequence[str]) -> tuple[str, ...]:
+    """Names of findings, without spaces at their ends."""
+    names: dict[str, str] = {}
+    for at, finding in enumerate(findings):
+        if not isinstance(finding, str) or not finding.strip():
+            raise InputError(f"VINDR.FINDINGS: class {at} is {finding!r}, expected a name; quotes make a "
+                             "text of yes, no and numbers")
+        name = " ".join(finding.casefold().split())
+        if name in ("no finding", "no findings"):
+            raise InputError(f"VINDR.FINDINGS: class {at} is {finding!r}, expected findings alone: "
+                             "images without boxes are those without findings")
+        if name in names:
+            raise InputError(f"VINDR.FINDINGS: {finding!r} is there twice, expected each finding once")
+        names[name] = finding.strip()
+    return tuple(names.values())
 
 
 def nearest_name(name: str, label_set: LabelSet) -> str:
@@ -259,6 +273,17 @@ def nearest_name(name: str, label_set: LabelSet) -> str:
     wanted, lower = name.strip().casefold(), {known.casefold(): known for known in label_set.findings}
     words = [known for known in lower if wanted in known.split()]
     return lower[(words or difflib.get_close_matches(wanted, lower, 1, 0))[0]]
+
+
+def first_difference(own: LabelSet, expected: LabelSet) -> str:
+    """The first class in which two label sets differ, in words."""
+    pairs = zip_longest(own.classes, expected.classes)
+    differing = [(at, *pair) for at, pair in enumerate(pairs) if pair[0] != pair[1]]
+    if not differing:
+        return "the same classes by another name"
+    at, there, wanted = differing[0]
+    return (f"class {at} is {'missing' if there is None else repr(there)}, expected "
+            f"{'no further one' if wanted is None else repr(wanted)}")
 
 
 def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
@@ -275,7 +300,8 @@ def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
     for label_set in label_sets:
         first = first or label_set
         if label_set is not first and label_set != first:
-            raise InputError(f"{what}: label sets {first.name} and {label_set.name}, expected a single one")
+            raise InputError(f"{what}: label sets {first.name} and {label_set.name}, expected a single one "
+                             f"({first_difference(label_set, first)})")
     return first or VINBIGDATA
 
 

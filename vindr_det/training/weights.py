@@ -19,7 +19,7 @@ from vindr_det.files import existing_file
 from vindr_det.training import timm_backbone
 from vindr_det.training.checkpoint_io import read_file, read_pickle
 from vindr_det.training.weights_account import Account, account, tell
-from vindr_det.training.weights_classes import ClassMap, label_set_of_checkpoint
+from vindr_det.training.weights_classes import ClassMap, class_agnostic, label_set_of_checkpoint
 from vindr_det.training.weights_families import CLASSIFIERS, DETECTORS, Family, classifier_family, family_of
 from vindr_det.training.weights_names import first_level, to_torchvision
 
@@ -161,7 +161,8 @@ def _class_map(weights: str, meta: Mapping[str, Any], cfg: Any) -> ClassMap | No
     source, target = label_set_of_checkpoint(meta), label_set_of_config(cfg)
     if source.findings == target.findings:
         return None
-    classes = ClassMap.between(source, target, cfg.VINDR.ENGINE)
+    agnostic = class_agnostic(cfg) or class_agnostic(meta.get("config", "{}"))
+    classes = ClassMap.between(source, target, cfg.VINDR.ENGINE, agnostic)
     classes.tell(weights)
     return classes
 

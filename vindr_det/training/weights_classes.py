@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
+from vindr_det.config_values import value_of
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_maps import row_map
-from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
+from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet, first_difference
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +36,19 @@ class ClassMap:
         target: the model's.
         rows: for each class of the model the checkpoint's class id; None for one that it does not know.
         engine: of both.
+        agnostic: box deltas are the same for every class (CLS_AGNOSTIC_BBOX_REG) there or here.
     """
 
     source: LabelSet
     target: LabelSet
     rows: Sequence[int | None]
     engine: str
+    agnostic: bool = False
 
     @classmethod
-    def between(cls, source: LabelSet, target: LabelSet, engine: str) -> "ClassMap":
+    def between(cls, source: LabelSet, target: LabelSet, engine: str, agnostic: bool = False) -> "ClassMap":
         """The map of :func:`vindr_det.structures.label_maps.row_map`."""
-        return cls(source, target, row_map(source, target)[: len(target)], engine)
+        return cls(source, target, row_map(source, target)[: len(target)], engine, agnostic)
 
     def apply(self, name: str, value: Any, own: Any) -> Any:
         """A model's head with the checkpoint's rows of the known findings and of the background.
@@ -59,7 +64,7 @@ class ClassMap:
         background = bool(re.match(_WITH_BACKGROUND[self.engine], name))
         each = 4 if re.search(r"\bbbox_pred\b", name) else 1
         old, new = ((-1, len(label_set) + background, each) for label_set in (self.source, self.target))
-        if len(value) % (old[1] * each) or len(own) % (new[1] * each):
+        if (each == 4 and self.agnostic) or len(value) % (old[1] * each) or len(own) % (new[1] * each):
             return value
         old_rows, new_rows = value.unflatten(0, old), own.clone().unflatten(0, new)
         if old_rows.shape[0] != new_rows.shape[0] or value.shape[1:] != own.shape[1:]:
@@ -80,6 +85,12 @@ class ClassMap:
         log.info("%s: was trained on the findings of %s, for %s: class heads of %s; anew: %s",
                  weights, self.source.name, self.target.name, ", ".join(taken) or "none",
                  ", ".join(anew) or "none")
+
+
+def class_agnostic(cfg: Any) -> bool:
+    """Whether a detector's box deltas are the same for every class; of a config, or of its YAML."""
+    key = "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"
+    return bool(value_of(yaml.safe_load(cfg) if isinstance(cfg, str) else cfg, key))
 
 
 def label_set_of_checkpoint(meta: Mapping[str, Any]) -> LabelSet:
@@ -104,4 +115,5 @@ def require_label_set(source: object, meta: Mapping[str, Any], expected: LabelSe
     own = label_set_of_checkpoint(meta)
     if own.findings != expected.findings:
         raise InputError(f"{source}: was trained on the {len(own)} findings of {own.name}, but "
-                         f"VINDR.LABEL_SET is {expected.name} with {len(expected)}; expected the same")
+                         f"VINDR.LABEL_SET is {expected.name} with {len(expected)}; expected the same "
+                         f"({first_difference(own, expected)})")

@@ -4,12 +4,15 @@ In: a config, records, weights. Out: checkpoints, and Predictions on images. The
 :mod:`.engine` alone. In your own Detectron2 project::
 
     from vindr_det.detection.detectron2 import (
-        ValidationLoss, VindrEvaluator, VindrMapper, add_vindr_config, before_writers, register_datasets)
+        ValidationLoss, VindrEvaluator, VindrMapper, add_vindr_config, before_writers, build_model,
+        follow_label_set, label_set_of_config, register_datasets)
 
 docs/detectron2.md has a training script that is made of them.
 """
 
-from vindr_det.detection.detectron2.config import add_vindr_config, get_vindr_cfg
+from vindr_det.config_schema import label_set_of_config
+from vindr_det.detection.detectron2.architectures import build_model
+from vindr_det.detection.detectron2.config import add_vindr_config, follow_label_set, get_vindr_cfg
 from vindr_det.detection.detectron2.datasets import register_datasets, to_dicts
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
 from vindr_det.detection.detectron2.hooks import BestCheckpoint, ValidationLoss, before_writers, mean_losses
@@ -26,7 +29,10 @@ __all__ = [
     "VindrTrainer",
     "add_vindr_config",
     "before_writers",
+    "build_model",
+    "follow_label_set",
     "get_vindr_cfg",
+    "label_set_of_config",
     "mean_losses",
     "register_datasets",
     "to_dicts",

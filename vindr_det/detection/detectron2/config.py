@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from vindr_det import config
 from vindr_det.config_schema import vindr_node
 from vindr_det.detection.detectron2 import architectures
 from vindr_det.detection.detectron2.checkpointer import register_weights
@@ -56,6 +57,16 @@ def add_vindr_config(cfg: Any) -> None:
     architectures.register_parts()
     register_weights()
     cfg.VINDR = CfgNode(vindr_node())
+
+
+def follow_label_set(cfg: Any) -> None:
+    """Set NUM_CLASSES and VINDR.BEST_METRIC, where they are VinBigData's, to those of the config's label set.
+
+    Raises:
+        InputError: unknown findings, or another NUM_CLASSES or BEST_METRIC than theirs.
+    """
+    config.follow_label_set(cfg)
+    config.check_label_set(cfg, "config")
 
 
 def get_vindr_cfg() -> Any:

@@ -103,7 +103,7 @@ def _load(split: Split, label_set: LabelSet) -> list[dict[str, Any]]:
         dicts = _unannotated(split.images)
     else:
         records = read_coco(split.annotations)
-        require_findings(records, label_set, split.annotations)
+        require_findings(records, label_set, split.annotations, "label_set of register_datasets")
         dicts = to_dicts((record, split.images) for record in records)
     return [in_file_pixels(dataset_dict) for dataset_dict in dicts]
 

@@ -14,7 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from vindr_det.detection.detectron2.datasets import original_size
 from vindr_det.detection.detectron2.mapper import boxes_and_labels
 from vindr_det.detection.detectron2.predictor import to_predictions
-from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
+from vindr_det.detection.incomplete import NOT_EXHAUSTIVE, check_unknown
 from vindr_det.detection.validation import validation_metrics
 from vindr_det.exceptions import InputError
 from vindr_det.structures import boxes as box_ops
@@ -65,6 +65,7 @@ class VindrEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             record, instances = self.records[image["image_id"]], output["instances"]
             height, width = instances.image_size  # of the input dict, not of the original
+            _require_classes(record, instances.pred_classes)
             detections = to_predictions(instances, record.label_set)
             boxes = box_ops.scale(detections.boxes, record.width / width, record.height / height)
             self.predictions[record.image_id] = replace(detections, boxes=boxes)
@@ -84,6 +85,14 @@ class VindrEvaluator(DatasetEvaluator):
         return OrderedDict((key, value) for key, value in estimate.items() if math.isfinite(value))
 
 
+def _require_classes(record: Record, ids: Any) -> None:
+    outside = [int(label) for label in ids if not 0 <= label < len(record.label_set)]
+    if outside:
+        count = len(record.label_set)
+        raise InputError(f"{record.image_id}: a detection of class {outside[0]}, expected one of the "
+                         f"{count} findings of {record.label_set.name}; is NUM_CLASSES of the model {count}?")
+
+
 def _label_set_of(name: str) -> LabelSet:
     metadata = MetadataCatalog.get(name)
     classes = tuple(metadata.get("thing_classes", VINBIGDATA.findings))
@@ -95,6 +104,10 @@ def _to_record(dataset_dict: dict[str, Any], label_set: LabelSet) -> Record:
     height, width = original_size(dataset_dict)
     boxes, labels = boxes_and_labels(dataset_dict["annotations"])
     boxes = box_ops.scale(boxes, width / dataset_dict["width"], height / dataset_dict["height"])
-    truth = Predictions(boxes, np.ones(len(boxes)), labels, label_set)
-    return Record(dataset_dict["image_id"], dataset_dict["file_name"], height, width, truth,
-                  unknown=tuple(dataset_dict.get(NOT_EXHAUSTIVE, ())))
+    image_id, ids = dataset_dict["image_id"], dataset_dict.get(NOT_EXHAUSTIVE) or ()
+    unknown = check_unknown(ids, len(label_set), labels, image_id)
+    try:
+        truth = Predictions(boxes, np.ones(len(boxes)), labels, label_set)
+    except ValueError as error:
+        raise InputError(f"{image_id}: {error}") from error
+    return Record(image_id, dataset_dict["file_name"], height, width, truth, unknown=tuple(unknown))

@@ -43,9 +43,14 @@ def _tell(model: nn.Module, batch: Sequence[dict[str, Any]]) -> None:
     if not parts:
         return
     classes = getattr(model, "num_classes", None) or model.roi_heads.num_classes
-    unknown = torch.stack([mask_of(image.get(NOT_EXHAUSTIVE, ()), classes) for image in batch])
+    unknown = torch.stack([_mask(image, classes) for image in batch])
     for part in parts:
         part.unknown = unknown.to(model.device)
+
+
+def _mask(image: dict[str, Any], classes: int) -> Tensor:
+    boxed, name = image["instances"].gt_classes.tolist(), image.get("image_id", image.get("file_name"))
+    return mask_of(image.get(NOT_EXHAUSTIVE) or (), classes, boxed, str(name))
 
 
 def _parts(model: nn.Module) -> list[Any]:
@@ -63,7 +68,7 @@ def refuse_unknown(model: nn.Module, dicts: Sequence[dict[str, Any]]) -> None:
         if image is not None:
             name = type(model).__name__
             raise InputError(f"{image['image_id']}: has unknown findings, which {name} cannot leave"
-                             "  out of its losses, expected RetinaNet, or GeneralizedRCNN with RPN and "
+                             " out of its losses, expected RetinaNet, or GeneralizedRCNN with RPN and "
                              "Detectron2's box predictors; or VINDR.UNKNOWN negative")
 
 

@@ -66,7 +66,8 @@ class RecordDataset(Dataset):
             "labels": torch.as_tensor(sample.labels) + self.first_label,
             "weights": torch.as_tensor(record.truth.scores[sample.kept] ** self.agreement_power,
                                        dtype=torch.float32),
-            "unknown": mask_of(record.unknown if self.unknown else (), len(record.label_set)),
+            "unknown": mask_of(record.unknown if self.unknown else (), len(record.label_set),
+                               record.truth.labels, record.image_id),
         }
         if self.masks:
             target["masks"] = _filled(boxes, pixels.shape)
