@@ -116,6 +116,23 @@ def network_of(engine: str, cfg):
     return build_model(cfg)
 
 
+def begun(engine: str, cfg):
+    """An engine's detector in evaluation mode, with MODEL.WEIGHTS loaded as its training does."""
+    import torch
+
+    torch.manual_seed(1)
+    network = network_of(engine, cfg)
+    if engine == "torchvision":
+        from vindr_det.detection.torchvision.train import load_weights
+
+        load_weights(network, cfg)
+    else:
+        from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
+
+        VindrCheckpointer(network, cfg, metadata=dict).load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    return network.eval()
+
+
 def classifier_config(phantoms: Path, out: Path, *more: str):
     """The demo's classifier on the phantoms, in seconds."""
     from vindr_det.classification.config import load_config

@@ -7,7 +7,15 @@ import pytest
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
-from vindr_det.imaging.status import FAILED, OK, Status, read_statuses, status_path, write_status
+from vindr_det.imaging.status import (
+    FAILED,
+    OK,
+    Status,
+    read_failed,
+    read_statuses,
+    status_path,
+    write_status,
+)
 from vindr_det.structures.detections import Predictions
 from vindr_det.submission import write_submission
 from vindr_det.submission.outputs import inherited, predictions_path, write_results
@@ -83,6 +91,19 @@ def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
     rows = list(csv.DictReader((tmp_path / "f.predictions.csv").read_text().splitlines()))
     assert [row["image_id"] for row in rows] == ["ct", "good"]
     assert {row["SOPInstanceUID"] for row in rows} == {"1.2.3.4"}
+
+
+def test_the_boxes_table_is_of_the_same_run_as_its_submission(tool, tmp_path):
+    """An image that was not read stays so where S.predictions.csv is fused: it is not one without boxes."""
+    box = Predictions(np.array([[1.0, 2, 30, 40]]), np.array([0.8]), np.array([3]))
+    write_results(tmp_path / "s.csv", {"good": box}, [GOOD, LOST], "submission\n")
+    assert read_failed(tmp_path / "s.predictions.csv").keys() == {"lost"}
+    write_text(tmp_path / "m.csv", "image_id,dim0,dim1\ngood,900,800\nlost,900,800\n")
+    run = tool("fuse.py", "--predictions", tmp_path / "s.predictions.csv", "--meta",
+               tmp_path / "m.csv", "--out", tmp_path / "f.csv")
+    assert run.returncode == 0, run.stderr
+    assert {name: row.status for name, row in read_statuses(tmp_path / "f.csv").items()} == {
+        "good": OK, "lost": FAILED}
 
 
 def test_a_submission_that_cannot_be_written_leaves_the_old_one(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from conftest import CLASSIFIER_DEMO, DEMO, TINY, network_of
+from conftest import CLASSIFIER_DEMO, DEMO, TINY, begun
 
 from vindr_det.classification.config import load_config as classifier_config
 from vindr_det.classification.data import Normalization
@@ -37,17 +37,7 @@ def started(engine, weights, *more):
     cfg = load_config(DEMO, engine, [
         *TINY, "MODEL.WEIGHTS", str(weights), "MODEL.PIXEL_MEAN", str([MEAN * 255] * 3),
         "MODEL.PIXEL_STD", str([STD * 255] * 3), *more])
-    torch.manual_seed(1)
-    network = network_of(engine, cfg)
-    if engine == "torchvision":
-        from vindr_det.detection.torchvision.train import load_weights
-
-        load_weights(network, cfg)
-    else:
-        from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
-
-        VindrCheckpointer(network, cfg, metadata=dict).load(cfg.MODEL.WEIGHTS, checkpointables=[])
-    return network.eval()
+    return begun(engine, cfg)
 
 
 @torch.no_grad()

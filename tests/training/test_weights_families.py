@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT, network_of
+from conftest import ROOT, begun, network_of
 from torchvision.models import detection
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -31,19 +31,6 @@ def config(engine, weights="", *more, name="vindr_frcnn"):
         "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights), *more])
 
 
-def started(engine, cfg):
-    """An engine's detector with MODEL.WEIGHTS loaded as its training does."""
-    torch.manual_seed(1)
-    network = network_of(engine, cfg)
-    if engine == "torchvision":
-        from vindr_det.detection.torchvision.train import load_weights
-
-        load_weights(network, cfg)
-    else:
-        from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
-
-        VindrCheckpointer(network, cfg, metadata=dict).load(cfg.MODEL.WEIGHTS, checkpointables=[])
-    return network.eval()
 
 
 def scramble(network):
@@ -168,7 +155,7 @@ def require_equal(engine, network, donor, images):
 def test_a_file_of_torchvisions_coco_detector_starts_both_engines(engine, torchvisions, caplog):
     donor, path = torchvisions
     caplog.set_level("INFO")
-    network = started(engine, config(engine, path, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "2"))
+    network = begun(engine, config(engine, path, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "2"))
     require_equal(engine, network, donor, IMAGES)
     assert (f"(torchvision detector before 0.9): {USED} of its 295 tensors loaded, {USED} of the model's 295"
             in caplog.text)
@@ -181,7 +168,7 @@ def test_a_file_of_torchvisions_coco_detector_starts_both_engines(engine, torchv
 def test_a_pickle_of_the_zoo_starts_both_engines(engine, zoos, caplog):
     donor, path = zoos
     caplog.set_level("INFO")
-    network = started(engine, config(engine, path, *ZOO))
+    network = begun(engine, config(engine, path, *ZOO))
     require_equal(engine, network, donor, IMAGES * 50)
     assert (f"(Detectron2 detector): {USED} of its 300 tensors loaded, {USED} of the model's 295"
             in caplog.text)
@@ -317,7 +304,7 @@ def test_class_heads_of_the_other_engine_are_left_out_even_if_they_fit():
 def test_another_networks_file_is_refused(engine, tmp_path, state, message):
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(InputError, match=message) as error:
-        started(engine, config(engine, tmp_path / "w.pth", "MODEL.RESNETS.DEPTH", "18",
+        begun(engine, config(engine, tmp_path / "w.pth", "MODEL.RESNETS.DEPTH", "18",
                                "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"))
     assert "\n" not in str(error.value)
 
@@ -342,7 +329,7 @@ def test_a_backbone_of_torchvision_in_a_local_file(engine, tmp_path, caplog):
     donor = resnet18().eval()
     torch.save(donor.state_dict(), tmp_path / "resnet18.pth")
     caplog.set_level("INFO")
-    network = started(engine, config(engine, tmp_path / "resnet18.pth", "MODEL.RESNETS.DEPTH", "18",
+    network = begun(engine, config(engine, tmp_path / "resnet18.pth", "MODEL.RESNETS.DEPTH", "18",
                                      "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"))
     with torch.no_grad():
         image = IMAGES[:1]
@@ -381,9 +368,9 @@ def test_a_backbone_of_msras(zoos, tmp_path, caplog):
     body = zoos[0].backbone.bottom_up.state_dict()
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(
         caffe2(body) | {"fc1000_w": torch.ones(1000, 2048).numpy()}, protocol=2))
-    network = started("detectron2", config("detectron2", tmp_path / "R-50.pkl", *ZOO))
+    network = begun("detectron2", config("detectron2", tmp_path / "R-50.pkl", *ZOO))
     state = network.backbone.bottom_up.state_dict()
     assert all(torch.equal(state[key], value) for key, value in body.items() if "running" not in key)
     assert "159 of its 160 tensors loaded" in caplog.text and "fc1000" in caplog.text
     with pytest.raises(InputError, match="Caffe2's names, which the detectron2 engine reads"):
-        started("torchvision", config("torchvision", tmp_path / "R-50.pkl", *ZOO))
+        begun("torchvision", config("torchvision", tmp_path / "R-50.pkl", *ZOO))

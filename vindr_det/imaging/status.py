@@ -83,10 +83,14 @@ def read_failed(out: str | Path) -> dict[str, Status]:
 def read_statuses(out: str | Path) -> dict[str, Status]:
     """Image id -> status, of the run that wrote ``out``; none where it left no status table.
 
+    ``S.predictions.csv`` is of the run of ``S.csv``.
+
     Raises:
         InputError: the table is damaged.
     """
     path = status_path(out)
+    if not path.is_file():
+        path = status_path(Path(out).with_name(Path(out).name.replace(".predictions.csv", ".csv")))
     if not path.is_file():
         return {}
     return {row["image_id"]: Status(row["image_id"], row.get("file", ""), row["status"], row["reason"],

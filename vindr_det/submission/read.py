@@ -12,7 +12,7 @@ import pandas as pd
 from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, read_json
-from vindr_det.imaging.status import FAILED, Status, read_statuses, status_path
+from vindr_det.imaging.status import FAILED, read_statuses, status_path
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
@@ -58,13 +58,14 @@ def read_submission(
     Raises:
         InputError: names the first error that is left and how many there are, or two label sets.
     """
-    statuses = _statuses(path)
+    statuses = read_statuses(path)
     failed = {image_id for image_id, status in statuses.items() if status.status == FAILED}
     read = [image_id for image_id in statuses if image_id not in failed]
     if sizes is not None:
         refuse_other_frame(path, sizes)
-    if annotations is not None:
-        refuse_other_frame(path, image_sizes(annotations))
+    annotated_sizes = None if annotations is None else image_sizes(annotations)
+    if annotated_sizes is not None:
+        refuse_other_frame(path, annotated_sizes)
     sizes = sizes if sizes is None else with_unread(sizes, failed)
     expected = _label_set_of_annotations(annotations)
     if holds_json(path):
@@ -85,8 +86,8 @@ def read_submission(
     if label_set is not None and own.classes != label_set.classes:
         raise InputError(f"{path}: predictions of the label set {own.name}, but --map-labels says "
                          f"{label_set.name}; expected no name, or that one")
-    if sizes is None and annotations is not None:
-        for issue in scale_issues(predictions, image_sizes(annotations)):
+    if sizes is None and annotated_sizes is not None:
+        for issue in scale_issues(predictions, annotated_sizes):
             log.warning("%s: %s", path, issue.message)
     unread = predictions.keys() & failed
     if unread:
@@ -105,15 +106,8 @@ def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
     Raises:
         InputError: the run took an image for one of another size.
     """
-    for issue in frame_issues(_statuses(path), sizes):
+    for issue in frame_issues(read_statuses(path), sizes):
         raise InputError(f"{path}: {issue.message}")
-
-
-def _statuses(path: str | Path) -> dict[str, Status]:
-    """Image id -> status, of the run that wrote a file; ``S.predictions.csv`` is of the run of ``S.csv``."""
-    name = Path(path).name
-    of_run = Path(path).with_name(name.replace(".predictions.csv", ".csv"))
-    return read_statuses(path) or (read_statuses(of_run) if of_run.name != name else {})
 
 
 def _read_results(
