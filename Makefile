@@ -33,7 +33,7 @@ $(READY): setup.py constraints.txt
 	@touch $(READY)
 
 demo: setup
-	$(BIN)/python tools/demo.py --out outputs/demo --engine $(ENGINE)
+	$(BIN)/vindr-det demo --out outputs/demo --engine $(ENGINE)
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

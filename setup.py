@@ -8,6 +8,11 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "vindr_det/__init__.py").read_text()).group(1)
 
+#: Folders of configs, as parts of the package.
+CONFIGS = {".".join(("vindr_det", *folder.relative_to(HERE).parts)): str(folder.relative_to(HERE))
+           for folder in sorted((HERE / "configs").rglob("*"), key=str) if folder.is_dir()}
+CONFIGS["vindr_det.configs"] = "configs"
+
 setup(
     name="vindr_det",
     version=VERSION,
@@ -15,8 +20,25 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed"]},
+    license_files=["LICENSE"],
+    author="The vindr_det developers",
+    keywords="chest x-ray, radiology, object detection, detectron2, vindr-cxr, vinbigdata, dicom",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Healthcare Industry",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+        "Typing :: Typed",
+    ],
+    packages=[*find_packages(include=["vindr_det", "vindr_det.*"]), *CONFIGS],
+    package_dir=CONFIGS,
+    package_data={"vindr_det": ["py.typed"], **dict.fromkeys(CONFIGS, ["*.yaml"])},
+    entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "albumentations==2.0.8",  # the last release; its successor changed name and license
@@ -62,9 +84,9 @@ setup(
             "yacs>=0.1.8",
         ],
         "dask": ["distributed>=2024.1"],
-        # The torchvision engine's detectors as ONNX files: tools/export.py.
+        # The torchvision engine's detectors as ONNX files: vindr-det export.
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
-        # The search of tools/tune.py.
+        # The search of vindr-det tune.
         "tune": ["optuna>=4.2"],
         "dev": ["distributed>=2024.1", "import-linter>=2.5", "mypy", "onnx>=1.16", "onnxruntime>=1.18",
                 "optuna>=4.2", "pre-commit", "psutil", "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time of a training step on one core: what tools/plan.py --budget reckons with.
+"""Time of a training step on one core: what vindr-det plan --budget reckons with.
 
     python benchmarks/bench_steps.py
     python benchmarks/bench_steps.py --config configs/vindr_frcnn.yaml --sizes 256 384 512 --steps 1

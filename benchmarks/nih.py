@@ -72,7 +72,7 @@ def make_tables(args: argparse.Namespace) -> None:
     here = set(list_images(args.images))
     table[table["Image Index"].map(lambda name: Path(name).stem in here)].to_csv(
         args.out / "here.csv", index=False)
-    tool("convert_nih.py", "--labels", args.out / "here.csv", "--out", args.out / "tables", "--folds",
+    tool("convert.py", "nih", "--labels", args.out / "here.csv", "--out", args.out / "tables", "--folds",
          6 if args.recipe else 5)
     tool("prepare_images.py", "--images", args.images, "--out", args.out / "images", "--size", args.size,
          "--pack")

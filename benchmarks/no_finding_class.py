@@ -42,7 +42,7 @@ SETTINGS = ["DATASETS.TRAIN", "('vindr_all',)", "VINDR.VALIDATION", "()", "VINDR
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of tools/demo.py")
+    parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of vindr-det demo")
     parser.add_argument("--out", type=Path, default=Path("outputs/no_finding_class"), help="folder to create")
     parser.add_argument("--iterations", type=int, default=240, help="of each training")
     parser.add_argument("--seed", type=int, default=1, help="of the trainings")

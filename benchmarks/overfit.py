@@ -51,7 +51,7 @@ def make_data(args: argparse.Namespace) -> Path:
         (data / "train").symlink_to(args.images.resolve())
     table = pd.read_csv(args.annotations)
     table[table["image_id"].isin(list_images(args.images))].to_csv(data / "train.csv", index=False)
-    tool("convert_vindr.py", "--annotations", data / "train.csv", "--meta", args.meta,
+    tool("convert.py", "vinbigdata", "--annotations", data / "train.csv", "--meta", args.meta,
          "--images", args.images, "--out", data / "annotations")
     return data
 

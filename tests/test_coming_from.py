@@ -8,8 +8,8 @@ from coming_from_tree import PAGE, Tree, commands, make_tree, output_of
 
 #: File that a tool leaves in the folder of --out, or in its OUTPUT_DIR; "*" for any.
 LEAVES = {"train_net.py": "best_predictions.json", "train_classifier.py": "metrics.json",
-          "evaluate_classifier.py": "metrics.json", "convert_vindr.py": "instances_val_fold0.json",
-          "convert_nih.py": "train_val.csv", "convert_tfrecords.py": "packed.npy"}
+          "evaluate_classifier.py": "metrics.json", "convert.py", "vinbigdata": "instances_val_fold0.json",
+          "convert.py", "nih": "train_val.csv", "convert_tfrecords.py": "packed.npy"}
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,9 @@ def test_unknown_arguments_cost_one_line(tool):
 
 
 @pytest.mark.parametrize("name, args, message", [
-    ("convert_vindr.py", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"],
+    ("convert.py", "vinbigdata", ["--annotations", "no.csv", "--meta", "no.csv", "--out", "o"],
      "no.csv: no such file"),
-    ("convert_nih.py", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
+    ("convert.py", "nih", ["--labels", "no.csv", "--out", "o"], "no.csv: no such file"),
     ("convert.py", ["nih-boxes", "--annotations", "no.csv", "--labels", "no.csv", "--out", "o"],
      "no.csv: no such file"),
     ("convert.py", ["vindr-cxr", "--out", "o"], "expected --annotations, --test-annotations or both"),

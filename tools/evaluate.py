@@ -1,69 +1,8 @@
 #!/usr/bin/env python
-"""Score predictions: PASCAL VOC mAP (the competition's for VinBigData's 15 classes), COCO AP, FROC,
-localization accuracy and TIDE errors over the findings.
-
-    python tools/evaluate.py --predictions submission.csv --annotations test_annotations.csv
-    python tools/evaluate.py --predictions A.csv --annotations instances_val_fold0.json --bootstrap 1000
-    python tools/evaluate.py --predictions A.csv --compare B.csv --annotations G
-    python tools/evaluate.py --predictions A.csv --annotations G --frame 256
-    python tools/evaluate.py --predictions A.csv --annotations nih.json --patients images.csv --bootstrap 1000
-    python tools/evaluate.py --predictions submission.csv --annotations nih.json --map-labels
-    python tools/evaluate.py --annotations train.csv --by reader
-
-Annotations are a COCO JSON of any label set or a VinBigData table (several readers are fused to their
-consensus). An image is left out for the findings that its annotations leave unknown. --map-labels scores
-predictions of another label set over the findings that both sets have; findings of one set that are a single
-one of the other are joined, in the predictions and in the truth. Intervals are 95 %, from random halves of
-the images (with --patients of the patients), for the mean over the classes that have ground truth; "bias" is
-how much too high the value probably is because the images are few. --compare takes the same images from both
-files. --by reader scores the predictions against each reader's boxes alone, or, without predictions, readers
-against readers, as the mean over random orders of equal scores; --by size splits COCO AP by the share of the
-image that a box covers. --chance adds a permutation baseline: the same boxes, shuffled across images. --out
-writes metrics.json.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""The command ``vindr-det evaluate``: vindr_det/commands/evaluate.py."""
 
 from vindr_det import cli
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--predictions", help="prediction file; optional with --by reader")
-    parser.add_argument("--annotations", required=True, help="truth: COCO .json or VinBigData .csv")
-    parser.add_argument("--meta", help="original sizes (image_id,dim0,dim1) of a .csv's images: boxes "
-                        "are checked; needed for --by size")
-    parser.add_argument("--out", help="folder for metrics.json")
-    parser.add_argument("--bootstrap", type=int, default=0, metavar="N",
-                        help="bootstrap replicates for intervals; 0 for no intervals")
-    parser.add_argument("--compare", metavar="B",
-                        help="another prediction file: paired differences with intervals")
-    parser.add_argument("--by", choices=["reader", "size"], help="score per reader, or COCO AP per box size")
-    parser.add_argument("--frame", type=int, metavar="SIDE", help="also COCO's numbers by size, and over IoU "
-                        ".40:.95, in a copy of the images that is square with this side, such as 256")
-    parser.add_argument("--confusion", type=float, metavar="SCORE",
-                        help="also print the confusion matrix of boxes from this score on")
-    parser.add_argument("--chance", action="store_true", help="also score boxes shuffled across images")
-    parser.add_argument("--patients", metavar="TABLE", help="table with image_id and patient: intervals draw "
-                        "whole patients; single images if not given")
-    parser.add_argument("--map-labels", nargs="?", const="", metavar="SET",
-                        help="score predictions of another label set over the findings that it and the "
-                        "annotations' have in common; SET names it where the file does not (COCO results "
-                        "of other tools)")
-    cli.add_seed(parser, what="of random orders, replicates and shuffling")
-    args = parser.parse_args(argv)
-
-    from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
-    from vindr_det.evaluation.score import as_json
-    from vindr_det.files import write_json
-
-    values, text = run_evaluation(EvaluationRequest(**vars(args)))
-    print(text)
-    if args.out:
-        path = Path(args.out) / "metrics.json"
-        write_json(path, as_json(values))
-
+from vindr_det.commands.evaluate import main
 
 if __name__ == "__main__":
     cli.run(main)

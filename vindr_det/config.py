@@ -17,6 +17,7 @@ from vindr_det.config_schema import CLASSES_UNDER, DETECTOR, best_metrics, label
 from vindr_det.config_values import above, one_of, refuse_values, value_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
+from vindr_det.shipped import config_path
 from vindr_det.structures.label_sets import VINBIGDATA
 
 #: Keys of texts that may be given as a list too.
@@ -145,7 +146,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: not a YAML file of keys and values.
     """
-    existing_file(path)
+    path = existing_file(config_path(path))
     try:
         data = CfgNode.load_yaml_with_base(str(path))
     except RecursionError as error:

@@ -171,7 +171,7 @@ def test_lists_need_their_folder(small):
 
 def test_the_tool(tool, small):
     write_boxes(small / "b.csv", ["00000001_000.png,Infiltrate,10.5,20,100,50,,,"])
-    result = tool("convert_nih.py", "--labels", small / "labels.csv", "--boxes", small / "b.csv",
+    result = tool("convert.py", "nih", "--labels", small / "labels.csv", "--boxes", small / "b.csv",
                   "--out", small / "out", "--folds", "3")
     assert result.returncode == 0, result.stderr
     coco = read_json(small / "out/instances_bbox.json")

@@ -401,7 +401,7 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     root = tmp_path / "data"
     root.mkdir()
     (root / "train").symlink_to(images)
-    made = tool("convert_vindr.py", "--annotations", tmp_path / "train.csv", "--meta",
+    made = tool("convert.py", "vinbigdata", "--annotations", tmp_path / "train.csv", "--meta",
                 data / "vinbig/train_meta.csv", "--out", root / "annotations", "--images", images)
     assert made.returncode == 0, made.stderr
     out = tmp_path / "out"

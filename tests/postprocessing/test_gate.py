@@ -105,7 +105,7 @@ def test_inverted_labels_are_refused():
 
 def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
     """Three models' P(no finding) on all training images; the areas are those measured elsewhere."""
-    made = tool("convert_vindr.py", "--annotations", data / "vinbig/train.csv.gz", "--meta",
+    made = tool("convert.py", "vinbigdata", "--annotations", data / "vinbig/train.csv.gz", "--meta",
                 data / "vinbig/train_meta.csv", "--out", tmp_path / "a")
     assert made.returncode == 0, made.stderr
     theirs = data / "vinbig/classifier/nht_class14-train-preds.csv"

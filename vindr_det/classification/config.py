@@ -36,7 +36,7 @@ def defaults() -> CfgNode:
         },
         "DATA": {
             "IMAGES": "datasets/vindr/train",
-            "PACKED": "",  # a packed.npy of prepare_images.py instead of single files
+            "PACKED": "",  # a packed.npy of vindr-det prepare instead of single files
             "LABELS": "datasets/vindr/annotations/labels.csv",
             "VALIDATION": "",  # a validation table instead of folds: a single model
             "TEST": "",  # a table predicted and scored by the mean of all models

@@ -76,7 +76,7 @@ def best_labels(folder: str | Path, columns: Sequence[str], count: int) -> list[
 
 
 def read_predictions(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of ``classify.py``: image_id and the columns.
+    """A table of ``vindr-det classify``: image_id and the columns.
 
     Raises:
         InputError: a column is missing, an image is repeated, or a value is no probability.

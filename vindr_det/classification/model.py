@@ -142,7 +142,7 @@ def find_checkpoints(folder: str | Path) -> list[Path]:
     paths = sorted(Path(folder).glob("fold*.pth"))
     if not paths:
         raise InputError(f"{folder}: holds no fold*.pth, expected a folder that "
-                         "tools/train_classifier.py wrote")
+                         "vindr-det train-classifier wrote")
     return paths
 
 

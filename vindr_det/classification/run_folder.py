@@ -156,5 +156,5 @@ def _stored_digests(out: Path) -> dict[str, dict[str, str]]:
     path = out / _TABLES_FILE
     data = read_json(path) if path.is_file() else {}
     if not isinstance(data, dict) or not all(isinstance(digest, dict) for digest in data.values()):
-        raise InputError(f"{path}: expected what train_classifier.py wrote")
+        raise InputError(f"{path}: expected what vindr-det train-classifier wrote")
     return data

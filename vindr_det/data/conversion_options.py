@@ -1,4 +1,4 @@
-"""The formats that ``tools/convert.py`` reads, and the options of each; those of its older names too."""
+"""The formats that ``vindr-det convert`` reads, and the options of each."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ def add_options(parser: ArgumentParser, name: str) -> None:
         name: a key of :data:`FORMATS`.
     """
     for option, settings in FORMATS[name][1].items():
-        # The alias is NIH's name for its table, which convert_nih.py has always had.
+        # The alias is NIH's name for its table, which the format has always had.
         alias = ["--boxes"] if (name, option) == ("nih", "annotations") else []
         parser.add_argument(f"--{option}", *alias, **settings)
     parser.add_argument("--out", required=True, help="folder to create")

@@ -124,7 +124,7 @@ def _check_preparation(images: Path, cfg: Any) -> None:
         return
     made = read_json(settings)
     if not isinstance(made, dict):
-        raise InputError(f"{settings}: holds {made!r}, expected what prepare_images.py wrote")
+        raise InputError(f"{settings}: holds {made!r}, expected what vindr-det prepare wrote")
     if made.get("keep_aspect") != cfg.VINDR.KEEP_ASPECT:
         raise InputError(f"{settings}: images were prepared with keep_aspect "
                          f"{made.get('keep_aspect')}, but VINDR.KEEP_ASPECT is "
@@ -147,7 +147,7 @@ def training_records(cfg: Any) -> list[tuple[Record, Path]]:
         raise InputError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: no image is left to train on")
     if cfg.VINDR.AGREEMENT_POWER > 0 and not any(_agreement_known(record) for record, _ in chosen):
         raise InputError(f"VINDR.AGREEMENT_POWER is {cfg.VINDR.AGREEMENT_POWER}, but the annotations do not "
-                         "name their readers; make them with tools/convert_vindr.py")
+                         "name their readers; make them with vindr-det convert vinbigdata")
     return chosen
 
 
@@ -212,7 +212,7 @@ def _agreed_boxes(chosen: list[tuple[Record, Path]], cfg: Any) -> list[tuple[Rec
 def _agreed(record: Record, count: int) -> Record:
     if len(record.truth) and not record.readers:
         raise InputError(f"VINDR.MIN_READERS is {count}, but the annotations of {record.image_id} do "
-                         "not name their readers; make them with tools/convert_vindr.py")
+                         "not name their readers; make them with vindr-det convert vinbigdata")
     return agreed_by(record, count)
 
 

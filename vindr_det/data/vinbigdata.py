@@ -94,7 +94,7 @@ def read_data_set(
     annotations: str | Path, meta: str | Path, images: str | Path | None = None,
     files: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sizes and annotations, without images that ``prepare_images.py`` could not read, which is logged.
+    """Sizes and annotations, without images that ``vindr-det prepare`` could not read, which is logged.
 
     Args:
         annotations: VinBigData's annotation table.

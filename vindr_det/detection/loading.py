@@ -68,7 +68,7 @@ def load_checkpoint(
     meta = data.get("vindr")
     if not isinstance(meta, dict) or "model" not in data:
         raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "
-                         "model_final.pth that tools/train_net.py wrote")
+                         "model_final.pth that vindr-det train wrote")
     if "trainer" in data:  # with model EMA, not the weights that were validated
         raise InputError(f"{path}: a state to resume from, expected a model_best.pth or model_final.pth")
     require_engine(path, meta, engine)

@@ -161,11 +161,11 @@ def _check_parts(train: Annotated, held_out: Annotated) -> None:
 
 
 def _title(out: str | Path, fingerprint: Fingerprint, train: Annotated) -> Iterator[str]:
-    yield (f"Made by tools/plan.py of {train.path.name}: {len(fingerprint.shapes)} images, "
+    yield (f"Made by vindr-det plan of {train.path.name}: {len(fingerprint.shapes)} images, "
            f"{fingerprint.normal.sum()} of them normal, {len(fingerprint.labels)} boxes"
            f"{'' if fingerprint.patients is None else f', {fingerprint.patients} patients'}.")
     yield ""
-    yield f"  python tools/train_net.py --config {out}"
+    yield f"  vindr-det train --config {out}"
     yield ""
 
 

@@ -70,7 +70,7 @@ def load_predictors(
     """One predictor per file, each with the engine that trained it.
 
     Args:
-        weights: checkpoints of train_net.py, or ONNX files of export.py, which run on the CPU.
+        weights: checkpoints of vindr-det train, or ONNX files of vindr-det export, which run on the CPU.
         engine: refuse weights of another engine; None takes any.
         half: compute in half precision, of the type VINDR.AMP_DTYPE.
         device: replaces MODEL.DEVICE of the checkpoints; ``auto`` takes a GPU if one is usable.
@@ -132,8 +132,8 @@ def best_weights(config: str | Path) -> Path:
     for candidate in (folder / "model_best.pth", folder / "model_final.pth"):
         if candidate.is_file():
             return candidate
-    raise InputError(f"{folder}: holds no model_best.pth or model_final.pth; train first (python "
-                     f"tools/train_net.py --config {config}) or give --weights")
+    raise InputError(f"{folder}: holds no model_best.pth or model_final.pth; train first ("
+                     f"vindr-det train --config {config}) or give --weights")
 
 
 def images_of(

@@ -1,4 +1,4 @@
-"""A request to tools/evaluate.py, and its answer in text and numbers."""
+"""A request to vindr-det evaluate, and its answer in text and numbers."""
 
 import math
 from collections.abc import Mapping, Sequence

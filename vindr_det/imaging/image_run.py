@@ -89,7 +89,7 @@ def find(
 ) -> ImageRun:
     """The inputs of a run and the sizes of their originals; only tables are read yet.
 
-    Images from prepare_images.py keep the flags of its ``qc.csv`` (a CT is a CT also as PNG), and a file that
+    Images from vindr-det prepare keep the flags of its ``qc.csv`` (a CT is a CT also as PNG), and a file that
     could not be prepared is an input that cannot be read.
 
     Args:

@@ -27,7 +27,7 @@ from vindr_det.imaging.prepared_folder import (
 
 log = logging.getLogger(__name__)
 
-#: What prepare_images.py writes beside its pictures.
+#: What vindr-det prepare writes beside its pictures.
 OWN_TABLES = (SIZES, REPORT, SETTINGS, "packed.npy")
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
             stat.S_IFBLK: "a device"}

@@ -23,7 +23,7 @@ SizeTables = Callable[[Input], list[tuple[str, Size | None]]]
 def size_tables(inputs: Sequence[Input], reports: Mapping[Path, PreparedFolder], root: Path) -> SizeTables:
     """The tables of the inputs' folders; the first that is there counts for a folder.
 
-    They are the ``meta.csv`` and the ``qc.csv`` that prepare_images.py leaves; else ``<folder>_meta.csv`` in
+    They are the ``meta.csv`` and the ``qc.csv`` that vindr-det prepare leaves; else ``<folder>_meta.csv`` in
     the folder, or ``<folder>_meta.csv`` or ``meta.csv`` beside it, as in a download; beside a link to the
     folder, by the link's name, before the folder itself. Only the first is certainly of these images: another
     is taken if it has at least one of them.

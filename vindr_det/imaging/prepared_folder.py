@@ -1,4 +1,4 @@
-"""Reading the tables that prepare_images.py leaves beside its PNGs: reports, original sizes, completeness."""
+"""Reading the tables that vindr-det prepare leaves beside its PNGs: reports, original sizes, completeness."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ def require_finished(folder: Path) -> None:
     log_left, begun, ended = (os.path.lexists(folder / name) for name in (LOG, SETTINGS, REPORT))
     if log_left or (begun and not ended):
         what = LOG if log_left else f"no {REPORT}"
-        raise InputError(f"{folder}: its preparation is not finished ({what}); run prepare_images.py again "
+        raise InputError(f"{folder}: its preparation is not finished ({what}); run vindr-det prepare again "
                          "with --resume")
 
 

@@ -1,4 +1,4 @@
-"""The list of metrics that ``tools/evaluate.py`` computes, in the order of its tables."""
+"""The list of metrics that ``vindr-det evaluate`` computes, in the order of its tables."""
 
 from vindr_det.metrics.coco import CocoAP
 from vindr_det.metrics.coco_sizes import CocoSizes

@@ -291,7 +291,7 @@ class SavedGate:
 
 
 def read(path: str | Path) -> SavedGate:
-    """The gate in a file of :func:`save` or of ``tune.py``.
+    """The gate in a file of :func:`save` or of ``vindr-det tune``.
 
     Raises:
         InputError: not such a file, or it holds no gate.
@@ -305,4 +305,4 @@ def read(path: str | Path) -> SavedGate:
         return SavedGate(gate_from_json(data["gate"]),
                          ProbabilityColumn.from_json(column) if column else None)
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a gate, expected a file of tools/gate.py fit") from error
+        raise InputError(f"{path}: not a gate, expected a file of vindr-det gate fit") from error

@@ -1,4 +1,4 @@
-"""The result of a search: as text, as the file tuned.json, and read again for tools/fuse.py."""
+"""The result of a search: as text, as the file tuned.json, and read again for vindr-det fuse."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -92,7 +92,7 @@ def read_tuned(path: str | Path, files: int | None = None) -> Fusion:
         weights = options["weights"]
         fusion = Fusion(**options | {"weights": tuple(weights) if weights else None})
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a file of tools/tune.py") from error
+        raise InputError(f"{path}: not a file of vindr-det tune") from error
     if files not in (None, searched):
         raise InputError(f"{path}: was searched over {searched} files, expected as many and got {files}")
     return fusion

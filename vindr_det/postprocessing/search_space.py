@@ -1,4 +1,4 @@
-"""What tools/tune.py searches over: the options of each fusion method, boxes per image, the gate.
+"""What vindr-det tune searches over: the options of each fusion method, boxes per image, the gate.
 
 Each method has a study of its own, so that none starves another; the defaults are the first trial.
 """

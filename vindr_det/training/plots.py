@@ -63,7 +63,7 @@ def read_metrics(path: str | Path) -> Curves:
             if number == len(lines) > 1:
                 break
             raise InputError(f"{path}, line {number}: {line[:40]!r}, expected a JSON object with an "
-                             "iteration, as tools/train_net.py writes") from None
+                             "iteration, as vindr-det train writes") from None
         for key, value in row.items():
             values.setdefault(key, {})[done] = float(value)
     return {key: np.array(sorted(points.items())) for key, points in values.items() if key != "iteration"}
@@ -111,7 +111,7 @@ def plot_training(folder: str | Path, out: str | Path | None = None, smooth: flo
         figure = detector_figure(read_metrics(folder / "metrics.json"), smooth)
     else:
         raise InputError(f"{folder}: has no fold*_history.csv and no metrics.json of a detector, expected "
-                         "the OUTPUT_DIR of train_net.py or train_classifier.py")
+                         "the OUTPUT_DIR of vindr-det train or train_classifier.py")
     path = Path(out or folder) / CURVES_FILE
     write_figure(path, figure)
     return path
@@ -122,7 +122,7 @@ def plot_after_training(folder: str | Path) -> None:
     try:
         plot_training(folder)
     except Exception as error:
-        log.warning("%s: the curves were not plotted (%s: %s); tools/plot_training.py can repeat it", folder,
+        log.warning("%s: the curves were not plotted (%s: %s); vindr-det plot-training can repeat it", folder,
                     type(error).__name__, error)
 
 

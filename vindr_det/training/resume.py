@@ -85,7 +85,7 @@ def _read_state(state: Path) -> dict[str, Any]:
     """
     data = read_file(state)
     if not isinstance(data.get("vindr"), dict) or not data.keys() & {"trainer", "state_dict"}:
-        raise InputError(f"{state}: not a state of a training, expected one that tools/train_net.py wrote")
+        raise InputError(f"{state}: not a state of a training, expected one that vindr-det train wrote")
     return data
 
 

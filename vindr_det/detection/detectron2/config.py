@@ -42,7 +42,7 @@ TRAINER: Honored = {
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (("value", "norm", "full_model"), ""),
     "SOLVER.LR_SCHEDULER_NAME": (tuple(SCHEDULES),
                                  "WarmupStepWithFixedGammaLR fails at Detectron2's last iteration"),
-    "TEST.AUG.ENABLED": ((False,), "tools/predict.py has --tta"),
+    "TEST.AUG.ENABLED": ((False,), "vindr-det predict has --tta"),
     "TEST.EXPECTED_RESULTS": (((),), ""),
     "TEST.KEYPOINT_OKS_SIGMAS": (((),), "findings have boxes alone"),
     "TEST.PRECISE_BN.ENABLED": ((False,), ""),

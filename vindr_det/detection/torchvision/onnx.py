@@ -133,7 +133,7 @@ class OnnxPredictor:
             raise InputError(f"{path}: not an ONNX file ({' '.join(str(error).split())})") from error
         properties = self.session.get_modelmeta().custom_metadata_map
         if properties.get("engine") != "torchvision":
-            raise InputError(f"{path}: carries no vindr_det config, expected a file of tools/export.py")
+            raise InputError(f"{path}: carries no vindr_det config, expected a file of vindr-det export")
         self.cfg = config_from_text(properties["config"], get_torchvision_cfg(), str(path))
         self.label_set = label_set_of_config(self.cfg)
         self.reader = SampleReader.from_config(self.cfg, is_train=False)

@@ -1,0 +1,59 @@
+"""The commands of ``vindr-det``, a module each with a ``main``; ``tools/`` has a script for each.
+
+No command is imported here: ``vindr-det --help`` waits for none of their libraries.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+#: Group -> command -> what it does.
+COMMANDS = {
+    "Data": {
+        "convert": "a published data set to COCO JSON, folds by patient and labels; or to YOLO",
+        "convert-tfrecords": "TFRecord files to image files and a label table",
+        "prepare": "DICOM, PNG or JPEG to PNG of one size, in parallel, resumable",
+        "describe": "classes, sizes, readers and gray levels of a data set in one overview",
+        "check-leaks": "patients that are in two tables",
+        "phantoms": "synthetic chest X-rays as DICOM, with tables like VinBigData's",
+        "plan": "a detector's config that fits a data set",
+        "fit-anchors": "anchor sizes and aspect ratios of the boxes",
+    },
+    "Models": {
+        "train": "train a detector, with Detectron2 or torchvision",
+        "train-classifier": "train a classifier of whole images",
+        "plot-training": "the curves of a training",
+        "export": "a detector as ONNX",
+        "explain": "Grad-CAM of a classifier",
+    },
+    "Results": {
+        "predict": "images to boxes: a submission and tables of what was read and detected",
+        "classify": "images to probabilities",
+        "fuse": "several predictions to one",
+        "gate": "fit or apply a gate by a classifier's probabilities",
+        "tune": "search thresholds, fusion and gate",
+        "evaluate": "score predictions",
+        "evaluate-classifier": "score probabilities",
+        "check-submission": "check or repair a submission",
+        "visualize": "draw boxes",
+    },
+    "First steps": {"demo": "the whole path on phantoms, from images to a scored submission"},
+}
+
+
+def names() -> list[str]:
+    """All commands."""
+    return [name for group in COMMANDS.values() for name in group]
+
+
+def main_of(command: str):
+    """The ``main(argv)`` of a command."""
+    return import_module(f"vindr_det.commands.{command.replace('-', '_')}").main
+
+
+def run_command(command: str, argv: Sequence[str]) -> int:
+    """Run a command in this process; returns its exit status.
+
+    Raises:
+        InputError: bad input.
+    """
+    return main_of(command)(list(argv)) or 0

@@ -1,0 +1,27 @@
+"""A published data set to COCO JSON, folds by patient and labels of whole images; or to YOLO's folders.
+
+    vindr-det convert nih-boxes --annotations raw/BBox_List_2017.csv \\
+        --labels raw/Data_Entry_2017_v2020.csv --out datasets/nih/annotations --folds 5
+    vindr-det convert vindr-cxr --annotations raw/annotations/annotations_train.csv \\
+        --test-annotations raw/annotations/annotations_test.csv --images raw --out datasets/vindr-cxr/tables
+    vindr-det convert coco --annotations some.json --images some/images --to yolo --out some_yolo
+
+Writes labels.csv and folds.csv, and instances_all.json or, of a release in parts, instances_train.json,
+instances_test.json; instances_train_fold{k}.json and instances_val_fold{k}.json; and instances_readers.json
+where several readers drew. Boxes are in the original images' pixels, images without findings are kept. With
+--to yolo: labels/, images/ and data.yaml, and beside them meta.csv, unknown.csv and readers.csv with what
+YOLO's files cannot hold. docs/data.md has a table of the formats.
+"""
+
+from collections.abc import Sequence
+
+from vindr_det import cli
+from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
+    for name, (what, _) in FORMATS.items():
+        add_options(formats.add_parser(name, help=what, description=what), name)
+    print(convert_by_options(parser.parse_args(argv)))

@@ -1,0 +1,191 @@
+"""Images to a checked submission, and to tables of what was read and what was detected.
+
+    vindr-det predict --out submission.csv
+    vindr-det predict --weights outputs/vindr_frcnn/model_best.pth --images DIR --out S.csv
+    vindr-det predict --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
+    vindr-det predict --weights A.pth --classifier outputs/classifier --gate gate.json --images DIR \\
+        --out S.csv
+    vindr-det predict --weights A.pth --dataset vindr_val_fold0 --out val.csv
+    vindr-det predict --weights A.pth --images DIR --ids some_ids.csv --out S.csv \\
+        TEST.DETECTIONS_PER_IMAGE 300 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0
+
+A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
+--weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
+--dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and vindr-det tune
+need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
+boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
+<folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
+checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
+VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
+
+S.csv is the competition's form where the checkpoint has VinBigData's label set; of any other set it is a
+table with a row per box (image_id, label_set, class_name, score, x_min ... y_max). Beside S.csv are
+S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per input: ok, flagged
+or failed, and why). Nothing is known about an image that failed. Kaggle requires a row of it all the same,
+and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --strict S.csv is not written
+then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from vindr_det import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_intermixed_args(argv)
+
+    from vindr_det import predict as prediction
+    from vindr_det.data.in_sample import refuse_in_sample
+    from vindr_det.detection.predictors import Changes, best_weights
+    from vindr_det.files import existing_file
+    from vindr_det.imaging import status
+    from vindr_det.imaging.inputs import require_apart
+    from vindr_det.submission.outputs import output_paths, require_all_writable
+
+    require_all_writable(args.out)
+    cli.require_workers(args.workers)
+    batch, gate, changes = _batch_size(args), _gate(args), Changes(args.opts)
+    weights = [existing_file(path) for path in args.weights or [best_weights(args.config)]]
+    run = _run(args, weights, changes)  # before anything slow: is there something to do?
+    sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
+    require_apart(sources, *output_paths(args.out))
+    if failed := run.statuses_if_none_readable():
+        return _finish(args, prediction.FolderPredictions(statuses=failed))
+    if args.gate and not args.allow_in_sample:
+        refuse_in_sample(args.gate, run.readable)
+    models = _models(args, weights, gate, changes)
+    result = prediction.predict(run, models, batch, args.workers, args.allow_inverted)
+    print(status.summary(result.statuses))
+    return _finish(args, result)
+
+
+def _parser() -> ArgumentParser:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
+                        "VinBigData's a table with a row per box; COCO results if it ends in .json")
+    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and the test images")
+    parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
+    parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
+                        help="refuse weights of the other engine")
+    cli.add_device(parser, "where the networks run")
+    parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files, or one file")
+    parser.add_argument("--dataset", metavar="NAME",
+                        help="predict exactly these images, such as vindr_val_fold0, below the checkpoint's "
+                             "VINDR.DATA_ROOT")
+    parser.add_argument("--ids", metavar="FILE",
+                        help="predict these images alone: one id a line, or a CSV with image_id")
+    parser.add_argument("--limit", type=int, default=0, metavar="N",
+                        help="predict the first N images alone, for a quick look; 0 predicts all")
+    cli.add_input_options(parser)
+    parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
+    parser.add_argument("--classifier", help="folder that vindr-det train-classifier wrote")
+    parser.add_argument("--gate", help="JSON of vindr-det gate fit; without it class 14 is appended")
+    parser.add_argument("--allow-in-sample", action="store_true",
+                        help="accept images that --gate was fitted on")
+    parser.add_argument("--allow-inverted", action="store_true",
+                        help="accept a classifier that contradicts the boxes")
+    parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion of several --weights")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
+    parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
+                        help="test-time augmentation: these factors of the test size, mirrored too")
+    parser.add_argument("--batch-size", type=int,
+                        help="images per call of a detector; 8 on a GPU and 1 on a CPU if not given")
+    parser.add_argument("--half", action="store_true", help="compute in half precision (on a GPU)")
+    parser.add_argument("--strict", action="store_true",
+                        help="if any image failed, write the tables alone and exit 1")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="change keys of the checkpoint's config")
+    return parser
+
+
+def _run(args: Namespace, weights: Sequence[Path], changes):
+    """The images to predict: of a folder, of a data set, or those of them that --ids names."""
+    from vindr_det.detection.predictors import images_of
+    from vindr_det.exceptions import InputError
+    from vindr_det.imaging import image_run
+    from vindr_det.imaging.choice import choice_of_ids
+
+    if args.dataset and (args.images or args.ids):
+        raise InputError(f"--dataset {args.dataset}: names all images, expected no --images and no --ids")
+    if args.limit < 0:
+        raise InputError(f"--limit {args.limit}: expected 0 or more")
+    images, choice = args.images, None
+    if not images:
+        images, choice = images_of(weights[0], args.dataset or "", changes)
+    if args.ids:
+        choice = choice_of_ids(args.ids)
+    return image_run.find(images, args.recursive, args.max_pixels, args.meta, choice).first(args.limit)
+
+
+def _batch_size(args: Namespace) -> int:
+    from vindr_det.device import resolve_device
+    from vindr_det.exceptions import InputError
+
+    if args.batch_size is None:
+        return 1 if resolve_device(args.device) == "cpu" else 8
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size {args.batch_size}: expected 1 or more")
+    return args.batch_size
+
+
+def _gate(args: Namespace):
+    """The gate of --gate, or None."""
+    from vindr_det.exceptions import InputError
+    from vindr_det.postprocessing import gate_fit
+
+    gate = gate_fit.read(args.gate).gate if args.gate else None
+    if gate and gate.needs_classifier and not args.classifier:
+        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
+    return gate
+
+
+def _models(args: Namespace, weights: Sequence[Path], gate, changes):
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate."""
+    from vindr_det.detection.predictors import load_predictors
+    from vindr_det.postprocessing.fusion import Fusion
+    from vindr_det.postprocessing.tta import TTAPredictor
+    from vindr_det.predict import Models
+
+    engine = None if args.engine == "auto" else args.engine
+    predictors = load_predictors(weights, engine, args.half, args.device, changes)
+    if args.tta or args.tta_scales:
+        predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
+    classifier = None
+    if args.classifier:
+        from vindr_det.classification.predict import Classifier
+
+        classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
+    return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
+
+
+def _finish(args: Namespace, result) -> int:
+    """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
+    from vindr_det.imaging import status
+    from vindr_det.structures.detections import label_set_of
+    from vindr_det.structures.label_sets import VINBIGDATA
+    from vindr_det.submission import submission_text
+    from vindr_det.submission.coco_results import is_coco_results
+    from vindr_det.submission.outputs import predictions_path, write_results
+
+    table, strict = status.status_path(args.out), bool(result.failed) and args.strict
+    ids = [source.image_id for source in result.statuses]
+    text = None if strict or not result.predictions else submission_text(
+        args.out, result.predictions, ids, result.sizes, result.failed)
+    write_results(args.out, result.predictions, result.statuses, text)
+    status.require_some_read(result.statuses, table)
+    failed = status.warn(result.statuses, table)
+    tables = f"{predictions_path(args.out)} and {table}"
+    if strict:
+        print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
+              f"{tables} are")
+        return 1
+    boxes = sum(len(detections.findings()) for detections in result.predictions.values())
+    kaggle = label_set_of(result.predictions) == VINBIGDATA and not is_coco_results(args.out)
+    as_what = 'are "no finding" for Kaggle alone' if kaggle else "have no entry"
+    unread = f"; {failed} were NOT READ and {as_what}" if failed else ""
+    checked = f"NOT CHECKED, since {len(result.unknown_size)} images have their boxes in the files' pixels " \
+              "(--meta)" if result.unknown_size else "checked"
+    print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
+          f"{tables}: what was read and what was detected")
+    return 0
