@@ -1,17 +1,24 @@
 """Installs vindr_det. Never imports torch, so that metadata builds anywhere."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "vindr_det/__init__.py").read_text()).group(1)
 
-#: Folders of configs, as parts of the package.
-CONFIGS = {".".join(("vindr_det", *folder.relative_to(HERE).parts)): str(folder.relative_to(HERE))
-           for folder in sorted((HERE / "configs").rglob("*"), key=str) if folder.is_dir()}
-CONFIGS["vindr_det.configs"] = "configs"
+
+class BuildWithConfigs(build_py):
+    """Puts ``configs/`` into the package: a checkout has it beside the package, an installation inside."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(HERE / "configs", Path(self.build_lib) / "vindr_det/configs", dirs_exist_ok=True)
+
 
 setup(
     name="vindr_det",
@@ -35,9 +42,9 @@ setup(
         "Topic :: Scientific/Engineering :: Medical Science Apps.",
         "Typing :: Typed",
     ],
-    packages=[*find_packages(include=["vindr_det", "vindr_det.*"]), *CONFIGS],
-    package_dir=CONFIGS,
-    package_data={"vindr_det": ["py.typed"], **dict.fromkeys(CONFIGS, ["*.yaml"])},
+    packages=find_packages(include=["vindr_det", "vindr_det.*"]),
+    package_data={"vindr_det": ["py.typed"]},
+    cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
