@@ -129,7 +129,7 @@ def weights(args: argparse.Namespace, beginning: str) -> Path | str:
             detector(args, "frcnn_phantoms.yaml", out, "VINDR.DATA_ROOT", data)
         return out / "model_final.pth"
     out = args.out / beginning
-    trained = out / "model.pth"
+    trained = out / "fold0.pth"
     if not trained.is_file():
         data = args.out / "data"
         tool("train_classifier.py", "--config", CONFIGS / "classifier.yaml", "OUTPUT_DIR", out, "DATA.IMAGES",
