@@ -235,5 +235,5 @@ def test_seeds_are_checked_by_every_tool(seed, capsys):
         parser.parse_args(["--seed", seed])
     assert caught.value.code == 2
     assert "expected a whole number from 0 to 4294967295" in capsys.readouterr().err
-    tools = [path.read_text() for path in (Path(__file__).parents[1] / "tools").glob("*.py")]
+    tools = [path.read_text() for path in (Path(__file__).parents[1] / "vindr_det/commands").glob("*.py")]
     assert not [text for text in tools if 'add_argument("--seed"' in text]
