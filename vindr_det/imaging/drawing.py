@@ -164,8 +164,8 @@ def _line_width(style: _Style, picture: Picture) -> int:
 
 
 def _across(middle: int, wide: int) -> slice:
-    """The pixels of a line's width."""
-    return slice(max(0, middle - wide // 2), max(0, middle - wide // 2 + wide))
+    """The pixels across a line, as many as OpenCV makes of this thickness."""
+    return slice(max(0, middle - wide // 2), max(0, middle + wide // 2 + 1))
 
 
 def _dash(line: Picture, dashes: tuple[int, ...], color: Color) -> None:
