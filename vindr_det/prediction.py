@@ -25,9 +25,9 @@ from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
-from vindr_det.imaging.status import FAILED, Status
+from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.parallel import reason_of
-from vindr_det.postprocessing.agreement import AgreementCheck
+from vindr_det.postprocessing.agreement import RunCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
 from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
 from vindr_det.postprocessing.gate_fit import read as read_saved_gate
@@ -55,12 +55,14 @@ class Models:
         classifier: of the whole image, or None.
         fusion: of several detectors' boxes.
         gate: None takes the default: appends class 14 by the classifier, or without one by the best box.
+        notice: flags every image that is predicted with a caution about the models; empty for none.
     """
 
     predictors: Sequence[Predictor]
     classifier: ImageClassifier | None = None
     fusion: Fusion = DEFAULT_FUSION
     gate: Gate | None = None
+    notice: str = ""
 
     @property
     def chosen_gate(self) -> Gate:
@@ -249,6 +251,18 @@ def predict(
         [outcome.status for outcome in outcomes], run.of_unknown_size)
 
 
+def noted(status: Status, notice: str) -> Status:
+    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
+
+    Args:
+        status: of reading it.
+        notice: of :class:`Models`.
+    """
+    if not notice or status.status == FAILED:
+        return status
+    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
+
+
 class Outcome(NamedTuple):
     """What became of an input.
 
@@ -281,7 +295,7 @@ def predict_each(
             the boxes show.
         Exception: the first that a model raised, where the models failed on every image.
     """
-    check = None if allow_inverted or not models.chosen_gate.needs_classifier else _Check()
+    check = RunCheck("the classifier") if models.chosen_gate.needs_classifier and not allow_inverted else None
     errors: list[Exception] = []
     predicted = 0
     images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
@@ -289,31 +303,13 @@ def predict_each(
         outcomes = _outcomes(group, models, errors)
         predicted += sum(outcome.prediction is not None for outcome in outcomes)
         if check:
-            check.add(outcomes)
+            check.add({status.image_id: (prediction.output, prediction.boxes)
+                       for status, prediction in outcomes if prediction is not None})
         yield from outcomes
     if errors and not predicted:
         raise errors[0]
     if check:
         check.finish()
-
-
-class _Check:
-    """Whether a classifier agrees with the boxes, of which the best of each image is kept."""
-
-    def __init__(self) -> None:
-        self.check = AgreementCheck("the classifier")
-        self.outputs, self.best = dict[str, ClassifierOutput](), dict[str, Predictions]()
-
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        for status, prediction in outcomes:
-            if prediction is not None and prediction.output is not None:
-                boxes = prediction.boxes.findings()
-                self.outputs[status.image_id] = replace(prediction.output, findings=None)
-                self.best[status.image_id] = boxes[np.argsort(-boxes.scores)[:1]]
-        self.check(self.outputs, self.best)
-
-    def finish(self) -> None:
-        self.check(self.outputs, self.best, finished=True)
 
 
 def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Exception]) -> list[Outcome]:
@@ -328,7 +324,8 @@ def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Excepti
             return [outcome for source in group for outcome in _outcomes([source], models, errors)]
         errors.append(error)
         return [_failed(source, error) for source in group]
-    return [Outcome(source.status, None if source.image is None else next(predictions)) for source in group]
+    return [Outcome(noted(source.status, models.notice), None if source.image is None else next(predictions))
+            for source in group]
 
 
 def _failed(source: ImageResult, error: Exception) -> Outcome:

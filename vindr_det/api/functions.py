@@ -78,12 +78,15 @@ def predict(
 
 
 def evaluate(predictions: str | Path | None, annotations: str | Path, **options: Any) -> dict[str, Any]:
-    """Score predictions as ``vindr-det evaluate``; returns metrics by key, NaN where there is nothing to measure.
+    """Score predictions as ``vindr-det evaluate``.
 
     Args:
         predictions: the file; None with ``by="reader"`` alone.
         annotations: the truth, COCO JSON or VinBigData's table.
         options: of the command, such as ``bootstrap``; with ``out`` metrics.json is written.
+
+    Returns:
+        Metrics by key, NaN where there is nothing to measure.
 
     Raises:
         InputError: bad input.
@@ -144,7 +147,8 @@ def arguments(words: Sequence[str], overrides: Overrides, options: Mapping[str, 
     keys: Iterable[Any] = overrides
     if isinstance(overrides, Mapping):
         keys = (text for pair in overrides.items() for text in pair)
-    given = [_option(name, value) for name, value in options.items() if value is not None and value is not False]
+    given = [_option(name, value) for name, value in options.items()
+             if value is not None and value is not False]
     return [*words, *map(str, keys), *(text for option in given for text in option)]
 
 
