@@ -233,5 +233,5 @@ def test_seeds_are_checked_by_every_tool(seed):
     assert parser.parse_args(["--seed", str(2**32 - 1)]).seed == 2**32 - 1 and parser.parse_args([]).seed == 0
     with pytest.raises(InputError, match=f"--seed: {seed}: expected a whole number from 0 to 4294967295"):
         parser.parse_args(["--seed", seed])
-    tools = [path.read_text() for path in (Path(__file__).parents[1] / "tools").glob("*.py")]
+    tools = [path.read_text() for path in (Path(__file__).parents[1] / "vindr_det/commands").glob("*.py")]
     assert not [text for text in tools if 'add_argument("--seed"' in text]

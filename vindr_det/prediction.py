@@ -113,7 +113,7 @@ def load_models(
     Raises:
         InputError: a file that cannot be loaded.
     """
-    predictors = load_predictors(weights, engine, half, device, changes)
+    predictors: list[Predictor] = load_predictors(weights, engine, half, device, changes)
     if tta_scales:
         predictors = [TTAPredictor(predictor, tta_scales) for predictor in predictors]
     if not classifier:

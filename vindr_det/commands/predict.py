@@ -11,7 +11,7 @@
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
---dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and vindr-det tune
+--dataset takes exactly the images of a data set, such as the validation images that gate fit and tune
 need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
 boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
 <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
@@ -86,7 +86,8 @@ def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
                         "VinBigData's a table with a row per box; COCO results if it ends in .json")
-    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and the test images")
+    parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
+                        help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
