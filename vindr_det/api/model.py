@@ -118,15 +118,17 @@ class Model:
                                 allow_inverted)
         if isinstance(images, list | tuple):
             return list(results)
-        return results if _is_folder(images) else list(results)[0]
+        if _is_folder(images):
+            return results
+        (result,) = results
+        return result
 
     __call__ = predict
 
     def __repr__(self) -> str:
-        kind = f"{len(self.models.predictors)} detector(s)" if self.models.predictors else "classifier"
-        also = [text for text, here in ((" and classifier", self.models.predictors and self.models.classifier),
-                                        (f": {self.notice}", self.notice)) if here]
-        return f"<Model {self.source.name} on {self.device}: {kind}{''.join(also)}>"
+        parts = [f"{count} detector{'s' * (count > 1)}"] if (count := len(self.models.predictors)) else []
+        parts += ["classifier"] * bool(self.models.classifier) + [self.notice] * bool(self.notice)
+        return f"<Model {self.source.name} on {self.device}: {'; '.join(parts)}>"
 
     def _results(
         self, run: ImageRun, score: float, batch: int, workers: int, allow_inverted: bool

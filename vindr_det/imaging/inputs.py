@@ -262,7 +262,7 @@ def _numbered(ids: dict[Path, str], taken: set[str]) -> dict[Path, str]:
 
 
 def unused(image_id: str, used: set[str]) -> str:
-    """An id that is not among those that are ``used``, with a number where it must be; it is added to them."""
+    """The id, with a number where it is among those that are ``used``, to which it is added."""
     name, number = image_id, 1
     while name in used:
         number += 1
