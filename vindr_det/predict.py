@@ -23,7 +23,7 @@ from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
-from vindr_det.imaging.status import FAILED, Status
+from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.parallel import reason_of
 from vindr_det.postprocessing.agreement import AgreementCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
@@ -51,12 +51,14 @@ class Models:
         classifier: of the whole image, or None.
         fusion: of several detectors' boxes.
         gate: None takes the default: appends class 14 by the classifier, or without one by the best box.
+        notice: flags every image that is predicted with a caution about the models; empty for none.
     """
 
     predictors: Sequence[Predictor]
     classifier: ImageClassifier | None = None
     fusion: Fusion = DEFAULT_FUSION
     gate: Gate | None = None
+    notice: str = ""
 
     @property
     def chosen_gate(self) -> Gate:
@@ -217,6 +219,18 @@ def predict(
     return FolderPredictions(results.gated, results.sizes, results.statuses, run.of_unknown_size)
 
 
+def noted(status: Status, notice: str) -> Status:
+    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
+
+    Args:
+        status: of reading it.
+        notice: of :class:`Models`.
+    """
+    if not notice or status.status == FAILED:
+        return status
+    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
+
+
 @dataclass
 class _Results:
     """The predictions of a run so far, the status of each input, and the first error that a model raised."""
@@ -248,7 +262,7 @@ class _Results:
                 return [status for source in group for status in self.add([source])]
             return self._failed(group, error)
         self._keep(dict(zip(ids, predictions, strict=True)))
-        return [source.status for source in group]
+        return [noted(source.status, self.models.notice) for source in group]
 
     def _keep(self, predictions: dict[str, ImagePrediction]) -> None:
         for image_id, prediction in predictions.items():

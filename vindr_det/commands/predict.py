@@ -5,12 +5,15 @@
     vindr-det predict --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
     vindr-det predict --weights A.pth --classifier outputs/classifier --gate gate.json --images DIR \\
         --out S.csv
+    vindr-det predict --bundle my.bundle --images DIR --out S.csv
     vindr-det predict --weights A.pth --dataset vindr_val_fold0 --out val.csv
     vindr-det predict --weights A.pth --images DIR --ids some_ids.csv --out S.csv \\
         TEST.DETECTIONS_PER_IMAGE 300 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
+--bundle brings detectors, classifier, gate and fusion together: a folder or .zip file of vindr-det bundle,
+hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
 --dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and vindr-det tune
 need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
 boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
@@ -47,15 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_all_writable(args.out)
     cli.require_workers(args.workers)
     batch, gate, changes = _batch_size(args), _gate(args), Changes(args.opts)
-    weights = [existing_file(path) for path in args.weights or [best_weights(args.config)]]
-    run = _run(args, weights, changes)  # before anything slow: is there something to do?
+    bundle = _bundle(args)
+    weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
+    run = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out))
     if failed := run.statuses_if_none_readable():
         return _finish(args, prediction.FolderPredictions(statuses=failed))
-    if args.gate and not args.allow_in_sample:
+    if bundle and not args.allow_in_sample:
+        bundle.refuse_in_sample(run.readable)
+    elif args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, run.readable)
-    models = _models(args, weights, gate, changes)
+    models = _models(args, bundle or weights, gate, changes)
     result = prediction.predict(run, models, batch, args.workers, args.allow_inverted)
     print(status.summary(result.statuses))
     return _finish(args, result)
@@ -67,6 +73,8 @@ def _parser() -> ArgumentParser:
                         "VinBigData's a table with a row per box; COCO results if it ends in .json")
     parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
+    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det bundle, "
+                        "hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
     cli.add_device(parser, "where the networks run")
@@ -86,7 +94,8 @@ def _parser() -> ArgumentParser:
                         help="accept images that --gate was fitted on")
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion of several --weights")
+    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a bundle's own, "
+                        "if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
                         help="test-time augmentation: these factors of the test size, mirrored too")
@@ -99,9 +108,22 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _run(args: Namespace, weights: Sequence[Path], changes):
-    """The images to predict: of a folder, of a data set, or those of them that --ids names."""
-    from vindr_det.detection.predictors import images_of
+def _bundle(args: Namespace):
+    """The bundle of --bundle, not loaded yet, or None."""
+    if not args.bundle:
+        return None
+    from vindr_det.bundle.read import open_bundle
+    from vindr_det.exceptions import InputError
+
+    if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
+        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has its own")
+    return open_bundle(args.bundle)
+
+
+def _run(args: Namespace, source, changes):
+    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of them
+    that --ids names."""
+    from vindr_det.detection.predictors import images_of, images_of_config
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
     from vindr_det.imaging.choice import choice_of_ids
@@ -112,7 +134,8 @@ def _run(args: Namespace, weights: Sequence[Path], changes):
         raise InputError(f"--limit {args.limit}: expected 0 or more")
     images, choice = args.images, None
     if not images:
-        images, choice = images_of(weights[0], args.dataset or "", changes)
+        images, choice = (images_of(source, args.dataset or "", changes) if isinstance(source, Path) else
+                          images_of_config(source.config(), source.source, args.dataset or "", changes))
     if args.ids:
         choice = choice_of_ids(args.ids)
     return image_run.find(images, args.recursive, args.max_pixels, args.meta, choice).first(args.limit)
@@ -140,23 +163,35 @@ def _gate(args: Namespace):
     return gate
 
 
-def _models(args: Namespace, weights: Sequence[Path], gate, changes):
-    """Detectors, with TTA where it is asked for, classifier, fusion and gate."""
-    from vindr_det.detection.predictors import load_predictors
-    from vindr_det.postprocessing.fusion import Fusion
+def _models(args: Namespace, source, gate, changes):
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or of checkpoints."""
+    from dataclasses import replace
+
     from vindr_det.postprocessing.tta import TTAPredictor
-    from vindr_det.predict import Models
 
     engine = None if args.engine == "auto" else args.engine
-    predictors = load_predictors(weights, engine, args.half, args.device, changes)
+    models = (_loaded(args, source, gate, engine, changes) if isinstance(source, list) else
+              source.load(args.device, args.half, changes, engine).models)
     if args.tta or args.tta_scales:
-        predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
+        models = replace(models, predictors=[TTAPredictor(predictor, args.tta_scales or (1.0,))
+                                             for predictor in models.predictors])
+    if args.iou_thr is not None:
+        models = replace(models, fusion=replace(models.fusion, iou_thr=args.iou_thr))
+    return models
+
+
+def _loaded(args: Namespace, weights: Sequence[Path], gate, engine: str | None, changes):
+    """The models of --weights, --classifier and --gate."""
+    from vindr_det.detection.predictors import load_predictors
+    from vindr_det.predict import Models
+
+    predictors = load_predictors(weights, engine, args.half, args.device, changes)
     classifier = None
     if args.classifier:
         from vindr_det.classification.predict import Classifier
 
         classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
-    return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
+    return Models(predictors, classifier, gate=gate)
 
 
 def _finish(args: Namespace, result) -> int:
