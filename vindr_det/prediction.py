@@ -95,9 +95,8 @@ def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> 
 def load_models(
     weights: Sequence[str | Path], classifier: str | Path | None = None, gate: Gate | None = None, *,
     device: str = "auto", engine: str | None = None, half: bool = False, changes: Changes = NO_CHANGES,
-    tta_scales: Sequence[float] = (), fusion: Fusion = DEFAULT_FUSION,
 ) -> Models:
-    """Detectors, classifier, fusion and gate from their files.
+    """Detectors, classifier and gate from their files.
 
     Args:
         weights: as of :func:`load_predictors`, like ``device``, ``engine``, ``half`` and ``changes``.
@@ -107,21 +106,34 @@ def load_models(
         engine: likewise.
         half: likewise.
         changes: likewise.
-        tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
-        fusion: of several detectors' boxes.
 
     Raises:
         InputError: a file that cannot be loaded.
     """
-    predictors: list[Predictor] = load_predictors(weights, engine, half, device, changes)
-    if tta_scales:
-        predictors = [TTAPredictor(predictor, tta_scales) for predictor in predictors]
+    predictors = load_predictors(weights, engine, half, device, changes)
     if not classifier:
-        return Models(predictors, None, fusion, gate)
+        return Models(predictors, gate=gate)
     from vindr_det.classification.predict import Classifier  # timm, which detectors do without
 
     return Models(predictors, Classifier(classifier, device=device, label_set=predictors[0].label_set),
-                  fusion, gate)
+                  gate=gate)
+
+
+def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None) -> Models:
+    """Models with test-time augmentation, or with another fusion of several detectors.
+
+    Args:
+        models: of :func:`load_models`, or of a bundle.
+        tta_scales: factors of the test size, mirrored too; empty for no augmentation.
+        iou_thr: of the fusion; None keeps it.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    if tta_scales:
+        models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
+                                             for predictor in models.predictors])
+    return models if iou_thr is None else replace(models, fusion=replace(models.fusion, iou_thr=iou_thr))
 
 
 class ImagePrediction(NamedTuple):
@@ -312,6 +324,7 @@ def predict_each(
         check.finish()
 
 
+<<<<<<< HEAD:vindr_det/prediction.py
 def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Exception]) -> list[Outcome]:
     """Predict a batch of inputs; what the models raise is added to ``errors``."""
     images = [source.image for source in group if source.image is not None]
@@ -326,14 +339,69 @@ def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Excepti
         return [_failed(source, error) for source in group]
     return [Outcome(noted(source.status, models.notice), None if source.image is None else next(predictions))
             for source in group]
+=======
+def noted(status: Status, notice: str) -> Status:
+    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
+
+    Args:
+        status: of reading it.
+        notice: of :class:`Models`.
+    """
+    if not notice or status.status == FAILED:
+        return status
+    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
 
 
+@dataclass
+class _Results:
+    """The predictions of a run so far, the status of each input, and the first error that a model raised."""
+>>>>>>> w-bundle:vindr_det/predict.py
+
+
+<<<<<<< HEAD:vindr_det/prediction.py
 def _failed(source: ImageResult, error: Exception) -> Outcome:
     """An image on which a model failed, or one that was not read before."""
     log.debug("a model failed", exc_info=error)
     reason = f"was read, but a model failed on it: {reason_of(error)}"
     return Outcome(source.status if source.image is None else
                    replace(source.status, status=FAILED, reason=reason))
+=======
+    @property
+    def sizes(self) -> pd.DataFrame:
+        """Of the originals with predictions."""
+        sizes = {status.image_id: (status.height, status.width) for status in self.statuses
+                 if status.image_id in self.gated}
+        return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
+
+    def add(self, group: Sequence[ImageResult]) -> list[Status]:
+        """Predict a batch of inputs; returns their statuses."""
+        ids = [source.status.image_id for source in group if source.image is not None]
+        try:
+            images = [source.image for source in group if source.image is not None]
+            predictions = predict_images(images, self.models) if images else []
+        except InputError:
+            raise
+        except Exception as error:  # one image on which a model fails must not take the others with it
+            if len(ids) > 1:
+                return [status for source in group for status in self.add([source])]
+            return self._failed(group, error)
+        self._keep(dict(zip(ids, predictions, strict=True)))
+        return [noted(source.status, self.models.notice) for source in group]
+
+    def _keep(self, predictions: dict[str, ImagePrediction]) -> None:
+        for image_id, prediction in predictions.items():
+            self.boxes[image_id], self.gated[image_id] = prediction.boxes, prediction.gated
+            if prediction.output is not None:
+                self.outputs[image_id] = prediction.output
+
+    def _failed(self, group: Sequence[ImageResult], error: Exception) -> list[Status]:
+        """The statuses of a batch with one image, on which a model failed."""
+        self.error = self.error or error
+        reason = f"was read, but a model failed on it: {reason_of(error)}"
+        log.debug("a model failed", exc_info=error)
+        return [source.status if source.image is None else
+                replace(source.status, status=FAILED, reason=reason) for source in group]
+>>>>>>> w-bundle:vindr_det/predict.py
 
 
 def _batches(items: Iterable[ImageResult], size: int) -> Iterator[list[ImageResult]]:

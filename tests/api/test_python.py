@@ -116,7 +116,7 @@ def test_a_classifiers_probabilities_are_the_commands(classifier, phantoms, tmp_
         _ = results[0].boxes
     assert results[0].to_dict()["boxes"] is None
     assert results[0].plot().width > 100 and "p_abnormal" in repr(results[0])
-    with pytest.raises(InputError, match="gate goes with a detector's checkpoint or ONNX file"):
+    with pytest.raises(InputError, match="gate goes with a detector, expected a checkpoint or an ONNX file"):
         vindr_det.load(classifier, gate="gate.json")
 
 

@@ -32,7 +32,8 @@ def tree(phantoms, trained, tmp_path, monkeypatch):
     (tmp_path / "raw").symlink_to(phantoms / "raw")
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train").symlink_to(phantoms / "data/train")
-    settings = {**dict(zip(TINY[::2], TINY[1::2], strict=True)), "VINDR.DATA_ROOT": "data", "OUTPUT_DIR": "out"}
+    settings = dict(zip(TINY[::2], TINY[1::2], strict=True))
+    settings |= {"VINDR.DATA_ROOT": "data", "OUTPUT_DIR": "out"}
     config = {"_BASE_": str(DEMO)}
     for key, value in settings.items():
         node = config
