@@ -25,7 +25,7 @@ from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
-from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.imaging.status import FAILED, Status
 from vindr_det.parallel import reason_of
 from vindr_det.postprocessing.agreement import RunCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
@@ -263,18 +263,6 @@ def predict(
         [outcome.status for outcome in outcomes], run.of_unknown_size)
 
 
-def noted(status: Status, notice: str) -> Status:
-    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
-
-    Args:
-        status: of reading it.
-        notice: of :class:`Models`.
-    """
-    if not notice or status.status == FAILED:
-        return status
-    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
-
-
 class Outcome(NamedTuple):
     """What became of an input.
 
@@ -324,7 +312,6 @@ def predict_each(
         check.finish()
 
 
-<<<<<<< HEAD:vindr_det/prediction.py
 def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Exception]) -> list[Outcome]:
     """Predict a batch of inputs; what the models raise is added to ``errors``."""
     images = [source.image for source in group if source.image is not None]
@@ -337,71 +324,16 @@ def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Excepti
             return [outcome for source in group for outcome in _outcomes([source], models, errors)]
         errors.append(error)
         return [_failed(source, error) for source in group]
-    return [Outcome(noted(source.status, models.notice), None if source.image is None else next(predictions))
-            for source in group]
-=======
-def noted(status: Status, notice: str) -> Status:
-    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
-
-    Args:
-        status: of reading it.
-        notice: of :class:`Models`.
-    """
-    if not notice or status.status == FAILED:
-        return status
-    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
+    return [Outcome(source.status.with_notice(models.notice),
+                    None if source.image is None else next(predictions)) for source in group]
 
 
-@dataclass
-class _Results:
-    """The predictions of a run so far, the status of each input, and the first error that a model raised."""
->>>>>>> w-bundle:vindr_det/predict.py
-
-
-<<<<<<< HEAD:vindr_det/prediction.py
 def _failed(source: ImageResult, error: Exception) -> Outcome:
     """An image on which a model failed, or one that was not read before."""
     log.debug("a model failed", exc_info=error)
     reason = f"was read, but a model failed on it: {reason_of(error)}"
     return Outcome(source.status if source.image is None else
                    replace(source.status, status=FAILED, reason=reason))
-=======
-    @property
-    def sizes(self) -> pd.DataFrame:
-        """Of the originals with predictions."""
-        sizes = {status.image_id: (status.height, status.width) for status in self.statuses
-                 if status.image_id in self.gated}
-        return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
-
-    def add(self, group: Sequence[ImageResult]) -> list[Status]:
-        """Predict a batch of inputs; returns their statuses."""
-        ids = [source.status.image_id for source in group if source.image is not None]
-        try:
-            images = [source.image for source in group if source.image is not None]
-            predictions = predict_images(images, self.models) if images else []
-        except InputError:
-            raise
-        except Exception as error:  # one image on which a model fails must not take the others with it
-            if len(ids) > 1:
-                return [status for source in group for status in self.add([source])]
-            return self._failed(group, error)
-        self._keep(dict(zip(ids, predictions, strict=True)))
-        return [noted(source.status, self.models.notice) for source in group]
-
-    def _keep(self, predictions: dict[str, ImagePrediction]) -> None:
-        for image_id, prediction in predictions.items():
-            self.boxes[image_id], self.gated[image_id] = prediction.boxes, prediction.gated
-            if prediction.output is not None:
-                self.outputs[image_id] = prediction.output
-
-    def _failed(self, group: Sequence[ImageResult], error: Exception) -> list[Status]:
-        """The statuses of a batch with one image, on which a model failed."""
-        self.error = self.error or error
-        reason = f"was read, but a model failed on it: {reason_of(error)}"
-        log.debug("a model failed", exc_info=error)
-        return [source.status if source.image is None else
-                replace(source.status, status=FAILED, reason=reason) for source in group]
->>>>>>> w-bundle:vindr_det/predict.py
 
 
 def _batches(items: Iterable[ImageResult], size: int) -> Iterator[list[ImageResult]]:
