@@ -131,7 +131,10 @@ def test_nobody_but_kaggle_hears_of_an_image_that_was_not_read(tool, trained, mi
     for name in ("two", "broken"):
         assert [rows[name][f"{level}InstanceUID"] for level in ("Study", "Series", "SOP")] == [
             "1.2", "1.2.3", "1.2.3.4"]
-    boxes = rows_of(tmp_path / "s.predictions.csv")
+    table = rows_of(tmp_path / "s.predictions.csv")
+    assert {row["image_id"]: (row["status"], row["reason"]) for row in table} == {
+        name: (row["status"], row["reason"]) for name, row in rows.items()}
+    boxes = [row for row in table if row["class_name"]]
     assert {row["image_id"] for row in boxes} <= {"one", "two", "three"} and boxes
     assert all(row["class_id"] != "14" and float(row["x_min"]) < float(row["x_max"]) for row in boxes)
     assert {row["SOPInstanceUID"] for row in boxes if row["image_id"] == "two"} == {"1.2.3.4"}

@@ -3,6 +3,7 @@
 :func:`draw` is what every picture with boxes is made by.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -230,9 +231,10 @@ def _middle(box: Ints) -> Ints:
 def _legend(width: int, numbers: Sequence[Picture], outcomes: Sequence[Outcome], notes: Sequence[str]) -> Picture:
     """Strips below the image: the key of the numbers, what the line styles mean, and the notes."""
     size = 12 if width >= 400 else 10
+    lines = [line for note in notes for line in textwrap.wrap(note, max(10, width // text_size("n", size)[0] * 2))]
     kinds = [_sample(outcome, size) for outcome in outcomes]
-    return np.concatenate([_flow(numbers, width), _flow([*kinds, *(text_strip(note, size, WHITE, (0, 0, 0))
-                                                                  for note in notes)], width)])
+    texts = [text_strip(line, size, WHITE, (0, 0, 0)) for line in lines]
+    return np.concatenate([_flow(numbers, width), _flow([*kinds, *texts], width)])
 
 
 @cache

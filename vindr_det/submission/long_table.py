@@ -98,13 +98,15 @@ def read_long_table(
     require_columns(path, frame, ["class_name"])
     has_box = frame[["class_name", "score", *_EDGES]].notna().any(axis=1)
     require_texts(path, frame.assign(class_name=frame["class_name"].where(has_box, "-")), ["class_name"])
-    frame.loc[~has_box, ["score", *_EDGES]] = _NO_BOX
     label_set = _label_set(path, frame, expected)
     labels = _labels(path, frame, label_set)
     numbers = np.column_stack([to_numbers(frame[name]) for name in ("score", *_EDGES)])
+    numbers[~has_box] = _NO_BOX
     _check(path, frame, numbers)
-    empty = {str(image_id): Predictions(label_set=label_set) for image_id in _read_ids(frame[~has_box])}
-    return {**empty, **_by_image(path, frame[has_box], numbers[has_box], labels[has_box], label_set, sizes)}, label_set
+    boxes = _by_image(path, frame[has_box], numbers[has_box], labels[has_box], label_set, sizes)
+    failed = frame["status"] == FAILED if "status" in frame else np.zeros(len(frame), bool)
+    ids = frame["image_id"][has_box | ~failed].unique()
+    return {str(image_id): boxes.get(str(image_id), Predictions(label_set=label_set)) for image_id in ids}, label_set
 
 
 def _by_image(
@@ -124,11 +126,6 @@ def _by_image(
         more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
         raise InputError(f"{path}: {issues[0].message}{more}")
     return predictions
-
-
-def _read_ids(frame: pd.DataFrame) -> pd.Series:
-    """The images among rows without a box that did not fail."""
-    return frame["image_id"] if "status" not in frame else frame["image_id"][frame["status"] != FAILED]
 
 
 def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None) -> LabelSet:
