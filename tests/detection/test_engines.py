@@ -15,7 +15,7 @@ from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.detection.validation import keep_predictions
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
-from vindr_det.predict import load_predictors, predict_folder
+from vindr_det.prediction import load_predictors, predict_folder
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.plots import detector_figure, read_metrics

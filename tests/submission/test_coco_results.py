@@ -11,7 +11,7 @@ import pytest
 from conftest import one_line
 from metric_cases import noisy_detector
 
-from vindr_det.commands import predict as predict_command
+from vindr_det.commands import predict as command
 from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
@@ -20,7 +20,7 @@ from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
-from vindr_det.predict import FolderPredictions
+from vindr_det.prediction import FolderPredictions
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission import read_submission, submission_text, write_submission
@@ -317,6 +317,7 @@ def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, nam
     sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
     predictions = {"a": no_finding(label_set=label_set)}
     result = FolderPredictions(predictions, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
-    assert predict_command._finish(Namespace(out=tmp_path / name, strict=False), result) == 0
+    args = Namespace(out=tmp_path / name, strict=False)
+    assert command._report(args, command._write(args, result)) == 0
     assert text in capsys.readouterr().out
     assert {of.label_set for of in read_submission(tmp_path / name).values()} == {label_set}
