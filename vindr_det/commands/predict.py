@@ -60,6 +60,10 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     Raises:
         InputError: bad input, or no image can be read.
     """
+    from vindr_det.parallel import start_early
+
+    start_early()  # a second, which would follow those that torch takes
+
     from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
