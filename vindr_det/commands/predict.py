@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    batch, gate, changes = _batch_size(args), _gate(args), Changes(args.opts)
-    bundle = _bundle(args)
+    batch, bundle, gate, changes = _batch_size(args), _bundle(args), _gate(args), Changes(args.opts)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
     run = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
