@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import DEMO, TINY, classifier_config, network_of
+from bundle_parts import NIH, save_detector
+from conftest import classifier_config
 
 from vindr_det.bundle import CardFacts, Parts, copy_bundle, read_bundle, write_bundle
 from vindr_det.bundle.tensors import from_bytes, to_bytes
@@ -15,30 +16,9 @@ from vindr_det.classification.data import Normalization
 from vindr_det.classification.model import build_model, save_checkpoint
 from vindr_det.classification.operating_points import Calibration, OperatingPoints, save_points
 from vindr_det.data.in_sample import as_json
-from vindr_det.detection.checkpoint import metadata
-from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.postprocessing.gate import Append, Scale
-
-SMALL = ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "VINDR.TIMM_MODEL", "test_resnet",
-         "MODEL.ROI_BOX_HEAD.FC_DIM", "32", "MODEL.FPN.OUT_CHANNELS", "16"]
-NIH = ["VINDR.LABEL_SET", "NIH boxes", "MODEL.ROI_HEADS.NUM_CLASSES", "8"]
-
-
-def save_detector(path, engine, seed, *more):
-    """A checkpoint of random weights, whose scores differ from box to box."""
-    cfg = load_config(DEMO, engine, [*TINY, "OUTPUT_DIR", str(path.parent), *SMALL,
-                                     "VINDR.DATA_ROOT", str(path.parent / "data"), *more])
-    torch.manual_seed(seed)
-    network = network_of(engine, cfg)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if "box_predictor" in name:
-                parameter.normal_(std=0.05)
-    torch.save({"model": network.state_dict(), "vindr": metadata(cfg, 7, {"vindr/mAP40": 0.5})}, path)
-    return path
-
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
