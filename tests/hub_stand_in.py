@@ -1,4 +1,4 @@
-"""The part of a Hugging Face hub's HTTP interface that pushing and pulling a folder of files needs, in memory."""
+"""The part of a Hugging Face hub's HTTP interface that pushing and pulling files needs, in memory."""
 
 import base64
 import hashlib
@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Hub(ThreadingHTTPServer):
-    """Repositories by name: name of a file -> bytes; with it whether all can read them, and the commits' number.
+    """Repositories by name: name of a file -> bytes; with it whether all can read them, and the commits'
+    number.
 
     Large files (.safetensors) are uploaded by LFS, as the hub asks for.
     """
@@ -69,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != "Bearer right":
             return self.answer({"error": "Invalid credentials"}, 401)
         if name in hub.repositories:
-            return self.answer({"error": "You already created this model repo", "url": f"{hub.url}/{name}"}, 409)
+            return self.answer({"error": "it is there already", "url": f"{hub.url}/{name}"}, 409)
         hub.repositories[name] = {}
         hub.private[name] = bool(wanted.get("private")) or wanted.get("visibility") == "private"
         return self.answer({"url": f"{hub.url}/{name}", "id": name})

@@ -1,4 +1,4 @@
-"""What ships with the package: configs, in ``configs/`` of a checkout and inside an installation, and bundles."""
+"""What ships with the package: bundles, and configs, which lie in ``configs/`` of a checkout."""
 
 from pathlib import Path
 

@@ -42,7 +42,8 @@ def test_a_bundle_is_pushed_and_pulled_unchanged(hub, tool, tmp_path):
 def test_a_repository_that_was_changed_or_is_not_there_is_refused(hub, tool, tmp_path, monkeypatch):
     write_bundle(tmp_path / "b", Parts([save_detector(tmp_path / "a.pth", "torchvision", 1)]))
     files = {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    hub.repositories["user/changed"] = files | {"detector0.yaml": files["detector0.yaml"].replace(b"0.5", b"0.6", 1)}
+    hub.repositories["user/changed"] = files | {"detector0.yaml": files["detector0.yaml"].replace(b"0.5",
+                                                                                                  b"0.6", 1)}
     for place, message in (("hf://user/changed", "detector0.yaml was changed: its SHA-256"),
                            ("hf://user/none", "cannot be pulled (404")):
         line = one_line(tool("bundle.py", "--copy", place, "--out", tmp_path / "pulled"))
@@ -61,7 +62,8 @@ def test_a_place_on_a_hub_is_user_and_repository(place):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"needs huggingface_hub, which is not installed; pip install 'vindr_det\[hub\]'"):
+    with pytest.raises(InputError, match=r"needs huggingface_hub, which is not installed; pip install "
+                                         r"'vindr_det\[hub\]'"):
         find("hf://user/repo")
 
 

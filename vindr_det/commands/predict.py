@@ -14,8 +14,9 @@ A checkpoint carries its config, classes and engine, so --weights is enough; sev
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
 --bundle brings detectors, classifier, gate and fusion together: a folder or .zip file of vindr-det bundle,
 hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
---dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and vindr-det tune
-need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
+--dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and
+vindr-det tune need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted,
+judged by the
 boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
 <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
 checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
@@ -70,9 +71,11 @@ def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
                         "VinBigData's a table with a row per box; COCO results if it ends in .json")
-    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and the test images")
+    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and "
+                                                                             "the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
-    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det bundle, "
+    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det "
+                                         "bundle, "
                         "hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
@@ -93,7 +96,8 @@ def _parser() -> ArgumentParser:
                         help="accept images that --gate was fitted on")
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a bundle's own, "
+    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a "
+                                                      "bundle's own, "
                         "if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
@@ -115,13 +119,14 @@ def _bundle(args: Namespace):
     from vindr_det.exceptions import InputError
 
     if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
-        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has its own")
+        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has "
+                         f"its own")
     return open_bundle(args.bundle)
 
 
 def _run(args: Namespace, source, changes):
-    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of them
-    that --ids names."""
+    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of
+    them that --ids names."""
     from vindr_det.detection.predictors import images_of, images_of_config
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
@@ -163,7 +168,7 @@ def _gate(args: Namespace):
 
 
 def _models(args: Namespace, source, gate, changes):
-    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or of checkpoints."""
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or checkpoints."""
     from dataclasses import replace
 
     from vindr_det.postprocessing.tta import TTAPredictor
