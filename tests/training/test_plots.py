@@ -132,13 +132,13 @@ def test_a_line_that_a_kill_cut_is_left_out(detector):
 
 def test_a_failure_to_plot_costs_no_training(tmp_path, caplog):
     plots.plot_after_training(tmp_path / "nothing")
-    assert "the curves were not plotted (InputError" in caplog.text
+    assert "results.png was not drawn (InputError" in caplog.text
 
 
 def test_the_tool(classifier, tmp_path_factory, tool, main_of, capsys):
     out = tmp_path_factory.mktemp("out")
     main_of("plot_training.py", classifier, "--out", out, "--smooth")
-    assert capsys.readouterr().out.strip() == str(out / "curves.png") and (out / "curves.png").is_file()
+    assert capsys.readouterr().out.strip() == str(out / "results.png") and (out / "results.png").is_file()
     with pytest.raises(InputError, match=r"--smooth 1.0: expected 0 to below 1"):
         main_of("plot_training.py", classifier, "--smooth", 1)
     assert "has no fold*_history.csv and no metrics.json of a detector" in one_line(

@@ -17,14 +17,15 @@ from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.operating_points import POINTS_FILE
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json, write_text
-from vindr_det.training.plots import CURVES_FILE
+from vindr_det.training.plots import RESULTS_FILE
+from vindr_det.training.results import RESULTS_TABLE
 
 OOF_FILE, TEST_FILE, CALIBRATION_FILE = (
     "oof_predictions.csv", "test_predictions.csv", "calibration_predictions.csv")
 METRICS_FILE, RELIABILITY_FILE, FREQUENCIES_FILE = "metrics.json", "reliability.png", "frequencies.csv"
 ROC_FILE, TEST_ROC_FILE = "roc.png", "test_roc.png"
 _SUMMARIES = (OOF_FILE, TEST_FILE, CALIBRATION_FILE, METRICS_FILE, RELIABILITY_FILE, ROC_FILE, TEST_ROC_FILE,
-              CURVES_FILE, POINTS_FILE)
+              RESULTS_FILE, RESULTS_TABLE, POINTS_FILE)
 _TABLES_FILE = "tables.json"
 
 

@@ -7,7 +7,7 @@
     vindr-det train --config configs/vindr_frcnn.yaml --resume
     vindr-det train --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
 
-OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), curves.png of it, model_best.pth,
+OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), results.png of it, model_best.pth,
 model_final.pth and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
 """
 

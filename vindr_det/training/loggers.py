@@ -104,7 +104,9 @@ def _wandb(out: Path, run: str) -> Any:
 def _mlflow(out: Path, run: str) -> Any:
     from lightning.pytorch.loggers import MLFlowLogger
 
-    # Its environment variable names a server; without, a folder beside the training's other files.
+    # Its environment variable names a server; without, a folder beside the training's other files, which
+    # MLflow's newer versions want to be allowed.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{(out / 'mlruns').absolute()}"
     return MLFlowLogger(PROJECT, "-".join(filter(None, [out.name, run])), tracking_uri=uri)
 
