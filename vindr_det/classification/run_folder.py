@@ -5,6 +5,7 @@ refused before anything in it is removed.
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -42,6 +43,21 @@ def state_file(out: Path, fold: int) -> Path:
 def history_file(out: Path, fold: int) -> Path:
     """A fold's measures of each epoch."""
     return out / f"fold{fold}_history.csv"
+
+
+def train_batch_file(out: Path, fold: int) -> Path:
+    """A picture of a fold's first batch."""
+    return out / f"fold{fold}_train_batch0.png"
+
+
+def misclassified_file(out: Path, fold: int) -> Path:
+    """A picture of the held-out images that a fold's model is most wrong about."""
+    return out / f"fold{fold}_misclassified.png"
+
+
+def events_folder(out: Path, fold: int) -> Path:
+    """A fold's TensorBoard events."""
+    return out / "events" / f"fold{fold}"
 
 
 def epoch_file(out: Path, fold: int, epoch: int) -> Path:
@@ -115,7 +131,9 @@ def _remove(out: Path, folds: Sequence[int]) -> None:
     for fold in folds:
         predictions = [predictions_file(out, fold, part) for part in ("oof", "test", "calibration")]
         epochs = out.glob(f"epochs/*/{model_file(out, fold).name}")
-        own = [file(out, fold) for file in (model_file, state_file, history_file)]
+        own = [file(out, fold) for file in (model_file, state_file, history_file, train_batch_file,
+                                              misclassified_file)]
+        shutil.rmtree(events_folder(out, fold), ignore_errors=True)
         for path in (*predictions, *epochs, *own):
             path.unlink(missing_ok=True)
 
