@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import DEMO, ROOT, TINY, network_of
@@ -47,6 +48,12 @@ def test_training_writes_its_outputs(engine, trained):
     events.Reload()
     wanted = {"total_loss", "lr", "validation_loss", "validation_abnormal/loss", "vindr/mAP40", "coco/AP"}
     assert wanted <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["images"]) == {"train_batch0", "val_predictions"}
+    assert merged["time"] > merged["data_time"] > 0
+    rows = pd.read_csv(out / "results.csv").set_index("iterations").to_dict("index")
+    for line in lines(out):
+        row = rows[line.pop("iteration") + 1]
+        assert row == pytest.approx(row | line)
 
 
 def test_the_best_models_predictions_are_kept(engine, trained, phantoms):

@@ -86,14 +86,15 @@ class FoldProgress(L.Callback):
         return f"eta {duration(left)}"
 
     def add_predictions(self, dataset: LabeledDataset, p: NDArray[np.float64], epoch: int) -> None:
-        """Write the held-out images whose probabilities are the most wrong.
+        """Write the held-out images that are misclassified, if there are any.
 
         Args:
             dataset: the images.
             p: (N, K) probabilities.
             epoch: after which they are predicted.
         """
-        self._show(misclassified_file(self.out, self.fold), epoch, lambda: misclassified_sheet(dataset, p))
+        if misclassified(dataset.table, p):
+            self._show(misclassified_file(self.out, self.fold), epoch, lambda: misclassified_sheet(dataset, p))
 
     def _show(self, path: Path, step: int, make: Any) -> None:
         try:
@@ -122,21 +123,26 @@ def batch_sheet(images: NDArray, targets: NDArray, names: tuple[str, ...]) -> Pi
 
 
 def misclassified_sheet(dataset: LabeledDataset, p: NDArray[np.float64]) -> Picture:
-    """The images with the largest errors of a label, largest first; (H, W, 3) uint8."""
+    """The first of :func:`misclassified`, with their probability and label; (H, W, 3) uint8."""
     cells = []
-    for row, label in largest_errors(dataset.table, p)[:_IMAGES]:
+    for row, label in misclassified(dataset.table, p)[:_IMAGES]:
         name, image_id = dataset.table.names[label], str(dataset.table.image_ids[row])
         truth = "positive" if dataset.table.targets[row, label] >= 0.5 else "negative"
         cells.append(_cell(dataset.pixels[image_id], f"{name} {p[row, label]:.2f}, is {truth}"))
     return grid_of(cells, _COLUMNS)
 
 
-def largest_errors(table: LabelTable, p: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """(row, label) of the label of each image that is the most wrong, the largest errors first."""
+def misclassified(table: LabelTable, p: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """(row, label) of the images with a known label that is wrong by more than .5, the largest errors first.
+
+    Args:
+        table: the images.
+        p: (N, K) probabilities.
+    """
     errors = np.nan_to_num(np.abs(table.targets - p))
-    labels = errors.argmax(axis=1)
-    order = np.argsort(-errors.max(axis=1), kind="stable")
-    return [(int(row), int(labels[row])) for row in order]
+    largest, labels = errors.max(axis=1), errors.argmax(axis=1)
+    order = np.argsort(-largest, kind="stable")
+    return [(int(row), int(labels[row])) for row in order if largest[row] > 0.5]
 
 
 def _cell(image: Picture, title: str) -> Picture:

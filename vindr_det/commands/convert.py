@@ -14,6 +14,7 @@ YOLO's files cannot hold. docs/data.md has a table of the formats.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_options
@@ -24,4 +25,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     for name, (what, _) in FORMATS.items():
         add_options(formats.add_parser(name, help=what, description=what), name)
-    print(convert_by_options(parser.parse_args(argv)))
+    args = parser.parse_args(argv)
+    print(convert_by_options(args))
+    if (Path(args.out) / "instances_all.json").is_file():
+        cli.say_next("plan", "--annotations", Path(args.out) / "instances_all.json", "--out",
+                     Path(args.out) / "planned.yaml")
+    elif (Path(args.out) / "labels.csv").is_file():
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", Path(args.out) / "labels.csv",
+                     "DATA.IMAGES", "IMAGES")

@@ -22,6 +22,7 @@ writes metrics.json and, of a single file, pr_curve.png and confusion_matrix.png
 of --confusion, on).
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,3 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out:
         path = Path(args.out) / "metrics.json"
         write_json(path, as_json(values))
+        print(f"{args.out}: {', '.join(sorted(own.name for own in Path(args.out).glob('*.*')))}", file=sys.stderr)
+    if args.predictions and not args.compare:
+        cli.say_next("visualize", "--images", "IMAGES", "--predictions", args.predictions, "--annotations",
+                     args.annotations, "--out", Path(args.out or "outputs") / "pictures")

@@ -7,12 +7,14 @@
     vindr-det train --config configs/vindr_frcnn.yaml --resume
     vindr-det train --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
 
-OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), results.png of it, model_best.pth,
-model_final.pth and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
+OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), results.csv and results.png of it,
+model_best.pth, model_final.pth, best_predictions.json with pr_curve.png, confusion_matrix.png and
+val_predictions.png, train_batch0.png, and what VINDR.LOGGERS write. Any key of the config can be given as KEY VALUE at the end.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vindr_det import cli
 from vindr_det.config_schema import ENGINES
@@ -61,3 +63,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     engine.train(cfg, args.resume, launch)
     model = next(path for path in (out / "model_best.pth", out / "model_final.pth") if path.is_file())
     print(f"trained: {model}")
+    _say_next(cfg, out, model)
+
+
+def _say_next(cfg: Any, out: Path, model: Path) -> None:
+    """Where the pictures and the numbers are, and the commands for the validation images and for others."""
+    from vindr_det.data.splits import resolve
+    from vindr_det.training.states import BEST_PREDICTIONS
+
+    kinds = [path.name for path in sorted(out.iterdir()) if path.suffix in (".png", ".csv")]
+    print(f"{out}: {', '.join(kinds)}")
+    if (out / BEST_PREDICTIONS).is_file() and len(cfg.VINDR.VALIDATION) == 1:
+        annotations = resolve(cfg.VINDR.VALIDATION[0], cfg.VINDR.DATA_ROOT).annotations
+        cli.say_next("evaluate", "--predictions", out / BEST_PREDICTIONS, "--annotations", annotations, "--out",
+                     out / "evaluation")
+    images = Path(cfg.VINDR.DATA_ROOT) / "test"
+    cli.say_next("predict", "--weights", model, "--images", images if images.is_dir() else "IMAGES", "--out",
+                 out / "submission.csv")
