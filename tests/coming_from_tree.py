@@ -5,7 +5,6 @@ command reads and an earlier one writes is made by running that one first, so th
 """
 
 import contextlib
-import importlib.util
 import io
 import os
 import re
@@ -19,6 +18,7 @@ import pandas as pd
 from conftest import ROOT, TINY
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from vindr_det.commands import names, run_command
 from vindr_det.structures.label_sets import NIH_LABELS
 
 PAGE = ROOT / "docs/coming_from.md"
@@ -31,21 +31,21 @@ CLASSIFIER = shlex.split("""MODEL.NAME test_resnet MODEL.PRETRAINED False MODEL.
     SOLVER.EPOCHS 1 SOLVER.BATCH_SIZE 8 SOLVER.PRECISION 32-true SOLVER.WARMUP_EPOCHS 0 SOLVER.HOLD_EPOCHS 0
     SOLVER.SELECT last NUM_WORKERS 0 DEVICE cpu""")
 _ONE_PROCESS = ["--workers", "1"]
-#: Script -> what is added to make it short. The engine is the one that every installation has.
+#: Command -> what is added to make it short. The engine is the one that every installation has.
 ADDED = {
-    "tools/train_net.py": ["--engine", "torchvision", *DETECTOR], "tools/train_classifier.py": CLASSIFIER,
-    "tools/prepare_images.py": _ONE_PROCESS, "tools/fuse.py": _ONE_PROCESS,
+    "train": ["--engine", "torchvision", *DETECTOR], "train-classifier": CLASSIFIER,
+    "prepare": _ONE_PROCESS, "fuse": _ONE_PROCESS,
     # A classifier of few phantoms and a single epoch may be inverted by chance.
-    "tools/predict.py": ["--device", "cpu", "--allow-inverted", *_ONE_PROCESS],
-    "tools/gate.py": ["--allow-inverted", "--folds", "2"],
-    "tools/tune.py": ["--allow-inverted", *_ONE_PROCESS],
-    "tools/evaluate_classifier.py": ["--allow-inverted"]}
+    "predict": ["--device", "cpu", "--allow-inverted", *_ONE_PROCESS],
+    "gate": ["--allow-inverted", "--folds", "2"],
+    "tune": ["--allow-inverted", *_ONE_PROCESS],
+    "evaluate-classifier": ["--allow-inverted"]}
 
 
 def commands() -> list[str]:
     """Every command of the page, in its order, each once."""
     text = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
-    return list(dict.fromkeys(line.strip() for line in re.findall(r"python (tools/[^`\n]+)", text)))
+    return list(dict.fromkeys(line.strip() for line in re.findall(r"(?:^|`)(vindr-det [^`\n]+)", text, re.M)))
 
 
 class Tree:
@@ -69,7 +69,7 @@ class Tree:
             try:
                 self.finished[command] = self._call(shlex.split(command))
             except (Exception, SystemExit) as error:
-                self.failed[command] = f"python {command}\n{type(error).__name__}: {error}"
+                self.failed[command] = f"{command}\n{type(error).__name__}: {error}"
                 raise AssertionError(self.failed[command]) from error
         return self.finished[command]
 
@@ -85,28 +85,25 @@ class Tree:
                 yield before
 
     def _call(self, words: list[str]) -> str:
-        script = ROOT / words[0]
-        assert script.is_file(), f"{words[0]}: no such tool"
-        spec = importlib.util.spec_from_file_location(f"page_{script.stem}", script)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        _, name, *arguments = words
+        assert name in names(), f"{name}: no such command"
         printed, here = io.StringIO(), Path.cwd()
         os.chdir(self.root)
         try:
             with contextlib.redirect_stdout(printed):
-                status = module.main(_with_added(words)) or 0
+                status = run_command(name, _with_added(name, arguments))
         finally:
             os.chdir(here)
         assert status == 0, f"exit status {status}"
         return printed.getvalue()
 
 
-def _with_added(words: list[str]) -> list[str]:
+def _with_added(name: str, words: list[str]) -> list[str]:
     """Arguments with those of ADDED: options before the keys at the end, keys after them."""
-    added = ADDED.get(words[0], [])
+    added = ADDED.get(name, [])
     first = next((at for at, word in enumerate(words) if re.fullmatch(r"[A-Z]+[A-Z_.]+", word)), len(words))
     split = next((at for at, word in enumerate(added) if re.fullmatch(r"[A-Z]+[A-Z_.]*", word)), len(added))
-    return [*words[1:first], *added[:split], *words[first:], *added[split:]]
+    return [*words[:first], *added[:split], *words[first:], *added[split:]]
 
 
 def output_of(command: str) -> str:
@@ -116,7 +113,7 @@ def output_of(command: str) -> str:
         return words[words.index("--out") + 1]
     if "OUTPUT_DIR" in words:
         return words[words.index("OUTPUT_DIR") + 1]
-    if words[0].startswith("tools/train") and "--config" in words:
+    if words[1].startswith("train") and "--config" in words:
         config = ROOT / words[words.index("--config") + 1]
         text = config.read_text(encoding="utf-8") if config.is_file() else ""
         stated = re.search(r"^OUTPUT_DIR: (\S+)", text, re.MULTILINE)

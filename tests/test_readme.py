@@ -14,6 +14,7 @@ import pytest
 from conftest import HAS_DETECTRON2, ROOT
 
 from vindr_det.classification.config import defaults
+from vindr_det.commands import names
 from vindr_det.config import leaves
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
 
@@ -31,18 +32,21 @@ def text_of(page: str) -> str:
 
 
 def commands() -> Iterator:
-    """Every ``python tools/...`` and ``python benchmarks/...`` of the documents."""
+    """Every ``vindr-det ...``, ``python tools/...`` and ``python benchmarks/...`` of the documents."""
     for page in PAGES:
-        for line in re.findall(r"python ((?:tools|benchmarks|docs)/[^`\n]+)", text_of(page)):
-            yield pytest.param(shlex.split(line.replace("[", "").replace("]", ""), comments=True),
-                               id=f"{page}: {line[:60]}")
+        for line in re.findall(r"(?:python (?=tools|benchmarks|docs)|(?:(?<=`)|^)(?=vindr-det [a-z]))"
+                               r"([^`\n]+)", text_of(page), re.MULTILINE):
+            words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
+            words = [f"vindr-det {words[1]}", *words[2:]] if words[0] == "vindr-det" else words
+            yield pytest.param(words, id=f"{page}: {line[:60]}")
 
 
 @cache
 def known_options(script: str, *subcommand: str) -> frozenset[str]:
     """The options of a tool by its --help, those of a benchmark, which imports for seconds, by its source."""
-    if script.startswith("tools/"):
-        shown = subprocess.run([sys.executable, str(ROOT / script), *subcommand, "--help"], text=True,
+    program = ["-m", "vindr_det", script.split()[-1]] if script.startswith("vindr-det") else [ROOT / script]
+    if not script.startswith("benchmarks/"):
+        shown = subprocess.run([sys.executable, *map(str, program), *subcommand, "--help"], text=True,
                                capture_output=True, check=True, timeout=60).stdout
         return frozenset(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", shown, re.MULTILINE)
                          + re.findall(r"^ +--[\w-]+ \S+, (--[\w-]+)", shown, re.MULTILINE))
@@ -53,13 +57,13 @@ def subcommands(script: str) -> list[str]:
     """Those of the tools that have some."""
     formats = ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
                "siim-covid", "coco", "yolo"]
-    return {"tools/gate.py": ["fit", "apply"], "tools/convert.py": formats}.get(script, [])
+    return {"vindr-det gate": ["fit", "apply"], "vindr-det convert": formats}.get(script, [])
 
 
 @pytest.mark.parametrize("command", commands())
 def test_documented_commands_exist(command):
     script, *arguments = command
-    assert (ROOT / script).is_file()
+    assert script.removeprefix("vindr-det ") in names() or (ROOT / script).is_file()
     subcommand = [argument for argument in arguments[:1] if argument in subcommands(script)]
     options = {argument for argument in arguments if re.match("--[a-z]", argument)}
     assert options <= known_options(script, *subcommand)
@@ -68,11 +72,11 @@ def test_documented_commands_exist(command):
 @pytest.mark.parametrize("page", PAGES)
 def test_documented_options_exist(page):
     """Also those that stand in a sentence, without their tool."""
-    scripts = [path.relative_to(ROOT).as_posix()
-               for folder in ("tools", "benchmarks") for path in ROOT.glob(f"{folder}/*.py")]
+    scripts = [*(f"vindr-det {name}" for name in names()), "tools/link_detectron2.py",
+               *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/*.py"))]
     known = {option for script in scripts for subcommand in ([], *([name] for name in subcommands(script)))
              for option in known_options(script, *subcommand)}
-    named = set(re.findall(r"`(?:python \S+ |\w+\.py )?(--[a-z][\w-]*)", text_of(page)))
+    named = set(re.findall(r"`(?:python \S+ |\w+\.py |vindr-det \S+ )?(--[a-z][\w-]*)", text_of(page)))
     assert named <= known
 
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, classifier_config
 
 from vindr_det.classification.train import train
+from vindr_det.commands import run_command
 from vindr_det.data.coco import read_coco
 from vindr_det.files import read_json
 from vindr_det.submission import read_submission
@@ -16,24 +17,24 @@ pytest.importorskip("optuna")
 
 
 def commands():
-    """Name of a tool -> its arguments, in each command of the section."""
+    """A command and its arguments, in each command of the section."""
     text = (ROOT / "docs/prediction.md").read_text()
     block = re.search(r"## A gate and a search from a validation fold.*?```\n(.*?)```", text, re.S)[1]
     for line in block.replace("\\\n", " ").splitlines():
-        python, tool, *args = shlex.split(line)
-        assert python == "python" and tool.startswith("tools/")
-        yield tool.removeprefix("tools/"), args
+        program, command, *args = shlex.split(line)
+        assert program == "vindr-det"
+        yield command, args
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_documents_recipe_from_a_validation_fold(phantoms, trained, tmp_path, main_of, monkeypatch):
+def test_the_documents_recipe_from_a_validation_fold(phantoms, trained, tmp_path, monkeypatch):
     shutil.copytree(trained("torchvision"), tmp_path / "outputs/vindr_frcnn")
     shutil.copytree(phantoms / "data/annotations", tmp_path / "datasets/vindr/annotations")
     train(classifier_config(phantoms, tmp_path / "outputs/vindr_binary_effnet_b2"))
     monkeypatch.chdir(tmp_path)
-    for tool, args in commands():
-        assert main_of(tool, *args, *(["--trials", "8"] if tool == "tune.py" else [])) == 0
+    for command, args in commands():
+        assert run_command(command, [*args, *(["--trials", "8"] if command == "tune" else [])]) == 0
     records = read_coco("datasets/vindr/annotations/instances_val_fold0.json")
     assert list(read_submission("val.csv")) == [record.image_id for record in records]
     assert read_json("gate.json")["gate"] and read_json("tuned.json")["gate"]

@@ -1,9 +1,10 @@
 """Classify images with a trained classifier: the mean of its folds' models, calibrated."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.metrics.calibration import Calibration
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, column_of
 
@@ -49,8 +51,36 @@ class Classifier:
 
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto",
                  label_set: LabelSet = VINBIGDATA) -> None:
-        self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
+        calibrations = {}
+        if calibrated and (Path(folder) / POINTS_FILE).is_file():
+            calibrations = {column: points.calibration for column, points in read_points(folder).items()}
+        elif calibrated:
+            log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
+        self._set_up(trained, calibrations, folder, device, label_set)
+
+    @classmethod
+    def of_models(cls, trained: Sequence[TrainedModel], calibrations: Mapping[str, Calibration],
+                  source: str | Path, device: str = "auto", label_set: LabelSet = VINBIGDATA) -> "Classifier":
+        """A classifier of models that are loaded already.
+
+        Args:
+            trained: one per fold.
+            calibrations: column -> its calibration.
+            source: named in errors.
+            device: as of the class, like ``label_set``.
+            label_set: likewise.
+
+        Raises:
+            InputError: models of several trainings, or no such device.
+        """
+        classifier = cls.__new__(cls)
+        classifier._set_up(trained, calibrations, source, device, label_set)
+        return classifier
+
+    def _set_up(self, trained: Sequence[TrainedModel], calibrations: Mapping[str, Calibration],
+                folder: str | Path, device: str, label_set: LabelSet) -> None:
+        self.device = torch.device(devices(device, source="--device")[0])
         if len({_inputs_and_outputs(model) for model in trained}) > 1:
             raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
                              "of one training")
@@ -58,11 +88,7 @@ class Classifier:
         self.cfg, self.columns = trained[0].cfg, trained[0].columns
         self.normalizations = [model.normalize for model in trained]
         self.target = input_size(self.cfg.INPUT.SIZE)
-        self.calibrations, self.label_set = {}, label_set
-        if calibrated and (Path(folder) / POINTS_FILE).is_file():
-            self.calibrations = {column: points.calibration for column, points in read_points(folder).items()}
-        elif calibrated:
-            log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
+        self.calibrations, self.label_set = dict(calibrations), label_set
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -90,9 +116,9 @@ class Classifier:
         names = [column_of(name) for name in self.label_set.findings]
         findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
         if P_ABNORMAL in values:
-            return ClassifierOutput(values[P_ABNORMAL], findings, self.label_set)
+            return ClassifierOutput(values[P_ABNORMAL], findings, self.label_set, values)
         if P_NO_FINDING in values:
-            return ClassifierOutput(1 - values[P_NO_FINDING], findings, self.label_set)
+            return ClassifierOutput(1 - values[P_NO_FINDING], findings, self.label_set, values)
         raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
                          f"{P_NO_FINDING}")
 
@@ -141,18 +167,30 @@ def classify(
         A row per image that was read: image_id, a ``p_...`` per label, ``decision_...`` 0 or 1, calibrated,
         warnings. An image that was not read has no row: a blank could be taken for 0.
     """
-    rows: list[dict[str, Any]] = []
-    statuses = []
-    images = image_run.read_all(run, classifier.target, workers)
-    for result in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
+    pairs = list(tqdm(classify_each(classifier, run, thresholds, workers), desc="classify", unit="image",
+                      total=len(run.inputs), disable=None))
+    return pd.DataFrame([row for _, row in pairs if row is not None]), [status for status, _ in pairs]
+
+
+def classify_each(
+    classifier: Classifier, run: ImageRun, thresholds: Mapping[str, float] = MappingProxyType({}),
+    workers: int | None = None,
+) -> Iterator[tuple[Status, dict[str, Any] | None]]:
+    """The status of each input, in order, and its row as of :func:`classify`, None where it failed.
+
+    Args:
+        classifier: as there, like ``run`` and ``thresholds``.
+        run: likewise.
+        thresholds: likewise; none without.
+        workers: likewise; 0 reads in this process.
+    """
+    for result in image_run.read_all(run, classifier.target, workers):
         row = guarded(lambda image: _row(classifier, image, thresholds), result) if result.image else None
         if isinstance(row, Failure):
             reason = f"was read, but not classified: {row.reason}"
-            statuses.append(replace(result.status, status=FAILED, reason=reason))
-            continue
-        statuses.append(result.status)
-        rows += [row] if row is not None else []
-    return pd.DataFrame(rows), statuses
+            yield replace(result.status, status=FAILED, reason=reason), None
+        else:
+            yield result.status, row
 
 
 def _row(classifier: Classifier, result: ImageResult, thresholds: Mapping[str, float]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ where several readers drew. Boxes are in the original images' pixels, images wit
 YOLO's files cannot hold. docs/data.md has a table of the formats.
 """
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,15 +22,31 @@ from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_o
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    print(run(args))
+    coco, labels = (Path(args.out) / name for name in ("instances_all.json", "labels.csv"))
+    if coco.is_file():
+        cli.say_next("plan", "--annotations", coco, "--out", Path(args.out) / "planned.yaml")
+    elif labels.is_file():
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", labels, "DATA.IMAGES", "IMAGES")
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
     parser = cli.parser(__doc__)
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     for name, (what, _) in FORMATS.items():
         add_options(formats.add_parser(name, help=what, description=what), name)
-    args = parser.parse_args(argv)
-    print(convert_by_options(args))
-    if (Path(args.out) / "instances_all.json").is_file():
-        cli.say_next("plan", "--annotations", Path(args.out) / "instances_all.json", "--out",
-                     Path(args.out) / "planned.yaml")
-    elif (Path(args.out) / "labels.csv").is_file():
-        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", Path(args.out) / "labels.csv",
-                     "DATA.IMAGES", "IMAGES")
+    return parser.parse_args(argv)
+
+
+def run(args: Namespace) -> str:
+    """Convert; returns a summary.
+
+    Args:
+        args: of :func:`parse`.
+
+    Raises:
+        InputError: bad input.
+    """
+    return convert_by_options(args)

@@ -23,13 +23,26 @@ of --confusion, on).
 """
 
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    run(args, print)
+    if args.out:
+        print(f"{args.out}: {', '.join(sorted(path.name for path in Path(args.out).glob('*.*')))}", file=sys.stderr)
+    if args.predictions and not args.compare:
+        cli.say_next("visualize", "--images", "IMAGES", "--predictions", args.predictions, "--annotations",
+                     args.annotations, "--out", Path(args.out or "outputs") / "pictures")
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--predictions", help="prediction file; optional with --by reader")
     parser.add_argument("--annotations", required=True, help="truth: COCO .json or VinBigData .csv")
@@ -53,18 +66,28 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "annotations' have in common; SET names it where the file does not (COCO results "
                         "of other tools)")
     cli.add_seed(parser, what="of random orders, replicates and shuffling")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+def run(args: Namespace, show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Score, and write metrics.json where --out asks for it.
+
+    Args:
+        args: of :func:`parse`.
+        show: is called with the metrics as text.
+
+    Returns:
+        Metrics by key, NaN where there is nothing to measure.
+
+    Raises:
+        InputError: bad input.
+    """
     from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
     from vindr_det.evaluation.score import as_json
     from vindr_det.files import write_json
 
     values, text = run_evaluation(EvaluationRequest(**vars(args)))
-    print(text)
+    show(text)
     if args.out:
-        path = Path(args.out) / "metrics.json"
-        write_json(path, as_json(values))
-        print(f"{args.out}: {', '.join(sorted(own.name for own in Path(args.out).glob('*.*')))}", file=sys.stderr)
-    if args.predictions and not args.compare:
-        cli.say_next("visualize", "--images", "IMAGES", "--predictions", args.predictions, "--annotations",
-                     args.annotations, "--out", Path(args.out or "outputs") / "pictures")
+        write_json(Path(args.out) / "metrics.json", as_json(values))
+    return values

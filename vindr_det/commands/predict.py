@@ -5,13 +5,16 @@
     vindr-det predict --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
     vindr-det predict --weights A.pth --classifier outputs/classifier --gate gate.json --images DIR \\
         --out S.csv
+    vindr-det predict --bundle my.bundle --images DIR --out S.csv
     vindr-det predict --weights A.pth --dataset vindr_val_fold0 --out val.csv
     vindr-det predict --weights A.pth --images DIR --ids some_ids.csv --out S.csv \\
         TEST.DETECTIONS_PER_IMAGE 300 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
---dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and vindr-det tune
+--bundle brings detectors, classifier, gate and fusion together: a folder or .zip file of vindr-det bundle,
+hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
+--dataset takes exactly the images of a data set, such as the validation images that gate fit and tune
 need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
 boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
 <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
@@ -27,16 +30,36 @@ then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_intermixed_args(argv)
+    args = parse(argv)
+    return _report(args, run(args, print))
 
-    from vindr_det import predict as prediction
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
+    return _parser().parse_intermixed_args(argv)
+
+
+def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
+    """Predict, and write all files.
+
+    Args:
+        args: of :func:`parse`.
+        show: is called with the number of images that were read, flagged and failed, and the first reasons.
+
+    Returns:
+        A :class:`vindr_det.prediction.FolderPredictions`.
+
+    Raises:
+        InputError: bad input, or no image can be read.
+    """
+    from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
     from vindr_det.files import existing_file
@@ -46,27 +69,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    batch, gate, changes = _batch_size(args), _gate(args), Changes(args.opts)
-    weights = [existing_file(path) for path in args.weights or [best_weights(args.config)]]
-    run = _run(args, weights, changes)  # before anything slow: is there something to do?
-    sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
+    batch, gate = _batch_size(args), prediction.read_gate(args.gate, args.classifier)
+    changes = Changes(args.opts)
+    bundle = _bundle(args)
+    weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
+    images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
+    sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out))
-    if failed := run.statuses_if_none_readable():
-        return _finish(args, prediction.FolderPredictions(statuses=failed))
-    if args.gate and not args.allow_in_sample:
-        refuse_in_sample(args.gate, run.readable)
-    models = _models(args, weights, gate, changes)
-    result = prediction.predict(run, models, batch, args.workers, args.allow_inverted)
-    print(status.summary(result.statuses))
-    return _finish(args, result)
+    if failed := images.statuses_if_none_readable():
+        return _write(args, prediction.FolderPredictions(statuses=failed))
+    if bundle and not args.allow_in_sample:
+        bundle.refuse_in_sample(images.readable)
+    elif args.gate and not args.allow_in_sample:
+        refuse_in_sample(args.gate, images.readable)
+    models = _models(args, bundle, weights, gate, changes)
+    result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
+    show(status.summary(result.statuses))
+    return _write(args, result)
 
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
                         "VinBigData's a table with a row per box; COCO results if it ends in .json")
-    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and the test images")
+    parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
+                        help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
+    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det bundle, "
+                        "hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
     cli.add_device(parser, "where the networks run")
@@ -86,7 +116,8 @@ def _parser() -> ArgumentParser:
                         help="accept images that --gate was fitted on")
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion of several --weights")
+    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a bundle's own, "
+                        "if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
                         help="test-time augmentation: these factors of the test size, mirrored too")
@@ -99,9 +130,22 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _run(args: Namespace, weights: Sequence[Path], changes):
-    """The images to predict: of a folder, of a data set, or those of them that --ids names."""
-    from vindr_det.detection.predictors import images_of
+def _bundle(args: Namespace):
+    """The bundle of --bundle, not loaded yet, or None."""
+    if not args.bundle:
+        return None
+    from vindr_det.bundle.read import open_bundle
+    from vindr_det.exceptions import InputError
+
+    if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
+        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has its own")
+    return open_bundle(args.bundle)
+
+
+def _run(args: Namespace, source, changes):
+    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of them
+    that --ids names."""
+    from vindr_det.detection.predictors import images_of, images_of_config
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
     from vindr_det.imaging.choice import choice_of_ids
@@ -112,7 +156,8 @@ def _run(args: Namespace, weights: Sequence[Path], changes):
         raise InputError(f"--limit {args.limit}: expected 0 or more")
     images, choice = args.images, None
     if not images:
-        images, choice = images_of(weights[0], args.dataset or "", changes)
+        images, choice = (images_of(source, args.dataset or "", changes) if isinstance(source, Path) else
+                          images_of_config(source.config(), source.source, args.dataset or "", changes))
     if args.ids:
         choice = choice_of_ids(args.ids)
     return image_run.find(images, args.recursive, args.max_pixels, args.meta, choice).first(args.limit)
@@ -129,54 +174,43 @@ def _batch_size(args: Namespace) -> int:
     return args.batch_size
 
 
-def _gate(args: Namespace):
-    """The gate of --gate, or None."""
-    from vindr_det.exceptions import InputError
-    from vindr_det.postprocessing import gate_fit
-
-    gate = gate_fit.read(args.gate).gate if args.gate else None
-    if gate and gate.needs_classifier and not args.classifier:
-        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
-    return gate
-
-
-def _models(args: Namespace, weights: Sequence[Path], gate, changes):
-    """Detectors, with TTA where it is asked for, classifier, fusion and gate."""
-    from vindr_det.detection.predictors import load_predictors
-    from vindr_det.postprocessing.fusion import Fusion
-    from vindr_det.postprocessing.tta import TTAPredictor
-    from vindr_det.predict import Models
+def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or of checkpoints."""
+    from vindr_det.prediction import adjusted, load_models
 
     engine = None if args.engine == "auto" else args.engine
-    predictors = load_predictors(weights, engine, args.half, args.device, changes)
-    if args.tta or args.tta_scales:
-        predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
-    classifier = None
-    if args.classifier:
-        from vindr_det.classification.predict import Classifier
-
-        classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
-    return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
+    models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
+        weights, args.classifier, gate, device=args.device, engine=engine, half=args.half, changes=changes)
+    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr)
 
 
-def _finish(args: Namespace, result) -> int:
+def _write(args: Namespace, result):
     """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
     from vindr_det.imaging import status
+    from vindr_det.submission import submission_text
+    from vindr_det.submission.outputs import write_results
+
+    withheld = args.strict and result.failed
+    text = None if withheld or not result.predictions else submission_text(
+        args.out, result.predictions, [source.image_id for source in result.statuses], result.sizes,
+        result.failed)
+    write_results(args.out, result.predictions, result.statuses, text)
+    status.require_some_read(result.statuses, status.status_path(args.out))
+    status.warn(result.statuses, status.status_path(args.out))
+    return result
+
+
+def _report(args: Namespace, result) -> int:
+    """Print what was written; returns the exit status."""
+    from vindr_det.imaging.status import status_path
     from vindr_det.structures.detections import label_set_of
     from vindr_det.structures.label_sets import VINBIGDATA
-    from vindr_det.submission import submission_text
     from vindr_det.submission.coco_results import is_coco_results
-    from vindr_det.submission.outputs import predictions_path, write_results
+    from vindr_det.submission.outputs import predictions_path
 
-    table, strict = status.status_path(args.out), bool(result.failed) and args.strict
-    ids = [source.image_id for source in result.statuses]
-    text = None if strict or not result.predictions else submission_text(
-        args.out, result.predictions, ids, result.sizes, result.failed)
-    write_results(args.out, result.predictions, result.statuses, text)
-    status.require_some_read(result.statuses, table)
-    failed = status.warn(result.statuses, table)
-    tables = f"{predictions_path(args.out)} and {table}"
-    if strict:
+    ids, failed = [source.image_id for source in result.statuses], len(result.failed)
+    tables = f"{predictions_path(args.out)} and {status_path(args.out)}"
+    if args.strict and failed:
         print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
               f"{tables} are")
         return 1

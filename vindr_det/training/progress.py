@@ -2,12 +2,28 @@
 
 import datetime
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, TypeVar
 
+import torch
 from lightning.pytorch.profilers import Profiler
+from tqdm import tqdm
 
 TOTAL = "total_loss"
+
+Item = TypeVar("Item")
+
+
+def bar(batches: Iterable[Item], what: str) -> Iterator[Item]:
+    """The batches, with a bar where there is a terminal; of several processes the first alone has one.
+
+    Args:
+        batches: such as a loader.
+        what: they are for.
+    """
+    total = len(batches) if isinstance(batches, Sized) else None
+    others = torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank()
+    return iter(tqdm(batches, total=total, desc=what, unit="batch", leave=False, disable=True if others else None))
 
 
 def duration(seconds: float) -> str:
