@@ -93,7 +93,8 @@ def vindr_node() -> dict[str, Any]:
         "EMA_DECAY": 0.0,
         # Number of states to resume from that are kept.
         "KEEP_CHECKPOINTS": 3,
-        # Where numbers and pictures go beside the files of OUTPUT_DIR: tensorboard, wandb, mlflow; () for none.
+        # Where numbers and pictures go beside the files of OUTPUT_DIR: tensorboard, wandb, mlflow; ()
+        # for none.
         "LOGGERS": ("tensorboard",),
     }
 

@@ -28,8 +28,9 @@ def lines(folder):
 
 def test_training_writes_its_outputs(engine, trained):
     out = trained(engine)
-    for name in ("config.yaml", "metrics.json", "results.csv", "results.png", "pr_curve.png", "confusion_matrix.png",
-                 "train_batch0.png", "val_predictions.png", "model_best.pth", "model_final.pth"):
+    for name in ("config.yaml", "metrics.json", "results.csv", "results.png", "pr_curve.png",
+                 "confusion_matrix.png", "train_batch0.png", "val_predictions.png", "model_best.pth",
+                 "model_final.pth"):
         assert (out / name).stat().st_size > 0, name
     merged = {key: value for line in lines(out) for key, value in line.items()}
     for key in ("iteration", "total_loss", "lr", "validation_loss", "vindr/mAP40", "coco/AP",

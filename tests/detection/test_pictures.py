@@ -101,7 +101,8 @@ def test_loggers_get_detectron2s_numbers_and_pictures(tmp_path, monkeypatch):
                 writer.write()
     writer.close()
     run, = (path.parent for path in tmp_path.glob("mlruns/*/*/meta.yaml"))
-    metrics = {str(path.relative_to(run / "metrics")): [line.split()[1:] for line in path.read_text().splitlines()]
+    metrics = {str(path.relative_to(run / "metrics")):
+               [line.split()[1:] for line in path.read_text().splitlines()]
                for path in (run / "metrics").rglob("*") if path.is_file()}
     assert metrics == {"total_loss": [["9.5", "20"], ["29.5", "40"]], "coco/AP": [["0.5", "26"]]}
     assert [path.name for path in run.glob("artifacts/pictures/*")] == ["val_predictions_0000026.png"]

@@ -14,7 +14,7 @@ from vindr_det.structures.label_sets import VINBIGDATA
 
 def test_nothing_detected_and_nothing_there():
     figure = plots.pr_figure(match({}, {"a": T((3, *BOX))}, 0.4))
-    assert [line.get_label() for line in figure.axes[0].lines][0] == "Cardiomegaly  0.000  (1)"
+    assert figure.axes[0].lines[0].get_label() == "Cardiomegaly  0.000  (1)"
     assert "mean  0.000" in [line.get_label() for line in figure.axes[0].lines]
     assert plots.pr_figure(match({}, {}, 0.4)).axes[0].lines[:] == []
 

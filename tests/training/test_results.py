@@ -13,12 +13,14 @@ def test_a_detectors_rows_are_joined_by_iteration(tmp_path):
     lines = [{"iteration": 19, "lr": 0.1, "time": 2.0, "data_time": 0.5, "total_loss": 1.5, "loss_cls": 1.0,
               "bbox_regression": 0.5, "rpn/anchors": 3.0},
              {"iteration": 39, "lr": 0.2, "time": 2.0, "data_time": 0.5, "total_loss": 1.0, "loss_cls": 0.8},
-             {"iteration": 39, "validation_loss": 2.0, "vindr/AP40/ILD": 0.2, "vindr/mAP40": 0.25, "coco/AP": 0.1}]
+             {"iteration": 39, "validation_loss": 2.0, "vindr/AP40/ILD": 0.2, "vindr/mAP40": 0.25,
+              "coco/AP": 0.1}]
     (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"iter')
     results.write_results(tmp_path)
     frame = pd.read_csv(tmp_path / "results.csv")
-    assert list(frame) == ["iterations", "time", "data_time", "lr", "total_loss", "bbox_regression", "loss_cls",
-                           "validation_loss", "vindr/mAP40", "coco/AP", "vindr/AP40/ILD", "rpn/anchors"]
+    assert list(frame) == ["iterations", "time", "data_time", "lr", "total_loss", "bbox_regression",
+                           "loss_cls", "validation_loss", "vindr/mAP40", "coco/AP",
+                           "vindr/AP40/ILD", "rpn/anchors"]
     assert frame["iterations"].tolist() == [20, 40] and frame["vindr/mAP40"].isna().tolist() == [True, False]
     for row, line in zip(frame.to_dict("records"), (lines[0], lines[1] | lines[2]), strict=True):
         assert all(row[key] == value for key, value in line.items() if key != "iteration")
@@ -30,7 +32,8 @@ def test_a_classifiers_folds_are_below_each_other(tmp_path):
             tmp_path / f"fold{fold}_history.csv", index=False)
     results.write_results(tmp_path)
     frame = pd.read_csv(tmp_path / "results.csv")
-    assert frame.to_dict("list") == {"fold": [2, 2, 10, 10], "epoch": [1, 2, 1, 2], "loss": [0.5, 0.02, 0.5, 0.1]}
+    assert frame.to_dict("list") == {"fold": [2, 2, 10, 10], "epoch": [1, 2, 1, 2],
+                                     "loss": [0.5, 0.02, 0.5, 0.1]}
 
 
 def test_a_failure_costs_no_training(tmp_path, caplog):

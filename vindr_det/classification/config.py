@@ -9,7 +9,18 @@ from fvcore.common.config import CfgNode
 
 from vindr_det.classification.targets import labels_of_target
 from vindr_det.config import merge_overrides, merge_yaml
-from vindr_det.config_values import DEVICE, FOLDER, LOGGER_NAMES, PART, SHARE, Check, above, at_least, one_of, refuse_values
+from vindr_det.config_values import (
+    DEVICE,
+    FOLDER,
+    LOGGER_NAMES,
+    PART,
+    SHARE,
+    Check,
+    above,
+    at_least,
+    one_of,
+    refuse_values,
+)
 from vindr_det.exceptions import InputError
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES

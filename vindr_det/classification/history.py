@@ -30,7 +30,8 @@ def predict(network: nn.Module, loader: DataLoader, device: torch.device, flip: 
     training = network.training
     network.eval()
     with torch.inference_mode():
-        parts = [predict_batch(network, images.to(device), flip).float().cpu() for images, _ in bar(loader, "predict")]
+        parts = [predict_batch(network, images.to(device), flip).float().cpu()
+                 for images, _ in bar(loader, "predict")]
     network.train(training)
     return torch.cat(parts).double().numpy()
 

@@ -94,7 +94,8 @@ class FoldProgress(L.Callback):
             epoch: after which they are predicted.
         """
         if misclassified(dataset.table, p):
-            self._show(misclassified_file(self.out, self.fold), epoch, lambda: misclassified_sheet(dataset, p))
+            self._show(misclassified_file(self.out, self.fold), epoch,
+                       lambda: misclassified_sheet(dataset, p))
 
     def _show(self, path: Path, step: int, make: Any) -> None:
         try:

@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if coco.is_file():
         cli.say_next("plan", "--annotations", coco, "--out", Path(args.out) / "planned.yaml")
     elif labels.is_file():
-        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", labels, "DATA.IMAGES", "IMAGES")
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", labels, "DATA.IMAGES",
+                     "IMAGES")
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:

@@ -18,8 +18,8 @@ how much too high the value probably is because the images are few. --compare ta
 files. --by reader scores the predictions against each reader's boxes alone, or, without predictions, readers
 against readers, as the mean over random orders of equal scores; --by size splits COCO AP by the share of the
 image that a box covers. --chance adds a permutation baseline: the same boxes, shuffled across images. --out
-writes metrics.json and, of a single file, pr_curve.png and confusion_matrix.png (boxes from a score of .25, or
-of --confusion, on).
+writes metrics.json and, of a single file, pr_curve.png and confusion_matrix.png (boxes from a score of .25,
+or of --confusion, on).
 """
 
 import sys
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     run(args, print)
     if args.out:
-        print(f"{args.out}: {', '.join(sorted(path.name for path in Path(args.out).glob('*.*')))}", file=sys.stderr)
+        written = sorted(path.name for path in Path(args.out).glob("*.*"))
+        print(f"{args.out}: {', '.join(written)}", file=sys.stderr)
     if args.predictions and not args.compare:
         cli.say_next("visualize", "--images", "IMAGES", "--predictions", args.predictions, "--annotations",
                      args.annotations, "--out", Path(args.out or "outputs") / "pictures")

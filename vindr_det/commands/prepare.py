@@ -49,6 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.pack:
         packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")
     print(f"{len(good)} images in {args.out}; its qc.csv has a row for each input")
-    cli.say_next("convert", "vinbigdata", "--annotations", "train.csv", "--meta", "train_meta.csv", "--images",
-                 args.out, "--out", Path(args.out).parent / "annotations")
+    cli.say_next("convert", "vinbigdata", "--annotations", "train.csv", "--meta", "train_meta.csv",
+                 "--images", args.out, "--out", Path(args.out).parent / "annotations")
     return 1 if args.strict and len(good) < len(table) else 0

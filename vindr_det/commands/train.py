@@ -46,11 +46,11 @@ def _say_next(model: Path) -> None:
     print(f"{out}: {', '.join(shown)}", file=sys.stderr)
     if (out / BEST_PREDICTIONS).is_file() and len(node["VALIDATION"]) == 1:
         annotations = resolve(node["VALIDATION"][0], node["DATA_ROOT"]).annotations
-        cli.say_next("evaluate", "--predictions", out / BEST_PREDICTIONS, "--annotations", annotations, "--out",
-                     out / "evaluation")
+        cli.say_next("evaluate", "--predictions", out / BEST_PREDICTIONS, "--annotations", annotations,
+                     "--out", out / "evaluation")
     images = Path(node["DATA_ROOT"]) / "test"
-    cli.say_next("predict", "--weights", model, "--images", images if images.is_dir() else "IMAGES", "--out",
-                 out / "submission.csv")
+    cli.say_next("predict", "--weights", model, "--images", images if images.is_dir() else "IMAGES",
+                 "--out", out / "submission.csv")
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:

@@ -76,7 +76,9 @@ class TrainingImages:
         return _written(out / TRAIN_BATCH, lambda: grid_of(self._cells, _COLUMNS)) if self._cells else None
 
 
-def validation_sheet(predictions: PredictionSet, items: Sequence[tuple[Record, Path]], pairs: int = 8) -> Picture:
+def validation_sheet(
+    predictions: PredictionSet, items: Sequence[tuple[Record, Path]], pairs: int = 8
+) -> Picture:
     """Validation images in pairs: the truth, and beside it what is detected and whether it is right.
 
     Args:
@@ -143,7 +145,8 @@ def draw_after_training(cfg: Any) -> None:
         records = [record for record, _ in validation_records(cfg)]
         write_pictures(out, MatchedPredictions(_kept_predictions(cfg), records).voc)
     except Exception as error:
-        log.warning("%s: the pictures of the best model were not drawn (%s: %s)", out, type(error).__name__, error)
+        log.warning("%s: the pictures of the best model were not drawn (%s: %s)", out,
+                    type(error).__name__, error)
 
 
 def _kept_predictions(cfg: Any) -> PredictionSet:

@@ -115,7 +115,8 @@ def reader_pairs(
     """
     references = _references(readers, records)
     return [score_pair(rater, readers[rater], name, truth, **options)
-            for rater in tqdm(references, desc="readers", unit="reader", disable=None, leave=False) if rater != CONSENSUS for name, truth in references.items()
+            for rater in tqdm(references, desc="readers", unit="reader", disable=None, leave=False)
+            if rater != CONSENSUS for name, truth in references.items()
             if name != rater and _abnormal(readers[rater], truth) >= min_count]
 
 

@@ -44,7 +44,8 @@ def replicate_metrics(
         bootstrap: of the images, sorted by id; the same one makes two files' values pairs.
         metrics: the list.
     """
-    replicates = {key: values for metric in tqdm(metrics, desc="bootstrap", unit="metric", disable=None, delay=2)
+    shown = tqdm(metrics, desc="bootstrap", unit="metric", disable=None, delay=2)
+    replicates = {key: values for metric in shown
                   for key, values in metric.replicates(matched, bootstrap).items()}
     return dict(sorted(replicates.items(), key=lambda item: _is_detail(item[0], metrics)))
 

@@ -105,5 +105,6 @@ def confusion_figure(matrix: NDArray[np.int64], label_set: LabelSet, score: floa
                   color="white" if shares[row, column] > 0.5 else "black")
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="true", ylabel="detected", title=f"Confusion matrix of boxes with a score of {score:g} or more")
+    axes.set(xlabel="true", ylabel="detected",
+             title=f"Confusion matrix of boxes with a score of {score:g} or more")
     return figure

@@ -1,7 +1,7 @@
 """Where a training's numbers and pictures go beside its files: TensorBoard, Weights & Biases, MLflow.
 
-VINDR.LOGGERS of a detector of either engine, and LOGGERS of a classifier, name them. Lightning's loggers write;
-one that fails later is left out with a warning, since it must not cost the training.
+VINDR.LOGGERS of a detector of either engine, and LOGGERS of a classifier, name them. Lightning's loggers
+write; one that fails later is left out with a warning, since it must not cost the training.
 """
 
 import importlib.util

@@ -104,7 +104,7 @@ def plot_training(folder: str | Path, out: str | Path | None = None, smooth: flo
 
 
 def plot_after_training(folder: str | Path) -> None:
-    """``results.csv`` and ``results.png`` of a training that ends; a failure is a warning and costs nothing."""
+    """``results.csv`` and ``results.png`` at the end of a training; a failure is a warning."""
     write_results(folder)
     try:
         plot_training(folder)

@@ -22,8 +22,9 @@ def bar(batches: Iterable[Item], what: str) -> Iterator[Item]:
         what: they are for.
     """
     total = len(batches) if isinstance(batches, Sized) else None
-    others = torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank()
-    return iter(tqdm(batches, total=total, desc=what, unit="batch", leave=False, disable=True if others else None))
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    hidden = True if group and torch.distributed.get_rank() else None
+    return iter(tqdm(batches, total=total, desc=what, unit="batch", leave=False, disable=hidden))
 
 
 def duration(seconds: float) -> str:

@@ -62,8 +62,8 @@ def results_of_detector(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A row per iteration that has any values, from :func:`metrics_rows`.
 
     Returns:
-        ``iterations`` that are done, seconds per iteration (``time``, and ``data_time`` of it), ``lr``, losses,
-        and where it was validated validation losses and APs.
+        ``iterations`` that are done, seconds per iteration (``time``, and ``data_time`` of it), ``lr``,
+        losses, and where it was validated validation losses and APs.
     """
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a training of the Detectron2 engine shows a person: the line of progress, loggers, tables, pictures."""
+"""What a training of the Detectron2 engine shows: the line of progress, loggers, tables, pictures."""
 
 import logging
 from collections.abc import Mapping, Sequence

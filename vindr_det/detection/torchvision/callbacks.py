@@ -79,7 +79,9 @@ class MetricsFile(AfterStep):
         loggers: get the same numbers.
     """
 
-    def __init__(self, folder: str | Path, timer: DataTimer | None = None, loggers: Loggers | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, timer: DataTimer | None = None, loggers: Loggers | None = None
+    ) -> None:
         self.path = Path(folder) / "metrics.json"
         self.timer, self.loggers = timer or DataTimer(), loggers or Loggers([], folder)
         self._times: deque[float] = deque(maxlen=_PERIOD)

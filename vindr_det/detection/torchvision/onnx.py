@@ -209,7 +209,8 @@ def compare(checkpoint: Checkpoint, path: str | Path, images: Sequence[NDArray[n
     cfg.SOLVER.AMP.ENABLED = False
     original, exported = TorchvisionPredictor(cfg, checkpoint.state), OnnxPredictor(path)
     scores, pixels, count = [0.0], [0.0], 0
-    for number, image in enumerate(tqdm(images, desc="compare", unit="image", disable=None, leave=False)):
+    shown = tqdm(images, desc="compare", unit="image", disable=None, leave=False)
+    for number, image in enumerate(shown):
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             ours = original([image])[0]
         theirs = exported([image])[0]
