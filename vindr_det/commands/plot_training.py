@@ -4,8 +4,8 @@
     vindr-det plot-training outputs/nih_binary_effnet_b2 --out outputs/plots --smooth
 
 Of a detector, from its metrics.json: training and validation loss (normal and abnormal images apart), the
-loss's components, AP at IoU .4, AP per class over iterations and at the end, learning rate. Of a classifier, from its
-fold<k>_history.csv: loss and AUC of training and of held-out images per fold (with several labels also their
+loss's components, AP at IoU .4, AP per class over iterations and at the end, learning rate. Of a classifier,
+from its fold<k>_history.csv: loss and AUC of training and of held-out images per fold (with several labels also their
 median and range), and learning rate. Trainings write the same picture at their end, without --smooth.
 """
 

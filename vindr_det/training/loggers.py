@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 PROJECT = "vindr_det"
 #: What MLflow refuses in the name of a number.
-_NOT_MLFLOWS = re.compile(r"[^\w\-. /]")
+_NOT_MLFLOWS, _NOTHING = re.compile(r"[^\w\-. /]"), re.compile(r"(?!)")
 
 
 def require_loggers(key: str, names: Sequence[str]) -> None:
@@ -55,7 +56,7 @@ class Loggers:
     def __init__(self, names: Sequence[str], out: str | Path, run: str = "", config: str = "") -> None:
         self._loggers: dict[str, Any] = {}
         for name in names:
-            self._try(name, lambda name=name: self._open(name, Path(out), run, config))
+            self._try(name, partial(self._open, name, Path(out), run, config))
 
     def _open(self, name: str, out: Path, run: str, config: str) -> None:
         self._loggers[name] = _BUILD[name](out, run)
@@ -65,19 +66,19 @@ class Loggers:
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """Log values by name, of a step from 1."""
         for name, logger in list(self._loggers.items()):
-            named = {_NOT_MLFLOWS.sub("_", key): value for key, value in values.items()}
-            self._try(name, lambda logger=logger, shown=named if name == "mlflow" else values:
-                      logger.log_metrics(dict(shown), step))
+            strange = _NOT_MLFLOWS if name == "mlflow" else _NOTHING
+            named = {strange.sub("_", key): value for key, value in values.items()}
+            self._try(name, partial(logger.log_metrics, named, step))
 
     def picture(self, title: str, picture: NDArray[np.uint8], step: int) -> None:
         """Log an (H, W, 3) uint8 picture, RGB."""
         for name, logger in list(self._loggers.items()):
-            self._try(name, lambda name=name, logger=logger: _PICTURE[name](logger, title, picture, step))
+            self._try(name, partial(_PICTURE[name], logger, title, picture, step))
 
     def close(self) -> None:
         """End the runs; what a library has buffered is written."""
         for name, logger in list(self._loggers.items()):
-            self._try(name, lambda name=name, logger=logger: _close(name, logger))
+            self._try(name, partial(_close, name, logger))
         self._loggers = {}
 
     def _try(self, name: str, work: Callable[[], Any]) -> None:

@@ -80,7 +80,8 @@ class LoggersWriter(EventWriter):
 
     def write(self) -> None:
         """Log what is new since the last call."""
-        storage, new = get_event_storage(), {}
+        storage = get_event_storage()
+        new: dict[int, dict[str, float]] = {}
         for key, (value, iteration) in storage.latest_with_smoothing_hint(_WINDOW).items():
             if iteration > self._written:
                 new.setdefault(iteration, {})[key] = value
