@@ -95,6 +95,9 @@ setup(
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         # The search of vindr-det tune.
         "tune": ["optuna>=4.2"],
+        # VINDR.LOGGERS and LOGGERS.
+        "mlflow": ["mlflow-skinny>=2.16"],
+        "wandb": ["wandb>=0.17"],
         "dev": ["distributed>=2024.1", "import-linter>=2.5", "mypy", "onnx>=1.16", "onnxruntime>=1.18",
                 "optuna>=4.2", "pre-commit", "psutil", "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
     },

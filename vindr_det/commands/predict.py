@@ -227,4 +227,6 @@ def _report(args: Namespace, result) -> int:
               "(--meta)" if result.unknown_size else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
+    cli.say_next("visualize", "--images", args.images or "IMAGES", "--predictions", args.out, "--out",
+                 Path(args.out).parent / "pictures")
     return 0
