@@ -1,4 +1,4 @@
-"""Takes pages outside ``docs/`` into the site: a page has one home, where people look for it in the repository.
+"""Takes pages outside ``docs/`` into the site: a page has one home, where people look for it on disk.
 
 A hook of mkdocs. Links between pages are those of the files in the repository; here they become the site's.
 """
@@ -18,7 +18,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md", "CODE_OF_CONDUCT.md": "code_of_conduct.md",
     "datasets/README.md": "layout.md", "benchmarks/README.md": "benchmarks.md",
 }
-#: Files that pages link to and that are no pages: their names stay, without a link.
+#: A link or an image; of files that are no pages the text stays, without a link.
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
