@@ -33,7 +33,9 @@ _OUT_OF_FOLD = "outputs/vindr_binary_effnet_b2/oof_predictions.csv"
 #: Page -> file that it takes for granted -> where that comes from in the tree.
 GIVEN = {
     "docs/data.md": {"squares": "raw/png256", "some.json": "own/boxes.json", "some/images": "own/images"},
-    "docs/classifier.md": {"A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD},
+    "docs/classifier.md": {
+        "A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD, "train.csv": "datasets/nih/course/train-small.csv",
+        "valid.csv": "datasets/nih/course/valid-small.csv", "test.csv": "datasets/nih/course/test.csv"},
     "docs/evaluation.md": {"val.json": _FOLD, "other.csv": "val.csv", "vinbigdata_model.csv": "val.csv",
                            "nih.json": "datasets/nih/annotations/instances_val_fold0.json"},
     "docs/metric.md": {"val.json": _FOLD, "other.csv": "val.csv"},
@@ -42,8 +44,8 @@ GIVEN = {
         "A.csv": "submission.csv", "B.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv"},
     "docs/gate.md": {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "A.csv": "val.csv", "B.csv": "val.csv",
-        "val.json": _FOLD, "A_test.csv": "submission.csv", "B_test.csv": "submission.csv", "fused.csv": "submission.csv",
-        "test_meta.csv": "raw/test_meta.csv", "oof_predictions.csv": _OUT_OF_FOLD},
+        "val.json": _FOLD, "A_test.csv": "submission.csv", "B_test.csv": "submission.csv",
+        "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv", "oof_predictions.csv": _OUT_OF_FOLD},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},
     "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR}}
@@ -106,7 +108,7 @@ def check_gate(root: Path) -> None:
     records = read_coco(root / _FOLD)
     assert list(read_submission(root / "val.csv")) == [record.image_id for record in records]
     assert read_json(root / "gate.json")["gate"] and read_json(root / "tuned.json")["gate"]
-    tested = {path.stem for path in (root / "datasets/vindr/test").glob("*.png")}
+    tested = {path.stem for path in root.glob("datasets/vindr/test/*.png")}
     assert set(read_submission(root / "S.csv")) == tested
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det.device import DEVICES, is_device
-from vindr_det.exceptions import PLACE_ERRORS, InputError
+from vindr_det.exceptions import PLACE_ERRORS, InputError, UsageError
 from vindr_det.limits import (
     LARGEST_SEED,
     MAX_PIXELS,
@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": _HelpFormatter, "allow_abbrev": False, **options})
 
     def error(self, message: str):  # type: ignore[override]
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        raise UsageError(f"{message} (see --help)", self.prog)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -138,6 +138,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     try:
         sys.exit(main(None) or 0)
     except InputError as error:
+        name = error.command if isinstance(error, UsageError) else name
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:

@@ -45,7 +45,7 @@ def vindr_node() -> dict[str, Any]:
         # A quick run on so many images of DATASETS.TRAIN and as many of VALIDATION, drawn by SEED with
         # normal images in their share; 0 takes all.
         "LIMIT": 0,
-        # Measured during training; DATASETS.TEST is what predict.py turns into a submission. () trains
+        # Measured during training; DATASETS.TEST is what `predict` turns into a submission. () trains
         # without: no metrics, no validation loss, no model_best.pth, and TEST.EVAL_PERIOD says nothing.
         "VALIDATION": ("vindr_val_fold0",),
         # Longest side in pixels that every image is resized to (area average) before anything

@@ -169,10 +169,12 @@ def in_order(
     Args:
         work: what to do with an item; importable.
         items: in the order wanted.
-        workers: processes.
+        workers: processes; 0 works in this one, where a decoder that crashes ends the program.
         ahead: items that are running or wait to be taken; their results stay in memory.
     """
     left = deque(items)
+    while left and not workers:
+        yield left[0], guarded(work, left.popleft())
     while left:
         waiting: deque[tuple[Item, Future]] = deque()
         try:

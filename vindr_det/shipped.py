@@ -1,4 +1,4 @@
-"""The configs that ship with the package: in ``configs/`` of a checkout, inside the package where it was installed."""
+"""Configs that ship with the package: in ``configs/`` of a checkout, inside an installed package."""
 
 from pathlib import Path
 

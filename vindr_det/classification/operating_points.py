@@ -280,8 +280,8 @@ def read_points(folder: str | Path) -> dict[str, OperatingPoints]:
                                         str(sources.get(column, "")))
                 for column, values in data["points"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path}: not what vindr-det train-classifier writes ({error}); train again with --resume"
-                         ) from error
+        raise InputError(f"{path}: not what vindr-det train-classifier writes ({error}); train again with "
+                         "--resume") from error
 
 
 def _calibration(values: Mapping[str, Any]) -> Calibration:

@@ -1,7 +1,7 @@
 """Files of image-level probabilities by any classifier: read them, and check them against labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +27,13 @@ class ClassifierOutput:
         p_abnormal: P(any finding).
         findings: (C,) P of each finding; None where the classifier does not predict them all.
         label_set: of the findings.
+        columns: all probabilities of a classifier that was run, by their names in its table.
     """
 
     p_abnormal: float
     findings: NDArray[np.float64] | None = None
     label_set: LabelSet = VINBIGDATA
+    columns: Mapping[str, float] = field(default_factory=dict)
 
 
 class ProbabilityColumn(NamedTuple):

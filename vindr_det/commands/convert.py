@@ -13,6 +13,7 @@ where several readers drew. Boxes are in the original images' pixels, images wit
 YOLO's files cannot hold. docs/data.md has a table of the formats.
 """
 
+from argparse import Namespace
 from collections.abc import Sequence
 
 from vindr_det import cli
@@ -20,8 +21,25 @@ from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_o
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    print(run(parse(argv)))
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
     parser = cli.parser(__doc__)
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     for name, (what, _) in FORMATS.items():
         add_options(formats.add_parser(name, help=what, description=what), name)
-    print(convert_by_options(parser.parse_args(argv)))
+    return parser.parse_args(argv)
+
+
+def run(args: Namespace) -> str:
+    """Convert; returns a summary.
+
+    Args:
+        args: of :func:`parse`.
+
+    Raises:
+        InputError: bad input.
+    """
+    return convert_by_options(args)

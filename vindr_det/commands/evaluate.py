@@ -21,13 +21,20 @@ image that a box covers. --chance adds a permutation baseline: the same boxes, s
 writes metrics.json.
 """
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    run(parse(argv), print)
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--predictions", help="prediction file; optional with --by reader")
     parser.add_argument("--annotations", required=True, help="truth: COCO .json or VinBigData .csv")
@@ -51,14 +58,28 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "annotations' have in common; SET names it where the file does not (COCO results "
                         "of other tools)")
     cli.add_seed(parser, what="of random orders, replicates and shuffling")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+def run(args: Namespace, show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Score, and write metrics.json where --out asks for it.
+
+    Args:
+        args: of :func:`parse`.
+        show: is called with the metrics as text.
+
+    Returns:
+        Metrics by key, NaN where there is nothing to measure.
+
+    Raises:
+        InputError: bad input.
+    """
     from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
     from vindr_det.evaluation.score import as_json
     from vindr_det.files import write_json
 
     values, text = run_evaluation(EvaluationRequest(**vars(args)))
-    print(text)
+    show(text)
     if args.out:
-        path = Path(args.out) / "metrics.json"
-        write_json(path, as_json(values))
+        write_json(Path(args.out) / "metrics.json", as_json(values))
+    return values

@@ -11,7 +11,6 @@ config is for a GPU, with it for so many minutes on a CPU. The same annotations 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vindr_det import cli
 from vindr_det.shipped import CONFIGS

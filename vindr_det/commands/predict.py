@@ -11,7 +11,7 @@
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
---dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and vindr-det tune
+--dataset takes exactly the images of a data set, such as the validation images that gate fit and tune
 need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
 boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
 <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
@@ -27,16 +27,36 @@ then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_intermixed_args(argv)
+    args = parse(argv)
+    return _report(args, run(args, print))
 
-    from vindr_det import predict as prediction
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
+    return _parser().parse_intermixed_args(argv)
+
+
+def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
+    """Predict, and write all files.
+
+    Args:
+        args: of :func:`parse`.
+        show: is called with the number of images that were read, flagged and failed, and the first reasons.
+
+    Returns:
+        A :class:`vindr_det.prediction.FolderPredictions`.
+
+    Raises:
+        InputError: bad input, or no image can be read.
+    """
+    from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
     from vindr_det.files import existing_file
@@ -46,26 +66,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    batch, gate, changes = _batch_size(args), _gate(args), Changes(args.opts)
+    batch, gate = _batch_size(args), prediction.read_gate(args.gate, args.classifier)
+    changes = Changes(args.opts)
     weights = [existing_file(path) for path in args.weights or [best_weights(args.config)]]
-    run = _run(args, weights, changes)  # before anything slow: is there something to do?
-    sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
+    images = _run(args, weights, changes)  # before anything slow: is there something to do?
+    sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out))
-    if failed := run.statuses_if_none_readable():
-        return _finish(args, prediction.FolderPredictions(statuses=failed))
+    if failed := images.statuses_if_none_readable():
+        return _write(args, prediction.FolderPredictions(statuses=failed))
     if args.gate and not args.allow_in_sample:
-        refuse_in_sample(args.gate, run.readable)
+        refuse_in_sample(args.gate, images.readable)
     models = _models(args, weights, gate, changes)
-    result = prediction.predict(run, models, batch, args.workers, args.allow_inverted)
-    print(status.summary(result.statuses))
-    return _finish(args, result)
+    result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
+    show(status.summary(result.statuses))
+    return _write(args, result)
 
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
                         "VinBigData's a table with a row per box; COCO results if it ends in .json")
-    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and the test images")
+    parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
+                        help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
@@ -129,54 +151,44 @@ def _batch_size(args: Namespace) -> int:
     return args.batch_size
 
 
-def _gate(args: Namespace):
-    """The gate of --gate, or None."""
-    from vindr_det.exceptions import InputError
-    from vindr_det.postprocessing import gate_fit
-
-    gate = gate_fit.read(args.gate).gate if args.gate else None
-    if gate and gate.needs_classifier and not args.classifier:
-        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
-    return gate
-
-
 def _models(args: Namespace, weights: Sequence[Path], gate, changes):
     """Detectors, with TTA where it is asked for, classifier, fusion and gate."""
-    from vindr_det.detection.predictors import load_predictors
     from vindr_det.postprocessing.fusion import Fusion
-    from vindr_det.postprocessing.tta import TTAPredictor
-    from vindr_det.predict import Models
+    from vindr_det.prediction import load_models
 
+    scales = args.tta_scales or ((1.0,) if args.tta else ())
     engine = None if args.engine == "auto" else args.engine
-    predictors = load_predictors(weights, engine, args.half, args.device, changes)
-    if args.tta or args.tta_scales:
-        predictors = [TTAPredictor(predictor, args.tta_scales or (1.0,)) for predictor in predictors]
-    classifier = None
-    if args.classifier:
-        from vindr_det.classification.predict import Classifier
-
-        classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
-    return Models(predictors, classifier, Fusion(iou_thr=args.iou_thr), gate)
+    return load_models(weights, args.classifier, gate, device=args.device, engine=engine, half=args.half,
+                       changes=changes, tta_scales=scales, fusion=Fusion(iou_thr=args.iou_thr))
 
 
-def _finish(args: Namespace, result) -> int:
+def _write(args: Namespace, result):
     """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
     from vindr_det.imaging import status
+    from vindr_det.submission import submission_text
+    from vindr_det.submission.outputs import write_results
+
+    withheld = args.strict and result.failed
+    text = None if withheld or not result.predictions else submission_text(
+        args.out, result.predictions, [source.image_id for source in result.statuses], result.sizes,
+        result.failed)
+    write_results(args.out, result.predictions, result.statuses, text)
+    status.require_some_read(result.statuses, status.status_path(args.out))
+    status.warn(result.statuses, status.status_path(args.out))
+    return result
+
+
+def _report(args: Namespace, result) -> int:
+    """Print what was written; returns the exit status."""
+    from vindr_det.imaging.status import status_path
     from vindr_det.structures.detections import label_set_of
     from vindr_det.structures.label_sets import VINBIGDATA
-    from vindr_det.submission import submission_text
     from vindr_det.submission.coco_results import is_coco_results
-    from vindr_det.submission.outputs import predictions_path, write_results
+    from vindr_det.submission.outputs import predictions_path
 
-    table, strict = status.status_path(args.out), bool(result.failed) and args.strict
-    ids = [source.image_id for source in result.statuses]
-    text = None if strict or not result.predictions else submission_text(
-        args.out, result.predictions, ids, result.sizes, result.failed)
-    write_results(args.out, result.predictions, result.statuses, text)
-    status.require_some_read(result.statuses, table)
-    failed = status.warn(result.statuses, table)
-    tables = f"{predictions_path(args.out)} and {table}"
-    if strict:
+    ids, failed = [source.image_id for source in result.statuses], len(result.failed)
+    tables = f"{predictions_path(args.out)} and {status_path(args.out)}"
+    if args.strict and failed:
         print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
               f"{tables} are")
         return 1

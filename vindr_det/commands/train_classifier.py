@@ -6,7 +6,7 @@
 It predicts P(abnormal), or with DATA.TARGET a probability per label. OUTPUT_DIR gets fold{k}.pth,
 oof_predictions.csv (every image by the model that was not trained on it), with DATA.TEST test_predictions.csv
 (mean and standard deviation over the models), metrics.json (with 95 % intervals; its node about describes
-each number), operating_points.json (thresholds and calibrations, applied by vindr-det classify and vindr-det predict),
+each number), operating_points.json (thresholds and calibrations, which classify and predict apply),
 fold{k}_history.csv (a row per epoch) and pictures: curves.png, roc.png, reliability.png, frequencies.png.
 The epoch is the last, or with SOLVER.SELECT inner the best on images set aside, never on those of the
 held-out fold. --resume keeps finished folds and chooses operating points again. --num-gpus trains one fold on

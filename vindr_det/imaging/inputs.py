@@ -9,8 +9,10 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+
+from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
@@ -35,19 +37,21 @@ _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a 
 
 @dataclass(frozen=True)
 class Input:
-    """A file that a run is given.
+    """A file that a run is given, or an image in memory.
 
     Attributes:
         image_id: the file's stem, or more of its name where two would share it; printable.
         file: its name below the folder, printable.
-        path: the file.
+        path: the file; of an image in memory only its name.
         problem: why it cannot be read, as far as its name and kind show; empty if it is to be read.
+        pixels: of an image in memory, of :func:`vindr_det.imaging.read.require_pixels`; None for a file.
     """
 
     image_id: str
     file: str
     path: Path
     problem: str = ""
+    pixels: NDArray | None = field(default=None, compare=False, repr=False)
 
 
 def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
@@ -253,12 +257,15 @@ def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
 
 
 def _numbered(ids: dict[Path, str], taken: set[str]) -> dict[Path, str]:
-    used, result = set(taken), {}
-    for path, image_id in ids.items():
-        name, number = image_id, 1
-        while name in used:
-            number += 1
-            name = f"{image_id}~{number}"
-        used.add(name)
-        result[path] = name
-    return result
+    used = set(taken)
+    return {path: unused(image_id, used) for path, image_id in ids.items()}
+
+
+def unused(image_id: str, used: set[str]) -> str:
+    """An id that is not among those that are ``used``, with a number where it must be; it is added to them."""
+    name, number = image_id, 1
+    while name in used:
+        number += 1
+        name = f"{image_id}~{number}"
+    used.add(name)
+    return name
