@@ -21,7 +21,8 @@ import pandas as pd
 from conftest import ROOT, TINY, of_another_label_set
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from vindr_det.commands import main_of
+from vindr_det.commands import main_of, run_command
+from vindr_det.commands.demo import steps
 from vindr_det.structures.label_sets import NIH_BOXES, NIH_LABELS
 
 SIDE = 96
@@ -35,14 +36,14 @@ CLASSIFIER = shlex.split("""MODEL.NAME test_resnet MODEL.PRETRAINED False MODEL.
 _ONE_PROCESS = ["--workers", "1"]
 #: Command -> what is added to make it short. The engine is the one that every installation has.
 ADDED = {
-    "train": ["--engine", "torchvision", *DETECTOR], "train-classifier": ["--fold", "0", *CLASSIFIER],
+    "train": ["--engine", "torchvision", *DETECTOR], "train-classifier": CLASSIFIER,
     "prepare": _ONE_PROCESS, "fuse": _ONE_PROCESS,
     # A classifier of few phantoms and a single epoch may be inverted by chance.
     "predict": ["--device", "cpu", "--allow-inverted", *_ONE_PROCESS],
     "gate": ["--allow-inverted", "--folds", "2"],
     "tune": ["--allow-inverted", "--trials", "4", *_ONE_PROCESS],
     "evaluate-classifier": ["--allow-inverted"], "classify": _ONE_PROCESS, "explain": _ONE_PROCESS,
-    "phantoms": _ONE_PROCESS, "demo": ["--quick", "--engine", "torchvision"]}
+    "phantoms": _ONE_PROCESS}
 #: Exit statuses beside 0 that the pages tell of.
 STATUSES = {"check-leaks": (0, 2)}
 #: What is put in the place of numbers that would take minutes.
@@ -122,13 +123,19 @@ def name_of(words: list[str]) -> str:
 
 def _main(words: list[str]):
     if words[0] == "vindr-det":
-        return main_of(words[1])
+        return _demo if words[1] == "demo" else main_of(words[1])
     script = ROOT / words[1]
     assert script.is_file(), f"{words[1]}: no such tool"
     spec = importlib.util.spec_from_file_location(f"page_{script.stem}", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
+
+
+def _demo(argv: list[str]) -> int:
+    """The steps of ``vindr-det demo --quick``, without a new process for each."""
+    out = Path(argv[argv.index("--out") + 1])
+    return max(run_command(step[0], step[1:]) for step in steps(out, "torchvision", seed=7, quick=True))
 
 
 def _shortened(words: list[str]) -> list[str]:

@@ -25,8 +25,10 @@ NOT_RUN = {
     "vindr-det .* --num-gpus": "several GPUs",
     "vindr-det train .* MODEL.WEIGHTS torchvision://fasterrcnn": "a download of 167 MB",
     "vindr-det train .* MODEL.WEIGHTS fasterrcnn_resnet50_fpn_coco-258fb6c6.pth": "the same",
-    "vindr-det train .* MODEL.WEIGHTS detectron2://": "a download",
-    "from detectron2.checkpoint": "runs in tests/detection/test_detectron2_project.py"}
+    "vindr-det train .* MODEL.WEIGHTS detectron2://": "a download"}
+#: Pages whose snippets have a test of their own.
+SNIPPETS_RUN_IN = {"docs/detectron2.md": "tests/detection/test_detectron2_project.py",
+                   "docs/python.md": "tests/api/test_python_page.py"}
 _DETECTOR = "outputs/vindr_frcnn/model_best.pth"
 _FOLD = "datasets/vindr/annotations/instances_val_fold0.json"
 _OUT_OF_FOLD = "outputs/vindr_binary_effnet_b2/oof_predictions.csv"
@@ -45,7 +47,8 @@ GIVEN = {
     "docs/gate.md": {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "A.csv": "val.csv", "B.csv": "val.csv",
         "val.json": _FOLD, "A_test.csv": "submission.csv", "B_test.csv": "submission.csv",
-        "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv", "oof_predictions.csv": _OUT_OF_FOLD},
+        "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
+        "oof_predictions.csv": _OUT_OF_FOLD},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},
     "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR}}
@@ -54,7 +57,9 @@ GIVEN = {
 def why_not(block: Block) -> str:
     """Why a block is not run; empty where it is."""
     text = block.text.strip()
-    if "detectron2" in text and block.language == "python" and not HAS_DETECTRON2:
+    if block.language == "python" and block.page in SNIPPETS_RUN_IN:
+        return SNIPPETS_RUN_IN[block.page]
+    if block.language == "python" and "detectron2" in text and not HAS_DETECTRON2:
         return "needs Detectron2"
     return next((reason for start, reason in NOT_RUN.items() if re.match(start, text)), "")
 
@@ -116,11 +121,19 @@ def test_of_all_pages_most_runs():
     """The whole of it in numbers; run with -s to see them."""
     every = [block for page in PAGES for block in blocks(page)]
     left_out = [block for block in every if why_not(block)]
+    elsewhere = [block for block in left_out if why_not(block) in SNIPPETS_RUN_IN.values()]
     for language in ("shell", "python"):
-        print(f"{sum(block.language == language for block in every)} {language} blocks, of which "
-              f"{sum(block.language == language for block in left_out)} are not run")
+        number, out, own = (sum(block.language == language for block in group)
+                            for group in (every, left_out, elsewhere))
+        print(f"{language}: {number} on {len(PAGES)} pages, {number - out} run here, {own} in a test of their "
+              f"page, {out - own} cannot be run")
     assert {"shell", "python"} == {block.language for block in every}
-    assert len(every) > 120 and len(left_out) < 40
+    assert len(every) > 120 and len(left_out) - len(elsewhere) < 40
+
+
+@pytest.mark.parametrize("page", SNIPPETS_RUN_IN)
+def test_a_page_with_a_test_of_its_own_is_read_by_it(page):
+    assert page in (ROOT / SNIPPETS_RUN_IN[page]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("start", NOT_RUN)
