@@ -15,7 +15,9 @@ def write(raw: Path) -> None:
     tests = [path.stem for path in sorted((raw / "test").iterdir())]
     pictures = raw / "images"
     shutil.copytree(raw / "nih_images", pictures)
-    _vindr_cxr(raw / "annotations", names, tests)
+    for part in ("train", "test"):
+        shutil.copytree(raw / part, raw / "vindr-cxr" / part)
+    _vindr_cxr(raw / "vindr-cxr/annotations", names, tests)
     _nih_boxes(raw / "BBox_List_2017.csv", sorted(path.name for path in pictures.iterdir()))
     _challenges(raw, names)
     _chestx_det(raw, sorted(pictures.iterdir()))
