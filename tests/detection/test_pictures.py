@@ -60,6 +60,13 @@ def test_a_picture_that_cannot_be_drawn_costs_no_training(tmp_path, caplog):
     assert "val_predictions.png was not drawn" in caplog.text
 
 
+def test_pictures_of_an_earlier_training_do_not_stay(tmp_path):
+    for name in ("val_predictions.png", "pr_curve.png", "confusion_matrix.png", "mine.png"):
+        (tmp_path / name).write_bytes(b"earlier")
+    pictures.draw_after_training(SimpleNamespace(OUTPUT_DIR=str(tmp_path)))  # without a best model
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
 def test_the_table_of_a_validation_by_hand(items):
     records = [record for record, _ in items]
     values = {"validation_loss": 0.5, "vindr/mAP40": 0.25, "coco/AP": 0.125, "vindr/AP40/Cardiomegaly": 0.75,

@@ -39,10 +39,10 @@ def test_areas_are_the_aps_and_points_those_of_sklearn(seed):
         assert area == pytest.approx(result.ap[name])
         correct = matched.correct[matched.rows[label]]
         if correct.any():
-            found = correct.sum() / result.truths[name]
+            share = correct.sum() / result.truths[name]
             sk_precision, sk_recall, _ = precision_recall_curve(correct, -np.arange(len(correct)))
             for at, value in zip(recall, precision, strict=True):
-                reached = sk_recall * found >= at - 1e-9
+                reached = sk_recall * share >= at - 1e-9
                 assert value == pytest.approx(sk_precision[reached].max())
 
 

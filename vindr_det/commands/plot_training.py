@@ -5,8 +5,9 @@
 
 Of a detector, from its metrics.json: training and validation loss (normal and abnormal images apart), the
 loss's components, AP at IoU .4, AP per class over iterations and at the end, learning rate. Of a classifier,
-from its fold<k>_history.csv: loss and AUC of training and of held-out images per fold (with several labels also their
-median and range), and learning rate. Trainings write the same picture at their end, without --smooth.
+from its fold<k>_history.csv: loss and AUC of training and of held-out images per fold (with several labels
+also their median and range), and learning rate. Trainings write the same picture at their end, without
+--smooth.
 """
 
 from collections.abc import Sequence

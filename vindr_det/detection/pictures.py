@@ -17,7 +17,7 @@ from vindr_det.imaging.montage import grid_of
 from vindr_det.imaging.read import read_image
 from vindr_det.metrics.metric import MatchedPredictions
 from vindr_det.metrics.outcomes import judge
-from vindr_det.metrics.plots import write_pictures
+from vindr_det.metrics.plots import CONFUSION_FILE, PR_FILE, write_pictures
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.outcomes import Outcome
@@ -140,6 +140,8 @@ def draw_after_training(cfg: Any) -> None:
     out = Path(cfg.OUTPUT_DIR)
     plot_after_training(out)
     if not (out / BEST_PREDICTIONS).is_file():
+        for name in (VAL_PREDICTIONS, PR_FILE, CONFUSION_FILE):  # of an earlier training in this folder
+            (out / name).unlink(missing_ok=True)
         return
     try:
         records = [record for record, _ in validation_records(cfg)]

@@ -55,7 +55,7 @@ from vindr_det.training.sampler import batch_part, training_order
 #: Records of one or more data sets, each with its folder of images.
 Dataset = Sequence[tuple[Record, Path]]
 #: Hooks that run at a resume where a signal had interrupted the validation.
-_VALIDATING = (ValidationLoss, Validation, BestCheckpoint, MetricsLines)
+_VALIDATING = (ValidationLoss, Validation, BestCheckpoint, MetricsLines, ShowTraining)
 #: Built by Detectron2, with keys that :mod:`vindr_det.training.schedule` does not have.
 _DETECTRON2_SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR")
 #: Names of hooks in older states.
