@@ -58,7 +58,8 @@ def test_each_image_has_its_findings_and_its_status():
     assert [figure["data-boxes"] for figure in page.of("figure")] == [
         "1:TRUE_POSITIVE 0:FALSE_POSITIVE", "1:MISSED", "", ""]
     text = "".join(page.text)
-    for part in ("Mass (2)", "flagged: modality <CT>", '<script>"x"', "predicted: none", "no picture", "failed: is cut"):
+    for part in ("Mass (2)", "flagged: modality <CT>", '<script>"x"', "predicted: none", "no picture",
+                 "failed: is cut"):
         assert part in text
     assert len(page.of("script")) == 1  # an id is text, whatever it is
     assert [image["width"] for image in page.of("img")] == ["800", "700", "10"]
@@ -68,11 +69,14 @@ def test_each_image_has_its_findings_and_its_status():
 BROWSER = """
 const [page, values] = JSON.parse(require("fs").readFileSync(0));
 const figures = page.map(dataset => ({dataset, hidden: false}));
-const elements = new Proxy({}, {get: (all, id) => all[id] ??= {value: values[id] ?? "", addEventListener() {}}});
-const document = {querySelectorAll: () => figures, getElementById: id => elements[id], documentElement: {dataset: {}},
-  querySelector: () => ({addEventListener() {}})};
+const elements = new Proxy({}, {get: (all, id) =>
+  all[id] ??= {value: values[id] ?? "", addEventListener() {}}});
+const document = {querySelectorAll: () => figures, getElementById: id => elements[id],
+  documentElement: {dataset: {}}, querySelector: () => ({addEventListener() {}})};
 const matchMedia = () => ({matches: false});
+{
 %s
+}
 console.log(JSON.stringify([figures.map(figure => !figure.hidden), elements.count.textContent]));
 """
 
@@ -89,6 +93,7 @@ def test_filters(values, shown):
     figures = [{name.removeprefix("data-"): value for name, value in figure.items()} for figure in
                Page(text).of("figure")]
     script = BROWSER % re.search(r"<script>(.+)</script>", text, re.DOTALL)[1]
-    run = subprocess.run(["node", "-e", script], input=json.dumps([figures, values]), capture_output=True, text=True)
+    given = json.dumps([figures, values])
+    run = subprocess.run(["node", "-e", script], input=given, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == [[bool(of) for of in shown], f"{sum(shown)} of 4 images"]
