@@ -6,7 +6,6 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
@@ -241,7 +240,6 @@ def _legend(
     return np.concatenate([_flow(numbers, width), _flow([*kinds, *texts], width)])
 
 
-@cache
 def _sample(outcome: Outcome, size: int) -> Picture:
     """A piece of an outcome's line and its name."""
     text = text_strip(outcome.value, size, WHITE, (0, 0, 0))

@@ -31,8 +31,9 @@ def place_labels(boxes: Ints, sizes: Sequence[tuple[int, int]], height: int, wid
     taken = np.zeros((0, 4), np.int64)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for row in np.argsort(areas, kind="stable"):
+        wide, high = sizes[row]
         for reach, good in ((0, _GOOD), (_NEAR, _CLASH), (height + width, np.inf)):
-            candidates = _candidates(boxes[row], *sizes[row], height, width, reach)
+            candidates = _candidates(boxes[row], wide, high, height, width, reach)
             costs = _costs(candidates, boxes, row, taken)
             if costs.min() < good:
                 break
