@@ -108,7 +108,8 @@ def test_predictions_without_annotations(images, main_of):
 def written_texts(monkeypatch):
     """A list that gets every text that is drawn."""
     texts, strip = [], drawing.text_strip
-    monkeypatch.setattr(drawing, "text_strip", lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
+    monkeypatch.setattr(drawing, "text_strip",
+                        lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
     return texts
 
 
@@ -163,7 +164,8 @@ def test_ids_are_drawn_in_their_order(images, main_of):
 
 @pytest.mark.parametrize("options, message", [
     (["--augment", "c.yaml"], "--augment: expected --annotations"), (["--grid", "0"], "--grid 0: expected 1"),
-    (["--score", "30"], "--score 30.0: expected 0 to 1"), (["--count", "0"], "--count 0: expected 1"), (["--side", "3"], "--side 3: expected 64"),
+    (["--score", "30"], "--score 30.0: expected 0 to 1"), (["--count", "0"], "--count 0: expected 1"),
+    (["--side", "3"], "--side 3: expected 64"),
 ])
 def test_faulty_options(images, main_of, options, message):
     with pytest.raises(InputError, match=message):

@@ -29,14 +29,16 @@ def share(picture, color, box=BOX):
 def texts(monkeypatch):
     """Every text that is drawn."""
     written, strip = [], drawing.text_strip
-    monkeypatch.setattr(drawing, "text_strip", lambda text, *rest: (written.append(text), strip(text, *rest))[1])
+    monkeypatch.setattr(drawing, "text_strip",
+                        lambda text, *rest: (written.append(text), strip(text, *rest))[1])
     return written
 
 
 @pytest.mark.parametrize("boxes", [P(), P((14, 1, 0, 0, 1, 1))])
 def test_nothing_to_draw(boxes):
     """Only "no finding", which is no box: the image itself, in three channels."""
-    assert np.array_equal(draw(IMAGE, boxes, longest=300, legend=False), np.repeat(IMAGE[..., None], 3, axis=2))
+    picture = draw(IMAGE, boxes, longest=300, legend=False)
+    assert np.array_equal(picture, np.repeat(IMAGE[..., None], 3, axis=2))
 
 
 def test_arguments_are_left_alone():
@@ -92,11 +94,12 @@ def crowd(count, height, width, seed=0):
 
 
 @pytest.mark.parametrize("boxes", [
-    np.zeros((0, 4), int), crowd(1, 900, 800), crowd(12, 900, 800), crowd(30, 900, 800), np.array([[300, 300, 500, 500]] * 12),
+    np.zeros((0, 4), int), crowd(1, 900, 800), crowd(12, 900, 800), crowd(30, 900, 800),
+    np.array([[300, 300, 500, 500]] * 12),
     np.array([[0, 0, 800, 900]] * 3), np.array([[795, 895, 800, 900], [0, 0, 2, 2]])])
 def test_labels_hide_neither_each_other_nor_the_boxes(boxes):
     size = (150, 16)
-    places = place_labels(boxes, [size] * len(boxes), 900, 800, range(len(boxes)))
+    places = place_labels(boxes, [size] * len(boxes), 900, 800)
     assert (places[:, :2] >= 0).all() and (places[:, 2:] <= [800, 900]).all()
     assert (places[:, 2:] - places[:, :2] == size).all()
     assert not np.triu(overlap_areas(places, places), 1).any()
@@ -107,7 +110,7 @@ def test_labels_hide_neither_each_other_nor_the_boxes(boxes):
 
 def test_a_label_is_beside_its_box_where_there_is_room():
     boxes = np.array([[100, 100, 200, 200], [500, 400, 700, 800]])
-    places = place_labels(boxes, [(90, 16)] * 2, 900, 800, range(2))
+    places = place_labels(boxes, [(90, 16)] * 2, 900, 800)
     assert distances(places, boxes).max() <= 2 and not overlap_areas(places, boxes).any()
 
 

@@ -60,7 +60,8 @@ def smallest_distance(colors):
 
 @pytest.mark.parametrize("first, second, expected", [
     ((50, 0, 0), (50, 0, 0), 0), ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
-    ((50, 2.5, 0), (73, 25, -18), 27.1492), ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644)])
+    ((50, 2.5, 0), (73, 25, -18), 27.1492),
+    ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644)])
 def test_the_distance_is_the_published_one(first, second, expected):
     assert ciede2000(first, second) == pytest.approx(expected, abs=1e-4)
 

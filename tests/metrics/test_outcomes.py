@@ -24,7 +24,7 @@ TP, FP, DETECTED, MISSED = Outcome.TRUE_POSITIVE, Outcome.FALSE_POSITIVE, Outcom
     (P((3, 0.9, *BOX)), T((3, *BOX)), (), [TP, DETECTED]),
     (P((3, 0.9, *BOX)), T((4, *BOX)), (), [FP, MISSED]),
     (P((3, 0.9, *HALF)), T((3, *BOX)), (), [FP, MISSED]),  # IoU .4 exactly is not enough
-    (P((3, 0.2, *BOX), (3, 0.9, 0, 0, 10, 9)), T((3, *BOX)), (), [TP, FP, DETECTED]),  # the best scored takes it
+    (P((3, 0.2, *BOX), (3, 0.9, 0, 0, 10, 9)), T((3, *BOX)), (), [TP, FP, DETECTED]),  # the best takes it
     (P((3, 0.9, *BOX)), T(), (), [FP]),  # a normal image
     (P((3, 0.9, *BOX), (14, 0.1, 0, 0, 1, 1)), no_finding(), (), [FP]),
     (P(), T((3, *BOX)), (), [MISSED]),
@@ -50,7 +50,8 @@ def test_a_score_threshold_changes_no_other_box():
     rng = np.random.default_rng(0)
     for _ in range(40):
         low = rng.uniform(0, 30, (30, 2))
-        table = Predictions(np.hstack([low, low + rng.uniform(5, 25, (30, 2))]), rng.random(30), rng.integers(0, 3, 30))
+        boxes = np.hstack([low, low + rng.uniform(5, 25, (30, 2))])
+        table = Predictions(boxes, rng.random(30), rng.integers(0, 3, 30))
         predicted, truth = table[:20], table[20:]
         for threshold in (0, 0.5):
             boxes, outcomes = judge(predicted[predicted.scores >= threshold], truth)

@@ -18,8 +18,10 @@ from vindr_det.submission.image_report import report_text
 from vindr_det.submission.outputs import predictions_path, report_path, write_results
 
 UIDS = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
-STATUSES = [Status("ct", "a/ct.dcm", FLAGGED, "modality CT", UIDS, 1200, 1000), Status("lost", "l.dcm", FAILED, "cut, off", UIDS),
-            Status("clear", "clear.png", OK, "", {}, 500, 400), Status("nh", "nh.png", FLAGGED, "lateral", {}, 50, 40)]
+STATUSES = [Status("ct", "a/ct.dcm", FLAGGED, "modality CT", UIDS, 1200, 1000),
+            Status("lost", "l.dcm", FAILED, "cut, off", UIDS),
+            Status("clear", "clear.png", OK, "", {}, 500, 400),
+            Status("nh", "nh.png", FLAGGED, "lateral", {}, 50, 40)]
 BOXES = {"ct": P((3, 0.123456789, 1.006, 2, 30, 40), (8, 0.8, 5, 5, 9.999, 9), (14, 0.2, 0, 0, 1, 1)),
          "clear": P((14, 0.97, 0, 0, 1, 1)), "nh": P()}
 PROBABILITIES = {"ct": {"p_abnormal": 0.75}, "clear": {"p_abnormal": 0.03}}
@@ -51,7 +53,7 @@ def test_each_input_is_in_the_report(written):
                                         "x_min": 1.01, "y_min": 2.0, "x_max": 30.0, "y_max": 40.0}
     assert (images["ct"]["probabilities"], images["ct"]["no_finding"]) == ({"p_abnormal": 0.75}, 0.2)
     assert (images["clear"]["boxes"], images["clear"]["no_finding"]) == ([], 0.97)
-    assert (images["nh"]["boxes"], images["nh"]["probabilities"], images["nh"]["no_finding"]) == ([], {}, None)
+    assert [images["nh"][name] for name in ("boxes", "probabilities", "no_finding")] == [[], {}, None]
 
 
 def test_an_image_that_failed_is_never_an_empty_list(written):
@@ -71,8 +73,9 @@ def test_both_files_say_the_same(written):
         own = [row for row in rows if row["image_id"] == image["image_id"]]
         assert {tuple(row[name] for name in (*UIDS, "status", "reason")) for row in own} == {
             tuple(image[name] for name in (*UIDS, "status", "reason"))}
-        assert [float(row["score"]) for row in own if row["score"]] == [box["score"] for box in image["boxes"] or ()]
-        assert [float(row["x_max"]) for row in own if row["x_max"]] == [box["x_max"] for box in image["boxes"] or ()]
+        for name in ("score", "x_min", "y_max"):
+            listed = [box[name] for box in image["boxes"] or ()]
+            assert [float(row[name]) for row in own if row[name]] == listed
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -88,7 +91,8 @@ def test_the_table_is_read_back_alone_too(written, alone):
 
 @pytest.mark.parametrize("row, message", [
     ("a,,,,,,,ok,", None), ("a,,0.5,1,2,3,4,ok,", "row 2: class_name is empty"),
-    ("a,Mass,,,,,,ok,", "row 2: score nan, expected 0 to 1"), ("a,Mass,0.5,,,,,ok,", "row 2: box nan nan nan nan")])
+    ("a,Mass,,,,,,ok,", "row 2: score nan, expected 0 to 1"),
+    ("a,Mass,0.5,,,,,ok,", "row 2: box nan nan nan nan")])
 def test_a_row_has_all_of_a_box_or_nothing(tmp_path, row, message):
     header = "image_id,class_name,score,x_min,y_min,x_max,y_max,status,reason\n"
     write_text(tmp_path / "s.predictions.csv", f"{header}{row}\nb,Nodule,0.5,1,2,3,4,ok,\n")
@@ -108,7 +112,8 @@ def test_the_report_is_no_submission(written):
 @pytest.mark.parametrize("output, named", [
     (ClassifierOutput(0.5), {"p_abnormal": 0.5}),
     (ClassifierOutput(0.5, np.arange(8) / 10, NIH_BOXES), {"p_abnormal": 0.5, "p_mass": 0.4}),
-    (ClassifierOutput(0.5, columns={"p_abnormal": 0.5, "p_edema": 0.1}), {"p_abnormal": 0.5, "p_edema": 0.1})])
+    (ClassifierOutput(0.5, columns={"p_abnormal": 0.5, "p_edema": 0.1}),
+     {"p_abnormal": 0.5, "p_edema": 0.1})])
 def test_probabilities_have_the_names_of_the_classifiers_table(output, named):
     assert named.items() <= output.named.items()
     assert len(output.named) == (9 if output.findings is not None else len(named))

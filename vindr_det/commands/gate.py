@@ -108,6 +108,7 @@ def apply(args: Namespace) -> None:
     statuses = files.inherited(gated, [read_statuses(args.predictions)])
     unread = [status.image_id for status in statuses if status.image_id not in gated]
     probabilities = {image_id: outputs[image_id].named for image_id in gated if image_id in outputs}
-    files.write_results(args.out, gated, statuses, submission_text(args.out, gated, unread=unread), probabilities)
+    text = submission_text(args.out, gated, unread=unread)
+    files.write_results(args.out, gated, statuses, text, probabilities)
     print(f"{args.out}: {len(gated)} images, gate {saved.gate}; {len(unread)} images that were not read")
     cli.say_next("evaluate", "--predictions", args.out, "--annotations", args.annotations or "ANNOTATIONS")

@@ -99,10 +99,13 @@ def _draw(args: Namespace, subjects, sizes) -> None:
     from vindr_det.imaging.status import read_statuses
     from vindr_det.submission import read_submission
 
-    predictions = read_submission(args.predictions, annotations=args.annotations) if args.predictions else None
-    statuses = read_statuses(args.predictions) if args.predictions else {}
+    predictions, statuses = None, {}
+    if args.predictions:
+        predictions = read_submission(args.predictions, annotations=args.annotations)
+        statuses = read_statuses(args.predictions)
     sizes = known_sizes(sizes, args.annotations, statuses)
-    drawn = pictures(subjects, predictions, sizes, args.score, args.side or (480 if args.grid else 900), statuses)
+    side = args.side or (480 if args.grid else 900)
+    drawn = pictures(subjects, predictions, sizes, args.score, side, statuses)
     if args.grid:
         count = write_grid(args.out, drawn, args.grid)
         print(f"{count} pictures on {args.out}/grid.png")

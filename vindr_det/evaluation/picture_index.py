@@ -42,8 +42,9 @@ def index_page(entries: Sequence[Entry]) -> str:
         HTML without any reference to the network; without JavaScript it is a plain list.
     """
     findings = sorted({name for entry in entries for name, _ in entry.boxes})
-    outcomes = [kind for kind in Outcome if any(kind is given for entry in entries for _, given in entry.boxes)]
-    statuses = [status for status in (OK, FLAGGED, FAILED) if any(entry.status == status for entry in entries)]
+    kinds = {kind for entry in entries for _, kind in entry.boxes}
+    outcomes = [kind for kind in Outcome if kind in kinds]
+    statuses = [status for status in (OK, FLAGGED, FAILED) if status in {entry.status for entry in entries}]
     filters = "\n".join([
         _select("finding", "finding", [(str(row), name) for row, name in enumerate(findings)]),
         _select("outcome", "box", [(kind.name, kind.value) for kind in outcomes]),
@@ -100,7 +101,8 @@ figure[hidden] { display: none; }
 img { display: block; width: 100%; height: auto; background: #000; }
 figcaption { padding: .5em .7em; overflow-wrap: anywhere; }
 p { margin: .2em 0 0; } .none { padding: 4em 1em; text-align: center; }
-.flagged, .failed { font-weight: bold; } .flagged::before { content: "\\26A0 "; } .failed::before { content: "\\2716 "; }
+.flagged, .failed { font-weight: bold; }
+.flagged::before { content: "\\26A0 "; } .failed::before { content: "\\2716 "; }
 """
 
 _SCRIPT = """
@@ -123,8 +125,8 @@ function show() {
 document.querySelector("header").addEventListener("input", show);
 document.getElementById("theme").addEventListener("click", () => {
   const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
+  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = (root.dataset.theme ? root.dataset.theme === "dark" : isDark) ? "light" : "dark";
 });
 show();
 """

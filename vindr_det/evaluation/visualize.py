@@ -87,7 +87,8 @@ def choose(
 
 
 def _subject(image_id: str, path: Path, record: Record | None) -> Subject:
-    return Subject(image_id, path) if record is None else Subject(image_id, path, record.truth, record.unknown)
+    known = () if record is None else (record.truth, record.unknown)
+    return Subject(image_id, path, *known)
 
 
 def _ordered(
@@ -181,8 +182,8 @@ def pictures(
 
 
 def _drawing(
-    subject: Subject, pixels: NDArray[np.uint8], size: tuple[int, int], predicted: Predictions | None, longest: int,
-    status: Status, unknown: str,
+    subject: Subject, pixels: NDArray[np.uint8], size: tuple[int, int], predicted: Predictions | None,
+    longest: int, status: Status, unknown: str,
 ) -> Drawing:
     boxes, outcomes = judge(predicted, subject.truth, subject.unknown)
     notes = _notes(subject.truth, predicted, unknown) + ["flagged"] * (status.status == FLAGGED)
@@ -203,7 +204,7 @@ def _unknown(image_id: str, predictions: PredictionSet | None, statuses: Mapping
 
 
 def write_overlays(out: str | Path, drawn: Iterable[Drawing]) -> int:
-    """Write ``<image_id>.png`` of each of :func:`pictures`, and ``index.html`` of all; returns their number."""
+    """Write ``<image_id>.png`` of each of :func:`pictures` and an ``index.html``; returns their number."""
     entries = []
     for drawing in drawn:
         entries.append(drawing.entry)

@@ -6,7 +6,6 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
@@ -94,8 +93,8 @@ def draw(
     Args:
         image: (H, W) or (H, W, 3) RGB, uint8, any size.
         boxes: (N, 4) xyxy, in pixels of ``frame``; rows of "no finding" are not drawn.
-        outcomes: (N,) what each box is, such as of :func:`vindr_det.metrics.outcomes.judge`; None takes all for
-            predicted.
+        outcomes: (N,) what each box is, such as of :func:`vindr_det.metrics.outcomes.judge`; None takes all
+            for predicted.
         frame: (height, width) of the image that the boxes are of; None takes the image's own.
         longest: longest side of the drawn image.
         title: written above; empty for none.
@@ -147,7 +146,7 @@ def _prepared(boxes: Predictions, outcomes: Sequence[Outcome], factor: float) ->
 
 
 def _outline(picture: Picture, box: _Box) -> None:
-    """A box's line on a black one, so that it shows on bright and dark; a fine line's is no wider than itself."""
+    """A box's line on a black one, so that it shows on bright and dark; below a fine line it is as fine."""
     x0, y0, x1, y1 = box.corners
     wide = _line_width(box.style, picture)
     cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), wide + 2 if box.style.thickness > 1 else wide)
@@ -205,7 +204,7 @@ def _is_crowded(drawn: Sequence[_Box], places: Ints) -> bool:
 def _places(picture: Picture, drawn: Sequence[_Box], texts: Sequence[str]) -> Ints:
     """(N, 4) places of the labels, xyxy."""
     sizes = [text_size(text, font_size(picture)) for text in texts]
-    return place_labels(_corners(drawn), sizes, *picture.shape[:2], range(len(drawn)))
+    return place_labels(_corners(drawn), sizes, *picture.shape[:2])
 
 
 def _corners(drawn: Sequence[_Box]) -> Ints:
@@ -217,7 +216,8 @@ def _write(picture: Picture, drawn: Sequence[_Box], texts: Sequence[str], places
     corners = _corners(drawn)
     for box, place, corner, gap in zip(drawn, places, corners, distances(places, corners), strict=True):
         if gap > _LEADER:
-            start, end = np.clip(_middle(corner), place[:2], place[2:]), np.clip(_middle(place), corner[:2], corner[2:])
+            start = np.clip(_middle(corner), place[:2], place[2:])
+            end = np.clip(_middle(place), corner[:2], corner[2:])
             for color, thickness in (((0, 0, 0), 3), (box.color, 1)):
                 cv2.line(picture, tuple(start.tolist()), tuple(end.tolist()), color, thickness, cv2.LINE_AA)
     for box, text, place in zip(drawn, texts, places.tolist(), strict=True):
@@ -228,16 +228,18 @@ def _middle(box: Ints) -> Ints:
     return (box[:2] + box[2:]) // 2
 
 
-def _legend(width: int, numbers: Sequence[Picture], outcomes: Sequence[Outcome], notes: Sequence[str]) -> Picture:
+def _legend(
+    width: int, numbers: Sequence[Picture], outcomes: Sequence[Outcome], notes: Sequence[str]
+) -> Picture:
     """Strips below the image: the key of the numbers, what the line styles mean, and the notes."""
     size = 12 if width >= 400 else 10
-    lines = [line for note in notes for line in textwrap.wrap(note, max(10, width // text_size("n", size)[0] * 2))]
+    letters = max(10, 2 * width // (size + 3))
+    lines = [line for note in notes for line in textwrap.wrap(note, letters)]
     kinds = [_sample(outcome, size) for outcome in outcomes]
     texts = [text_strip(line, size, WHITE, (0, 0, 0)) for line in lines]
     return np.concatenate([_flow(numbers, width), _flow([*kinds, *texts], width)])
 
 
-@cache
 def _sample(outcome: Outcome, size: int) -> Picture:
     """A piece of an outcome's line and its name."""
     text = text_strip(outcome.value, size, WHITE, (0, 0, 0))

@@ -15,30 +15,30 @@ _CLASH, _GOOD = 100, 0.4
 _NEAR = 160
 
 
-def place_labels(boxes: Ints, sizes: Sequence[tuple[int, int]], height: int, width: int, owners: Sequence[int]) -> Ints:
+def place_labels(boxes: Ints, sizes: Sequence[tuple[int, int]], height: int, width: int) -> Ints:
     """Places of labels, the smallest boxes' first: beside their box if it is free there, else near it.
 
     Args:
         boxes: (N, 4) xyxy, in the picture's pixels.
-        sizes: width and height of each of the M labels.
+        sizes: width and height of the label of each box.
         height: of the picture.
         width: of the picture.
-        owners: (M,) the row of the box that each label belongs to.
 
     Returns:
-        (M, 4) xyxy, inside the picture; two of them overlap only where there is no free place left.
+        (N, 4) xyxy, inside the picture; two of them overlap only where there is no free place left.
     """
     places = np.zeros((len(sizes), 4), np.int64)
     taken = np.zeros((0, 4), np.int64)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    for label in np.argsort([sides[owner].prod() for owner in owners], kind="stable"):
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for row in np.argsort(areas, kind="stable"):
+        wide, high = sizes[row]
         for reach, good in ((0, _GOOD), (_NEAR, _CLASH), (height + width, np.inf)):
-            candidates = _candidates(boxes[owners[label]], *sizes[label], height, width, reach)
-            costs = _costs(candidates, boxes, owners[label], taken)
+            candidates = _candidates(boxes[row], wide, high, height, width, reach)
+            costs = _costs(candidates, boxes, row, taken)
             if costs.min() < good:
                 break
-        places[label] = candidates[costs.argmin()]
-        taken = np.vstack([taken, places[label]])
+        places[row] = candidates[costs.argmin()]
+        taken = np.vstack([taken, places[row]])
     return places
 
 
@@ -55,7 +55,7 @@ def overlap_areas(a: Ints, b: Ints) -> NDArray[np.float64]:
 
 
 def _candidates(box: Ints, wide: int, high: int, height: int, width: int, reach: int) -> Ints:
-    """(C, 4) places within the picture: around and within the box, and on a lattice that reaches so far from it."""
+    """(C, 4) places within the picture: around and within the box, and a lattice of this reach around it."""
     x0, y0, x1, y1 = box.tolist()
     columns, rows = (x0, (x0 + x1 - wide) // 2, x1 - wide), (y0, (y0 + y1 - high) // 2, y1 - high)
     corners = [(x, y) for x in columns for y in (y0 - high - _GAP, y1 + _GAP, y0 + _GAP, y1 - high - _GAP)]
@@ -66,16 +66,16 @@ def _candidates(box: Ints, wide: int, high: int, height: int, width: int, reach:
                               np.arange(max(0, y0 - high - reach), min(height, y1 + reach), high + _GAP))
         low = np.concatenate([low, np.stack(lattice, -1).reshape(-1, 2)])
     low = np.clip(low, 0, [max(0, width - wide), max(0, height - high)])
-    return np.hstack([low, low + [wide, high]])
+    return np.hstack([low, low + np.array([wide, high])])
 
 
-def _costs(candidates: Ints, boxes: Ints, owner: int, taken: Ints) -> NDArray[np.float64]:
+def _costs(candidates: Ints, boxes: Ints, row: int, taken: Ints) -> NDArray[np.float64]:
     """(C,) how bad each place is."""
     covered = overlap_areas(candidates, boxes)
     label_area = (candidates[:, 2:] - candidates[:, :2]).prod(axis=1)
     box_areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1)
-    hidden = (covered / box_areas).sum(axis=1) * 3 + covered[:, owner] / box_areas[owner] * 3
+    hidden = (covered / box_areas).sum(axis=1) * 3 + covered[:, row] / box_areas[row] * 3
     inside = np.minimum(covered.sum(axis=1) / label_area, 2)
     clash = overlap_areas(candidates, taken).sum(axis=1) / label_area
-    distance = distances(candidates, np.broadcast_to(boxes[owner], candidates.shape)) * _DISTANCE
+    distance = distances(candidates, np.broadcast_to(boxes[row], candidates.shape)) * _DISTANCE
     return hidden + inside + distance + np.where(clash > 0, _CLASH * (1 + clash), 0)

@@ -49,6 +49,7 @@ def text_strip(text: str, size: int, color: Color, background: Color) -> NDArray
 def paste(picture: NDArray[np.uint8], strip: NDArray[np.uint8], x: int, y: int) -> None:
     """Put a strip into a picture in place, its upper left corner at (x, y); what is outside is cut off."""
     height, width = picture.shape[:2]
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + strip.shape[1], width), min(y + strip.shape[0], height)
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + strip.shape[1], width), min(y + strip.shape[0], height)
     if left < right and top < bottom:
         picture[top:bottom, left:right] = strip[top - y : bottom - y, left - x : right - x]

@@ -1,16 +1,18 @@
 """A color for each finding that color-blind people can tell from the others.
 
 The colors were searched for the largest smallest distance (CIEDE2000) between any two of them, over normal
-vision, deuteranopia and protanopia as Machado et al. (2009) simulate them. Among the first 14 it is 13.7, among
-all 22 it is 8.4; among the seven of Okabe and Ito that are not black it is 11.6. ``tests/imaging/test_palette.py``
-measures them. All are lighter than CIELAB's L = 40, so that they show on a dark film.
+vision, deuteranopia and protanopia as Machado et al. (2009) simulate them. Among the first 14 it is 13.7,
+among all 22 it is 8.4; among the seven of Okabe and Ito that are not black it is 11.6.
+``tests/imaging/test_palette.py`` measures them. All are lighter than CIELAB's L = 40, so that they show on a
+dark film.
 """
 
 Color = tuple[int, int, int]
 
 PALETTE = (
-    "ffc000", "8000ff", "60ffff", "008060", "60c0a0", "c02020", "8080ff", "a04080", "c0ffe0", "ff4000", "80c0ff",
-    "40a0a0", "60a060", "c0ffa0", "c06080", "40e0a0", "0080c0", "20a0c0", "60c0c0", "a04040", "80c060", "e0ff60",
+    "ffc000", "8000ff", "60ffff", "008060", "60c0a0", "c02020", "8080ff", "a04080",
+    "c0ffe0", "ff4000", "80c0ff", "40a0a0", "60a060", "c0ffa0", "c06080", "40e0a0",
+    "0080c0", "20a0c0", "60c0c0", "a04040", "80c060", "e0ff60",
 )
 
 

@@ -1,8 +1,8 @@
-"""Everything that is known about each image of a run as JSON: for systems that Kaggle's form tells too little.
+"""Everything that is known about each image of a run as JSON, for whom Kaggle's form tells too little.
 
 ``S.predictions.json`` has an object per input with its file, its DICOM UIDs, its status and the reason, the
-size of the original, the classifier's probabilities, the score of "no finding" and the boxes. Of an image that
-failed nothing is known: its boxes are null, never an empty list, which would read as a normal image.
+size of the original, the classifier's probabilities, the score of "no finding" and the boxes. Of an image
+that failed nothing is known: its boxes are null, never an empty list, which would read as a normal image.
 """
 
 import json

@@ -2,9 +2,9 @@
 instead of the competition's form, which knows its class ids alone.
 
 Columns are ``image_id``, ``label_set``, ``class_name``, ``score`` and the box, ``x_min,y_min,x_max,y_max`` in
-original pixels; more columns are not read. "No finding", where it is a class, has the box ``0 0 1 1``. An image
-without boxes has no row: whether it was read is in the status table beside the file. In ``S.predictions.csv`` it has
-a row without class, score and box, and a column status.
+original pixels; more columns are not read. "No finding", where it is a class, has the box ``0 0 1 1``. An
+image without boxes has no row: whether it was read is in the status table beside the file. In
+``S.predictions.csv`` it has a row without class, score and box, and its status tells whether it failed.
 """
 
 import difflib
@@ -105,8 +105,9 @@ def read_long_table(
     _check(path, frame, numbers)
     boxes = _by_image(path, frame[has_box], numbers[has_box], labels[has_box], label_set, sizes)
     failed = frame["status"] == FAILED if "status" in frame else np.zeros(len(frame), bool)
-    ids = frame["image_id"][has_box | ~failed].unique()
-    return {str(image_id): boxes.get(str(image_id), Predictions(label_set=label_set)) for image_id in ids}, label_set
+    nothing = Predictions(label_set=label_set)
+    ids = map(str, frame["image_id"][has_box | ~failed].unique())
+    return {image_id: boxes.get(image_id, nothing) for image_id in ids}, label_set
 
 
 def _by_image(

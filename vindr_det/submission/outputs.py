@@ -72,8 +72,8 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
         boxes = box_rows(predictions[status.image_id], short=True) if read else []
         for box in boxes or [dict.fromkeys(_BOX, "")]:
             score = f"{box['score']:.6g}" if boxes else ""
-            rows.append([status.image_id, *_uids(status.uids), *(box | {"score": score}).values(), status.status,
-                         status.reason])
+            rows.append([status.image_id, *_uids(status.uids), *(box | {"score": score}).values(),
+                         status.status, status.reason])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
