@@ -58,8 +58,8 @@ class Model:
     @property
     def names(self) -> tuple[str, ...]:
         """The findings by class id; of a classifier alone its columns."""
-        predictors = self.models.predictors
-        return predictors[0].label_set.findings if predictors else tuple(self.models.classifier.columns)
+        predictors, classifier = self.models.predictors, self._classifier
+        return predictors[0].label_set.findings if predictors else tuple(classifier.columns)
 
     @property
     def notice(self) -> str:
@@ -146,11 +146,14 @@ class Model:
     def _classified(self, run: ImageRun, score: float, workers: int) -> Iterator[Result]:
         from vindr_det.classification.predict import classify_each
 
-        classifier: Any = self.models.classifier
-        rows = classify_each(classifier, run, workers=workers)
+        rows = classify_each(self._classifier, run, workers=workers)
         for source, (status, row) in zip(run.inputs, rows, strict=True):
-            columns = {name: row[name] for name in classifier.columns} if row else {}
+            columns = {name: row[name] for name in self._classifier.columns} if row else {}
             yield Result(status, source, None, columns, score)
+
+    @property
+    def _classifier(self) -> Any:
+        return self.models.classifier
 
 
 def _resolved(device: str) -> str:

@@ -129,7 +129,8 @@ def find_files(
         InputError: likewise.
     """
     require_limit(max_pixels)
-    given, runs = _given_sizes(meta, None), {}
+    given = _given_sizes(meta, None)
+    runs: dict[Path, ImageRun] = {}
     in_folder: dict[Path, list[Path]] = {}
     for path in dict.fromkeys(paths):
         in_folder.setdefault(path.parent, []).append(path)
