@@ -16,8 +16,7 @@ A checkpoint carries its config, classes and engine, so --weights is enough; sev
 hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
 --dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and
 vindr-det tune need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted,
-judged by the
-boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
+judged by the boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
 <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
 checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
 VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
@@ -71,11 +70,11 @@ def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
                         "VinBigData's a table with a row per box; COCO results if it ends in .json")
-    parser.add_argument("--config", default="configs/vindr_frcnn.yaml", help="of the best checkpoint and "
-                                                                             "the test images")
+    parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
+                        help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
     parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det "
-                                         "bundle, "
+                        "bundle, "
                         "hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
@@ -97,7 +96,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
     parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a "
-                                                      "bundle's own, "
+                        "bundle's own, "
                         "if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
@@ -120,7 +119,7 @@ def _bundle(args: Namespace):
 
     if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
         raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has "
-                         f"its own")
+                         "its own")
     return open_bundle(args.bundle)
 
 
