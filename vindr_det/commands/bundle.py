@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", nargs="+", help="checkpoints of the detectors")
-    source.add_argument("--copy", metavar="BUNDLE", help="a folder, a .zip file, hf://user/repo (@revision), or "
+    source.add_argument("--copy", metavar="BUNDLE", help="a folder, a .zip file, hf://user/repo, or "
                         "the name of a bundle that ships with the package")
     parser.add_argument("--out", required=True, help="a new folder, a .zip file, or hf://user/repo")
     parser.add_argument("--classifier", help="folder that vindr-det train-classifier wrote")
