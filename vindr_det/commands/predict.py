@@ -16,10 +16,10 @@ A checkpoint carries its config, classes and engine, so --weights is enough; sev
 hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
 --dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and
 vindr-det tune need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted,
-judged by the boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv
-or <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of
-the checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
-VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
+judged by the boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or
+meta.csv or <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes
+keys of the checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in
+_TEST, VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
 
 S.csv is the competition's form where the checkpoint has VinBigData's label set; of any other set it is a
 table with a row per box (image_id, label_set, class_name, score, x_min ... y_max). Beside S.csv are
