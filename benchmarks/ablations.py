@@ -35,7 +35,7 @@ from vindr_det.detection.validation import validation_metrics
 from vindr_det.device import best_device
 from vindr_det.files import write_json
 from vindr_det.postprocessing.tta import TTAPredictor
-from vindr_det.predict import predict_folder
+from vindr_det.prediction import predict_folder
 from vindr_det.training import states
 from vindr_det.training.checkpoint_io import read_file
 

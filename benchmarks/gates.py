@@ -4,9 +4,9 @@
     python benchmarks/gates.py --out outputs/gates      # 25 minutes on two cores
 
 Trains the demo's detector on two of three folds and a classifier of 15 labels on all three, side by side,
-with one thread each. vindr-det gate fit and vindr-det tune use the third fold alone, on which neither model was
-trained; then each form of gate, with the parameters that were fitted there, is scored on 600 other phantoms,
-with paired intervals against no classifier. Existing results are kept.
+with one thread each. `vindr-det gate fit` and `vindr-det tune` use the third fold alone, on which neither
+model was trained; then each form of gate, with the parameters that were fitted there, is scored on 600
+other phantoms, with paired intervals against no classifier. Existing results are kept.
 """
 
 from concurrent.futures import ThreadPoolExecutor

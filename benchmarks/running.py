@@ -28,6 +28,6 @@ def phantom_data(
     for part in ("train", "test"):
         tool("prepare_images.py", "--images", raw / part, "--out", data / part, "--size", 256,
              "--keep-aspect")
-    tool("convert.py", "vinbigdata", "--annotations", raw / "train.csv", "--meta", raw / "train_meta.csv", "--images",
-         data / "train", "--out", data / "annotations", "--folds", folds)
+    tool("convert.py", "vinbigdata", "--annotations", raw / "train.csv", "--meta", raw / "train_meta.csv",
+         "--images", data / "train", "--out", data / "annotations", "--folds", folds)
     return data

@@ -1,10 +1,9 @@
 """The command line: ``vindr-det COMMAND ...`` or ``python -m vindr_det COMMAND ...``."""
 
-import difflib
 import sys
 
 from vindr_det import __version__
-from vindr_det.commands import COMMANDS, main_of, names
+from vindr_det.commands import COMMANDS, main_of, names, no_such
 
 NAME = "vindr-det"
 
@@ -31,9 +30,7 @@ def main() -> None:
         sys.argv = [f"{NAME} {command}", *rest]
         cli.run(main_of(command))
     else:
-        near = difflib.get_close_matches(command, names(), 1)
-        meant = f"did you mean {near[0]}?" if near else f"{NAME} --help lists them"
-        sys.exit(_refuse(f"{NAME}: {command}: no such command; {meant}"))
+        sys.exit(_refuse(f"{NAME}: {command}: {no_such(command)}"))
 
 
 def _refuse(line: str) -> int:

@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vindr_det.device import DEVICES, is_device
-from vindr_det.exceptions import PLACE_ERRORS, InputError
+from vindr_det.exceptions import PLACE_ERRORS, InputError, UsageError
 from vindr_det.limits import (
     LARGEST_SEED,
     MAX_PIXELS,
@@ -38,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": _HelpFormatter, "allow_abbrev": False, **options})
 
     def error(self, message: str):  # type: ignore[override]
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        raise UsageError(f"{message} (see --help)", self.prog)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -116,6 +117,16 @@ def require_workers(workers: int | None) -> None:
         raise InputError(f"--workers {workers}: expected at least 1")
 
 
+def say_next(*words: object) -> None:
+    """Print a command to run next, to be pasted; on stderr, so that stdout has the tool's own answer alone.
+
+    Args:
+        words: the command and its arguments, such as ``predict``, ``--weights``, a path; names in capitals
+            stand for what only the user knows.
+    """
+    print(f"next: vindr-det {shlex.join(map(str, words))}", file=sys.stderr, flush=True)
+
+
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a tool's ``main`` and leave with its exit status.
 
@@ -138,6 +149,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     try:
         sys.exit(main(None) or 0)
     except InputError as error:
+        name = error.command if isinstance(error, UsageError) else name
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:

@@ -7,6 +7,7 @@ from typing import Any
 from vindr_det.config_values import (
     DEVICE,
     FOLDER,
+    LOGGER_NAMES,
     PART,
     SHARE,
     Check,
@@ -45,7 +46,7 @@ def vindr_node() -> dict[str, Any]:
         # A quick run on so many images of DATASETS.TRAIN and as many of VALIDATION, drawn by SEED with
         # normal images in their share; 0 takes all.
         "LIMIT": 0,
-        # Measured during training; DATASETS.TEST is what predict.py turns into a submission. () trains
+        # Measured during training; DATASETS.TEST is what `predict` turns into a submission. () trains
         # without: no metrics, no validation loss, no model_best.pth, and TEST.EVAL_PERIOD says nothing.
         "VALIDATION": ("vindr_val_fold0",),
         # Longest side in pixels that every image is resized to (area average) before anything
@@ -92,6 +93,9 @@ def vindr_node() -> dict[str, Any]:
         "EMA_DECAY": 0.0,
         # Number of states to resume from that are kept.
         "KEEP_CHECKPOINTS": 3,
+        # Where numbers and pictures go beside the files of OUTPUT_DIR: tensorboard, wandb, mlflow; ()
+        # for none.
+        "LOGGERS": ("tensorboard",),
     }
 
 
@@ -127,6 +131,7 @@ DETECTOR: Mapping[str, Check] = {
     "VINDR.UNKNOWN": one_of("ignore", "negative"),
     "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
+    "VINDR.LOGGERS": LOGGER_NAMES,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
     "SOLVER.STEPS": (lambda value: all(isinstance(step, int) for step in value), "iterations"),
     "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),

@@ -20,6 +20,19 @@ class InputError(ValueError):
         super().__init__(text.rpartition(name)[2].strip())
 
 
+class UsageError(InputError):
+    """Options that a command does not take.
+
+    Args:
+        text: what is wrong with them.
+        command: as its parser calls it.
+    """
+
+    def __init__(self, text: str, command: str = "") -> None:
+        super().__init__(text)
+        self.command = command
+
+
 def one_line(error: BaseException) -> str:
     """The message of a library's exception, without line breaks."""
     return " ".join(str(error).split())

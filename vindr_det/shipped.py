@@ -1,4 +1,4 @@
-"""What ships with the package: bundles, and configs, which lie in ``configs/`` of a checkout."""
+"""What ships with the package: configs, in ``configs/`` of a checkout, inside an installation; bundles."""
 
 from pathlib import Path
 

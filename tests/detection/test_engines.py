@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import DEMO, ROOT, TINY, network_of
+from conftest import DEMO, TINY, network_of
 
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_checkpoint, load_config
@@ -15,7 +16,7 @@ from vindr_det.detection.torchvision.config import get_torchvision_cfg
 from vindr_det.detection.validation import keep_predictions
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
-from vindr_det.predict import load_predictors, predict_folder
+from vindr_det.prediction import load_predictors, predict_folder
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.plots import detector_figure, read_metrics
@@ -27,7 +28,9 @@ def lines(folder):
 
 def test_training_writes_its_outputs(engine, trained):
     out = trained(engine)
-    for name in ("config.yaml", "metrics.json", "curves.png", "model_best.pth", "model_final.pth"):
+    for name in ("config.yaml", "metrics.json", "results.csv", "results.png", "pr_curve.png",
+                 "confusion_matrix.png", "train_batch0.png", "val_predictions.png", "model_best.pth",
+                 "model_final.pth"):
         assert (out / name).stat().st_size > 0, name
     merged = {key: value for line in lines(out) for key, value in line.items()}
     for key in ("iteration", "total_loss", "lr", "validation_loss", "vindr/mAP40", "coco/AP",
@@ -46,6 +49,12 @@ def test_training_writes_its_outputs(engine, trained):
     events.Reload()
     wanted = {"total_loss", "lr", "validation_loss", "validation_abnormal/loss", "vindr/mAP40", "coco/AP"}
     assert wanted <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["images"]) == {"train_batch0", "val_predictions"}
+    assert merged["time"] > merged["data_time"] > 0
+    rows = pd.read_csv(out / "results.csv").set_index("iterations").to_dict("index")
+    for line in lines(out):
+        row = rows[line.pop("iteration") + 1]
+        assert row == pytest.approx(row | line)
 
 
 def test_the_best_models_predictions_are_kept(engine, trained, phantoms):
@@ -206,16 +215,13 @@ def test_scoring_needs_a_folder_for_its_log(tmp_path):
 @pytest.mark.parametrize("written", ["model_best.pth", "model_final.pth"])
 def test_the_tool_names_the_model_that_is_there(written, tmp_path, monkeypatch, capsys):
     """There is no best model where the metric was never measured."""
-    from importlib.util import module_from_spec, spec_from_file_location
+    from vindr_det.commands import train as train_command
 
-    spec = spec_from_file_location("train_net", ROOT / "tools/train_net.py")
-    train_net = module_from_spec(spec)
-    spec.loader.exec_module(train_net)
     for name in {written, "model_final.pth"}:
         (tmp_path / name).touch()
     monkeypatch.setattr(engines, "load", lambda _: SimpleNamespace(defaults=get_torchvision_cfg,
                                                                    train=lambda *_: None))
-    train_net.main(["--config", str(DEMO), "--engine", "torchvision", *TINY, "OUTPUT_DIR", str(tmp_path)])
+    train_command.main(["--config", str(DEMO), "--engine", "torchvision", *TINY, "OUTPUT_DIR", str(tmp_path)])
     assert capsys.readouterr().out == f"trained: {tmp_path / written}\n"
 
 

@@ -16,7 +16,7 @@ from vindr_det.detection.predictors import load_predictors
 from vindr_det.detection.torchvision import onnx as exporting
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.read import read_image
-from vindr_det.predict import predict_folder
+from vindr_det.prediction import predict_folder
 from vindr_det.structures.label_sets import FINDINGS
 
 

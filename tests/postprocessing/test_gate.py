@@ -435,7 +435,7 @@ def test_predicting_a_folder_stops_for_seen_images_and_inverted_labels(tmp_path)
     """Before any image is read; and after 64 images, not at the end."""
     import cv2
 
-    from vindr_det.predict import predict_folder
+    from vindr_det.prediction import predict_folder
 
     levels = np.random.default_rng(0).integers(1, 250, 200)
     for number, level in enumerate(levels):

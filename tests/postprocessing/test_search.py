@@ -250,7 +250,7 @@ def test_bad_input_is_one_line(folder, tool):
                  '{"fusion": {"weights": ["x"]}, "search": {"predictions": []}}',
                  '{"search": 1, "fusion": null}'):
         (folder / "x.json").write_text(text)
-        with pytest.raises(InputError, match=r"x.json: not a file of tools/tune.py"):
+        with pytest.raises(InputError, match=r"x.json: not a file of vindr-det tune"):
             read_tuned(folder / "x.json")
     outputs = pd.read_csv(folder / "p.csv")
     write_csv(folder / "inverted.csv", outputs.assign(p_abnormal=1 - outputs["p_abnormal"]))

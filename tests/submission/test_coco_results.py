@@ -1,7 +1,6 @@
 """COCO results JSON beside the submission: the same detections, the same scores, pycocotools takes it."""
 
 import contextlib
-import importlib.util
 import io
 import json
 from argparse import Namespace
@@ -9,9 +8,10 @@ from argparse import Namespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, one_line
+from conftest import one_line
 from metric_cases import noisy_detector
 
+from vindr_det.commands import predict as command
 from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
@@ -20,7 +20,7 @@ from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
-from vindr_det.predict import FolderPredictions
+from vindr_det.prediction import FolderPredictions
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission import read_submission, submission_text, write_submission
@@ -314,12 +314,10 @@ def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
     ("s.csv", NIH, "1 were NOT READ and have no entry"),
 ])
 def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, name, label_set, text):
-    spec = importlib.util.spec_from_file_location("predict_tool", ROOT / "tools/predict.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
     predictions = {"a": no_finding(label_set=label_set)}
     result = FolderPredictions(predictions, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
-    assert module._finish(Namespace(out=tmp_path / name, strict=False), result) == 0
+    args = Namespace(out=tmp_path / name, strict=False)
+    assert command._report(args, command._write(args, result)) == 0
     assert text in capsys.readouterr().out
     assert {of.label_set for of in read_submission(tmp_path / name).values()} == {label_set}

@@ -18,7 +18,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion
 from vindr_det.postprocessing.gate import Gate
 from vindr_det.postprocessing.gate_fit import saved_gate
-from vindr_det.predict import Models
+from vindr_det.prediction import Models
 from vindr_det.structures.label_sets import LabelSet, label_set_named, same_label_set
 
 log = logging.getLogger(__name__)

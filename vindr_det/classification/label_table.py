@@ -1,9 +1,9 @@
 """A table of image-level labels (CSV) as arrays: its column names, its values, and what they mean.
 
 A table has ``image_id`` or ``image``, columns of 0..1 named after labels and, where they are known, ``fold``
-and ``patient``; ``vindr-det convert vinbigdata`` and ``vindr-det convert nih`` write such tables. Values between 0 and 1 are
-fractions of readers, -1 is uncertain and a blank unknown. Unknown labels are NaN in targets; losses and
-metrics ignore them.
+and ``patient``; ``vindr-det convert vinbigdata`` and ``vindr-det convert nih`` write such tables. Values
+between 0 and 1 are fractions of readers, -1 is uncertain and a blank unknown. Unknown labels are NaN in
+targets; losses and metrics ignore them.
 """
 
 import difflib

@@ -292,8 +292,8 @@ def points_of(data: Any, path: str | Path) -> dict[str, OperatingPoints]:
                                         str(sources.get(column, "")))
                 for column, values in data["points"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path}: not what vindr-det train-classifier writes ({error}); train again with --resume"
-                         ) from error
+        raise InputError(f"{path}: not what vindr-det train-classifier writes ({error}); train again with "
+                         "--resume") from error
 
 
 def _calibration(values: Mapping[str, Any]) -> Calibration:

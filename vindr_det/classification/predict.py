@@ -1,9 +1,10 @@
 """Classify images with a trained classifier: the mean of its folds' models, calibrated."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -115,9 +116,9 @@ class Classifier:
         names = [column_of(name) for name in self.label_set.findings]
         findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
         if P_ABNORMAL in values:
-            return ClassifierOutput(values[P_ABNORMAL], findings, self.label_set)
+            return ClassifierOutput(values[P_ABNORMAL], findings, self.label_set, values)
         if P_NO_FINDING in values:
-            return ClassifierOutput(1 - values[P_NO_FINDING], findings, self.label_set)
+            return ClassifierOutput(1 - values[P_NO_FINDING], findings, self.label_set, values)
         raise InputError(f"the classifier predicts {', '.join(self.columns)}, expected {P_ABNORMAL} or "
                          f"{P_NO_FINDING}")
 
@@ -166,18 +167,30 @@ def classify(
         A row per image that was read: image_id, a ``p_...`` per label, ``decision_...`` 0 or 1, calibrated,
         warnings. An image that was not read has no row: a blank could be taken for 0.
     """
-    rows: list[dict[str, Any]] = []
-    statuses = []
-    images = image_run.read_all(run, classifier.target, workers)
-    for result in tqdm(images, desc="classify", unit="image", total=len(run.inputs), disable=None):
+    pairs = list(tqdm(classify_each(classifier, run, thresholds, workers), desc="classify", unit="image",
+                      total=len(run.inputs), disable=None))
+    return pd.DataFrame([row for _, row in pairs if row is not None]), [status for status, _ in pairs]
+
+
+def classify_each(
+    classifier: Classifier, run: ImageRun, thresholds: Mapping[str, float] = MappingProxyType({}),
+    workers: int | None = None,
+) -> Iterator[tuple[Status, dict[str, Any] | None]]:
+    """The status of each input, in order, and its row as of :func:`classify`, None where it failed.
+
+    Args:
+        classifier: as there, like ``run`` and ``thresholds``.
+        run: likewise.
+        thresholds: likewise; none without.
+        workers: likewise; 0 reads in this process.
+    """
+    for result in image_run.read_all(run, classifier.target, workers):
         row = guarded(lambda image: _row(classifier, image, thresholds), result) if result.image else None
         if isinstance(row, Failure):
             reason = f"was read, but not classified: {row.reason}"
-            statuses.append(replace(result.status, status=FAILED, reason=reason))
-            continue
-        statuses.append(result.status)
-        rows += [row] if row is not None else []
-    return pd.DataFrame(rows), statuses
+            yield replace(result.status, status=FAILED, reason=reason), None
+        else:
+            yield result.status, row
 
 
 def _row(classifier: Classifier, result: ImageResult, thresholds: Mapping[str, float]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Files of image-level probabilities by any classifier: read them, and check them against labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +27,20 @@ class ClassifierOutput:
         p_abnormal: P(any finding).
         findings: (C,) P of each finding; None where the classifier does not predict them all.
         label_set: of the findings.
+        columns: all probabilities of a classifier that was run, by their names in its table.
     """
 
     p_abnormal: float
     findings: NDArray[np.float64] | None = None
     label_set: LabelSet = VINBIGDATA
+    columns: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def named(self) -> dict[str, float]:
+        """All probabilities by name; of findings as in the table of a classifier."""
+        findings = {} if self.findings is None else {
+            column_of(name): float(p) for name, p in zip(self.label_set.findings, self.findings, strict=True)}
+        return dict(self.columns) or {P_ABNORMAL: self.p_abnormal, **findings}
 
 
 class ProbabilityColumn(NamedTuple):

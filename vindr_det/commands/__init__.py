@@ -3,8 +3,11 @@
 No command is imported here: ``vindr-det --help`` waits for none of their libraries.
 """
 
+import difflib
 from collections.abc import Sequence
 from importlib import import_module
+
+from vindr_det.exceptions import InputError
 
 #: Group -> command -> what it does.
 COMMANDS = {
@@ -46,15 +49,28 @@ def names() -> list[str]:
     return [name for group in COMMANDS.values() for name in group]
 
 
+def no_such(command: str) -> str:
+    """What to say of a name that is no command."""
+    near = difflib.get_close_matches(command, names(), 1)
+    return f"no such command; {f'did you mean {near[0]}?' if near else 'vindr-det --help lists them'}"
+
+
+def module_of(command: str) -> str:
+    """The name of a command's module."""
+    return f"vindr_det.commands.{command.replace('-', '_')}"
+
+
 def main_of(command: str):
     """The ``main(argv)`` of a command."""
-    return import_module(f"vindr_det.commands.{command.replace('-', '_')}").main
+    return import_module(module_of(command)).main
 
 
 def run_command(command: str, argv: Sequence[str]) -> int:
     """Run a command in this process; returns its exit status.
 
     Raises:
-        InputError: bad input.
+        InputError: no such command, or bad input.
     """
+    if command not in names():
+        raise InputError(f"{command}: {no_such(command)}")
     return main_of(command)(list(argv)) or 0

@@ -13,15 +13,41 @@ where several readers drew. Boxes are in the original images' pixels, images wit
 YOLO's files cannot hold. docs/data.md has a table of the formats.
 """
 
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    print(run(args))
+    coco, labels = (Path(args.out) / name for name in ("instances_all.json", "labels.csv"))
+    if coco.is_file():
+        cli.say_next("plan", "--annotations", coco, "--out", Path(args.out) / "planned.yaml")
+    elif labels.is_file():
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", labels, "DATA.IMAGES",
+                     "IMAGES")
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
     parser = cli.parser(__doc__)
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     for name, (what, _) in FORMATS.items():
         add_options(formats.add_parser(name, help=what, description=what), name)
-    print(convert_by_options(parser.parse_args(argv)))
+    return parser.parse_args(argv)
+
+
+def run(args: Namespace) -> str:
+    """Convert; returns a summary.
+
+    Args:
+        args: of :func:`parse`.
+
+    Raises:
+        InputError: bad input.
+    """
+    return convert_by_options(args)

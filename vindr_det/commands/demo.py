@@ -19,8 +19,8 @@ from vindr_det import cli
 from vindr_det.shipped import CONFIGS
 
 #: --quick: keys that end the trainings after seconds.
-QUICK_DETECTOR = ("SOLVER.MAX_ITER", 20, "SOLVER.STEPS", "(15,)", "SOLVER.WARMUP_ITERS", 5, "TEST.EVAL_PERIOD", 20,
-                  "SOLVER.CHECKPOINT_PERIOD", 20)
+QUICK_DETECTOR = ("SOLVER.MAX_ITER", 20, "SOLVER.STEPS", "(15,)", "SOLVER.WARMUP_ITERS", 5,
+                  "TEST.EVAL_PERIOD", 20, "SOLVER.CHECKPOINT_PERIOD", 20)
 QUICK_CLASSIFIER = ("SOLVER.EPOCHS", 1)
 
 
@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", default="outputs/demo", help="folder to create")
     parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"],
                         help="of the detector's training")
-    parser.add_argument("--quick", action="store_true", help="few phantoms, trainings of seconds: does all run?")
+    parser.add_argument("--quick", action="store_true",
+                        help="few phantoms, trainings of seconds: does all run?")
     cli.add_seed(parser, 7)
     args = parser.parse_args(argv)
     begin = time.perf_counter()

@@ -18,22 +18,38 @@ how much too high the value probably is because the images are few. --compare ta
 files. --by reader scores the predictions against each reader's boxes alone, or, without predictions, readers
 against readers, as the mean over random orders of equal scores; --by size splits COCO AP by the share of the
 image that a box covers. --chance adds a permutation baseline: the same boxes, shuffled across images. --out
-writes metrics.json.
+writes metrics.json and, of a single file, pr_curve.png and confusion_matrix.png (boxes from a score of .25,
+or of --confusion, on).
 """
 
-from collections.abc import Sequence
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    run(args, print)
+    if args.out:
+        written = sorted(path.name for path in Path(args.out).glob("*.*"))
+        print(f"{args.out}: {', '.join(written)}", file=sys.stderr)
+    if args.predictions and not args.compare:
+        cli.say_next("visualize", "--images", "IMAGES", "--predictions", args.predictions, "--annotations",
+                     args.annotations, "--out", Path(args.out or "outputs") / "pictures")
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--predictions", help="prediction file; optional with --by reader")
     parser.add_argument("--annotations", required=True, help="truth: COCO .json or VinBigData .csv")
     parser.add_argument("--meta", help="original sizes (image_id,dim0,dim1) of a .csv's images: boxes "
                         "are checked; needed for --by size")
-    parser.add_argument("--out", help="folder for metrics.json")
+    parser.add_argument("--out", help="folder for metrics.json, pr_curve.png and confusion_matrix.png")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N",
                         help="bootstrap replicates for intervals; 0 for no intervals")
     parser.add_argument("--compare", metavar="B",
@@ -51,14 +67,28 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "annotations' have in common; SET names it where the file does not (COCO results "
                         "of other tools)")
     cli.add_seed(parser, what="of random orders, replicates and shuffling")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+def run(args: Namespace, show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Score, and write metrics.json where --out asks for it.
+
+    Args:
+        args: of :func:`parse`.
+        show: is called with the metrics as text.
+
+    Returns:
+        Metrics by key, NaN where there is nothing to measure.
+
+    Raises:
+        InputError: bad input.
+    """
     from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
     from vindr_det.evaluation.score import as_json
     from vindr_det.files import write_json
 
     values, text = run_evaluation(EvaluationRequest(**vars(args)))
-    print(text)
+    show(text)
     if args.out:
-        path = Path(args.out) / "metrics.json"
-        write_json(path, as_json(values))
+        write_json(Path(args.out) / "metrics.json", as_json(values))
+    return values

@@ -7,8 +7,8 @@
     vindr-det evaluate-classifier --predictions A.csv --labels annotations/labels.csv \\
         --sweep .4 .69 .01 --point f1 --out outputs/scores
 
---labels is a table of vindr-det convert vinbigdata or vindr-det convert nih. All labels that both files have are scored, with 95
-% intervals; uncertain (-1) and blank labels are ignored. A file without columns p_<label> may name its
+--labels is a table of vindr-det convert vinbigdata or nih. All labels that both files have are scored, with
+95 % intervals; uncertain (-1) and blank labels are ignored. A file without columns p_<label> may name its
 probabilities as the labels are: Atelectasis, Effusion, ... Operating points and calibrations are cross-fitted
 on the images, or with --points those that a training stored. --compare gives the second file's gain on the
 same images: paired bootstrap of patients, and DeLong's test. Columns named p_abnormal or p_no_finding state

@@ -77,8 +77,8 @@ def _parser() -> Any:
     parser.add_argument("--count", type=int, default=20, help="number of pictures")
     parser.add_argument("--sheet", type=int, metavar="N", help="one sheet instead: per label (all, --labels "
                         "or --best) the N images with its highest probabilities")
-    parser.add_argument("--predictions", help="sheet: probabilities that vindr-det classify wrote, instead of "
-                        "classifying all images first")
+    parser.add_argument("--predictions", help="sheet: probabilities that vindr-det classify wrote, instead "
+                        "of classifying all images first")
     parser.add_argument("--annotations", help="sheet: label table, for green and red frames")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     return parser

@@ -24,9 +24,35 @@ OPTIONS = {"method": "method", "iou_thr": "iou_thr", "skip_box_thr": "skip_box_t
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _parser()
-    args = parser.parse_args(argv)
+    args = parse(argv)
+    fused, unread = run(args)
 
+    from vindr_det.imaging.status import status_path
+
+    boxes = sum(len(detections.findings()) for detections in fused.values())
+    print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(args.predictions)} files, {len(unread)} "
+          f"images that were not read; {status_path(args.out)}")
+    cli.say_next("evaluate", "--predictions", args.out, "--annotations", args.annotations or "ANNOTATIONS")
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
+    return _parser().parse_args(argv)
+
+
+def run(args: Namespace):
+    """Fuse, and write all files.
+
+    Args:
+        args: of :func:`parse`.
+
+    Returns:
+        Image id -> :class:`vindr_det.structures.detections.Predictions` in original pixels, and the ids of
+        the images that no model has read.
+
+    Raises:
+        InputError: bad input.
+    """
     from vindr_det import submission
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
@@ -39,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.require_workers(args.workers)
     sources = [*args.predictions, *map(status_path, args.predictions), args.meta]
     require_apart(sources, *output_paths(args.out))
-    _refuse_contradiction(parser, args)
+    _refuse_contradiction(_parser(), args)
     table = read_sizes(args.meta)
     files = [submission.read_submission(path, table, args.annotations) for path in args.predictions]
     options = _options(args)
@@ -53,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unread = [status.image_id for status in statuses if status.image_id not in fused]
     text = submission.submission_text(args.out, fused, sizes=table, unread=unread)
     write_results(args.out, fused, statuses, text)
-    boxes = sum(len(detections.findings()) for detections in fused.values())
-    print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(files)} files, {len(unread)} images "
-          f"that were not read; {status_path(args.out)}")
+    return fused, unread
 
 
 def _parser() -> ArgumentParser:

@@ -14,32 +14,57 @@ A checkpoint carries its config, classes and engine, so --weights is enough; sev
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
 --bundle brings detectors, classifier, gate and fusion together: a folder or .zip file of vindr-det bundle,
 hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
---dataset takes exactly the images of a data set, such as the validation images that vindr-det gate fit and
-vindr-det tune need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted,
-judged by the boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or
-meta.csv or <folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes
-keys of the checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in
-_TEST, VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
+--dataset takes exactly the images of a data set, such as the validation images that gate fit and tune
+need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
+boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
+<folder>_meta.csv in the folder or beside it, has the original sizes. KEY VALUE at the end changes keys of the
+checkpoint's config that a training does not read: TEST.DETECTIONS_PER_IMAGE, keys that end in _TEST,
+VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
 
 S.csv is the competition's form where the checkpoint has VinBigData's label set; of any other set it is a
 table with a row per box (image_id, label_set, class_name, score, x_min ... y_max). Beside S.csv are
-S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per input: ok, flagged
-or failed, and why). Nothing is known about an image that failed. Kaggle requires a row of it all the same,
+S.predictions.csv (one row per box, with the DICOM's UIDs, status and reason), S.predictions.json (one object
+per input, with the classifier's probabilities) and S.status.csv (one row per input: ok, flagged or failed,
+and why). Nothing is known about an image that failed. Kaggle requires a row of it all the same,
 and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --strict S.csv is not written
 then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_intermixed_args(argv)
+    args = parse(argv)
+    return _report(args, run(args, print))
 
-    from vindr_det import predict as prediction
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The options of the command line."""
+    return _parser().parse_intermixed_args(argv)
+
+
+def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
+    """Predict, and write all files.
+
+    Args:
+        args: of :func:`parse`.
+        show: is called with the number of images that were read, flagged and failed, and the first reasons.
+
+    Returns:
+        A :class:`vindr_det.prediction.FolderPredictions`.
+
+    Raises:
+        InputError: bad input, or no image can be read.
+    """
+    from vindr_det.parallel import start_early
+
+    start_early()  # a second, which would follow those that torch takes
+
+    from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
     from vindr_det.files import existing_file
@@ -49,21 +74,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    batch, bundle, gate, changes = _batch_size(args), _bundle(args), _gate(args), Changes(args.opts)
+    batch, gate = _batch_size(args), prediction.read_gate(args.gate, args.classifier)
+    changes = Changes(args.opts)
+    bundle = _bundle(args)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
-    run = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
-    sources = [*run.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
+    images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
+    sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out))
-    if failed := run.statuses_if_none_readable():
-        return _finish(args, prediction.FolderPredictions(statuses=failed))
+    if failed := images.statuses_if_none_readable():
+        return _write(args, prediction.FolderPredictions(statuses=failed))
     if bundle and not args.allow_in_sample:
-        bundle.refuse_in_sample(run.readable)
+        bundle.refuse_in_sample(images.readable)
     elif args.gate and not args.allow_in_sample:
-        refuse_in_sample(args.gate, run.readable)
-    models = _models(args, bundle or weights, gate, changes)
-    result = prediction.predict(run, models, batch, args.workers, args.allow_inverted)
-    print(status.summary(result.statuses))
-    return _finish(args, result)
+        refuse_in_sample(args.gate, images.readable)
+    models = _models(args, bundle, weights, gate, changes)
+    result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
+    show(status.summary(result.statuses))
+    return _write(args, result)
 
 
 def _parser() -> ArgumentParser:
@@ -73,8 +100,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
                         help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
-    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det "
-                        "bundle, "
+    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det bundle, "
                         "hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
@@ -95,8 +121,7 @@ def _parser() -> ArgumentParser:
                         help="accept images that --gate was fitted on")
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a "
-                        "bundle's own, "
+    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a bundle's own, "
                         "if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
@@ -118,14 +143,13 @@ def _bundle(args: Namespace):
     from vindr_det.exceptions import InputError
 
     if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
-        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has "
-                         "its own")
+        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has its own")
     return open_bundle(args.bundle)
 
 
 def _run(args: Namespace, source, changes):
-    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of
-    them that --ids names."""
+    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of them
+    that --ids names."""
     from vindr_det.detection.predictors import images_of, images_of_config
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
@@ -155,66 +179,43 @@ def _batch_size(args: Namespace) -> int:
     return args.batch_size
 
 
-def _gate(args: Namespace):
-    """The gate of --gate, or None."""
-    from vindr_det.exceptions import InputError
-    from vindr_det.postprocessing import gate_fit
-
-    gate = gate_fit.read(args.gate).gate if args.gate else None
-    if gate and gate.needs_classifier and not args.classifier:
-        raise InputError(f"--gate {args.gate}: a gate of form {gate.form} expects --classifier")
-    return gate
-
-
-def _models(args: Namespace, source, gate, changes):
-    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or checkpoints."""
-    from dataclasses import replace
-
-    from vindr_det.postprocessing.tta import TTAPredictor
+def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or of checkpoints."""
+    from vindr_det.prediction import adjusted, load_models
 
     engine = None if args.engine == "auto" else args.engine
-    models = (_loaded(args, source, gate, engine, changes) if isinstance(source, list) else
-              source.load(args.device, args.half, changes, engine).models)
-    if args.tta or args.tta_scales:
-        models = replace(models, predictors=[TTAPredictor(predictor, args.tta_scales or (1.0,))
-                                             for predictor in models.predictors])
-    if args.iou_thr is not None:
-        models = replace(models, fusion=replace(models.fusion, iou_thr=args.iou_thr))
-    return models
+    models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
+        weights, args.classifier, gate, device=args.device, engine=engine, half=args.half, changes=changes)
+    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr)
 
 
-def _loaded(args: Namespace, weights: Sequence[Path], gate, engine: str | None, changes):
-    """The models of --weights, --classifier and --gate."""
-    from vindr_det.detection.predictors import load_predictors
-    from vindr_det.predict import Models
-
-    predictors = load_predictors(weights, engine, args.half, args.device, changes)
-    classifier = None
-    if args.classifier:
-        from vindr_det.classification.predict import Classifier
-
-        classifier = Classifier(args.classifier, device=args.device, label_set=predictors[0].label_set)
-    return Models(predictors, classifier, gate=gate)
-
-
-def _finish(args: Namespace, result) -> int:
+def _write(args: Namespace, result):
     """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
     from vindr_det.imaging import status
+    from vindr_det.submission import submission_text
+    from vindr_det.submission.outputs import write_results
+
+    withheld = args.strict and result.failed
+    text = None if withheld or not result.predictions else submission_text(
+        args.out, result.predictions, [source.image_id for source in result.statuses], result.sizes,
+        result.failed)
+    write_results(args.out, result.predictions, result.statuses, text, result.probabilities)
+    status.require_some_read(result.statuses, status.status_path(args.out))
+    status.warn(result.statuses, status.status_path(args.out))
+    return result
+
+
+def _report(args: Namespace, result) -> int:
+    """Print what was written; returns the exit status."""
+    from vindr_det.imaging.status import status_path
     from vindr_det.structures.detections import label_set_of
     from vindr_det.structures.label_sets import VINBIGDATA
-    from vindr_det.submission import submission_text
     from vindr_det.submission.coco_results import is_coco_results
-    from vindr_det.submission.outputs import predictions_path, write_results
+    from vindr_det.submission.outputs import predictions_path, report_path
 
-    table, strict = status.status_path(args.out), bool(result.failed) and args.strict
-    ids = [source.image_id for source in result.statuses]
-    text = None if strict or not result.predictions else submission_text(
-        args.out, result.predictions, ids, result.sizes, result.failed)
-    write_results(args.out, result.predictions, result.statuses, text)
-    status.require_some_read(result.statuses, table)
-    failed = status.warn(result.statuses, table)
-    tables = f"{predictions_path(args.out)} and {table}"
-    if strict:
+    ids, failed = [source.image_id for source in result.statuses], len(result.failed)
+    tables = f"{predictions_path(args.out)}, {report_path(args.out).name} and {status_path(args.out)}"
+    if args.strict and failed:
         print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
               f"{tables} are")
         return 1
@@ -226,4 +227,6 @@ def _finish(args: Namespace, result) -> int:
               "(--meta)" if result.unknown_size else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
+    cli.say_next("visualize", "--images", args.images or "IMAGES", "--predictions", args.out, "--out",
+                 Path(args.out).parent / "pictures")
     return 0

@@ -8,7 +8,7 @@ Half of the images is searched on, with the defaults as the first trial and as m
 fusion; the result is compared with the defaults on the other half, the holdout split, with an interval. Each
 report on the same images is counted in tuned.json: after the first they are no longer unseen. Never give it
 test images. The trials are in tuned.trials.csv, the search log in tuned.journal; a search that is run again
-resumes from it. With --probabilities the gate is searched too, and vindr-det gate apply takes tuned.json; inverted
+resumes from it. With --probabilities the gate is searched too, and gate apply takes tuned.json; inverted
 labels are refused. Needs pip install -e '.[tune]'.
 """
 
@@ -44,3 +44,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     search = Search(tuple(args.predictions), args.annotations, args.meta, args.probabilities, args.seed,
                     args.allow_inverted)
     print(f"{tune(search, Path(args.out), args.trials, args.workers).text()}\n{args.out}")
+    cli.say_next("fuse", "--predictions", *args.predictions, "--meta", args.meta or "META.csv",
+                 "--tuned", args.out, "--out", "fused.csv")

@@ -49,7 +49,7 @@ def refuse_in_sample(path: str | Path, ids: Sequence[str]) -> None:
     """Refuse to apply a gate or a fusion to images that it was fitted on.
 
     Args:
-        path: JSON of gate.py fit or vindr-det tune.
+        path: JSON of vindr-det gate fit or tune.
         ids: of the images that it is to be applied to.
 
     Raises:

@@ -48,15 +48,15 @@ SINGLE_PROCESS = Launch()
 
 
 class Predictor(Protocol):
-    """A trained detector.
+    """A trained detector."""
 
-    Attributes:
-        target: the size that it resizes images to, as in training.
-        label_set: of its detections.
-    """
+    @property
+    def target(self) -> Target:
+        """The size that it resizes images to, as in training."""
 
-    target: Target
-    label_set: LabelSet
+    @property
+    def label_set(self) -> LabelSet:
+        """Of its detections."""
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
@@ -82,7 +82,7 @@ class Engine(Protocol):
         """Train a detector.
 
         ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object per line), its curves
-        (curves.png), model_best.pth and model_final.pth.
+        (results.csv, results.png), model_best.pth and model_final.pth.
 
         Args:
             cfg: of :func:`vindr_det.detection.loading.load_config`.

@@ -191,5 +191,5 @@ def _data_settings(
     few = ", ".join(f"{name} ({count})" for name, count in validated.too_few().items())
     told = f"{len(held_out.records)} images, {len(validated.labels)} boxes" + (
         f"; on fewer than {MIN_IMAGES} of them: {few}" if few else "")
-    return [*settings, Setting("DATASETS.TEST", [held_out.name], "what predict.py --dataset takes"),
+    return [*settings, Setting("DATASETS.TEST", [held_out.name], "what predict --dataset takes"),
             Setting("VINDR.VALIDATION", [held_out.name], told)]

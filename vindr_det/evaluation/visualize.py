@@ -6,28 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.data.coco import image_sizes
+from vindr_det.evaluation.picture_index import Entry, index_page
 from vindr_det.exceptions import InputError
-from vindr_det.files import image_id_of, write_png
-from vindr_det.imaging.montage import grid_of, title_strip
+from vindr_det.files import image_id_of, write_png, write_text
+from vindr_det.imaging.drawing import draw
+from vindr_det.imaging.montage import grid_of
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.sizes import shapes_of
-from vindr_det.imaging.status import FAILED, Status
+from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.limits import require_seed
+from vindr_det.metrics.outcomes import judge
 from vindr_det.parallel import Failure, guarded
-from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.outcomes import Outcome
 from vindr_det.structures.records import Record
 
 log = logging.getLogger(__name__)
-
-TRUE_COLOR = (90, 220, 90)  # BGR
-PREDICTED_COLOR = (60, 170, 255)
-_STRIP = 22
 
 
 @dataclass(frozen=True)
@@ -38,20 +36,26 @@ class Subject:
         image_id: its id, which is the title.
         path: of its file.
         truth: boxes in pixels of the original; None where they are not known.
+        unknown: class ids for which the true boxes are incomplete.
     """
 
     image_id: str
     path: Path
     truth: Predictions | None = None
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """Boxes of one color: predicted ones with their scores, or true ones."""
+class Drawing:
+    """An image with its boxes.
 
-    boxes: Predictions
-    color: tuple[int, int, int]
-    scored: bool
+    Attributes:
+        entry: what the index page says about it.
+        picture: (H, W, 3) uint8, BGR; None for an image that cannot be read.
+    """
+
+    entry: Entry
+    picture: NDArray[np.uint8] | None
 
 
 def choose(
@@ -79,8 +83,11 @@ def choose(
                              f"{len(ids)} are not)")
     else:
         chosen = _ordered(paths, truth if records is not None else None, seed)[:count]
-    return [Subject(image_id, paths[image_id], truth[image_id].truth if image_id in truth else None)
-            for image_id in chosen]
+    return [_subject(image_id, paths[image_id], truth.get(image_id)) for image_id in chosen]
+
+
+def _subject(image_id: str, path: Path, record: Record | None) -> Subject:
+    return Subject(image_id, path) if record is None else Subject(image_id, path, record.truth, record.unknown)
 
 
 def _ordered(
@@ -114,7 +121,7 @@ def overlay(
     image: NDArray[np.uint8], truth: Predictions | None, predicted: Predictions | None,
     height: int, width: int, longest: int = 900, title: str = "", unknown: str = "",
 ) -> NDArray[np.uint8]:
-    """Draw boxes on a copy of an image.
+    """Draw boxes on a copy of an image; where both are known, also which of them are right.
 
     Args:
         image: (H, W) uint8, any size.
@@ -129,22 +136,24 @@ def overlay(
     Returns:
         (H', W', 3) uint8, BGR, with a legend below.
     """
-    factor = longest / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    picture = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-    layers = [_Layer(boxes.findings(), color, scored)
-              for boxes, color, scored in ((truth, TRUE_COLOR, False), (predicted, PREDICTED_COLOR, True))
-              if boxes is not None]
-    _draw(picture, layers, factor)
-    picture = _with_legend(picture, layers, unknown)
-    return np.concatenate([title_strip(title, picture.shape[1], _STRIP), picture]) if title else picture
+    boxes, outcomes = judge(predicted, truth)
+    picture = draw(image, boxes, outcomes, frame=(height, width), longest=longest, title=title,
+                   notes=_notes(truth, predicted, unknown))
+    return picture[..., ::-1]
+
+
+def _notes(truth: Predictions | None, predicted: Predictions | None, unknown: str) -> list[str]:
+    """What the legend says beside the boxes."""
+    texts = [f"{name}: none" for name, boxes in (("true", truth), ("predicted", predicted))
+             if boxes is not None and not len(boxes.findings())]
+    return texts + [unknown] * bool(unknown)
 
 
 def pictures(
     subjects: Sequence[Subject], predictions: PredictionSet | None, sizes: Mapping[str, tuple[int, int]],
     min_score: float, longest: int = 900, statuses: Mapping[str, Status] | None = None,
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Image id and picture of each image; an image that cannot be read is only logged.
+) -> Iterator[Drawing]:
+    """Each image with its boxes; of an image that cannot be read there is no picture, and a warning.
 
     Args:
         subjects: the images.
@@ -156,18 +165,32 @@ def pictures(
             failed there was not read, and one that is in neither was not predicted: the legend says so.
     """
     for subject in subjects:
+        status = (statuses or {}).get(subject.image_id, Status(subject.image_id, subject.path.name))
         image = guarded(read_image, subject.path)
         if isinstance(image, Failure):
             log.warning("no picture: %s", image.reason)
+            yield Drawing(Entry(subject.image_id, "", FAILED, image.reason), None)
             continue
-        height, width = sizes.get(subject.image_id, (image.height, image.width))
         unknown = _unknown(subject.image_id, predictions, statuses or {})
         predicted = None
         if predictions is not None and not unknown:
             predicted = predictions.get(subject.image_id, Predictions())
             predicted = predicted[predicted.scores >= min_score]
-        yield subject.image_id, overlay(image.pixels, subject.truth, predicted, height, width, longest,
-                                        subject.image_id, unknown)
+        size = sizes.get(subject.image_id, (image.height, image.width))
+        yield _drawing(subject, image.pixels, size, predicted, longest, status, unknown)
+
+
+def _drawing(
+    subject: Subject, pixels: NDArray[np.uint8], size: tuple[int, int], predicted: Predictions | None, longest: int,
+    status: Status, unknown: str,
+) -> Drawing:
+    boxes, outcomes = judge(predicted, subject.truth, subject.unknown)
+    notes = _notes(subject.truth, predicted, unknown) + ["flagged"] * (status.status == FLAGGED)
+    picture = draw(pixels, boxes, outcomes, frame=size, longest=longest, title=subject.image_id, notes=notes)
+    names = [boxes.label_set.classes[label] for label in boxes.labels]
+    entry = Entry(subject.image_id, f"{subject.image_id}.png", status.status, status.reason, notes,
+                  tuple(zip(names, outcomes, strict=True)), picture.shape[:2])
+    return Drawing(entry, picture[..., ::-1])
 
 
 def _unknown(image_id: str, predictions: PredictionSet | None, statuses: Mapping[str, Status]) -> str:
@@ -179,22 +202,24 @@ def _unknown(image_id: str, predictions: PredictionSet | None, statuses: Mapping
     return "" if image_id in predictions else "not predicted"
 
 
-def write_overlays(out: str | Path, drawn: Iterable[tuple[str, NDArray[np.uint8]]]) -> int:
-    """Write ``<image_id>.png`` of each of :func:`pictures`; returns their number."""
-    count = 0
-    for image_id, picture in drawn:
-        write_png(Path(out) / f"{image_id}.png", picture)
-        count += 1
-    return count
+def write_overlays(out: str | Path, drawn: Iterable[Drawing]) -> int:
+    """Write ``<image_id>.png`` of each of :func:`pictures`, and ``index.html`` of all; returns their number."""
+    entries = []
+    for drawing in drawn:
+        entries.append(drawing.entry)
+        if drawing.picture is not None:
+            write_png(Path(out) / drawing.entry.file, drawing.picture)
+    write_text(Path(out) / "index.html", index_page(entries))
+    return sum(bool(entry.file) for entry in entries)
 
 
-def write_grid(out: str | Path, drawn: Iterable[tuple[str, NDArray[np.uint8]]], columns: int) -> int:
+def write_grid(out: str | Path, drawn: Iterable[Drawing], columns: int) -> int:
     """Write all of :func:`pictures` to ``grid.png``, row by row; returns their number.
 
     Raises:
         InputError: there is no picture.
     """
-    cells = [picture for _, picture in drawn]
+    cells = [drawing.picture for drawing in drawn if drawing.picture is not None]
     if not cells:
         raise InputError(f"{out}: there is no picture for grid.png, expected images that can be read")
     write_png(Path(out) / "grid.png", grid_of(cells, columns))
@@ -220,74 +245,15 @@ def augmentation_grid(
     if not items:
         raise InputError("there is no annotated image to augment")
     plain, augmented = (SampleReader.from_config(cfg, is_train) for is_train in (False, True))
-    rows = []
-    for row, (record, path) in enumerate(items):
-        readers = [plain] + [augmented] * columns
-        cells = [_sample_cell(reader, record, path, row * columns + column, cell)
-                 for column, reader in enumerate(readers)]
-        rows.append(np.concatenate(cells, axis=1))
-    return np.concatenate(rows)
+    readers = [plain] + [augmented] * columns
+    cells = [_sample_cell(reader, record, path, row * columns + column, cell)
+             for row, (record, path) in enumerate(items) for column, reader in enumerate(readers)]
+    return grid_of(cells, len(readers))[..., ::-1]
 
 
 def _sample_cell(reader: Any, record: Record, path: Path, seed: int, cell: int) -> NDArray[np.uint8]:
-    """One sample with its boxes, padded to the size of a cell of the grid."""
+    """A sample with its boxes, (H, W, 3) RGB, its longest side that of a cell."""
     truth = record.truth
     sample = reader(path, record.height, record.width, truth.boxes, truth.labels, seed)
     boxes = Predictions(sample.boxes, np.ones(len(sample.boxes)), sample.labels, truth.label_set)
-    height, width = sample.image.shape
-    picture = overlay(sample.image, boxes, None, height, width, longest=cell)
-    return np.pad(picture, ((0, cell + _STRIP - picture.shape[0]), (0, cell + 8 - picture.shape[1]), (0, 0)))
-
-
-def _draw(picture: NDArray[np.uint8], layers: Sequence[_Layer], factor: float) -> None:
-    """Draw all boxes, then their labels: above true boxes, below predicted ones, none over another."""
-    taken: list[tuple[int, int, int, int]] = []
-    corners = [box_ops.scale(layer.boxes.boxes, factor, factor).round().astype(int) for layer in layers]
-    for layer, boxes in zip(layers, corners, strict=True):
-        for x0, y0, x1, y1 in boxes.tolist():
-            cv2.rectangle(picture, (x0, y0), (x1, y1), layer.color, 2, cv2.LINE_AA)
-    for layer, boxes in zip(layers, corners, strict=True):
-        for (x0, y0, _, y1), score, label in zip(boxes.tolist(), layer.boxes.scores, layer.boxes.labels,
-                                                 strict=True):
-            text = layer.boxes.label_set.findings[label] + (f" {score:.2f}" if layer.scored else "")
-            taken.append(_label(picture, text, (x0, y1 + 14 if layer.scored else y0 - 5), layer.color, taken))
-
-
-def _label(
-    picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int],
-    taken: Sequence[tuple[int, int, int, int]],
-) -> tuple[int, int, int, int]:
-    """Write a text at the free place that is next to ``at``, above or below; returns its rectangle (xyxy)."""
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45 if max(picture.shape) >= 600 else 0.35
-    (wide, high), _ = cv2.getTextSize(text, font, size, 1)
-    x = int(np.clip(at[0], 0, max(0, picture.shape[1] - wide)))
-    lines = sorted(range(-20, 21), key=abs)
-    places = [int(np.clip(at[1] + line * (high + 5), high + 2, picture.shape[0] - 4)) for line in lines]
-    y = next((y for y in places if _is_free((x, y - high - 2, x + wide, y + 3), taken)), places[0])
-    cv2.rectangle(picture, (x, y - high - 2), (x + wide, y + 3), (0, 0, 0), -1)
-    cv2.putText(picture, text, (x, y), font, size, color, 1, cv2.LINE_AA)
-    return x, y - high - 2, x + wide, y + 3
-
-
-def _is_free(place: tuple[int, int, int, int], taken: Sequence[tuple[int, int, int, int]]) -> bool:
-    x0, y0, x1, y1 = place
-    return not any(x0 <= right and left <= x1 and y0 <= bottom and top <= y1
-                   for left, top, right, bottom in taken)
-
-
-def _legend(layers: Sequence[_Layer], unknown: str) -> list[tuple[str, tuple[int, int, int]]]:
-    """The legend's texts and their colors."""
-    texts = [(("predicted" if layer.scored else "true") + ("" if len(layer.boxes) else ": none"), layer.color)
-             for layer in layers]
-    return texts + [(unknown, PREDICTED_COLOR)] * bool(unknown)
-
-
-def _with_legend(
-    picture: NDArray[np.uint8], layers: Sequence[_Layer], unknown: str
-) -> NDArray[np.uint8]:
-    strip = np.zeros((_STRIP, picture.shape[1], 3), np.uint8)
-    x = 6
-    for text, color in _legend(layers, unknown):
-        cv2.putText(strip, text, (x, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
-        x += 18 + 10 * len(text)
-    return np.concatenate([picture, strip])
+    return draw(sample.image, boxes, [Outcome.TRUE] * len(boxes), longest=cell, legend=False)

@@ -7,16 +7,17 @@ from os import cpu_count
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.choice import Choice
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.identity import read_uids
 from vindr_det.imaging.frontal_check import warnings_of
-from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan
+from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan, scan_files, unused
 from vindr_det.imaging.original_sizes import RASTER_SUFFIXES, Size, SizeTables, original_sizes, size_tables
-from vindr_det.imaging.prepared_folder import Prepared
-from vindr_det.imaging.read import read_image
+from vindr_det.imaging.prepared_folder import Prepared, PreparedFolder
+from vindr_det.imaging.read import read_array, read_image, require_pixels
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status
@@ -109,13 +110,80 @@ def find(
     inputs, tables = scan(images, recursive or (choice is not None and choice.recursive))
     if choice is not None:
         inputs = choice.of(inputs, images)
-    prepared = {source.image_id: known for source in inputs
-                if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
     root = Path(images) if Path(images).is_dir() else Path(images).parent
     sizes_of = _given_sizes(meta, choice) or size_tables(inputs, tables, root)
+    return _known(inputs, tables, sizes_of, max_pixels)
+
+
+def find_files(
+    paths: Sequence[Path], max_pixels: int = MAX_PIXELS, meta: str | Path | None = None
+) -> list[ImageRun]:
+    """:func:`find` of each file, by tables that are read once for all files of a folder.
+
+    Args:
+        paths: the files.
+        max_pixels: as there, like ``meta``.
+        meta: likewise.
+
+    Raises:
+        InputError: likewise.
+    """
+    require_limit(max_pixels)
+    given, runs = _given_sizes(meta, None), {}
+    in_folder: dict[Path, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        in_folder.setdefault(path.parent, []).append(path)
+    for folder, files in in_folder.items():
+        inputs, tables = scan_files(files)
+        sizes_of = given or size_tables(inputs, tables, folder)
+        runs |= {source.path: _known([source], tables, sizes_of, max_pixels) for source in inputs}
+    return [runs[path] for path in paths]
+
+
+def _known(
+    inputs: Sequence[Input], tables: Mapping[Path, PreparedFolder], sizes_of: SizeTables, max_pixels: int
+) -> ImageRun:
+    """The run of inputs, with what the tables know of them."""
+    prepared = {source.image_id: known for source in inputs
+                if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
     sizes, lost = original_sizes(inputs, sizes_of)
     inputs = [replace(source, problem=lost.get(source.image_id, source.problem)) for source in inputs]
     return ImageRun(inputs, sizes, prepared, max_pixels)
+
+
+def of_array(image: NDArray, name: str = "array", max_pixels: int = MAX_PIXELS) -> ImageRun:
+    """The run of an image in memory.
+
+    Args:
+        image: (H, W) gray or (H, W, 3) RGB, uint8 or uint16.
+        name: its id.
+        max_pixels: larger images are refused.
+
+    Raises:
+        InputError: the array is no such image.
+    """
+    require_limit(max_pixels)
+    require_pixels(name, image, max_pixels)
+    return ImageRun([Input(name, name, Path(name), pixels=image)], {}, {}, max_pixels)
+
+
+def joined(runs: Sequence[ImageRun]) -> ImageRun:
+    """Several runs as one; an id that two of them have gets a number in the second.
+
+    Args:
+        runs: with the same limit of pixels.
+    """
+    used: set[str] = set()
+    inputs: list[Input] = []
+    sizes: dict[str, Size] = {}
+    prepared: dict[str, Prepared] = {}
+    for run in runs:
+        for source in run.inputs:
+            old, new = source.image_id, unused(source.image_id, used)
+            inputs.append(replace(source, image_id=new))
+            sizes |= {new: run.sizes[old]} if old in run.sizes else {}
+            prepared |= {new: run.prepared[old]} if old in run.prepared else {}
+    return ImageRun(inputs, sizes, prepared, runs[0].max_pixels if runs else MAX_PIXELS)
 
 
 def _given_sizes(meta: str | Path | None, choice: Choice | None) -> SizeTables | None:
@@ -138,14 +206,14 @@ def read_all(
     Args:
         run: the inputs.
         target: the size to bring the images to.
-        workers: processes; None takes one per core.
+        workers: processes; None takes one per core, 0 reads in this one.
         ahead: images that are taken at once, so that as many are read meanwhile.
         also: further sizes, for ``views`` of the images.
 
     Yields:
         A result per input, also of those that failed.
     """
-    workers = workers or min(cpu_count() or 1, _MOST_WORKERS)
+    workers = min(cpu_count() or 1, _MOST_WORKERS) if workers is None else workers
     todo = [source for source in run.inputs if not source.problem]
     work = partial(read_input, target=target, max_pixels=run.max_pixels, also=also)
     results = in_order(work, todo, workers, max(workers, ahead) + ahead)
@@ -163,8 +231,8 @@ def read_input(
     source: Input, target: Target | None, max_pixels: int, also: Sequence[Target] = ()
 ) -> tuple[DecodedImage | Failure, Mapping[str, str]]:
     """An image, or why it failed; and its UIDs, which a file can have even if its pixels are damaged."""
-    image = guarded(partial(_decode, target=target, max_pixels=max_pixels, also=also), source.path)
-    return image, _or_empty(guarded(read_uids, source.path))
+    image = guarded(partial(_decode, target=target, max_pixels=max_pixels, also=also), source)
+    return image, _or_empty(guarded(read_uids, source.path)) if source.pixels is None else {}
 
 
 def _or_empty(uids: Mapping[str, str] | Failure) -> Mapping[str, str]:
@@ -172,14 +240,15 @@ def _or_empty(uids: Mapping[str, str] | Failure) -> Mapping[str, str]:
 
 
 def _decode(
-    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+    source: Input, target: Target | None, max_pixels: int, also: Sequence[Target]
 ) -> DecodedImage:
-    """:func:`read_image`, of a picture that shows something.
+    """:func:`read_image` or :func:`read_array`, of a picture that shows something.
 
     Raises:
         InputError: as there, or all pixels have one value.
     """
-    image = read_image(path, target, max_pixels, also)
+    image = (read_image(source.path, target, max_pixels, also) if source.pixels is None else
+             read_array(source.pixels, target, also))
     if not np.ptp(image.pixels):
         raise InputError(f"every pixel has the value {image.pixels.flat[0]}: it shows nothing")
     return image

@@ -9,8 +9,10 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+
+from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
@@ -35,19 +37,21 @@ _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a 
 
 @dataclass(frozen=True)
 class Input:
-    """A file that a run is given.
+    """A file that a run is given, or an image in memory.
 
     Attributes:
         image_id: the file's stem, or more of its name where two would share it; printable.
         file: its name below the folder, printable.
-        path: the file.
+        path: the file; of an image in memory only its name.
         problem: why it cannot be read, as far as its name and kind show; empty if it is to be read.
+        pixels: of an image in memory, of :func:`vindr_det.imaging.read.require_pixels`; None for a file.
     """
 
     image_id: str
     file: str
     path: Path
     problem: str = ""
+    pixels: NDArray | None = field(default=None, compare=False, repr=False)
 
 
 def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
@@ -78,10 +82,7 @@ def scan(
     if not os.path.lexists(root):
         raise InputError(f"{printable(str(root))}: no such folder of images, nor an image")
     if not root.is_dir():
-        require_finished(root.parent)
-        tables = read_prepared([root.parent])
-        problem = failed_in(tables).get(root) or _problem(root) or ""
-        return [Input(printable(image_id_of(root)), printable(root.name), root, problem)], tables
+        return scan_files([root])
     walked = sorted(_walk(root, recursive))
     for folder in sorted({path.parent for path, _ in walked if path.name in (LOG, SETTINGS)}):
         require_finished(folder)
@@ -93,6 +94,24 @@ def scan(
     ids = _unique_ids(root, problems)
     return [Input(ids[path], printable(str(path.relative_to(root))), path, problem)
             for path, problem in problems.items()], tables
+
+
+def scan_files(paths: Sequence[Path]) -> tuple[list[Input], dict[Path, PreparedFolder]]:
+    """As :func:`scan` of each file, with the stem as its id; the report of a folder is read once.
+
+    Raises:
+        InputError: there is no such file, or a preparation that wrote into its folder is not finished.
+    """
+    for path in paths:
+        if not os.path.lexists(path):
+            raise InputError(f"{printable(str(path))}: no such folder of images, nor an image")
+    folders = list(dict.fromkeys(path.parent for path in paths))
+    for folder in folders:
+        require_finished(folder)
+    tables = read_prepared(folders)
+    failed = failed_in(tables)
+    return [Input(printable(image_id_of(path)), printable(path.name), path,
+                  failed.get(path) or _problem(path) or "") for path in paths], tables
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
@@ -253,12 +272,15 @@ def _ids(root: Path, paths: Sequence[Path], taken: set[str]) -> dict[Path, str]:
 
 
 def _numbered(ids: dict[Path, str], taken: set[str]) -> dict[Path, str]:
-    used, result = set(taken), {}
-    for path, image_id in ids.items():
-        name, number = image_id, 1
-        while name in used:
-            number += 1
-            name = f"{image_id}~{number}"
-        used.add(name)
-        result[path] = name
-    return result
+    used = set(taken)
+    return {path: unused(image_id, used) for path, image_id in ids.items()}
+
+
+def unused(image_id: str, used: set[str]) -> str:
+    """The id, with a number where it is among those that are ``used``, to which it is added."""
+    name, number = image_id, 1
+    while name in used:
+        number += 1
+        name = f"{image_id}~{number}"
+    used.add(name)
+    return name

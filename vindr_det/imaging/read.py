@@ -83,6 +83,40 @@ def read_encoded(source: str, data: bytes, max_pixels: int = MAX_PIXELS) -> NDAr
         raise InputError(f"{source}: cannot be read ({one_line(error)})") from error
 
 
+def require_pixels(name: str, image: NDArray, max_pixels: int = MAX_PIXELS) -> None:
+    """Check that an array is an image.
+
+    Args:
+        name: of the image, for errors.
+        image: (H, W) gray or (H, W, 3) RGB, uint8 or uint16.
+        max_pixels: larger images are refused.
+
+    Raises:
+        InputError: it has another shape or type, no pixel, or too many.
+    """
+    colored = image.ndim == 3 and image.shape[2] == 3
+    if not (image.ndim == 2 or colored) or not image.size:
+        raise InputError(f"{name}: has shape {image.shape}, expected (height, width), or (height, width, 3) "
+                         "of RGB")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{name}: pixels are {image.dtype}, expected uint8 or uint16")
+    require_size(name, image.shape[0], image.shape[1], max_pixels)
+
+
+def read_array(
+    image: NDArray, target: Target | None = None, also: Sequence[Target] = ()
+) -> DecodedImage:
+    """An image in memory as :func:`read_image` gives the PNG file that holds it.
+
+    Args:
+        image: of :func:`require_pixels`.
+        target: as there, like ``also``.
+        also: likewise.
+    """
+    bgr = image if image.ndim == 2 else image[..., ::-1]
+    return _decoded(np.ascontiguousarray(bgr), "array", target, also)
+
+
 def _read_raster(
     path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
 ) -> DecodedImage:
@@ -91,10 +125,14 @@ def _read_raster(
         width, height = raster_size(path, file, kind)
     require_size(path, height, width, max_pixels)
     require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
-    image = _pixels(path, path.read_bytes(), (height, width), kind)
+    return _decoded(_pixels(path, path.read_bytes(), (height, width), kind), kind, target, also)
+
+
+def _decoded(image: NDArray, kind: str, target: Target | None, also: Sequence[Target]) -> DecodedImage:
+    """Gray, or color in OpenCV's order, at the sizes wanted."""
     gray, window = _to_8_bits(_to_one_channel(image))
     return DecodedImage(
-        pixels=gray if target is None else resize(gray, target), height=height, width=width,
+        pixels=gray if target is None else resize(gray, target), height=gray.shape[0], width=gray.shape[1],
         syntax=kind, bits=image.dtype.itemsize * 8, photometric="MONOCHROME2",
         window=window, flags=("color",) if _is_colored(image) else (),
         views={other: resize(gray, other) for other in also if other != target},

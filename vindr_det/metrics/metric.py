@@ -1,8 +1,8 @@
 """What a metric is: one class that computes a value and, where that makes sense, its bootstrap replicates.
 
 A new metric is one subclass of :class:`Metric` in a module of this folder and one line in
-:data:`vindr_det.metrics.registry.METRICS`; ``vindr-det evaluate`` takes its tables, intervals, comparisons and
-``metrics.json`` from that list.
+:data:`vindr_det.metrics.registry.METRICS`; ``vindr-det evaluate`` takes its tables, intervals, comparisons
+and ``metrics.json`` from that list.
 """
 
 import math

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
-from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.detections import Predictions, PredictionSet
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 #: chance goes lower once in 740 times.
 _CLEARLY_INVERTED = -3.0
 #: With no more images the two rankings cannot differ so much.
-_TOO_FEW = 10
+TOO_FEW = 10
 #: Images at the first check of a run; each further check waits for twice as many.
 _FIRST_CHECK = 64
 
@@ -69,6 +70,30 @@ class AgreementCheck:
         self.due = 2 * len(outputs)
         rho = check_agreement(outputs, predictions, self.source)
         count = len(outputs.keys() & predictions.keys())
-        if finished and (np.isnan(rho) or count <= _TOO_FEW):
+        if finished and (np.isnan(rho) or count <= TOO_FEW):
             log.warning("%s: whether its labels are inverted could not be determined from the boxes of %d "
-                        "images, expected more than %d with different scores", self.source, count, _TOO_FEW)
+                        "images, expected more than %d with different scores", self.source, count, TOO_FEW)
+
+
+class RunCheck:
+    """:class:`AgreementCheck` of a run, of which it keeps each image's best box and P(abnormal) alone.
+
+    Args:
+        source: names the classifier in errors.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._check = AgreementCheck(source)
+        self._outputs, self._best = dict[str, ClassifierOutput](), dict[str, Predictions]()
+
+    def add(self, images: Mapping[str, tuple[ClassifierOutput | None, Predictions]]) -> None:
+        """Check with more images, of which those without an output are left out."""
+        for image_id, (output, boxes) in images.items():
+            if output is not None:
+                self._outputs[image_id] = replace(output, findings=None, columns={})
+                self._best[image_id] = boxes.findings()[np.argsort(-boxes.findings().scores)[:1]]
+        self._check(self._outputs, self._best)
+
+    def finish(self) -> None:
+        """Check all."""
+        self._check(self._outputs, self._best, finished=True)

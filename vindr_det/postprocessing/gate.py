@@ -5,8 +5,8 @@ row as ``14 (1-p) 0 0 1 1`` with p = P(abnormal). The popular notebook writes p 
 images above abnormal ones.
 
 Each form is one class, listed in :data:`FORMS`. A new form is a frozen dataclass that derives from
-:class:`Gate` and is in that list: gate.py fit tries its ``grid``, vindr-det tune searches over its ``suggest``,
-and gate.py apply and predict.py read it from JSON.
+:class:`Gate` and is in that list: ``vindr-det gate fit`` tries its ``grid``, ``tune`` searches over
+its ``suggest``, ``gate apply`` and ``predict`` read it from JSON.
 """
 
 from abc import ABC, abstractmethod
@@ -63,7 +63,7 @@ class Gate(ABC):
 
     @classmethod
     def suggest(cls, trial: Any) -> "Gate":
-        """One point of the search space of ``vindr-det tune``, from an Optuna trial; names as in the fields."""
+        """One point of the search space of ``tune``, from an Optuna trial; names as in the fields."""
         return cls()
 
     @property

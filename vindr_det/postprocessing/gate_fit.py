@@ -331,7 +331,7 @@ def saved_gate(data: Any, path: str | Path) -> SavedGate:
     """
     if isinstance(data, dict) and data.get("gate", 0) is None:
         raise InputError(f"{path}: holds no gate, expected a search with --probabilities, or a file of "
-                         "gate.py fit")
+                         "vindr-det gate fit")
     try:
         column = data.get("probabilities")
         return SavedGate(gate_from_json(data["gate"]),

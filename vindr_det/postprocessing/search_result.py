@@ -62,7 +62,7 @@ class Tuned:
 
 
 def save(path: Path, search: Search, tuned: Tuned) -> None:
-    """Write the settings with what they were found on; ``gate.py apply`` takes the file as a gate."""
+    """Write the settings with what they were found on; ``gate apply`` takes the file as a gate."""
     fusion, gate = tuned.settings.fusion, tuned.settings.gate
     column = find_probability_column(search.probabilities)._asdict() if search.probabilities else None
     write_json(path, {

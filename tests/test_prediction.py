@@ -12,7 +12,7 @@ from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.predict import Models, predict
+from vindr_det.prediction import Models, predict
 from vindr_det.structures.detections import Predictions
 
 SHAPE = (1300, 1100)

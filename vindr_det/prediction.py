@@ -1,10 +1,11 @@
 """Images to gated predictions.
 
-:func:`predict_images` is what is done to each image; the rest of this module runs it over a folder.
+:func:`load_models` builds what is applied to an image, :func:`predict_images` applies it; the rest of this
+module runs it over a folder.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -17,17 +18,19 @@ from tqdm import tqdm
 
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.detection.interface import Predictor
+from vindr_det.detection.predictors import NO_CHANGES, Changes
 from vindr_det.detection.predictors import load_predictors as load_predictors
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
-from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.imaging.status import FAILED, Status
 from vindr_det.parallel import reason_of
-from vindr_det.postprocessing.agreement import AgreementCheck
+from vindr_det.postprocessing.agreement import RunCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
 from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
+from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
 
@@ -70,6 +73,70 @@ class Models:
         """The distinct sizes to read images at, the first detector's first."""
         models = [*self.predictors, *([self.classifier] if self.classifier else [])]
         return list(dict.fromkeys(map(_target, models))) or [_FULL_SIZE]
+
+
+def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> Gate | None:
+    """The gate of a file; None without one.
+
+    Args:
+        path: of ``vindr-det gate fit`` or ``vindr-det tune``.
+        classifier: that gates; None for none.
+
+    Raises:
+        InputError: not such a file, or the gate needs a classifier.
+    """
+    if not path:
+        return None
+    from vindr_det.postprocessing.gate_fit import read  # the metrics, which no other prediction needs
+
+    gate = read(path).gate
+    if gate.needs_classifier and not classifier:
+        raise InputError(f"--gate {path}: a gate of form {gate.form} expects --classifier")
+    return gate
+
+
+def load_models(
+    weights: Sequence[str | Path], classifier: str | Path | None = None, gate: Gate | None = None, *,
+    device: str = "auto", engine: str | None = None, half: bool = False, changes: Changes = NO_CHANGES,
+) -> Models:
+    """Detectors, classifier and gate from their files.
+
+    Args:
+        weights: as of :func:`load_predictors`, like ``device``, ``engine``, ``half`` and ``changes``.
+        classifier: folder of a training; None for none.
+        gate: of :func:`read_gate`.
+        device: where the networks run.
+        engine: likewise.
+        half: likewise.
+        changes: likewise.
+
+    Raises:
+        InputError: a file that cannot be loaded.
+    """
+    predictors = load_predictors(weights, engine, half, device, changes)
+    if not classifier:
+        return Models(predictors, gate=gate)
+    from vindr_det.classification.predict import Classifier  # timm, which detectors do without
+
+    return Models(predictors, Classifier(classifier, device=device, label_set=predictors[0].label_set),
+                  gate=gate)
+
+
+def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None) -> Models:
+    """Models with test-time augmentation, or with another fusion of several detectors.
+
+    Args:
+        models: of :func:`load_models`, or of a bundle.
+        tta_scales: factors of the test size, mirrored too; empty for no augmentation.
+        iou_thr: of the fusion; None keeps it.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    if tta_scales:
+        models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
+                                             for predictor in models.predictors])
+    return models if iou_thr is None else replace(models, fusion=replace(models.fusion, iou_thr=iou_thr))
 
 
 class ImagePrediction(NamedTuple):
@@ -135,12 +202,14 @@ class FolderPredictions:
         sizes: index image_id, columns height and width of the originals, of the images that were read.
         statuses: one per input, in order.
         unknown_size: ids of images whose boxes are in the file's pixels, since no table has the original's.
+        probabilities: image id -> those of the classifier by name; empty without one.
     """
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
     sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
     statuses: list[Status] = field(default_factory=list)
     unknown_size: list[str] = field(default_factory=list)
+    probabilities: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -184,99 +253,94 @@ def predict_folder(
 def predict(
     run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False
 ) -> FolderPredictions:
-    """:func:`predict_images` on every image that can be read, a batch at a time.
+    """All of :func:`predict_each`; for arguments and errors see there."""
+    if unknown := run.of_unknown_size:
+        log.warning("%d of %d images are PNG or JPEG files whose originals' sizes are not known: their boxes "
+                    "are in the files' own pixels. If the files were made smaller, give --meta "
+                    "(image_id,dim0,dim1)", len(unknown), len(run.inputs))
+    outcomes = list(tqdm(predict_each(run, models, batch, workers, allow_inverted), desc="predict",
+                         unit="image", total=len(run.inputs), disable=None))
+    read = {outcome.status.image_id: outcome for outcome in outcomes if outcome.prediction}
+    shapes = {image_id: (status.height, status.width) for image_id, (status, _) in read.items()}
+    return FolderPredictions(
+        {image_id: prediction.gated for image_id, (_, prediction) in read.items() if prediction},
+        pd.DataFrame.from_dict(shapes, orient="index", columns=["height", "width"]),
+        [outcome.status for outcome in outcomes], run.of_unknown_size,
+        {image_id: prediction.output.named for image_id, (_, prediction) in read.items()
+         if prediction and prediction.output})
+
+
+class Outcome(NamedTuple):
+    """What became of an input.
+
+    Attributes:
+        status: its row in the status table.
+        prediction: None where the input failed.
+    """
+
+    status: Status
+    prediction: ImagePrediction | None = None
+
+
+def predict_each(
+    run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False
+) -> Iterator[Outcome]:
+    """:func:`predict_images` on every image that can be read, a batch at a time; keeps no image.
 
     Args:
         run: of :func:`vindr_det.imaging.image_run.find`.
         models: detectors, classifier, fusion and gate.
         batch: images per call of a detector.
-        workers: processes that read; None takes one per core.
+        workers: processes that read; None takes one per core, 0 reads in this one.
         allow_inverted: take a classifier that contradicts the boxes.
+
+    Yields:
+        An outcome per input, in order.
 
     Raises:
         InputError: the classifier does not predict what the gate needs, or its labels are inverted, as far as
             the boxes show.
         Exception: the first that a model raised, where the models failed on every image.
     """
-    if unknown := run.of_unknown_size:
-        log.warning("%d of %d images are PNG or JPEG files whose originals' sizes are not known: their boxes "
-                    "are in the files' own pixels. If the files were made smaller, give --meta "
-                    "(image_id,dim0,dim1)", len(unknown), len(run.inputs))
-    results = _Results(models)
-    uses_classifier = models.chosen_gate.needs_classifier
-    check = AgreementCheck("the classifier") if uses_classifier and not allow_inverted else None
+    check = RunCheck("the classifier") if models.chosen_gate.needs_classifier and not allow_inverted else None
+    errors: list[Exception] = []
+    predicted = 0
     images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
-    with tqdm(total=len(run.inputs), desc="predict", unit="image", disable=None) as bar:
-        for group in _batches(images, batch):
-            results.statuses += results.add(group)
-            if check:
-                check(results.outputs, results.boxes)
-            bar.update(len(group))
-    if not results.gated and results.error is not None:
-        raise results.error
+    for group in _batches(images, batch):
+        outcomes = _outcomes(group, models, errors)
+        predicted += sum(outcome.prediction is not None for outcome in outcomes)
+        if check:
+            check.add({status.image_id: (prediction.output, prediction.boxes)
+                       for status, prediction in outcomes if prediction is not None})
+        yield from outcomes
+    if errors and not predicted:
+        raise errors[0]
     if check:
-        check(results.outputs, results.boxes, finished=True)
-    return FolderPredictions(results.gated, results.sizes, results.statuses, run.of_unknown_size)
+        check.finish()
 
 
-def noted(status: Status, notice: str) -> Status:
-    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
+def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Exception]) -> list[Outcome]:
+    """Predict a batch of inputs; what the models raise is added to ``errors``."""
+    images = [source.image for source in group if source.image is not None]
+    try:
+        predictions = iter(predict_images(images, models) if images else [])
+    except InputError:
+        raise
+    except Exception as error:  # one image on which a model fails must not take the others with it
+        if len(images) > 1:
+            return [outcome for source in group for outcome in _outcomes([source], models, errors)]
+        errors.append(error)
+        return [_failed(source, error) for source in group]
+    return [Outcome(source.status.with_notice(models.notice),
+                    None if source.image is None else next(predictions)) for source in group]
 
-    Args:
-        status: of reading it.
-        notice: of :class:`Models`.
-    """
-    if not notice or status.status == FAILED:
-        return status
-    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
 
-
-@dataclass
-class _Results:
-    """The predictions of a run so far, the status of each input, and the first error that a model raised."""
-
-    models: Models
-    boxes: dict[str, Predictions] = field(default_factory=dict)
-    outputs: dict[str, ClassifierOutput] = field(default_factory=dict)
-    gated: dict[str, Predictions] = field(default_factory=dict)
-    statuses: list[Status] = field(default_factory=list)
-    error: Exception | None = None
-
-    @property
-    def sizes(self) -> pd.DataFrame:
-        """Of the originals with predictions."""
-        sizes = {status.image_id: (status.height, status.width) for status in self.statuses
-                 if status.image_id in self.gated}
-        return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
-
-    def add(self, group: Sequence[ImageResult]) -> list[Status]:
-        """Predict a batch of inputs; returns their statuses."""
-        ids = [source.status.image_id for source in group if source.image is not None]
-        try:
-            images = [source.image for source in group if source.image is not None]
-            predictions = predict_images(images, self.models) if images else []
-        except InputError:
-            raise
-        except Exception as error:  # one image on which a model fails must not take the others with it
-            if len(ids) > 1:
-                return [status for source in group for status in self.add([source])]
-            return self._failed(group, error)
-        self._keep(dict(zip(ids, predictions, strict=True)))
-        return [noted(source.status, self.models.notice) for source in group]
-
-    def _keep(self, predictions: dict[str, ImagePrediction]) -> None:
-        for image_id, prediction in predictions.items():
-            self.boxes[image_id], self.gated[image_id] = prediction.boxes, prediction.gated
-            if prediction.output is not None:
-                self.outputs[image_id] = prediction.output
-
-    def _failed(self, group: Sequence[ImageResult], error: Exception) -> list[Status]:
-        """The statuses of a batch with one image, on which a model failed."""
-        self.error = self.error or error
-        reason = f"was read, but a model failed on it: {reason_of(error)}"
-        log.debug("a model failed", exc_info=error)
-        return [source.status if source.image is None else
-                replace(source.status, status=FAILED, reason=reason) for source in group]
+def _failed(source: ImageResult, error: Exception) -> Outcome:
+    """An image on which a model failed, or one that was not read before."""
+    log.debug("a model failed", exc_info=error)
+    reason = f"was read, but a model failed on it: {reason_of(error)}"
+    return Outcome(source.status if source.image is None else
+                   replace(source.status, status=FAILED, reason=reason))
 
 
 def _batches(items: Iterable[ImageResult], size: int) -> Iterator[list[ImageResult]]:

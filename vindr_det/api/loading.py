@@ -1,0 +1,97 @@
+"""Files to a model: a detector's checkpoint or ONNX file, a classifier's folder, or a bundle of all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vindr_det.api.functions import Overrides, arguments
+from vindr_det.api.model import Model, Source
+from vindr_det.data.in_sample import refuse_in_sample
+from vindr_det.detection.predictors import Changes
+from vindr_det.exceptions import InputError
+from vindr_det.files import existing_file
+from vindr_det.prediction import Models, adjusted, load_models, read_gate
+
+_DETECTORS = (".pth", ".onnx")
+
+
+def load(
+    source: str | Path | Sequence[str | Path], device: str = "auto", *,
+    classifier: str | Path | None = None, gate: str | Path | None = None, tta_scales: Sequence[float] = (),
+    iou_thr: float | None = None, half: bool = False, overrides: Overrides = (),
+) -> Model:
+    """Load a model.
+
+    Args:
+        source: a detector's checkpoint (model_best.pth) or ONNX file; a list of these, whose boxes are fused;
+            a classifier's folder; or a bundle: its folder or file, the name of a shipped one, or one on a
+            hub.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ONNX files run on the CPU.
+        classifier: folder of a classifier beside detectors.
+        gate: file of ``vindr-det gate fit`` or ``vindr-det tune``; None appends "no finding".
+        tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
+        iou_thr: of the fusion of several detectors; None takes 0.4, or a bundle's own.
+        half: compute in half precision (on a GPU).
+        overrides: KEY VALUE of the checkpoints' configs, as at the end of ``vindr-det predict``.
+
+    Raises:
+        InputError: there is no such file, it is none of these, or an option does not go with it.
+    """
+    paths = [source] if isinstance(source, str | Path) else list(source)
+    if not paths:
+        raise InputError("no detector is given, expected a checkpoint (.pth) or an ONNX file")
+    changes = Changes(arguments((), overrides, {}))
+    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr)
+    if not isinstance(source, str | Path) or _is_detector(source):
+        return Model(_detectors(paths, classifier, gate, half, changes, adjust), device)
+    beside = {"classifier": classifier, "gate": gate}
+    if not _is_classifier(source):
+        _refuse(source, beside)
+        return Model(_bundle(source, half, changes, adjust), device)
+    _refuse(source, {**beside, "tta_scales": tta_scales, "iou_thr": iou_thr, "half": half,
+                     "overrides": overrides})
+    return Model(_classifier(source), device)
+
+
+def _detectors(
+    paths: Sequence[str | Path], classifier: str | Path | None, gate: str | Path | None, half: bool,
+    changes: Changes, adjust: Callable[[Models], Models],
+) -> Source:
+    weights, read = [existing_file(path) for path in paths], read_gate(gate, classifier)
+    return Source(
+        ", ".join(map(str, weights)),
+        lambda device: adjust(load_models(weights, classifier, read, device=device, half=half,
+                                          changes=changes)),
+        partial(refuse_in_sample, gate) if gate else lambda ids: None)
+
+
+def _is_detector(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in _DETECTORS
+
+
+def _is_classifier(path: str | Path) -> bool:
+    return any(Path(path).glob("fold*.pth")) if Path(path).is_dir() else False
+
+
+def _refuse(path: str | Path, options: Mapping[str, Any]) -> None:
+    """Options of detectors beside a classifier's folder or a bundle, which has its own."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InputError(f"{path}: {given[0]} goes with a detector, expected a checkpoint or an ONNX file")
+
+
+def _classifier(folder: str | Path) -> Source:
+    from vindr_det.classification.predict import Classifier
+
+    return Source(str(folder), lambda device: Models([], Classifier(folder, device=device)))
+
+
+def _bundle(
+    place: str | Path, half: bool, changes: Changes, adjust: Callable[[Models], Models]
+) -> Source:
+    from vindr_det.bundle.read import open_bundle
+
+    bundle = open_bundle(place)
+    return Source(str(place), lambda device: adjust(bundle.load(device, half, changes).models),
+                  bundle.refuse_in_sample)
