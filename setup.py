@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -67,6 +67,7 @@ setup(
         "pylibjpeg>=2.0",
         "pylibjpeg-libjpeg>=2.3",
         "pylibjpeg-openjpeg>=2.4",
+        "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.11",
         "simplejpeg>=1.7",  # raises where libjpeg only warns

@@ -138,7 +138,7 @@ def _figures(values: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _data(manifest: Mapping[str, Any], configs: Sequence[Any], facts: CardFacts) -> Iterator[str]:
-    yield facts.data or "The one who made this bundle told nothing about the images."
+    yield facts.data or "Not described by the maker of this bundle (`--data`)."
     names = [f"`{entry['weights']}`: trained on {', '.join(cfg.DATASETS.TRAIN) or 'nothing named'}, "
              "validated on "
              f"{', '.join(cfg.VINDR.VALIDATION) or 'nothing'}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from vindr_det.bundle import hub
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.files import PARTIAL, atomic_path, make_folder
+from vindr_det.files import PARTIAL, atomic_path, make_folder, require_writable
 from vindr_det.shipped import BUNDLES
 
 #: Version of the layout.
@@ -198,18 +198,17 @@ def require_target(out: str | Path) -> None:
         out: a folder to make or a bundle's to replace, a .zip file, or ``hf://user/repo``.
 
     Raises:
-        InputError: it is a folder of something else, or a file whose name does not end in .zip.
+        InputError: it is a folder of something else, a file whose name does not end in .zip, or not writable.
     """
     if hub.is_hub(out):
         hub.require_repository(str(out))
         return
     path = Path(out)
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        raise InputError(f"{out}: is a folder of other files, expected a new folder or one of a bundle")
-    if path.suffix == ".zip" and path.is_dir():
-        raise InputError(f"{out}: is a folder, expected a .zip file to write")
-    if path.is_file() and path.suffix != ".zip":
+    if path.suffix != ".zip" and path.is_file():
         raise InputError(f"{out}: is a file, expected a folder, or a .zip file to write")
+    if path.suffix != ".zip" and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise InputError(f"{out}: is a folder of other files, expected a new folder or one of a bundle")
+    require_writable(path if path.suffix == ".zip" else path / MANIFEST)
 
 
 def write(out: str | Path, files: Mapping[str, bytes], public: bool = False) -> None:

@@ -74,9 +74,8 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    batch, gate = _batch_size(args), prediction.read_gate(args.gate, args.classifier)
-    changes = Changes(args.opts)
-    bundle = _bundle(args)
+    batch, changes, bundle = _batch_size(args), Changes(args.opts), _bundle(args)
+    gate = prediction.read_gate(args.gate, args.classifier)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
