@@ -25,12 +25,11 @@ from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
-from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.imaging.status import FAILED, Status
 from vindr_det.parallel import reason_of
 from vindr_det.postprocessing.agreement import RunCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
 from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
-from vindr_det.postprocessing.gate_fit import read as read_saved_gate
 from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
@@ -86,8 +85,12 @@ def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> 
     Raises:
         InputError: not such a file, or the gate needs a classifier.
     """
-    gate = read_saved_gate(path).gate if path else None
-    if gate and gate.needs_classifier and not classifier:
+    if not path:
+        return None
+    from vindr_det.postprocessing.gate_fit import read  # the metrics, which no other prediction needs
+
+    gate = read(path).gate
+    if gate.needs_classifier and not classifier:
         raise InputError(f"--gate {path}: a gate of form {gate.form} expects --classifier")
     return gate
 
@@ -95,9 +98,8 @@ def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> 
 def load_models(
     weights: Sequence[str | Path], classifier: str | Path | None = None, gate: Gate | None = None, *,
     device: str = "auto", engine: str | None = None, half: bool = False, changes: Changes = NO_CHANGES,
-    tta_scales: Sequence[float] = (), fusion: Fusion = DEFAULT_FUSION,
 ) -> Models:
-    """Detectors, classifier, fusion and gate from their files.
+    """Detectors, classifier and gate from their files.
 
     Args:
         weights: as of :func:`load_predictors`, like ``device``, ``engine``, ``half`` and ``changes``.
@@ -107,21 +109,34 @@ def load_models(
         engine: likewise.
         half: likewise.
         changes: likewise.
-        tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
-        fusion: of several detectors' boxes.
 
     Raises:
         InputError: a file that cannot be loaded.
     """
-    predictors: list[Predictor] = load_predictors(weights, engine, half, device, changes)
-    if tta_scales:
-        predictors = [TTAPredictor(predictor, tta_scales) for predictor in predictors]
+    predictors = load_predictors(weights, engine, half, device, changes)
     if not classifier:
-        return Models(predictors, None, fusion, gate)
+        return Models(predictors, gate=gate)
     from vindr_det.classification.predict import Classifier  # timm, which detectors do without
 
     return Models(predictors, Classifier(classifier, device=device, label_set=predictors[0].label_set),
-                  fusion, gate)
+                  gate=gate)
+
+
+def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None) -> Models:
+    """Models with test-time augmentation, or with another fusion of several detectors.
+
+    Args:
+        models: of :func:`load_models`, or of a bundle.
+        tta_scales: factors of the test size, mirrored too; empty for no augmentation.
+        iou_thr: of the fusion; None keeps it.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    if tta_scales:
+        models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
+                                             for predictor in models.predictors])
+    return models if iou_thr is None else replace(models, fusion=replace(models.fusion, iou_thr=iou_thr))
 
 
 class ImagePrediction(NamedTuple):
@@ -251,18 +266,6 @@ def predict(
         [outcome.status for outcome in outcomes], run.of_unknown_size)
 
 
-def noted(status: Status, notice: str) -> Status:
-    """The status of an input, flagged by the notice of the models that predict it; a failed one as it is.
-
-    Args:
-        status: of reading it.
-        notice: of :class:`Models`.
-    """
-    if not notice or status.status == FAILED:
-        return status
-    return replace(status, status=FLAGGED, reason="; ".join(filter(None, (status.reason, notice))))
-
-
 class Outcome(NamedTuple):
     """What became of an input.
 
@@ -324,8 +327,8 @@ def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Excepti
             return [outcome for source in group for outcome in _outcomes([source], models, errors)]
         errors.append(error)
         return [_failed(source, error) for source in group]
-    return [Outcome(noted(source.status, models.notice), None if source.image is None else next(predictions))
-            for source in group]
+    return [Outcome(source.status.with_notice(models.notice),
+                    None if source.image is None else next(predictions)) for source in group]
 
 
 def _failed(source: ImageResult, error: Exception) -> Outcome:

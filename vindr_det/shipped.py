@@ -1,4 +1,4 @@
-"""Configs that ship with the package: in ``configs/`` of a checkout, inside an installed package."""
+"""What ships with the package: configs, in ``configs/`` of a checkout, inside an installation; bundles."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ _PACKAGE = Path(__file__).resolve().parent
 #: Folder of the configs.
 CONFIGS = next((folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()),
                _PACKAGE / "configs")
+#: Folder of the bundles.
+BUNDLES = _PACKAGE / "bundles"
 
 
 def config_path(path: str | Path) -> Path:

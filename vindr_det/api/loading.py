@@ -11,8 +11,7 @@ from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
-from vindr_det.postprocessing.fusion import Fusion
-from vindr_det.prediction import Models, load_models, read_gate
+from vindr_det.prediction import Models, adjusted, load_models, read_gate
 
 _DETECTORS = (".pth", ".onnx")
 
@@ -20,7 +19,7 @@ _DETECTORS = (".pth", ".onnx")
 def load(
     source: str | Path | Sequence[str | Path], device: str = "auto", *,
     classifier: str | Path | None = None, gate: str | Path | None = None, tta_scales: Sequence[float] = (),
-    iou_thr: float = 0.4, half: bool = False, overrides: Overrides = (),
+    iou_thr: float | None = None, half: bool = False, overrides: Overrides = (),
 ) -> Model:
     """Load a model.
 
@@ -32,7 +31,7 @@ def load(
         classifier: folder of a classifier beside detectors.
         gate: file of ``vindr-det gate fit`` or ``vindr-det tune``; None appends "no finding".
         tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
-        iou_thr: of the fusion of several detectors.
+        iou_thr: of the fusion of several detectors; None takes 0.4, or a bundle's own.
         half: compute in half precision (on a GPU).
         overrides: KEY VALUE of the checkpoints' configs, as at the end of ``vindr-det predict``.
 
@@ -40,29 +39,31 @@ def load(
         InputError: there is no such file, it is none of these, or an option does not go with it.
     """
     paths = [source] if isinstance(source, str | Path) else list(source)
-    options = {"classifier": classifier, "gate": gate, "tta_scales": tta_scales, "half": half,
-               "overrides": overrides}
-    if isinstance(source, str | Path) and not _is_detector(source):
-        _refuse(source, options)
-        return Model(_classifier(source) if _is_classifier(source) else _bundle(source), device)
     if not paths:
         raise InputError("no detector is given, expected a checkpoint (.pth) or an ONNX file")
-    weights = [existing_file(path) for path in paths]
-    build = partial(_detectors, weights, classifier, read_gate(gate, classifier),
-                    tta_scales=tuple(tta_scales), half=half, fusion=Fusion(iou_thr=iou_thr),
-                    changes=Changes(arguments((), overrides, {})))
-    check = partial(refuse_in_sample, gate) if gate else None
-    return Model(_source(", ".join(map(str, weights)), build, check), device)
+    changes = Changes(arguments((), overrides, {}))
+    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr)
+    if not isinstance(source, str | Path) or _is_detector(source):
+        return Model(_detectors(paths, classifier, gate, half, changes, adjust), device)
+    beside = {"classifier": classifier, "gate": gate}
+    if not _is_classifier(source):
+        _refuse(source, beside)
+        return Model(_bundle(source, half, changes, adjust), device)
+    _refuse(source, {**beside, "tta_scales": tta_scales, "iou_thr": iou_thr, "half": half,
+                     "overrides": overrides})
+    return Model(_classifier(source), device)
 
 
-def _detectors(weights: Sequence[Path], classifier: Any, gate: Any, device: str, **options: Any) -> Models:
-    return load_models(weights, classifier, gate, device=device, **options)
-
-
-def _source(
-    name: str, build: Callable[[str], Models], check: Callable[[Sequence[str]], None] | None
+def _detectors(
+    paths: Sequence[str | Path], classifier: str | Path | None, gate: str | Path | None, half: bool,
+    changes: Changes, adjust: Callable[[Models], Models],
 ) -> Source:
-    return Source(name, build, check) if check else Source(name, build)
+    weights, read = [existing_file(path) for path in paths], read_gate(gate, classifier)
+    return Source(
+        ", ".join(map(str, weights)),
+        lambda device: adjust(load_models(weights, classifier, read, device=device, half=half,
+                                          changes=changes)),
+        partial(refuse_in_sample, gate) if gate else lambda ids: None)
 
 
 def _is_detector(path: str | Path) -> bool:
@@ -77,7 +78,7 @@ def _refuse(path: str | Path, options: Mapping[str, Any]) -> None:
     """Options of detectors beside a classifier's folder or a bundle, which has its own."""
     given = [name for name, value in options.items() if value]
     if given:
-        raise InputError(f"{path}: {given[0]} goes with a detector's checkpoint or ONNX file, expected one")
+        raise InputError(f"{path}: {given[0]} goes with a detector, expected a checkpoint or an ONNX file")
 
 
 def _classifier(folder: str | Path) -> Source:
@@ -86,8 +87,11 @@ def _classifier(folder: str | Path) -> Source:
     return Source(str(folder), lambda device: Models([], Classifier(folder, device=device)))
 
 
-def _bundle(place: str | Path) -> Source:
+def _bundle(
+    place: str | Path, half: bool, changes: Changes, adjust: Callable[[Models], Models]
+) -> Source:
     from vindr_det.bundle.read import open_bundle
 
     bundle = open_bundle(place)
-    return Source(str(place), lambda device: bundle.load(device).models, bundle.refuse_in_sample)
+    return Source(str(place), lambda device: adjust(bundle.load(device, half, changes).models),
+                  bundle.refuse_in_sample)

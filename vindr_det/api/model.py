@@ -118,15 +118,17 @@ class Model:
                                 allow_inverted)
         if isinstance(images, list | tuple):
             return list(results)
-        return results if _is_folder(images) else list(results)[0]
+        if _is_folder(images):
+            return results
+        (result,) = results
+        return result
 
     __call__ = predict
 
     def __repr__(self) -> str:
-        kind = f"{len(self.models.predictors)} detector(s)" if self.models.predictors else "classifier"
-        also = [text for text, here in ((" and classifier", self.models.predictors and self.models.classifier),
-                                        (f": {self.notice}", self.notice)) if here]
-        return f"<Model {self.source.name} on {self.device}: {kind}{''.join(also)}>"
+        parts = [f"{count} detector{'s' * (count > 1)}"] if (count := len(self.models.predictors)) else []
+        parts += ["classifier"] * bool(self.models.classifier) + [self.notice] * bool(self.notice)
+        return f"<Model {self.source.name} on {self.device}: {'; '.join(parts)}>"
 
     def _results(
         self, run: ImageRun, score: float, batch: int, workers: int, allow_inverted: bool
@@ -162,17 +164,19 @@ def _require_whole(name: str, value: int | None, least: int) -> None:
         raise InputError(f"{name} {value!r}: expected a whole number of {least} or more")
 
 
-def _is_folder(images: Image | Sequence[Image]) -> bool:
+def _is_folder(images: Any) -> bool:
     return isinstance(images, str | Path) and Path(images).is_dir()
 
 
 def _run(images: Any, recursive: bool, meta: str | Path | None, max_pixels: int) -> ImageRun:
     """The run of whatever is given."""
-    if isinstance(images, list | tuple):
-        runs = [_single(image, f"array{number}", recursive, meta, max_pixels)
-                for number, image in enumerate(images)]
-        return image_run.joined(runs)
-    return _single(images, "array", recursive, meta, max_pixels)
+    if not isinstance(images, list | tuple):
+        return _single(images, "array", recursive, meta, max_pixels)
+    paths = [Path(image) for image in images if isinstance(image, str | Path) and not _is_folder(image)]
+    files = iter(image_run.find_files(paths, max_pixels, meta))
+    return image_run.joined([
+        next(files) if isinstance(image, str | Path) and not _is_folder(image) else
+        _single(image, f"array{number}", recursive, meta, max_pixels) for number, image in enumerate(images)])
 
 
 def _single(

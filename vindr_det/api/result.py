@@ -183,9 +183,10 @@ class Result:
         """
         shown = self._shown
         name = {} if shown.label_set == VINBIGDATA else {"label_set": shown.label_set.name}
+        rows = zip(shown.labels.tolist(), box_ops.xyxy_to_xywh(shown.boxes).tolist(), shown.scores.tolist(),
+                   strict=True)
         return [{"image_id": self.image_id, **name, "category_id": label, "bbox": box, "score": score}
-                for label, box, score in zip(shown.labels.tolist(), box_ops.xyxy_to_xywh(shown.boxes).tolist(),
-                                             shown.scores.tolist(), strict=True)]
+                for label, box, score in rows]
 
     def to_supervision(self) -> Any:
         """The boxes as ``supervision.Detections``, names in ``data["class_name"]``.

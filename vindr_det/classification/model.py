@@ -172,9 +172,22 @@ def load_checkpoint(path: Path) -> TrainedModel:
     data = read_file(path)
     if "vindr_classifier" not in data:
         raise InputError(f"{path}: not a classifier's checkpoint")
-    meta = data["vindr_classifier"]
+    return trained_model(data["model"], data["vindr_classifier"], path)
+
+
+def trained_model(state: Mapping[str, Tensor], meta: Mapping[str, Any], path: str | Path) -> TrainedModel:
+    """The model that :func:`load_checkpoint` reads, from what its file holds.
+
+    Args:
+        state: the entry ``model``.
+        meta: the entry ``vindr_classifier``.
+        path: named in errors.
+
+    Raises:
+        InputError: its config is not one of this version.
+    """
     cfg = of_checkpoint(yaml.safe_load(meta["config"]), str(path))
     model = build_model(cfg, pretrained=False)
-    model.load_state_dict(data["model"])
+    model.load_state_dict(state)
     normalize = Normalization(**meta.get("normalization", {}))
     return TrainedModel(model.eval(), cfg, list(meta["classes"]), normalize)

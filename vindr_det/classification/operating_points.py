@@ -271,7 +271,19 @@ def read_points(folder: str | Path) -> dict[str, OperatingPoints]:
     path = Path(folder) / POINTS_FILE
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a finished train_classifier.py")
-    data = read_json(path)
+    return points_of(read_json(path), path)
+
+
+def points_of(data: Any, path: str | Path) -> dict[str, OperatingPoints]:
+    """What :func:`read_points` reads, from what the file holds.
+
+    Args:
+        data: its JSON.
+        path: named in errors.
+
+    Raises:
+        InputError: they are damaged.
+    """
     try:
         sources, calibrations = data["chosen_on"], data.get("calibration", {})
         return {column: OperatingPoints(_calibration(calibrations.get(column, {})),

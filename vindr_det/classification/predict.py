@@ -22,6 +22,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.metrics.calibration import Calibration
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, column_of
 
@@ -50,8 +51,36 @@ class Classifier:
 
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto",
                  label_set: LabelSet = VINBIGDATA) -> None:
-        self.device = torch.device(devices(device, source="--device")[0])
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
+        calibrations = {}
+        if calibrated and (Path(folder) / POINTS_FILE).is_file():
+            calibrations = {column: points.calibration for column, points in read_points(folder).items()}
+        elif calibrated:
+            log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
+        self._set_up(trained, calibrations, folder, device, label_set)
+
+    @classmethod
+    def of_models(cls, trained: Sequence[TrainedModel], calibrations: Mapping[str, Calibration],
+                  source: str | Path, device: str = "auto", label_set: LabelSet = VINBIGDATA) -> "Classifier":
+        """A classifier of models that are loaded already.
+
+        Args:
+            trained: one per fold.
+            calibrations: column -> its calibration.
+            source: named in errors.
+            device: as of the class, like ``label_set``.
+            label_set: likewise.
+
+        Raises:
+            InputError: models of several trainings, or no such device.
+        """
+        classifier = cls.__new__(cls)
+        classifier._set_up(trained, calibrations, source, device, label_set)
+        return classifier
+
+    def _set_up(self, trained: Sequence[TrainedModel], calibrations: Mapping[str, Calibration],
+                folder: str | Path, device: str, label_set: LabelSet) -> None:
+        self.device = torch.device(devices(device, source="--device")[0])
         if len({_inputs_and_outputs(model) for model in trained}) > 1:
             raise InputError(f"{folder}: its models differ in labels, size or normalization, expected those "
                              "of one training")
@@ -59,11 +88,7 @@ class Classifier:
         self.cfg, self.columns = trained[0].cfg, trained[0].columns
         self.normalizations = [model.normalize for model in trained]
         self.target = input_size(self.cfg.INPUT.SIZE)
-        self.calibrations, self.label_set = {}, label_set
-        if calibrated and (Path(folder) / POINTS_FILE).is_file():
-            self.calibrations = {column: points.calibration for column, points in read_points(folder).items()}
-        elif calibrated:
-            log.warning("%s: has no %s, so its probabilities are not calibrated", folder, POINTS_FILE)
+        self.calibrations, self.label_set = dict(calibrations), label_set
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ COMMANDS = {
         "train-classifier": "train a classifier of whole images",
         "plot-training": "the curves of a training",
         "export": "a detector as ONNX",
+        "bundle": "detectors, classifier and gate in one folder or file; copy it, push it to a hub",
         "explain": "Grad-CAM of a classifier",
     },
     "Results": {

@@ -5,12 +5,15 @@
     vindr-det predict --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
     vindr-det predict --weights A.pth --classifier outputs/classifier --gate gate.json --images DIR \\
         --out S.csv
+    vindr-det predict --bundle my.bundle --images DIR --out S.csv
     vindr-det predict --weights A.pth --dataset vindr_val_fold0 --out val.csv
     vindr-det predict --weights A.pth --images DIR --ids some_ids.csv --out S.csv \\
         TEST.DETECTIONS_PER_IMAGE 300 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
+--bundle brings detectors, classifier, gate and fusion together: a folder or .zip file of vindr-det bundle,
+hf://user/repo, or phantom, which ships with the package and has seen synthetic images alone.
 --dataset takes exactly the images of a data set, such as the validation images that gate fit and tune
 need. --gate refuses images that it was fitted on, --classifier one whose labels are inverted, judged by the
 boxes. Boxes are in the originals' pixels: for images that were made smaller, --meta, or meta.csv or
@@ -56,6 +59,10 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     Raises:
         InputError: bad input, or no image can be read.
     """
+    from vindr_det.parallel import start_early
+
+    start_early()  # a second, which would follow those that torch takes
+
     from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
@@ -68,15 +75,18 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     cli.require_workers(args.workers)
     batch, gate = _batch_size(args), prediction.read_gate(args.gate, args.classifier)
     changes = Changes(args.opts)
-    weights = [existing_file(path) for path in args.weights or [best_weights(args.config)]]
-    images = _run(args, weights, changes)  # before anything slow: is there something to do?
+    bundle = _bundle(args)
+    weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
+    images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out))
     if failed := images.statuses_if_none_readable():
         return _write(args, prediction.FolderPredictions(statuses=failed))
-    if args.gate and not args.allow_in_sample:
+    if bundle and not args.allow_in_sample:
+        bundle.refuse_in_sample(images.readable)
+    elif args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, images.readable)
-    models = _models(args, weights, gate, changes)
+    models = _models(args, bundle, weights, gate, changes)
     result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
     show(status.summary(result.statuses))
     return _write(args, result)
@@ -89,6 +99,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
                         help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
+    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det bundle, "
+                        "hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
     cli.add_device(parser, "where the networks run")
@@ -108,7 +120,8 @@ def _parser() -> ArgumentParser:
                         help="accept images that --gate was fitted on")
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, default=0.4, help="of the fusion of several --weights")
+    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a bundle's own, "
+                        "if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
                         help="test-time augmentation: these factors of the test size, mirrored too")
@@ -121,9 +134,22 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _run(args: Namespace, weights: Sequence[Path], changes):
-    """The images to predict: of a folder, of a data set, or those of them that --ids names."""
-    from vindr_det.detection.predictors import images_of
+def _bundle(args: Namespace):
+    """The bundle of --bundle, not loaded yet, or None."""
+    if not args.bundle:
+        return None
+    from vindr_det.bundle.read import open_bundle
+    from vindr_det.exceptions import InputError
+
+    if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
+        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has its own")
+    return open_bundle(args.bundle)
+
+
+def _run(args: Namespace, source, changes):
+    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of them
+    that --ids names."""
+    from vindr_det.detection.predictors import images_of, images_of_config
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
     from vindr_det.imaging.choice import choice_of_ids
@@ -134,7 +160,8 @@ def _run(args: Namespace, weights: Sequence[Path], changes):
         raise InputError(f"--limit {args.limit}: expected 0 or more")
     images, choice = args.images, None
     if not images:
-        images, choice = images_of(weights[0], args.dataset or "", changes)
+        images, choice = (images_of(source, args.dataset or "", changes) if isinstance(source, Path) else
+                          images_of_config(source.config(), source.source, args.dataset or "", changes))
     if args.ids:
         choice = choice_of_ids(args.ids)
     return image_run.find(images, args.recursive, args.max_pixels, args.meta, choice).first(args.limit)
@@ -151,15 +178,14 @@ def _batch_size(args: Namespace) -> int:
     return args.batch_size
 
 
-def _models(args: Namespace, weights: Sequence[Path], gate, changes):
-    """Detectors, with TTA where it is asked for, classifier, fusion and gate."""
-    from vindr_det.postprocessing.fusion import Fusion
-    from vindr_det.prediction import load_models
+def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or of checkpoints."""
+    from vindr_det.prediction import adjusted, load_models
 
-    scales = args.tta_scales or ((1.0,) if args.tta else ())
     engine = None if args.engine == "auto" else args.engine
-    return load_models(weights, args.classifier, gate, device=args.device, engine=engine, half=args.half,
-                       changes=changes, tta_scales=scales, fusion=Fusion(iou_thr=args.iou_thr))
+    models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
+        weights, args.classifier, gate, device=args.device, engine=engine, half=args.half, changes=changes)
+    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr)
 
 
 def _write(args: Namespace, result):

@@ -55,7 +55,21 @@ def refuse_in_sample(path: str | Path, ids: Sequence[str]) -> None:
     Raises:
         InputError: an image was used for the fit, or the list of its images was changed.
     """
-    both = shared(read_images(path, read_json(path)), ids)
+    refuse_images_of(read_json(path), path, ids)
+
+
+def refuse_images_of(data: Any, path: str | Path, ids: Sequence[str]) -> None:
+    """:func:`refuse_in_sample`, from what the file holds.
+
+    Args:
+        data: its JSON.
+        path: named in errors.
+        ids: of the images that it is to be applied to.
+
+    Raises:
+        InputError: as of :func:`refuse_in_sample`.
+    """
+    both = shared(read_images(path, data), ids)
     if both:
         raise InputError(f"{path}: was fitted on {len(both)} of these {len(ids)} images, the first is "
                          f"{both[0]}; a score on them would be too good (--allow-in-sample)")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -64,7 +65,23 @@ def load_checkpoint(
     Raises:
         InputError: not a checkpoint of this project, other classes, or the other engine's.
     """
-    data = read_file(path)
+    return checkpoint_of(read_file(path), path, engine, label_set)
+
+
+def checkpoint_of(
+    data: Mapping[str, Any], path: str | Path, engine: str | None = None, label_set: LabelSet | None = None
+) -> Checkpoint:
+    """The checkpoint that :func:`load_checkpoint` reads, from what its file holds.
+
+    Args:
+        data: ``model`` and ``vindr``.
+        path: named in errors.
+        engine: as of :func:`load_checkpoint`.
+        label_set: likewise.
+
+    Raises:
+        InputError: likewise.
+    """
     meta = data.get("vindr")
     if not isinstance(meta, dict) or "model" not in data:
         raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "

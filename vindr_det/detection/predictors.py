@@ -11,6 +11,7 @@ from vindr_det.config import check, merge_overrides, requested_engine
 from vindr_det.data.coco import read_coco
 from vindr_det.data.splits import split_of, warn_of_trained_images
 from vindr_det.detection import engine as engines
+from vindr_det.detection.checkpoint import Checkpoint
 from vindr_det.detection.interface import Predictor
 from vindr_det.detection.loading import load_checkpoint, load_config
 from vindr_det.device import resolve_device
@@ -90,7 +91,25 @@ def load_predictors(
 def _checkpoint_predictor(
     path: str | Path, engine: str | None, half: bool, device: str, changes: Changes
 ) -> Predictor:
-    checkpoint = load_checkpoint(path, engine)
+    return predictor_of(load_checkpoint(path, engine), path, half, device, changes)
+
+
+def predictor_of(
+    checkpoint: Checkpoint, path: str | Path, half: bool = False, device: str = "auto",
+    changes: Changes = NO_CHANGES,
+) -> Predictor:
+    """A checkpoint's predictor.
+
+    Args:
+        checkpoint: its config is changed.
+        path: named in errors.
+        half: as of :func:`load_predictors`.
+        device: likewise.
+        changes: likewise.
+
+    Raises:
+        InputError: its engine is not installed, or the device is not usable.
+    """
     if checkpoint.engine == "detectron2" and not engines.detectron2_is_here():
         raise InputError(f"{path}: was trained with Detectron2, which does not import here; see INSTALL.md")
     changes.apply(checkpoint.cfg)
@@ -155,6 +174,23 @@ def images_of(
         InputError: no such data set, or DATASETS.TEST names none or several.
     """
     cfg = _load_onnx(weights).cfg if _is_onnx(weights) else load_checkpoint(weights).cfg
+    return images_of_config(cfg, weights, data_set, changes)
+
+
+def images_of_config(
+    cfg: Any, weights: str | Path, data_set: str = "", changes: Changes = NO_CHANGES
+) -> tuple[Path, Choice | None]:
+    """:func:`images_of` for the config of a model.
+
+    Args:
+        cfg: is changed.
+        weights: named in errors.
+        data_set: as of :func:`images_of`.
+        changes: likewise.
+
+    Raises:
+        InputError: likewise.
+    """
     changes.apply(cfg)
     if not data_set and len(cfg.DATASETS.TEST) != 1:
         raise InputError(f"{weights}: DATASETS.TEST is {tuple(cfg.DATASETS.TEST)}, expected one data "

@@ -6,7 +6,7 @@ not read and is in no other table of the run, but for the row "no finding" that 
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +45,12 @@ class Status:
     uids: Mapping[str, str] = field(default_factory=dict)
     height: int | None = None
     width: int | None = None
+
+    def with_notice(self, notice: str) -> "Status":
+        """Flagged by a caution about the models that predict it, if there is one; a failed input as it is."""
+        if not notice or self.status == FAILED:
+            return self
+        return replace(self, status=FLAGGED, reason="; ".join(filter(None, (self.reason, notice))))
 
     def row(self) -> list[object]:
         """In the order of :data:`COLUMNS`."""

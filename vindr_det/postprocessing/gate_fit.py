@@ -35,7 +35,8 @@ from vindr_det.postprocessing.gate import (
     gate_from_json,
     tells_findings,
 )
-from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record, truth_of, unknown_of
 from vindr_det.tables import as_numbers, read_csv, refuse_first
 
@@ -68,12 +69,14 @@ class Fitted:
         forms: form -> its score; those that need a probability of each finding only where there is one.
         auc: of P(abnormal) on the images.
         ids: the images that it was fitted on.
+        label_set: of the predictions.
     """
 
     gate: Gate
     forms: Mapping[str, FormScore]
     auc: float
     ids: Sequence[str]
+    label_set: LabelSet = VINBIGDATA
 
     def text(self) -> str:
         """A table for people."""
@@ -123,7 +126,7 @@ def fit(
                 for form in tqdm(forms, desc="gates", disable=None)}
     scores = _compared(held_out, kept, num_replicates)
     best = max(scores, key=lambda form: scores[form].score)
-    return Fitted(scores[best].gate, scores, auc, ids)
+    return Fitted(scores[best].gate, scores, auc, ids, label_set_of(boxes))
 
 
 def with_predictions(records: Sequence[Record], predictions: PredictionSet) -> list[Record]:
@@ -253,7 +256,7 @@ def save(
         "gate": fitted.gate.as_json(),
         "fitted_on": {name: {"file": str(file), "sha256": _digest(file)} for name, file in sources.items()},
         **in_sample.as_json(fitted.ids), "auc": fitted.auc, "version": __version__,
-        "probabilities": column._asdict() if column else None,
+        "probabilities": column._asdict() if column else None, "label_set": fitted.label_set.name,
         "forms": {form: _form_json(score) for form, score in fitted.forms.items()},
     })
 
@@ -296,7 +299,35 @@ def read(path: str | Path) -> SavedGate:
     Raises:
         InputError: not such a file, or it holds no gate.
     """
-    data: Any = read_json(path)
+    return saved_gate(read_json(path), path)
+
+
+def require_label_set(data: Mapping[str, Any], path: str | Path, label_set: LabelSet) -> None:
+    """Refuse a gate that was fitted to predictions of another label set; files of earlier versions name none.
+
+    Args:
+        data: of a file of :func:`save` or of ``vindr-det tune``.
+        path: named in errors.
+        label_set: of the predictions that it is for.
+
+    Raises:
+        InputError: names both sets.
+    """
+    fitted = data.get("label_set", label_set.name)
+    if fitted != label_set.name:
+        raise InputError(f"{path}: was fitted to predictions of label set {fitted}, expected {label_set.name}")
+
+
+def saved_gate(data: Any, path: str | Path) -> SavedGate:
+    """The gate that :func:`read` reads, from what the file holds.
+
+    Args:
+        data: its JSON.
+        path: named in errors.
+
+    Raises:
+        InputError: as of :func:`read`.
+    """
     if isinstance(data, dict) and data.get("gate", 0) is None:
         raise InputError(f"{path}: holds no gate, expected a search with --probabilities, or a file of "
                          "vindr-det gate fit")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -84,7 +85,20 @@ def read_tuned(path: str | Path, files: int | None = None) -> Fusion:
         InputError: not such a file, the search found nothing better than to leave a file unchanged, or it was
             over another number of files.
     """
-    data = read_json(path)
+    return tuned_fusion(read_json(path), path, files)
+
+
+def tuned_fusion(data: Any, path: str | Path, files: int | None = None) -> Fusion:
+    """The fusion that :func:`read_tuned` reads, from what the file holds.
+
+    Args:
+        data: its JSON.
+        path: named in errors.
+        files: as of :func:`read_tuned`.
+
+    Raises:
+        InputError: likewise.
+    """
     try:
         options, searched = data["fusion"], len(data["search"]["predictions"])
         if options is None:
@@ -96,6 +110,27 @@ def read_tuned(path: str | Path, files: int | None = None) -> Fusion:
     if files not in (None, searched):
         raise InputError(f"{path}: was searched over {searched} files, expected as many and got {files}")
     return fusion
+
+
+def fusion_options(data: Any, path: str | Path, models: int) -> dict[str, Any] | None:
+    """What to make the fusion of a search of, for so many models; None where there is nothing to fuse.
+
+    Args:
+        data: JSON of :func:`save`.
+        path: named in errors.
+        models: that the search must have been over.
+
+    Raises:
+        InputError: not such a file, a search over another number of files, or one that changes the boxes of a
+            single model.
+    """
+    if models > 1 or not isinstance(data, dict) or data.get("fusion", 0) is not None:
+        fusion = tuned_fusion(data, path, models)
+        if models == 1:
+            raise InputError(f"{path}: fuses the boxes of a single model ({fusion.method}), which vindr-det fuse "
+                             "does and vindr-det predict does not; expected a search over several models")
+        return asdict(fusion)
+    return None
 
 
 def order_note(path: str | Path, predictions: Sequence[str]) -> str:
