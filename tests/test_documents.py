@@ -38,8 +38,9 @@ GIVEN = {
     "docs/classifier.md": {
         "A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD, "train.csv": "datasets/nih/course/train-small.csv",
         "valid.csv": "datasets/nih/course/valid-small.csv", "test.csv": "datasets/nih/course/test.csv"},
-    "docs/evaluation.md": {"val.json": _FOLD, "other.csv": "val.csv", "vinbigdata_model.csv": "val.csv",
-                           "nih.json": "datasets/nih/annotations/instances_val_fold0.json"},
+    "docs/evaluation.md": {
+        "raw/train.csv": "raw/many.csv", "val.json": _FOLD, "other.csv": "val.csv",
+        "vinbigdata_model.csv": "val.csv", "nih.json": "datasets/nih/annotations/instances_val_fold0.json"},
     "docs/metric.md": {"val.json": _FOLD, "other.csv": "val.csv"},
     "docs/prediction.md": {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "B.pth": _DETECTOR, "moved/vindr": "datasets/vindr",
@@ -97,6 +98,7 @@ def test_what_a_page_has_to_type_runs(tree, page, tmp_path):
     copy = tree.copy(tmp_path / "tree")
     for name, source in GIVEN.get(page, {}).items():
         (copy.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy.root / name).unlink(missing_ok=True)  # a link to the tree's own
         take = shutil.copytree if (copy.root / source).is_dir() else shutil.copy
         take(copy.root / source, copy.root / name)
     names = names_of(page, copy.root)
@@ -125,8 +127,8 @@ def test_of_all_pages_most_runs():
     for language in ("shell", "python"):
         number, out, own = (sum(block.language == language for block in group)
                             for group in (every, left_out, elsewhere))
-        print(f"{language}: {number} on {len(PAGES)} pages, {number - out} run here, {own} in a test of their "
-              f"page, {out - own} cannot be run")
+        print(f"{language}: {number} on {len(PAGES)} pages, {number - out} run here, {own} in a test of its own, "
+              f"{out - own} cannot be run")
     assert {"shell", "python"} == {block.language for block in every}
     assert len(every) > 120 and len(left_out) - len(elsewhere) < 40
 
