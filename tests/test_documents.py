@@ -25,7 +25,10 @@ NOT_RUN = {
     "vindr-det .* --num-gpus": "several GPUs",
     "vindr-det train .* MODEL.WEIGHTS torchvision://fasterrcnn": "a download of 167 MB",
     "vindr-det train .* MODEL.WEIGHTS fasterrcnn_resnet50_fpn_coco-258fb6c6.pth": "the same",
-    "vindr-det train .* MODEL.WEIGHTS detectron2://": "a download"}
+    "vindr-det train .* MODEL.WEIGHTS detectron2://": "a download",
+    # Its network must be the detector's backbone, which the tree's classifier is not.
+    "vindr-det train .* MODEL.WEIGHTS outputs/classifier/fold0.pth":
+        "runs in tests/training/test_classifier_backbone.py"}
 #: Pages whose snippets have a test of their own.
 SNIPPETS_RUN_IN = {"docs/detectron2.md": "tests/detection/test_detectron2_project.py",
                    "docs/python.md": "tests/api/test_python_page.py"}
