@@ -55,7 +55,8 @@ GIVEN = {
         "oof_predictions.csv": _OUT_OF_FOLD},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},
-    "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR}}
+    "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR,
+                         "outputs/vindr_fcos/model_best.pth": _DETECTOR}}
 
 
 def why_not(block: Block) -> str:
