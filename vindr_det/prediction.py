@@ -5,7 +5,7 @@ module runs it over a folder.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -202,12 +202,14 @@ class FolderPredictions:
         sizes: index image_id, columns height and width of the originals, of the images that were read.
         statuses: one per input, in order.
         unknown_size: ids of images whose boxes are in the file's pixels, since no table has the original's.
+        probabilities: image id -> those of the classifier by name; empty without one.
     """
 
     predictions: dict[str, Predictions] = field(default_factory=dict)
     sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
     statuses: list[Status] = field(default_factory=list)
     unknown_size: list[str] = field(default_factory=list)
+    probabilities: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -263,7 +265,9 @@ def predict(
     return FolderPredictions(
         {image_id: prediction.gated for image_id, (_, prediction) in read.items() if prediction},
         pd.DataFrame.from_dict(shapes, orient="index", columns=["height", "width"]),
-        [outcome.status for outcome in outcomes], run.of_unknown_size)
+        [outcome.status for outcome in outcomes], run.of_unknown_size,
+        {image_id: prediction.output.named for image_id, (_, prediction) in read.items()
+         if prediction and prediction.output})
 
 
 class Outcome(NamedTuple):

@@ -7,10 +7,12 @@ from conftest import DEMO
 from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
-from vindr_det.evaluation.visualize import PREDICTED_COLOR, TRUE_COLOR, choose, overlay
+from vindr_det.evaluation.visualize import choose, overlay
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json, write_png
+from vindr_det.imaging import drawing
 from vindr_det.imaging.montage import GAP, grid_of, title_strip
+from vindr_det.imaging.palette import color_of
 from vindr_det.imaging.status import FAILED, OK, Status, write_status
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import VINBIGDATA, VINDR_CXR, LabelSet
@@ -18,6 +20,15 @@ from vindr_det.structures.records import Record
 from vindr_det.submission import write_submission
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (90, 80, 3), np.uint8)
+
+
+def shows(picture, color):
+    """Whether a BGR picture has an RGB color somewhere."""
+    return bool((np.abs(picture.astype(int) - color[::-1]).max(axis=2) <= 2).any())
+
+
+def pictures_in(folder):
+    return sorted(path.name for path in folder.glob("*.png"))
 
 
 def test_a_picture_comes_back(tmp_path):
@@ -48,14 +59,14 @@ def test_images_may_be_one_file(tmp_path, tool):
     run = tool("visualize.py", "--images", tmp_path / "images/a.png", "--annotations",
                tmp_path / "truth.json", "--predictions", tmp_path / "s.csv", "--out", tmp_path / "out")
     assert run.returncode == 0 and "1 pictures" in run.stdout, run.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a.png"]
 
 
 @pytest.mark.parametrize("place", ["coco", "status"])
 def test_boxes_of_an_original_are_drawn_on_a_smaller_copy(tmp_path, tool, place):
     """Annotations or the status table tell the original's size; without them the box would lie outside."""
     write_png(tmp_path / "images/a.png", np.full((64, 64), 40, np.uint8))
-    write_json(tmp_path / "truth.json", to_coco([Record("a", "a.png", 640, 640, T((3, 320, 320, 480, 600)))]))
+    write_json(tmp_path / "truth.json", to_coco([Record("a", "a.png", 640, 640, T((3, 20, 20, 60, 60)))]))
     write_submission(tmp_path / "s.csv", {"a": P((5, 0.9, 320, 160, 480, 600))})
     options = ["--annotations", tmp_path / "truth.json"]
     if place == "status":
@@ -65,10 +76,11 @@ def test_boxes_of_an_original_are_drawn_on_a_smaller_copy(tmp_path, tool, place)
                640, "--out", tmp_path / "out", *options)
     assert run.returncode == 0, run.stderr
     picture = cv2.imread(str(tmp_path / "out/a.png"))
-    rows, columns = np.nonzero((picture == PREDICTED_COLOR).all(axis=2))
-    columns, rows = columns[rows < 640], rows[rows < 640]  # without the legend
-    assert abs(columns.min() - 320) <= 2 and abs(columns.max() - 480) <= 2
-    assert abs(rows.max() - rows.min() - 440) <= 40  # with the box's label below
+    picture = picture[22:662]  # without title and legend
+    for x in (320, 480):  # the left and the right side
+        assert (np.abs(picture[165:595, x].astype(int) - color_of(5)[::-1]).max(axis=1) <= 2).mean() > (
+            0.9 if place == "status" else 0.4)  # a false positive is dashed
+    assert not shows(picture[:, :150], color_of(5)) and not shows(picture[:, 650:], color_of(5))
 
 
 @pytest.fixture
@@ -83,25 +95,26 @@ def images(tmp_path):
     return tmp_path
 
 
-def shows(picture, color):
-    return bool((np.abs(picture.astype(int) - color).max(axis=2) <= 2).any())
-
-
 def test_predictions_without_annotations(images, main_of):
     main_of("visualize.py", "--images", images / "images", "--predictions", images / "s.csv", "--out",
             images / "out", "--count", 3)
-    pictures = {path.stem: cv2.imread(str(path)) for path in (images / "out").iterdir()}
+    pictures = {path.stem: cv2.imread(str(path)) for path in (images / "out").glob("*.png")}
     assert sorted(pictures) == ["a", "b", "c"]
     inside = {name: picture[22:-22] for name, picture in pictures.items()}  # without title and legend
-    assert [shows(inside[name], PREDICTED_COLOR) for name in "abc"] == [True, False, False]
-    assert not any(shows(picture, TRUE_COLOR) for picture in pictures.values())
+    assert [shows(inside[name], color_of(5)) for name in "abc"] == [True, False, False]
+    assert not any(shows(picture, color_of(label)) for picture in inside.values() for label in (0, 3, 6))
+
+
+def written_texts(monkeypatch):
+    """A list that gets every text that is drawn."""
+    texts, strip = [], drawing.text_strip
+    monkeypatch.setattr(drawing, "text_strip", lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
+    return texts
 
 
 def test_an_image_that_nobody_looked_at_is_not_drawn_as_normal(images, main_of, monkeypatch):
     """a has a box, b none above --score; c is Kaggle's row of a failed image; d is in no table."""
-    texts, write = [], cv2.putText
-    monkeypatch.setattr(cv2, "putText", lambda picture, text, *rest: (
-        texts.append(text), write(picture, text, *rest))[1])
+    texts = written_texts(monkeypatch)
     call = ["visualize.py", "--images", images / "images", "--out", images / "out", "--predictions"]
     legends = ("predicted", "predicted: none", "not read", "not predicted")
 
@@ -124,12 +137,13 @@ def test_a_grid_has_a_cell_per_image(images, main_of):
             images / "out", "--grid", 2, "--side", 180)
     assert [path.name for path in (images / "out").iterdir()] == ["grid.png"]
     grid = cv2.imread(str(images / "out/grid.png"))
-    height, width = 22 + 180 + 22, 160
-    assert grid.shape == (2 * height + GAP, 2 * width + GAP, 3)
+    width = 160
+    height = (grid.shape[0] - GAP) // 2
+    assert grid.shape == (2 * height + GAP, 2 * width + GAP, 3) and 22 + 180 < height < 22 + 180 + 30
     first = grid[22 : 22 + 180, :width]
-    assert np.abs(first[60 : 140, 40].astype(int) - TRUE_COLOR).max() <= 2  # the left side of c's box
-    second, third = grid[22 : 22 + 180, width + GAP :], grid[height + GAP + 22 : -22, :width]
-    assert shows(second, TRUE_COLOR) and not shows(third, TRUE_COLOR)
+    assert np.abs(first[65 : 135, 40].astype(int) - color_of(3)[::-1]).max() <= 2  # the left side of c's box
+    second, third = grid[22 : 22 + 180, width + GAP :], grid[height + GAP + 22 : height + GAP + 202, :width]
+    assert shows(second, color_of(3)) and not shows(third, color_of(3))
     assert not grid[height:, width:].any()
 
 
@@ -142,43 +156,31 @@ def test_ids_are_drawn_in_their_order(images, main_of):
     assert len(drawn) > 3 and choose(paths, None, 2, seed=1) == choose(paths, None, 2, seed=1)
     call = ["visualize.py", "--images", images / "images", "--out", images / "out", "--ids"]
     main_of(*call, images / "ids.csv")
-    assert sorted(path.name for path in (images / "out").iterdir()) == ["b.png", "d.png"]
+    assert pictures_in(images / "out") == ["b.png", "d.png"]
     with pytest.raises(InputError, match=r"--ids e: is not among the 4 images \(2 of 3 are not\)"):
         main_of(*call, "e", "a", "f")
 
 
 @pytest.mark.parametrize("options, message", [
     (["--augment", "c.yaml"], "--augment: expected --annotations"), (["--grid", "0"], "--grid 0: expected 1"),
-    (["--count", "0"], "--count 0: expected 1"), (["--side", "3"], "--side 3: expected 64"),
+    (["--score", "30"], "--score 30.0: expected 0 to 1"), (["--count", "0"], "--count 0: expected 1"), (["--side", "3"], "--side 3: expected 64"),
 ])
 def test_faulty_options(images, main_of, options, message):
     with pytest.raises(InputError, match=message):
         main_of("visualize.py", "--images", images / "images", "--out", images / "out", *options)
 
 
-def test_labels_do_not_cover_each_other():
-    """Twelve boxes at the same place: as many texts below each other, of equal numbers of pixels."""
-    image = np.zeros((900, 900), np.uint8)
-    alone = overlay(image, T((13, 300, 400, 600, 700)), None, 900, 900)
-    rows = [(13, 300, 400, 600, 700)] * 12
-    many = overlay(image, T(*rows), None, 900, 900)
-
-    def written(picture):
-        inside = picture[:900].copy()
-        inside[396:404], inside[696:704], inside[:, 296:304], inside[:, 596:604] = 0, 0, 0, 0
-        return (inside.max(axis=2) > 120).sum()
-
-    assert written(many) == pytest.approx(12 * written(alone), rel=0.1)
-
-
 @pytest.mark.parametrize("label_set, name", [(VINBIGDATA, "Atelectasis"), (VINDR_CXR, "Atelectasis"),
                                              (LabelSet("own", ("spot", "line")), "line")])
 def test_boxes_have_the_names_of_their_label_set(label_set, name, monkeypatch):
-    texts = []
-    monkeypatch.setattr(cv2, "putText", lambda picture, text, *rest: texts.append(text))
+    texts = written_texts(monkeypatch)
     boxes = Predictions(np.array([[10, 10, 60, 60]]), np.array([0.5]), np.array([1]), label_set)
+    far = Predictions(np.array([[70, 70, 80, 80]]), np.array([0.5]), np.array([1]), label_set)
     overlay(np.zeros((90, 80), np.uint8), boxes, boxes, 90, 80)
-    assert texts == [name, f"{name} 0.50", "true", "predicted"]
+    assert texts == [f"{name} 0.50", "true positive", "true box, detected"]
+    texts.clear()
+    overlay(np.zeros((90, 80), np.uint8), boxes, far, 90, 80)
+    assert texts == [f"FP {name} 0.50", f"FN {name}", "false positive (FP)", "true box, missed (FN)"]
 
 
 def test_augmented_boxes_keep_their_label_set(images, main_of):

@@ -1,6 +1,7 @@
 """Status tables of runs, and of files that are made of others."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.imaging.status import (
     FAILED,
+    FLAGGED,
     OK,
     Status,
     read_failed,
@@ -61,7 +63,7 @@ def test_results_are_of_one_run(tmp_path):
     """All are written or none, and what this run does not write is not left of an earlier one."""
     out = tmp_path / "s.csv"
     write_results(out, {"good": NORMAL}, [GOOD], "first\n")
-    assert results(out) == {"s.csv", "s.predictions.csv", "s.status.csv"}
+    assert results(out) == {"s.csv", "s.predictions.csv", "s.predictions.json", "s.status.csv"}
     status_path(out).unlink()
     status_path(out).mkdir()  # cannot be written over
     with pytest.raises(InputError, match="s.status.csv"):
@@ -69,7 +71,7 @@ def test_results_are_of_one_run(tmp_path):
     assert out.read_text() == "first\n" and "ct" not in predictions_path(out).read_text()
     status_path(out).rmdir()
     write_results(out, {}, [LOST], None)
-    assert results(out) == {"s.predictions.csv", "s.status.csv"}
+    assert results(out) == {"s.predictions.csv", "s.predictions.json", "s.status.csv"}
 
 
 def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
@@ -89,8 +91,12 @@ def test_what_fuse_gate_and_fix_pass_on(tool, tmp_path):
         rows = read_statuses(tmp_path / f"{name}.csv")
         assert rows == {"ct": CT, "good": GOOD, "lost": rows["lost"]} and "cut" in rows["lost"].reason
     rows = list(csv.DictReader((tmp_path / "f.predictions.csv").read_text().splitlines()))
-    assert [row["image_id"] for row in rows] == ["ct", "good"]
-    assert {row["SOPInstanceUID"] for row in rows} == {"1.2.3.4"}
+    assert [(row["image_id"], row["class_name"], row["status"]) for row in rows] == [
+        ("ct", "Cardiomegaly", FLAGGED), ("good", "Cardiomegaly", OK), ("lost", "", FAILED)]
+    assert {row["SOPInstanceUID"] for row in rows} == {"1.2.3.4"} and "cut" in rows[2]["reason"]
+    images = json.loads((tmp_path / "f.predictions.json").read_text())["images"]
+    assert [(image["status"], image["boxes"] and len(image["boxes"])) for image in images] == [
+        (FLAGGED, 1), (OK, 1), (FAILED, None)]
 
 
 def test_the_boxes_table_is_of_the_same_run_as_its_submission(tool, tmp_path):

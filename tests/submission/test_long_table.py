@@ -67,7 +67,9 @@ def test_a_round_trip_keeps_every_number(tmp_path, label_set, name):
         assert np.array_equal(back[image_id].scores, best.scores)
         assert back[image_id].boxes == pytest.approx(best.boxes, abs=1e-9)
     table = prediction_table(boxes, [Status(image_id, "") for image_id in boxes])
-    assert set(table["class_name"]) <= set(label_set.findings)
+    assert set(table["class_name"]) <= {*label_set.findings, ""}
+    assert table["image_id"][table["class_name"] == ""].tolist() == [
+        image_id for image_id, of in boxes.items() if not len(of.findings())]
 
 
 def test_read_but_empty_is_not_unread(tmp_path):

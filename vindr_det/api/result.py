@@ -18,6 +18,7 @@ from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import VINBIGDATA
+from vindr_det.submission.image_report import box_rows, image_report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,11 +157,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values; of an image that failed ``boxes`` and ``probabilities`` are None."""
-        height, width = self.size or (None, None)
-        return {"image_id": self.image_id, "file": self.row.file, "status": self.status,
-                "reason": self.reason, **self.uids, "height": height, "width": width,
-                "probabilities": None if self.status == FAILED else self.probabilities,
-                "boxes": None if self.detections is None else self._rows()}
+        return image_report(self.row, None if self.detections is None else self._shown, self.columns)
 
     def to_dataframe(self) -> "pd.DataFrame":
         """A row per box, and one without a class for an image without boxes, whose status says why."""
@@ -250,10 +247,7 @@ class Result:
         return buffer.getvalue()
 
     def _rows(self) -> list[dict[str, Any]]:
-        shown = self._shown
-        return [{"class_id": label, "class_name": name, "score": score, **dict(zip(_EDGES, box, strict=True))}
-                for label, name, score, box in zip(shown.labels.tolist(), self.names, shown.scores.tolist(),
-                                                   shown.boxes.tolist(), strict=True)]
+        return box_rows(self._shown)
 
     @property
     def _every(self) -> Predictions:

@@ -35,6 +35,13 @@ class ClassifierOutput:
     label_set: LabelSet = VINBIGDATA
     columns: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def named(self) -> dict[str, float]:
+        """All probabilities by name; of findings as in the table of a classifier."""
+        findings = {} if self.findings is None else {
+            column_of(name): float(p) for name, p in zip(self.label_set.findings, self.findings, strict=True)}
+        return dict(self.columns) or {P_ABNORMAL: self.p_abnormal, **findings}
+
 
 class ProbabilityColumn(NamedTuple):
     """A column of probabilities.

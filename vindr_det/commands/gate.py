@@ -76,6 +76,8 @@ def fit(args: Namespace) -> None:
     sources = {name: getattr(args, name) for name in ("probabilities", "predictions", "annotations")}
     gate_fit.save(args.out, fitted, sources, column)
     print(f"{fitted.text()}\n{args.out}")
+    cli.say_next("gate", "apply", "--gate", args.out, "--predictions", "SUBMISSION.csv", "--probabilities",
+                 "PROBABILITIES.csv", "--out", "gated.csv")
 
 
 def apply(args: Namespace) -> None:
@@ -105,5 +107,7 @@ def apply(args: Namespace) -> None:
     gated = gate_all(saved.gate, predictions, outputs)
     statuses = files.inherited(gated, [read_statuses(args.predictions)])
     unread = [status.image_id for status in statuses if status.image_id not in gated]
-    files.write_results(args.out, gated, statuses, submission_text(args.out, gated, unread=unread))
+    probabilities = {image_id: outputs[image_id].named for image_id in gated if image_id in outputs}
+    files.write_results(args.out, gated, statuses, submission_text(args.out, gated, unread=unread), probabilities)
     print(f"{args.out}: {len(gated)} images, gate {saved.gate}; {len(unread)} images that were not read")
+    cli.say_next("evaluate", "--predictions", args.out, "--annotations", args.annotations or "ANNOTATIONS")

@@ -23,8 +23,9 @@ VINDR.DATA_ROOT, VINDR.IMAGE_ROOT.
 
 S.csv is the competition's form where the checkpoint has VinBigData's label set; of any other set it is a
 table with a row per box (image_id, label_set, class_name, score, x_min ... y_max). Beside S.csv are
-S.predictions.csv (one row per box, with the DICOM's UIDs) and S.status.csv (one row per input: ok, flagged
-or failed, and why). Nothing is known about an image that failed. Kaggle requires a row of it all the same,
+S.predictions.csv (one row per box, with the DICOM's UIDs, status and reason), S.predictions.json (one object
+per input, with the classifier's probabilities) and S.status.csv (one row per input: ok, flagged or failed,
+and why). Nothing is known about an image that failed. Kaggle requires a row of it all the same,
 and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --strict S.csv is not written
 then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
@@ -198,7 +199,7 @@ def _write(args: Namespace, result):
     text = None if withheld or not result.predictions else submission_text(
         args.out, result.predictions, [source.image_id for source in result.statuses], result.sizes,
         result.failed)
-    write_results(args.out, result.predictions, result.statuses, text)
+    write_results(args.out, result.predictions, result.statuses, text, result.probabilities)
     status.require_some_read(result.statuses, status.status_path(args.out))
     status.warn(result.statuses, status.status_path(args.out))
     return result
@@ -210,10 +211,10 @@ def _report(args: Namespace, result) -> int:
     from vindr_det.structures.detections import label_set_of
     from vindr_det.structures.label_sets import VINBIGDATA
     from vindr_det.submission.coco_results import is_coco_results
-    from vindr_det.submission.outputs import predictions_path
+    from vindr_det.submission.outputs import predictions_path, report_path
 
     ids, failed = [source.image_id for source in result.statuses], len(result.failed)
-    tables = f"{predictions_path(args.out)} and {status_path(args.out)}"
+    tables = f"{predictions_path(args.out)}, {report_path(args.out).name} and {status_path(args.out)}"
     if args.strict and failed:
         print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
               f"{tables} are")
@@ -226,4 +227,6 @@ def _report(args: Namespace, result) -> int:
               "(--meta)" if result.unknown_size else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
+    cli.say_next("visualize", "--images", args.images or "IMAGES", "--predictions", args.out, "--out",
+                 Path(args.out).parent / "pictures")
     return 0

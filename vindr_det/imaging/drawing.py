@@ -3,8 +3,10 @@
 :func:`draw` is what every picture with boxes is made by.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -152,40 +154,52 @@ def _outline(picture: Picture, box: _Box) -> None:
     if not box.style.dashes:
         cv2.rectangle(picture, (x0, y0), (x1, y1), box.color, wide)
         return
-    for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
-        _dashed(picture, start, end, box.style.dashes, box.color, wide)
+    for side in (picture[_across(y0, wide), x0 : x1 + 1], picture[_across(y1, wide), x0 : x1 + 1],
+                 picture[y0 : y1 + 1, _across(x0, wide)].swapaxes(0, 1),
+                 picture[y0 : y1 + 1, _across(x1, wide)].swapaxes(0, 1)):
+        _dash(side, box.style.dashes, box.color)
 
 
 def _line_width(style: _Style, picture: Picture) -> int:
     return style.thickness if max(picture.shape[:2]) >= 450 else 1
 
 
-def _dashed(
-    picture: Picture, start: tuple[int, int], end: tuple[int, int], dashes: tuple[int, ...], color: Color, wide: int
-) -> None:
-    """A line along an axis, in pieces."""
-    length = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
-    step = np.sign(np.subtract(end, start))
-    at = part = 0
-    while at < length:
-        until = min(at + dashes[part % len(dashes)] - 1, length)
-        if part % 2 == 0:
-            first, last = (tuple((np.array(start) + step * place).tolist()) for place in (at, until))
-            cv2.line(picture, first, last, color, wide)
-        at, part = until + 1, part + 1
+def _across(middle: int, wide: int) -> slice:
+    """The pixels across a line, as many as OpenCV makes of this thickness."""
+    return slice(max(0, middle - wide // 2), max(0, middle + wide // 2 + 1))
+
+
+def _dash(line: Picture, dashes: tuple[int, ...], color: Color) -> None:
+    """Color the dashes of a line, (width, length, 3), in place."""
+    on = np.concatenate([np.full(length, part % 2 == 0) for part, length in enumerate(dashes)])
+    line[:, np.resize(on, line.shape[1])] = color
 
 
 def _add_labels(picture: Picture, drawn: Sequence[_Box], may_number: bool) -> list[Picture]:
     """Write the labels; where names would crowd the picture, numbers, whose key is returned as labels."""
-    size = font_size(picture)
-    texts = [box.text for box in drawn]
-    places = _places(picture, drawn, texts)
-    if not (may_number and _is_crowded(picture, drawn, places)):
-        _write(picture, drawn, texts, places)
+    names = [box.text for box in drawn]
+    places = None if may_number and _too_much(picture, names) else _places(picture, drawn, names)
+    if places is not None and not (may_number and _is_crowded(drawn, places)):
+        _write(picture, drawn, names, places)
         return []
     numbers = [str(row) for row in range(1, len(drawn) + 1)]
     _write(picture, drawn, numbers, _places(picture, drawn, numbers))
-    return [box.label(f"{number}  {box.text}", size) for number, box in zip(numbers, drawn, strict=True)]
+    return [box.label(f"{number}  {box.text}", font_size(picture))
+            for number, box in zip(numbers, drawn, strict=True)]
+
+
+def _too_much(picture: Picture, names: Sequence[str]) -> bool:
+    """Whether labels would cover too much, wherever they are."""
+    area = sum(wide * high for wide, high in (text_size(name, font_size(picture)) for name in names))
+    return len(names) > 1 and area > _MAX_COVERED * picture.shape[0] * picture.shape[1]
+
+
+def _is_crowded(drawn: Sequence[_Box], places: Ints) -> bool:
+    """Whether labels overlap, or lie too far from their boxes."""
+    if len(drawn) < 2:
+        return False
+    clashes = np.triu(overlap_areas(places, places), 1).any()
+    return bool(clashes or distances(places, _corners(drawn)).mean() > _MAX_DISTANCE)
 
 
 def _places(picture: Picture, drawn: Sequence[_Box], texts: Sequence[str]) -> Ints:
@@ -196,15 +210,6 @@ def _places(picture: Picture, drawn: Sequence[_Box], texts: Sequence[str]) -> In
 
 def _corners(drawn: Sequence[_Box]) -> Ints:
     return np.array([box.corners for box in drawn], np.int64).reshape(-1, 4)
-
-
-def _is_crowded(picture: Picture, drawn: Sequence[_Box], places: Ints) -> bool:
-    if len(drawn) < 2:
-        return False
-    area = (places[:, 2:] - places[:, :2]).prod(axis=1).sum()
-    clashes = np.triu(overlap_areas(places, places), 1).any()
-    far = distances(places, _corners(drawn)).mean() > _MAX_DISTANCE
-    return bool(clashes or far or area > _MAX_COVERED * picture.shape[0] * picture.shape[1])
 
 
 def _write(picture: Picture, drawn: Sequence[_Box], texts: Sequence[str], places: Ints) -> None:
@@ -226,17 +231,19 @@ def _middle(box: Ints) -> Ints:
 def _legend(width: int, numbers: Sequence[Picture], outcomes: Sequence[Outcome], notes: Sequence[str]) -> Picture:
     """Strips below the image: the key of the numbers, what the line styles mean, and the notes."""
     size = 12 if width >= 400 else 10
+    lines = [line for note in notes for line in textwrap.wrap(note, max(10, width // text_size("n", size)[0] * 2))]
     kinds = [_sample(outcome, size) for outcome in outcomes]
-    return np.concatenate([_flow(numbers, width), _flow([*kinds, *(text_strip(note, size, WHITE, (0, 0, 0))
-                                                                  for note in notes)], width)])
+    texts = [text_strip(line, size, WHITE, (0, 0, 0)) for line in lines]
+    return np.concatenate([_flow(numbers, width), _flow([*kinds, *texts], width)])
 
 
+@cache
 def _sample(outcome: Outcome, size: int) -> Picture:
     """A piece of an outcome's line and its name."""
     text = text_strip(outcome.value, size, WHITE, (0, 0, 0))
     line = np.zeros((text.shape[0], 36, 3), np.uint8)
-    style, middle = _STYLES[outcome], text.shape[0] // 2
-    _dashed(line, (4, middle), (34, middle), style.dashes or (99,), WHITE, style.thickness)
+    style = _STYLES[outcome]
+    _dash(line[_across(text.shape[0] // 2, style.thickness), 4:34], style.dashes or (30,), WHITE)
     return np.concatenate([line, text], axis=1)
 
 

@@ -9,6 +9,10 @@ Ints = NDArray[np.int64]
 _GAP = 2
 #: What a pixel of distance costs, against a label that lies wholly within a box.
 _DISTANCE = 1 / 70
+#: What a place costs that is over another label, and what it may cost to be taken without looking further.
+_CLASH, _GOOD = 100, 0.4
+#: Pixels around a box that are searched before the whole picture is.
+_NEAR = 160
 
 
 def place_labels(boxes: Ints, sizes: Sequence[tuple[int, int]], height: int, width: int, owners: Sequence[int]) -> Ints:
@@ -28,8 +32,11 @@ def place_labels(boxes: Ints, sizes: Sequence[tuple[int, int]], height: int, wid
     taken = np.zeros((0, 4), np.int64)
     sides = boxes[:, 2:] - boxes[:, :2]
     for label in np.argsort([sides[owner].prod() for owner in owners], kind="stable"):
-        candidates = _candidates(boxes[owners[label]], *sizes[label], height, width)
-        costs = _costs(candidates, boxes, owners[label], taken)
+        for reach, good in ((0, _GOOD), (_NEAR, _CLASH), (height + width, np.inf)):
+            candidates = _candidates(boxes[owners[label]], *sizes[label], height, width, reach)
+            costs = _costs(candidates, boxes, owners[label], taken)
+            if costs.min() < good:
+                break
         places[label] = candidates[costs.argmin()]
         taken = np.vstack([taken, places[label]])
     return places
@@ -47,16 +54,19 @@ def overlap_areas(a: Ints, b: Ints) -> NDArray[np.float64]:
     return np.clip(high - low, 0, None).prod(axis=2).astype(float)
 
 
-def _candidates(box: Ints, wide: int, high: int, height: int, width: int) -> Ints:
-    """(C, 4) places within the picture: around the box, within it, and on a lattice over the picture."""
+def _candidates(box: Ints, wide: int, high: int, height: int, width: int, reach: int) -> Ints:
+    """(C, 4) places within the picture: around and within the box, and on a lattice that reaches so far from it."""
     x0, y0, x1, y1 = box.tolist()
     columns, rows = (x0, (x0 + x1 - wide) // 2, x1 - wide), (y0, (y0 + y1 - high) // 2, y1 - high)
     corners = [(x, y) for x in columns for y in (y0 - high - _GAP, y1 + _GAP, y0 + _GAP, y1 - high - _GAP)]
     corners += [(x, y) for y in rows for x in (x0 - wide - _GAP, x1 + _GAP)]
-    lattice = np.stack(np.meshgrid(np.arange(0, width, max(wide // 3, 8)), np.arange(0, height, high + _GAP)), -1)
-    left = np.concatenate([np.array(corners, np.int64), lattice.reshape(-1, 2)])
-    left = np.clip(left, 0, [max(0, width - wide), max(0, height - high)])
-    return np.hstack([left, left + [wide, high]])
+    low = np.array(corners, np.int64)
+    if reach:
+        lattice = np.meshgrid(np.arange(max(0, x0 - wide - reach), min(width, x1 + reach), max(wide // 3, 8)),
+                              np.arange(max(0, y0 - high - reach), min(height, y1 + reach), high + _GAP))
+        low = np.concatenate([low, np.stack(lattice, -1).reshape(-1, 2)])
+    low = np.clip(low, 0, [max(0, width - wide), max(0, height - high)])
+    return np.hstack([low, low + [wide, high]])
 
 
 def _costs(candidates: Ints, boxes: Ints, owner: int, taken: Ints) -> NDArray[np.float64]:
@@ -68,4 +78,4 @@ def _costs(candidates: Ints, boxes: Ints, owner: int, taken: Ints) -> NDArray[np
     inside = np.minimum(covered.sum(axis=1) / label_area, 2)
     clash = overlap_areas(candidates, taken).sum(axis=1) / label_area
     distance = distances(candidates, np.broadcast_to(boxes[owner], candidates.shape)) * _DISTANCE
-    return hidden + inside + distance + np.where(clash > 0, 100 * (1 + clash), 0)
+    return hidden + inside + distance + np.where(clash > 0, _CLASH * (1 + clash), 0)

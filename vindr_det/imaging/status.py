@@ -14,7 +14,7 @@ import pandas as pd
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.imaging.dicom.identity import UIDS
-from vindr_det.tables import read_own_csv
+from vindr_det.tables import header_of, read_own_csv
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def read_failed(out: str | Path) -> dict[str, Status]:
 def read_statuses(out: str | Path) -> dict[str, Status]:
     """Image id -> status, of the run that wrote ``out``; none where it left no status table.
 
-    ``S.predictions.csv`` is of the run of ``S.csv``.
+    ``S.predictions.csv`` is of the run of ``S.csv``; alone it has each input's status itself.
 
     Raises:
         InputError: the table is damaged.
@@ -98,11 +98,19 @@ def read_statuses(out: str | Path) -> dict[str, Status]:
     if not path.is_file():
         path = status_path(Path(out).with_name(Path(out).name.replace(".predictions.csv", ".csv")))
     if not path.is_file():
-        return {}
+        if not _has_status(Path(out)):
+            return {}
+        path = Path(out)
     return {row["image_id"]: Status(row["image_id"], row.get("file", ""), row["status"], row["reason"],
                                     {name: row[name] for name in UIDS if row.get(name)},
                                     *(_whole(row.get(name, "")) for name in ("height", "width")))
             for row in read_own_csv(path, ["image_id", "status", "reason"])}
+
+
+def _has_status(table: Path) -> bool:
+    """Whether a table of boxes has its inputs' statuses."""
+    is_table = table.is_file() and table.name.removesuffix(".gz").endswith(".csv")
+    return is_table and {"image_id", "status", "reason"} <= set(header_of(table))
 
 
 def _whole(text: str) -> int | None:

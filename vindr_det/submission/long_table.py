@@ -2,9 +2,9 @@
 instead of the competition's form, which knows its class ids alone.
 
 Columns are ``image_id``, ``label_set``, ``class_name``, ``score`` and the box, ``x_min,y_min,x_max,y_max`` in
-original pixels; more columns, as ``S.predictions.csv`` has them, are not read. "No finding", where it is a
-class, has the box ``0 0 1 1``. An image without boxes has no row: whether it was read is in the status table
-beside the file.
+original pixels; more columns are not read. "No finding", where it is a class, has the box ``0 0 1 1``. An image
+without boxes has no row: whether it was read is in the status table beside the file. In ``S.predictions.csv`` it has
+a row without class, score and box, and a column status.
 """
 
 import difflib
@@ -15,14 +15,17 @@ import pandas as pd
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_bytes
+from vindr_det.imaging.status import FAILED
 from vindr_det.metrics.matching import Table
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
 from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet, shipped_label_set
 from vindr_det.submission.check import check_detections
 from vindr_det.submission.parse import is_box_header
-from vindr_det.tables import header_of, read_csv, refuse_first, to_numbers
+from vindr_det.tables import header_of, read_csv, refuse_first, require_columns, require_texts, to_numbers
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
+#: Stands for the score and the box of a row without one until it is left out.
+_NO_BOX = (0, 0, 0, 1, 1)
 COLUMNS = ("image_id", "label_set", "class_name", "score", *_EDGES)
 
 
@@ -91,11 +94,26 @@ def read_long_table(
     """
     if b"\n" not in read_bytes(path).strip():  # a run may detect nothing
         return {}, _required(path, stated_label_set(path, "", expected))
-    frame = read_csv(path, ["image_id", "class_name", "score", *_EDGES])
+    frame = read_csv(path, ["image_id", "score", *_EDGES])
+    require_columns(path, frame, ["class_name"])
+    has_box = frame[["class_name", "score", *_EDGES]].notna().any(axis=1)
+    require_texts(path, frame.assign(class_name=frame["class_name"].where(has_box, "-")), ["class_name"])
     label_set = _label_set(path, frame, expected)
     labels = _labels(path, frame, label_set)
     numbers = np.column_stack([to_numbers(frame[name]) for name in ("score", *_EDGES)])
+    numbers[~has_box] = _NO_BOX
     _check(path, frame, numbers)
+    boxes = _by_image(path, frame[has_box], numbers[has_box], labels[has_box], label_set, sizes)
+    failed = frame["status"] == FAILED if "status" in frame else np.zeros(len(frame), bool)
+    ids = frame["image_id"][has_box | ~failed].unique()
+    return {str(image_id): boxes.get(str(image_id), Predictions(label_set=label_set)) for image_id in ids}, label_set
+
+
+def _by_image(
+    path: str | Path, frame: pd.DataFrame, numbers: np.ndarray, labels: np.ndarray, label_set: LabelSet,
+    sizes: pd.DataFrame | None,
+) -> dict[str, Predictions]:
+    """Image id -> its boxes, checked."""
     boxes = numbers[:, 1:]
     boxes[labels == label_set.no_finding_id] = NO_FINDING_BOX
     codes, ids = pd.factorize(frame["image_id"])
@@ -107,7 +125,7 @@ def read_long_table(
     if issues:
         more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
         raise InputError(f"{path}: {issues[0].message}{more}")
-    return predictions, label_set
+    return predictions
 
 
 def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None) -> LabelSet:
@@ -116,7 +134,7 @@ def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None)
         stated = frame["label_set"].fillna("").astype(str).str.strip()
     refuse_first(path, (stated != stated.iloc[0]).to_numpy(), lambda row:
                  f"label_set {stated.iloc[row]!r}, expected {stated.iloc[0]!r} as in the first row")
-    names = frozenset(frame["class_name"].unique())
+    names = frozenset(frame["class_name"].dropna().unique())
     return _required(path, stated_label_set(path, str(stated.iloc[0]), expected, names))
 
 
@@ -129,8 +147,8 @@ def _required(path: str | Path, label_set: LabelSet | None) -> LabelSet:
 
 def _labels(path: str | Path, frame: pd.DataFrame, label_set: LabelSet) -> np.ndarray:
     """(N,) class ids of the names."""
-    known = {name: label_set.id_of(name) for name in frame["class_name"].unique()}
-    names = frame["class_name"]
+    names = frame["class_name"].fillna(label_set.classes[0])  # of a row without a box
+    known = {name: label_set.id_of(name) for name in names.unique()}
 
     def problem(row: int) -> str:
         near = difflib.get_close_matches(names.iloc[row], label_set.classes, 1, 0.5) or label_set.classes

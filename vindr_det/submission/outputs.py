@@ -1,4 +1,4 @@
-"""The files of a prediction run: the submission for Kaggle, and beside it predictions.csv and status.csv."""
+"""The files of a prediction run: the submission for Kaggle, and tables and a JSON file beside it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +9,10 @@ from vindr_det.files import require_writable, write_together
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
 from vindr_det.structures.detections import PredictionSet
+from vindr_det.submission.image_report import box_rows, report_text
 
-COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
+_BOX = ("class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
+COLUMNS = ("image_id", *UIDS, *_BOX, "status", "reason")
 
 
 def predictions_path(out: str | Path) -> Path:
@@ -18,9 +20,14 @@ def predictions_path(out: str | Path) -> Path:
     return beside(out, "predictions")
 
 
+def report_path(out: str | Path) -> Path:
+    """``S.predictions.json`` beside ``S.csv``."""
+    return predictions_path(out).with_suffix(".json")
+
+
 def output_paths(out: str | Path) -> list[Path]:
-    """The submission and the tables beside it."""
-    return [Path(out), predictions_path(out), status_path(out)]
+    """The submission and the files beside it."""
+    return [Path(out), predictions_path(out), report_path(out), status_path(out)]
 
 
 def require_all_writable(out: str | Path) -> None:
@@ -35,36 +42,38 @@ def require_all_writable(out: str | Path) -> None:
 
 
 def write_results(
-    out: str | Path, predictions: PredictionSet, statuses: Sequence[Status], submission: str | None
+    out: str | Path, predictions: PredictionSet, statuses: Sequence[Status], submission: str | None,
+    probabilities: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
-    """Write ``S.csv``, ``S.predictions.csv`` and ``S.status.csv``, all or none, so that they are of one run.
+    """Write ``S.csv`` and the three files beside it, all or none, so that they are of one run.
 
     Args:
         out: of the submission.
         predictions: image id -> detections in original pixels.
         statuses: one per input.
         submission: of :func:`vindr_det.submission.write.submission_text`; None removes an earlier run's.
+        probabilities: image id -> those of the classifier by name; None without one.
     """
     table = prediction_table(predictions, statuses).to_csv(index=False, lineterminator="\n")
     write_together({Path(out): submission, predictions_path(out): table,
+                    report_path(out): report_text(predictions, statuses, probabilities),
                     status_path(out): status_text(statuses)})
 
 
 def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> pd.DataFrame:
-    """One row per box of a finding, best first within an image; none for an image that was not read.
+    """One row per box of a finding, best first within an image, and one of an image that has no box.
 
-    Rows of "no finding" are not boxes and are in the submission alone. Whether an image without boxes was
-    read is in the status table.
+    The columns status and reason tell whether such an image was read: of one that failed nothing is known.
+    Rows of "no finding" are not boxes and are in the submission alone.
     """
     rows = []
     for status in statuses:
-        if status.status == FAILED or status.image_id not in predictions:
-            continue
-        boxes = predictions[status.image_id].findings().by_score()
-        for box, score, label in zip(boxes.boxes.round(2).tolist(), boxes.scores.tolist(),
-                                     boxes.labels.tolist(), strict=True):
-            rows.append([status.image_id, *_uids(status.uids), label, boxes.label_set.findings[label],
-                         f"{score:.6g}", *box])
+        read = status.status != FAILED and status.image_id in predictions
+        boxes = box_rows(predictions[status.image_id], short=True) if read else []
+        for box in boxes or [dict.fromkeys(_BOX, "")]:
+            score = f"{box['score']:.6g}" if boxes else ""
+            rows.append([status.image_id, *_uids(status.uids), *(box | {"score": score}).values(), status.status,
+                         status.reason])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -1,0 +1,90 @@
+"""Everything that is known about each image of a run as JSON: for systems that Kaggle's form tells too little.
+
+``S.predictions.json`` has an object per input with its file, its DICOM UIDs, its status and the reason, the
+size of the original, the classifier's probabilities, the score of "no finding" and the boxes. Of an image that
+failed nothing is known: its boxes are null, never an empty list, which would read as a normal image.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vindr_det.imaging.dicom.identity import UIDS
+from vindr_det.imaging.status import FAILED, Status
+from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+
+_EDGES = ("x_min", "y_min", "x_max", "y_max")
+#: Of the form of the file.
+VERSION = 1
+
+
+def image_report(
+    status: Status, detections: Predictions | None, probabilities: Mapping[str, float] | None,
+    short: bool = False,
+) -> dict[str, Any]:
+    """An image as plain values.
+
+    Args:
+        status: its row of the status table.
+        detections: after the gate, original pixels; None where nothing was predicted.
+        probabilities: of the classifier by name; empty or None without one.
+        short: as of :func:`box_rows`.
+
+    Returns:
+        Of an image that failed ``probabilities`` and ``boxes`` are None.
+    """
+    read = status.status != FAILED
+    return {"image_id": status.image_id, "file": status.file, "status": status.status,
+            "reason": status.reason, **{name: status.uids.get(name, "") for name in UIDS},
+            "height": status.height, "width": status.width,
+            "probabilities": dict(probabilities or {}) if read else None,
+            "boxes": box_rows(detections, short) if read and detections is not None else None}
+
+
+def box_rows(detections: Predictions, short: bool = False) -> list[dict[str, Any]]:
+    """The findings' boxes as plain values, best first; "no finding" is no box.
+
+    Args:
+        detections: of an image.
+        short: six digits of the score and hundredths of pixels, as the files of a run have them.
+    """
+    boxes = detections.findings().by_score()
+    scores, corners = boxes.scores.tolist(), (boxes.boxes.round(2) if short else boxes.boxes).tolist()
+    return [{"class_id": label, "class_name": boxes.label_set.findings[label],
+             "score": float(f"{score:.6g}") if short else score, **dict(zip(_EDGES, corner, strict=True))}
+            for label, score, corner in zip(boxes.labels.tolist(), scores, corners, strict=True)]
+
+
+def report_text(
+    predictions: PredictionSet, statuses: Sequence[Status],
+    probabilities: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """The JSON file, an image per line.
+
+    Args:
+        predictions: image id -> detections in original pixels.
+        statuses: one per input.
+        probabilities: image id -> those of the classifier by name; None without one.
+    """
+    lines = [json.dumps(_image(status, predictions.get(status.image_id),
+                               (probabilities or {}).get(status.image_id))) for status in statuses]
+    head = {"version": VERSION, "label_set": label_set_of(predictions).name if predictions else None,
+            "box_format": "x_min, y_min, x_max, y_max in pixels of the original"}
+    images = "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
+    return json.dumps(head)[:-1] + f', "images": {images}}}\n'
+
+
+def _image(
+    status: Status, detections: Predictions | None, probabilities: Mapping[str, float] | None
+) -> dict[str, Any]:
+    report = image_report(status, detections, probabilities, short=True)
+    known = report["boxes"] is not None
+    return {**report, "no_finding": _no_finding(detections) if known else None, "boxes": report["boxes"]}
+
+
+def _no_finding(detections: Predictions | None) -> float | None:
+    """The score of "no finding"; None where it is no class, or the gate left it out."""
+    if detections is None or detections.label_set.no_finding_id is None:
+        return None
+    scores = detections.scores[detections.labels == detections.label_set.no_finding_id]
+    return float(f"{scores[0]:.6g}") if len(scores) else None
