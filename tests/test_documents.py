@@ -131,8 +131,8 @@ def test_of_all_pages_most_runs():
     for language in ("shell", "python"):
         number, out, own = (sum(block.language == language for block in group)
                             for group in (every, left_out, elsewhere))
-        print(f"{language}: {number} on {len(PAGES)} pages, {number - out} run here, {own} in a test of its own, "
-              f"{out - own} cannot be run")
+        print(f"{language}: {number} on {len(PAGES)} pages, {number - out} run here, {own} in tests of their "
+              f"own, {out - own} not at all")
     assert {"shell", "python"} == {block.language for block in every}
     assert len(every) > 120 and len(left_out) - len(elsewhere) < 40
 
