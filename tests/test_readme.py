@@ -21,8 +21,8 @@ from vindr_det.commands import names as all_commands
 from vindr_det.config import leaves
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
 
-#: Folders that users fill.
-MADE_BY_USERS = ("datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
+#: Folders that users fill, and a file.
+MADE_BY_USERS = ("configs/my.yaml", "datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
                  "datasets/siim-covid")
 #: Options of pip and mkdocs that sentences name.
 OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend"}
