@@ -40,7 +40,7 @@ ADDED = {
     "prepare": _ONE_PROCESS, "fuse": _ONE_PROCESS,
     # A classifier of few phantoms and a single epoch may be inverted by chance.
     "predict": ["--device", "cpu", "--allow-inverted", *_ONE_PROCESS],
-    "gate": ["--allow-inverted", "--folds", "2"],
+    "gate fit": ["--allow-inverted", "--folds", "2"], "gate apply": ["--allow-inverted"],
     "tune": ["--allow-inverted", "--trials", "4", *_ONE_PROCESS],
     "evaluate-classifier": ["--allow-inverted"], "classify": _ONE_PROCESS, "explain": _ONE_PROCESS,
     "phantoms": _ONE_PROCESS}
@@ -141,7 +141,7 @@ def _demo(argv: list[str]) -> int:
 def _shortened(words: list[str]) -> list[str]:
     """Arguments with those of ADDED: options before the keys at the end, added keys before the own."""
     own = [SHORTER.get(words[at - 1], word) for at, word in enumerate(words)][2:]
-    added = ADDED.get(name_of(words), [])
+    added = ADDED.get(name_of(words)) or ADDED.get(" ".join(words[1:3]), [])
     first, split = _first_key(own), _first_key(added)
     return [*own[:first], *added[:split], *added[split:], *own[first:]]
 
@@ -174,6 +174,7 @@ def make_tree(root: Path, phantoms: Path) -> Tree:
     _squares(phantoms, raw / "png256")
     _nih(root, [*sorted((raw / "png256/train").iterdir()), *sorted((raw / "png256/test").iterdir())])
     page_releases.write(raw)
+    _many(raw)
     tree = Tree(root)
     for command in PREPARED[:3]:
         tree.run(command)
@@ -197,6 +198,13 @@ def _own(root: Path) -> None:
     coco = json.loads((vindr / "annotations/instances_all.json").read_text())
     (root / "own/boxes.json").write_text(json.dumps({key: coco[key] for key in (
         "images", "annotations", "categories")}))
+
+
+def _many(raw: Path) -> None:
+    """The readers' table ten times with other ids: readers are compared on 50 images or more."""
+    table = pd.read_csv(raw / "train.csv", dtype=str)
+    pd.concat([table.assign(image_id=table["image_id"] + f"_{copy}") for copy in range(10)]).to_csv(
+        raw / "many.csv", index=False)
 
 
 def _squares(phantoms: Path, out: Path) -> None:

@@ -21,8 +21,8 @@ from vindr_det.commands import names as all_commands
 from vindr_det.config import leaves
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
 
-#: Folders that users fill.
-MADE_BY_USERS = ("datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
+#: Folders that users fill, and a file.
+MADE_BY_USERS = ("configs/my.yaml", "datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
                  "datasets/siim-covid")
 #: Options of pip and mkdocs that sentences name.
 OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend"}
@@ -35,10 +35,10 @@ SUBCOMMANDS = {"gate": ["fit", "apply"],
 def commands() -> Iterator:
     """Every ``vindr-det ...``, ``python tools/...`` and ``python benchmarks/...`` of the documents."""
     for page in PAGES:
-        for line in re.findall(r"(?:vindr-det|python (?:tools|benchmarks|docs)/)[^`\n]+", text_of(page)):
-            if re.match(r"vindr-det [a-z]|python ", line):
-                words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
-                yield pytest.param(words, id=f"{page}: {line[:60]}")
+        for line in re.findall(r"(?:`|^ *)((?:vindr-det (?=[a-z])|python (?:tools|benchmarks|docs)/)[^`\n]+)",
+                               text_of(page), re.MULTILINE):
+            words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
+            yield pytest.param(words, id=f"{page}: {line[:60]}")
 
 
 def in_package(words: list[str]) -> list[str]:
@@ -149,6 +149,20 @@ def test_the_site_has_every_page():
     assert [page for page in pages if page.startswith("docs/") and f" {page[5:]}\n" not in site] == []
     others = [page for page in pages if not page.startswith("docs/") and page != "README.md"]
     assert [page for page in others if f'"{page}": ' not in outside] == []
+
+
+def test_the_table_of_extras_is_that_of_setup():
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    extras = next(ast.literal_eval(node.value) for node in ast.walk(tree)
+                  if isinstance(node, ast.keyword) and node.arg == "extras_require")
+    table = re.search(r"\| extra \|.*?\n\n", text_of("INSTALL.md"), re.DOTALL)[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if line]
+    assert sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row)) == sorted(extras)
+    pins = {line.split("==")[0].lower().replace("_", "-")
+            for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    needed = {re.split(r"[<>=]", need)[0].lower().replace("_", "-")
+              for needs in extras.values() for need in needs}
+    assert needed <= pins
 
 
 def test_api_page_is_up_to_date():
