@@ -76,7 +76,8 @@ def _outside(raw: box_ops.Boxes, ends: NDArray[np.float64]) -> NDArray[np.bool_]
     over = np.maximum(-raw[:, :2], raw[:, 2:] - ends)
     # The other two corners exceed the image where a box lies beyond it, or has a negative side.
     over = np.maximum(over, np.maximum(-raw[:, 2:], raw[:, :2] - ends))
-    return (over > np.maximum(_PIXELS, _SHARE * ends)).any(axis=1) | (raw[:, 2:] < raw[:, :2]).any(axis=1)
+    bad = (over > np.maximum(_PIXELS, _SHARE * ends)) | (raw[:, 2:] < raw[:, :2])
+    return np.asarray(bad.any(axis=1))
 
 
 def _refuse_outside(

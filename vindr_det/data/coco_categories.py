@@ -32,7 +32,7 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
     named = str(info.get("label_set", "")) if isinstance(info, dict) else ""
     if named in LABEL_SETS:
         return LABEL_SETS[named]
-    findings = [name for name in names.values() if name.casefold() not in _NO_FINDING_NAMES]
+    findings = [name for name in names.values() if not is_no_finding(name)]
     lower = _lower(findings)
     for label_set in LABEL_SETS.values():
         if lower == _lower(label_set.findings):
@@ -42,6 +42,11 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
         if name in findings))
     known = len(lower & _lower(VINBIGDATA.findings))
     return VINBIGDATA if not named and _NEARLY <= known < len(lower) else own
+
+
+def is_no_finding(name: str) -> bool:
+    """Whether a category's name says that nothing was found."""
+    return name.strip().casefold() in _NO_FINDING_NAMES
 
 
 def _names_by_id(path: str | Path, categories: Iterable[Mapping[str, Any]]) -> dict[Any, str]:
@@ -79,7 +84,7 @@ def class_ids_of(
     for category in categories:
         name = str(category["name"]).strip()
         label = label_set.id_of(name)
-        if label is None and name.casefold() in _NO_FINDING_NAMES:
+        if label is None and is_no_finding(name):
             label = -1
         if category["id"] in labels:
             raise InputError(f"{path}: two categories have the id {category['id']}, expected an id for each")
