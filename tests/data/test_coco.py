@@ -124,6 +124,7 @@ def test_files_from_other_tools_are_repaired(tmp_path, change, notes):
 
 
 def test_a_box_over_the_edge_is_clipped(tmp_path):
+    """By any tool but conversion, which refuses what is more than a pixel or two."""
     coco = json.loads(json.dumps(to_coco(records())))
     coco["annotations"][0]["bbox"] = [-4, 2, 30, 200]
     (tmp_path / "c.json").write_text(json.dumps(coco))

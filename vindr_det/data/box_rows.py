@@ -53,11 +53,22 @@ def refuse_smaller_frame(path: str | Path, rows: pd.DataFrame, frames: ImageFram
         InputError: so many boxes cannot all lie there by chance.
     """
     ends = frames.sizes.reindex(rows["image_id"])[["width", "height"]].to_numpy(float)
-    reach = rows[EDGES[2:]].to_numpy(float) / ends
+    problem = smaller_frame(rows[EDGES[2:]].to_numpy(float) / ends)
+    if problem:
+        raise InputError(f"{path}: {problem}")
+
+
+def smaller_frame(reach: NDArray[np.float64]) -> str:
+    """Why boxes cannot all be in the frame of their images; empty where they can.
+
+    Args:
+        reach: (N, 2) where boxes end, as shares of their image's width and height; rows of NaN are left out.
+    """
     reach = reach[np.isfinite(reach).all(axis=1)]
-    if len(reach) >= _MANY and (furthest := reach.max()) < _SMALLER:
-        raise InputError(f"{path}: all {len(reach)} boxes end within {furthest:.0%} of the width and height "
-                         "of their images, as in a smaller frame; expected boxes in the originals' pixels")
+    if len(reach) < _MANY or (furthest := reach.max()) >= _SMALLER:
+        return ""
+    return (f"all {len(reach)} boxes end within {furthest:.0%} of the width and height of their images, as "
+            "in a smaller frame; expected boxes in the originals' pixels")
 
 
 def with_empty_images(rows: pd.DataFrame, images: Iterable[str]) -> pd.DataFrame:

@@ -8,20 +8,24 @@ matched". Boxes are xywh in the original image's pixels, whatever the size of th
 
 Files from other tools are read too, and repaired where the meaning is certain: image ids of any kind and any
 first number, categories matched by name, a category for class 14, annotations of images that are not in the
-file, boxes that exceed the image or are empty, repeated annotations. The label set follows from the
-categories (:mod:`vindr_det.data.coco_categories`). Crowds (``iscrowd`` 1) are refused:
-without them an image with findings would count as normal.
+file, boxes that exceed the image or are empty, repeated annotations. A finding whose box is left out is
+unknown on its image, never absent. The label set follows from the categories
+(:mod:`vindr_det.data.coco_categories`). Boxes of another frame are refused
+(:mod:`vindr_det.data.coco_boxes`), and crowds (``iscrowd`` 1), without which an image with findings would
+count as normal.
 """
 
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from vindr_det.data.coco_boxes import DrawnBox, refuse_other_frame
 from vindr_det.data.coco_categories import class_ids_of, label_set_of_categories
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, image_id_of, read_json
@@ -59,8 +63,8 @@ def to_coco(records: Sequence[Record], label_set: LabelSet | None = None) -> dic
     annotations: list[dict[str, Any]] = []
     # All boxes at once: a conversion per image would take most of the time.
     xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
-    xywh = np.round(box_ops.xyxy_to_xywh(xyxy), 3)
-    rows = zip(xywh.tolist(), np.round(xywh[:, 2] * xywh[:, 3], 3).tolist(), strict=True)
+    xywh = _rounded(box_ops.xyxy_to_xywh(xyxy))
+    rows = zip(xywh.tolist(), _rounded(xywh[:, 2:3] * xywh[:, 3:])[:, 0].tolist(), strict=True)
     for number, record in enumerate(records, start=1):
         truth = record.truth
         behind = record.readers or [()] * len(truth)
@@ -73,6 +77,12 @@ def to_coco(records: Sequence[Record], label_set: LabelSet | None = None) -> dic
                   for i, name in enumerate(label_set.findings)]
     info = {"description": "boxes in the original images' pixels", "label_set": label_set.name}
     return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, K) to a thousandth, but rows whose last values that would take to nothing."""
+    rounded = np.round(values, 3)
+    return np.where((rounded[:, -2:] > 0).all(axis=1, keepdims=True), rounded, values)
 
 
 def _image(number: int, record: Record) -> dict[str, Any]:
@@ -107,20 +117,24 @@ def part(coco: Mapping[str, Any], chosen: Sequence[bool], min_readers: int = 1) 
         if box["image_id"] in ids and (min_readers == 1 or len(box.get("readers", ())) >= min_readers)]}
 
 
-def read_coco(path: str | Path) -> list[Record]:
+def read_coco(path: str | Path, strict: bool = False) -> list[Record]:
     """The records of :func:`load_coco`; its repairs are logged."""
-    records, repaired = load_coco(path)
+    records, repaired = load_coco(path, strict)
     for note in repaired:
         log.warning("%s: %s", path, note)
     return records
 
 
-def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
+def load_coco(path: str | Path, strict: bool = False) -> tuple[list[Record], list[str]]:
     """A COCO file as records, and its repairs, a line per kind.
 
+    Args:
+        path: of the file.
+        strict: refuse a single box that leaves its image by more than a pixel or two.
+
     Raises:
-        InputError: not COCO, an unknown or missing category, two images of the same name, or values that are
-            no numbers.
+        InputError: not COCO, an unknown or missing category, two images of the same name, values that are no
+            numbers, or boxes of another frame.
     """
     data = read_json(path)
     lists = ("images", "annotations", "categories")
@@ -131,8 +145,10 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
         label_set = label_set_of_categories(path, data)
         label_of = class_ids_of(path, data["categories"], label_set, repaired)
         grouped = _group(path, data, label_of, len(label_set), repaired)
-        records = [_record(path, image, grouped[image["id"]], label_set, label_of, repaired)
+        absent = _without_category(label_set, label_of, repaired)
+        records = [_record(path, image, grouped[image["id"]], label_set, label_of, absent, repaired)
                    for image in data["images"]]
+        refuse_other_frame(path, records, [grouped[image["id"]] for image in data["images"]], strict)
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -140,7 +156,7 @@ def load_coco(path: str | Path) -> tuple[list[Record], list[str]]:
             raise
         raise InputError(f"{path}: a COCO entry has the wrong form ({error})") from error
     _refuse_repeated_ids(path, records)
-    return records, [note.format(count) for note, count in repaired.items() if count]
+    return records, [note.replace("{}", str(count), 1) for note, count in repaired.items() if count]
 
 
 def image_names(path: str | Path) -> dict[Any, str]:
@@ -203,22 +219,25 @@ def image_sizes(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame.from_dict(sizes, orient="index", columns=["height", "width"])
 
 
-class _Row(NamedTuple):
-    box: list[float]
-    share: float
-    label: int
-    readers: tuple[str, ...]
+def _without_category(
+    label_set: LabelSet, label_of: Mapping[Any, int], repaired: Counter[str]
+) -> frozenset[int]:
+    """Class ids of the findings that no category names: nobody looked for them."""
+    absent = frozenset(range(len(label_set))) - set(label_of.values())
+    note = f"{{}} findings of {label_set.name} have no category and are unknown on all images"
+    repaired[note] += len(absent)
+    return absent
 
 
 def _group(
     path: str | Path, data: dict, label_of: dict[Any, int], findings: int, repaired: Counter[str]
-) -> dict[Any, list[_Row]]:
+) -> dict[Any, list[DrawnBox]]:
     """Image id -> its boxes of the first so many classes, which are findings."""
     known = {image["id"] for image in data["images"]}
     if len(known) < len(data["images"]):
         raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with "
                          "another")
-    grouped: dict[Any, list[_Row]] = defaultdict(list)
+    grouped: dict[Any, list[DrawnBox]] = defaultdict(list)
     for annotation in data["annotations"]:
         if annotation["category_id"] not in label_of:
             raise InputError(f"{path}: annotation {annotation.get('id')} has category_id "
@@ -237,7 +256,7 @@ def _group(
     return grouped
 
 
-def _row(path: str | Path, annotation: dict, label: int) -> _Row:
+def _row(path: str | Path, annotation: dict, label: int) -> DrawnBox:
     number, readers = annotation.get("id"), annotation.get("readers", [])
     if annotation.get("iscrowd", 0):
         raise InputError(f"{path}: annotation {number} is a crowd (iscrowd {annotation['iscrowd']}), "
@@ -245,12 +264,12 @@ def _row(path: str | Path, annotation: dict, label: int) -> _Row:
     if not isinstance(readers, list) or not all(isinstance(name, str | int) for name in readers):
         raise InputError(f"{path}: annotation {number} has readers {readers!r}, expected a list of names")
     share = float(annotation.get("agreement", 1.0))
-    return _Row(annotation["bbox"], share, label, tuple(map(str, readers)))
+    return DrawnBox(number, annotation["bbox"], share, label, tuple(map(str, readers)))
 
 
-def _without_repeats(rows: list[_Row], repaired: Counter[str]) -> list[_Row]:
+def _without_repeats(rows: list[DrawnBox], repaired: Counter[str]) -> list[DrawnBox]:
     """Each box of a class once, unless other readers drew it."""
-    unique: dict[Any, _Row] = {}
+    unique: dict[Any, DrawnBox] = {}
     for row in rows:
         unique.setdefault((tuple(row.box), row.label, row.readers), row)
     repaired["{} repeated annotations count once"] += len(rows) - len(unique)
@@ -264,14 +283,14 @@ def _text(path: str | Path, image: dict, key: str) -> str:
 
 
 def _unknown(
-    path: str | Path, image: dict, label_of: Mapping[Any, int], rows: list[_Row], findings: int
-) -> tuple[int, ...]:
-    """Class ids of the findings, the first so many classes, that may be on the image without a box."""
+    path: str | Path, image: dict, label_of: Mapping[Any, int], rows: list[DrawnBox], findings: int
+) -> set[int]:
+    """Class ids of the findings, the first so many classes, that the file says to be unknown on the image."""
     given = image.get(_UNKNOWN, [])
     if not isinstance(given, list) or any(not isinstance(i, int | str) or i not in label_of for i in given):
         raise InputError(f"{path}: image {image['id']} has {_UNKNOWN} {given!r}, expected a list of category "
                          f"ids of {list(label_of)}")
-    unknown = tuple(sorted({label_of[number] for number in given} & set(range(findings))))
+    unknown = {label_of[number] for number in given} & set(range(findings))
     boxed = [row.label for row in rows if row.label in unknown]
     if boxed:
         raise InputError(f"{path}: image {image['id']} has boxes of class {boxed[0]}, which its {_UNKNOWN} "
@@ -280,8 +299,8 @@ def _unknown(
 
 
 def _record(
-    path: str | Path, image: dict, rows: list[_Row], label_set: LabelSet, label_of: Mapping[Any, int],
-    repaired: Counter[str],
+    path: str | Path, image: dict, rows: list[DrawnBox], label_set: LabelSet, label_of: Mapping[Any, int],
+    absent: frozenset[int], repaired: Counter[str],
 ) -> Record:
     name, sides = _text(path, image, "file_name"), [float(image[side]) for side in ("height", "width")]
     if not all(1 <= side <= LARGEST_SIDE and side.is_integer() for side in sides):
@@ -299,6 +318,8 @@ def _record(
     whole = box_ops.area(boxes) > 0
     repaired["{} boxes without area left out"] += int((~whole).sum())
     kept = [row for row, good in zip(rows, whole, strict=True) if good]
+    lost = {row.label for row in rows} - {row.label for row in kept}
+    repaired["{} findings are unknown on the image of the box that was left out"] += len(lost)
     try:
         truth = Predictions(boxes[whole], np.array([row.share for row in kept]),
                             np.array([row.label for row in kept], dtype=np.int64), label_set)
@@ -306,8 +327,9 @@ def _record(
         raise InputError(f"{path}: image {name}: {error}") from error
     readers = tuple(row.readers for row in kept)
     image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
+    unknown = _unknown(path, image, label_of, kept, len(label_set)) | lost | absent
     return Record(image_id, name, height, width, truth, readers if any(readers) else (),
-                  _unknown(path, image, label_of, rows, len(label_set)), patient_of_image(image))
+                  tuple(sorted(unknown)), patient_of_image(image))
 
 
 def _refuse_repeated_ids(path: str | Path, records: Sequence[Record]) -> None:

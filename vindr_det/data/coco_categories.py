@@ -2,7 +2,8 @@
 
 The label set is the one that ``info.label_set`` names; or else the shipped one with exactly these findings;
 or else the categories themselves, in the order of their ids: a finding that no category names was not
-annotated, and nothing says that it is absent. Where nearly all of VinBigData's findings are there beside
+annotated, and nothing says that it is absent. Findings of a named set without a category are unknown on all
+images. Where nearly all of VinBigData's findings are there beside
 another name, that name is taken for a slip of the pen, which is an error.
 """
 
@@ -23,14 +24,15 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
     """What the categories of a COCO dictionary mean.
 
     Raises:
+        InputError: a blank name, or one that two categories have, whatever its case.
         KeyError: a category without id or name.
     """
-    names = {category["id"]: str(category["name"]).strip() for category in data["categories"]}
+    names = _names_by_id(path, data["categories"])
     info = data.get("info")
     named = str(info.get("label_set", "")) if isinstance(info, dict) else ""
     if named in LABEL_SETS:
         return LABEL_SETS[named]
-    findings = [name for name in names.values() if name.casefold() not in _NO_FINDING_NAMES]
+    findings = [name for name in names.values() if not is_no_finding(name)]
     lower = _lower(findings)
     for label_set in LABEL_SETS.values():
         if lower == _lower(label_set.findings):
@@ -40,6 +42,25 @@ def label_set_of_categories(path: str | Path, data: Mapping[str, Any]) -> LabelS
         if name in findings))
     known = len(lower & _lower(VINBIGDATA.findings))
     return VINBIGDATA if not named and _NEARLY <= known < len(lower) else own
+
+
+def is_no_finding(name: str) -> bool:
+    """Whether a category's name says that nothing was found."""
+    return name.strip().casefold() in _NO_FINDING_NAMES
+
+
+def _names_by_id(path: str | Path, categories: Iterable[Mapping[str, Any]]) -> dict[Any, str]:
+    names, ids = {}, dict[str, Any]()
+    for category in categories:
+        number, name = category["id"], category["name"]
+        if not isinstance(name, str | int | float) or isinstance(name, bool) or not str(name).strip():
+            raise InputError(f"{path}: category {number} has the name {name!r}, expected a text")
+        names[number] = str(name).strip()
+        alike = " ".join(names[number].casefold().split())
+        if ids.setdefault(alike, number) != number:
+            raise InputError(f"{path}: categories {ids[alike]} and {number} are both {alike!r}, expected "
+                             "each name once")
+    return names
 
 
 def _lower(names: Iterable[str]) -> set[str]:
@@ -63,7 +84,7 @@ def class_ids_of(
     for category in categories:
         name = str(category["name"]).strip()
         label = label_set.id_of(name)
-        if label is None and name.casefold() in _NO_FINDING_NAMES:
+        if label is None and is_no_finding(name):
             label = -1
         if category["id"] in labels:
             raise InputError(f"{path}: two categories have the id {category['id']}, expected an id for each")

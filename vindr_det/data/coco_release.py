@@ -47,7 +47,7 @@ def read(
     records: list[Record] = []
     parts: list[str] = []
     for part, path in files:
-        own = _of_one_set(path, read_coco(path), records)
+        own = _of_one_set(path, read_coco(path, strict=True), records)
         _refuse_both(path, own, records)
         records += own
         parts += [part] * len(own)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vindr_det.data.release import TRAIN, Annotations
-from vindr_det.data.yolo import META, PARTS, READERS, SEPARATOR, UNKNOWN, YAML
+from vindr_det.data.yolo_folders import PARTS, YAML
+from vindr_det.data.yolo_tables import META, READERS, UNKNOWN, names_its_image, readers_text
 from vindr_det.exceptions import InputError
 from vindr_det.files import PARTIAL, make_folder
 from vindr_det.structures.boxes import to_unit
@@ -97,8 +98,11 @@ def _text(record: Record) -> str:
 
 
 def _write_tables(folder: Path, records: Sequence[Record]) -> None:
-    meta = pd.DataFrame([(record.image_id, record.height, record.width, record.file_name, record.patient)
-                         for record in records], columns=["image_id", "dim0", "dim1", "file_name", "patient"])
+    # A name that is not of the image's id could not be told from another image's; the folder's own is taken.
+    meta = pd.DataFrame([
+        (record.image_id, record.height, record.width,
+         record.file_name if names_its_image(record.file_name, record.image_id) else None, record.patient)
+        for record in records], columns=["image_id", "dim0", "dim1", "file_name", "patient"])
     write_csv(folder / META, meta if any(record.patient for record in records) else meta.drop(
         columns="patient"))
     unknown = [(record.image_id, record.label_set.classes[label]) for record in records
@@ -116,7 +120,7 @@ def _readers(record: Record) -> list[tuple[str, int, float, str]]:
     if not record.readers and (record.truth.scores == 1).all():
         return []
     names = record.readers or [()] * len(record.truth)
-    return [(record.image_id, row, share, SEPARATOR.join(behind)) for row, (share, behind) in enumerate(
+    return [(record.image_id, row, share, readers_text(behind)) for row, (share, behind) in enumerate(
         zip(record.truth.scores.tolist(), names, strict=True), start=1)]
 
 
