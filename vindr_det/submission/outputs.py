@@ -10,7 +10,8 @@ from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
 from vindr_det.structures.detections import PredictionSet
 
-COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
+COLUMNS = ("image_id", *UIDS, "class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max",
+           "label_set")
 
 
 def predictions_path(out: str | Path) -> Path:
@@ -64,7 +65,7 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
         for box, score, label in zip(boxes.boxes.round(2).tolist(), boxes.scores.tolist(),
                                      boxes.labels.tolist(), strict=True):
             rows.append([status.image_id, *_uids(status.uids), label, boxes.label_set.findings[label],
-                         f"{score:.6g}", *box])
+                         f"{score:.6g}", *box, boxes.label_set.name])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
