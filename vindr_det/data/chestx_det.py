@@ -113,8 +113,7 @@ def _has_polygons(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> boo
 
 def _is_number(value: Any) -> bool:
     """Whether JSON has a number that a float holds; a whole one may have hundreds of digits."""
-    return isinstance(value, float) or isinstance(value, int) and type(value) is not bool and (
-        abs(value) < _LARGEST)
+    return isinstance(value, float) or (type(value) is int and abs(value) < _LARGEST)
 
 
 def _has_form(entry: Any) -> bool:

@@ -95,7 +95,8 @@ def read(
 
 def _without_suffix(path: str | Path, column: pd.Series, suffix: str) -> pd.Series:
     names = column.str.removesuffix(suffix)
-    refuse_first(path, names == "", lambda i: f"{column.name} is {column.iloc[i]!r}, expected a name before it")
+    refuse_first(path, names == "", lambda i:
+                 f"{column.name} is {column.iloc[i]!r}, expected a name before {suffix}")
     return names
 
 
@@ -105,7 +106,8 @@ def _boxes(place: Place, row: int, text: object) -> list[list[float]]:
         return []
     try:
         return [[float(box[key]) for key in _BOX] for box in ast.literal_eval(str(text))]
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, ArithmeticError, RecursionError) as error:
+    except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, ArithmeticError,
+            RecursionError) as error:
         raise InputError(f"{place(row)}: boxes {str(text)[:80]!r}, expected a list of boxes with "
                          f"{', '.join(_BOX)}") from error
 

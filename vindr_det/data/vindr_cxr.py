@@ -172,8 +172,8 @@ def _note_unknown(part: _Part, records: Sequence[Record]) -> None:
     if unknown:
         names = ", ".join(unknown[0].label_set.findings[label] for label in unknown[0].unknown)
         log.warning("%s: %d images have labels of findings without a box, or no label of a finding; these "
-                    "findings are unknown there; the first is %s (%s)", part.labels, len(unknown), unknown[0].image_id,
-                    names)
+                    "findings are unknown there; the first is %s (%s)", part.labels, len(unknown),
+                    unknown[0].image_id, names)
 
 
 def _unknown(
@@ -284,8 +284,8 @@ def _without_contradictions(path: str | Path, table: pd.DataFrame, no_finding: s
     """The labels, which are refused where a reader gives "no finding" and a finding."""
     others = table.drop(columns=["image_id", "rad_id", no_finding]) == 1
     refuse_first(path, (table[no_finding] == 1) & others.any(axis=1), lambda i:
-                 f"image {table['image_id'].iloc[i]} has {no_finding} 1 and {others.columns[others.iloc[i]][0]} "
-                 f"1 of reader {table['rad_id'].iloc[i]}, expected either")
+                 f"image {table['image_id'].iloc[i]} has {no_finding} 1 and 1 for "
+                 f"{others.columns[others.iloc[i]][0]} of reader {table['rad_id'].iloc[i]}, expected either")
     return table
 
 

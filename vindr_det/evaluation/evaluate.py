@@ -164,8 +164,12 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
     if request.frame:
         values |= coco_in_frame(predictions, records, request.frame)
     if request.bootstrap:
-        values |= score.confidence_intervals(matched, request.bootstrap, request.seed, metrics,
-                                             _patients(request, records))
+        intervals = score.confidence_intervals(matched, request.bootstrap, request.seed, metrics,
+                                               _patients(request, records))
+        values |= intervals
+        if not intervals:
+            texts.append(f"note: no interval, since findings are on fewer than {score.MIN_COUNT} "
+                         f"{'patients' if request.patients else 'images'}")
     if request.chance:
         values |= score.chance_level(predictions, records, request.seed)
     texts.append(score.metrics_table(values, matched, metrics))

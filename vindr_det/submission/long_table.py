@@ -76,12 +76,12 @@ def stated_label_set(
             raise InputError(f"{path}: label set {stated!r} is none of {', '.join(LABEL_SETS)}, expected "
                              "annotations (COCO .json) of the same set")
         return expected
-    if expected is not None and _fits(expected, classes) or not classes:
+    if not classes or (expected is not None and _fits(expected, classes)):
         return expected
     fitting = [of for of in LABEL_SETS.values() if _fits(of, classes)]
     if len(fitting) > 1:
-        raise InputError(f"{path}: its classes are of {' and of '.join(of.name for of in fitting)}, expected a "
-                         "column label_set with one of them, or annotations (COCO .json) of the same set")
+        raise InputError(f"{path}: its classes are of {' and of '.join(of.name for of in fitting)}, expected "
+                         "a column label_set with one of them, or annotations (COCO .json) of the same set")
     return fitting[0] if fitting else expected
 
 
