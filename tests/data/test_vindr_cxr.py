@@ -163,6 +163,7 @@ def test_a_finding_of_the_labels_without_a_box_is_unknown(release, tmp_path, cap
     ("meta", ("b,100,80\n", ""), "meta.csv: 1 images have no size, the first is b"),
     ("test_annotations", ("u,No", "a,No"), "row 4: image a is not in .*test_labels.csv"),
     ("test_labels", ("u,", "a,"), "image u is not in|image a is in test and in train"),
+    ("labels", ("c,R3", "c, "), "labels.csv, row 10: rad_id is empty, expected a value"),
     ("labels", ("c,R3", "c,R2"), "row 10: image c is repeated for reader R2"),
     ("labels", ("Tuberculosis", "TB"), r"column Tuberculosis is missing; is this image_labels_train.csv\?"),
     ("labels", ("a,R10,0", "a,R10,2"), "row 2: Aortic enlargement is 2, expected 0, 1 or a blank"),

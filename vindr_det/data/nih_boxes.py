@@ -93,7 +93,7 @@ def _compare(place: Place, rows: pd.DataFrame, frame: pd.DataFrame, labels: str 
     refuse_row(place, normal, lambda i: f"image {rows['image_id'].iloc[i]} has a box of "
                f"{NIH_BOXES.findings[rows['class_id'].iloc[i]]}, but {labels} has {NIH.no_finding!r}")
     columns = given[list(NIH_BOXES.findings)].to_numpy()
-    without = np.flatnonzero(columns[np.arange(len(rows)), rows["class_id"]] == 0)
+    without = np.flatnonzero(columns[np.arange(len(rows)), rows["class_id"].to_numpy()] == 0)
     if len(without):
         log.warning("%s: the first of %d boxes of a finding that the labels of their image do not name",
                     place(int(without[0])), len(without))

@@ -39,7 +39,7 @@ from vindr_det.structures.label_sets import (
     LabelSet,
 )
 from vindr_det.structures.records import Record
-from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first
+from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first, require_texts
 
 TEST = "test"
 
@@ -208,9 +208,9 @@ def _not_labeled(frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet) 
     """
     drawn_on = table["image_id"].isin(frame["image_id"]).to_numpy()
     normal = (table[str(label_set.no_finding)] == 1).to_numpy()
-    labeled = pd.DataFrame({label: table[name].notna() | normal if name in table else drawn_on | normal
-                            for label, name in enumerate(label_set.findings)})
-    read = labeled.groupby(table["image_id"]).any()
+    labeled = {label: normal | (table[name].notna().to_numpy() if name in table else drawn_on)
+               for label, name in enumerate(label_set.findings)}
+    read = pd.DataFrame(labeled).groupby(table["image_id"].to_numpy()).any()
     rows, ids = np.nonzero(~read.to_numpy())
     return pd.DataFrame({"image_id": read.index[rows], "class_id": ids})
 
@@ -267,6 +267,8 @@ def _read_labels(part: _Part, label_set: LabelSet, global_labels: LabelSet) -> p
     if missing:
         raise InputError(f"{part.labels}: column {', '.join(missing)} is missing; is this image_labels_"
                          f"{part.name}.csv? It has {', '.join(map(str, table))}")
+    if "rad_id" in table:
+        require_texts(part.labels, table, ["rad_id"])
     table["rad_id"] = table.get("rad_id", CONSENSUS)
     refuse_first(part.labels, table.duplicated(["image_id", "rad_id"]), lambda i:
                  f"image {table['image_id'].iloc[i]} is repeated for reader {table['rad_id'].iloc[i]}")
