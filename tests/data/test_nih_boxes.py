@@ -100,7 +100,7 @@ def test_boxes_that_the_labels_contradict(tables, tmp_path, caplog):
 def test_two_files_of_an_image(cut, tmp_path):
     given = cut()
     text = given["labels"].read_text()
-    given["labels"].write_text(text + "a_000.jpg,1,Mass,train\n")
+    given["labels"].write_text(text + "\na_000.jpg,1,Mass,train\n")
     with pytest.raises(InputError, match="images.csv, row 6: image a_000 is repeated, expected a file"):
         convert("nih-boxes", tmp_path / "out", Conversion(folds=2), **given)
 

@@ -112,7 +112,7 @@ def test_names_tell_the_set_where_no_column_does(tmp_path):
     header, path = HEADER.replace("label_set,", ""), tmp_path / "s.csv"
     path.write_text(header + "a,effusion,0.5,1,2,30,40\na,Mass,1e-1,1,2,3,4\n")
     with pytest.raises(InputError, match="s.csv: its classes are of NIH ChestX-ray14 and of NIH boxes and of "
-                       "ChestX-Det, expected a column label_set"):
+                       "ChestX-Det and of ChestX-Det10, expected a column label_set"):
         read_submission(path)  # of sets with other numbers of classes, and other ids
     of = read_submission(path, annotations=truth(tmp_path, OWN))["a"]
     assert of.label_set == OWN and of.labels.tolist() == [0, 1] and of.scores.tolist() == [0.5, 0.1]

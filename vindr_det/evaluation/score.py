@@ -73,8 +73,8 @@ def confidence_intervals(
 
 def _abnormal(records: Sequence[Record], bootstrap: Bootstrap) -> int:
     """The images (patients) with a finding."""
-    found = [[len(record.truth.findings()) > 0] for record in sorted(records, key=lambda of: of.image_id)]
-    return int(bootstrap.groups_with(found)[0])
+    boxed = [[len(record.truth.findings()) > 0] for record in sorted(records, key=lambda of: of.image_id)]
+    return int(bootstrap.groups_with(boxed)[0])
 
 
 def _is_rare(replicated: Replicated, abnormal: int) -> bool:
