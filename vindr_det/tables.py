@@ -38,18 +38,20 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None
+    path: str | Path, columns: Sequence[str] = (), dtype: dict[str, Any] | type | None = None,
+    texts: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read a table: CSV, also gzipped or zipped, with commas, semicolons or tabs between the values.
 
     Known columns are matched by their letters and digits: ``rad_ID`` and ``Rad ID`` are ``rad_id``. Those of
-    :data:`TEXT_COLUMNS` are text without surrounding spaces, NaN only where empty; the others are
-    numbers if all of their values are.
+    :data:`TEXT_COLUMNS` and of ``texts`` are text without surrounding spaces, NaN only where empty; the
+    others are numbers if all of their values are.
 
     Args:
         path: the file.
         columns: required; those that are text must be filled in on every row.
         dtype: of the columns that are not text, or of some of them.
+        texts: those of ``columns`` that are text in this table, beside :data:`TEXT_COLUMNS`.
 
     Raises:
         InputError: the file is missing, is not a table or has no row, or lacks a column or a text.
@@ -57,7 +59,8 @@ def read_csv(
     data = read_bytes(path)
     separator, given = _header(data)
     names = _column_names(path, given, columns)
-    texts = [name for name in given if names[name] in TEXT_COLUMNS]
+    known = {*TEXT_COLUMNS, *texts}
+    texts = [name for name in given if names[name] in known]
     numbers = [name for name in given if name not in texts]
     kinds = dtype if isinstance(dtype, dict) else dict.fromkeys(numbers, dtype) if dtype else {}
     frame = _parsed(path, data, sep=separator, dtype={**kinds, **dict.fromkeys(texts, str)},
@@ -68,7 +71,7 @@ def read_csv(
     for name in (names[name] for name in texts):
         text = frame[name].str.strip()
         frame[name] = text.mask(text == "")
-    require_texts(path, frame, [name for name in columns if name in TEXT_COLUMNS])
+    require_texts(path, frame, [name for name in columns if name in known])
     return frame
 
 

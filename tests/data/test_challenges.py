@@ -71,6 +71,7 @@ def test_chestx_det10_is_the_list_without_polygons(tmp_path):
     ([entry("1", ["Mass"], [[True, 2, 3, 4]])], "image 1.png has the box .*, expected four numbers"),
     ([entry("1", [None], [[1, 2, 3, 4]])], "a.json: image 1: class is empty, expected one of the 10"),
     ([entry("1", [" "], [[1, 2, 3, 4]])], "a.json: image 1: class is empty, expected one of the 10"),
+    ([entry("1", ["Mass"], [[1, 2, 3, 10**400]])], r"image 1.png has the box \[1, 2, 3, 10+, expected"),
     ([entry("1"), entry("2", polygons=[])], "a.json, entry 2: image 2.png has some, but entry 1 has no poly"),
     ([*DET, entry("2")], "a.json, entry 4: image 2.png has none, but entry 1 has polygons; expected all"),
 ])
@@ -124,6 +125,20 @@ def test_rsna(rsna, tmp_path):
     assert labels.loc[0, "No Lung Opacity / Not Normal"] == 1
     assert labels.loc[0, "fold"] == labels.loc[1, "fold"] != labels.loc[2, "fold"]
     assert read_table(tmp_path / "out/labels.csv", ["Lung Opacity"]).targets[:, 0].tolist() == [0, 0, 1]
+
+
+def test_names_of_digits_are_texts(rsna, siim, tmp_path):
+    """001 is not 1, and 1e5 and NA are names too."""
+    names, studies = ["001", "1", "1e5", "NA"], ["07", "7", "1e2", "2"]
+    convert("rsna", tmp_path / "rsna", TWO, annotations=rsna(
+        "patientId,x,y,width,height,Target\n" + "".join(f"{name},,,,,0\n" for name in names))["annotations"])
+    assert list(records_of(tmp_path / "rsna/instances_all.json")) == names
+    tables = siim("id,boxes,label,StudyInstanceUID\n" + "".join(
+        f"{name},,none 1 0 0 1 1,{study}\n" for name, study in zip(names, studies, strict=True)),
+        STUDIES.splitlines()[0] + "\n" + "".join(f"{study},1,0,0,0\n" for study in studies))
+    (tmp_path / "meta.csv").write_text("image_id,dim0,dim1\n" + "".join(f"{name},9,9\n" for name in names))
+    convert("siim-covid", tmp_path / "siim", TWO, **tables)
+    assert list(records_of(tmp_path / "siim/instances_all.json")) == names
 
 
 @pytest.mark.parametrize("boxes, info, message", [
@@ -221,7 +236,18 @@ def test_siim_covid_without_studies(siim, tmp_path, caplog):
      "row 3: image 000c3a3f293f has 0 boxes and the label 'opacity 1 0 0 1 1'"),
     (IMAGES.replace("'x': 789.28836", "'z': 789.28836"), STUDIES, "row 2: boxes .*expected a list of boxes"),
     (IMAGES.replace("[{'x': 789", "__import__('os') or [{'x': 789"), STUDIES, "row 2: boxes .*expected"),
-    (IMAGES.replace("'width': 1026.65662", "'width': 9026.65662"), STUDIES, "row 2: box .* leaves image"),
+    (IMAGES.replace("1026.65662", "9026.65662").replace("1815.94498", "9815.94498"), STUDIES,
+     "row 2: box .* leaves image"),
+    # The label and the boxes contradict each other, in their number or in a corner; so do box and study.
+    (IMAGES.replace("'width': 1026.65662", "'width': 1020.65662"), STUDIES,
+     "row 2: image 000a312787f2 has 2 boxes and the label 'opacity 1 789.* and the corners of each box"),
+    (IMAGES.replace(" opacity 1 2245.91208 591.20528 3340.5737 2352.75472", ""), STUDIES,
+     "row 2: image 000a312787f2 has 2 boxes and the label"),
+    (IMAGES.replace("none 1 0 0 1 1,ff0", "nothing,ff0"), STUDIES, "row 3: .* has 0 boxes and the label"),
+    (IMAGES.replace("'x': 789.28836", f"'x': {10**400}"), STUDIES, "row 2: boxes .*expected a list of boxes"),
+    (IMAGES, STUDIES.replace("5776db0cec75_study,0,1", "5776db0cec75_study,1,0"),
+     "images.csv, row 2: image 000a312787f2 has 2 boxes, but its study 5776db0cec75 is 'Negative for Pneu"),
+    (IMAGES.replace("000c3a3f293f_image", "_image"), STUDIES, "row 3: id is '_image', expected a name"),
     (IMAGES.replace("000c3a3f293f", "000a312787f2"), STUDIES, "row 3: image 000a312787f2 is repeated"),
     (IMAGES.replace("000c3a3f293f", "000000000000"), STUDIES,
      "meta.csv: 1 images have no size, the first is 000000000000"),

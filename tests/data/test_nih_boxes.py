@@ -86,6 +86,25 @@ def cut(tmp_path):
     return write
 
 
+def test_boxes_that_the_labels_contradict(tables, tmp_path, caplog):
+    """Mass is drawn on an image without findings; on one with others it stays, with a message."""
+    given = tables | {"annotations": tmp_path / "b.csv"}
+    given["annotations"].write_text(f"{BOXES}\n{name(1, 0)}.png,Mass,1,2,30,40,,,\n")
+    convert("nih-boxes", tmp_path / "out", Conversion(folds=2), **given)
+    assert "row 2: the first of 1 boxes of a finding that the labels of their image do not" in caplog.text
+    given["annotations"].write_text(f"{BOXES}\n{name(6, 0)}.png,Mass,1,2,30,40,,,\n")
+    with pytest.raises(InputError, match="row 2: image 00000006_000 has a box of Mass, but .*'No Finding'"):
+        convert("nih-boxes", tmp_path / "none", Conversion(folds=2), **given)
+
+
+def test_two_files_of_an_image(cut, tmp_path):
+    given = cut()
+    text = given["labels"].read_text()
+    given["labels"].write_text(text + "\na_000.jpg,1,Mass,train\n")
+    with pytest.raises(InputError, match="images.csv, row 6: image a_000 is repeated, expected a file"):
+        convert("nih-boxes", tmp_path / "out", Conversion(folds=2), **given)
+
+
 def test_a_cut_with_parts(cut, tmp_path):
     convert("nih-boxes", tmp_path / "out", Conversion(folds=2), **cut())
     train, val = (records_of(tmp_path / f"out/instances_{part}.json") for part in ("train", "val"))

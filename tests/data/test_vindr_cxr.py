@@ -163,6 +163,7 @@ def test_a_finding_of_the_labels_without_a_box_is_unknown(release, tmp_path, cap
     ("meta", ("b,100,80\n", ""), "meta.csv: 1 images have no size, the first is b"),
     ("test_annotations", ("u,No", "a,No"), "row 4: image a is not in .*test_labels.csv"),
     ("test_labels", ("u,", "a,"), "image u is not in|image a is in test and in train"),
+    ("labels", ("c,R3", "c, "), "labels.csv, row 10: rad_id is empty, expected a value"),
     ("labels", ("c,R3", "c,R2"), "row 10: image c is repeated for reader R2"),
     ("labels", ("Tuberculosis", "TB"), r"column Tuberculosis is missing; is this image_labels_train.csv\?"),
     ("labels", ("a,R10,0", "a,R10,2"), "row 2: Aortic enlargement is 2, expected 0, 1 or a blank"),
@@ -192,6 +193,81 @@ def test_a_blank_label_stays_unknown(release, tmp_path):
     convert("vindr-cxr", tmp_path / "out", Conversion(folds=2), **release)
     labels = pd.read_csv(tmp_path / "out/labels.csv").set_index("image_id")
     assert np.isnan(labels.loc["u", "Aortic enlargement"]) and labels.loc["t", "Aortic enlargement"] == 0
+
+
+def unknown_names(path):
+    return {name: [VINDR_CXR.findings[label] for label in record.unknown]
+            for name, record in records_of(path).items() if record.unknown}
+
+
+def test_a_finding_that_nobody_labeled_is_unknown(release, tmp_path, caplog):
+    """c stands in the labels alone, with Pneumonia; Edema is blank of two readers and 0 of one, then blank of
+    all. Of b, which has boxes, Lung cyst is blank of all. "No finding" is a label of Edema too."""
+    table = pd.read_csv(release["labels"], dtype=str)
+    of_c, of_b = table["image_id"] == "c", table["image_id"] == "b"
+    table.loc[of_c, ["Pneumonia", "No finding"]] = ["1", "0"]
+    table.loc[of_c & (table["rad_ID"] != "R1"), "Edema"] = ""
+    table.loc[of_b & (table["rad_ID"] == "R3"), "Lung cyst"] = ""
+    table.to_csv(release["labels"], index=False)
+    convert("vindr-cxr", tmp_path / "some", Conversion(folds=2), **release)
+    assert unknown_names(tmp_path / "some/instances_train.json") == {}
+    table.loc[of_c, "Edema"] = ""
+    table.loc[of_b, ["Lung cyst", "No finding"]] = ["", "0"]
+    table.to_csv(release["labels"], index=False)
+    convert("vindr-cxr", tmp_path / "all", Conversion(folds=2), **release)
+    assert unknown_names(tmp_path / "all/instances_train.json") == {"b": ["Lung cyst"], "c": ["Edema"]}
+    assert not records_of(tmp_path / "all/instances_train.json")["c"].normal
+    assert "2 images have labels of findings without a box, or no label of a finding" in caplog.text
+    labels = pd.read_csv(tmp_path / "all/labels.csv").set_index("image_id")
+    assert labels.loc["c", ["Edema", "Lung cyst"]].isna().tolist() == [True, False]
+    # Without columns of the findings the boxes' table tells them of its images, and nothing of c.
+    table.drop(columns=list(VINDR_CXR.findings)).to_csv(release["labels"], index=False)
+    convert("vindr-cxr", tmp_path / "none", Conversion(folds=2), **release)
+    assert unknown_names(tmp_path / "none/instances_train.json") == {"c": list(VINDR_CXR.findings)}
+
+
+@pytest.mark.parametrize("reader, column, message", [
+    (("b", "R3"), "No finding", "labels.csv, row 7: image b has No finding 1 and 1 for Enlarged PA of"),
+    (("b", "R1"), "Edema", "labels.csv, row 5: image b has No finding 1 and 1 for Edema of reader R1"),
+    (("b", "R1"), "Pneumonia", "row 5: image b has No finding 1 and 1 for Pneumonia of reader R1"),
+])
+def test_labels_of_a_reader_that_contradict(release, tmp_path, reader, column, message):
+    table = pd.read_csv(release["labels"], dtype=str)
+    table.loc[(table["image_id"] == reader[0]) & (table["rad_ID"] == reader[1]), column] = "1"
+    table.to_csv(release["labels"], index=False)
+    with pytest.raises(InputError, match=message):
+        convert("vindr-cxr", tmp_path / "out", Conversion(folds=2), **release)
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_of_a_reader_who_labels_no_finding(release, tmp_path):
+    """Other readers' boxes are no contradiction: R8 of a, and R1 and R2 of b, saw nothing."""
+    table = pd.read_csv(release["labels"], dtype=str)
+    of_r3 = (table["image_id"] == "b") & (table["rad_ID"] == "R3")
+    table.loc[of_r3, ["No finding", "Enlarged PA"]] = ["1", "0"]
+    table.to_csv(release["labels"], index=False)
+    with pytest.raises(InputError, match="labels.csv, row 7: image b has No finding 1 of reader R3, who has "
+                       "a box of Enlarged PA on it in .*annotations.csv"):
+        convert("vindr-cxr", tmp_path / "out", Conversion(folds=2), **release)
+
+
+def test_readers_that_the_boxes_lack_are_named(release, tmp_path, caplog):
+    convert("vindr-cxr", tmp_path / "out", Conversion(folds=2), **release)
+    assert "no row in" not in caplog.text  # c is in the labels alone
+    rewrite(release["labels"], ("a,R8,", "a,R7,"))
+    convert("vindr-cxr", tmp_path / "seven", Conversion(folds=2), **release)
+    assert ("labels.csv: 1 readings have no row in" in caplog.text
+            and "drew nothing; the first is of image a by R7" in caplog.text)
+
+
+@pytest.mark.parametrize("key, message", [
+    ("annotations", "--labels .*labels.csv: expected --annotations too"),
+    ("test_annotations", "--test-labels .*test_labels.csv: expected --test-annotations too"),
+])
+def test_labels_need_the_boxes_of_their_images(release, tmp_path, key, message):
+    release.pop(key)
+    with pytest.raises(InputError, match=message):
+        convert("vindr-cxr", tmp_path / "out", Conversion(folds=2), **release)
 
 
 def test_the_other_part_and_the_other_release_are_named(release, tmp_path):

@@ -16,6 +16,7 @@ from vindr_det.imaging.status import (
     read_failed,
     read_statuses,
     status_path,
+    status_path_of,
     write_status,
 )
 from vindr_det.structures.detections import Predictions
@@ -33,6 +34,19 @@ def test_a_table_comes_back_whole(tmp_path):
     write_status(status_path(tmp_path / "s.csv"), [CT, GOOD, LOST])
     assert list(read_statuses(tmp_path / "s.csv").values()) == [CT, GOOD, LOST]
     assert read_statuses(tmp_path / "t.csv") == {}
+
+
+@pytest.mark.parametrize("rows, message", [
+    ("a,maybe,\n", "s.status.csv, row 2: status 'maybe' of image a, expected ok, flagged or failed"),
+    ("a,,\n", "row 2: status '' of image a"),
+    ("a,ok,\nb,failed,cut\na,failed,cut\n", "row 4: image a is failed, but ok above, expected a row"),
+])
+def test_a_damaged_table_is_refused(tmp_path, rows, message):
+    write_text(tmp_path / "s.status.csv", f"image_id,status,reason\n{rows}")
+    with pytest.raises(InputError, match=message):
+        read_statuses(tmp_path / "s.csv")
+    write_text(tmp_path / "s.status.csv", "image_id,status,reason\na,ok,\na,ok,\n")
+    assert list(read_statuses(tmp_path / "s.csv")) == ["a"]
 
 
 def parts(*groups):
@@ -104,6 +118,7 @@ def test_the_boxes_table_is_of_the_same_run_as_its_submission(tool, tmp_path):
     box = Predictions(np.array([[1.0, 2, 30, 40]]), np.array([0.8]), np.array([3]))
     write_results(tmp_path / "s.csv", {"good": box}, [GOOD, LOST], "submission\n")
     assert read_failed(tmp_path / "s.predictions.csv").keys() == {"lost"}
+    assert status_path_of(tmp_path / "s.predictions.csv") == tmp_path / "s.status.csv"
     write_text(tmp_path / "m.csv", "image_id,dim0,dim1\ngood,900,800\nlost,900,800\n")
     run = tool("fuse.py", "--predictions", tmp_path / "s.predictions.csv", "--meta",
                tmp_path / "m.csv", "--out", tmp_path / "f.csv")

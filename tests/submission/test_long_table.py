@@ -13,7 +13,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
-from vindr_det.structures.label_sets import NIH_BOXES, VINBIGDATA, VINDR_CXR, LabelSet
+from vindr_det.structures.label_sets import NIH, NIH_BOXES, VINBIGDATA, VINDR_CXR, LabelSet
 from vindr_det.structures.records import Record
 from vindr_det.submission import (
     format_predictions,
@@ -113,11 +113,36 @@ def test_another_set_than_the_annotations_is_refused(tmp_path, name):
 def test_names_tell_the_set_where_no_column_does(tmp_path):
     header, path = HEADER.replace("label_set,", ""), tmp_path / "s.csv"
     path.write_text(header + "a,effusion,0.5,1,2,30,40\na,Mass,1e-1,1,2,3,4\n")
-    assert read_submission(path)["a"].label_set.name == "NIH ChestX-ray14"
+    with pytest.raises(InputError, match="s.csv: its classes are of NIH ChestX-ray14 and of NIH boxes and of "
+                       "ChestX-Det and of ChestX-Det10, expected a column label_set"):
+        read_submission(path)  # of sets with other numbers of classes, and other ids
     of = read_submission(path, annotations=truth(tmp_path, OWN))["a"]
     assert of.label_set == OWN and of.labels.tolist() == [0, 1] and of.scores.tolist() == [0.5, 0.1]
     path.write_text(header + "a,Pleural effusion,0.5,1,2,30,40\na,No finding,0.5,0,0,1,1\n")
-    assert read_submission(path)["a"].labels.tolist() == [10, 14]
+    with pytest.raises(InputError, match="its classes are of VinBigData and of VinDr-CXR and of VinDr-PCXR"):
+        read_submission(path)
+    path.write_text(header + "a,Pleural effusion,0.5,1,2,30,40\na,ILD,0.5,1,2,30,40\na,Edema,0.5,1,2,3,4\n")
+    assert read_submission(path)["a"].label_set == VINDR_CXR  # no other has all three
+
+
+def test_the_boxes_of_a_run_keep_their_set(tmp_path):
+    """S.predictions.csv of NIH's 14 labels, of which VinBigData has four by name."""
+    names = ("Cardiomegaly", "Atelectasis", "Pneumothorax", "Infiltration")
+    boxes = Predictions([[1, 2, 30, 40]] * 4, [0.5, 0.4, 0.3, 0.2], [NIH.id_of(name) for name in names], NIH)
+    saved(tmp_path, "s.csv", {"a": boxes})
+    path = tmp_path / "s.predictions.csv"
+    assert read_submission(path)["a"].label_set == NIH
+    assert read_submission(path)["a"].labels.tolist() == boxes.labels.tolist() == [1, 0, 7, 3]
+    table = pd.read_csv(path)
+    table.drop(columns="label_set").to_csv(path, index=False)  # by the ids
+    with pytest.raises(InputError, match="classes are of NIH ChestX-ray14 and of NIH boxes, expected"):
+        read_submission(path)
+    table.assign(class_name=["Cardiomegaly", "Atelectasis", "Hernia", "Infiltration"],
+                 class_id=[1, 0, 13, 3]).drop(columns="label_set").to_csv(path, index=False)
+    assert read_submission(path)["a"].label_set == NIH
+    table.assign(class_id=[1, 0, 8, 3]).to_csv(path, index=False)
+    with pytest.raises(InputError, match="row 4: class_id 8 for 'Pneumothorax', expected 7 as in NIH ChestX"):
+        read_submission(path)
 
 
 @pytest.mark.parametrize(("text", "message"), [

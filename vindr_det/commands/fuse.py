@@ -57,13 +57,13 @@ def run(args: Namespace):
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.imaging.sizes import read_sizes, shapes_of
-    from vindr_det.imaging.status import read_failed, read_statuses, status_path
+    from vindr_det.imaging.status import read_failed, read_statuses, status_path_of
     from vindr_det.postprocessing.fusion import fuse_all
     from vindr_det.submission.outputs import inherited, output_paths, require_all_writable, write_results
 
     require_all_writable(args.out)
     cli.require_workers(args.workers)
-    sources = [*args.predictions, *map(status_path, args.predictions), args.meta]
+    sources = [*args.predictions, *map(status_path_of, args.predictions), args.meta]
     require_apart(sources, *output_paths(args.out))
     _refuse_contradiction(_parser(), args)
     table = read_sizes(args.meta)

@@ -84,7 +84,7 @@ def apply(args: Namespace) -> None:
     from vindr_det.classification.probabilities import find_probability_column, read_classifier_outputs
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
-    from vindr_det.imaging.status import read_statuses, status_path
+    from vindr_det.imaging.status import read_statuses, status_path_of
     from vindr_det.postprocessing import gate_fit
     from vindr_det.postprocessing.agreement import AgreementCheck
     from vindr_det.postprocessing.gate import gate_all
@@ -93,7 +93,7 @@ def apply(args: Namespace) -> None:
     from vindr_det.submission import read_submission, submission_text
 
     files.require_all_writable(args.out)
-    require_apart([args.predictions, status_path(args.predictions), args.probabilities, args.gate],
+    require_apart([args.predictions, status_path_of(args.predictions), args.probabilities, args.gate],
                   *files.output_paths(args.out))
     saved = gate_fit.read(args.gate)
     predictions = read_submission(args.predictions, annotations=args.annotations)

@@ -39,6 +39,8 @@ from vindr_det.files import image_id_of, read_json
 from vindr_det.structures.label_sets import CHESTX_DET, CHESTX_DET10, LabelSet
 from vindr_det.structures.records import Record
 
+# A whole number that is no pixel's.
+_LARGEST = 2**53
 #: Side of NIH's distributed PNGs, whose pixels the boxes count in.
 IMAGE_SIDE = 1024
 #: Images of each part, and boxes without the one that is listed twice, of the published files.
@@ -110,7 +112,8 @@ def _has_polygons(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> boo
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether JSON has a number that a float holds; a whole one may have hundreds of digits."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < _LARGEST)
 
 
 def _has_form(entry: Any) -> bool:
@@ -125,7 +128,7 @@ def _check_entry(what: str, entry: Mapping[str, Any]) -> None:
                          "many")
     for box in entry["boxes"]:
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise InputError(f"{what} has the box {box!r}, expected four numbers")
+            raise InputError(f"{what} has the box {str(box)[:80]}, expected four numbers")
 
 
 def _refuse_repeated(

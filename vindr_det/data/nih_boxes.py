@@ -6,6 +6,7 @@ teaches nothing of its findings and is left out, unless a list names it. An imag
 the eight is a negative for all of them.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from vindr_det.data.box_rows import (
     EDGES,
+    Place,
     class_ids,
     refuse_row,
     refuse_smaller_frame,
@@ -44,6 +46,8 @@ _PARTS = ("train", "val", "test")
 # The published boxes exceed the image by up to a pixel.
 _MARGIN = 1.0
 
+log = logging.getLogger(__name__)
+
 
 def read(
     options: Conversion, annotations: str | Path, labels: str | Path, ids: str | Path | None = None,
@@ -68,6 +72,7 @@ def read(
     refuse_row(place, ~rows["image_id"].isin(frame["image_id"]), lambda i:
                         f"image {rows['image_id'].iloc[i]} is not in {labels}")
     boxed = set(zip(rows["image_id"], rows["class_id"], strict=True))
+    _compare(place, rows, frame, labels)
     named = frame[list(NIH_BOXES.findings)].to_numpy(bool)
     unknown = {name: tuple(label for label in np.flatnonzero(row).tolist() if (name, label) not in boxed)
                for name, row in zip(frame["image_id"], named, strict=True) if row.any()}
@@ -79,6 +84,19 @@ def read(
     records = to_records(place, rows, frames, NIH_BOXES, unknown, clip=_MARGIN)
     parts = frame.pop("split").to_numpy(str) if "split" in frame else None
     return Annotations(frame, label_matrix(records), frame["patient"].to_numpy(), records, parts=parts)
+
+
+def _compare(place: Place, rows: pd.DataFrame, frame: pd.DataFrame, labels: str | Path) -> None:
+    """Refuse a box on an image without findings by its labels; one of another finding is logged."""
+    given = frame.set_index("image_id").loc[rows["image_id"]]
+    normal = given[str(NIH.no_finding)].to_numpy() == 1
+    refuse_row(place, normal, lambda i: f"image {rows['image_id'].iloc[i]} has a box of "
+               f"{NIH_BOXES.findings[rows['class_id'].iloc[i]]}, but {labels} has {NIH.no_finding!r}")
+    columns = given[list(NIH_BOXES.findings)].to_numpy()
+    without = np.flatnonzero(columns[np.arange(len(rows)), rows["class_id"].to_numpy()] == 0)
+    if len(without):
+        log.warning("%s: the first of %d boxes of a finding that the labels of their image do not name",
+                    place(int(without[0])), len(without))
 
 
 def _chosen(
@@ -99,6 +117,8 @@ def _read_labels(path: str | Path) -> pd.DataFrame:
     """One row per image: image_id, patient, fold, 0/1 per label of NIH, and split where the table has it."""
     frame = read_labels(path) if "Finding Labels" in read_csv(path) else _read_cut(path)
     frame.insert(0, "image_id", frame.pop("image").map(image_id_of))
+    refuse_first(path, frame["image_id"].duplicated(), lambda i:
+                 f"image {frame['image_id'].iloc[i]} is repeated, expected a file for each")
     return frame
 
 

@@ -35,6 +35,7 @@ CLASSES = ("Lung Opacity", "No Lung Opacity / Not Normal", "Normal")
 #: Counts of the published training tables of stage 2.
 PUBLISHED: Mapping[str, int] = {"images": 26684, "boxes": 9555, "images with boxes": 6012}
 
+_ID = ["patientId"]
 _BOX = ["x", "y", "width", "height"]
 
 
@@ -54,8 +55,8 @@ def read(
     Raises:
         InputError: a table is faulty, the two contradict each other, or an image is missing.
     """
-    table = read_csv(annotations, ["patientId", *_BOX, "Target"])
-    images_of, target = _image_ids(annotations, table), as_numbers(table["Target"])
+    table = read_csv(annotations, ["patientId", *_BOX, "Target"], texts=_ID)
+    images_of, target = table["patientId"], as_numbers(table["Target"])
     refuse_first(annotations, ~target.isin([0, 1]), lambda i:
                  f"Target {table['Target'].iloc[i]}, expected 0 or 1")
     boxed = table[_BOX].notna().any(axis=1) | images_of.isin(images_of[target == 1])
@@ -75,17 +76,12 @@ def read(
     return Annotations(shares, label_matrix(records), owners, records)
 
 
-def _image_ids(path: str | Path, table: pd.DataFrame) -> pd.Series:
-    refuse_first(path, table["patientId"].isna(), lambda i: "patientId is empty, expected an image")
-    return table["patientId"].astype(str).str.strip()
-
-
 def _read_classes(
     path: str | Path, annotations: str | Path, images: pd.Series, target: pd.Series
 ) -> pd.Series:
     """The class of each image; the table repeats an image for each of its boxes."""
-    table = read_csv(path, ["patientId", "class"])
-    names, lower = _image_ids(path, table), {name.casefold(): name for name in CLASSES}
+    table = read_csv(path, ["patientId", "class"], texts=_ID)
+    names, lower = table["patientId"], {name.casefold(): name for name in CLASSES}
     kinds = table["class"].astype(str).str.strip().str.casefold().map(lower)
     refuse_first(path, kinds.isna(), lambda i: f"class {table['class'].iloc[i]!r}, expected one of "
                  f"{', '.join(CLASSES)}")

@@ -42,7 +42,10 @@ from vindr_det.tables import as_numbers, read_csv, refuse_first
 PUBLISHED: Mapping[str, int] = {"images": 6334}
 
 _COLUMNS = ("id", "boxes", "label", "StudyInstanceUID")
+_TEXTS = ("id", "StudyInstanceUID")
 _BOX = ("x", "y", "width", "height")
+# Pixels by which a corner in the label may differ from that of the boxes.
+_ROUNDING = 1.0
 _NEGATIVE = str(SIIM_COVID_STUDY.no_finding)
 
 log = logging.getLogger(__name__)
@@ -65,17 +68,18 @@ def read(
     Raises:
         InputError: a table is faulty, the two contradict each other, or an image is missing or has no size.
     """
-    table = read_csv(annotations, _COLUMNS)
+    table = read_csv(annotations, _COLUMNS, texts=_TEXTS)
     place = row_of(annotations)
     names = _without_suffix(annotations, table["id"], "_image")
     studies = _without_suffix(annotations, table["StudyInstanceUID"], "_study")
     refuse_first(annotations, names.duplicated(), lambda i: f"image {names.iloc[i]} is repeated")
     boxes = [_boxes(place, i, text) for i, text in enumerate(table["boxes"])]
-    refuse_first(annotations, [bool(drawn) != (str(label).split()[:1] == ["opacity"]) for drawn, label in
+    refuse_first(annotations, [not _agree(drawn, str(label)) for drawn, label in
                                zip(boxes, table["label"], strict=True)], lambda i:
                  f"image {names.iloc[i]} has {len(boxes[i])} boxes and the label {table['label'].iloc[i]!r}, "
-                 "expected opacity with boxes, none without")
+                 "expected opacity and the corners of each box, none without boxes")
     appearances = None if labels is None else _read_studies(labels, annotations, studies)
+    _refuse_boxes_of_negative(annotations, names, studies, boxes, appearances)
     frames = image_frames(names.tolist(), images, meta, options.workers)
     rows = with_empty_images(_rows(names, boxes), names)
     refuse_smaller_frame(annotations, rows, frames)
@@ -90,8 +94,10 @@ def read(
 
 
 def _without_suffix(path: str | Path, column: pd.Series, suffix: str) -> pd.Series:
-    refuse_first(path, column.isna(), lambda i: f"{column.name} is empty, expected a value")
-    return column.astype(str).str.strip().str.removesuffix(suffix)
+    names = column.str.removesuffix(suffix)
+    refuse_first(path, names == "", lambda i:
+                 f"{column.name} is {column.iloc[i]!r}, expected a name before {suffix}")
+    return names
 
 
 def _boxes(place: Place, row: int, text: object) -> list[list[float]]:
@@ -100,9 +106,33 @@ def _boxes(place: Place, row: int, text: object) -> list[list[float]]:
         return []
     try:
         return [[float(box[key]) for key in _BOX] for box in ast.literal_eval(str(text))]
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+    except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, ArithmeticError,
+            RecursionError) as error:
         raise InputError(f"{place(row)}: boxes {str(text)[:80]!r}, expected a list of boxes with "
                          f"{', '.join(_BOX)}") from error
+
+
+def _agree(boxes: list[list[float]], label: str) -> bool:
+    """Whether a label has the boxes, as "opacity 1 x_min y_min x_max y_max" for each, or "none" without."""
+    words = label.split()
+    if not boxes:
+        return words[:1] == ["none"]
+    if words[::6] != ["opacity"] * len(boxes) or len(words) != 6 * len(boxes):
+        return False
+    given = as_numbers(pd.Series(words)).to_numpy().reshape(-1, 6)[:, 2:]
+    corners = xywh_to_xyxy(boxes)
+    return bool((np.abs(given - corners) <= _ROUNDING).all())
+
+
+def _refuse_boxes_of_negative(
+    path: str | Path, names: pd.Series, studies: pd.Series, boxes: list[list[list[float]]],
+    appearances: pd.DataFrame | None,
+) -> None:
+    if appearances is not None:
+        negative = appearances.loc[studies, _NEGATIVE].to_numpy() == 1
+        refuse_first(path, negative & np.array([len(drawn) > 0 for drawn in boxes]), lambda i:
+                     f"image {names.iloc[i]} has {len(boxes[i])} boxes, but its study {studies.iloc[i]} is "
+                     f"{_NEGATIVE!r}")
 
 
 def _rows(names: pd.Series, boxes: list[list[list[float]]]) -> pd.DataFrame:
@@ -132,7 +162,7 @@ def _unknown(
 
 def _read_studies(path: str | Path, annotations: str | Path, studies: pd.Series) -> pd.DataFrame:
     columns = list(SIIM_COVID_STUDY.classes)
-    table = read_csv(path, ["id", *columns])
+    table = read_csv(path, ["id", *columns], texts=_TEXTS)
     names = _without_suffix(path, table["id"], "_study")
     refuse_first(path, names.duplicated(), lambda i: f"study {names.iloc[i]} is repeated")
     values = table[columns].apply(as_numbers)

@@ -3,7 +3,8 @@
 VinDr-CXR: 15,000 training images, three readers each; 3,000 test images with the consensus of five, whose
 table has no reader. 22 local labels have boxes, 6 global labels are of whole images. VinDr-PCXR, of children:
 7,728 and 1,397 images of a reader each, 36 local and 15 global labels. Sizes are in the DICOM files' headers.
-A finding that the labels name and that has no box is unknown on the image: it is not normal.
+A finding that the labels name and that has no box is unknown on the image, as is one that no reader labeled:
+the image is not normal.
 """
 
 import logging
@@ -38,7 +39,7 @@ from vindr_det.structures.label_sets import (
     LabelSet,
 )
 from vindr_det.structures.records import Record
-from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first
+from vindr_det.tables import as_numbers, letters_of, read_csv, refuse_first, require_texts
 
 TEST = "test"
 
@@ -84,6 +85,7 @@ def read(
         InputError: the tables are faulty, an image is missing or in both parts, or there is no annotation.
     """
     given = [_Part(TRAIN, annotations, labels), _Part(TEST, test_annotations, test_labels)]
+    _require_boxes_of_labels(given)
     given = [part for part in given if part.boxes is not None]
     if not given:
         raise InputError("expected --annotations, --test-annotations or both")
@@ -102,6 +104,13 @@ def read(
     readers = [record for part in parts for record in part.reader_records]
     return Annotations(shares, label_matrix(records), owners, records, reader_records=readers,
                        held_out=held_out, parts=names)
+
+
+def _require_boxes_of_labels(parts: Sequence[_Part]) -> None:
+    for part, prefix in zip(parts, ("", "test-"), strict=True):
+        if part.boxes is None and part.labels is not None:
+            raise InputError(f"--{prefix}labels {part.labels}: expected --{prefix}annotations too, the boxes "
+                             "of the same images")
 
 
 def _ids(given: Sequence[_Part], tables: Sequence[pd.DataFrame | None]) -> list[str]:
@@ -130,8 +139,9 @@ def _read_part(
     refuse_smaller_frame(str(part.boxes), frame, frames)
     given = frame
     if table is not None:
+        _refuse_boxes_of_normal(part, frame, table, label_set)
         table = table[~table["image_id"].isin(frames.absent)]
-        frame = _with_images_without_boxes(frame, table, label_set)
+        frame = _with_images_without_boxes(part, frame, table, label_set)
     several = frame.groupby("image_id")["rad_id"].nunique().max() > 1
     least = options.min_readers if several else 1
     unknown = {} if table is None else _unknown(given, table, label_set, least)
@@ -161,16 +171,16 @@ def _note_unknown(part: _Part, records: Sequence[Record]) -> None:
     unknown = [record for record in records if record.unknown]
     if unknown:
         names = ", ".join(unknown[0].label_set.findings[label] for label in unknown[0].unknown)
-        log.warning("%s: %d images have labels of findings without a box, or none at all; these findings are "
-                    "unknown there; the first is %s (%s)", part.labels, len(unknown), unknown[0].image_id,
-                    names)
+        log.warning("%s: %d images have labels of findings without a box, or no label of a finding; these "
+                    "findings are unknown there; the first is %s (%s)", part.labels, len(unknown),
+                    unknown[0].image_id, names)
 
 
 def _unknown(
     frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet, min_readers: int
 ) -> dict[str, list[int]]:
-    """Image id -> findings that a reader's labels name without a box of that reader; all findings where the
-    table of boxes lacks the image and no label is given.
+    """Image id -> findings that a reader's labels name without a box of that reader, and findings that no
+    reader labeled; all findings where the table of boxes lacks the image and no label is 1.
 
     A finding of fewer readers than must agree is none of the image's.
     """
@@ -184,19 +194,54 @@ def _unknown(
     counts = pd.concat([named, drawn]).drop_duplicates().groupby(["image_id", "class_id"]).size()
     pairs = named.loc[~own, ["image_id", "class_id"]].drop_duplicates()
     pairs = pairs[counts.reindex(pd.MultiIndex.from_frame(pairs)).to_numpy() >= min_readers]
+    pairs = pd.concat([pairs, _not_labeled(frame, table, label_set)])
     unknown = pairs.groupby("image_id")["class_id"].agg(list).to_dict()
     said = (table.drop(columns=keys[:2]) == 1).any(axis=1).groupby(table["image_id"]).any()
     silent = set(said.index[~said]).difference(frame["image_id"])
     return unknown | {name: list(range(len(label_set))) for name in silent}
 
 
+def _not_labeled(frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet) -> pd.DataFrame:
+    """image_id and class_id of the findings that have a blank from each of an image's readers.
+
+    "No finding" is a label of all findings, and the table of boxes one of those without a column.
+    """
+    drawn_on = table["image_id"].isin(frame["image_id"]).to_numpy()
+    normal = (table[str(label_set.no_finding)] == 1).to_numpy()
+    labeled = {label: normal | (table[name].notna().to_numpy() if name in table else drawn_on)
+               for label, name in enumerate(label_set.findings)}
+    read = pd.DataFrame(labeled).groupby(table["image_id"].to_numpy()).any()
+    rows, ids = np.nonzero(~read.to_numpy())
+    return pd.DataFrame({"image_id": read.index[rows], "class_id": ids})
+
+
+def _refuse_boxes_of_normal(
+    part: _Part, frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet
+) -> None:
+    """Refuse boxes of a reader who labels the image "no finding"; without the findings' columns, as in
+    VinDr-PCXR's table, this is a label of diagnoses alone.
+    """
+    if not set(label_set.findings) & set(table):
+        return
+    drawn = frame[frame["class_id"] != label_set.no_finding_id].groupby(["image_id", "rad_id"])["class_id"]
+    label_of = drawn.first().reindex(pd.MultiIndex.from_frame(table[["image_id", "rad_id"]])).to_numpy()
+    refuse_first(str(part.labels), (table[str(label_set.no_finding)] == 1) & ~np.isnan(label_of), lambda i:
+                 f"image {table['image_id'].iloc[i]} has No finding 1 of reader {table['rad_id'].iloc[i]}, "
+                 f"who has a box of {label_set.findings[int(label_of[i])]} on it in {part.boxes}")
+
+
 def _with_images_without_boxes(
-    frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet
+    part: _Part, frame: pd.DataFrame, table: pd.DataFrame, label_set: LabelSet
 ) -> pd.DataFrame:
     """The rows, and a mark of "no finding" for each reading that has none in the table of boxes."""
     keys = ["image_id", "rad_id"]
     readings = pd.MultiIndex.from_frame(table[keys])
     left = table.loc[~readings.isin(pd.MultiIndex.from_frame(frame[keys])), keys]
+    others = left[left["image_id"].isin(frame["image_id"])]
+    if len(others):
+        log.warning("%s: %d readings have no row in %s although their images do; they count as readers who "
+                    "drew nothing; the first is of image %s by %s", part.labels, len(others), part.boxes,
+                    *others.iloc[0])
     marks = left.assign(class_id=label_set.no_finding_id, **dict.fromkeys(EDGES, np.nan))
     return pd.concat([frame, marks], ignore_index=True) if len(marks) else frame
 
@@ -222,6 +267,8 @@ def _read_labels(part: _Part, label_set: LabelSet, global_labels: LabelSet) -> p
     if missing:
         raise InputError(f"{part.labels}: column {', '.join(missing)} is missing; is this image_labels_"
                          f"{part.name}.csv? It has {', '.join(map(str, table))}")
+    if "rad_id" in table:
+        require_texts(part.labels, table, ["rad_id"])
     table["rad_id"] = table.get("rad_id", CONSENSUS)
     refuse_first(part.labels, table.duplicated(["image_id", "rad_id"]), lambda i:
                  f"image {table['image_id'].iloc[i]} is repeated for reader {table['rad_id'].iloc[i]}")
@@ -231,7 +278,17 @@ def _read_labels(part: _Part, label_set: LabelSet, global_labels: LabelSet) -> p
     first = wrong.to_numpy().argmax(axis=1)
     refuse_first(part.labels, wrong.any(axis=1), lambda i: f"{columns[first[i]]} is "
                  f"{table[columns[first[i]]].iloc[i]}, expected 0, 1 or a blank")
-    return pd.concat([table[["image_id", "rad_id"]], values], axis=1)
+    return _without_contradictions(
+        part.labels, pd.concat([table[["image_id", "rad_id"]], values], axis=1), str(label_set.no_finding))
+
+
+def _without_contradictions(path: str | Path, table: pd.DataFrame, no_finding: str) -> pd.DataFrame:
+    """The labels, which are refused where a reader gives "no finding" and a finding."""
+    others = table.drop(columns=["image_id", "rad_id", no_finding]) == 1
+    refuse_first(path, (table[no_finding] == 1) & others.any(axis=1), lambda i:
+                 f"image {table['image_id'].iloc[i]} has {no_finding} 1 and 1 for "
+                 f"{others.columns[others.iloc[i]][0]} of reader {table['rad_id'].iloc[i]}, expected either")
+    return table
 
 
 def _singular(name: str) -> str:

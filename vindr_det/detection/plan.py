@@ -201,7 +201,9 @@ def _size(
     size = next((size for size in sizes if tiny[size] <= MAX_TINY), sizes[-1])
     under = f"of the {len(fingerprint.labels)} boxes have a shorter side under {TINY_SIDE} px"
     reason = f"{tiny[size]:.1%} {under}"
-    if tiny[size] > MAX_TINY:
+    if size > largest:
+        reason = f"the smallest here, though the {whose} longest side is {largest} px; {reason}"
+    elif tiny[size] > MAX_TINY:
         reason += (f", more than {MAX_TINY:.0%}, but the {whose} longest side is {largest} px" if
                    size != IMAGE_SIZES[-1] else f", more than {MAX_TINY:.0%}, but no config here is larger")
     elif size != sizes[0]:

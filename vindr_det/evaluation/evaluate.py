@@ -12,7 +12,7 @@ from vindr_det.evaluation import readers, score
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.sizes import read_sizes
-from vindr_det.imaging.status import read_failed, status_path
+from vindr_det.imaging.status import read_failed, status_path_of
 from vindr_det.limits import LARGEST_SIDE, require_replicates
 from vindr_det.metrics.coco import coco_ap_by_size
 from vindr_det.metrics.coco_sizes import coco_in_frame
@@ -165,8 +165,12 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
     if request.frame:
         values |= coco_in_frame(predictions, records, request.frame)
     if request.bootstrap:
-        values |= score.confidence_intervals(matched, request.bootstrap, request.seed, metrics,
-                                             _patients(request, records))
+        intervals = score.confidence_intervals(matched, request.bootstrap, request.seed, metrics,
+                                               _patients(request, records))
+        values |= intervals
+        if not intervals:
+            texts.append(f"note: no interval, since findings are on fewer than {score.MIN_COUNT} "
+                         f"{'patients' if request.patients else 'images'}")
     if request.chance:
         values |= score.chance_level(predictions, records, request.seed)
     texts.append(score.metrics_table(values, matched, metrics))
@@ -183,7 +187,7 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
 def _unread(path: str, absent: Sequence[str]) -> str:
     """Which of the images without a prediction were not read, by the status table; empty for none."""
     unread = sorted(read_failed(path).keys() & set(absent))
-    return (f"; of these {len(unread)} were NOT READ, the first is {unread[0]} ({status_path(path)})"
+    return (f"; of these {len(unread)} were NOT READ, the first is {unread[0]} ({status_path_of(path)})"
             if unread else "")
 
 

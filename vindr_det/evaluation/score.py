@@ -61,20 +61,27 @@ def confidence_intervals(
     """``<key>/ci95``, [low, high], and ``<key>/bias``; see :class:`Replicated`.
 
     The value of a single class whose ground truth is on fewer than :data:`MIN_COUNT` images (patients, where
-    image id -> patient is given) has none.
+    image id -> patient is given) has none, nor has a mean over classes if so few have any finding.
     """
     result: dict[str, Any] = {}
     bootstrap = image_bootstrap(matched.records, num_replicates, seed, patients)
+    abnormal = _abnormal(matched.records, bootstrap)
     for key, replicated in replicate_metrics(matched, bootstrap, metrics).items():
         estimate = replicated.estimate()
-        if not _is_rare(replicated) and not math.isnan(estimate.value):
+        if not _is_rare(replicated, abnormal) and not math.isnan(estimate.value):
             result |= {f"{key}/ci95": [estimate.low, estimate.high], f"{key}/bias": estimate.bias}
     return result
 
 
-def _is_rare(replicated: Replicated) -> bool:
-    """Whether it is of a single class on too few images (patients) for an interval."""
-    return len(replicated.images) == 1 and bool(replicated.images[0] < MIN_COUNT)
+def _abnormal(records: Sequence[Record], bootstrap: Bootstrap) -> int:
+    """The images (patients) with a finding."""
+    boxed = [[len(record.truth.findings()) > 0] for record in sorted(records, key=lambda of: of.image_id)]
+    return int(bootstrap.groups_with(boxed)[0])
+
+
+def _is_rare(replicated: Replicated, abnormal: int) -> bool:
+    """Whether it is of a single class, or a mean, on too few images (patients) for an interval."""
+    return bool((replicated.images[0] if len(replicated.images) == 1 else abnormal) < MIN_COUNT)
 
 
 def paired_comparison(
@@ -83,11 +90,12 @@ def paired_comparison(
 ) -> dict[str, Difference]:
     """Paired bootstrap of two prediction files: key -> difference, without keys that a has no value of.
 
-    The interval and the wins of a single class are NaN where :func:`confidence_intervals` gives none.
+    The interval and the wins are NaN where :func:`confidence_intervals` gives none.
     """
     bootstrap = image_bootstrap(records, num_replicates, seed, patients)
+    abnormal = _abnormal(records, bootstrap)
     of_a, of_b = (replicate_metrics(MatchedPredictions(file, records), bootstrap, metrics) for file in (a, b))
-    return {key: _without_interval(pair) if _is_rare(replicated) else pair
+    return {key: _without_interval(pair) if _is_rare(replicated, abnormal) else pair
             for key, replicated in of_a.items() if not math.isnan(replicated.value)
             for pair in [Difference.of(replicated, of_b[key])]}
 

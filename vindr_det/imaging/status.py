@@ -14,7 +14,7 @@ import pandas as pd
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.imaging.dicom.identity import UIDS
-from vindr_det.tables import header_of, read_own_csv
+from vindr_det.tables import header_of, line_of, read_own_csv
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,17 @@ def beside(out: str | Path, kind: str) -> Path:
     return out.with_name(f"{stem}.{kind}.csv")
 
 
+def status_path_of(out: str | Path) -> Path:
+    """The status table of the run that wrote ``out``, whether it is there or not.
+
+    ``S.predictions.csv`` is of the run of ``S.csv``, unless it has a table of its own.
+    """
+    own, name = status_path(out), Path(out).name
+    if own.is_file() or not name.removesuffix(".gz").endswith(".predictions.csv"):
+        return own
+    return status_path(Path(out).with_name(name.replace(".predictions.csv", ".csv")))
+
+
 def write_status(path: str | Path, statuses: Sequence[Status]) -> None:
     """Write the table, whole or not at all."""
     write_text(path, status_text(statuses))
@@ -89,22 +100,32 @@ def read_failed(out: str | Path) -> dict[str, Status]:
 def read_statuses(out: str | Path) -> dict[str, Status]:
     """Image id -> status, of the run that wrote ``out``; none where it left no status table.
 
-    ``S.predictions.csv`` is of the run of ``S.csv``; alone it has each input's status itself.
+    It is the table of :func:`status_path_of`; without one ``S.predictions.csv`` has each input's status itself.
 
     Raises:
-        InputError: the table is damaged.
+        InputError: the table is damaged, has another status than these, or an image with two.
     """
-    path = status_path(out)
-    if not path.is_file():
-        path = status_path(Path(out).with_name(Path(out).name.replace(".predictions.csv", ".csv")))
+    path = status_path_of(out)
     if not path.is_file():
         if not _has_status(Path(out)):
             return {}
         path = Path(out)
-    return {row["image_id"]: Status(row["image_id"], row.get("file", ""), row["status"], row["reason"],
-                                    {name: row[name] for name in UIDS if row.get(name)},
-                                    *(_whole(row.get(name, "")) for name in ("height", "width")))
-            for row in read_own_csv(path, ["image_id", "status", "reason"])}
+    statuses: dict[str, Status] = {}
+    for row, values in enumerate(read_own_csv(path, ["image_id", "status", "reason"])):
+        status = _status(values)
+        if status.status not in (OK, FLAGGED, FAILED):
+            raise InputError(f"{path}, row {line_of(path, row)}: status {status.status!r} of image "
+                             f"{status.image_id}, expected {OK}, {FLAGGED} or {FAILED}")
+        if statuses.setdefault(status.image_id, status) != status:
+            raise InputError(f"{path}, row {line_of(path, row)}: image {status.image_id} is {status.status}, "
+                             f"but {statuses[status.image_id].status} above, expected a row for each image")
+    return statuses
+
+
+def _status(row: Mapping[str, str]) -> Status:
+    return Status(row["image_id"], row.get("file", ""), row["status"].strip(), row["reason"],
+                  {name: row[name] for name in UIDS if row.get(name)},
+                  *(_whole(row.get(name, "")) for name in ("height", "width")))
 
 
 def _has_status(table: Path) -> bool:

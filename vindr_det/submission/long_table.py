@@ -2,12 +2,14 @@
 instead of the competition's form, which knows its class ids alone.
 
 Columns are ``image_id``, ``label_set``, ``class_name``, ``score`` and the box, ``x_min,y_min,x_max,y_max`` in
-original pixels; more columns are not read. "No finding", where it is a class, has the box ``0 0 1 1``. An
-image without boxes has no row: whether it was read is in the status table beside the file. In
-``S.predictions.csv`` it has a row without class, score and box, and its status tells whether it failed.
+original pixels; of more columns, as ``S.predictions.csv`` has them, only ``class_id`` is read: it must be the
+class's in the set. "No finding", where it is a class, has the box ``0 0 1 1``. An image without boxes has no row:
+whether it was read is in the status table beside the file. In ``S.predictions.csv`` it has a row without class,
+score and box, and its status tells whether it failed.
 """
 
 import difflib
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,23 @@ from vindr_det.structures.detections import Predictions, PredictionSet, label_se
 from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet, shipped_label_set
 from vindr_det.submission.check import check_detections
 from vindr_det.submission.parse import is_box_header
-from vindr_det.tables import header_of, read_csv, refuse_first, require_columns, require_texts, to_numbers
+from vindr_det.tables import (
+    as_numbers,
+    header_of,
+    read_csv,
+    refuse_first,
+    require_columns,
+    require_texts,
+    to_numbers,
+)
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
 #: Stands for the score and the box of a row without one until it is left out.
 _NO_BOX = (0, 0, 0, 1, 1)
 COLUMNS = ("image_id", "label_set", "class_name", "score", *_EDGES)
+_ID = "class_id"
+# A class's name and its id, where the file has one.
+_Class = tuple[str, float | None]
 
 
 def is_long_table(path: str | Path) -> bool:
@@ -52,7 +65,7 @@ def long_table_text(predictions: PredictionSet) -> str:
 
 
 def stated_label_set(
-    path: str | Path, stated: str, expected: LabelSet | None, names: frozenset[str] = frozenset()
+    path: str | Path, stated: str, expected: LabelSet | None, classes: Collection[_Class] = ()
 ) -> LabelSet | None:
     """The label set of a prediction file; None where nothing tells it.
 
@@ -60,10 +73,11 @@ def stated_label_set(
         path: of the file, for errors.
         stated: its name in the file; empty where it has none.
         expected: of the annotations; None without them.
-        names: of the classes in the file.
+        classes: name and class id (None where the file has none) of those in the file.
 
     Raises:
-        InputError: a set of one's own whose findings are not known, since no annotations have it.
+        InputError: a set of one's own whose findings are not known, since no annotations have it, or several
+            sets that have these classes.
     """
     shipped = shipped_label_set(stated)
     if shipped is not None:
@@ -73,9 +87,18 @@ def stated_label_set(
             raise InputError(f"{path}: label set {stated!r} is none of {', '.join(LABEL_SETS)}, expected "
                              "annotations (COCO .json) of the same set")
         return expected
-    fitting = [of for of in ([expected] if expected else []) + list(LABEL_SETS.values())
-               if all(of.id_of(name) is not None for name in names)]
-    return fitting[0] if fitting and names else expected
+    if not classes or (expected is not None and _fits(expected, classes)):
+        return expected
+    fitting = [of for of in LABEL_SETS.values() if _fits(of, classes)]
+    if len(fitting) > 1:
+        raise InputError(f"{path}: its classes are of {' and of '.join(of.name for of in fitting)}, expected "
+                         "a column label_set with one of them, or annotations (COCO .json) of the same set")
+    return fitting[0] if fitting else expected
+
+
+def _fits(label_set: LabelSet, classes: Collection[_Class]) -> bool:
+    """Whether a set has all classes, with these ids where they are given."""
+    return all((own := label_set.id_of(name)) is not None and label in (own, None) for name, label in classes)
 
 
 def read_long_table(
@@ -90,7 +113,7 @@ def read_long_table(
 
     Raises:
         InputError: a column is missing, two label sets, an unknown class, a score outside 0 to 1, or a box
-            that is not four numbers with positive sides inside its image.
+            that is not four numbers with positive sides inside its image, or a class_id of another class.
     """
     if b"\n" not in read_bytes(path).strip():  # a run may detect nothing
         return {}, _required(path, stated_label_set(path, "", expected))
@@ -135,8 +158,13 @@ def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None)
         stated = frame["label_set"].fillna("").astype(str).str.strip()
     refuse_first(path, (stated != stated.iloc[0]).to_numpy(), lambda row:
                  f"label_set {stated.iloc[row]!r}, expected {stated.iloc[0]!r} as in the first row")
-    names = frozenset(frame["class_name"].dropna().unique())
-    return _required(path, stated_label_set(path, str(stated.iloc[0]), expected, names))
+    ids: Iterable[float | None] = [None] * len(frame)
+    if _ID in frame:
+        numbers = as_numbers(frame[_ID])
+        ids = numbers.astype(object).where(numbers.notna(), None)
+    classes = {(name, label) for name, label in zip(frame["class_name"], ids, strict=True)
+               if isinstance(name, str)}
+    return _required(path, stated_label_set(path, str(stated.iloc[0]), expected, classes))
 
 
 def _required(path: str | Path, label_set: LabelSet | None) -> LabelSet:
@@ -156,7 +184,13 @@ def _labels(path: str | Path, frame: pd.DataFrame, label_set: LabelSet) -> np.nd
         return f"class_name {names.iloc[row]!r} is no class of {label_set.name}, expected such as {near[0]!r}"
 
     refuse_first(path, names.map(lambda name: known[name] is None).to_numpy(), problem)
-    return names.map(known).to_numpy(np.int64)
+    labels = names.map(known).to_numpy(np.int64)
+    if _ID in frame:
+        given = frame[_ID]
+        refuse_first(path, given.notna() & (as_numbers(given) != labels), lambda row:
+                     f"class_id {given.iloc[row]} for {names.iloc[row]!r}, expected {labels[row]} as in "
+                     f"{label_set.name}")
+    return labels
 
 
 def _check(path: str | Path, frame: pd.DataFrame, numbers: np.ndarray) -> None:

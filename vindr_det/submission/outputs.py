@@ -8,11 +8,11 @@ import pandas as pd
 from vindr_det.files import require_writable, write_together
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
-from vindr_det.structures.detections import PredictionSet
+from vindr_det.structures.detections import PredictionSet, label_set_of
 from vindr_det.submission.image_report import box_rows, report_text
 
 _BOX = ("class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
-COLUMNS = ("image_id", *UIDS, *_BOX, "status", "reason")
+COLUMNS = ("image_id", *UIDS, *_BOX, "label_set", "status", "reason")
 
 
 def predictions_path(out: str | Path) -> Path:
@@ -66,13 +66,13 @@ def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> 
     The columns status and reason tell whether such an image was read: of one that failed nothing is known.
     Rows of "no finding" are not boxes and are in the submission alone.
     """
-    rows = []
+    rows, label_set = [], label_set_of(predictions).name if predictions else ""
     for status in statuses:
         read = status.status != FAILED and status.image_id in predictions
         boxes = box_rows(predictions[status.image_id], short=True) if read else []
         for box in boxes or [dict.fromkeys(_BOX, "")]:
             score = f"{box['score']:.6g}" if boxes else ""
-            rows.append([status.image_id, *_uids(status.uids), *(box | {"score": score}).values(),
+            rows.append([status.image_id, *_uids(status.uids), *(box | {"score": score}).values(), label_set,
                          status.status, status.reason])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -12,7 +12,7 @@ import pandas as pd
 from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json, read_json
-from vindr_det.imaging.status import FAILED, read_statuses, status_path
+from vindr_det.imaging.status import FAILED, read_statuses, status_path_of
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
@@ -92,7 +92,7 @@ def read_submission(
     unread = predictions.keys() & failed
     if unread:
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
-                    "(%s)", path, len(unread), len(predictions), min(unread), status_path(path))
+                    "(%s)", path, len(unread), len(predictions), min(unread), status_path_of(path))
     return {image_id: detections for image_id, detections in predictions.items() if image_id not in unread}
 
 
