@@ -99,8 +99,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
                         help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
-    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det bundle, "
-                        "hf://user/repo, or phantom")
+    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det "
+                        "bundle, hf://user/repo, or phantom")
     parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
                         help="refuse weights of the other engine")
     cli.add_device(parser, "where the networks run")
@@ -120,8 +120,8 @@ def _parser() -> ArgumentParser:
                         help="accept images that --gate was fitted on")
     parser.add_argument("--allow-inverted", action="store_true",
                         help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a bundle's own, "
-                        "if not given")
+    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a "
+                        "bundle's own, if not given")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
     parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
                         help="test-time augmentation: these factors of the test size, mirrored too")
@@ -142,13 +142,14 @@ def _bundle(args: Namespace):
     from vindr_det.exceptions import InputError
 
     if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
-        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle has its own")
+        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle "
+                         "has its own")
     return open_bundle(args.bundle)
 
 
 def _run(args: Namespace, source, changes):
-    """The images to predict: of a folder, of a data set of ``source``, a checkpoint or a bundle, or those of them
-    that --ids names."""
+    """The images to predict: of a folder, or of a data set of ``source``, a checkpoint or a bundle, or those
+    of them that --ids names."""
     from vindr_det.detection.predictors import images_of, images_of_config
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
@@ -179,7 +180,7 @@ def _batch_size(args: Namespace) -> int:
 
 
 def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
-    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or of checkpoints."""
+    """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or checkpoints."""
     from vindr_det.prediction import adjusted, load_models
 
     engine = None if args.engine == "auto" else args.engine

@@ -100,7 +100,7 @@ def read_failed(out: str | Path) -> dict[str, Status]:
 def read_statuses(out: str | Path) -> dict[str, Status]:
     """Image id -> status, of the run that wrote ``out``; none where it left no status table.
 
-    It is the table of :func:`status_path_of`; without one ``S.predictions.csv`` has each input's status itself.
+    It is the table of :func:`status_path_of`; without one ``S.predictions.csv`` has each input's status.
 
     Raises:
         InputError: the table is damaged, has another status than these, or an image with two.

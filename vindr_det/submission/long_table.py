@@ -2,10 +2,10 @@
 instead of the competition's form, which knows its class ids alone.
 
 Columns are ``image_id``, ``label_set``, ``class_name``, ``score`` and the box, ``x_min,y_min,x_max,y_max`` in
-original pixels; of more columns, as ``S.predictions.csv`` has them, only ``class_id`` is read: it must be the
-class's in the set. "No finding", where it is a class, has the box ``0 0 1 1``. An image without boxes has no row:
-whether it was read is in the status table beside the file. In ``S.predictions.csv`` it has a row without class,
-score and box, and its status tells whether it failed.
+original pixels; of more columns, as ``S.predictions.csv`` has them, only ``class_id`` is read: it must be
+the class's in the set. "No finding", where it is a class, has the box ``0 0 1 1``. An image without boxes has
+no row: whether it was read is in the status table beside the file. In ``S.predictions.csv`` it has a row
+without class, score and box, and its status tells whether it failed.
 """
 
 import difflib
