@@ -3,6 +3,7 @@
 # make test       the tests; make test-fast leaves the slow ones out
 # make lint       ruff, types, that folders import only from those below, and the house rules
 # make bench      ours against peers, printed as ratios
+# make docs       the documents as a site in outputs/site, without network
 # make ablations  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
 #
 # DETECTRON2=/path/to/checkout-or-wheel   which Detectron2 to use; "none" to go without
@@ -17,7 +18,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast lint bench ablations clean
+.PHONY: setup demo test test-fast lint docs bench ablations clean
 
 setup: $(READY)
 	@$(BIN)/python tools/link_detectron2.py "$(DETECTRON2)"
@@ -46,6 +47,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_house.py
+
+docs: setup
+	$(BIN)/mkdocs build --strict
 
 ablations: setup
 	$(BIN)/python benchmarks/ablations.py --out outputs/ablations

@@ -95,7 +95,21 @@ setup(
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         # The search of vindr-det tune.
         "tune": ["optuna>=4.2"],
-        "dev": ["distributed>=2024.1", "import-linter>=2.5", "mypy", "onnx>=1.16", "onnxruntime>=1.18",
-                "optuna>=4.2", "pre-commit", "psutil", "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff"],
+        # Bundles on a Hugging Face hub, or on one of your own.
+        "hub": ["huggingface_hub>=0.34", "safetensors>=0.5"],
+        # A training's curves and pictures in Weights & Biases, in MLflow.
+        "wandb": ["wandb>=0.19"],
+        "mlflow": ["mlflow-skinny>=2.20"],
+        # Results as supervision's Detections. It brings opencv-python beside our headless one (INSTALL.md).
+        "supervision": ["supervision>=0.26"],
+        "notebook": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"],
+        "docs": ["mkdocs-material>=9.5"],
+        # What the tests use, lint, and the extras that tests need.
+        "dev": [
+            "build>=1.2", "distributed>=2024.1", "huggingface_hub>=0.34", "import-linter>=2.5",
+            "ipykernel>=6.29", "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10",
+            "nbformat>=5.10", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil",
+            "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "wandb>=0.19",
+        ],
     },
 )

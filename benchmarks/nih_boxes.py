@@ -129,7 +129,7 @@ def weights(args: argparse.Namespace, beginning: str) -> Path | str:
             detector(args, "frcnn_phantoms.yaml", out, "VINDR.DATA_ROOT", data)
         return out / "model_final.pth"
     out = args.out / beginning
-    trained = out / "model.pth"
+    trained = out / "fold0.pth"
     if not trained.is_file():
         data = args.out / "data"
         tool("train_classifier.py", "--config", CONFIGS / "classifier.yaml", "OUTPUT_DIR", out, "DATA.IMAGES",
@@ -150,9 +150,10 @@ def report(args: argparse.Namespace, runs: Mapping[Run, Path], reference: str) -
                 {name: f"localization/{name}@0.3" for name in NIH_BOXES.findings}))
     print(table("Scored as if every finding had its box",
                 {first: score(args, runs[first], data / "complete.json")}, COLUMNS))
-    print(differences(reference, {
-        run: score(args, path, truth, "--compare", runs[reference, run[1]])
-        for run, path in runs.items() if run[0] != reference}))
+    others = {run: path for run, path in runs.items() if run[0] != reference}
+    if others:
+        print(differences(reference, {run: score(args, path, truth, "--compare", runs[reference, run[1]])
+                                      for run, path in others.items()}))
     if "phantoms" in args.beginnings:
         print(table("The phantoms' detector by the findings in common",
                     {("phantoms", ""): score(args, before_any_image(args), truth, "--map-labels")},

@@ -1,83 +1,85 @@
 """What the documents state must be so: commands, options, keys, links, files, names and snippets."""
 
 import ast
+import contextlib
 import importlib.util
+import io
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import HAS_DETECTRON2, ROOT
+from conftest import ROOT
+from page_tree import RENAMED
+from pages import PAGES, text_of
 
 from vindr_det.classification.config import defaults
-from vindr_det.commands import names
+from vindr_det.commands import main_of
+from vindr_det.commands import names as all_commands
 from vindr_det.config import leaves
 from vindr_det.detection.torchvision.config import get_torchvision_cfg
 
-GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
-PAGES = ["README.md", "INSTALL.md", "CONTRIBUTING.md", "MODEL_ZOO.md", "datasets/README.md",
-         "benchmarks/README.md", *(page for page in GUIDES if page != "docs/api.md")]
 #: Folders that users fill.
 MADE_BY_USERS = ("datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
                  "datasets/siim-covid")
-
-
-def text_of(page: str) -> str:
-    """A page with continuation lines joined."""
-    return (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+#: Options of pip and mkdocs that sentences name.
+OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend"}
+#: Commands with commands of their own.
+SUBCOMMANDS = {"gate": ["fit", "apply"],
+               "convert": ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
+                           "siim-covid", "coco", "yolo"]}
 
 
 def commands() -> Iterator:
     """Every ``vindr-det ...``, ``python tools/...`` and ``python benchmarks/...`` of the documents."""
     for page in PAGES:
-        for line in re.findall(r"(?:python (?=tools|benchmarks|docs)|(?:(?<=`)|^)(?=vindr-det [a-z]))"
-                               r"([^`\n]+)", text_of(page), re.MULTILINE):
-            words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
-            words = [f"vindr-det {words[1]}", *words[2:]] if words[0] == "vindr-det" else words
-            yield pytest.param(words, id=f"{page}: {line[:60]}")
+        for line in re.findall(r"(?:vindr-det|python (?:tools|benchmarks|docs)/)[^`\n]+", text_of(page)):
+            if re.match(r"vindr-det [a-z]|python ", line):
+                words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
+                yield pytest.param(words, id=f"{page}: {line[:60]}")
+
+
+def in_package(words: list[str]) -> list[str]:
+    """The words of a command that ``vindr-det`` has, also where its script in tools/ is named."""
+    if words[0] == "vindr-det" or not words[1].startswith("tools/"):
+        return words[1:]
+    assert (ROOT / words[1]).is_file()
+    script = Path(words[1]).stem
+    return [RENAMED.get(script, script.replace("_", "-")), *words[2:]]
 
 
 @cache
-def known_options(script: str, *subcommand: str) -> frozenset[str]:
-    """The options of a tool by its --help, those of a benchmark, which imports for seconds, by its source."""
-    program = ["-m", "vindr_det", script.split()[-1]] if script.startswith("vindr-det") else [ROOT / script]
-    if not script.startswith("benchmarks/"):
-        shown = subprocess.run([sys.executable, *map(str, program), *subcommand, "--help"], text=True,
-                               capture_output=True, check=True, timeout=60).stdout
-        return frozenset(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", shown, re.MULTILINE)
-                         + re.findall(r"^ +--[\w-]+ \S+, (--[\w-]+)", shown, re.MULTILINE))
-    return frozenset(re.findall(r'"(--[\w-]+)"', (ROOT / script).read_text(encoding="utf-8")))
+def known_options(command: str, *subcommand: str) -> frozenset[str]:
+    """The options of a command by its --help; of a benchmark, which imports for seconds, by its source."""
+    if "/" in command:
+        return frozenset(re.findall(r'"(--[\w-]+)"', (ROOT / command).read_text(encoding="utf-8")))
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        main_of(command)([*subcommand, "--help"])
+    return frozenset(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", shown.getvalue(), re.MULTILINE)
+                     + re.findall(r"^ +--[\w-]+ \S+, (--[\w-]+)", shown.getvalue(), re.MULTILINE))
 
 
-def subcommands(script: str) -> list[str]:
-    """Those of the tools that have some."""
-    formats = ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
-               "siim-covid", "coco", "yolo"]
-    return {"vindr-det gate": ["fit", "apply"], "vindr-det convert": formats}.get(script, [])
-
-
-@pytest.mark.parametrize("command", commands())
-def test_documented_commands_exist(command):
-    script, *arguments = command
-    assert script.removeprefix("vindr-det ") in names() or (ROOT / script).is_file()
-    subcommand = [argument for argument in arguments[:1] if argument in subcommands(script)]
+@pytest.mark.parametrize("words", commands())
+def test_documented_commands_exist(words):
+    command, *arguments = in_package(words)
+    assert command in all_commands() or (ROOT / command).is_file()
+    subcommand = [argument for argument in arguments[:1] if argument in SUBCOMMANDS.get(command, [])]
     options = {argument for argument in arguments if re.match("--[a-z]", argument)}
-    assert options <= known_options(script, *subcommand)
+    assert options <= known_options(command, *subcommand)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_documented_options_exist(page):
-    """Also those that stand in a sentence, without their tool."""
-    scripts = [*(f"vindr-det {name}" for name in names()), "tools/link_detectron2.py",
-               *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/*.py"))]
-    known = {option for script in scripts for subcommand in ([], *([name] for name in subcommands(script)))
-             for option in known_options(script, *subcommand)}
-    named = set(re.findall(r"`(?:python \S+ |\w+\.py |vindr-det \S+ )?(--[a-z][\w-]*)", text_of(page)))
-    assert named <= known
+    """Also those that stand in a sentence, without their command."""
+    scripts = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/*.py")]
+    known = {option for command in [*all_commands(), *scripts]
+             for subcommand in ([], *([name] for name in SUBCOMMANDS.get(command, [])))
+             for option in known_options(command, *subcommand)}
+    named = set(re.findall(r"`(?:python \S+ |vindr-det [a-z-]+ )?(--[a-z][\w-]*)", text_of(page)))
+    assert named <= known | OF_OTHER_PROGRAMS
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -135,25 +137,18 @@ def test_named_python_names_exist(page):
         assert module.is_file() and (not rest or rest[0] in definitions(module)), dotted
 
 
-def snippets() -> Iterator:
-    """Every Python block of the documents."""
-    for page in PAGES:
-        for number, code in enumerate(re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)):
-            yield pytest.param(code, id=f"{page} {number}")
-
-
-@pytest.mark.parametrize("code", snippets())
-def test_snippets_import(code):
-    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    if "detectron2" in ast.unparse(imports) and not HAS_DETECTRON2:
-        pytest.skip("Detectron2 does not import (INSTALL.md)")
-    exec(compile(ast.Module(imports, []), "snippet", "exec"), {})
-
-
-def test_readme_is_short_and_leads_to_every_guide():
+def test_readme_is_short_and_leads_to_the_site():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(readme.splitlines()) <= 80
-    assert [page for page in GUIDES if f"({page})" not in readme] == []
+    assert len(readme.splitlines()) <= 80 and "(docs/index.md)" in readme
+
+
+def test_the_site_has_every_page():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    outside = (ROOT / "docs/pages_outside.py").read_text(encoding="utf-8")
+    pages = [*PAGES, "docs/api.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md"]
+    assert [page for page in pages if page.startswith("docs/") and f" {page[5:]}\n" not in site] == []
+    others = [page for page in pages if not page.startswith("docs/") and page != "README.md"]
+    assert [page for page in others if f'"{page}": ' not in outside] == []
 
 
 def test_api_page_is_up_to_date():

@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -114,6 +115,16 @@ def require_workers(workers: int | None) -> None:
     """
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: expected at least 1")
+
+
+def say_next(*words: object) -> None:
+    """Print a command to run next, to be pasted; on stderr, so that stdout has the tool's own answer alone.
+
+    Args:
+        words: the command and its arguments, such as ``predict``, ``--weights``, a path; names in capitals
+            stand for what only the user knows.
+    """
+    print(f"next: vindr-det {shlex.join(map(str, words))}", file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:

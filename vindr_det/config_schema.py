@@ -7,6 +7,7 @@ from typing import Any
 from vindr_det.config_values import (
     DEVICE,
     FOLDER,
+    LOGGER_NAMES,
     PART,
     SHARE,
     Check,
@@ -92,6 +93,9 @@ def vindr_node() -> dict[str, Any]:
         "EMA_DECAY": 0.0,
         # Number of states to resume from that are kept.
         "KEEP_CHECKPOINTS": 3,
+        # Where numbers and pictures go beside the files of OUTPUT_DIR: tensorboard, wandb, mlflow; ()
+        # for none.
+        "LOGGERS": ("tensorboard",),
     }
 
 
@@ -127,6 +131,7 @@ DETECTOR: Mapping[str, Check] = {
     "VINDR.UNKNOWN": one_of("ignore", "negative"),
     "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
+    "VINDR.LOGGERS": LOGGER_NAMES,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
     "SOLVER.STEPS": (lambda value: all(isinstance(step, int) for step in value), "iterations"),
     "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),

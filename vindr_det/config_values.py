@@ -31,6 +31,10 @@ SHARE: Check = (lambda value: 0 <= value <= 1, "0 to 1")
 PART: Check = (lambda value: 0 <= value < 1, "0 to below 1")
 FOLDER: Check = (lambda value: bool(value.strip()), "a folder")
 DEVICE: Check = (is_device, DEVICES)
+#: Names of loggers -> the module that each needs.
+LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+LOGGER_NAMES: Check = (lambda names: not isinstance(names, str) and set(names) <= LOGGERS.keys(),
+                       f"a list of {', '.join(LOGGERS)}")
 
 
 def refuse_values(cfg: CfgNode, checks: Mapping[str, Check], source: str) -> None:

@@ -53,13 +53,25 @@ def process_pool(workers: int | None, jobs: int) -> ProcessPoolExecutor:
     The processes are not forked from this one: OpenCV's and OpenMP's threads do not survive a
     fork, and a child that needs them would hang.
     """
+    count = max(1, min(workers or os.cpu_count() or 1, jobs))
+    return ProcessPoolExecutor(count, mp_context=_context(), initializer=_start)
+
+
+def _context() -> Any:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if context.get_start_method() == "forkserver":
         # Imported once by the server that the processes are forked from, not once by each of them.
         context.set_forkserver_preload(["__main__", "vindr_det.imaging.image_run"])
-    count = max(1, min(workers or os.cpu_count() or 1, jobs))
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_start)
+    return context
+
+
+def start_early() -> None:
+    """Start the server of the pools' processes: it imports its modules while this process imports torch."""
+    if _context().get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
 
 
 @contextmanager

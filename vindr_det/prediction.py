@@ -30,7 +30,6 @@ from vindr_det.parallel import reason_of
 from vindr_det.postprocessing.agreement import RunCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
 from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
-from vindr_det.postprocessing.gate_fit import read as read_saved_gate
 from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
@@ -86,8 +85,12 @@ def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> 
     Raises:
         InputError: not such a file, or the gate needs a classifier.
     """
-    gate = read_saved_gate(path).gate if path else None
-    if gate and gate.needs_classifier and not classifier:
+    if not path:
+        return None
+    from vindr_det.postprocessing.gate_fit import read  # the metrics, which no other prediction needs
+
+    gate = read(path).gate
+    if gate.needs_classifier and not classifier:
         raise InputError(f"--gate {path}: a gate of form {gate.form} expects --classifier")
     return gate
 

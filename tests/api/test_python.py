@@ -1,6 +1,5 @@
 """What ``import vindr_det`` offers gives the commands' numbers, and keeps an image that failed apart."""
 
-import gc
 import io
 import json
 import subprocess
@@ -20,6 +19,7 @@ from vindr_det import InputError
 from vindr_det.api.functions import arguments
 from vindr_det.api.model import Model, Source
 from vindr_det.api.result import Result
+from vindr_det.bundle import Parts, write_bundle
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.data.in_sample import as_json
 from vindr_det.files import write_json
@@ -81,19 +81,23 @@ def test_a_models_numbers_are_the_commands(engine, trained, phantoms, classifier
         assert result.no_finding == pytest.approx(no_finding[0], abs=1e-5)
         assert result.probabilities["p_abnormal"] == pytest.approx(1 - no_finding[0], abs=1e-5)
     table = pd.read_csv(tmp_path / "s.predictions.csv", dtype={"image_id": str})
-    frame = pd.concat([result.to_dataframe() for result in results])
-    frame = frame[frame["class_id"].notna()]
+    table, frame = (each[each["class_id"].notna()] for each in (
+        table, pd.concat([result.to_dataframe() for result in results])))
     assert len(frame) == len(table) > 0
-    for column in table:
-        close = np.allclose(frame[column].astype(float), table[column], atol=6e-3, rtol=1e-5) \
-            if table[column].dtype == float else frame[column].tolist() == table[column].tolist()
-        assert close, column
+    for column in ("image_id", "SOPInstanceUID", "class_id", "class_name"):
+        assert frame[column].tolist() == table[column].tolist(), column
+    for column in ("score", "x_min", "y_min", "x_max", "y_max"):
+        assert np.allclose(frame[column].astype(float), table[column], atol=6e-3, rtol=1e-5), column
     half = sorted(np.concatenate([result.scores for result in results]))[len(table) // 2]
     path = images / f"{results[0].image_id}.dicom"
     single = model.predict(path, score=half)
     assert isinstance(single, Result) and model(str(path), score=half).names == single.names
     assert np.allclose(shown_by(single), boxes_of(written.predictions[single.image_id], half), atol=1e-3)
     assert np.allclose(shown_by(results[0].at(half)), shown_by(single), atol=1e-3)
+    write_bundle(tmp_path / "bundle", Parts([weights], classifier, tmp_path / "gate.json"))
+    bundled = vindr_det.load(tmp_path / "bundle", "cpu").predict(path, score=half)
+    assert np.allclose(shown_by(bundled), shown_by(single), atol=1e-3)
+    assert bundled.probabilities == pytest.approx(single.probabilities, abs=1e-5)
     seen = [path.stem for path in images.glob("*.dicom")]
     write_json(tmp_path / "seen.json", {"gate": Scale(0.9).as_json(), **as_json(seen)})
     fitted = vindr_det.load(weights, "cpu", classifier=classifier, gate=tmp_path / "seen.json")
@@ -253,10 +257,7 @@ def test_a_folder_streams(folder):
     predictor = Bright()
     results = model_of(predictor).predict(folder)
     assert predictor.images == []
-    kept = []
-    for result in results:
-        kept.append(result)
-        gc.collect()
+    kept = list(results)
     assert len(predictor.images) == 22 and predictor.most <= 2 and len(kept) == 23
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import DEMO, TINY, classifier_config, network_of
+from bundle_parts import NIH, save_detector
+from conftest import classifier_config
 
 from vindr_det.bundle import CardFacts, Parts, copy_bundle, read_bundle, write_bundle
 from vindr_det.bundle.tensors import from_bytes, to_bytes
@@ -15,41 +16,23 @@ from vindr_det.classification.data import Normalization
 from vindr_det.classification.model import build_model, save_checkpoint
 from vindr_det.classification.operating_points import Calibration, OperatingPoints, save_points
 from vindr_det.data.in_sample import as_json
-from vindr_det.detection.checkpoint import metadata
-from vindr_det.detection.loading import load_config
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
-from vindr_det.phantom.radiograph import render
 from vindr_det.postprocessing.gate import Append, Scale
-
-NIH = ["VINDR.LABEL_SET", "NIH boxes", "MODEL.ROI_HEADS.NUM_CLASSES", "8"]
-
-
-def save_detector(path, engine, seed, *more):
-    """A checkpoint of random weights, whose scores differ from box to box."""
-    cfg = load_config(DEMO, engine, [*TINY, "OUTPUT_DIR", str(path.parent), "MODEL.RESNETS.DEPTH", "18",
-                                     "VINDR.DATA_ROOT", str(path.parent / "data"), *more])
-    torch.manual_seed(seed)
-    network = network_of(engine, cfg)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if "box_predictor" in name:
-                parameter.normal_(std=0.05)
-    torch.save({"model": network.state_dict(), "vindr": metadata(cfg, 7, {"vindr/mAP40": 0.5})}, path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """``parts(engine)``: files of two detectors, a calibrated classifier of two folds, a gate and a fusion."""
+    """``parts(engine)``: files of two detectors, a calibrated classifier of two folds, a gate, a fusion."""
     root = tmp_path_factory.mktemp("parts")
     cfg = classifier_config(root, root / "classifier")
     (root / "classifier").mkdir()
     for fold in range(2):
         torch.manual_seed(fold)
         save_checkpoint(root / f"classifier/fold{fold}.pth", build_model(cfg).state_dict(), cfg,
-                        Normalization(0.4 + fold / 10, 0.2), {"auc": 0.5})
-    save_points(root / "classifier", {"p_abnormal": OperatingPoints(Calibration("platt", 2.0, 0.3), {"a": 0.4})})
+                        Normalization(0.4, 0.2), {"auc": 0.5})
+    save_points(root / "classifier", {"p_abnormal": OperatingPoints(Calibration("platt", 2.0, 0.3),
+                                                                    {"a": 0.4})})
     gate = {"gate": Scale(0.5).as_json(), **as_json(["another"]),
             "fitted_on": {"predictions": {"file": str(root / "val.csv"), "sha256": "0"}}}
     write_json(root / "gate.json", gate)
@@ -74,8 +57,8 @@ def images(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("images")
     for seed in range(3):
-        pixels = render(np.random.default_rng(seed), 150, 120, [3])
-        cv2.imwrite(str(folder / f"image{seed}.png"), (pixels / pixels.max() * 255).astype(np.uint8))
+        coarse = np.random.default_rng(seed).normal(128, 40, (15, 12)).clip(0, 255)
+        cv2.imwrite(str(folder / f"image{seed}.png"), coarse.repeat(10, 0).repeat(10, 1).astype(np.uint8))
     return folder
 
 
@@ -144,7 +127,8 @@ def test_the_card_has_the_figures_the_notice_and_the_hashes(parts, tmp_path):
     card = (tmp_path / "b/README.md").read_text()
     rows = [line for line in card.splitlines() if line.startswith("| vindr/mAP40 ")]
     assert [cell.strip() for cell in rows[0].split("|")[1:4]] == ["vindr/mAP40", "0.322", "0.250 to 0.400"]
-    for text in ("# Ours", "Seen phantoms alone", "48 images of ours", "license: cc-by-4.0", "Not a medical device",
+    for text in ("# Ours", "Seen phantoms alone", "48 images of ours", "license: cc-by-4.0",
+                 "Not a medical device",
                  "vindr_train_fold0", "Pneumothorax",
                  hashlib.sha256((tmp_path / "b/detector0.safetensors").read_bytes()).hexdigest()):
         assert text in card, text
@@ -165,8 +149,8 @@ def test_the_notice_is_said_at_every_use(parts, images, main_of, tmp_path, caplo
 
 
 def test_tensors_keep_type_and_values():
-    state = {"weight": torch.tensor([[1.0, 1e-3]]), "bias": torch.tensor([1 / 3]), "far": torch.tensor([[1e6, 0.1]]),
-             "count": torch.tensor(7)}
+    state = {"weight": torch.tensor([[1.0, 1e-3]]), "bias": torch.tensor([1 / 3]),
+             "far": torch.tensor([[1e6, 0.1]]), "count": torch.tensor(7)}
     whole, half = (from_bytes(to_bytes(state, half), "x") for half in (False, True))
     assert all(torch.equal(whole[name], state[name]) for name in state)
     assert half["weight"].dtype == torch.float32 and half["weight"].tolist()[0][1] == float(np.float16(1e-3))
@@ -195,10 +179,12 @@ def manifest(folder, **values):
     (lambda b: (b / "bundle.json").unlink(), "holds no bundle.json, expected a bundle of vindr-det bundle"),
     (lambda b: (b / "bundle.json").write_text("{"), "its bundle.json is damaged"),
     (lambda b: (b / "bundle.json").write_text("[]"), "its bundle.json is damaged"),
-    (lambda b: manifest(b, format=2, vindr_det="9.9"), "is of format 2, expected 1 or less: written by vindr_det 9.9"),
+    (lambda b: manifest(b, format=2, vindr_det="9.9"), "is of format 2, expected 1 or less: written by "
+                                                       "vindr_det 9.9"),
     (lambda b: manifest(b, files={"../x": {"bytes": 1, "sha256": ""}}), "expected plain names"),
     (lambda b: manifest(b, detectors=None), "its bundle.json is damaged"),
-    (lambda b: manifest(b, label_set={"name": "NIH boxes", "findings": []}), "label sets NIH boxes and VinBigData"),
+    (lambda b: manifest(b, label_set={"name": "NIH boxes", "findings": []}), "label sets NIH boxes and "
+                                                                             "VinBigData"),
     (lambda b: (b / "detector0.yaml").unlink(), "holds no detector0.yaml, which its bundle.json lists"),
     (lambda b: (b / "detector0.yaml").write_text("A: 1"), "detector0.yaml has 4 bytes, expected"),
     (cut_short, "cut short"),

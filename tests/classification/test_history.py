@@ -39,7 +39,8 @@ def test_a_row_per_epoch_and_the_weights_of_every_second(phantoms, tmp_path):
     cfg = config(phantoms, tmp_path / "out", *more, "SOLVER.KEEP_EPOCHS", "2")
     train(cfg, [1])
     frame = pd.read_csv(tmp_path / "out/fold1_history.csv")
-    assert list(frame) == ["epoch", "lr", "loss", "auc", "held_out_loss", "held_out_auc", "held_out_accuracy"]
+    assert list(frame) == ["epoch", "time", "data_time", "lr", "loss", "auc", "held_out_loss", "held_out_auc",
+                           "held_out_accuracy"]
     assert frame["epoch"].tolist() == [1, 2, 3, 4] and frame["lr"].idxmax() == 2 and frame["lr"].iloc[-1] > 0
     oof = pd.read_csv(tmp_path / "out/fold1_oof.csv")
     truth, p = oof["abnormal"] >= 0.5, oof["p_abnormal"]
@@ -54,7 +55,8 @@ def test_a_row_per_epoch_and_the_weights_of_every_second(phantoms, tmp_path):
 
     train(config(phantoms, tmp_path / "without", *more, "SOLVER.REPORT_HELD_OUT", "False"), [1])
     plain = pd.read_csv(tmp_path / "without/fold1_history.csv")
-    assert list(plain) == ["epoch", "lr", "loss", "auc"] and plain["loss"].tolist() == frame["loss"].tolist()
+    assert list(plain) == ["epoch", "time", "data_time", "lr", "loss", "auc"]
+    assert plain["loss"].tolist() == frame["loss"].tolist()
     other = read_file(tmp_path / "without/fold1.pth")["model"]
     assert all(torch.equal(last[key], other[key]) for key in last)
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import DEMO, TINY, network_of
@@ -27,7 +28,9 @@ def lines(folder):
 
 def test_training_writes_its_outputs(engine, trained):
     out = trained(engine)
-    for name in ("config.yaml", "metrics.json", "curves.png", "model_best.pth", "model_final.pth"):
+    for name in ("config.yaml", "metrics.json", "results.csv", "results.png", "pr_curve.png",
+                 "confusion_matrix.png", "train_batch0.png", "val_predictions.png", "model_best.pth",
+                 "model_final.pth"):
         assert (out / name).stat().st_size > 0, name
     merged = {key: value for line in lines(out) for key, value in line.items()}
     for key in ("iteration", "total_loss", "lr", "validation_loss", "vindr/mAP40", "coco/AP",
@@ -46,6 +49,12 @@ def test_training_writes_its_outputs(engine, trained):
     events.Reload()
     wanted = {"total_loss", "lr", "validation_loss", "validation_abnormal/loss", "vindr/mAP40", "coco/AP"}
     assert wanted <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["images"]) == {"train_batch0", "val_predictions"}
+    assert merged["time"] > merged["data_time"] > 0
+    rows = pd.read_csv(out / "results.csv").set_index("iterations").to_dict("index")
+    for line in lines(out):
+        row = rows[line.pop("iteration") + 1]
+        assert row == pytest.approx(row | line)
 
 
 def test_the_best_models_predictions_are_kept(engine, trained, phantoms):

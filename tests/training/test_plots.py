@@ -24,7 +24,8 @@ def detector(tmp_path):
     rng, rows = np.random.default_rng(0), []
     for iteration in range(19, 2000, 20):
         rows.append({"iteration": iteration, "lr": 0.01 * (1 - iteration / 2000), "time": 0.1,
-                     "total_loss": 0.4 + np.exp(-iteration / 300) + 0.05 * rng.normal()})
+                     "total_loss": 0.4 + np.exp(-iteration / 300) + 0.05 * rng.normal(),
+                     "loss_cls": np.exp(-iteration / 300), "bbox_regression": 0.4})
         if iteration % 200 == 199:
             rows.append({"iteration": iteration, "validation_loss": 0.6, "validation_normal/loss": 0.2,
                          "validation_abnormal/loss": 0.9 + iteration / 9000, "vindr/mAP40": iteration / 8000,
@@ -58,13 +59,15 @@ def test_a_detectors_lines_are_those_of_its_file(detector):
     for label, key in expected.items():
         points = [(row["iteration"] + 1, row[key]) for row in rows if key in row]
         assert lines_of(axes[0])[label] == pytest.approx(np.array(points))
-    assert [len(lines_of(part)) for part in axes] == [4, 3, 0, 15, 0]
+    assert [len(lines_of(part)) for part in axes] == [4, 3, 0, 2, 15, 0]
+    assert lines_of(axes[3])["cls"] == pytest.approx(np.array(
+        [(row["iteration"] + 1, row["loss_cls"]) for row in rows if "loss_cls" in row]))
     assert axes[2].lines[0].get_ydata()[-1] == pytest.approx(0.01 * (1 - 1999 / 2000))
     assert lines_of(axes[1])["COCO AP at IoU .40"][-1] == pytest.approx([2000, 1999 / 9000])
-    assert [bar.get_width() for bar in axes[4].patches] == pytest.approx(
+    assert [bar.get_width() for bar in axes[5].patches] == pytest.approx(
         [place / 30 + 0.1999 for place in range(15)])
-    assert [label.get_text() for label in axes[4].get_yticklabels()] == [*FINDINGS, "No finding"]
-    assert "after 2000 iterations" in axes[4].get_title()
+    assert [label.get_text() for label in axes[5].get_yticklabels()] == [*FINDINGS, "No finding"]
+    assert "after 2000 iterations" in axes[5].get_title()
 
 
 def test_the_same_of_another_label_set(detector):
@@ -72,14 +75,14 @@ def test_the_same_of_another_label_set(detector):
     file.write_text(file.read_text().replace("vindr/", "voc/"))
     axes = plots.detector_figure(plots.read_metrics(file)).axes
     assert lines_of(axes[1])["mAP at IoU > .4"][-1] == pytest.approx([2000, 1999 / 8000])
-    assert "Nodule/Mass" in lines_of(axes[3]) and len(lines_of(axes[3])) == 15
+    assert "Nodule/Mass" in lines_of(axes[4]) and len(lines_of(axes[4])) == 15
 
 
 def test_a_detector_without_validation(tmp_path):
     (tmp_path / "metrics.json").write_text('{"iteration": 19, "total_loss": NaN, "lr": 0.1}\n')
     axes = plots.detector_figure(plots.read_metrics(tmp_path / "metrics.json")).axes
     assert [text.get_text() for text in axes[1].texts] == ["not measured"]
-    assert len(axes) == 4 and not any("after 0" in part.get_title() for part in axes)
+    assert len(axes) == 5 and not any("after 0" in part.get_title() for part in axes)
     assert plots.plot_training(tmp_path).is_file()
 
 
@@ -132,13 +135,13 @@ def test_a_line_that_a_kill_cut_is_left_out(detector):
 
 def test_a_failure_to_plot_costs_no_training(tmp_path, caplog):
     plots.plot_after_training(tmp_path / "nothing")
-    assert "the curves were not plotted (InputError" in caplog.text
+    assert "results.png was not drawn (InputError" in caplog.text
 
 
 def test_the_tool(classifier, tmp_path_factory, tool, main_of, capsys):
     out = tmp_path_factory.mktemp("out")
     main_of("plot_training.py", classifier, "--out", out, "--smooth")
-    assert capsys.readouterr().out.strip() == str(out / "curves.png") and (out / "curves.png").is_file()
+    assert capsys.readouterr().out.strip() == str(out / "results.png") and (out / "results.png").is_file()
     with pytest.raises(InputError, match=r"--smooth 1.0: expected 0 to below 1"):
         main_of("plot_training.py", classifier, "--smooth", 1)
     assert "has no fold*_history.csv and no metrics.json of a detector" in one_line(

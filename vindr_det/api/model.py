@@ -58,8 +58,8 @@ class Model:
     @property
     def names(self) -> tuple[str, ...]:
         """The findings by class id; of a classifier alone its columns."""
-        predictors = self.models.predictors
-        return predictors[0].label_set.findings if predictors else tuple(self.models.classifier.columns)
+        predictors, classifier = self.models.predictors, self._classifier
+        return predictors[0].label_set.findings if predictors else tuple(classifier.columns)
 
     @property
     def notice(self) -> str:
@@ -146,11 +146,14 @@ class Model:
     def _classified(self, run: ImageRun, score: float, workers: int) -> Iterator[Result]:
         from vindr_det.classification.predict import classify_each
 
-        classifier: Any = self.models.classifier
-        rows = classify_each(classifier, run, workers=workers)
+        rows = classify_each(self._classifier, run, workers=workers)
         for source, (status, row) in zip(run.inputs, rows, strict=True):
-            columns = {name: row[name] for name in classifier.columns} if row else {}
+            columns = {name: row[name] for name in self._classifier.columns} if row else {}
             yield Result(status, source, None, columns, score)
+
+    @property
+    def _classifier(self) -> Any:
+        return self.models.classifier
 
 
 def _resolved(device: str) -> str:
@@ -164,17 +167,19 @@ def _require_whole(name: str, value: int | None, least: int) -> None:
         raise InputError(f"{name} {value!r}: expected a whole number of {least} or more")
 
 
-def _is_folder(images: Image | Sequence[Image]) -> bool:
+def _is_folder(images: Any) -> bool:
     return isinstance(images, str | Path) and Path(images).is_dir()
 
 
 def _run(images: Any, recursive: bool, meta: str | Path | None, max_pixels: int) -> ImageRun:
     """The run of whatever is given."""
-    if isinstance(images, list | tuple):
-        runs = [_single(image, f"array{number}", recursive, meta, max_pixels)
-                for number, image in enumerate(images)]
-        return image_run.joined(runs)
-    return _single(images, "array", recursive, meta, max_pixels)
+    if not isinstance(images, list | tuple):
+        return _single(images, "array", recursive, meta, max_pixels)
+    paths = [Path(image) for image in images if isinstance(image, str | Path) and not _is_folder(image)]
+    files = iter(image_run.find_files(paths, max_pixels, meta))
+    return image_run.joined([
+        next(files) if isinstance(image, str | Path) and not _is_folder(image) else
+        _single(image, f"array{number}", recursive, meta, max_pixels) for number, image in enumerate(images)])
 
 
 def _single(

@@ -12,9 +12,11 @@ from tabulate import tabulate
 from vindr_det.bundle.files import MANIFEST
 
 _LIMITS = (
-    "Not a medical device: not cleared or approved by any authority, and not to be used for diagnosis, triage or "
+    "Not a medical device: not cleared or approved by any authority, and not to be used for diagnosis, "
+    "triage or "
     "treatment.",
-    "Frontal chest X-rays of adults, unless the data below say otherwise. Scores on other hospitals' images, devices "
+    "Frontal chest X-rays of adults, unless the data below say otherwise. Scores on other hospitals' images, "
+    "devices "
     "and populations are not known, and are usually lower.",
     "Findings that are not in the list are not detected. An image without boxes is not a normal image.",
     "Scores of boxes are not probabilities of disease.",
@@ -51,20 +53,23 @@ def text(
     """
     manifest = json.loads(files[MANIFEST])
     labels = manifest["label_set"]
-    title = facts.title or f"Detector of {labels['name']}'s {len(labels['findings'])} findings on chest X-rays"
+    title = facts.title or f"Detector of the findings of {labels['name']} on chest X-rays"
     notice = [f"> **{facts.notice}**"] if facts.notice else []
     parts = [
         _header(facts), f"# {title}", *notice,
         f"Made by vindr_det {manifest['vindr_det']}; weights in {manifest['precision']} precision.",
-        "## Models", _table(_models(manifest, configs, files), ["file", "what", "trained", "image", "weights"]),
+        "## Models",
+        _table(list(_models(manifest, configs, files)), ["file", "what", "trained", "image", "weights"]),
         _after_the_models(manifest),
         "## Findings", ", ".join(labels["findings"]) + ".",
         "## Measured", *_measured(manifest, measured),
         "## Data", *_data(manifest, configs, facts),
         "## Limits", "\n".join(f"- {limit}" for limit in _LIMITS),
         "## Use", "```\nvindr-det predict --bundle BUNDLE --images DIR --out S.csv\n```",
-        "`BUNDLE` is this folder, or `hf://user/repo`. `vindr-det bundle --help` tells how a bundle is copied.",
-        "## Files", f"`{MANIFEST}` has the hashes of all files but itself and this card; each is compared when the "
+        "`BUNDLE` is this folder, or `hf://user/repo`. `vindr-det bundle --help` tells how a bundle is "
+        "copied.",
+        "## Files", f"`{MANIFEST}` has the hashes of all files but itself and this card; each is compared "
+                    "when the "
         "bundle is loaded.",
         _table([[f"`{name}`", len(data), f"`{hashlib.sha256(data).hexdigest()}`"]
                 for name, data in files.items()], ["file", "bytes", "SHA-256"]),
@@ -82,7 +87,9 @@ def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
-def _models(manifest: Mapping[str, Any], configs: Sequence[Any], files: Mapping[str, bytes]) -> Iterator[list]:
+def _models(
+    manifest: Mapping[str, Any], configs: Sequence[Any], files: Mapping[str, bytes]
+) -> Iterator[list[str]]:
     for entry, cfg in zip(manifest["detectors"], configs, strict=True):
         backbone = cfg.VINDR.TIMM_MODEL or f"ResNet-{cfg.MODEL.RESNETS.DEPTH}"
         yield [entry["weights"], f"{cfg.MODEL.META_ARCHITECTURE}, {backbone}, {entry['engine']} engine",
@@ -132,7 +139,8 @@ def _figures(values: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _data(manifest: Mapping[str, Any], configs: Sequence[Any], facts: CardFacts) -> Iterator[str]:
     yield facts.data or "The one who made this bundle told nothing about the images."
-    names = [f"`{entry['weights']}`: trained on {', '.join(cfg.DATASETS.TRAIN) or 'nothing named'}, validated on "
+    names = [f"`{entry['weights']}`: trained on {', '.join(cfg.DATASETS.TRAIN) or 'nothing named'}, "
+             "validated on "
              f"{', '.join(cfg.VINDR.VALIDATION) or 'nothing'}"
              for entry, cfg in zip(manifest["detectors"], configs, strict=True)]
     yield "\n".join(f"- {name}" for name in names)

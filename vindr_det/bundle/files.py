@@ -1,4 +1,4 @@
-"""The files of a bundle, in a folder, a .zip file, memory or a hub: found, compared with their hashes, written."""
+"""The files of a bundle, in a folder, a .zip file or a hub: found, compared with their hashes, written."""
 
 import hashlib
 import json
@@ -43,7 +43,8 @@ class BundleFiles:
         try:
             data = read(MANIFEST)
         except KeyError:
-            raise InputError(f"{source}: holds no {MANIFEST}, expected a bundle of vindr-det bundle") from None
+            raise InputError(f"{source}: holds no {MANIFEST}, expected a bundle of "
+                             "vindr-det bundle") from None
         self.manifest, self.digest = _checked(source, data), hashlib.sha256(data).hexdigest()
 
     @property
@@ -92,7 +93,8 @@ def _checked(source: str, data: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         version, files = manifest["format"], manifest["files"]
-        sizes = all(_NAME.fullmatch(name) and isinstance(file["bytes"], int) and isinstance(file["sha256"], str)
+        sizes = all(_NAME.fullmatch(name) and isinstance(file["bytes"], int) and isinstance(file["sha256"],
+                                                                                            str)
                     for name, file in files.items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{source}: its {MANIFEST} is damaged ({error})") from error
@@ -156,7 +158,7 @@ def _in_zip(path: Path) -> BundleFiles:
         try:
             with zipfile.ZipFile(path) as archive:
                 return archive.read(name)
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a bundle, or cut short ({error})") from error
 
     return BundleFiles(str(path), read)

@@ -54,7 +54,7 @@ def pull(place: str) -> Path:
     try:
         return Path(library.snapshot_download(repository.name, revision=repository.revision,
                                               allow_patterns=_PATTERNS))
-    except Exception as error:  # the library's, its connection's and its validation's have no base of their own
+    except Exception as error:  # the library's and its connection's have no base of their own
         raise InputError(f"{place}: cannot be pulled ({_reason(error)})") from error
 
 

@@ -51,11 +51,13 @@ def read_bundle(place: str | Path, device: str = "auto") -> Bundle:
     A warning says the bundle's notice, if it has one.
 
     Args:
-        place: a folder, a .zip file, ``hf://user/repo``, or the name of a shipped bundle, such as ``phantom``.
+        place: a folder, a .zip file, ``hf://user/repo``, or the name of a shipped bundle, such as
+            ``phantom``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        InputError: not a bundle, one that is cut short, changed or of a newer version, one of an engine that is
+        InputError: not a bundle, one that is cut short, changed or of a newer version, one of an engine that
+            is
             not installed, or no such device.
     """
     return open_bundle(place).load(device)
@@ -108,7 +110,8 @@ class OpenBundle:
             refuse_images_of(self._files.json(name), f"{self.source}: {name}", ids)
 
     def load(
-        self, device: str = "auto", half: bool = False, changes: Changes = NO_CHANGES, engine: str | None = None
+        self, device: str = "auto", half: bool = False, changes: Changes = NO_CHANGES,
+        engine: str | None = None,
     ) -> Bundle:
         """The bundle, loaded.
 
@@ -151,7 +154,8 @@ class OpenBundle:
         source = self._at(entry)
         require_engine(source, entry, engine)
         if entry["engine"] == "detectron2" and not engines.detectron2_is_here():
-            raise InputError(f"{source}: was trained with Detectron2, which does not import here; see INSTALL.md")
+            raise InputError(f"{source}: was trained with Detectron2, which does not import here; see "
+                             "INSTALL.md")
         meta = {**entry, "config": self._text(entry["config"])}
         state = from_bytes(self._files.read(entry["weights"]), source)
         return checkpoint_of({"model": state, "vindr": meta}, source)

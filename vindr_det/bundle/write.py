@@ -72,7 +72,8 @@ def write_bundle(
         The bundle, loaded on the CPU.
 
     Raises:
-        InputError: a file that is none of these, parts that do not fit each other, or ``out`` cannot be written.
+        InputError: a file that is none of these, parts that do not fit each other, or ``out`` cannot be
+            written.
     """
     bundle_files.require_target(out)
     facts = facts or CardFacts()
@@ -99,7 +100,8 @@ def write_bundle(
 
 
 def copy_bundle(place: str | Path, out: str | Path, public: bool = False) -> list[str]:
-    """Copy a bundle, each of its files compared with the manifest: push to a hub, pull from it, pack or unpack.
+    """Copy a bundle, each of its files compared with the manifest: push to a hub, pull from it, pack or
+    unpack.
 
     Args:
         place: as of :func:`vindr_det.bundle.read.read_bundle`.

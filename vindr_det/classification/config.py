@@ -9,7 +9,18 @@ from fvcore.common.config import CfgNode
 
 from vindr_det.classification.targets import labels_of_target
 from vindr_det.config import merge_overrides, merge_yaml
-from vindr_det.config_values import DEVICE, FOLDER, PART, SHARE, Check, above, at_least, one_of, refuse_values
+from vindr_det.config_values import (
+    DEVICE,
+    FOLDER,
+    LOGGER_NAMES,
+    PART,
+    SHARE,
+    Check,
+    above,
+    at_least,
+    one_of,
+    refuse_values,
+)
 from vindr_det.exceptions import InputError
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES
@@ -89,13 +100,14 @@ def defaults() -> CfgNode:
         "TEST_FLIP": False,  # TTA: the mean over the image and its mirror image
         "NUM_WORKERS": 4,
         "DEVICE": "auto",  # cpu, cuda, cuda:1
+        "LOGGERS": ["tensorboard"],  # as VINDR.LOGGERS: tensorboard, wandb, mlflow; [] for none
         "SEED": 0,
         "OUTPUT_DIR": "outputs/classifier",
     })
 
 
 #: Keys that do not change the trained models.
-_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "OUTPUT_DIR", "POINTS", "SOLVER.REPORT_HELD_OUT",
+_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "LOGGERS", "OUTPUT_DIR", "POINTS", "SOLVER.REPORT_HELD_OUT",
                    "SOLVER.KEEP_EPOCHS")
 #: Keys of earlier versions, which their checkpoints still hold.
 _RETIRED = {"SOLVER": ("KEEP",)}
@@ -129,7 +141,7 @@ _CHECKS: Mapping[str, Check] = {
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
     # Each fold's seed is SEED + fold, and random generators take 32 bits.
     "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
-    "OUTPUT_DIR": FOLDER,
+    "OUTPUT_DIR": FOLDER, "LOGGERS": LOGGER_NAMES,
     "DEVICE": DEVICE,
 }
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.sampler import SINGLE_PROCESS, EpochSampler, Shard
@@ -106,7 +107,8 @@ def of_training_images(cfg: Any, table: LabelTable, count: int = 1000) -> Normal
     """The normalization by mean and standard deviation of (at most ``count``) images of a table."""
     rows = np.random.default_rng(cfg.SEED).permutation(len(table))[:count]
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
-    return Normalization.of_images(pixels[str(table.image_ids[row])] for row in np.sort(rows))
+    return Normalization.of_images(pixels[str(table.image_ids[row])] for row in tqdm(
+        np.sort(rows), desc="gray values", unit="image", disable=None, leave=False))
 
 
 class LabeledDataset(Dataset):

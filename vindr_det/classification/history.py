@@ -19,6 +19,7 @@ from vindr_det.classification.losses import Loss
 from vindr_det.classification.model import predict_batch
 from vindr_det.metrics.classification import auc, curve, measurable
 from vindr_det.tables import write_csv
+from vindr_det.training.progress import bar
 
 #: Keeps the logit of a probability of 0 or 1 finite.
 _SMALLEST = 1e-7
@@ -29,7 +30,8 @@ def predict(network: nn.Module, loader: DataLoader, device: torch.device, flip: 
     training = network.training
     network.eval()
     with torch.inference_mode():
-        parts = [predict_batch(network, images.to(device), flip).float().cpu() for images, _ in loader]
+        parts = [predict_batch(network, images.to(device), flip).float().cpu()
+                 for images, _ in bar(loader, "predict")]
     network.train(training)
     return torch.cat(parts).double().numpy()
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vindr_det.classification.history import EpochWeights, History, mean_auc, measures, predict
 from vindr_det.classification.losses import Loss
+from vindr_det.classification.progress import FoldProgress
 from vindr_det.exceptions import DivergedError
 from vindr_det.files import atomic_path
+from vindr_det.metrics.metric import format_value
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
@@ -151,6 +155,7 @@ class KeepWeights(L.Callback):
         history: gets a row per epoch.
         selection: finds the best epoch; None keeps the last.
         epochs: saves the weights of some epochs; None of none.
+        progress: is told each epoch; None for none.
 
     Attributes:
         kept: state dict of the epoch that is kept.
@@ -158,9 +163,10 @@ class KeepWeights(L.Callback):
 
     def __init__(
         self, state: Path, history: History, selection: EpochSelection | None = None,
-        epochs: EpochWeights | None = None,
+        epochs: EpochWeights | None = None, progress: FoldProgress | None = None,
     ) -> None:
         self.state, self.history, self.selection, self.epochs = state, history, selection, epochs
+        self.progress = progress
         self.kept: dict[str, Tensor] = {}
         self._rate = math.nan
 
@@ -177,7 +183,8 @@ class KeepWeights(L.Callback):
         """Validate, keep the weights if they are to be kept, save the state, and stop early."""
         assert isinstance(module, ClassifierModule)
         epoch = trainer.current_epoch + 1
-        row = {"epoch": epoch, "lr": self._rate,
+        times = self.progress.times() if self.progress else {}
+        row = {"epoch": epoch, **times, "lr": self._rate,
                "loss": float(trainer.callback_metrics.get("loss", math.nan)), AUC: module.training_auc()}
         keep = epoch == trainer.max_epochs
         if self.selection is not None:
@@ -206,14 +213,19 @@ class KeepWeights(L.Callback):
         """Add the epoch to history and log, with the held-out fold's measures, which choose nothing."""
         held_out = self.history.held_out
         if held_out is not None:
-            values = held_out.measure(module.predict_with_ema(held_out.loader), module.loss)
+            p = module.predict_with_ema(held_out.loader)
+            if self.progress and row["epoch"] == epochs:
+                self.progress.add_predictions(held_out.loader.dataset, p, epochs)
+            values = held_out.measure(p, module.loss)
             row |= {f"held_out_{name}": value for name, value in values.items()}
         self.history.add(row)
         line = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}"
         for part, name in (("inner", "images set aside"), ("held_out", "held-out fold")):
             if f"{part}_{AUC}" in row:
                 line += f"  AUC of the {name} {row[f'{part}_{AUC}']:.4f}"
-        log.info("%s", line)
+        if self.progress:
+            line += f"  {self.progress.add_epoch(row, epochs)}"
+        log.info("%s%s", line, _aucs_text(row))
 
     def _save(self, trainer: L.Trainer) -> None:
         if not trainer.is_global_zero:
@@ -233,3 +245,12 @@ class KeepWeights(L.Callback):
             self.selection.best.load_state_dict(state["best"])
         self.kept = state["kept"]
         self.history.rows = list(state.get("history", []))  # states of earlier versions have none
+
+
+def _aucs_text(row: Mapping[str, float]) -> str:
+    """A table of the labels' AUC in the held-out fold, where there are several; else empty."""
+    start = f"held_out_{AUC}/p_"
+    rows = [[key.removeprefix(start), format_value(value)] for key, value in row.items()
+            if key.startswith(start)]
+    return "\n" + tabulate(rows, ["label", "AUC, held out"], disable_numparse=True,
+                           colalign=("left", "right")) if rows else ""

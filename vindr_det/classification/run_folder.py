@@ -5,6 +5,7 @@ refused before anything in it is removed.
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -17,14 +18,15 @@ from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.operating_points import POINTS_FILE
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json, write_text
-from vindr_det.training.plots import CURVES_FILE
+from vindr_det.training.plots import RESULTS_FILE
+from vindr_det.training.results import RESULTS_TABLE
 
 OOF_FILE, TEST_FILE, CALIBRATION_FILE = (
     "oof_predictions.csv", "test_predictions.csv", "calibration_predictions.csv")
 METRICS_FILE, RELIABILITY_FILE, FREQUENCIES_FILE = "metrics.json", "reliability.png", "frequencies.csv"
 ROC_FILE, TEST_ROC_FILE = "roc.png", "test_roc.png"
 _SUMMARIES = (OOF_FILE, TEST_FILE, CALIBRATION_FILE, METRICS_FILE, RELIABILITY_FILE, ROC_FILE, TEST_ROC_FILE,
-              CURVES_FILE, POINTS_FILE)
+              RESULTS_FILE, RESULTS_TABLE, POINTS_FILE)
 _TABLES_FILE = "tables.json"
 
 
@@ -41,6 +43,21 @@ def state_file(out: Path, fold: int) -> Path:
 def history_file(out: Path, fold: int) -> Path:
     """A fold's measures of each epoch."""
     return out / f"fold{fold}_history.csv"
+
+
+def train_batch_file(out: Path, fold: int) -> Path:
+    """A picture of a fold's first batch."""
+    return out / f"fold{fold}_train_batch0.png"
+
+
+def misclassified_file(out: Path, fold: int) -> Path:
+    """A picture of the held-out images that a fold's model is most wrong about."""
+    return out / f"fold{fold}_misclassified.png"
+
+
+def events_folder(out: Path, fold: int) -> Path:
+    """A fold's TensorBoard events."""
+    return out / "events" / f"fold{fold}"
 
 
 def epoch_file(out: Path, fold: int, epoch: int) -> Path:
@@ -114,7 +131,9 @@ def _remove(out: Path, folds: Sequence[int]) -> None:
     for fold in folds:
         predictions = [predictions_file(out, fold, part) for part in ("oof", "test", "calibration")]
         epochs = out.glob(f"epochs/*/{model_file(out, fold).name}")
-        own = [file(out, fold) for file in (model_file, state_file, history_file)]
+        own = [file(out, fold) for file in (model_file, state_file, history_file, train_batch_file,
+                                              misclassified_file)]
+        shutil.rmtree(events_folder(out, fold), ignore_errors=True)
         for path in (*predictions, *epochs, *own):
             path.unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.figures import try_figure
 from vindr_det.files import require_writable, write_json
 from vindr_det.tables import read_csv, write_csv
+from vindr_det.training.loggers import require_loggers
 from vindr_det.training.plots import plot_after_training
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def train(
             is in two parts, or another process trains one of the folds.
     """
     check(cfg, "config")
+    require_loggers("LOGGERS", cfg.LOGGERS)
     require_writable(Path(cfg.OUTPUT_DIR) / "config.yaml")
     available = devices(cfg.DEVICE, processes)
     check_precision(cfg.SOLVER.PRECISION, available[0])

@@ -27,6 +27,7 @@ from vindr_det.classification.model import (
     load_checkpoint,
     save_checkpoint,
 )
+from vindr_det.classification.progress import FoldProgress
 from vindr_det.classification.run_folder import (
     epoch_file,
     history_file,
@@ -40,6 +41,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.tables import write_csv
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.lightning_setup import quiet, trainer_options
+from vindr_det.training.loggers import Loggers
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +106,17 @@ def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], s
         predict_loader(cfg, split.inner, normalize), split.inner.targets,
         EarlyStopping(cfg.SOLVER.SELECT_BY, cfg.SOLVER.PATIENCE))
     state = state_file(out, fold)
+    loggers = Loggers(cfg.LOGGERS if shard.rank == 0 else (), out, f"fold{fold}", cfg.dump())
+    progress = FoldProgress(out, fold, tuple(table.names), loggers)
     keep = KeepWeights(state, _history(cfg, out, fold, split, normalize), selection,
-                       _epoch_weights(cfg, out, fold, normalize))
+                       _epoch_weights(cfg, out, fold, normalize), progress)
     module = ClassifierModule(cfg, network, build_loss(cfg, torch.from_numpy(table.targets)), len(loader))
     with quiet():
-        trainer = _trainer(cfg, out, keep, devices)
-        trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
+        trainer = _trainer(cfg, out, [progress, keep], devices)
+        try:
+            trainer.fit(module, loader, ckpt_path=state if state.is_file() else None, weights_only=True)
+        finally:
+            loggers.close()
     if trainer.is_global_zero:
         metrics = selection.best_metrics() if selection else {}
         save_checkpoint(model_file(out, fold), keep.kept, cfg, normalize, metrics)
@@ -137,12 +144,13 @@ def _check_batch_size(network: nn.Module, images: int) -> None:
                          "batch norm, which one image cannot train")
 
 
-def _trainer(cfg: Any, out: Path, keep: KeepWeights, devices: Sequence[str]) -> L.Trainer:
+def _trainer(cfg: Any, out: Path, callbacks: list[Any], devices: Sequence[str]) -> L.Trainer:
     gpus = [int(device.partition(":")[2]) for device in devices if device != "cpu"]
     distributed: dict[str, Any] = {}
     if len(devices) > 1:
         distributed = {"strategy": "ddp", "sync_batchnorm": bool(gpus)}
     return L.Trainer(
         accelerator="gpu" if gpus else "cpu", devices=gpus or len(devices), max_epochs=cfg.SOLVER.EPOCHS,
-        callbacks=[keep], precision=cfg.SOLVER.PRECISION, logger=False, log_every_n_steps=1,
+        callbacks=callbacks, precision=cfg.SOLVER.PRECISION, logger=False, log_every_n_steps=1,
+        profiler=callbacks[0].timer,
         **distributed, **trainer_options(out))

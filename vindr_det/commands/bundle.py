@@ -1,4 +1,5 @@
-"""Detectors, classifier, gate and fusion in one folder or file, with a model card; or a copy of such a bundle.
+"""Detectors, classifier, gate and fusion in one folder or file, with a model card; or a copy of such a
+bundle.
 
     vindr-det bundle --weights outputs/vindr_frcnn/model_best.pth --out my.bundle
     vindr-det bundle --weights A.pth B.pth --classifier outputs/classifier --gate gate.json \\
@@ -6,12 +7,13 @@
     vindr-det bundle --copy my.bundle --out hf://user/repo
     vindr-det bundle --copy hf://user/repo --out my.bundle
 
-vindr-det predict --bundle my.bundle then needs nothing else. Weights are safetensors, all else is YAML and JSON:
+vindr-det predict --bundle my.bundle then needs nothing else. Weights are safetensors, all else is YAML and
+JSON:
 no file executes anything when it is read. README.md is the model card, with the figures of --metrics, and
 bundle.json has the SHA-256 of each file. --half stores weights in half the space; scores then change by about
 .001. --copy compares all files with their hashes, and pushes to a Hugging Face hub, pulls from it, packs or
-unpacks; HF_ENDPOINT and HF_TOKEN are the settings of the hub's library. A gate's file lists the ids of the images
-that it was fitted on: look at them before a bundle leaves the house.
+unpacks; HF_ENDPOINT and HF_TOKEN are the settings of the hub's library. A gate's file lists the ids of the
+images that it was fitted on: look at them before a bundle leaves the house.
 """
 
 from collections.abc import Sequence
@@ -23,18 +25,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", nargs="+", help="checkpoints of the detectors")
-    source.add_argument("--copy", metavar="BUNDLE", help="a folder, a .zip file, hf://user/repo (@revision), or "
+    source.add_argument("--copy", metavar="BUNDLE", help="a folder, a .zip file, hf://user/repo "
+                                                         "(@revision), or "
                         "the name of a bundle that ships with the package")
     parser.add_argument("--out", required=True, help="a new folder, a .zip file, or hf://user/repo")
     parser.add_argument("--classifier", help="folder that vindr-det train-classifier wrote")
     parser.add_argument("--gate", help="JSON of vindr-det gate fit")
-    parser.add_argument("--tuned", help="JSON of vindr-det tune: its fusion, and its gate where there is no --gate")
-    parser.add_argument("--metrics", nargs="+", default=[], help="metrics.json of vindr-det evaluate, for the card")
+    parser.add_argument("--tuned", help="JSON of vindr-det tune: its fusion, and its gate where there is no "
+                                        "--gate")
+    parser.add_argument("--metrics", nargs="+", default=[], help="metrics.json of vindr-det evaluate, for "
+                                                                 "the card")
     parser.add_argument("--half", action="store_true", help="store weights in half precision")
     parser.add_argument("--title", default="", help="of the card")
-    parser.add_argument("--data", default="", help="what the card says of the images that the models learned from")
+    parser.add_argument("--data", default="", help="what the card says of the images that the models "
+                                                   "learned from")
     parser.add_argument("--license", default="", help="of the weights, such as cc-by-nc-4.0")
-    parser.add_argument("--notice", default="", help="is said at every use, such as what the models must not be "
+    parser.add_argument("--notice", default="", help="is said at every use, such as what the models must "
+                                                     "not be "
                         "used for")
     parser.add_argument("--public", action="store_true",
                         help="a repository that is new on the hub can be read by all")
@@ -59,4 +66,5 @@ def _require_copy_alone(args) -> None:
 
     kept = {"copy", "out", "public"}
     if given := [name for name, value in vars(args).items() if value and name not in kept]:
-        raise InputError(f"--copy {args.copy} with --{given[0]}: a copy is as its source, expected --out alone")
+        raise InputError(f"--copy {args.copy} with --{given[0]}: a copy is as its source, expected --out "
+                         f"alone")

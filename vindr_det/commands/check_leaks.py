@@ -35,5 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(leaks.report(overlaps) if overlaps else f"no leaks between {len(parts)} tables")
     if args.out:
         leaks.write_without(parts, args.out)
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS",
+                     args.out / args.tables[0].name)
     else:
         leaks.refuse(overlaps, "--out DIR writes the tables without them")

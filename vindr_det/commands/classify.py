@@ -56,4 +56,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     warned = rows["warnings"].astype(bool).sum()
     print(f"{args.out}: {len(rows)} images, {warned} with warnings; {failed} were not read and have no row\n"
           f"{table} has a row for each input")
+    cli.say_next("evaluate-classifier", "--predictions", args.out, "--labels", "LABELS.csv")
     return 1 if args.strict and failed else 0

@@ -15,13 +15,21 @@ YOLO's files cannot hold. docs/data.md has a table of the formats.
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    print(run(parse(argv)))
+    args = parse(argv)
+    print(run(args))
+    coco, labels = (Path(args.out) / name for name in ("instances_all.json", "labels.csv"))
+    if coco.is_file():
+        cli.say_next("plan", "--annotations", coco, "--out", Path(args.out) / "planned.yaml")
+    elif labels.is_file():
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", labels, "DATA.IMAGES",
+                     "IMAGES")
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:

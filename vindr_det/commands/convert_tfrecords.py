@@ -9,6 +9,7 @@ record was left out; 2 if all were.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -33,4 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                     args.folds, args.seed)
     summary, damaged = convert_tfrecords(args.records, args.out, layout)
     print(summary)
+    cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS",
+                 Path(args.out) / "train_val.csv", "DATA.PACKED", Path(args.out) / "packed.npy")
     return 1 if args.strict and damaged else 0

@@ -18,9 +18,11 @@ how much too high the value probably is because the images are few. --compare ta
 files. --by reader scores the predictions against each reader's boxes alone, or, without predictions, readers
 against readers, as the mean over random orders of equal scores; --by size splits COCO AP by the share of the
 image that a box covers. --chance adds a permutation baseline: the same boxes, shuffled across images. --out
-writes metrics.json.
+writes metrics.json and, of a single file, pr_curve.png and confusion_matrix.png (boxes from a score of .25,
+or of --confusion, on).
 """
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +32,14 @@ from vindr_det import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    run(parse(argv), print)
+    args = parse(argv)
+    run(args, print)
+    if args.out:
+        written = sorted(path.name for path in Path(args.out).glob("*.*"))
+        print(f"{args.out}: {', '.join(written)}", file=sys.stderr)
+    if args.predictions and not args.compare:
+        cli.say_next("visualize", "--images", "IMAGES", "--predictions", args.predictions, "--annotations",
+                     args.annotations, "--out", Path(args.out or "outputs") / "pictures")
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
@@ -40,7 +49,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--annotations", required=True, help="truth: COCO .json or VinBigData .csv")
     parser.add_argument("--meta", help="original sizes (image_id,dim0,dim1) of a .csv's images: boxes "
                         "are checked; needed for --by size")
-    parser.add_argument("--out", help="folder for metrics.json")
+    parser.add_argument("--out", help="folder for metrics.json, pr_curve.png and confusion_matrix.png")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N",
                         help="bootstrap replicates for intervals; 0 for no intervals")
     parser.add_argument("--compare", metavar="B",

@@ -40,3 +40,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         result = onnx.compare(checkpoint, temporary, images)
     megabytes = Path(args.out).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.0f} MB; {result}")
+    cli.say_next("predict", "--weights", args.out, "--images", args.images or "IMAGES", "--out",
+                 "submission.csv")

@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     boxes = sum(len(detections.findings()) for detections in fused.values())
     print(f"{args.out}: {len(fused)} images, {boxes} boxes from {len(args.predictions)} files, {len(unread)} "
           f"images that were not read; {status_path(args.out)}")
+    cli.say_next("evaluate", "--predictions", args.out, "--annotations", args.annotations or "ANNOTATIONS")
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:

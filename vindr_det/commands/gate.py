@@ -76,6 +76,8 @@ def fit(args: Namespace) -> None:
     sources = {name: getattr(args, name) for name in ("probabilities", "predictions", "annotations")}
     gate_fit.save(args.out, fitted, sources, column)
     print(f"{fitted.text()}\n{args.out}")
+    cli.say_next("gate", "apply", "--gate", args.out, "--predictions", "SUBMISSION.csv", "--probabilities",
+                 "PROBABILITIES.csv", "--out", "gated.csv")
 
 
 def apply(args: Namespace) -> None:
@@ -109,3 +111,4 @@ def apply(args: Namespace) -> None:
     text = submission_text(args.out, gated, unread=unread)
     files.write_results(args.out, gated, statuses, text, probabilities)
     print(f"{args.out}: {len(gated)} images, gate {saved.gate}; {len(unread)} images that were not read")
+    cli.say_next("evaluate", "--predictions", args.out, "--annotations", args.annotations or "ANNOTATIONS")

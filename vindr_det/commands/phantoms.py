@@ -7,6 +7,7 @@ for patients.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -25,3 +26,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     make_dataset(args.out, args.num_train, args.num_test, args.size, args.seed, args.workers)
     print(f"{args.num_train} training and {args.num_test} test phantoms in {args.out}")
+    cli.say_next("prepare", "--images", Path(args.out) / "train", "--out", Path(args.out) / "prepared/train")

@@ -43,3 +43,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     budget = None if args.budget is None else Budget(args.budget, args.cores)
     base = args.base or CONFIGS / ("vindr_frcnn.yaml" if budget is None else "vindr_frcnn_r18.yaml")
     print(write_plan(args.out, base, args.annotations, args.val, args.images, budget), end="")
+    cli.say_next("train", "--config", args.out)

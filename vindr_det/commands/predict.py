@@ -60,6 +60,10 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     Raises:
         InputError: bad input, or no image can be read.
     """
+    from vindr_det.parallel import start_early
+
+    start_early()  # a second, which would follow those that torch takes
+
     from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
@@ -223,4 +227,6 @@ def _report(args: Namespace, result) -> int:
               "(--meta)" if result.unknown_size else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
+    cli.say_next("visualize", "--images", args.images or "IMAGES", "--predictions", args.out, "--out",
+                 Path(args.out).parent / "pictures")
     return 0

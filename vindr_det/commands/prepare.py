@@ -9,6 +9,7 @@ Exit status: 0; 1 with --strict if a file failed; 2 if all of them did.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -48,4 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.pack:
         packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")
     print(f"{len(good)} images in {args.out}; its qc.csv has a row for each input")
+    cli.say_next("convert", "vinbigdata", "--annotations", "train.csv", "--meta", "train_meta.csv",
+                 "--images", args.out, "--out", Path(args.out).parent / "annotations")
     return 1 if args.strict and len(good) < len(table) else 0

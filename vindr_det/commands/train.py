@@ -7,10 +7,13 @@
     vindr-det train --config configs/vindr_frcnn.yaml --resume
     vindr-det train --config configs/vindr_frcnn.yaml --eval-only MODEL.WEIGHTS model_best.pth
 
-OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), curves.png of it, model_best.pth,
-model_final.pth and TensorBoard events. Any key of the config can be given as KEY VALUE at the end.
+OUTPUT_DIR gets config.yaml, metrics.json (a JSON object per line), results.csv and results.png of it,
+model_best.pth, model_final.pth, best_predictions.json with pr_curve.png, confusion_matrix.png and
+val_predictions.png, train_batch0.png, and what VINDR.LOGGERS write. Any key of the config can be given as KEY
+VALUE at the end.
 """
 
+import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +27,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = run(parse(argv))
     if isinstance(result, Path):
         print(f"trained: {result}")
+        _say_next(result)
         return
     for key, value in result.items():
         print(f"{key:40} {value:.4f}")
+
+
+def _say_next(model: Path) -> None:
+    """Where the pictures and the numbers are, and the commands for the validation images and for others."""
+    import yaml
+
+    from vindr_det.data.splits import resolve
+    from vindr_det.training.states import BEST_PREDICTIONS
+
+    out = model.parent
+    node = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))["VINDR"]
+    shown = [path.name for path in sorted(out.iterdir()) if path.suffix in (".png", ".csv")]
+    print(f"{out}: {', '.join(shown)}", file=sys.stderr)
+    if (out / BEST_PREDICTIONS).is_file() and len(node["VALIDATION"]) == 1:
+        annotations = resolve(node["VALIDATION"][0], node["DATA_ROOT"]).annotations
+        cli.say_next("evaluate", "--predictions", out / BEST_PREDICTIONS, "--annotations", annotations,
+                     "--out", out / "evaluation")
+    images = Path(node["DATA_ROOT"]) / "test"
+    cli.say_next("predict", "--weights", model, "--images", images if images.is_dir() else "IMAGES",
+                 "--out", out / "submission.csv")
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:

@@ -7,13 +7,15 @@ It predicts P(abnormal), or with DATA.TARGET a probability per label. OUTPUT_DIR
 oof_predictions.csv (every image by the model that was not trained on it), with DATA.TEST test_predictions.csv
 (mean and standard deviation over the models), metrics.json (with 95 % intervals; its node about describes
 each number), operating_points.json (thresholds and calibrations, which classify and predict apply),
-fold{k}_history.csv (a row per epoch) and pictures: curves.png, roc.png, reliability.png, frequencies.png.
+fold{k}_history.csv (a row per epoch), results.csv of all folds, and pictures: results.png, roc.png,
+reliability.png, frequencies.png, and of each fold a batch and the misclassified images.
 The epoch is the last, or with SOLVER.SELECT inner the best on images set aside, never on those of the
 held-out fold. --resume keeps finished folds and chooses operating points again. --num-gpus trains one fold on
 each GPU, or each fold on all of them (--parallel ddp).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vindr_det import cli
 
@@ -49,3 +51,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = ("fold", "min", "max", "mean", "median")
     for key in ("auc", *(key for key in metrics if key.startswith(tuple(f"auc/{name}" for name in names)))):
         print(f"{key:12} {'not measurable' if metrics[key] is None else f'{metrics[key]:.4f}'}")
+    print(f"{cfg.OUTPUT_DIR}: the models, their predictions, metrics.json, results.csv and pictures")
+    cli.say_next("classify", "--classifier", cfg.OUTPUT_DIR, "--images", "IMAGES", "--out",
+                 Path(cfg.OUTPUT_DIR) / "probabilities.csv")

@@ -44,3 +44,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     search = Search(tuple(args.predictions), args.annotations, args.meta, args.probabilities, args.seed,
                     args.allow_inverted)
     print(f"{tune(search, Path(args.out), args.trials, args.workers).text()}\n{args.out}")
+    cli.say_next("fuse", "--predictions", *args.predictions, "--meta", args.meta or "META.csv",
+                 "--tuned", args.out, "--out", "fused.csv")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from vindr_det.data.release import TRAIN, Annotations
 from vindr_det.data.yolo import META, PARTS, READERS, SEPARATOR, UNKNOWN, YAML
@@ -74,7 +75,7 @@ def _parts(annotations: Annotations, fold_of: NDArray[np.int64]) -> list[str]:
 
 def _write(folder: Path, records: Sequence[Record], parts: Sequence[str]) -> None:
     label_set = label_set_of_records(records)
-    for record, part in zip(records, parts, strict=True):
+    for record, part in zip(tqdm(records, desc="labels", unit="image", disable=None), parts, strict=True):
         if PurePath(record.image_id).name != record.image_id:
             raise InputError(f"image {record.image_id!r}: YOLO names files after images, expected an id "
                              "without folders")
@@ -122,7 +123,7 @@ def _readers(record: Record) -> list[tuple[str, int, float, str]]:
 def _place_images(
     folder: Path, records: Sequence[Record], parts: Sequence[str], images: Path, copy: bool
 ) -> None:
-    for record, part in zip(records, parts, strict=True):
+    for record, part in zip(tqdm(records, desc="images", unit="image", disable=None), parts, strict=True):
         source = images / record.file_name
         if not source.is_file():
             raise InputError(f"{source}: no such image")

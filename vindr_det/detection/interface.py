@@ -82,7 +82,7 @@ class Engine(Protocol):
         """Train a detector.
 
         ``cfg.OUTPUT_DIR`` then holds config.yaml, metrics.json (a JSON object per line), its curves
-        (curves.png), model_best.pth and model_final.pth.
+        (results.csv, results.png), model_best.pth and model_final.pth.
 
         Args:
             cfg: of :func:`vindr_det.detection.loading.load_config`.

@@ -2,12 +2,15 @@
 
 import contextlib
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from tabulate import tabulate
 from torch import nn
 
 from vindr_det.data.coco import image_names
@@ -15,8 +18,9 @@ from vindr_det.data.splits import resolve
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.metrics import coco, voc
-from vindr_det.structures.detections import PredictionSet, with_no_finding
-from vindr_det.structures.records import Record
+from vindr_det.metrics.metric import format_value
+from vindr_det.structures.detections import PredictionSet, no_finding, with_no_finding
+from vindr_det.structures.records import Record, label_set_of_records
 from vindr_det.submission.coco_results import coco_results_text
 from vindr_det.training.module_state import put_back
 from vindr_det.training.states import BEST_PREDICTIONS
@@ -42,6 +46,31 @@ def validation_metrics(predictions: PredictionSet, records: Sequence[Record]) ->
     return scores | coco.coco_ap(predictions, records)
 
 
+def validation_text(done: int, values: Mapping[str, float], records: Sequence[Record]) -> str:
+    """What a validation measured, for people: a line of means, and a table of the classes.
+
+    Args:
+        done: iterations that are finished.
+        values: of :func:`validation_metrics`, and the losses.
+        records: the images.
+    """
+    label_set = label_set_of_records(records)
+    shown = {"validation_loss": "loss", "validation_normal/loss": "of normal images",
+             "validation_abnormal/loss": "of abnormal images", label_set.mean_ap: label_set.mean_ap,
+             "coco/AP": "coco/AP", "coco/AP50": "coco/AP50"}
+    means = "  ".join(f"{name} {values[key]:.4f}" for key, name in shown.items() if key in values)
+    # A normal image's truth is a box of "no finding", as in the metric.
+    truth = [record.truth if len(record.truth) else no_finding(label_set=label_set) for record in records]
+    labels = [np.bincount(boxes.labels, minlength=len(label_set.classes)) for boxes in truth]
+    counts = np.array(labels).reshape(-1, len(label_set.classes))
+    rows = [[name, (counts[:, label] > 0).sum(), counts[:, label].sum(),
+             format_value(values.get(label_set.class_ap.format(name), math.nan))]
+            for label, name in enumerate(label_set.classes)]
+    table = tabulate(rows, ["class", "images", "boxes", "AP at IoU > .4"], disable_numparse=True,
+                     colalign=("left", "right", "right", "right"))
+    return f"validation after {done} iterations: {means}\n{table}"
+
+
 def keep_predictions(cfg: Any, predictions: PredictionSet) -> None:
     """Write :data:`.states.BEST_PREDICTIONS` beside model_best.pth: detections with class 14, as scored.
 
@@ -50,13 +79,15 @@ def keep_predictions(cfg: Any, predictions: PredictionSet) -> None:
     """
     path = Path(cfg.OUTPUT_DIR) / BEST_PREDICTIONS
     try:
-        numbers = _numbers(cfg) if len(cfg.VINDR.VALIDATION) == 1 else None
-        write_text(path, coco_results_text(with_no_finding(predictions), numbers))
+        write_text(path, coco_results_text(with_no_finding(predictions), annotation_numbers(cfg)))
     except (InputError, OSError, KeyError) as error:
         log.warning("%s: not written (%s); the training goes on", path, error)
 
 
-def _numbers(cfg: Any) -> dict[str, int]:
+def annotation_numbers(cfg: Any) -> dict[str, int] | None:
+    """Image id -> its number in VINDR.VALIDATION's annotations, where that is a single file."""
+    if len(cfg.VINDR.VALIDATION) != 1:
+        return None
     annotations = resolve(cfg.VINDR.VALIDATION[0], cfg.VINDR.DATA_ROOT).annotations
     assert annotations is not None  # or nothing could be scored
     return {name: number for number, name in image_names(annotations).items()}

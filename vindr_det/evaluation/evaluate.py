@@ -17,6 +17,7 @@ from vindr_det.limits import LARGEST_SIDE, require_replicates
 from vindr_det.metrics.coco import coco_ap_by_size
 from vindr_det.metrics.coco_sizes import coco_in_frame
 from vindr_det.metrics.metric import MatchedPredictions, Metric
+from vindr_det.metrics.plots import CONFUSION_SCORE, write_pictures
 from vindr_det.metrics.registry import METRICS
 from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.structures.detections import PredictionSet, label_set_of
@@ -173,6 +174,9 @@ def _scored(request: EvaluationRequest, matched: MatchedPredictions, metrics: Se
         matrix = confusion_matrix(matched.voc, request.confusion)
         values["confusion"] = matrix.tolist()
         texts.append(score.confusion_table(matrix, matched.label_set))
+    if request.out:
+        write_pictures(request.out, matched.voc,
+                       CONFUSION_SCORE if request.confusion is None else request.confusion)
     return values, "\n\n".join(texts)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
+from tqdm import tqdm
 
 from vindr_det.data.vinbigdata import EDGES
 from vindr_det.metrics import ties
@@ -114,7 +115,8 @@ def reader_pairs(
     """
     references = _references(readers, records)
     return [score_pair(rater, readers[rater], name, truth, **options)
-            for rater in references if rater != CONSENSUS for name, truth in references.items()
+            for rater in tqdm(references, desc="readers", unit="reader", disable=None, leave=False)
+            if rater != CONSENSUS for name, truth in references.items()
             if name != rater and _abnormal(readers[rater], truth) >= min_count]
 
 

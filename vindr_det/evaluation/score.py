@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
+from tqdm import tqdm
 
 from vindr_det.metrics import ties, voc
 from vindr_det.metrics.bootstrap import Bootstrap, image_bootstrap
@@ -43,7 +44,8 @@ def replicate_metrics(
         bootstrap: of the images, sorted by id; the same one makes two files' values pairs.
         metrics: the list.
     """
-    replicates = {key: values for metric in metrics
+    shown = tqdm(metrics, desc="bootstrap", unit="metric", disable=None, delay=2)
+    replicates = {key: values for metric in shown
                   for key, values in metric.replicates(matched, bootstrap).items()}
     return dict(sorted(replicates.items(), key=lambda item: _is_detail(item[0], metrics)))
 

@@ -3,10 +3,11 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from tqdm import tqdm
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import is_dicom
@@ -17,6 +18,7 @@ from vindr_det.parallel import Failure, guarded, local_runner
 _KEYS = ("Rows", "Columns")
 # Processes take longer to start than so few headers to read.
 _FEW = 500
+_BAR: dict[str, Any] = {"desc": "sizes", "unit": "image", "disable": None, "leave": False}
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -52,6 +54,6 @@ def header_sizes(paths: Sequence[Path], workers: int | None = None) -> dict[Path
         workers: processes; None takes one per core.
     """
     if len(paths) <= _FEW or workers == 1:
-        return {path: guarded(read_size, path) for path in paths}
+        return {path: guarded(read_size, path) for path in tqdm(paths, **_BAR)}
     with local_runner(workers, len(paths)) as run:
-        return dict(run(read_size, paths))
+        return dict(tqdm(run(read_size, paths), total=len(paths), **_BAR))

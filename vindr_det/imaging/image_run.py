@@ -14,9 +14,9 @@ from vindr_det.imaging.choice import Choice
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom.identity import read_uids
 from vindr_det.imaging.frontal_check import warnings_of
-from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan, unused
+from vindr_det.imaging.inputs import OWN_TABLES, Input, printable, scan, scan_files, unused
 from vindr_det.imaging.original_sizes import RASTER_SUFFIXES, Size, SizeTables, original_sizes, size_tables
-from vindr_det.imaging.prepared_folder import Prepared
+from vindr_det.imaging.prepared_folder import Prepared, PreparedFolder
 from vindr_det.imaging.read import read_array, read_image, require_pixels
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes, shapes_of
@@ -110,10 +110,43 @@ def find(
     inputs, tables = scan(images, recursive or (choice is not None and choice.recursive))
     if choice is not None:
         inputs = choice.of(inputs, images)
-    prepared = {source.image_id: known for source in inputs
-                if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
     root = Path(images) if Path(images).is_dir() else Path(images).parent
     sizes_of = _given_sizes(meta, choice) or size_tables(inputs, tables, root)
+    return _known(inputs, tables, sizes_of, max_pixels)
+
+
+def find_files(
+    paths: Sequence[Path], max_pixels: int = MAX_PIXELS, meta: str | Path | None = None
+) -> list[ImageRun]:
+    """:func:`find` of each file, by tables that are read once for all files of a folder.
+
+    Args:
+        paths: the files.
+        max_pixels: as there, like ``meta``.
+        meta: likewise.
+
+    Raises:
+        InputError: likewise.
+    """
+    require_limit(max_pixels)
+    given = _given_sizes(meta, None)
+    runs: dict[Path, ImageRun] = {}
+    in_folder: dict[Path, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        in_folder.setdefault(path.parent, []).append(path)
+    for folder, files in in_folder.items():
+        inputs, tables = scan_files(files)
+        sizes_of = given or size_tables(inputs, tables, folder)
+        runs |= {source.path: _known([source], tables, sizes_of, max_pixels) for source in inputs}
+    return [runs[path] for path in paths]
+
+
+def _known(
+    inputs: Sequence[Input], tables: Mapping[Path, PreparedFolder], sizes_of: SizeTables, max_pixels: int
+) -> ImageRun:
+    """The run of inputs, with what the tables know of them."""
+    prepared = {source.image_id: known for source in inputs
+                if (known := tables.get(source.path.parent, {}).get(source.path.name)) is not None}
     sizes, lost = original_sizes(inputs, sizes_of)
     inputs = [replace(source, problem=lost.get(source.image_id, source.problem)) for source in inputs]
     return ImageRun(inputs, sizes, prepared, max_pixels)

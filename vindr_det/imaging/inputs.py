@@ -82,10 +82,7 @@ def scan(
     if not os.path.lexists(root):
         raise InputError(f"{printable(str(root))}: no such folder of images, nor an image")
     if not root.is_dir():
-        require_finished(root.parent)
-        tables = read_prepared([root.parent])
-        problem = failed_in(tables).get(root) or _problem(root) or ""
-        return [Input(printable(image_id_of(root)), printable(root.name), root, problem)], tables
+        return scan_files([root])
     walked = sorted(_walk(root, recursive))
     for folder in sorted({path.parent for path, _ in walked if path.name in (LOG, SETTINGS)}):
         require_finished(folder)
@@ -97,6 +94,24 @@ def scan(
     ids = _unique_ids(root, problems)
     return [Input(ids[path], printable(str(path.relative_to(root))), path, problem)
             for path, problem in problems.items()], tables
+
+
+def scan_files(paths: Sequence[Path]) -> tuple[list[Input], dict[Path, PreparedFolder]]:
+    """As :func:`scan` of each file, with the stem as its id; the report of a folder is read once.
+
+    Raises:
+        InputError: there is no such file, or a preparation that wrote into its folder is not finished.
+    """
+    for path in paths:
+        if not os.path.lexists(path):
+            raise InputError(f"{printable(str(path))}: no such folder of images, nor an image")
+    folders = list(dict.fromkeys(path.parent for path in paths))
+    for folder in folders:
+        require_finished(folder)
+    tables = read_prepared(folders)
+    failed = failed_in(tables)
+    return [Input(printable(image_id_of(path)), printable(path.name), path,
+                  failed.get(path) or _problem(path) or "") for path in paths], tables
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:

@@ -315,7 +315,8 @@ def require_label_set(data: Mapping[str, Any], path: str | Path, label_set: Labe
     """
     fitted = data.get("label_set", label_set.name)
     if fitted != label_set.name:
-        raise InputError(f"{path}: was fitted to predictions of label set {fitted}, expected {label_set.name}")
+        raise InputError(f"{path}: was fitted to predictions of label set {fitted}, expected "
+                         f"{label_set.name}")
 
 
 def saved_gate(data: Any, path: str | Path) -> SavedGate:

@@ -127,7 +127,8 @@ def fusion_options(data: Any, path: str | Path, models: int) -> dict[str, Any] |
     if models > 1 or not isinstance(data, dict) or data.get("fusion", 0) is not None:
         fusion = tuned_fusion(data, path, models)
         if models == 1:
-            raise InputError(f"{path}: fuses the boxes of a single model ({fusion.method}), which vindr-det fuse "
+            raise InputError(f"{path}: fuses the boxes of a single model ({fusion.method}), which vindr-det "
+                             f"fuse "
                              "does and vindr-det predict does not; expected a search over several models")
         return asdict(fusion)
     return None

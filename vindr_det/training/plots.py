@@ -4,9 +4,7 @@
 epoch. Both become named curves of (N, 2): iterations or epochs that are done, and values.
 """
 
-import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,14 @@ from vindr_det.figures import (
     palette,
     write_figure,
 )
-from vindr_det.files import read_text
 from vindr_det.tables import read_csv, to_numbers
+from vindr_det.training.results import histories, is_component, metrics_rows, write_results
 
 log = logging.getLogger(__name__)
 
 Curves = dict[str, NDArray[np.float64]]
 
-CURVES_FILE = "curves.png"
+RESULTS_FILE = "results.png"
 _CLASS_AP = ("vindr/AP40/", "voc/AP40/")
 #: Labels of a multi-label classifier in its history.
 _LABEL_AUC = "held_out_auc/"
@@ -52,18 +50,8 @@ def read_metrics(path: str | Path) -> Curves:
         InputError: missing, empty, or a line is no JSON object with an iteration.
     """
     values: dict[str, dict[int, float]] = {}
-    lines = read_text(path).splitlines()
-    if not lines:
-        raise InputError(f"{path}: is empty, expected a line per 20 iterations")
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            done = int(row["iteration"]) + 1
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-            if number == len(lines) > 1:
-                break
-            raise InputError(f"{path}, line {number}: {line[:40]!r}, expected a JSON object with an "
-                             "iteration, as vindr-det train writes") from None
+    for row in metrics_rows(path):
+        done = int(row["iteration"]) + 1
         for key, value in row.items():
             values.setdefault(key, {})[done] = float(value)
     return {key: np.array(sorted(points.items())) for key, points in values.items() if key != "iteration"}
@@ -90,7 +78,7 @@ def smoothed(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
 
 
 def plot_training(folder: str | Path, out: str | Path | None = None, smooth: float = 0.0) -> Path:
-    """Write ``curves.png`` of a training, which may still be running.
+    """Write ``results.png`` of a training, which may still be running.
 
     Args:
         folder: OUTPUT_DIR of a detector or a classifier.
@@ -102,55 +90,59 @@ def plot_training(folder: str | Path, out: str | Path | None = None, smooth: flo
     """
     if not 0 <= smooth < 1:
         raise InputError(f"--smooth {smooth}: expected 0 to below 1")
-    folder = Path(folder)
-    paths = {int(match[1]): path for path in folder.glob("fold*_history.csv")
-             if (match := re.fullmatch(r"fold(\d+)_history\.csv", path.name))}
+    folder, paths = Path(folder), histories(folder)
     if paths:
-        figure = classifier_figure({fold: read_history(paths[fold]) for fold in sorted(paths)}, smooth)
+        figure = classifier_figure({fold: read_history(path) for fold, path in paths.items()}, smooth)
     elif (folder / "metrics.json").is_file() and not (folder / "operating_points.json").is_file():
         figure = detector_figure(read_metrics(folder / "metrics.json"), smooth)
     else:
         raise InputError(f"{folder}: has no fold*_history.csv and no metrics.json of a detector, expected "
                          "the OUTPUT_DIR of vindr-det train or train_classifier.py")
-    path = Path(out or folder) / CURVES_FILE
+    path = Path(out or folder) / RESULTS_FILE
     write_figure(path, figure)
     return path
 
 
 def plot_after_training(folder: str | Path) -> None:
-    """:func:`plot_training` at the end of a training, where a failure is a warning and costs nothing."""
+    """``results.csv`` and ``results.png`` at the end of a training; a failure is a warning."""
+    write_results(folder)
     try:
         plot_training(folder)
     except Exception as error:
-        log.warning("%s: the curves were not plotted (%s: %s); vindr-det plot-training can repeat it", folder,
+        log.warning("%s: results.png was not drawn (%s: %s); vindr-det plot-training can repeat it", folder,
                     type(error).__name__, error)
 
 
 def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
-    """Losses, AP, learning rate, and AP per class over iterations and at the end.
+    """Losses and their components, AP, learning rate, and AP per class over iterations and at the end.
 
     Args:
         curves: of :func:`read_metrics`.
         smooth: factor of :func:`smoothed`.
     """
-    figure = new_figure(16, 9)
+    figure = new_figure(20, 10)
     upper, lower = figure.subfigures(2, 1)
-    loss, ap, rate = (add_axes(upper, 1, 3, place) for place in (1, 2, 3))
+    loss, ap, rate, parts = (add_axes(upper, 1, 4, place) for place in (1, 3, 4, 2))
     _draw(loss, {name: curves[key] for key, name in _LOSSES.items() if key in curves}, smooth)
     _limit_to_losses(loss)
     _draw(ap, {name: curves[key] for key, name in _APS.items() if key in curves}, smooth)
     _draw(rate, {"_rate": curves["lr"]} if "lr" in curves else {})
     of_class = {key.split("/", 2)[2]: points for key, points in curves.items()
                 if key.startswith(_CLASS_AP)}
+    _draw(parts, {key.removeprefix("loss_"): points for key, points in curves.items()
+                  if is_component(key)}, smooth)
+    _limit_to_losses(parts)
     class_curves = add_axes(lower, 1, 2, 1)
     _draw(class_curves, of_class, smooth)
     if of_class:
         _last_ap(add_axes(lower, 1, 2, 2), of_class)
     for axes, title, unit in ((loss, "Loss", "loss"), (ap, "Average precision", "AP"),
                               (rate, "Learning rate", "learning rate"),
+                              (parts, "Components of the training loss", "loss"),
                               (class_curves, "AP at IoU > .4 per class", "AP")):
         axes.set(title=title, xlabel="iterations", ylabel=unit)
-    for axes, legend in ((loss, legend_below), (ap, legend_below), (class_curves, legend_right)):
+    for axes, legend in ((loss, legend_below), (ap, legend_below), (parts, legend_below),
+                         (class_curves, legend_right)):
         axes.set_ylim(bottom=0)
         if axes.lines:
             legend(axes)

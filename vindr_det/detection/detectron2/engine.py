@@ -19,9 +19,10 @@ from vindr_det.detection.detectron2.config import check_trainer, get_vindr_cfg
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.interface import SINGLE_PROCESS, Launch
+from vindr_det.detection.pictures import draw_after_training
 from vindr_det.files import write_text
 from vindr_det.training.interruption import Interrupted, Interruption
-from vindr_det.training.plots import plot_after_training
+from vindr_det.training.loggers import require_loggers
 from vindr_det.training.resume import is_finished, require_output_folder, state_to_resume
 from vindr_det.training.states import SUFFIXES, latest
 from vindr_det.training.weights import require_same_model
@@ -37,6 +38,7 @@ def defaults() -> Any:
 def train(cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> None:
     """See :class:`vindr_det.detection.interface.Engine`."""
     check_trainer(cfg)
+    require_loggers("VINDR.LOGGERS", cfg.VINDR.LOGGERS)
     require_output_folder(cfg.OUTPUT_DIR)
     state = state_to_resume(cfg.OUTPUT_DIR, "detectron2") if resume else None
     if state is not None and is_finished(state, cfg):
@@ -51,7 +53,7 @@ def train(cfg: Any, resume: bool = False, launch: Launch = SINGLE_PROCESS) -> No
     if interruption is not None and interruption.signal:
         raise Interrupted(interruption.signal, latest(cfg.OUTPUT_DIR, SUFFIXES["detectron2"]))
     if launch.rank == 0:
-        plot_after_training(cfg.OUTPUT_DIR)
+        draw_after_training(cfg)
 
 
 def evaluate(cfg: Any, state: Mapping[str, Any]) -> Mapping[str, float]:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import detectron2.utils.comm as comm
+from detectron2.engine import create_ddp_model
 from detectron2.engine import launch as detectron2_launch
+from torch import nn
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessException
 
@@ -92,3 +94,9 @@ def on_all_ranks(work: Callable[[], Result]) -> Result:
 
 def _any_rank(flag: bool) -> bool:
     return bool(max_over_ranks(int(flag)))
+
+
+def wrapped(model: nn.Module, cfg: Any) -> nn.Module:
+    """The model, wrapped where several processes train it; DefaultTrainer wraps it for GPUs alone."""
+    device_ids = [comm.get_local_rank()] if str(cfg.MODEL.DEVICE).startswith("cuda") else None
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)

@@ -1,8 +1,9 @@
 """One iteration of training: gradient accumulation, mixed precision, and a check for finite losses."""
 
 import contextlib
+import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +28,12 @@ class VindrStep(SimpleTrainer):
         half: type of mixed precision, float16 with a gradient scaler; None for none.
         clip_norm: maximum norm of the gradient of all weights together; 0 does not clip it here.
         norm_type: p of that norm.
+
+    Attributes:
+        on_batch: called with each batch before it is trained on; None for nothing.
     """
+
+    on_batch: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
 
     def __init__(
         self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer,
@@ -43,12 +49,13 @@ class VindrStep(SimpleTrainer):
     def run_step(self) -> None:
         """Make one step of the optimizer."""
         self.optimizer.zero_grad()
+        self._waited = 0.0
         means: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         for part in range(self.accumulate):
             for key, value in self._backward(last=part == self.accumulate - 1).items():
                 means[key] = means[key] + value.detach().cpu() / self.accumulate
         self.after_backward()
-        self._write_metrics(dict(means), 0.0)
+        self._write_metrics(dict(means), self._waited)
         if self.clip_norm > 0:
             self.grad_scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, self.norm_type)
@@ -59,7 +66,11 @@ class VindrStep(SimpleTrainer):
         """Add the gradients of one batch; an error on one rank stops all ranks."""
         local = hasattr(self.model, "no_sync") and not last  # ranks exchange gradients only once per step
         with self.model.no_sync() if local else contextlib.nullcontext():
+            since = time.perf_counter()
             batch = on_all_ranks(lambda: next(self._data_loader_iter))
+            self._waited += time.perf_counter() - since
+            if self.on_batch is not None:
+                self.on_batch(batch)
             losses = on_all_ranks(lambda: self._losses(batch))
             self.grad_scaler.scale(sum(losses.values()) / self.accumulate).backward()
         return losses

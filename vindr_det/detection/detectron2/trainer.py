@@ -9,16 +9,17 @@ from typing import Any
 import detectron2.utils.comm as comm
 import torch
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, default_writers, hooks
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
-from detectron2.utils.events import EventStorage, JSONWriter
+from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.utils.data import DataLoader
 
 from vindr_det.data.splits import loss_records, training_records, validation_records, warn_of_overlap
 from vindr_det.detection.checkpoint import metadata
+from vindr_det.detection.detectron2 import processes
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
 from vindr_det.detection.detectron2.config import check_trainer
@@ -38,6 +39,7 @@ from vindr_det.detection.detectron2.hooks import (
 from vindr_det.detection.detectron2.incomplete import refuse_unknown
 from vindr_det.detection.detectron2.mapper import VindrMapper
 from vindr_det.detection.detectron2.train_step import VindrStep
+from vindr_det.detection.detectron2.writers import ShowTraining, build_writers
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.validation import keep_predictions
 from vindr_det.structures.records import Record
@@ -97,13 +99,14 @@ class VindrTrainer(TrainerBase):
         model = self.build_model(cfg)
         self.optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
-        self.model = _for_processes(model, cfg)
+        self.model = processes.wrapped(model, cfg)
         self._trainer = self.build_step(cfg, self.model, self.optimizer)
         self.checkpointer = VindrCheckpointer(
             self.model, cfg, metadata=self._metadata, trainer=weakref.proxy(self))
         self._early_stopping = EarlyStopping(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
         self._ema = UpdateEMA(cfg.VINDR.EMA_DECAY)
         self._validation = Validation(cfg.TEST.EVAL_PERIOD, self.evaluate, self.interruption)
+        self._shown = ShowTraining(cfg, self._validation, [record for record, _ in self._validation_set])
         self._numbers = ModelNumbers(self.model, cfg.SOLVER.CHECKPOINT_PERIOD)
         self._states = SaveStates(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.VINDR.KEEP_CHECKPOINTS)
         self.register_hooks(self.build_hooks())
@@ -190,11 +193,13 @@ class VindrTrainer(TrainerBase):
         ]
         if not comm.is_main_process():
             return on_all_ranks
+        self._trainer.on_batch = self._shown.add_batch
         return [
             *on_all_ranks,
             BestCheckpoint(self._early_stopping, self._save_best, self._validation.latest),
             self._states,  # after BestCheckpoint, so that a state has the best value so far
             MetricsLines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self._validation),
+            self._shown,
             hooks.PeriodicWriter(self.build_writers(), period=20),
         ]
 
@@ -208,9 +213,8 @@ class VindrTrainer(TrainerBase):
         return [losses, self._validation]
 
     def build_writers(self) -> list[Any]:
-        """Detectron2's without that of metrics.json, which :class:`MetricsLines` writes."""
-        return [writer for writer in default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
-                if not isinstance(writer, JSONWriter)]
+        """Those of VINDR.LOGGERS and the line of progress; :class:`MetricsLines` writes metrics.json."""
+        return build_writers(self.cfg, self.max_iter)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the latest state in OUTPUT_DIR, or begin with MODEL.WEIGHTS where there is none.
@@ -304,7 +308,9 @@ class VindrTrainer(TrainerBase):
 
     def _save_best(self) -> None:
         self._export("model_best")
-        keep_predictions(self.cfg, getattr(self._evaluator, "gathered", {}))
+        predictions = getattr(self._evaluator, "gathered", {})
+        keep_predictions(self.cfg, predictions)
+        self._shown.draw_best(predictions)
 
     def _metadata(self) -> dict[str, Any]:
         """The entry ``vindr`` of a checkpoint."""
@@ -329,12 +335,6 @@ class VindrTrainer(TrainerBase):
         renamed = {_RENAMED_HOOKS.get(name, name): state for name, state in saved}
         super().load_state_dict(state_dict | {"hooks": renamed})
         self._trainer.load_state_dict(state_dict["_trainer"])
-
-
-def _for_processes(model: nn.Module, cfg: Any) -> nn.Module:
-    """The model, wrapped where several processes train it; DefaultTrainer wraps it for GPUs alone."""
-    device_ids = [comm.get_local_rank()] if str(cfg.MODEL.DEVICE).startswith("cuda") else None
-    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
 
 
 def _test_loader(cfg: Any, dataset: Dataset, mapper: VindrMapper, **options: Any) -> DataLoader:

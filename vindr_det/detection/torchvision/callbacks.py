@@ -12,13 +12,20 @@ from typing import Any
 import lightning as L
 import torch
 
+from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.checkpoint import metadata
+from vindr_det.detection.pictures import TrainingImages, draw_validation
+from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.lightning_module import DetectorModule
-from vindr_det.detection.validation import keep_predictions
+from vindr_det.detection.torchvision.model import first_label
+from vindr_det.detection.validation import keep_predictions, validation_text
 from vindr_det.files import atomic_path
 from vindr_det.training import states
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.interruption import Interruption
+from vindr_det.training.loggers import Loggers
+from vindr_det.training.progress import DataTimer, progress_line
+from vindr_det.training.results import write_results
 from vindr_det.training.schedule import is_due
 
 log = logging.getLogger(__name__)
@@ -64,11 +71,21 @@ class UpdateEMA(AfterStep):
 
 
 class MetricsFile(AfterStep):
-    """Append a JSON object per line to metrics.json, in Detectron2's format, and log the progress."""
+    """Append a JSON object per line to metrics.json, in Detectron2's format, and log the progress.
 
-    def __init__(self, folder: str | Path) -> None:
+    Args:
+        folder: OUTPUT_DIR.
+        timer: of the trainer; None measures no waiting for data.
+        loggers: get the same numbers.
+    """
+
+    def __init__(
+        self, folder: str | Path, timer: DataTimer | None = None, loggers: Loggers | None = None
+    ) -> None:
         self.path = Path(folder) / "metrics.json"
+        self.timer, self.loggers = timer or DataTimer(), loggers or Loggers([], folder)
         self._times: deque[float] = deque(maxlen=_PERIOD)
+        self._waits: deque[float] = deque(maxlen=_PERIOD)
         self._losses: deque[dict[str, float]] = deque(maxlen=_PERIOD)
         self._since = time.perf_counter()
 
@@ -78,34 +95,30 @@ class MetricsFile(AfterStep):
 
     def after_batch(self, trainer: L.Trainer) -> None:
         """Keep the time and the losses of the batch."""
-        self._times.append(time.perf_counter() - self._since)
+        self._waits.append(self.timer.taken())
+        self._times.append(time.perf_counter() - self._since + self._waits[-1])
         self._losses.append({key: float(value) for key, value in trainer.callback_metrics.items()})
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Write medians of the last 20 batches, every 20 steps and at the end, as Detectron2 does."""
         if not trainer.is_global_zero or not is_due(done, _PERIOD, trainer.max_steps):
             return
-        median = statistics.median
-        seconds = median(self._times) * trainer.accumulate_grad_batches
+        median, batches = statistics.median, trainer.accumulate_grad_batches
+        seconds, waited = median(self._times) * batches, median(self._waits) * batches
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
-        self.write({"iteration": done - 1, "lr": rate, "time": seconds, **losses})
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({"lr": rate, "time": seconds, **losses}, done)
-        left = time.strftime("%H:%M:%S", time.gmtime(seconds * (trainer.max_steps - done)))
-        log.info("iteration %d/%d  loss %.4f  lr %.5f  %.3f s/iteration  eta %s", done,
-                 trainer.max_steps, losses["total_loss"], rate, seconds, left)
+        values = {"lr": rate, "time": seconds, "data_time": waited, **losses}
+        self.write({"iteration": done - 1, **values})
+        self.loggers.numbers(values, done)
+        log.info("%s", progress_line(done, trainer.max_steps, losses, rate, seconds, waited))
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Write the metrics of a validation."""
         if trainer.is_global_zero:
             self.write({"iteration": trainer.global_step - 1, **module.latest})
-            if trainer.logger is not None:
-                trainer.logger.log_metrics(module.latest, trainer.global_step)
-            log.info("validation: %s", "  ".join(
-                f"{key} {value:.4f}" for key, value in module.latest.items()
-                if key in ("validation_loss", "vindr/mAP40", "voc/mAP40", "coco/AP",
-                           "coco/AP50")))
+            self.loggers.numbers(module.latest, trainer.global_step)
+            log.info("%s", validation_text(trainer.global_step, module.latest, module.records))
+            write_results(self.path.parent)
 
     def write(self, values: dict[str, Any]) -> None:
         """Append a line."""
@@ -161,6 +174,44 @@ class Validation(AfterStep):
         self.pending = checkpoint["vindr"].get("pending", False)
 
 
+class DrawBatches(L.Callback):
+    """Write ``train_batch0.png``, the first images of a training that begins, with their boxes.
+
+    Args:
+        cfg: the config.
+        loggers: get the same picture.
+    """
+
+    def __init__(self, cfg: Any, loggers: Loggers) -> None:
+        self.cfg, self.loggers = cfg, loggers
+        self.images = TrainingImages(label_set_of_config(cfg))
+        self._begun = self._written = False
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Add the batch."""
+        self._begun |= trainer.global_step == 0
+        if self._written or not (self._begun and trainer.is_global_zero):
+            return
+        for image, target, image_id in zip(*batch, strict=True):
+            self.images.add(image[0].cpu().numpy(), target["boxes"].double().cpu().numpy(),
+                            (target["labels"] - first_label(self.cfg)).cpu().numpy(), image_id)
+        if self.images.full:
+            self._write()
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Write what there is after a training of few images."""
+        if self._begun and not self._written and trainer.is_global_zero:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = True
+        picture = self.images.write(Path(self.cfg.OUTPUT_DIR))
+        if picture is not None:
+            self.loggers.picture("train_batch0", picture, 1)
+
+
 class SaveModels(AfterStep):
     """model_best.pth whenever the metric improves, model_final.pth at the end, states to resume from.
 
@@ -169,10 +220,12 @@ class SaveModels(AfterStep):
     Args:
         cfg: the config.
         interruption: ends the training after a step; a state is saved then, but no final model.
+        loggers: get the picture of the best model's detections.
     """
 
-    def __init__(self, cfg: Any, interruption: Interruption) -> None:
+    def __init__(self, cfg: Any, interruption: Interruption, loggers: Loggers | None = None) -> None:
         self.cfg, self.interruption = cfg, interruption
+        self.loggers = loggers or Loggers([], cfg.OUTPUT_DIR)
         self.best = EarlyStopping(cfg.VINDR.BEST_METRIC, cfg.VINDR.PATIENCE)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -194,6 +247,9 @@ class SaveModels(AfterStep):
             if writes:
                 self.save(module, done, "model_best.pth")
                 keep_predictions(self.cfg, module.predictions)
+                picture = draw_validation(self.cfg, module.predictions)
+                if picture is not None:
+                    self.loggers.picture("val_predictions", picture, done)
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Save a state every CHECKPOINT_PERIOD iterations, and when a signal came."""

@@ -19,6 +19,7 @@ from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
 from vindr_det.training.interruption import Interruption
 from vindr_det.training.optimizer import build_optimizer, groups_by_norm
+from vindr_det.training.progress import bar
 from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 
 
@@ -91,7 +92,7 @@ class DetectorModule(EMAModule):
         training = self.training
         self.eval()
         with ema_weights(self.network, self.ema), autocast(self.device, half_precision(self.cfg)):
-            for batch in interruption.until(loader):
+            for batch in bar(interruption.until(loader), "validate"):
                 self._validate_batch(self.transfer_batch_to_device(batch, self.device, 0))
         self.train(training)
         if interruption.agreed():

@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from tqdm import tqdm
 
 from vindr_det.config import config_from_text
 from vindr_det.config_schema import label_set_of_config
@@ -208,7 +209,8 @@ def compare(checkpoint: Checkpoint, path: str | Path, images: Sequence[NDArray[n
     cfg.SOLVER.AMP.ENABLED = False
     original, exported = TorchvisionPredictor(cfg, checkpoint.state), OnnxPredictor(path)
     scores, pixels, count = [0.0], [0.0], 0
-    for number, image in enumerate(images):
+    shown = tqdm(images, desc="compare", unit="image", disable=None, leave=False)
+    for number, image in enumerate(shown):
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             ours = original([image])[0]
         theirs = exported([image])[0]

@@ -9,15 +9,16 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from vindr_det.data.splits import loss_records, require_validation, validation_records, warn_of_overlap
 from vindr_det.detection.checkpoint import require_engine
 from vindr_det.detection.interface import Launch
+from vindr_det.detection.pictures import draw_after_training
 from vindr_det.detection.precision import half_precision
 from vindr_det.detection.torchvision.callbacks import (
     STATE_SUFFIX,
+    DrawBatches,
     MetricsFile,
     SaveModels,
     UpdateEMA,
@@ -31,7 +32,8 @@ from vindr_det.files import write_text
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.interruption import Interrupted, Interruption
 from vindr_det.training.lightning_setup import quiet, trainer_options
-from vindr_det.training.plots import plot_after_training
+from vindr_det.training.loggers import Loggers, require_loggers
+from vindr_det.training.progress import DataTimer
 from vindr_det.training.resume import is_finished, require_output_folder, require_resumable, state_to_resume
 from vindr_det.training.states import clear, iterations_of, latest, truncate_metrics
 from vindr_det.training.weights import detector_weights, file_data, require_same_model
@@ -49,6 +51,7 @@ def train(cfg: Any, resume: bool, launch: Launch) -> None:
 
 def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -> None:
     check(cfg)
+    require_loggers("VINDR.LOGGERS", cfg.VINDR.LOGGERS)
     out = Path(cfg.OUTPUT_DIR)
     require_output_folder(out)
     state = state_to_resume(out, "torchvision") if resume else None
@@ -68,7 +71,7 @@ def _train(cfg: Any, resume: bool, launch: Launch, interruption: Interruption) -
     else:
         _fit(cfg, module, launch, state, interruption)
     if launch.rank == 0:
-        plot_after_training(out)
+        draw_after_training(cfg)
 
 
 def _fit(
@@ -81,8 +84,9 @@ def _fit(
         rank, world = trainer.global_rank, trainer.world_size
         # Lightning's handler of SIGTERM would wait for processes that it has just ended.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        metrics, best = MetricsFile(out), SaveModels(cfg, interruption)
-        trainer.callbacks += [UpdateEMA(), metrics]
+        loggers = Loggers(cfg.VINDR.LOGGERS if trainer.is_global_zero else (), out, config=cfg.dump())
+        metrics, best = MetricsFile(out, trainer.profiler, loggers), SaveModels(cfg, interruption, loggers)
+        trainer.callbacks += [UpdateEMA(), metrics, DrawBatches(cfg, loggers)]
         if cfg.VINDR.VALIDATION:
             trainer.callbacks.append(Validation(cfg.TEST.EVAL_PERIOD, validation_loader(cfg, rank, world),
                                                 [metrics.on_validated, best.on_validated], interruption))
@@ -98,6 +102,8 @@ def _fit(
             trainer.fit(module, loader, ckpt_path=state, weights_only=True)
         except SystemExit as error:  # Lightning's answer to a KeyboardInterrupt
             raise Interrupted(interruption.signal or signal.SIGINT, latest(out, STATE_SUFFIX)) from error
+        finally:
+            loggers.close()
     if trainer.local_rank:  # a process that Lightning started: the first process reports for all
         raise SystemExit(0)
     if interruption.ends:
@@ -161,8 +167,7 @@ def _trainer(cfg: Any, launch: Launch) -> L.Trainer:
         precision=_PRECISION[half_precision(cfg)],
         gradient_clip_val=clip.CLIP_VALUE if clip.ENABLED else None,
         gradient_clip_algorithm="value" if clip.CLIP_TYPE == "value" else "norm",
-        benchmark=cfg.CUDNN_BENCHMARK, log_every_n_steps=20,
-        logger=TensorBoardLogger(cfg.OUTPUT_DIR, name="", version=""),
+        benchmark=cfg.CUDNN_BENCHMARK, logger=False, profiler=DataTimer(),
     )
 
 

@@ -1,27 +1,30 @@
-"""The files that the commands of docs/coming_from.md name, as phantoms, and a runner of these commands.
+"""The files that the pages' commands name, as phantoms, and a runner of these commands.
 
-A command runs in the tree as it stands on the page. Trainings get keys that end them in seconds. What a
-command reads and an earlier one writes is made by running that one first, so that each can be run alone.
+A command runs as it stands on the page. Trainings get keys that end them in seconds, and the commands of
+``PREPARED`` have run in the tree that every page's folder is a copy of.
 """
 
 import contextlib
+import importlib.util
 import io
+import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import page_releases
 import pandas as pd
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, of_another_label_set
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from vindr_det.commands import names, run_command
-from vindr_det.structures.label_sets import NIH_LABELS
+from vindr_det.commands import main_of, run_command
+from vindr_det.commands.demo import steps
+from vindr_det.structures.label_sets import NIH_BOXES, NIH_LABELS
 
-PAGE = ROOT / "docs/coming_from.md"
 SIDE = 96
 #: Small networks from random weights; ResNet-18 has no 1x1 convolution to stride in.
 DETECTOR = [*TINY, *shlex.split("""MODEL.WEIGHTS "" MODEL.RESNETS.DEPTH 18 MODEL.RESNETS.RES2_OUT_CHANNELS 64
@@ -38,99 +41,162 @@ ADDED = {
     # A classifier of few phantoms and a single epoch may be inverted by chance.
     "predict": ["--device", "cpu", "--allow-inverted", *_ONE_PROCESS],
     "gate": ["--allow-inverted", "--folds", "2"],
-    "tune": ["--allow-inverted", *_ONE_PROCESS],
-    "evaluate-classifier": ["--allow-inverted"]}
-
-
-def commands() -> list[str]:
-    """Every command of the page, in its order, each once."""
-    text = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
-    return list(dict.fromkeys(line.strip() for line in re.findall(r"(?:^|`)(vindr-det [^`\n]+)", text, re.M)))
+    "tune": ["--allow-inverted", "--trials", "4", *_ONE_PROCESS],
+    "evaluate-classifier": ["--allow-inverted"], "classify": _ONE_PROCESS, "explain": _ONE_PROCESS,
+    "phantoms": _ONE_PROCESS}
+#: Exit statuses beside 0 that the pages tell of.
+STATUSES = {"check-leaks": (0, 2)}
+#: What is put in the place of numbers that would take minutes.
+SHORTER = {"--num-train": "6", "--num-test": "3", "--bootstrap": "20"}
+#: Command -> what it leaves in the folder of --out or OUTPUT_DIR.
+LEAVES = {"train": "best_predictions.json", "train-classifier": "metrics.json",
+          "evaluate-classifier": "metrics.json", "convert-tfrecords": "packed.npy"}
+#: Scripts of tools/ with another name than their command.
+RENAMED = {"train_net": "train", "prepare_images": "prepare", "make_phantoms": "phantoms"}
+#: Commands of the pages that have run before a page is read.
+PREPARED = [
+    "vindr-det prepare --images raw/train --out datasets/vindr/train --size 1280 --keep-aspect",
+    "vindr-det prepare --images raw/test --out datasets/vindr/test --size 1280 --keep-aspect",
+    "vindr-det convert vinbigdata --annotations raw/train.csv --meta datasets/vindr/train/meta.csv "
+    "--images datasets/vindr/train --out datasets/vindr/annotations --folds 5",
+    "vindr-det train --config configs/vindr_frcnn.yaml",
+    "vindr-det train-classifier --config configs/classifier/vindr_binary_effnet_b2.yaml --fold all",
+    "vindr-det predict --dataset vindr_val_fold0 --out val.csv",
+    "vindr-det predict --out submission.csv",
+    "vindr-det classify --classifier outputs/vindr_binary_effnet_b2 --images datasets/vindr/test "
+    "--out predictions.csv"]
 
 
 class Tree:
-    """Runs commands of the page in a folder, each once.
+    """Runs commands in a folder.
 
     Args:
         root: the folder.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.commands = root, commands()
-        self.finished: dict[str, str] = {}
-        self.failed: dict[str, str] = {}
+        self.root = root
 
     def run(self, command: str) -> str:
-        """What a command prints; commands whose outputs it reads run before it."""
-        if command not in self.finished:
-            for before in self._needed(command):
-                self.run(before)
-            assert command not in self.failed, self.failed[command]
-            try:
-                self.finished[command] = self._call(shlex.split(command))
-            except (Exception, SystemExit) as error:
-                self.failed[command] = f"{command}\n{type(error).__name__}: {error}"
-                raise AssertionError(self.failed[command]) from error
-        return self.finished[command]
+        """What a command prints.
 
-    def _needed(self, command: str) -> Iterator[str]:
-        """Earlier commands whose output is an argument of this one, or of the config that it names."""
-        own = output_of(command)
-        named = [word for word in shlex.split(command) if "/" in word]
-        named += [path for word in named if word.endswith(".yaml") and (ROOT / word).is_file()
-                  for path in re.findall(r"[\w./-]+/[\w./-]+", (ROOT / word).read_text(encoding="utf-8"))]
-        for before in self.commands[: self.commands.index(command)]:
-            made = output_of(before)
-            if made and made != own and any(path == made or path.startswith(f"{made}/") for path in named):
-                yield before
-
-    def _call(self, words: list[str]) -> str:
-        _, name, *arguments = words
-        assert name in names(), f"{name}: no such command"
+        Raises:
+            AssertionError: it fails, or leaves nothing where it should.
+        """
+        words = shlex.split(command)
         printed, here = io.StringIO(), Path.cwd()
         os.chdir(self.root)
         try:
             with contextlib.redirect_stdout(printed):
-                status = run_command(name, _with_added(name, arguments))
+                status = _main(words)(_shortened(words)) or 0
         finally:
             os.chdir(here)
-        assert status == 0, f"exit status {status}"
+        assert status in STATUSES.get(name_of(words), (0,)), f"exit status {status}"
+        made = output_of(words)
+        assert printed.getvalue().strip() or made, "prints nothing"
+        expected = self.root / made / LEAVES.get(name_of(words), "")
+        assert not made or expected.exists(), f"left no {expected.relative_to(self.root)}"
         return printed.getvalue()
 
+    def execute(self, code: str, names: dict) -> None:
+        """Run a snippet with the names that the snippets before it have left."""
+        here = Path.cwd()
+        os.chdir(self.root)
+        try:
+            exec(compile(code, "snippet", "exec"), names)
+        finally:
+            os.chdir(here)
 
-def _with_added(name: str, words: list[str]) -> list[str]:
-    """Arguments with those of ADDED: options before the keys at the end, keys after them."""
-    added = ADDED.get(name, [])
-    first = next((at for at, word in enumerate(words) if re.fullmatch(r"[A-Z]+[A-Z_.]+", word)), len(words))
-    split = next((at for at, word in enumerate(added) if re.fullmatch(r"[A-Z]+[A-Z_.]*", word)), len(added))
-    return [*words[:first], *added[:split], *words[first:], *added[split:]]
+    def copy(self, root: Path) -> "Tree":
+        """The same files below another folder, as links to the same data."""
+        shutil.copytree(self.root, root, symlinks=True, copy_function=os.link)
+        return Tree(root)
 
 
-def output_of(command: str) -> str:
-    """The file or folder that a command writes: --out, or its config's OUTPUT_DIR."""
-    words = shlex.split(command)
-    if "--out" in words:
-        return words[words.index("--out") + 1]
-    if "OUTPUT_DIR" in words:
-        return words[words.index("OUTPUT_DIR") + 1]
-    if words[1].startswith("train") and "--config" in words:
+def name_of(words: list[str]) -> str:
+    """The command that a line runs, also by its script in tools/."""
+    if words[0] == "vindr-det":
+        return words[1]
+    script = Path(words[1]).stem
+    return RENAMED.get(script, script.replace("_", "-"))
+
+
+def _main(words: list[str]):
+    if words[0] == "vindr-det":
+        return _demo if words[1] == "demo" else main_of(words[1])
+    script = ROOT / words[1]
+    assert script.is_file(), f"{words[1]}: no such tool"
+    spec = importlib.util.spec_from_file_location(f"page_{script.stem}", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def _demo(argv: list[str]) -> int:
+    """The steps of ``vindr-det demo --quick``, without a new process for each."""
+    out = Path(argv[argv.index("--out") + 1])
+    return max(run_command(step[0], step[1:]) for step in steps(out, "torchvision", seed=7, quick=True))
+
+
+def _shortened(words: list[str]) -> list[str]:
+    """Arguments with those of ADDED: options before the keys at the end, added keys before the own."""
+    own = [SHORTER.get(words[at - 1], word) for at, word in enumerate(words)][2:]
+    added = ADDED.get(name_of(words), [])
+    first, split = _first_key(own), _first_key(added)
+    return [*own[:first], *added[:split], *added[split:], *own[first:]]
+
+
+def _first_key(words: list[str]) -> int:
+    key = re.compile(r"[A-Z]+(?:_[A-Z]+)*(?:\.[A-Z0-9_.]+)?")
+    return next((at for at, word in enumerate(words) if key.fullmatch(word)), len(words))
+
+
+def output_of(words: list[str]) -> str:
+    """The file or folder that a command writes: --out, or a training's OUTPUT_DIR."""
+    for option in ("--out", "OUTPUT_DIR"):
+        if option in words:
+            return words[words.index(option) + 1]
+    if name_of(words).startswith("train"):
         config = ROOT / words[words.index("--config") + 1]
         text = config.read_text(encoding="utf-8") if config.is_file() else ""
-        stated = re.search(r"^OUTPUT_DIR: (\S+)", text, re.MULTILINE)
-        return stated[1] if stated else f"outputs/{config.stem}"
+        return "".join(re.findall(r"^OUTPUT_DIR: (\S+)", text, re.MULTILINE))
     return ""
 
 
 def make_tree(root: Path, phantoms: Path) -> Tree:
-    """The tree: ``configs``, and below ``raw`` and ``datasets`` what users download."""
+    """The tree: ``configs``, and below ``raw`` and ``datasets`` what users download, prepare and convert."""
     (root / "configs").symlink_to(ROOT / "configs")
     raw = root / "raw"
     raw.mkdir()
     for path in (phantoms / "raw").iterdir():
-        (raw / path.name).symlink_to(path)
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, raw / path.name)
     _squares(phantoms, raw / "png256")
     _nih(root, [*sorted((raw / "png256/train").iterdir()), *sorted((raw / "png256/test").iterdir())])
-    return Tree(root)
+    page_releases.write(raw)
+    tree = Tree(root)
+    for command in PREPARED[:3]:
+        tree.run(command)
+    _own(root)
+    for command in PREPARED[3:]:
+        tree.run(command)
+    return tree
+
+
+def _own(root: Path) -> None:
+    """Data sets of other label sets: NIH's in parts, and a COCO file that somebody made."""
+    vindr, nih = root / "datasets/vindr", root / "datasets/nih"
+    of_another_label_set(vindr / "annotations", nih / "annotations", NIH_BOXES)
+    for name in ("train", "val"):
+        fold = nih / f"annotations/instances_{name}_fold0.json"
+        shutil.copy(fold, nih / f"annotations/instances_{name}.json")
+    shutil.copytree(vindr / "train", nih / "images", ignore=shutil.ignore_patterns("*.csv", "prepare.json"))
+    for path in (root / "raw/nih_images").iterdir():
+        shutil.copy(path, nih / "images")
+    shutil.copytree(vindr / "train", root / "own/images")
+    coco = json.loads((vindr / "annotations/instances_all.json").read_text())
+    (root / "own/boxes.json").write_text(json.dumps({key: coco[key] for key in (
+        "images", "annotations", "categories")}))
 
 
 def _squares(phantoms: Path, out: Path) -> None:
@@ -173,7 +239,7 @@ def _tables(root: Path, names: list[str], targets: np.ndarray, rng: np.random.Ge
     lists, course = root / "raw/lists", root / "datasets/nih/course"
     lists.mkdir()
     course.mkdir(parents=True)
-    (root / "datasets/nih/images-small").symlink_to(root / "raw/nih_images")
+    shutil.copytree(root / "raw/nih_images", root / "datasets/nih/images-small")
     for name in ("train", "val", "test_consensus", "test_attending"):
         own = name.partition("_")[0]
         rows = [f"{names[at]} {int(targets[at].any())}" for at in np.flatnonzero(part == own)]

@@ -1,0 +1,74 @@
+"""Bundles on a hub: pushed to and pulled from a local stand-in through the hub's own library."""
+
+import json
+
+import pytest
+from bundle_parts import save_detector
+from conftest import one_line
+from hub_stand_in import Hub
+
+from vindr_det.bundle import Parts, read_bundle, write_bundle
+from vindr_det.bundle.files import find, in_folder
+from vindr_det.exceptions import InputError
+
+pytest.importorskip("huggingface_hub")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that HF_ENDPOINT names, with an empty cache."""
+    server = Hub()
+    for key, value in {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": "right",
+                       "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}.items():
+        monkeypatch.setenv(key, value)
+    yield server
+    server.shutdown()
+
+
+@pytest.mark.slow  # two new processes, since the library reads HF_ENDPOINT when it is imported
+def test_a_bundle_is_pushed_and_pulled_unchanged(hub, tool, tmp_path):
+    weights = save_detector(tmp_path / "a.pth", "torchvision", 1)
+    pushed = tool("bundle.py", "--weights", weights, "--half", "--out", "hf://user/repo")
+    assert pushed.returncode == 0, pushed.stderr
+    assert hub.private == {"user/repo": True} and hub.commits == ["user/repo"]
+    pulled = tool("bundle.py", "--copy", "hf://user/repo", "--out", tmp_path / "pulled")
+    assert pulled.returncode == 0, pulled.stderr
+    files = {path.name: path.read_bytes() for path in (tmp_path / "pulled").iterdir()}
+    assert files == hub.repositories["user/repo"] and "detector0.safetensors" in files
+    assert len(read_bundle(tmp_path / "pulled", "cpu").models.predictors) == 1
+
+
+@pytest.mark.slow
+def test_a_repository_that_was_changed_or_is_not_there_is_refused(hub, tool, tmp_path, monkeypatch):
+    write_bundle(tmp_path / "b", Parts([save_detector(tmp_path / "a.pth", "torchvision", 1)]))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    hub.repositories["user/changed"] = files | {"detector0.yaml": files["detector0.yaml"].replace(b"0.5",
+                                                                                                  b"0.6", 1)}
+    for place, message in (("hf://user/changed", "detector0.yaml was changed: its SHA-256"),
+                           ("hf://user/none", "cannot be pulled (404")):
+        line = one_line(tool("bundle.py", "--copy", place, "--out", tmp_path / "pulled"))
+        assert place in line and message in line
+    assert not (tmp_path / "pulled").exists()
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    line = one_line(tool("bundle.py", "--copy", tmp_path / "b", "--out", "hf://user/new"))
+    assert "hf://user/new: cannot be pushed (401" in line and "user/new" not in hub.repositories
+
+
+@pytest.mark.parametrize("place", ["hf://", "hf://user", "hf://a/b/c", "hf://a b/c", "hf://user/repo@"])
+def test_a_place_on_a_hub_is_user_and_repository(place):
+    with pytest.raises(InputError, match="expected hf://user/repo"):
+        find(place)
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"needs huggingface_hub, which is not installed; pip install "
+                                         r"'vindr_det\[hub\]'"):
+        find("hf://user/repo")
+
+
+def test_a_name_in_a_manifest_is_never_a_path(tmp_path):
+    manifest = {"format": 1, "files": {"../outside": {"bytes": 1, "sha256": "0"}}}
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="expected plain names"):
+        in_folder(tmp_path, "b")

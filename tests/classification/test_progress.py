@@ -1,0 +1,57 @@
+"""What a person sees of a classifier's training."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import classifier_config
+
+from vindr_det.classification import progress
+from vindr_det.classification.lightning_module import _aucs_text
+from vindr_det.classification.train import train
+
+
+def test_misclassified_images_by_hand():
+    targets = np.array([[1, 0], [0, np.nan], [1, 1], [0, 0]], float)
+    p = np.array([[0.2, 0.9], [0.4, 0.9], [0.1, 0.9], [0.49, 0.5]])
+    table = SimpleNamespace(targets=targets)
+    assert progress.misclassified(table, p) == [(0, 1), (2, 0)]
+
+
+def test_a_batch_is_shown_with_its_positive_labels():
+    images = np.random.default_rng(0).normal(size=(3, 1, 8, 8))
+    sheet = progress.batch_sheet(images, np.array([[1, np.nan], [0, 0], [0.5, 1]]), ("a", "b"))
+    assert sheet.shape == (280, 3 * 260 + 12, 3)
+    constant = progress.batch_sheet(np.zeros((1, 1, 8, 8)), np.array([[0.0]]), ("a",))
+    assert constant[30:].max() == 0
+
+
+def test_the_table_of_labels():
+    assert _aucs_text({"held_out_auc": 0.5}) == ""
+    text = _aucs_text({"held_out_auc/p_no_finding": 0.75, "held_out_auc/p_ild": float("nan"), "lr": 1.0})
+    assert [line.split() for line in text.splitlines()[3:]] == [["no_finding", "0.7500"], ["ild", "-"]]
+
+
+def test_a_fold_leaves_pictures_events_and_a_table(phantoms, tmp_path, caplog):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    caplog.set_level(logging.INFO)
+    train(classifier_config(phantoms, tmp_path, "SOLVER.EPOCHS", "2"), [1])
+    assert "epoch 2/2" in caplog.text and caplog.text.count("eta 0:00:00") == 1
+    assert (tmp_path / "fold1_train_batch0.png").is_file()
+    history, results = (pd.read_csv(tmp_path / name) for name in ("fold1_history.csv", "results.csv"))
+    assert results["fold"].tolist() == [1, 1] and results.drop(columns="fold").equals(history)
+    assert (history["time"] > history["data_time"]).all() and (history["data_time"] > 0).all()
+    events = EventAccumulator(str(tmp_path / "events/fold1"))
+    events.Reload()
+    for key in ("loss", "lr", "held_out_loss"):
+        logged = [(event.step, event.value) for event in events.Scalars(key)]
+        assert logged == [(epoch, pytest.approx(value)) for epoch, value in enumerate(history[key], start=1)]
+    shown = set(events.Tags()["images"])
+    assert ("misclassified" in shown) == (tmp_path / "fold1_misclassified.png").is_file()
+    assert "train_batch0" in shown
+
+    train(classifier_config(phantoms, tmp_path, "SOLVER.EPOCHS", "2", "LOGGERS", "[]"), [1])  # again
+    assert not (tmp_path / "events/fold1").exists()

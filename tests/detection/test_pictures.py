@@ -1,0 +1,108 @@
+"""Pictures and the table of a detector's training."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from metric_cases import BOX, FAR, P, T
+
+from vindr_det.detection import pictures
+from vindr_det.detection.validation import validation_text
+from vindr_det.files import write_png
+from vindr_det.structures.label_sets import NIH, VINBIGDATA
+from vindr_det.structures.records import Record
+
+
+@pytest.fixture
+def items(tmp_path):
+    """Six abnormal and three normal images of 100 x 80, prepared at half that size."""
+    rng = np.random.default_rng(0)
+    records = [Record(f"i{number}", f"i{number}.png", 100, 80, T((3, *BOX), (4, *FAR)) if number < 6 else T())
+               for number in range(9)]
+    for record in records:
+        write_png(tmp_path / record.file_name, rng.integers(0, 255, (50, 40), np.uint8))
+    return [(record, tmp_path) for record in records]
+
+
+def test_the_sheet_has_abnormal_and_normal_images(items):
+    sheet = pictures.validation_sheet({}, items, pairs=4)
+    assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
+    assert [record.image_id for record, _ in pictures._spread(items, 4)] == ["i0", "i2", "i5", "i6"]
+    assert [record.image_id for record, _ in pictures._spread(items[6:], 4)] == ["i6", "i7", "i8"]
+    assert [record.image_id for record, _ in pictures._spread(items[:2], 8)] == ["i0", "i1"]
+    assert pictures._spread([], 4) == []
+
+
+def test_few_boxes_of_high_scores_are_drawn(items):
+    right = P((3, 0.9, *BOX), (5, 0.5, 20, 20, 70, 60))
+    low = P((6, 0.05, 30, 30, 60, 60))
+    plain = pictures.validation_sheet({"i0": right}, items[:1])
+    assert (pictures.validation_sheet({"i0": right + low}, items[:1]) == plain).all()
+    assert not (pictures.validation_sheet({"i0": right[:1]}, items[:1]) == plain).all()
+    many = P(*[(6, 0.8, 20, 20, 70, 60 + place) for place in range(12)])
+    assert (pictures.validation_sheet({"i0": many}, items[:1])
+            == pictures.validation_sheet({"i0": many[:10]}, items[:1])).all()
+
+
+def test_training_images_fill_a_sheet(tmp_path):
+    images = pictures.TrainingImages(VINBIGDATA, count=3)
+    assert images.write(tmp_path) is None and not list(tmp_path.iterdir())
+    for number in range(5):
+        assert images.full == (number >= 3)
+        images.add(np.full((60, 60), 128.4), np.array([[5.0, 5, 30, 30]]), np.array([number]), f"i{number}")
+    sheet = images.write(tmp_path)
+    assert (tmp_path / "train_batch0.png").is_file() and sheet.shape[1] == 3 * 420 + 2 * 6
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_training(tmp_path, caplog):
+    cfg = SimpleNamespace(OUTPUT_DIR=str(tmp_path), VINDR=SimpleNamespace(VALIDATION=["no such set"]))
+    assert pictures.draw_validation(cfg, {}) is None
+    assert "val_predictions.png was not drawn" in caplog.text
+
+
+def test_the_table_of_a_validation_by_hand(items):
+    records = [record for record, _ in items]
+    values = {"validation_loss": 0.5, "vindr/mAP40": 0.25, "coco/AP": 0.125, "vindr/AP40/Cardiomegaly": 0.75,
+              "vindr/AP40/No finding": 1.0, "validation_normal/loss": 0.3}
+    head, _, _, *rows = validation_text(2000, values, records).splitlines()
+    assert head == ("validation after 2000 iterations: loss 0.5000  of normal images 0.3000  "
+                    "vindr/mAP40 0.2500  coco/AP 0.1250")
+    table = {row[:20].strip(): row[20:].split() for row in rows}
+    assert list(table) == list(VINBIGDATA.classes)
+    assert table["Cardiomegaly"] == ["6", "6", "0.7500"] and table["No finding"] == ["3", "3", "1.0000"]
+    assert table["ILD"] == ["0", "0", "-"]
+
+
+def test_the_table_of_another_label_set():
+    records = [Record("a", "a.png", 9, 9, T().__class__(label_set=NIH))]
+    text = validation_text(1, {NIH.mean_ap: 0.5}, records)
+    assert f"{NIH.mean_ap} 0.5000" in text and all(name in text for name in NIH.findings)
+    assert "No finding" not in text
+
+
+@pytest.mark.detectron2
+def test_loggers_get_detectron2s_numbers_and_pictures(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    from detectron2.utils.events import EventStorage
+
+    from vindr_det.detection.detectron2.writers import LoggersWriter
+    from vindr_det.training.loggers import Loggers
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    writer = LoggersWriter(Loggers(["mlflow"], tmp_path))
+    with EventStorage(0) as storage:
+        for iteration in range(40):
+            storage.iter = iteration
+            storage.put_scalars(total_loss=float(iteration))
+            if iteration == 25:
+                storage.put_scalars(smoothing_hint=False, **{"coco/AP": 0.5})
+                storage.put_image("val_predictions", np.zeros((3, 8, 9), np.uint8))
+            if iteration % 20 == 19:
+                writer.write()
+    writer.close()
+    run, = (path.parent for path in tmp_path.glob("mlruns/*/*/meta.yaml"))
+    metrics = {str(path.relative_to(run / "metrics")):
+               [line.split()[1:] for line in path.read_text().splitlines()]
+               for path in (run / "metrics").rglob("*") if path.is_file()}
+    assert metrics == {"total_loss": [["9.5", "20"], ["29.5", "40"]], "coco/AP": [["0.5", "26"]]}
+    assert [path.name for path in run.glob("artifacts/pictures/*")] == ["val_predictions_0000026.png"]

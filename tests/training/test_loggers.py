@@ -1,0 +1,84 @@
+"""TensorBoard, Weights & Biases and MLflow with their real libraries, offline: what was logged is in their
+files."""
+
+import numpy as np
+import pytest
+
+from vindr_det.config_values import LOGGERS
+from vindr_det.exceptions import InputError
+from vindr_det.training import loggers
+from vindr_det.training.loggers import Loggers, require_loggers
+
+#: The last name is of a label set whose names MLflow refuses.
+VALUES = {"total_loss": 0.5, "vindr/AP40/Nodule/Mass": 0.25, "voc/AP40/Fibrosis (scar) & more": 1.0}
+PICTURE = np.zeros((8, 12, 3), np.uint8)
+PICTURE[..., 0] = 200  # red
+
+
+def logged(name, tmp_path, monkeypatch, **options):
+    pytest.importorskip(LOGGERS[name])
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    writers = Loggers([name], tmp_path / "out", **options)
+    for step in (20, 40):
+        writers.numbers({key: value * step for key, value in VALUES.items()}, step)
+    writers.picture("train_batch0", PICTURE, 20)
+    writers.close()
+    return tmp_path / "out"
+
+
+def test_none_writes_nothing(tmp_path):
+    writers = Loggers([], tmp_path / "out")
+    writers.numbers(VALUES, 1)
+    writers.picture("x", PICTURE, 1)
+    writers.close()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("run, where", [("", ""), ("fold0", "events/fold0")])
+def test_tensorboard(tmp_path, monkeypatch, run, where):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(logged("tensorboard", tmp_path, monkeypatch, run=run) / where))
+    events.Reload()
+    values = [(event.step, event.value) for event in events.Scalars("vindr/AP40/Nodule/Mass")]
+    assert values == [(20, 5.0), (40, 10.0)]
+    assert (events.Images("train_batch0")[0].width, events.Images("train_batch0")[0].height) == (12, 8)
+
+
+def test_wandb_offline(tmp_path, monkeypatch):
+    out = logged("wandb", tmp_path, monkeypatch, config="SEED: 3")
+    import wandb
+
+    wandb.teardown()  # its own process has written all
+    file, = out.glob("wandb/offline-run-*/run-*.wandb")
+    data = file.read_bytes()
+    for text in (b"vindr/AP40/Nodule/Mass", b"total_loss", b"SEED: 3", b"train_batch0"):
+        assert text in data, text
+    assert len(list(out.glob("wandb/offline-run-*/files/media/images/train_batch0*.png"))) == 1
+
+
+def test_mlflow_in_a_folder(tmp_path, monkeypatch):
+    out = logged("mlflow", tmp_path, monkeypatch)
+    run, = (path.parent for path in out.glob("mlruns/*/*/meta.yaml"))
+    lines = (run / "metrics/vindr/AP40/Nodule/Mass").read_text().splitlines()
+    assert [(float(line.split()[1]), int(line.split()[2])) for line in lines] == [(5.0, 20), (10.0, 40)]
+    assert [path.name for path in run.glob("metrics/voc/AP40/*")] == ["Fibrosis _scar_ _ more"]
+    assert [path.name for path in run.glob("artifacts/pictures/*")] == ["train_batch0_0000020.png"]
+
+
+def test_a_missing_library_is_named_before_the_training(monkeypatch):
+    require_loggers("LOGGERS", [])
+    monkeypatch.setitem(loggers.LOGGERS, "wandb", "no_such_module_of_wandb")
+    with pytest.raises(InputError, match=r"VINDR.LOGGERS wandb: no_such_module_of_wandb is not installed, "
+                       r"expected pip install 'vindr_det\[wandb\]'"):
+        require_loggers("VINDR.LOGGERS", ["tensorboard", "wandb"])
+
+
+def test_a_logger_that_fails_costs_no_training(tmp_path, caplog):
+    (tmp_path / "out").write_text("a file in the folder's place")
+    writers = Loggers(["tensorboard"], tmp_path / "out")
+    writers.numbers(VALUES, 1)
+    writers.numbers(VALUES, 2)
+    assert caplog.text.count("tensorboard: left out from here on") == 1
