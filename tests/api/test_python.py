@@ -109,7 +109,7 @@ def test_a_models_numbers_are_the_commands(engine, trained, phantoms, classifier
 def test_a_classifiers_probabilities_are_the_commands(classifier, phantoms, tmp_path):
     images = phantoms / "raw/test"
     assert vindr_det.run("classify", classifier=classifier, images=images, out=tmp_path / "p.csv", workers=1,
-                         device="cpu") == 0
+                         device="cpu", point=0.5) == 0
     expected = pd.read_csv(tmp_path / "p.csv", dtype={"image_id": str}).set_index("image_id")["p_abnormal"]
     model = vindr_det.load(classifier, "cpu")
     results = list(model.predict(images))

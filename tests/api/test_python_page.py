@@ -55,9 +55,9 @@ def test_every_example_runs(tree, capsys):
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
     shown = capsys.readouterr().out
-    assert "damaged failed" in shown and "y ok" in shown and "Cardiomegaly" in shown
+    assert "damaged failed" in shown and "y flagged only" in shown and "Cardiomegaly" in shown
     assert all((tree / name).is_file() for name in ("x.png", "x.json", "val.csv", "fused.csv"))
-    assert set(names["table"]["status"]) == {"ok", "failed"}
+    assert set(names["table"]["status"]) == {"flagged", "failed"}
     assert names["gated"].predict("x.dicom").probabilities.keys() == {"p_abnormal"}
     assert 0 <= names["metrics"]["coco/AP"] <= 1
     assert names["fused"].keys() == names["predictions"].predictions.keys()
