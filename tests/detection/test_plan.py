@@ -298,3 +298,9 @@ def test_every_value_is_explained(own_set, main_of):
     shared = ("MAX_SIZE_TRAIN", "MIN_SIZE_TEST", "MAX_SIZE_TEST", "_BASE_")
     assert all(lines[at - 1].strip().startswith("#") or lines[at].strip().startswith(shared) for at in keys)
     assert yaml.safe_load("\n".join(lines))["VINDR"]["FINDINGS"] == list(OWN.findings)
+
+
+def test_smaller_images_than_any_size_are_said_to_be_enlarged():
+    size = planned(data_set(width=100), files=ImageFiles(100, False))["VINDR.IMAGE_SIZE"]
+    assert size.value == 192
+    assert size.reason.startswith("the smallest here, though the files' longest side is 100 px; ")
