@@ -58,6 +58,7 @@ def _add_column(parser: ArgumentParser) -> None:
 
 
 def fit(args: Namespace) -> None:
+    """Choose a gate on out-of-fold predictions, and write it."""
     from vindr_det.classification.probabilities import find_probability_column, read_classifier_outputs
     from vindr_det.data.truth import read_truth
     from vindr_det.files import require_writable
@@ -81,6 +82,7 @@ def fit(args: Namespace) -> None:
 
 
 def apply(args: Namespace) -> None:
+    """Apply a gate to a prediction file."""
     from vindr_det.classification.probabilities import find_probability_column, read_classifier_outputs
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.imaging.inputs import require_apart
