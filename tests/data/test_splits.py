@@ -65,7 +65,7 @@ def test_folds_share_nothing(phantoms, caplog):
 
 @pytest.mark.parametrize("text, message", [
     ("", "prepare.json: not valid JSON"),
-    ("[]", "prepare.json: holds \\[\\], expected what prepare_images.py wrote"),
+    ("[]", "prepare.json: holds \\[\\], expected what vindr-det prepare wrote"),
     ('{"keep_aspect": false}', "prepared with keep_aspect False, but VINDR.KEEP_ASPECT is True"),
 ])
 def test_how_the_images_were_prepared(tmp_path, text, message):
