@@ -1,6 +1,7 @@
 """Bundles on a Hugging Face hub, by its own library; ``HF_ENDPOINT`` and ``HF_TOKEN`` are its settings."""
 
 import importlib
+import logging
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,8 @@ def push(folder: Path, place: str, public: bool = False) -> None:
 
 
 def _library(place: str) -> Any:
+    for name in ("httpx", "httpx2"):  # which would log each request
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
