@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from tabulate import tabulate
 
 from vindr_det.bundle.files import MANIFEST
 
+#: Metrics that the card leaves to metrics.json: single findings of curves, recalls, counts of TIDE errors.
+_DETAIL = re.compile(r"^(froc|localization)/(?!sensitivity|accuracy)|^coco/A(R|P[sml])|^tide/|/bias$")
 _LIMITS = (
     "Not a medical device: not cleared or approved by any authority, and not to be used for diagnosis, "
     "triage or "
@@ -131,7 +134,7 @@ def _figures(values: Mapping[str, Any]) -> Iterator[list[str]]:
     for key, value in values.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             continue
-        if key.endswith("/bias"):
+        if _DETAIL.search(key):
             continue
         bounds = values.get(f"{key}/ci95")
         yield [key, f"{value:.3f}", f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""]
