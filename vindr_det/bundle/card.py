@@ -22,7 +22,7 @@ _LIMITS = (
 )
 
 #: Metrics that the file has and the card leaves out.
-_DETAILS = re.compile(r"(localization|tide|ties|chance)/|froc/[^@]*/|.*/bias$")
+_DETAILS = re.compile(r"(localization|tide|ties|chance)/|froc/(?!sensitivity@)|.*/bias$")
 
 
 @dataclass(frozen=True)
