@@ -12,18 +12,17 @@ from tabulate import tabulate
 
 from vindr_det.bundle.files import MANIFEST
 
-#: Metrics that the card leaves to metrics.json: single findings of curves, recalls, counts of TIDE errors.
-_DETAIL = re.compile(r"^(froc|localization)/(?!sensitivity|accuracy)|^coco/A(R|P[sml])|^tide/|/bias$")
 _LIMITS = (
     "Not a medical device: not cleared or approved by any authority, and not to be used for diagnosis, "
-    "triage or "
-    "treatment.",
+    "triage or treatment.",
     "Frontal chest X-rays of adults, unless the data below say otherwise. Scores on other hospitals' images, "
-    "devices "
-    "and populations are not known, and are usually lower.",
+    "devices and populations are not known, and are usually lower.",
     "Findings that are not in the list are not detected. An image without boxes is not a normal image.",
     "Scores of boxes are not probabilities of disease.",
 )
+
+#: Metrics that the file has and the card leaves out.
+_DETAILS = re.compile(r"(localization|tide|ties|chance)/|froc/(?!sensitivity@)|.*/bias$")
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def _figures(values: Mapping[str, Any]) -> Iterator[list[str]]:
     for key, value in values.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             continue
-        if _DETAIL.search(key):
+        if _DETAILS.match(key):
             continue
         bounds = values.get(f"{key}/ci95")
         yield [key, f"{value:.3f}", f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""]
