@@ -8,7 +8,7 @@ from vindr_det.bundle.files import find, shipped
 MAX_BYTES = 8_000_000
 
 
-def test_the_bundle_of_phantoms_is_small_and_says_what_it_has_seen():
+def test_the_bundle_of_phantoms_is_small_and_states_what_it_has_seen():
     assert shipped() == ["phantom"]
     bundle = find("phantom")
     files = bundle.all()

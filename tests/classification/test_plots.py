@@ -117,7 +117,7 @@ def test_a_training_draws_and_scores_each_model_on_the_test_list(phantoms, tmp_p
     assert folds["sd"]["accuracy"] == pytest.approx(np.std(expected, ddof=1))
     assert folds["sd"]["auc"] is None or folds["sd"]["auc"] >= 0
     assert "test, single models at threshold .5" in caplog.text and "were not plotted" not in caplog.text
-    assert {"curves.png", "frequencies.png", "frequencies.csv"} <= {path.name for path in out.iterdir()}
+    assert {"results.png", "frequencies.png", "frequencies.csv"} <= {path.name for path in out.iterdir()}
 
 
 def test_a_picture_that_fails_costs_no_training(phantoms, tmp_path, caplog, monkeypatch):

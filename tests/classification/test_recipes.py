@@ -44,7 +44,7 @@ def test_every_config_is_built(path):
     image = np.zeros((32, 32), np.uint8)
     augment = Augment(list(cfg.INPUT.AUGMENT), seed=0)
     assert augment(image, np.zeros((0, 4)), np.zeros(0, np.int64))[0].shape == (32, 32)
-    assert path.read_text().startswith("# ") and "train_classifier.py" in path.read_text()
+    assert path.read_text().startswith("# ") and "vindr-det train-classifier" in path.read_text()
 
 
 def rate_of_001(epoch):

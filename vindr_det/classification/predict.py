@@ -51,6 +51,7 @@ class Classifier:
 
     def __init__(self, folder: str | Path, calibrated: bool = True, device: str = "auto",
                  label_set: LabelSet = VINBIGDATA) -> None:
+        devices(device, source="--device")  # before the models are read
         trained = [load_checkpoint(path) for path in find_checkpoints(folder)]
         calibrations = {}
         if calibrated and (Path(folder) / POINTS_FILE).is_file():

@@ -41,6 +41,8 @@ def _say_next(model: Path) -> None:
     from vindr_det.training.states import BEST_PREDICTIONS
 
     out = model.parent
+    if not (out / "config.yaml").is_file():  # it is on the first of several machines
+        return
     node = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))["VINDR"]
     shown = [path.name for path in sorted(out.iterdir()) if path.suffix in (".png", ".csv")]
     print(f"{out}: {', '.join(shown)}", file=sys.stderr)
