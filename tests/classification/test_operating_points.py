@@ -158,7 +158,7 @@ def test_the_file_of_an_earlier_version_and_a_faulty_one(tmp_path):
     label = points.read_points(tmp_path)["p_abnormal"]
     assert label.thresholds == {"youden": 0.4} and label.calibration(0.3) == 0.3
     path.write_text('{"points": [1]}')
-    with pytest.raises(InputError, match=r"operating_points.json: not what vindr-det train-classifier writes"):
+    with pytest.raises(InputError, match=r"operating_points.json: not what vindr-det train-classifier write"):
         points.read_points(tmp_path)
 
 
