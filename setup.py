@@ -71,8 +71,8 @@ setup(
         "scikit-learn>=1.5",
         "scipy>=1.11",
         "simplejpeg>=1.7",  # raises where libjpeg only warns
-        "tabulate",
-        "tensorboard",
+        "tabulate>=0.9",
+        "tensorboard>=2.14",
         "timm>=1.0.31",
         "torch>=2.4",
         "torchvision>=0.19",
