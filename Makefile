@@ -1,6 +1,6 @@
 # make setup      .venv from pinned versions; links Detectron2 where there is one
 # make demo       phantoms -> training -> submission -> score, on two cores, no data needed
-# make test       the tests; make test-fast leaves the slow ones out
+# make test       the tests; test-fast leaves the slow ones out, test-exhaustive runs variations of these
 # make lint       ruff, types, that folders import only from those below, and the house rules
 # make bench      ours against peers, printed as ratios
 # make docs       the documents as a site in outputs/site, without network
@@ -18,7 +18,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast lint docs bench ablations clean
+.PHONY: setup demo test test-fast test-exhaustive lint docs bench ablations clean
 
 setup: $(READY)
 	@$(BIN)/python tools/link_detectron2.py "$(DETECTRON2)"
@@ -41,6 +41,9 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-exhaustive: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m exhaustive
 
 lint: setup
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ setup(
         "ensemble-boxes>=1.0.9",
         "faster-coco-eval>=1.6",
         "filelock>=3.12",
-        "fvcore>=0.1.5,<0.1.6",
+        "fvcore>=0.1.5.post20221221,<0.1.6",
         "grad-cam>=1.5",
         "iterative-stratification>=0.1.9",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
@@ -70,7 +70,7 @@ setup(
         "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.11",
-        "simplejpeg>=1.7",  # raises where libjpeg only warns
+        "simplejpeg>=1.8",  # raises where libjpeg only warns
         "tabulate>=0.9",
         "tensorboard>=2.14",
         "timm>=1.0.31",

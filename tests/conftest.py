@@ -30,7 +30,11 @@ DEMO = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 CLASSIFIER_DEMO = ROOT / "configs/classifier/demo/vindr_binary.yaml"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if "exhaustive" not in config.option.markexpr:
+        left_out = [item for item in items if "exhaustive" in item.keywords]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if "exhaustive" not in item.keywords]
     for item in items:
         if "detectron2" in item.keywords and not HAS_DETECTRON2:
             item.add_marker(pytest.mark.skip(reason="Detectron2 does not import (INSTALL.md)"))

@@ -179,6 +179,7 @@ def make_tree(root: Path, phantoms: Path) -> Tree:
     for command in PREPARED[:3]:
         tree.run(command)
     _own(root)
+    shutil.copy(min((raw / "test").iterdir()), root / "own/x.dicom")
     for command in PREPARED[3:]:
         tree.run(command)
     return tree

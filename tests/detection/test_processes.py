@@ -70,7 +70,7 @@ def test_two_processes_are_one_with_twice_the_batch(engine, square, tmp_path):
     compare(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_machines_of_one_process(engine, square, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -86,7 +86,7 @@ def test_torchvisions_validation_loss_by_hand(phantoms):
     assert images == 8 and metrics["validation_loss"] == pytest.approx(total / images, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_validation_loss_rises_where_a_detector_overfits(engine, phantoms, tmp_path):
     """Six images in 133 epochs: the training loss keeps falling, the validation loss rises again."""
     import json

@@ -183,7 +183,7 @@ def command(source, out, *more):
             str(out), "--size", "64", "--keep-aspect", *more]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_twenty_times_it_ends_as_if_never(phantoms, tmp_path):
     source = phantoms / "raw/train"
     takes = []

@@ -137,7 +137,7 @@ def interrupt(run_command, out, number, group=False):
     return run.returncode, errors
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     code, errors = interrupt(command(engine, broken, phantoms), broken, signal.SIGINT)
@@ -150,7 +150,7 @@ def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path
     same_models(straight, broken)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number, group", [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_several_processes_end_together(engine, number, group, phantoms, tmp_path):
     """A terminal's Ctrl-C reaches every process, a cluster's SIGTERM perhaps only the first."""
