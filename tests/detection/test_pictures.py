@@ -9,7 +9,9 @@ from metric_cases import BOX, FAR, P, T
 from vindr_det.detection import pictures
 from vindr_det.detection.validation import validation_text
 from vindr_det.files import write_png
+from vindr_det.imaging import drawing
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
+from vindr_det.structures.outcomes import Outcome
 from vindr_det.structures.records import Record
 
 
@@ -38,10 +40,36 @@ def test_few_boxes_of_high_scores_are_drawn(items):
     low = P((6, 0.05, 30, 30, 60, 60))
     plain = pictures.validation_sheet({"i0": right}, items[:1])
     assert (pictures.validation_sheet({"i0": right + low}, items[:1]) == plain).all()
-    assert not (pictures.validation_sheet({"i0": right[:1]}, items[:1]) == plain).all()
-    many = P(*[(6, 0.8, 20, 20, 70, 60 + place) for place in range(12)])
-    assert (pictures.validation_sheet({"i0": many}, items[:1])
-            == pictures.validation_sheet({"i0": many[:10]}, items[:1])).all()
+    assert not np.array_equal(pictures.validation_sheet({"i0": right[:1]}, items[:1]), plain)
+
+
+def test_a_true_box_that_a_weak_detection_hits_is_not_missed(items, monkeypatch):
+    """Twelve detections of ILD, the best ten drawn, and below them one of a true box, at .15: only the other
+    true box is missed."""
+    drawn, draw = [], pictures.draw
+    monkeypatch.setattr(pictures, "draw", lambda *given, **options: (drawn.append((*given, options)),
+                                                                     draw(*given, **options))[1])
+    many = P(*[(6, 0.8, 20, 20, 70, 60 + place) for place in range(12)], (3, 0.15, *BOX), (5, 0.05, *FAR))
+    pictures.validation_sheet({"i0": many}, items[:1])
+    _, boxes, outcomes, options = drawn[1]
+    assert boxes.labels.tolist() == [6] * 10 + [4]
+    assert outcomes == [Outcome.FALSE_POSITIVE] * 10 + [Outcome.MISSED]
+    assert options["title"] == "detected from 0.1 on, best 10 of 13"
+    drawn.clear()
+    pictures.validation_sheet({"i0": many[10:]}, items[:1])
+    assert drawn[1][2] == [Outcome.FALSE_POSITIVE] * 2 + [Outcome.TRUE_POSITIVE, Outcome.MISSED]
+    assert drawn[1][3]["title"] == "detected from 0.1 on"
+
+
+def test_crowded_validation_images_have_numbers_and_a_key(items, monkeypatch):
+    texts, strip = [], drawing.text_strip
+    monkeypatch.setattr(drawing, "text_strip",
+                        lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
+    many = P(*[(place % 14, 0.8, 20 + place, 20, 70, 60 + place) for place in range(12)])
+    pictures.validation_sheet({"i0": many}, items[:1])
+    numbers = [text for text in texts if text.isdecimal()]
+    assert numbers[-12:] == [str(number) for number in range(1, 13)]
+    assert texts[-2:] == ["false positive (FP)", "true box, missed (FN)"]
 
 
 def test_training_images_fill_a_sheet(tmp_path):

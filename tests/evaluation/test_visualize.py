@@ -1,9 +1,12 @@
 """Pictures are written whole or not at all."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 from conftest import DEMO
+from dicom_samples import write as write_sample
 from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
@@ -13,7 +16,7 @@ from vindr_det.files import write_json, write_png
 from vindr_det.imaging import drawing
 from vindr_det.imaging.montage import GAP, grid_of, title_strip
 from vindr_det.imaging.palette import color_of
-from vindr_det.imaging.status import FAILED, OK, Status, write_status
+from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, write_status
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import VINBIGDATA, VINDR_CXR, LabelSet
 from vindr_det.structures.records import Record
@@ -117,19 +120,92 @@ def test_an_image_that_nobody_looked_at_is_not_drawn_as_normal(images, main_of, 
     """a has a box, b none above --score; c is Kaggle's row of a failed image; d is in no table."""
     texts = written_texts(monkeypatch)
     call = ["visualize.py", "--images", images / "images", "--out", images / "out", "--predictions"]
-    legends = ("predicted", "predicted: none", "not read", "not predicted")
+    none = "predicted: none from score 0.3 on (1 below)"
+    legends = ("predicted", none, "predicted: none", "not read", "not predicted")
 
     def drawn(name):
         texts.clear()
         main_of(*call, images / name)
         return [text for text in texts if text in legends]
 
-    assert drawn("s.csv") == ["predicted", "predicted: none", "not predicted", "not predicted"]
+    assert drawn("s.csv") == ["predicted", none, "not predicted", "not predicted"]
+    assert statuses_on_page(images / "out") == ["ok", "ok", "not predicted", "not predicted"]
     boxes = {"a": P((5, 0.9, 20, 20, 70, 80)), "b": P((6, 0.1, 0, 0, 10, 10)), "c": P((14, 1, 0, 0, 1, 1))}
     write_submission(images / "t.csv", boxes)
     write_status(images / "t.status.csv", [Status(name, f"{name}.png", FAILED if name == "c" else OK)
                                            for name in "abc"])
-    assert drawn("t.csv") == ["predicted", "predicted: none", "not read", "not predicted"]
+    assert drawn("t.csv") == ["predicted", none, "not read", "not predicted"]
+    assert statuses_on_page(images / "out") == ["ok", "ok", "failed", "not predicted"]
+    main_of(*call[:-1])  # without predictions there is no status
+    assert statuses_on_page(images / "out") == [""] * 4
+
+
+def statuses_on_page(folder):
+    return re.findall(r'data-status="([^"]*)"', (folder / "index.html").read_text())
+
+
+@pytest.mark.parametrize("name, height, width, uid, reason", [
+    ("x.png", 900, 800, "", ""), ("x.png", 90, 80, "1.4", ""), ("x.png", 800, 900, "", "80 x 90 pixels"),
+    ("square.png", 800, 900, "", ""), ("x.dcm", 90, 80, "1.4", ""), ("x.dcm", 90, 80, "", ""),
+    ("x.dcm", 90, 80, "1.5", "SOPInstanceUID is 1.4"), ("x.dcm", 900, 800, "1.4", "80 x 90 pixels"),
+    ("x.dcm", None, None, "1.5", "SOPInstanceUID is 1.4")])
+def test_boxes_of_another_image_are_not_drawn(
+    tmp_path, main_of, monkeypatch, caplog, name, height, width, uid, reason
+):
+    """The status table has the size and the UID of what was predicted; a PNG may be a smaller copy."""
+    texts = written_texts(monkeypatch)
+    path = tmp_path / "images" / name
+    pixels = np.full((90, 90 if "square" in name else 80), 40, np.uint8)
+    pixels[0] = 200
+    if name.endswith("png"):
+        write_png(path, pixels)
+    else:
+        path.parent.mkdir()
+        write_sample(path, pixels.astype(np.uint16), SOPInstanceUID="1.4")
+    write_submission(tmp_path / "s.csv", {path.stem: P((5, 0.9, 20, 20, 70, 80))})
+    status = Status(path.stem, name, OK, "", {"SOPInstanceUID": uid}, height, width)
+    write_status(tmp_path / "s.status.csv", [status])
+    main_of("visualize.py", "--images", path, "--predictions", tmp_path / "s.csv", "--out", tmp_path / "out")
+    assert any(text.startswith("Lung Opacity") or "0.90" in text for text in texts) == (not reason)
+    assert reason in caplog.text and ("which are of another image" in caplog.text) == bool(reason)
+    assert statuses_on_page(tmp_path / "out") == ["not predicted" if reason else "ok"]
+
+
+def test_a_flagged_image_has_the_reason_on_its_picture(images, main_of, monkeypatch):
+    texts = written_texts(monkeypatch)
+    write_status(images / "s.status.csv", [Status("a", "a.png", FLAGGED, "seen synthetic images alone")])
+    main_of("visualize.py", "--images", images / "images/a.png", "--predictions", images / "s.csv", "--out",
+            images / "out", "--side", 640)
+    assert texts[-1] == "flagged: seen synthetic images alone"
+    page = (images / "out/index.html").read_text()
+    assert page.count("seen synthetic images alone") == 1  # the page has it once, in the status
+
+
+def test_files_that_are_no_image_are_on_the_page(images, main_of):
+    (images / "images/e.bmp").write_bytes(b"BM")
+    main_of("visualize.py", "--images", images / "images", "--out", images / "out", "--count", 1)
+    page = (images / "out/index.html").read_text()
+    assert statuses_on_page(images / "out") == ["", "failed"] and "BMP is not read" in page
+    main_of("visualize.py", "--images", images / "images", "--annotations", images / "truth.json", "--out",
+            images / "out")
+    assert "BMP" not in (images / "out/index.html").read_text()  # no image of these annotations
+
+
+def test_folders_with_subfolders(tmp_path, main_of, caplog):
+    """Two studies name their images alike; --recursive gives them the ids that a recursive prediction has."""
+    for study in ("p1", "p2"):
+        write_png(tmp_path / f"images/{study}/IM1.png", np.full((90, 80), 40, np.uint8))
+    write_png(tmp_path / "images/a.png", np.full((90, 80), 40, np.uint8))
+    boxes = P((5, 0.9, 20, 20, 70, 80))
+    write_submission(tmp_path / "s.csv", dict.fromkeys(("a", "p1_IM1", "p2_IM1"), boxes))
+    call = ["visualize.py", "--images", tmp_path / "images", "--predictions", tmp_path / "s.csv", "--out",
+            tmp_path / "out"]
+    main_of(*call)
+    assert pictures_in(tmp_path / "out") == ["a.png"]
+    assert "2 of 3 predicted images are not in" in caplog.text and "--recursive" in caplog.text
+    main_of(*call, "--recursive")
+    assert pictures_in(tmp_path / "out") == ["a.png", "p1_IM1.png", "p2_IM1.png"]
+    assert statuses_on_page(tmp_path / "out") == ["ok"] * 3
 
 
 def test_a_grid_has_a_cell_per_image(images, main_of):

@@ -74,6 +74,17 @@ def test_line_styles_and_labels_tell_outcomes(texts, outcome, low, high, label):
     assert texts == [label] * (label is not None) + [outcome.value]
 
 
+@pytest.mark.parametrize("outcome", [Outcome.PREDICTED, Outcome.FALSE_POSITIVE, Outcome.MISSED])
+@pytest.mark.parametrize("longest", [420, 900])
+def test_lines_have_more_color_than_black(outcome, longest):
+    """Of the pixels that a box changes on a gray image."""
+    gray = np.full((300, 240), 120, np.uint8)
+    picture = draw(gray, P((3, 0.9, *BOX)), [outcome], longest=longest, legend=False)
+    lines = picture[round(150 / 300 * longest) : round(200 / 300 * longest)].reshape(-1, 3)  # below the label
+    colored, black = ((lines == color).all(axis=1).sum() for color in (color_of(3), (0, 0, 0)))
+    assert colored >= 1.3 * black > 0
+
+
 def test_outcomes_must_be_as_many_as_boxes():
     with pytest.raises(ValueError, match="shorter"):
         draw(IMAGE, P((3, 0.9, *BOX)), [])

@@ -223,10 +223,13 @@ def _report(args: Namespace, result) -> int:
     kaggle = label_set_of(result.predictions) == VINBIGDATA and not is_coco_results(args.out)
     as_what = 'are "no finding" for Kaggle alone' if kaggle else "have no entry"
     unread = f"; {failed} were NOT READ and {as_what}" if failed else ""
-    checked = f"NOT CHECKED, since {len(result.unknown_size)} images have their boxes in the files' pixels " \
-              "(--meta)" if result.unknown_size else "checked"
+    unknown = [image_id for image_id in result.unknown_size if image_id in result.predictions
+               and len(result.predictions[image_id].findings())]
+    checked = f"NOT CHECKED, since {len(unknown)} images have their boxes in the files' pixels (--meta)" \
+        if unknown else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
-    cli.say_next("visualize", "--images", args.images or "IMAGES", "--predictions", args.out, "--out",
+    cli.say_next("visualize", "--images", args.images or "IMAGES", *["--recursive"] * args.recursive,
+                 *(("--meta", args.meta) if args.meta else ()), "--predictions", args.out, "--out",
                  Path(args.out).parent / "pictures")
     return 0

@@ -13,15 +13,20 @@ and by outcome, without a network.
 
 Boxes are in the originals' pixels; for images that were made smaller, --meta (or meta.csv beside them) has
 the original sizes, or else a COCO .json or the status table beside the predictions. Predictions below --score
-are left out. An image that was not read, by that table, or not predicted has that in its legend. Images come
-by their id, with --annotations only annotated ones, abnormal ones first; with --ids exactly these.
+are left out. An image that was not read, by that table, or not predicted has that in its legend, as has one
+whose size or UID that table contradicts: the predictions are of another image. Images come by their id, with
+--annotations only annotated ones, abnormal ones first; with --ids exactly these.
 """
 
+import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from vindr_det import cli
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.tables import read_names
 
     _check(args)
-    run = image_run.find(args.images, meta=args.meta)
+    run = image_run.find(args.images, args.recursive, meta=args.meta)
     require_apart(run.sources, args.out)
     paths = {source.image_id: source.path for source in run.inputs if not source.problem}
     records = read_truth(args.annotations) if args.annotations else None
@@ -43,12 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.augment:
         _augment(args, subjects, records)
     else:
-        _draw(args, subjects, run.sizes)
+        _draw(args, subjects, run, records)
 
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--images", required=True, help="folder of DICOM, PNG or JPEG files, or one file")
+    parser.add_argument("--recursive", action="store_true", help="include subfolders, as vindr-det predict "
+                        "--recursive does")
     parser.add_argument("--annotations", help="truth: COCO .json or VinBigData .csv")
     parser.add_argument("--predictions", help="prediction file")
     parser.add_argument("--out", required=True, help="folder for <image_id>.png and index.html")
@@ -93,9 +100,9 @@ def _augment(args: Namespace, subjects, records) -> None:
     print(f"{len(items)} images augmented in {args.out}/augmentations.png")
 
 
-def _draw(args: Namespace, subjects, sizes) -> None:
+def _draw(args: Namespace, subjects, run, records) -> None:
     """Write a picture per image and their index, or a sheet of all."""
-    from vindr_det.evaluation.visualize import known_sizes, pictures, write_grid, write_overlays
+    from vindr_det.evaluation.visualize import known_sizes, pictures, unreadable, write_grid, write_overlays
     from vindr_det.imaging.status import read_statuses
     from vindr_det.submission import read_submission
 
@@ -103,11 +110,23 @@ def _draw(args: Namespace, subjects, sizes) -> None:
     if args.predictions:
         predictions = read_submission(args.predictions, annotations=args.annotations)
         statuses = read_statuses(args.predictions)
-    sizes = known_sizes(sizes, args.annotations, statuses)
+        _warn_of_absent(args, [source.image_id for source in run.inputs], {*predictions, *statuses})
+    sizes = known_sizes(run.sizes, args.annotations)
     side = args.side or (480 if args.grid else 900)
     drawn = pictures(subjects, predictions, sizes, args.score, side, statuses)
     if args.grid:
         count = write_grid(args.out, drawn, args.grid)
         print(f"{count} pictures on {args.out}/grid.png")
-    else:
-        print(f"{write_overlays(args.out, drawn)} pictures in {args.out}; all of them: {args.out}/index.html")
+        return
+    others = [] if args.ids else unreadable(run.inputs, records)
+    count = write_overlays(args.out, chain(drawn, others))
+    print(f"{count} pictures in {args.out}; all of them: {args.out}/index.html")
+
+
+def _warn_of_absent(args: Namespace, present: Sequence[str], predicted: set[str]) -> None:
+    """Say that a folder lacks images that were predicted, such as those of its subfolders."""
+    absent = sorted(predicted.difference(present))
+    if absent and Path(args.images).is_dir():
+        hint = "" if args.recursive else "; --recursive includes subfolders"
+        log.warning("%d of %d predicted images are not in %s, such as %s%s", len(absent), len(predicted),
+                    args.images, absent[0], hint)

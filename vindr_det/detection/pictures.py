@@ -104,15 +104,25 @@ def _spread(items: Sequence[tuple[Record, Path]], count: int) -> list[tuple[Reco
 
 def _pair(record: Record, folder: Path, detections: Predictions) -> list[Picture]:
     image, frame = read_image(folder / record.file_name).pixels, (record.height, record.width)
-    best = detections.findings().by_score()
-    best = best[(best.scores >= _MIN_SCORE) & (np.arange(len(best)) < _MOST_BOXES)]
-    judged, outcomes = judge(best, record.truth, record.unknown)
-    own = [row for row, outcome in enumerate(outcomes) if outcome is not Outcome.DETECTED]
-    options: dict[str, Any] = {"frame": frame, "longest": _CELL, "legend": False}
+    detected = detections.findings()
+    judged, outcomes = judge(detected[detected.scores >= _MIN_SCORE], record.truth, record.unknown)
+    rows = _shown(outcomes, len(outcomes) - len(record.truth.findings()))
+    options: dict[str, Any] = {"frame": frame, "longest": _CELL}
     return [draw(image, record.truth, [Outcome.TRUE] * len(record.truth), title=f"{record.image_id}: true",
                  **options),
-            draw(image, judged[np.array(own, int)], [outcomes[row] for row in own],
-                 title=f"detected from {_MIN_SCORE:g} on", **options)]
+            draw(image, judged[np.array(rows, int)], [outcomes[row] for row in rows],
+                 title=_title(len(outcomes) - len(record.truth.findings())), **options)]
+
+
+def _shown(outcomes: Sequence[Outcome], detected: int) -> list[int]:
+    """Rows of the best detections, which come first, and of the true boxes that none of all hits."""
+    return [row for row, outcome in enumerate(outcomes)
+            if (row < _MOST_BOXES if row < detected else outcome is not Outcome.DETECTED)]
+
+
+def _title(detected: int) -> str:
+    some = f", best {_MOST_BOXES} of {detected}" if detected > _MOST_BOXES else ""
+    return f"detected from {_MIN_SCORE:g} on{some}"
 
 
 def draw_validation(cfg: Any, predictions: PredictionSet) -> Picture | None:

@@ -8,6 +8,9 @@ from urllib.parse import quote
 from vindr_det.imaging.status import FAILED, FLAGGED, OK
 from vindr_det.structures.outcomes import Outcome
 
+#: Of an image that no prediction is known for.
+NOT_PREDICTED = "not predicted"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -16,7 +19,8 @@ class Entry:
     Attributes:
         image_id: of the image.
         file: its picture, beside the page; empty where there is none.
-        status: as of :class:`vindr_det.imaging.status.Status`.
+        status: as of :class:`vindr_det.imaging.status.Status`, or :data:`NOT_PREDICTED`; empty where
+            nothing was to be predicted.
         reason: likewise.
         notes: of the legend, such as "predicted: none".
         boxes: finding and outcome of each box.
@@ -44,7 +48,8 @@ def index_page(entries: Sequence[Entry]) -> str:
     findings = sorted({name for entry in entries for name, _ in entry.boxes})
     kinds = {kind for entry in entries for _, kind in entry.boxes}
     outcomes = [kind for kind in Outcome if kind in kinds]
-    statuses = [status for status in (OK, FLAGGED, FAILED) if status in {entry.status for entry in entries}]
+    statuses = [status for status in (OK, FLAGGED, FAILED, NOT_PREDICTED)
+                if status in {entry.status for entry in entries}]
     filters = "\n".join([
         _select("finding", "finding", [(str(row), name) for row, name in enumerate(findings)]),
         _select("outcome", "box", [(kind.name, kind.value) for kind in outcomes]),
@@ -67,7 +72,8 @@ def _figure(entry: Entry, rows: dict[str, int]) -> str:
     height, width = entry.size
     picture = (f'<a href="{address}"><img src="{address}" alt="{name}" loading="lazy" width="{width}" '
                f'height="{height}"></a>') if entry.file else '<p class="none">no picture</p>'
-    status = "" if entry.status == OK else f'<p class="{escape(entry.status)}">{escape(entry.status)}' \
+    status = "" if entry.status in (OK, "") else \
+        f'<p class="{escape(entry.status.replace(" ", "-"))}">{escape(entry.status)}' \
         f'{": " if entry.reason else ""}{escape(entry.reason)}</p>'
     lines = [*_counts(entry), *map(escape, entry.notes)]
     return (f'<figure data-id="{name.casefold()}" data-status="{escape(entry.status)}" data-boxes="{pairs}">'
@@ -101,8 +107,8 @@ figure[hidden] { display: none; }
 img { display: block; width: 100%; height: auto; background: #000; }
 figcaption { padding: .5em .7em; overflow-wrap: anywhere; }
 p { margin: .2em 0 0; } .none { padding: 4em 1em; text-align: center; }
-.flagged, .failed { font-weight: bold; }
-.flagged::before { content: "\\26A0 "; } .failed::before { content: "\\2716 "; }
+.flagged, .failed, .not-predicted { font-weight: bold; }
+.flagged::before, .not-predicted::before { content: "\\26A0 "; } .failed::before { content: "\\2716 "; }
 """
 
 _SCRIPT = """

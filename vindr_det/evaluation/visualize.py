@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.data.coco import image_sizes
-from vindr_det.evaluation.picture_index import Entry, index_page
+from vindr_det.evaluation.picture_index import NOT_PREDICTED, Entry, index_page
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, write_png, write_text
 from vindr_det.imaging.drawing import draw
+from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.montage import grid_of
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.sizes import shapes_of
-from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status
+from vindr_det.imaging.subject_check import mismatch
 from vindr_det.limits import require_seed
 from vindr_det.metrics.outcomes import judge
 from vindr_det.parallel import Failure, guarded
@@ -103,19 +105,16 @@ def _ordered(
 
 
 def known_sizes(
-    given: Mapping[str, tuple[int, int]], annotations: str | Path | None, statuses: Mapping[str, Status],
+    given: Mapping[str, tuple[int, int]], annotations: str | Path | None
 ) -> dict[str, tuple[int, int]]:
-    """Image id -> (height, width) of the original: as given, else by annotations, else by the status table.
+    """Image id -> (height, width) of the original: as given, else by annotations.
 
     Args:
         given: sizes that count whatever the others say, such as those of a table.
         annotations: a COCO JSON, whose images have sizes; other files say nothing. None for none.
-        statuses: of the run that predicted.
     """
-    predicted = {image_id: (status.height, status.width) for image_id, status in statuses.items()
-                 if status.height and status.width}
     annotated = shapes_of(image_sizes(annotations)) if annotations else {}
-    return {**predicted, **annotated, **given}
+    return {**annotated, **given}
 
 
 def overlay(
@@ -143,9 +142,12 @@ def overlay(
     return picture[..., ::-1]
 
 
-def _notes(truth: Predictions | None, predicted: Predictions | None, unknown: str) -> list[str]:
-    """What the legend says beside the boxes."""
-    texts = [f"{name}: none" for name, boxes in (("true", truth), ("predicted", predicted))
+def _notes(
+    truth: Predictions | None, predicted: Predictions | None, unknown: str, low: str = ""
+) -> list[str]:
+    """What the legend says beside the boxes; ``low`` of the predictions that are left out."""
+    kinds = (("true", truth, ""), ("predicted", predicted, low))
+    texts = [f"{name}: none{more}" for name, boxes, more in kinds
              if boxes is not None and not len(boxes.findings())]
     return texts + [unknown] * bool(unknown)
 
@@ -163,44 +165,86 @@ def pictures(
         min_score: predictions below are left out.
         longest: longest side of a picture.
         statuses: of the run that predicted, see :func:`vindr_det.imaging.status.read_statuses`. An image that
-            failed there was not read, and one that is in neither was not predicted: the legend says so.
+            failed there was not read, and one that is in neither was not predicted, nor one whose size or UID
+            is not that of its row: the legend says so.
     """
     for subject in subjects:
-        status = (statuses or {}).get(subject.image_id, Status(subject.image_id, subject.path.name))
         image = guarded(read_image, subject.path)
         if isinstance(image, Failure):
             log.warning("no picture: %s", image.reason)
             yield Drawing(Entry(subject.image_id, "", FAILED, image.reason), None)
             continue
-        unknown = _unknown(subject.image_id, predictions, statuses or {})
-        predicted = None
-        if predictions is not None and not unknown:
-            predicted = predictions.get(subject.image_id, Predictions())
-            predicted = predicted[predicted.scores >= min_score]
-        size = sizes.get(subject.image_id, (image.height, image.width))
-        yield _drawing(subject, image.pixels, size, predicted, longest, status, unknown)
+        row = (statuses or {}).get(subject.image_id)
+        other = mismatch(subject.path, (image.height, image.width), row) if row else ""
+        if other:
+            log.warning("%s: drawn without predictions, which are of another image: %s", subject.path, other)
+            row = None
+        status = row or Status(subject.image_id, subject.path.name, NOT_PREDICTED, other)
+        size = sizes.get(subject.image_id) or _predicted_size(row) or (image.height, image.width)
+        yield _drawing(subject, image.pixels, size, _Predicted.of(status, predictions, min_score), longest)
+
+
+def _predicted_size(row: Status | None) -> tuple[int, int] | None:
+    return (row.height, row.width) if row and row.height and row.width else None
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """What is known of an image's predictions.
+
+    Attributes:
+        boxes: from the score on; None where nothing was predicted.
+        status: of the index page.
+        reason: likewise.
+        unknown: why nothing is predicted; empty if it is, or if there are no predictions.
+        low: what the legend adds where there is no box.
+    """
+
+    boxes: Predictions | None
+    status: str
+    reason: str = ""
+    unknown: str = ""
+    low: str = ""
+
+    @classmethod
+    def of(cls, status: Status, predictions: PredictionSet | None, min_score: float) -> "_Predicted":
+        """Of an image's row in the status table, or of a row :data:`NOT_PREDICTED` if it has none."""
+        if predictions is None:
+            return cls(None, "")
+        if status.status == FAILED:
+            return cls(None, FAILED, status.reason, "not read")
+        if status.status == NOT_PREDICTED and (status.reason or status.image_id not in predictions):
+            reason = f": the predictions are of another image ({status.reason})" if status.reason else ""
+            return cls(None, NOT_PREDICTED, status.reason, NOT_PREDICTED + reason)
+        boxes = predictions.get(status.image_id, Predictions())
+        below = int((boxes.findings().scores < min_score).sum())
+        return cls(boxes[boxes.scores >= min_score], status.status.replace(NOT_PREDICTED, OK), status.reason,
+                   low=f" from score {min_score:g} on ({below} below)" if below else "")
 
 
 def _drawing(
-    subject: Subject, pixels: NDArray[np.uint8], size: tuple[int, int], predicted: Predictions | None,
-    longest: int, status: Status, unknown: str,
+    subject: Subject, pixels: NDArray[np.uint8], size: tuple[int, int], predicted: _Predicted, longest: int
 ) -> Drawing:
-    boxes, outcomes = judge(predicted, subject.truth, subject.unknown)
-    notes = _notes(subject.truth, predicted, unknown) + ["flagged"] * (status.status == FLAGGED)
-    picture = draw(pixels, boxes, outcomes, frame=size, longest=longest, title=subject.image_id, notes=notes)
+    boxes, outcomes = judge(predicted.boxes, subject.truth, subject.unknown)
+    notes = _notes(subject.truth, predicted.boxes, predicted.unknown, predicted.low)
+    shown = notes + [f"flagged: {predicted.reason}"] * (predicted.status == FLAGGED)
+    picture = draw(pixels, boxes, outcomes, frame=size, longest=longest, title=subject.image_id, notes=shown)
     names = [boxes.label_set.classes[label] for label in boxes.labels]
-    entry = Entry(subject.image_id, f"{subject.image_id}.png", status.status, status.reason, notes,
+    entry = Entry(subject.image_id, f"{subject.image_id}.png", predicted.status, predicted.reason, notes,
                   tuple(zip(names, outcomes, strict=True)), picture.shape[:2])
     return Drawing(entry, picture[..., ::-1])
 
 
-def _unknown(image_id: str, predictions: PredictionSet | None, statuses: Mapping[str, Status]) -> str:
-    """Why it is not known what an image shows; empty if it was predicted, or if there are no predictions."""
-    if predictions is None:
-        return ""
-    if image_id in statuses:
-        return "not read" if statuses[image_id].status == FAILED else ""
-    return "" if image_id in predictions else "not predicted"
+def unreadable(inputs: Sequence[Input], records: Sequence[Record] | None) -> list[Drawing]:
+    """What the index page says of files that no picture can be made of.
+
+    Args:
+        inputs: of a run; those that can be read are left out.
+        records: truth, which leaves out all images without; None where there is none.
+    """
+    known = None if records is None else {record.image_id for record in records}
+    return [Drawing(Entry(source.image_id, "", FAILED, source.problem), None) for source in inputs
+            if source.problem and (known is None or source.image_id in known)]
 
 
 def write_overlays(out: str | Path, drawn: Iterable[Drawing]) -> int:

@@ -27,6 +27,8 @@ TITLE_HEIGHT = 22
 #: them.
 _MAX_COVERED, _MAX_DISTANCE = 0.09, 25
 _LEADER = 8
+#: From this longest side on, pixels, lines are three pixels wide, below it two.
+_LARGE = 450
 
 
 @dataclass(frozen=True)
@@ -146,31 +148,43 @@ def _prepared(boxes: Predictions, outcomes: Sequence[Outcome], factor: float) ->
 
 
 def _outline(picture: Picture, box: _Box) -> None:
-    """A box's line on a black one, so that it shows on bright and dark; below a fine line it is as fine."""
-    x0, y0, x1, y1 = box.corners
-    wide = _line_width(box.style, picture)
-    cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), wide + 2 if box.style.thickness > 1 else wide)
-    if not box.style.dashes:
-        cv2.rectangle(picture, (x0, y0), (x1, y1), box.color, wide)
-        return
-    for side in (picture[_across(y0, wide), x0 : x1 + 1], picture[_across(y1, wide), x0 : x1 + 1],
-                 picture[y0 : y1 + 1, _across(x0, wide)].swapaxes(0, 1),
-                 picture[y0 : y1 + 1, _across(x1, wide)].swapaxes(0, 1)):
-        _dash(side, box.style.dashes, box.color)
+    """A box's line with a black edge, so that it shows on bright and dark; a fine line has black between its
+    dashes instead."""
+    style = box.style
+    line, edge = _bands(style, picture)
+    for side in _sides(picture, box.corners, line[0], edge):
+        _dash(side, style.dashes if edge != line else (), (0, 0, 0))
+    for side in _sides(picture, box.corners, line[0], line):
+        _dash(side, style.dashes, box.color)
 
 
-def _line_width(style: _Style, picture: Picture) -> int:
-    return style.thickness if max(picture.shape[:2]) >= 450 else 1
+def _bands(style: _Style, picture: Picture) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last pixel of a line, counted inwards from the box's border, and of it with its edge."""
+    if style.thickness == 1:
+        return (0, 0), (0, 0)
+    return ((-1, 1), (-2, 2)) if max(picture.shape[:2]) >= _LARGE else ((0, 1), (-1, 1))
 
 
-def _across(middle: int, wide: int) -> slice:
-    """The pixels across a line, as many as OpenCV makes of this thickness."""
-    return slice(max(0, middle - wide // 2), max(0, middle + wide // 2 + 1))
+def _sides(
+    picture: Picture, corners: tuple[int, int, int, int], start: int, band: tuple[int, int]
+) -> list[Picture]:
+    """Views (width, length, 3) of the four sides of a box, each from ``start`` on, of a band along it."""
+    x0, y0, x1, y1 = corners
+    first, last = band
+    across, down = _pixels(x0 + start, x1 - start), _pixels(y0 + start, y1 - start)
+    return [picture[_pixels(y0 + first, y0 + last), across], picture[_pixels(y1 - last, y1 - first), across],
+            picture[down, _pixels(x0 + first, x0 + last)].swapaxes(0, 1),
+            picture[down, _pixels(x1 - last, x1 - first)].swapaxes(0, 1)]
+
+
+def _pixels(first: int, last: int) -> slice:
+    """Those from the first to the last that a picture can have."""
+    return slice(max(0, first), max(0, last + 1))
 
 
 def _dash(line: Picture, dashes: tuple[int, ...], color: Color) -> None:
-    """Color the dashes of a line, (width, length, 3), in place."""
-    on = np.concatenate([np.full(length, part % 2 == 0) for part, length in enumerate(dashes)])
+    """Color the dashes of a line, (width, length, 3), in place; without dashes all of it."""
+    on = np.concatenate([np.full(length, part % 2 == 0) for part, length in enumerate(dashes or (1,))])
     line[:, np.resize(on, line.shape[1])] = color
 
 
@@ -245,7 +259,8 @@ def _sample(outcome: Outcome, size: int) -> Picture:
     text = text_strip(outcome.value, size, WHITE, (0, 0, 0))
     line = np.zeros((text.shape[0], 36, 3), np.uint8)
     style = _STYLES[outcome]
-    _dash(line[_across(text.shape[0] // 2, style.thickness), 4:34], style.dashes or (30,), WHITE)
+    middle, half = text.shape[0] // 2, style.thickness // 2
+    _dash(line[_pixels(middle - half, middle + half), 4:34], style.dashes, WHITE)
     return np.concatenate([line, text], axis=1)
 
 

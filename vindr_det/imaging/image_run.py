@@ -264,7 +264,7 @@ def _result(
     height, width = run.sizes.get(source.image_id, file)
     image = replace(image, height=height, width=width)
     reasons = warnings_of(image)
-    if _is_of_another_shape(file, (height, width)):
+    if is_of_another_shape(file, (height, width)):
         reasons.append(f"the file's {file[1]} x {file[0]} pixels are of another shape than the {width} x "
                        f"{height} that the original is said to have")
     before = run.prepared.get(source.image_id)
@@ -277,7 +277,7 @@ def _result(
                          _uids(run, source, uids), height, width), image)
 
 
-def _is_of_another_shape(file: Size, original: Size) -> bool:
+def is_of_another_shape(file: Size, original: Size) -> bool:
     """Whether a size cannot be the original's; a square file may have lost its aspect ratio."""
     factor = max(file) / max(original)
     return file[0] != file[1] and any(abs(side * factor - own) > 1
