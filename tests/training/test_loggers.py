@@ -79,10 +79,11 @@ def test_mlflow_in_a_folder(tmp_path, monkeypatch):
 
 def test_a_missing_library_is_named_before_the_training(monkeypatch):
     require_loggers("LOGGERS", [])
-    monkeypatch.setitem(loggers.LOGGERS, "wandb", "no_such_module_of_wandb")
-    with pytest.raises(InputError, match=r"VINDR.LOGGERS wandb: no_such_module_of_wandb is not installed, "
-                       r"expected pip install 'vindr_det\[wandb\]'"):
-        require_loggers("VINDR.LOGGERS", ["tensorboard", "wandb"])
+    for name, package in (("wandb", "wandb"), ("mlflow", "mlflow-skinny")):
+        monkeypatch.setitem(loggers.LOGGERS, name, "no_such_module")
+        with pytest.raises(InputError, match=f"VINDR.LOGGERS {name}: no_such_module is not installed, "
+                           f"expected pip install {package}, or VINDR.LOGGERS without it"):
+            require_loggers("VINDR.LOGGERS", ["tensorboard", name])
 
 
 def test_a_logger_that_fails_costs_no_training(tmp_path, caplog):

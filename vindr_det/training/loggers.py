@@ -25,6 +25,8 @@ from vindr_det.exceptions import InputError
 log = logging.getLogger(__name__)
 
 PROJECT = "vindr_det"
+#: What installs the library where that is not its name; MLflow's smaller package is enough.
+_PACKAGES = {"mlflow": "mlflow-skinny"}
 #: What MLflow refuses in the name of a number.
 _NOT_MLFLOWS, _NOTHING = re.compile(r"[^\w\-. /]"), re.compile(r"(?!)")
 
@@ -42,7 +44,7 @@ def require_loggers(key: str, names: Sequence[str]) -> None:
     for name in names:
         if importlib.util.find_spec(LOGGERS[name]) is None:
             raise InputError(f"{key} {name}: {LOGGERS[name]} is not installed, expected pip install "
-                             f"'vindr_det[{name}]', or {key} without it")
+                             f"{_PACKAGES.get(name, name)}, or {key} without it")
 
 
 class Loggers:
