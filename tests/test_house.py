@@ -260,3 +260,13 @@ def test_public_names_have_docstrings():
               if node not in inherited and not _is_command(path, node)
               and (wrong := problem_of(ast.get_docstring(node)))]
     fail_with(places, "public names without a sentence on what they are")
+
+
+def test_install_hints_name_libraries_of_the_extras():
+    """No hint names an extra: the package itself may be on no index."""
+    extras = (ROOT / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
+    for path in sorted((ROOT / "vindr_det").rglob("*.py")):
+        text = re.sub(r'"\s+f?"', "", path.read_text(encoding="utf-8"))
+        for hint in re.findall(r'pip\s+install ([^\n"{]+)', text):
+            for library in re.match(r"(?:[\w-]+ ?)*", hint)[0].split() or [hint]:
+                assert f'"{library}>=' in extras, (path, hint)

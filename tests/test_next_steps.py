@@ -3,12 +3,16 @@
 import ast
 import contextlib
 import io
+import re
+import shlex
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from vindr_det import cli
 from vindr_det.commands import main_of, names
+from vindr_det.commands.convert import _say_next
 
 
 def said():
@@ -41,3 +45,58 @@ def test_the_line_is_quoted_for_a_shell(capsys):
     cli.say_next("predict", "--images", "a folder/x", "--limit", 3)
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err == "next: vindr-det predict --images 'a folder/x' --limit 3\n"
+
+
+def next_of(capsys):
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("next: ")]
+    return [shlex.split(line)[2:] for line in lines]
+
+
+def prepare(root, part):
+    main_of("prepare")(["--images", f"{root}/RAW/{part}", "--out", f"{root}/data/{part}", "--size", "64"])
+
+
+def test_from_images_to_a_plan_with_what_was_printed(phantoms, tmp_path, capsys):
+    """Each command is the one that the command before it printed."""
+    (tmp_path / "RAW").mkdir()
+    for path in (phantoms / "raw").iterdir():
+        (tmp_path / "RAW" / path.name).symlink_to(path)
+    prepare(tmp_path, "train")
+    convert, = next_of(capsys)
+    assert convert[convert.index("--annotations") + 1] == f"{tmp_path}/RAW/train.csv"
+    main_of(convert[0])([*convert[1:], "--folds", "3"])
+    plan, = next_of(capsys)
+    main_of(plan[0])(plan[1:])
+    train, = next_of(capsys)
+    sets = yaml.safe_load((tmp_path / "data/annotations/planned.yaml").read_text())["DATASETS"]
+    assert train == ["train", "--config", f"{tmp_path}/data/annotations/planned.yaml"]
+    assert sets == {"TRAIN": ["vindr_train_fold0"], "TEST": ["vindr_val_fold0"]}
+    prepare(tmp_path, "test")
+    assert next_of(capsys) == [[
+        "predict", "--weights", "MODEL.pth", "--images", f"{tmp_path}/data/test", "--meta",
+        f"{tmp_path}/data/test/meta.csv", "--out", "submission.csv"]]
+
+
+@pytest.mark.parametrize("files, images, expected", [
+    ([], None, []), (["labels.csv"], "images", ["train-classifier"]),
+    (["all", "labels.csv"], "images", ["plan", "all"]),
+    (["all", "labels.csv"], "/elsewhere", ["plan", "all", "/elsewhere"]),
+    (["train", "test"], None, ["plan", "train"]), (["train", "val", "test"], None, ["plan", "train", "val"]),
+    (["train", "test", "train_fold0", "val_fold0"], None, ["plan", "train_fold0", "val_fold0"])])
+def test_a_conversion_names_the_files_that_it_wrote(tmp_path, capsys, files, images, expected):
+    out = tmp_path / "annotations"
+    out.mkdir()
+    for name in files:
+        (out / (name if "." in name else f"instances_{name}.json")).touch()
+    _say_next(out, images and str(tmp_path / images), tmp_path / "images")
+    words = [word for line in next_of(capsys) for word in line]
+    named = [re.sub(r".*instances_(.*).json", r"\1", words[words.index(option) + 1])
+             for option in ("--annotations", "--val", "--images") if option in words]
+    assert words[:1] + named == expected
+
+
+def test_no_plan_is_asked_for_where_no_config_finds_the_files(tmp_path, capsys):
+    for name in ("instances_all.json", "labels.csv"):
+        (tmp_path / name).touch()
+    _say_next(tmp_path, None, tmp_path)
+    assert next_of(capsys)[0][0] == "train-classifier"

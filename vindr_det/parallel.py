@@ -92,7 +92,7 @@ def dask_runner(address: str) -> Iterator[Runner]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise InputError("--dask needs Dask: pip install -e '.[dask]'") from error
+        raise InputError("--dask needs Dask: pip install distributed") from error
     try:
         client = Client(address, timeout=5)
     except (OSError, ValueError) as error:

@@ -322,7 +322,7 @@ def test_a_picture_shows_the_boxes(tmp_path):
 
 def test_supervision_takes_a_result(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(InputError, match=r"supervision is not installed; pip install 'vindr_det\[supervis"):
+    with pytest.raises(InputError, match=r"supervision is not installed; pip install supervision"):
         result_of().to_supervision()
     monkeypatch.undo()
     pytest.importorskip("supervision")

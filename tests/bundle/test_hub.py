@@ -63,7 +63,7 @@ def test_a_place_on_a_hub_is_user_and_repository(place):
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"needs huggingface_hub, which is not installed; pip install "
-                                         r"'vindr_det\[hub\]'"):
+                                         "huggingface_hub"):
         find("hf://user/repo")
 
 

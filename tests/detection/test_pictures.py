@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from metric_cases import BOX, FAR, P, T
 
 from vindr_det.detection import pictures
@@ -141,3 +142,36 @@ def test_loggers_get_detectron2s_numbers_and_pictures(tmp_path, monkeypatch):
                for path in (run / "metrics").rglob("*") if path.is_file()}
     assert metrics == {"total_loss": [["9.5", "20"], ["29.5", "40"]], "coco/AP": [["0.5", "26"]]}
     assert [path.name for path in run.glob("artifacts/pictures/*")] == ["val_predictions_0000026.png"]
+
+
+@pytest.mark.detectron2
+def test_tensorboard_of_detectron2_has_the_pictures_beside_another_logger(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    from detectron2.utils.events import EventStorage
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from vindr_det.detection.detectron2.config import get_vindr_cfg
+    from vindr_det.detection.detectron2.writers import build_writers
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    cfg = get_vindr_cfg()
+    cfg.OUTPUT_DIR, cfg.VINDR.LOGGERS = str(tmp_path), ["tensorboard", "mlflow"]
+    writers = build_writers(cfg, 20)
+    with EventStorage(0) as storage:
+        for iteration in range(20):
+            storage.iter = iteration
+            storage.put_scalars(total_loss=float(iteration), lr=0.1)
+            if iteration == 0:
+                storage.put_image("train_batch0", np.zeros((3, 8, 9), np.uint8))
+                storage.put_histogram("scores", torch.arange(4.0), bins=2)
+        for writer in writers:
+            writer.write()
+    for writer in writers:
+        writer.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("total_loss")] == [(20, 9.5)]
+    assert [(event.step, event.width, event.height) for event in events.Images("train_batch0")] == [(1, 9, 8)]
+    histogram, = events.Histograms("scores")
+    assert (histogram.step, histogram.histogram_value.bucket) == (1, [2, 2])
+    assert len(list(tmp_path.glob("mlruns/*/*/artifacts/pictures/train_batch0_0000001.png"))) == 1

@@ -1,6 +1,8 @@
 """TensorBoard, Weights & Biases and MLflow with their real libraries, offline: what was logged is in their
 files."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from vindr_det.training.loggers import Loggers, require_loggers
 
 #: The last name is of a label set whose names MLflow refuses.
 VALUES = {"total_loss": 0.5, "vindr/AP40/Nodule/Mass": 0.25, "voc/AP40/Fibrosis (scar) & more": 1.0}
+#: With a text of over 250 characters in all, and the empty values that a config has.
+CONFIG = "SEED: 3\nSOLVER:\n  STEPS: [10, 20]\n  NAME: ''\nTEXT: " + "x" * 300 + "\nVINDR:\n  PATIENCE: 7\n"
 PICTURE = np.zeros((8, 12, 3), np.uint8)
 PICTURE[..., 0] = 200  # red
 
@@ -48,32 +52,38 @@ def test_tensorboard(tmp_path, monkeypatch, run, where):
 
 
 def test_wandb_offline(tmp_path, monkeypatch):
-    out = logged("wandb", tmp_path, monkeypatch, config="SEED: 3")
+    out = logged("wandb", tmp_path, monkeypatch, config=CONFIG)
     import wandb
 
     wandb.teardown()  # its own process has written all
     file, = out.glob("wandb/offline-run-*/run-*.wandb")
     data = file.read_bytes()
-    for text in (b"vindr/AP40/Nodule/Mass", b"total_loss", b"SEED: 3", b"train_batch0"):
+    for text in (b"vindr/AP40/Nodule/Mass", b"total_loss", b"VINDR.PATIENCE", b"train_batch0"):
         assert text in data, text
     assert len(list(out.glob("wandb/offline-run-*/files/media/images/train_batch0*.png"))) == 1
+    # Field 16 of the file's protocol is the value of a name; the history has each, and then the summary.
+    steps = re.findall(rb"trainer/global_step\x82\x01.(\d+)", data)
+    assert steps[::2] == steps[1::2] == [b"20", b"40", b"20"]
 
 
 def test_mlflow_in_a_folder(tmp_path, monkeypatch):
-    out = logged("mlflow", tmp_path, monkeypatch)
+    out = logged("mlflow", tmp_path, monkeypatch, config=CONFIG)
     run, = (path.parent for path in out.glob("mlruns/*/*/meta.yaml"))
     lines = (run / "metrics/vindr/AP40/Nodule/Mass").read_text().splitlines()
     assert [(float(line.split()[1]), int(line.split()[2])) for line in lines] == [(5.0, 20), (10.0, 40)]
     assert [path.name for path in run.glob("metrics/voc/AP40/*")] == ["Fibrosis _scar_ _ more"]
     assert [path.name for path in run.glob("artifacts/pictures/*")] == ["train_batch0_0000020.png"]
+    assert {path.name: path.read_text() for path in (run / "params").iterdir()} == {
+        "SEED": "3", "SOLVER.STEPS": "[10, 20]", "SOLVER.NAME": "", "VINDR.PATIENCE": "7", "TEXT": "x" * 250}
 
 
 def test_a_missing_library_is_named_before_the_training(monkeypatch):
     require_loggers("LOGGERS", [])
-    monkeypatch.setitem(loggers.LOGGERS, "wandb", "no_such_module_of_wandb")
-    with pytest.raises(InputError, match=r"VINDR.LOGGERS wandb: no_such_module_of_wandb is not installed, "
-                       r"expected pip install 'vindr_det\[wandb\]'"):
-        require_loggers("VINDR.LOGGERS", ["tensorboard", "wandb"])
+    for name, package in (("wandb", "wandb"), ("mlflow", "mlflow-skinny")):
+        monkeypatch.setitem(loggers.LOGGERS, name, "no_such_module")
+        with pytest.raises(InputError, match=f"VINDR.LOGGERS {name}: no_such_module is not installed, "
+                           f"expected pip install {package}, or VINDR.LOGGERS without it"):
+            require_loggers("VINDR.LOGGERS", ["tensorboard", name])
 
 
 def test_a_logger_that_fails_costs_no_training(tmp_path, caplog):

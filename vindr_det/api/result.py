@@ -196,7 +196,7 @@ class Result:
             supervision = import_module("supervision")
         except ImportError as error:
             raise InputError("the package supervision is not installed; "
-                             "pip install 'vindr_det[supervision]'") from error
+                             "pip install supervision") from error
         return supervision.Detections(xyxy=shown.boxes, confidence=shown.scores, class_id=shown.labels,
                                       data={"class_name": np.array(self.names, dtype=str)})
 

@@ -87,7 +87,7 @@ def _library(place: str) -> Any:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise InputError(f"{place}: needs huggingface_hub, which is not installed; pip install "
-                         "'vindr_det[hub]'") from error
+                         "huggingface_hub") from error
 
 
 def _reason(error: Exception) -> str:

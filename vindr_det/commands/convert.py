@@ -20,16 +20,38 @@ from pathlib import Path
 from vindr_det import cli
 from vindr_det.data.conversion_options import FORMATS, add_options, convert_by_options
 
+#: Names of COCO files that a detector is trained on, and of those that validate it, best first.
+_TRAINING_AND_VALIDATION = (("train_fold0", "val_fold0"), ("train", "val"), ("train",), ("all",))
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     print(run(args))
-    coco, labels = (Path(args.out) / name for name in ("instances_all.json", "labels.csv"))
-    if coco.is_file():
-        cli.say_next("plan", "--annotations", coco, "--out", Path(args.out) / "planned.yaml")
-    elif labels.is_file():
-        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", labels, "DATA.IMAGES",
-                     "IMAGES")
+    usual = Path(args.out).absolute().parent / ("train" if args.format == "vinbigdata" else "images")
+    _say_next(Path(args.out), getattr(args, "images", None), usual)
+
+
+def _say_next(out: Path, images: str | None, usual: Path) -> None:
+    """To plan a detector, of the first fold where there are folds; else to train a classifier.
+
+    Args:
+        out: folder of the files.
+        images: their folder; None where it was not given.
+        usual: where configs look for them.
+    """
+    files = [[out / f"instances_{name}.json" for name in names] for names in _TRAINING_AND_VALIDATION]
+    chosen = next((pair for pair in files if all(path.is_file() for path in pair)), None)
+    if chosen and out.absolute().name == "annotations":  # where alone a config finds them
+        elsewhere = images and Path(images).absolute() != usual
+        cli.say_next("plan", "--annotations", chosen[0], *_options("--val", chosen[1:]),
+                     *_options("--images", [images] if elsewhere else []), "--out", out / "planned.yaml")
+    elif (out / "labels.csv").is_file():
+        cli.say_next("train-classifier", "--config", "CONFIG.yaml", "DATA.LABELS", out / "labels.csv",
+                     "DATA.IMAGES", images or "IMAGES")
+
+
+def _options(name: str, values: Sequence[object]) -> list[object]:
+    return [part for value in values for part in (name, value)]
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:

@@ -5,7 +5,7 @@
 
 onnxruntime runs the file on up to --num-images images and must find what the checkpoint finds; how much was
 compared is printed. vindr_det/detection/torchvision/onnx.py describes its input and outputs. Needs
-pip install -e '.[export]'.
+pip install onnx onnxruntime.
 """
 
 from collections.abc import Sequence

@@ -49,6 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.pack:
         packed.pack(args.out, good, f"{args.out}/{packed.FILE_NAME}")
     print(f"{len(good)} images in {args.out}; its qc.csv has a row for each input")
-    cli.say_next("convert", "vinbigdata", "--annotations", "train.csv", "--meta", "train_meta.csv",
-                 "--images", args.out, "--out", Path(args.out).parent / "annotations")
+    _say_next(Path(args.images), Path(args.out))
     return 1 if args.strict and len(good) < len(table) else 0
+
+
+def _say_next(images: Path, out: Path) -> None:
+    """To convert the table beside the images, such as train.csv of train/; without one, to predict them."""
+    tables = [path for path in (images.with_name(images.name + end) for end in (".csv", ".csv.gz"))
+              if path.is_file()]
+    meta = out / "meta.csv"
+    if tables:
+        cli.say_next("convert", "vinbigdata", "--annotations", tables[0], "--meta", meta, "--images", out,
+                     "--out", out.parent / "annotations")
+    else:
+        cli.say_next("predict", "--weights", "MODEL.pth", "--images", out, "--meta", meta, "--out",
+                     "submission.csv")

@@ -9,7 +9,7 @@ fusion; the result is compared with the defaults on the other half, the holdout 
 report on the same images is counted in tuned.json: after the first they are no longer unseen. Never give it
 test images. The trials are in tuned.trials.csv, the search log in tuned.journal; a search that is run again
 resumes from it. With --probabilities the gate is searched too, and gate apply takes tuned.json; inverted
-labels are refused. Needs pip install -e '.[tune]'.
+labels are refused. Needs pip install optuna.
 """
 
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ def open_study(name: str, method: str, log: Path) -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise InputError("the package optuna is not installed; pip install -e '.[tune]'") from error
+        raise InputError("the package optuna is not installed; pip install optuna") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(study_name=f"{name}-{method}", storage=_storage(log), direction="maximize",
                                load_if_exists=True)

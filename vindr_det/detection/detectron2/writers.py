@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from detectron2.engine import HookBase
-from detectron2.engine.defaults import default_writers
-from detectron2.utils.events import EventWriter, TensorboardXWriter, get_event_storage
+from detectron2.utils.events import EventWriter, get_event_storage
 
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.detectron2.hooks import Validation
@@ -27,20 +26,15 @@ _WINDOW = 20
 
 
 def build_writers(cfg: Any, max_iter: int) -> list[EventWriter]:
-    """The line of progress and the writers of VINDR.LOGGERS; TensorBoard's is Detectron2's own.
+    """The line of progress and the writer of VINDR.LOGGERS, TensorBoard's among them.
 
     Args:
         cfg: the config.
         max_iter: iterations of the training.
     """
     names = list(cfg.VINDR.LOGGERS)
-    others = [name for name in names if name != "tensorboard"]
-    own: list[EventWriter] = [ProgressWriter(max_iter)]
-    if others:
-        own.append(LoggersWriter(Loggers(others, cfg.OUTPUT_DIR, config=cfg.dump())))
-    # It comes last, since it clears the pictures.
-    return own + [writer for writer in default_writers(cfg.OUTPUT_DIR, max_iter)
-                  if isinstance(writer, TensorboardXWriter) and "tensorboard" in names]
+    loggers = [LoggersWriter(Loggers(names, cfg.OUTPUT_DIR, config=cfg.dump()))] if names else []
+    return [ProgressWriter(max_iter), *loggers]
 
 
 class ProgressWriter(EventWriter):
@@ -68,7 +62,9 @@ class ProgressWriter(EventWriter):
 
 
 class LoggersWriter(EventWriter):
-    """Hands the storage's numbers and pictures to Lightning's loggers.
+    """Hands the storage's numbers, pictures and histograms to Lightning's loggers, steps counted from 1.
+
+    It writes for all of them, since the storage has its pictures for a single writer, which clears them.
 
     Args:
         loggers: closed with the writer.
@@ -89,8 +85,12 @@ class LoggersWriter(EventWriter):
             self.loggers.numbers(values, iteration + 1)
         self._written = max(new, default=self._written)
         for title, picture, iteration in storage._vis_data:
-            self.loggers.picture(title, np.ascontiguousarray(picture.transpose(1, 2, 0)), iteration + 1)
+            pixels = torch.as_tensor(picture).movedim(0, -1).contiguous().cpu().numpy()
+            self.loggers.picture(title, pixels, iteration + 1)
         storage.clear_images()
+        for histogram in storage._histograms:
+            self.loggers.histogram(**{**histogram, "global_step": histogram["global_step"] + 1})
+        storage.clear_histograms()
 
     def close(self) -> None:
         """End the runs."""

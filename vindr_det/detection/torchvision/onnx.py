@@ -161,7 +161,7 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"the package {name} is not installed; pip install -e '.[export]'") from error
+        raise InputError(f"the package {name} is not installed; pip install onnx onnxruntime") from error
 
 
 @dataclass(frozen=True)
