@@ -24,8 +24,8 @@ from vindr_det.detection.torchvision.config import get_torchvision_cfg
 #: Folders that users fill, and a file.
 MADE_BY_USERS = ("configs/my.yaml", "datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
                  "datasets/siim-covid")
-#: Options of pip and mkdocs that sentences name.
-OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend"}
+#: Options of pip, mkdocs and docker that sentences name.
+OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend", "--user", "--network"}
 #: Commands with commands of their own.
 SUBCOMMANDS = {"gate": ["fit", "apply"],
                "convert": ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
@@ -140,6 +140,38 @@ def test_named_python_names_exist(page):
 def test_readme_is_short_and_leads_to_the_site():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.splitlines()) <= 80 and "(docs/index.md)" in readme
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_minute_is_on_the_first_screen(page):
+    """Install, a prediction by what ships, and the same in Python, in that order and before all else."""
+    start = "\n".join(text_of(page).splitlines()[:45])
+    wanted = ["pip install ", "vindr-det predict --bundle phantom ", 'vindr_det.load("phantom")', "synthetic"]
+    assert [words for words in wanted if words not in start] == []
+    assert start.index(wanted[0]) < start.index(wanted[1]) < start.index(wanted[2])
+
+
+@pytest.mark.parametrize("page", ["INSTALL.md", "docs/start_hospital.md", "docs/start_kaggle.md"])
+def test_what_ships_is_named_where_people_begin(page):
+    assert "--bundle phantom" in text_of(page)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/api.md", "CHANGELOG.md"])
+def test_rows_of_a_table_have_the_cells_of_its_head(page):
+    rows = [re.sub(r"`[^`]*`|\\\|", "", line).strip() for line in text_of(page).splitlines()]
+    counts = [row.count("|") if row.startswith("|") else 0 for row in rows]
+    uneven = [row for row, before, count in zip(rows[1:], counts, counts[1:], strict=False)
+              if before and count and before != count]
+    assert uneven == []
+
+
+def test_the_changelog_has_each_change_once_and_the_release():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = [" ".join(entry.split()) for entry in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+    assert sorted(set(entries)) == sorted(entries)
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "vindr_det/__init__.py").read_text(encoding="utf-8"))[1]
+    assert f"## {version}\n" in text and f"## {version}\n" in text_of("docs/releases.md")
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_the_site_has_every_page():
