@@ -15,6 +15,7 @@ from conftest import ROOT
 from page_tree import RENAMED
 from pages import PAGES, text_of
 
+from vindr_det import __version__
 from vindr_det.classification.config import defaults
 from vindr_det.commands import main_of
 from vindr_det.commands import names as all_commands
@@ -169,9 +170,8 @@ def test_the_changelog_has_each_change_once_and_the_release():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     entries = [" ".join(entry.split()) for entry in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
     assert sorted(set(entries)) == sorted(entries)
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "vindr_det/__init__.py").read_text(encoding="utf-8"))[1]
-    assert f"## {version}\n" in text and f"## {version}\n" in text_of("docs/releases.md")
-    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {__version__}\n" in text and f"## {__version__}\n" in text_of("docs/releases.md")
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_the_site_has_every_page():
