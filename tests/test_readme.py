@@ -203,3 +203,18 @@ def test_api_page_is_up_to_date():
     spec.loader.exec_module(make_api)
     written = make_api.PAGE.read_text(encoding="utf-8")
     assert written == make_api.page(make_api.layers()), "run python docs/make_api.py"
+
+
+def test_the_container_writes_as_its_user_and_the_citation_has_a_date():
+    documented = [text_of(page).replace(" #  ", " ") for page in ("Dockerfile", "INSTALL.md")]
+    runs = [" ".join(line.lstrip("# ").split()) for text in documented for line in text.splitlines()
+            if "docker run" in line]
+    assert len(runs) == 2 and len(set(runs)) == 1 and '--user "$(id -u):$(id -g)" ' in runs[0]
+    assert re.search(r"^date-released: \d{4}-\d\d-\d\d$", text_of("CITATION.cff"), re.MULTILINE)
+
+
+def test_the_workflow_predicts_with_the_wheel():
+    lines = re.findall(r"clean/bin/(vindr-det [a-z].*)", text_of(".github/workflows/tests.yml"))
+    assert any("predict --bundle phantom" in line for line in lines)
+    for words in map(shlex.split, lines):
+        assert {word for word in words if word.startswith("--")} <= known_options(words[1])
