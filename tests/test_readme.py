@@ -15,6 +15,7 @@ from conftest import ROOT
 from page_tree import RENAMED
 from pages import PAGES, text_of
 
+from vindr_det import __version__
 from vindr_det.classification.config import defaults
 from vindr_det.commands import main_of
 from vindr_det.commands import names as all_commands
@@ -24,8 +25,8 @@ from vindr_det.detection.torchvision.config import get_torchvision_cfg
 #: Folders that users fill, and a file.
 MADE_BY_USERS = ("configs/my.yaml", "datasets/vindr", "datasets/nih", "datasets/chestx-det", "datasets/rsna",
                  "datasets/siim-covid")
-#: Options of pip and mkdocs that sentences name.
-OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend"}
+#: Options of pip, mkdocs and docker that sentences name.
+OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend", "--user", "--network"}
 #: Commands with commands of their own.
 SUBCOMMANDS = {"gate": ["fit", "apply"],
                "convert": ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
@@ -142,6 +143,37 @@ def test_readme_is_short_and_leads_to_the_site():
     assert len(readme.splitlines()) <= 80 and "(docs/index.md)" in readme
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_minute_is_on_the_first_screen(page):
+    """Install, a prediction by what ships, and the same in Python, in that order and before all else."""
+    start = "\n".join(text_of(page).splitlines()[:45])
+    wanted = ["pip install ", "vindr-det predict --bundle phantom ", 'vindr_det.load("phantom")', "synthetic"]
+    assert [words for words in wanted if words not in start] == []
+    assert start.index(wanted[0]) < start.index(wanted[1]) < start.index(wanted[2])
+
+
+@pytest.mark.parametrize("page", ["INSTALL.md", "docs/start_hospital.md", "docs/start_kaggle.md"])
+def test_what_ships_is_named_where_people_begin(page):
+    assert "--bundle phantom" in text_of(page)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/api.md", "CHANGELOG.md"])
+def test_rows_of_a_table_have_the_cells_of_its_head(page):
+    rows = [re.sub(r"`[^`]*`|\\\|", "", line).strip() for line in text_of(page).splitlines()]
+    counts = [row.count("|") if row.startswith("|") else 0 for row in rows]
+    uneven = [row for row, before, count in zip(rows[1:], counts, counts[1:], strict=False)
+              if before and count and before != count]
+    assert uneven == []
+
+
+def test_the_changelog_has_each_change_once_and_the_release():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = [" ".join(entry.split()) for entry in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+    assert sorted(set(entries)) == sorted(entries)
+    assert f"## {__version__}\n" in text and f"## {__version__}\n" in text_of("docs/releases.md")
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_the_site_has_every_page():
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     outside = (ROOT / "docs/pages_outside.py").read_text(encoding="utf-8")
@@ -171,3 +203,18 @@ def test_api_page_is_up_to_date():
     spec.loader.exec_module(make_api)
     written = make_api.PAGE.read_text(encoding="utf-8")
     assert written == make_api.page(make_api.layers()), "run python docs/make_api.py"
+
+
+def test_the_container_writes_as_its_user_and_the_citation_has_a_date():
+    documented = [text_of(page).replace(" #  ", " ") for page in ("Dockerfile", "INSTALL.md")]
+    runs = [" ".join(line.lstrip("# ").split()) for text in documented for line in text.splitlines()
+            if "docker run" in line]
+    assert len(runs) == 2 and len(set(runs)) == 1 and '--user "$(id -u):$(id -g)" ' in runs[0]
+    assert re.search(r"^date-released: \d{4}-\d\d-\d\d$", text_of("CITATION.cff"), re.MULTILINE)
+
+
+def test_the_workflow_predicts_with_the_wheel():
+    lines = re.findall(r"clean/bin/(vindr-det [a-z].*)", text_of(".github/workflows/tests.yml"))
+    assert any("predict --bundle phantom" in line for line in lines)
+    for words in map(shlex.split, lines):
+        assert {word for word in words if word.startswith("--")} <= known_options(words[1])
