@@ -119,6 +119,8 @@ def test_a_classifiers_probabilities_are_the_commands(classifier, phantoms, tmp_
     with pytest.raises(InputError, match="was classified; a classifier has no boxes, expected a detector"):
         _ = results[0].boxes
     assert results[0].to_dict()["boxes"] is None
+    saved = pd.read_csv(results[0].save(tmp_path / "c.csv"))
+    assert saved["p_abnormal"].tolist() == pytest.approx([results[0].probabilities["p_abnormal"]])
     assert results[0].plot().width > 100 and "p_abnormal" in repr(results[0])
     with pytest.raises(InputError, match="gate goes with a detector, expected a checkpoint or an ONNX file"):
         vindr_det.load(classifier, gate="gate.json")

@@ -43,6 +43,7 @@ def test_score_threshold_and_number_of_boxes_at_prediction(engine, trained, phan
     (["SOLVER.MAX_ITER", "3"], "key SOLVER.MAX_ITER is fixed by the training, expected TEST.DETECTIONS"),
     (["MODEL.DEVICE", "cpu"], "MODEL.DEVICE is fixed"), (["DATASETS.TEST", "()"], "DATASETS.TEST is fixed"),
     (["MODEL.ROI_HEADS.SCORE_THRES_TEST", "0"], "did you mean MODEL.ROI_HEADS.SCORE_THRESH_TEST"),
+    (["TEST.DETECTIONS_PER_IMAGE", "0"], "TEST.DETECTIONS_PER_IMAGE is 0, expected 1 or more"),
     (["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.5"], "SCORE_THRESH_TEST is 1.5, expected 0 to 1"),
     (["TEST.DETECTIONS_PER_IMAGE"], "expected KEY VALUE pairs"),
 ])
