@@ -5,14 +5,18 @@ import contextlib
 import io
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 import yaml
 from conftest import ROOT
+from metric_cases import P
 
 from vindr_det import cli
-from vindr_det.commands import main_of, names
+from vindr_det.commands import main_of, names, predict
 from vindr_det.commands.convert import _say_next
+from vindr_det.imaging.status import FAILED, Status
+from vindr_det.prediction import FolderPredictions
 
 
 def said():
@@ -100,3 +104,20 @@ def test_no_plan_is_asked_for_where_no_config_finds_the_files(tmp_path, capsys):
         (tmp_path / name).touch()
     _say_next(tmp_path, None, tmp_path)
     assert next_of(capsys)[0][0] == "train-classifier"
+
+
+@pytest.mark.parametrize("options, words", [
+    ((), "--images in --predictions"), (("--recursive",), "--images in --recursive --predictions"),
+    (("--meta", "m.csv"), "--images in --meta m.csv --predictions")])
+def test_pictures_are_made_as_the_predictions_were(options, words, capsys):
+    """a has a box in a file of unknown size; b has none, and c failed: neither has boxes in any pixels."""
+    statuses = [Status("a", "a.png"), Status("b", "b.png"), Status("c", "c.png", FAILED)]
+    result = FolderPredictions({"a": P((3, 0.9, 1, 1, 9, 9)), "b": P()}, statuses=statuses,
+                               unknown_size=["a", "b", "c"])
+    predict._report(predict.parse(["--images", "in", "--out", "s.csv", *options]), result)
+    printed = capsys.readouterr()
+    assert f"next: vindr-det visualize {words} s.csv" in printed.err
+    assert "NOT CHECKED, since 1 image has its boxes in the file's pixels (--meta)" in printed.out
+    args = predict.parse(["--images", "in", "--out", "s.csv"])
+    predict._report(args, replace(result, unknown_size=["b", "c"]))
+    assert "s.csv: 3 images, 1 boxes, checked; 1 were NOT READ" in capsys.readouterr().out

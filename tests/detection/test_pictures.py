@@ -44,7 +44,7 @@ def test_few_boxes_of_high_scores_are_drawn(items):
     assert not np.array_equal(pictures.validation_sheet({"i0": right[:1]}, items[:1]), plain)
 
 
-def test_a_true_box_that_a_weak_detection_hits_is_not_missed(items, monkeypatch):
+def test_a_true_box_of_a_weak_detection_is_not_missed(items, monkeypatch):
     """Twelve detections of ILD, the best ten drawn, and below them one of a true box, at .15: only the other
     true box is missed."""
     drawn, draw = [], pictures.draw

@@ -7,7 +7,7 @@ from metric_cases import P, T
 
 from vindr_det.imaging import drawing
 from vindr_det.imaging.drawing import TITLE_HEIGHT, draw
-from vindr_det.imaging.label_places import distances, overlap_areas, place_labels
+from vindr_det.imaging.label_places import distances, nearer_to_others, overlap_areas, place_labels
 from vindr_det.imaging.lettering import paste, text_size, text_strip
 from vindr_det.imaging.palette import color_of
 from vindr_det.structures.detections import Predictions
@@ -123,6 +123,23 @@ def test_a_label_is_beside_its_box_where_there_is_room():
     boxes = np.array([[100, 100, 200, 200], [500, 400, 700, 800]])
     places = place_labels(boxes, [(90, 16)] * 2, 900, 800)
     assert distances(places, boxes).max() <= 2 and not overlap_areas(places, boxes).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_leave_the_corners_of_boxes_free(seed):
+    """Of twelve boxes, where overlaps alone as a measure left three corners hidden."""
+    boxes = crowd(12, 900, 800, seed)
+    places = place_labels(boxes, [(150, 16)] * 12, 900, 800)
+    corners = np.vstack([boxes[:, [column, row]] for column in (0, 2) for row in (1, 3)])
+    hidden = (places[:, None, :2] <= corners) & (corners < places[:, None, 2:])
+    assert not hidden.all(axis=2).any()
+
+
+def test_a_label_that_is_nearer_to_another_box_has_a_line_to_its_own():
+    boxes = np.array([[100, 100, 200, 200], [250, 100, 300, 200], [500, 500, 520, 520]])
+    places = np.array([[206, 90, 249, 106], [302, 100, 340, 116], [526, 500, 560, 516]])
+    assert nearer_to_others(places, boxes).tolist() == [True, False, False]
+    assert nearer_to_others(places[:0], boxes[:0]).tolist() == []
 
 
 def test_crowded_labels_are_numbers_with_a_key(texts):

@@ -2,14 +2,16 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import lightning as L
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vindr_det.classification.data import LabeledDataset
@@ -64,7 +66,7 @@ class FoldProgress(L.Callback):
         if trainer.global_step == 0 and trainer.is_global_zero:
             images, targets = (part.detach().float().cpu().numpy() for part in batch)
             self._show(train_batch_file(self.out, self.fold), 1,
-                       lambda: batch_sheet(images, targets, self.names))
+                       lambda: batch_sheet(images, targets, self.names, _first_ids(trainer.train_dataloader)))
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the bar."""
@@ -107,19 +109,26 @@ class FoldProgress(L.Callback):
         self.loggers.picture(path.stem.partition("_")[2], np.ascontiguousarray(sheet[..., ::-1]), step)
 
 
-def batch_sheet(images: NDArray, targets: NDArray, names: tuple[str, ...]) -> Picture:
+def _first_ids(loader: DataLoader) -> list[str]:
+    """Image ids of the first images that a loader's dataset gives, in the order of its sampler."""
+    ids = cast(LabeledDataset, loader.dataset).table.image_ids
+    return [str(ids[key.row]) for key in islice(iter(loader.sampler), _IMAGES)]
+
+
+def batch_sheet(images: NDArray, targets: NDArray, names: tuple[str, ...], ids: Sequence[str]) -> Picture:
     """A batch as the network gets it, with its positive labels; (H, W, 3) uint8.
 
     Args:
         images: (B, C, S, S), normalized; gray values are spread over the range of each.
         targets: (B, K) 0..1; NaN where unknown.
         names: (K,) of the labels.
+        ids: of the images, of at least as many as the sheet shows.
     """
     cells = []
-    for image, target in zip(images[:_IMAGES, 0], targets, strict=False):
+    for image, target, image_id in zip(images[:_IMAGES, 0], targets, ids, strict=False):
         pixels = (image - image.min()) / max(float(np.ptp(image)), 1e-9) * 255
         positive = [name for name, value in zip(names, target, strict=True) if value >= 0.5]
-        cells.append(_cell(pixels.astype(np.uint8), ", ".join(positive) or "none"))
+        cells.append(_cell(pixels.astype(np.uint8), image_id, ", ".join(positive) or "none"))
     return grid_of(cells, _COLUMNS)
 
 
@@ -129,7 +138,7 @@ def misclassified_sheet(dataset: LabeledDataset, p: NDArray[np.float64]) -> Pict
     for row, label in misclassified(dataset.table, p)[:_IMAGES]:
         name, image_id = dataset.table.names[label], str(dataset.table.image_ids[row])
         truth = "positive" if dataset.table.targets[row, label] >= 0.5 else "negative"
-        cells.append(_cell(dataset.pixels[image_id], f"{name} {p[row, label]:.2f}, is {truth}"))
+        cells.append(_cell(dataset.pixels[image_id], image_id, f"{name} {p[row, label]:.2f}, is {truth}"))
     return grid_of(cells, _COLUMNS)
 
 
@@ -146,6 +155,7 @@ def misclassified(table: LabelTable, p: NDArray[np.float64]) -> list[tuple[int, 
     return [(int(row), int(labels[row])) for row in order if largest[row] > 0.5]
 
 
-def _cell(image: Picture, title: str) -> Picture:
+def _cell(image: Picture, *titles: str) -> Picture:
     shown = cv2.resize(image, (_CELL, _CELL), interpolation=cv2.INTER_AREA)
-    return np.concatenate([title_strip(title, _CELL, _TITLE), cv2.cvtColor(shown, cv2.COLOR_GRAY2BGR)])
+    strips = [title_strip(title, _CELL, _TITLE) for title in titles]
+    return np.concatenate([*strips, cv2.cvtColor(shown, cv2.COLOR_GRAY2BGR)])

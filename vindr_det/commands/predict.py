@@ -225,8 +225,9 @@ def _report(args: Namespace, result) -> int:
     unread = f"; {failed} were NOT READ and {as_what}" if failed else ""
     unknown = [image_id for image_id in result.unknown_size if image_id in result.predictions
                and len(result.predictions[image_id].findings())]
-    checked = f"NOT CHECKED, since {len(unknown)} images have their boxes in the files' pixels (--meta)" \
-        if unknown else "checked"
+    whose = "1 image has its boxes in the file's pixels" if len(unknown) == 1 else \
+        f"{len(unknown)} images have their boxes in the files' pixels"
+    checked = f"NOT CHECKED, since {whose} (--meta)" if unknown else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
     cli.say_next("visualize", "--images", args.images or "IMAGES", *["--recursive"] * args.recursive,

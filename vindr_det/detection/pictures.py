@@ -115,7 +115,7 @@ def _pair(record: Record, folder: Path, detections: Predictions) -> list[Picture
 
 
 def _shown(outcomes: Sequence[Outcome], detected: int) -> list[int]:
-    """Rows of the best detections, which come first, and of the true boxes that none of all hits."""
+    """Rows of the best detections, which come first, and of the true boxes that all detections miss."""
     return [row for row, outcome in enumerate(outcomes)
             if (row < _MOST_BOXES if row < detected else outcome is not Outcome.DETECTED)]
 

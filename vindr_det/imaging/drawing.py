@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.imaging.label_places import Ints, distances, overlap_areas, place_labels
+from vindr_det.imaging.label_places import Ints, distances, nearer_to_others, overlap_areas, place_labels
 from vindr_det.imaging.lettering import paste, text_size, text_strip
 from vindr_det.imaging.montage import title_strip
 from vindr_det.imaging.palette import Color, color_of, text_color_on
@@ -159,7 +159,7 @@ def _outline(picture: Picture, box: _Box) -> None:
 
 
 def _bands(style: _Style, picture: Picture) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last pixel of a line, counted inwards from the box's border, and of it with its edge."""
+    """First and last pixel of a line, counted inward from the box's border, and of it with its edge."""
     if style.thickness == 1:
         return (0, 0), (0, 0)
     return ((-1, 1), (-2, 2)) if max(picture.shape[:2]) >= _LARGE else ((0, 1), (-1, 1))
@@ -228,8 +228,9 @@ def _corners(drawn: Sequence[_Box]) -> Ints:
 def _write(picture: Picture, drawn: Sequence[_Box], texts: Sequence[str], places: Ints) -> None:
     """Put labels at their places, each with a line to its box where it is not beside it."""
     corners = _corners(drawn)
-    for box, place, corner, gap in zip(drawn, places, corners, distances(places, corners), strict=True):
-        if gap > _LEADER:
+    apart = (distances(places, corners) > _LEADER) | nearer_to_others(places, corners)
+    for box, place, corner, with_line in zip(drawn, places, corners, apart, strict=True):
+        if with_line:
             start = np.clip(_middle(corner), place[:2], place[2:])
             end = np.clip(_middle(place), corner[:2], corner[2:])
             for color, thickness in (((0, 0, 0), 3), (box.color, 1)):

@@ -11,6 +11,8 @@ _GAP = 2
 _DISTANCE = 1 / 70
 #: What a place costs that is over another label, and what it may cost to be taken without looking further.
 _CLASH, _GOOD = 100, 0.4
+#: What a covered corner of a box costs: a box is seen by its corners.
+_CORNER = 0.5
 #: Pixels around a box that are searched before the whole picture is.
 _NEAR = 160
 
@@ -48,6 +50,14 @@ def distances(places: Ints, boxes: Ints) -> NDArray[np.float64]:
     return np.hypot(gap[:, 0], gap[:, 1])
 
 
+def nearer_to_others(places: Ints, boxes: Ints) -> NDArray[np.bool_]:
+    """Whether each place (N,) is apart from its own box and nearer to, or over, that of another row."""
+    to_boxes = distances(np.repeat(places, len(boxes), axis=0), np.tile(boxes, (len(places), 1)))
+    to_boxes = to_boxes.reshape(len(places), len(boxes))
+    own = to_boxes.diagonal()
+    return (own > _GAP) & (to_boxes < own[:, None]).any(axis=1)
+
+
 def overlap_areas(a: Ints, b: Ints) -> NDArray[np.float64]:
     """Common area (N, M) in square pixels of xyxy boxes (N, 4) and (M, 4)."""
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
@@ -78,4 +88,12 @@ def _costs(candidates: Ints, boxes: Ints, row: int, taken: Ints) -> NDArray[np.f
     inside = np.minimum(covered.sum(axis=1) / label_area, 2)
     clash = overlap_areas(candidates, taken).sum(axis=1) / label_area
     distance = distances(candidates, np.broadcast_to(boxes[row], candidates.shape)) * _DISTANCE
-    return hidden + inside + distance + np.where(clash > 0, _CLASH * (1 + clash), 0)
+    corners = _CORNER * _covered_corners(candidates, boxes)
+    return hidden + inside + distance + corners + np.where(clash > 0, _CLASH * (1 + clash), 0)
+
+
+def _covered_corners(candidates: Ints, boxes: Ints) -> NDArray[np.int64]:
+    """(C,) corners of any box that each place hides."""
+    x, y = boxes[:, [0, 2, 0, 2]].ravel(), boxes[:, [1, 1, 3, 3]].ravel()
+    left, top, right, bottom = (edge[:, None] for edge in candidates.T)
+    return ((left <= x) & (x < right) & (top <= y) & (y < bottom)).sum(axis=1)
