@@ -12,6 +12,9 @@ from vindr_det.files import atomic_path
 
 log = logging.getLogger(__name__)
 
+#: Behind the colors of findings, of which some are too light for white paper.
+_FILM = "#202020"
+
 
 def new_figure(width: float, height: float) -> Any:
     """An empty matplotlib figure.
@@ -36,9 +39,20 @@ def add_axes(figure: Any, rows: int, columns: int, place: int) -> Any:
     return axes
 
 
+def on_film(axes: Any) -> None:
+    """Make axes as dark as a film, for the colors of :mod:`vindr_det.imaging.palette`."""
+    axes.set_facecolor(_FILM)
+    axes.grid(color="#404040", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
 def legend_right(axes: Any) -> None:
-    """A legend beside the axes, where it covers no curve."""
-    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1.02),
+    """A legend beside the axes, where it covers no curve, on a ground as light or dark as theirs."""
+    from matplotlib.colors import to_rgba
+
+    dark = axes.get_facecolor() == to_rgba(_FILM)
+    axes.legend(frameon=dark, framealpha=1, facecolor=axes.get_facecolor(), edgecolor="none",
+                fontsize="small", labelcolor="white" if dark else "black", loc="upper left", bbox_to_anchor=(1.01, 1.0),
                 borderaxespad=0)
 
 

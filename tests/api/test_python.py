@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import classifier_config
+from metric_cases import P
 from PIL import Image
 
 import vindr_det
@@ -30,6 +31,7 @@ from vindr_det.postprocessing.gate import Scale
 from vindr_det.prediction import Models
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
+from vindr_det.submission.outputs import write_results
 
 
 def test_the_import_waits_for_no_library():
@@ -291,11 +293,11 @@ def test_a_result_as_other_formats(tmp_path):
     frame = result.to_dataframe()
     assert frame.iloc[1].to_dict() == {
         "image_id": "a", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "", "SOPInstanceUID": "",
-        "status": "ok", "reason": "", "class_id": 3, "class_name": "Cardiomegaly", "score": 0.5,
-        "x_min": 10, "y_min": 20, "x_max": 40, "y_max": 80}
+        "class_id": 3, "class_name": "Cardiomegaly", "score": 0.5, "x_min": 10, "y_min": 20, "x_max": 40,
+        "y_max": 80, "label_set": "VinBigData", "status": "ok", "reason": "", "p_abnormal": 0.75}
     result.save(tmp_path / "a.csv")
     assert pd.read_csv(tmp_path / "a.csv")["class_name"].tolist() == ["Aortic enlargement", "Cardiomegaly"]
-    values = json.loads(result.save(tmp_path / "a.json").read_text())
+    values, = json.loads(result.save(tmp_path / "a.json").read_text())["images"]
     assert (values["height"], values["width"], values["probabilities"]) == (240, 300, {"p_abnormal": 0.75})
     assert values["boxes"][1]["class_name"] == "Cardiomegaly" and values["StudyInstanceUID"] == "1.2"
     shown = repr(result)
@@ -320,6 +322,25 @@ def test_a_picture_shows_the_boxes(tmp_path):
     file = model_of(Bright()).predict(tmp_path / "a.png")
     with pytest.raises(InputError, match="a.png: --out is among the originals"):
         file.save(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("status, reason", [("ok", ""), (FLAGGED, "lateral"), (FAILED, "cut")])
+def test_saved_values_are_those_of_a_run(tmp_path, status, reason):
+    """The same JSON, and the same table but for the probabilities."""
+    predictions = P((0, 0.123456789, 1 / 3, 0, 9, 9), (3, 0.2, 10, 20, 40, 80), (14, 1 / 7, 0, 0, 1, 1))
+    row, columns = Status("a", "a.png", status, reason, {"StudyInstanceUID": "1.2"}, 240, 300), {"p_x": 0.75}
+    result = Result(row, Input("a", "a.png", None, pixels=picture()),
+                    None if status == FAILED else predictions, columns, 0.15)
+    of_run = {} if status == FAILED else {"a": predictions[[1, 2]]}
+    write_results(tmp_path / "S.csv", of_run, [row], None, {"a": columns})
+    assert result.save(tmp_path / "a.json").read_text() == (tmp_path / "S.predictions.json").read_text()
+    table, saved = (pd.read_csv(path, keep_default_na=False, dtype=str) for path in (
+        tmp_path / "S.predictions.csv", result.at(0.1).save(tmp_path / "a.csv")))
+    assert list(saved) == [*table, "p_x"]
+    pd.testing.assert_frame_equal(saved[:1][list(table)], table)
+    if status != FAILED:
+        assert saved["x_min"].tolist() == ["10.0", "0.33"] and saved["score"][1] == "0.123457"
+        assert result.to_dict()["no_finding"] == 1 / 7 == result.no_finding
 
 
 def test_supervision_takes_a_result(monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from metric_cases import BOX, FAR, P, T, random_case
 from sklearn.metrics import precision_recall_curve
 
+from vindr_det.imaging.palette import PALETTE
 from vindr_det.metrics import plots
 from vindr_det.metrics.matching import match
 from vindr_det.metrics.tide import confusion_matrix
@@ -53,6 +54,9 @@ def test_the_figure_has_a_line_per_class_and_the_mean():
     shown = {name: ap for name, ap in result.ap.items() if result.truths[name]}
     assert lines.keys() == {f"mean  {result.mean_ap:.3f}",
                             *(f"{name}  {ap:.3f}  ({result.truths[name]})" for name, ap in shown.items())}
+    for label, name in enumerate(VINBIGDATA.classes):
+        for text, line in lines.items():
+            assert not text.startswith(f"{name}  ") or line.get_color() == f"#{PALETTE[label]}"
     mean = lines[f"mean  {result.mean_ap:.3f}"].get_ydata()
     assert mean[:-1].mean() == pytest.approx(result.mean_ap, abs=0.01)
 
@@ -61,7 +65,8 @@ def test_the_confusion_matrix_has_true_findings_in_columns():
     truth = {"a": T((3, *BOX), (4, *FAR))}
     detections = {"a": P((5, 0.9, *BOX), (0, 0.8, 90, 90, 95, 95), (4, 0.1, *FAR))}
     matrix = confusion_matrix(match(detections, truth, 0.4), 0.25)
-    axes = plots.confusion_figure(matrix, VINBIGDATA, 0.25).axes[0]
+    axes = plots.confusion_figure(matrix, VINBIGDATA, 0.25, 0.4).axes[0]
+    assert axes.get_title() == "Confusion matrix at IoU > 0.4, scores from 0.25 on"
     names = [label.get_text() for label in axes.get_xticklabels()]
     shown = {(names[int(text.get_position()[0])], names[int(text.get_position()[1])]): text.get_text()
              for text in axes.texts}

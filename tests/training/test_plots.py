@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import one_line
+from matplotlib.colors import to_hex
 
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.palette import PALETTE
 from vindr_det.structures.label_sets import FINDINGS
 from vindr_det.training import plots
 
@@ -67,7 +69,30 @@ def test_a_detectors_lines_are_those_of_its_file(detector):
     assert [bar.get_width() for bar in axes[5].patches] == pytest.approx(
         [place / 30 + 0.1999 for place in range(15)])
     assert [label.get_text() for label in axes[5].get_yticklabels()] == [*FINDINGS, "No finding"]
+    colors = [f"#{PALETTE[label]}" for label in range(15)]
+    assert [line.get_color() for line in axes[4].lines] == colors
+    assert [to_hex(bar.get_facecolor()) for bar in axes[5].patches] == colors
     assert "after 2000 iterations" in axes[5].get_title()
+
+
+def test_a_line_that_lies_on_another_hides_it_not(tmp_path):
+    """Without normal images the loss of the abnormal ones is that of all."""
+    (tmp_path / "metrics.json").write_text("".join(json.dumps(
+        {"iteration": at, "validation_loss": 0.5, "validation_abnormal/loss": 0.5}) + "\n" for at in (1, 2)))
+    axes = plots.detector_figure(plots.read_metrics(tmp_path / "metrics.json")).axes[0]
+    whole, part = axes.lines
+    assert (whole.get_label(), part.get_label()) == ("validation", "validation, abnormal images")
+    assert whole.get_linewidth() > part.get_linewidth()
+    assert (whole.get_linestyle(), part.get_linestyle()) == ("-", "--")
+
+
+def test_findings_have_the_colors_of_pictures_in_any_order(detector):
+    file = detector[0] / "metrics.json"
+    rows = [dict(sorted(json.loads(line).items())) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    axes = plots.detector_figure(plots.read_metrics(file)).axes[4]
+    assert {line.get_label(): line.get_color() for line in axes.lines} == {
+        name: f"#{PALETTE[label]}" for label, name in enumerate([*FINDINGS, "No finding"])}
 
 
 def test_the_same_of_another_label_set(detector):

@@ -1,7 +1,6 @@
 """What a model says about an image."""
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -13,12 +12,13 @@ from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, require_writable, write_text
+from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.inputs import Input, require_apart
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import VINBIGDATA
-from vindr_det.submission.image_report import box_rows, image_report
+from vindr_det.submission.image_report import box_rows, image_report, report_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,20 +157,14 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values; of an image that failed ``boxes`` and ``probabilities`` are None."""
-        return image_report(self.row, None if self.detections is None else self._shown, self.columns)
+        return image_report(self.row, self._reported, self.columns)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """A row per box, and one without a class for an image without boxes, whose status says why."""
-        import pandas as pd
+        """A row per box, and one without a class for an image without boxes, whose status says why.
 
-        from vindr_det.imaging.dicom.identity import UIDS
-
-        head = {"image_id": self.image_id, **{name: self.uids.get(name, "") for name in UIDS},
-                "status": self.status, "reason": self.reason}
-        rows = (self._rows() if self.detections is not None else []) or [{}]
-        columns = {**head, "class_id": None, "class_name": "", "score": None, **dict.fromkeys(_EDGES)}
-        frame = pd.DataFrame([columns | row for row in rows])
-        return frame.astype({"class_id": "Int64", "score": "float64", **dict.fromkeys(_EDGES, "float64")})
+        The columns are those of the table of a run, and the classifier's probabilities.
+        """
+        return self._table()
 
     def to_coco(self) -> list[dict[str, Any]]:
         """Entries of COCO's results format, boxes in xywh.
@@ -219,8 +213,8 @@ class Result:
             with atomic_path(path) as temporary:
                 picture.save(temporary)
         else:
-            write_text(path, json.dumps(self.to_dict(), indent=1) + "\n" if kind == ".json" else
-                       self.to_dataframe().to_csv(index=False, lineterminator="\n"))
+            write_text(path, self._report() if kind == ".json" else
+                       self._table(short=True).to_csv(index=False, lineterminator="\n"))
         return path
 
     def __repr__(self) -> str:
@@ -246,8 +240,34 @@ class Result:
         self.plot().save(buffer, format="PNG")
         return buffer.getvalue()
 
-    def _rows(self) -> list[dict[str, Any]]:
-        return box_rows(self._shown)
+    def _table(self, short: bool = False) -> "pd.DataFrame":
+        """With the columns of the table of a run; ``short`` as of :func:`box_rows`."""
+        import pandas as pd
+
+        from vindr_det.submission.outputs import COLUMNS
+
+        label_set = "" if self.detections is None else self.detections.label_set.name
+        head = {"image_id": self.image_id, **self.uids, "label_set": label_set, "status": self.status,
+                "reason": self.reason, **self.columns}
+        rows = box_rows(self._shown, short) if self.detections is not None else []
+        frame = pd.DataFrame([head | row for row in rows or [{}]], columns=[*COLUMNS, *self.columns])
+        text = ["class_name", *UIDS]
+        return frame.fillna(dict.fromkeys(text, "")).astype(
+            {"class_id": "Int64", "score": "float64", **dict.fromkeys(_EDGES, "float64")})
+
+    def _report(self) -> str:
+        """As the JSON file of a run, of this image alone."""
+        reported = self._reported
+        return report_text({} if reported is None else {self.image_id: reported}, [self.row],
+                           {self.image_id: self.columns})
+
+    @property
+    def _reported(self) -> Predictions | None:
+        """The boxes that are shown, and "no finding"."""
+        every = self.detections
+        if every is None:
+            return None
+        return every[(every.scores >= self.score) | (every.labels == every.label_set.no_finding_id)]
 
     @property
     def _every(self) -> Predictions:

@@ -22,6 +22,11 @@ def color_of(label: int) -> Color:
     return int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)
 
 
+def code_of(label: int) -> str:
+    """The color of a class id as ``#rrggbb``."""
+    return f"#{PALETTE[label % len(PALETTE)]}"
+
+
 def text_color_on(color: Color) -> Color:
     """Black or white, whichever is easier to read on a color."""
     red, green, blue = (_linear(value / 255) for value in color)

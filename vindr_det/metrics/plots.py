@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.figures import add_axes, legend_right, new_figure, palette, try_figure
+from vindr_det.figures import add_axes, legend_right, new_figure, on_film, try_figure
+from vindr_det.imaging.palette import code_of
 from vindr_det.metrics.bootstrap import Floats
 from vindr_det.metrics.matching import Matched, mean_over_classes, precision_envelope
 from vindr_det.metrics.tide import confusion_matrix
@@ -33,7 +34,8 @@ def write_pictures(folder: str | Path, matched: Matched, score: float = CONFUSIO
     """
     try_figure(Path(folder) / PR_FILE, lambda: pr_figure(matched))
     matrix = confusion_matrix(matched, score)
-    try_figure(Path(folder) / CONFUSION_FILE, lambda: confusion_figure(matrix, matched.label_set, score))
+    try_figure(Path(folder) / CONFUSION_FILE, lambda: confusion_figure(
+        matrix, matched.label_set, score, matched.iou_threshold))
 
 
 def pr_curve(matched: Matched, label: int) -> tuple[Floats, Floats]:
@@ -59,14 +61,15 @@ def pr_figure(matched: Matched) -> Any:
     figure = new_figure(10, 6.5)
     axes, curves = add_axes(figure, 1, 1, 1), []
     measured = [label for label, name in enumerate(names) if result.truths[name]]
-    for label, color in zip(measured, palette(len(measured)), strict=True):
+    on_film(axes)
+    for label in measured:
         recall, precision = pr_curve(matched, label)
         curves.append(_at_recalls(recall, precision))
-        axes.step(*_with_ends(recall, precision), where="pre", color=color, linewidth=1.2,
+        axes.step(*_with_ends(recall, precision), where="pre", color=code_of(label), linewidth=1.4,
                   label=f"{names[label]}  {result.ap[names[label]]:.3f}  ({result.truths[names[label]]})")
     if curves:
         mean = mean_over_classes(np.array(curves)[None])[0]
-        axes.plot(_RECALLS, mean, color="black", linewidth=2.5, label=f"mean  {result.mean_ap:.3f}")
+        axes.plot(_RECALLS, mean, color="white", linewidth=2.5, label=f"mean  {result.mean_ap:.3f}")
         legend_right(axes)
     axes.set(title=f"Precision-recall at IoU > {matched.iou_threshold:g} (legend: AP, number of true boxes)",
              xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -85,13 +88,14 @@ def _with_ends(recall: Floats, precision: Floats) -> tuple[Floats, Floats]:
     return (np.concatenate([[0.0], recall, recall[-1:]]), np.concatenate([precision[:1], precision, [0.0]]))
 
 
-def confusion_figure(matrix: NDArray[np.int64], label_set: LabelSet, score: float) -> Any:
+def confusion_figure(matrix: NDArray[np.int64], label_set: LabelSet, score: float, iou: float) -> Any:
     """True findings in columns, detected ones in rows, each with background; colors are shares of a column.
 
     Args:
         matrix: (F + 1, F + 1) of :func:`vindr_det.metrics.tide.confusion_matrix`, true by detected.
         label_set: of the findings.
         score: lowest of the boxes.
+        iou: above which a box has found a finding.
     """
     counts, names = matrix.T, [*label_set.findings, _BACKGROUND]
     shares = counts / np.maximum(counts.sum(axis=0), 1)
@@ -106,5 +110,5 @@ def confusion_figure(matrix: NDArray[np.int64], label_set: LabelSet, score: floa
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="true", ylabel="detected",
-             title=f"Confusion matrix of boxes with a score of {score:g} or more")
+             title=f"Confusion matrix at IoU > {iou:g}, scores from {score:g} on")
     return figure

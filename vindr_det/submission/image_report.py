@@ -31,13 +31,14 @@ def image_report(
         short: as of :func:`box_rows`.
 
     Returns:
-        Of an image that failed ``probabilities`` and ``boxes`` are None.
+        Of an image that failed ``probabilities``, ``no_finding`` and ``boxes`` are None.
     """
     read = status.status != FAILED
     return {"image_id": status.image_id, "file": status.file, "status": status.status,
             "reason": status.reason, **{name: status.uids.get(name, "") for name in UIDS},
             "height": status.height, "width": status.width,
             "probabilities": dict(probabilities or {}) if read else None,
+            "no_finding": _no_finding(detections, short) if read else None,
             "boxes": box_rows(detections, short) if read and detections is not None else None}
 
 
@@ -51,7 +52,7 @@ def box_rows(detections: Predictions, short: bool = False) -> list[dict[str, Any
     boxes = detections.findings().by_score()
     scores, corners = boxes.scores.tolist(), (boxes.boxes.round(2) if short else boxes.boxes).tolist()
     return [{"class_id": label, "class_name": boxes.label_set.findings[label],
-             "score": float(f"{score:.6g}") if short else score, **dict(zip(_EDGES, corner, strict=True))}
+             "score": _score(score, short), **dict(zip(_EDGES, corner, strict=True))}
             for label, score, corner in zip(boxes.labels.tolist(), scores, corners, strict=True)]
 
 
@@ -66,25 +67,22 @@ def report_text(
         statuses: one per input.
         probabilities: image id -> those of the classifier by name; None without one.
     """
-    lines = [json.dumps(_image(status, predictions.get(status.image_id),
-                               (probabilities or {}).get(status.image_id))) for status in statuses]
+    lines = [json.dumps(image_report(status, predictions.get(status.image_id),
+                                     (probabilities or {}).get(status.image_id), short=True))
+             for status in statuses]
     head = {"version": VERSION, "label_set": label_set_of(predictions).name if predictions else None,
             "box_format": "x_min, y_min, x_max, y_max in pixels of the original"}
     images = "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
     return json.dumps(head)[:-1] + f', "images": {images}}}\n'
 
 
-def _image(
-    status: Status, detections: Predictions | None, probabilities: Mapping[str, float] | None
-) -> dict[str, Any]:
-    report = image_report(status, detections, probabilities, short=True)
-    known = report["boxes"] is not None
-    return {**report, "no_finding": _no_finding(detections) if known else None, "boxes": report["boxes"]}
-
-
-def _no_finding(detections: Predictions | None) -> float | None:
+def _no_finding(detections: Predictions | None, short: bool) -> float | None:
     """The score of "no finding"; None where it is no class, or the gate left it out."""
     if detections is None or detections.label_set.no_finding_id is None:
         return None
     scores = detections.scores[detections.labels == detections.label_set.no_finding_id]
-    return float(f"{scores[0]:.6g}") if len(scores) else None
+    return _score(float(scores[0]), short) if len(scores) else None
+
+
+def _score(score: float, short: bool) -> float:
+    return float(f"{score:.6g}") if short else score

@@ -19,9 +19,12 @@ from vindr_det.figures import (
     legend_of_all,
     legend_right,
     new_figure,
+    on_film,
     palette,
     write_figure,
 )
+from vindr_det.imaging.palette import code_of
+from vindr_det.structures.label_sets import LABEL_SETS
 from vindr_det.tables import read_csv, to_numbers
 from vindr_det.training.results import histories, is_component, metrics_rows, write_results
 
@@ -133,9 +136,11 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
                   if is_component(key)}, smooth)
     _limit_to_losses(parts)
     class_curves = add_axes(lower, 1, 2, 1)
-    _draw(class_curves, of_class, smooth)
+    on_film(class_curves)
+    colors = _class_colors(list(of_class))
+    _draw(class_curves, of_class, smooth, colors)
     if of_class:
-        _last_ap(add_axes(lower, 1, 2, 2), of_class)
+        _last_ap(add_axes(lower, 1, 2, 2), of_class, colors)
     for axes, title, unit in ((loss, "Loss", "loss"), (ap, "Average precision", "AP"),
                               (rate, "Learning rate", "learning rate"),
                               (parts, "Components of the training loss", "loss"),
@@ -176,16 +181,26 @@ def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
     return figure
 
 
-def _draw(axes: Any, curves: Curves, smooth: float = 0.0) -> None:
-    """Lines, or a note that nothing was measured."""
-    colors = dict(zip(curves, palette(len(curves)), strict=True)) | _COLORS
+def _class_colors(names: Sequence[str]) -> dict[str, str]:
+    """The findings' colors, as pictures have them, by the first shipped label set that has all names."""
+    of_set = next((label_set.classes for label_set in LABEL_SETS.values()
+                   if set(names) <= set(label_set.classes)), names)
+    return {name: code_of(list(of_set).index(name)) for name in names}
+
+
+def _draw(axes: Any, curves: Curves, smooth: float = 0.0, colors: Mapping[str, Any] | None = None) -> None:
+    """Lines, or a note that nothing was measured; those of a part are dashed, over that of the whole."""
+    colors = colors or dict(zip(curves, palette(len(curves)), strict=True)) | _COLORS
     for name, points in curves.items():
-        line = {"color": colors[name], "marker": "o" if len(points) < 40 else None, "markersize": 2.5}
+        line = {"color": colors[name], "marker": "o" if len(points) < 40 else None, "markersize": 2.5,
+                "linestyle": (0, (3, 3)) if name.startswith("validation, ") else "-"}
         if smooth:
             axes.plot(*points.T, color=colors[name], linewidth=0.8, alpha=0.3, label="_values")
-        axes.plot(points[:, 0], smoothed(points[:, 1], smooth), linewidth=1.3, label=name, **line)
+        axes.plot(points[:, 0], smoothed(points[:, 1], smooth),
+                  linewidth=2.6 if name == "validation" else 1.3, label=name, **line)
     if not curves:
-        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes,
+                  bbox={"facecolor": "white", "edgecolor": "none"})
 
 
 def _same_range(row: Sequence[Any]) -> None:
@@ -215,11 +230,11 @@ def _label_range(axes: Any, labels: Sequence[NDArray[np.float64]]) -> None:
     axes.plot(epochs, middle, color=color, linestyle=":", label="held out, median of labels")
 
 
-def _last_ap(axes: Any, of_class: Curves) -> None:
+def _last_ap(axes: Any, of_class: Curves, colors: Mapping[str, str]) -> None:
     """A bar per class, of the last validation."""
     last = max(int(points[-1, 0]) for points in of_class.values())
     bars = axes.barh(list(of_class), [points[-1, 1] for points in of_class.values()],
-                     color=_COLORS["validation"])
+                     color=[colors[name] for name in of_class], edgecolor="#202020", linewidth=0.6)
     axes.set(title=f"AP at IoU > .4 per class after {last} iterations", xlabel="AP")
     axes.bar_label(bars, fmt="%.3f", padding=3, fontsize="small")
     axes.invert_yaxis()
