@@ -1,5 +1,6 @@
 """The files of a bundle, in a folder, a .zip file or a hub: found, compared with their hashes, written."""
 
+import errno
 import hashlib
 import json
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 from vindr_det.bundle import hub
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.files import PARTIAL, atomic_path, make_folder, require_writable
+from vindr_det.files import PARTIAL, atomic_path, make_folder, require_path, require_writable
 from vindr_det.shipped import BUNDLES
 
 #: Version of the layout.
@@ -118,6 +119,7 @@ def find(place: str | Path) -> BundleFiles:
     """
     if hub.is_hub(place):
         return in_folder(hub.pull(str(place)), str(place))
+    require_path(place, "a bundle")
     path = Path(place)
     if not path.exists() and (BUNDLES / path / MANIFEST).is_file() and _NAME.fullmatch(str(place)):
         path = BUNDLES / path
@@ -203,6 +205,7 @@ def require_target(out: str | Path) -> None:
     if hub.is_hub(out):
         hub.require_repository(str(out))
         return
+    require_path(out, "a folder to make, or a .zip file to write")
     path = Path(out)
     if path.suffix != ".zip" and path.is_file():
         raise InputError(f"{out}: is a file, expected a folder, or a .zip file to write")
@@ -251,7 +254,7 @@ def _write_folder(out: Path, files: Mapping[str, bytes]) -> None:
                 out.rename(Path(temporary) / "old")
             new.rename(out)
     except OSError as error:
-        if error.errno in PLACE_ERRORS:
+        if error.errno in (*PLACE_ERRORS, errno.ENOENT):  # such as /proc
             raise InputError(f"{out}: cannot be written ({error.strerror})") from error
         raise
 
