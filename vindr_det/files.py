@@ -98,7 +98,7 @@ def require_path(path: object, expected: str) -> None:
     Raises:
         InputError: it is empty.
     """
-    if path == "":
+    if isinstance(path, str) and not path:
         raise InputError(f"'': an empty path, expected {expected}")
 
 

@@ -334,7 +334,7 @@ def test_a_result_as_other_formats(tmp_path):
     assert frame.iloc[1].to_dict() == {
         "image_id": "a", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "", "SOPInstanceUID": "",
         "status": "ok", "reason": "", "class_id": 3, "class_name": "Cardiomegaly", "score": 0.5,
-        "x_min": 10, "y_min": 20, "x_max": 40, "y_max": 80}
+        "x_min": 10, "y_min": 20, "x_max": 40, "y_max": 80, "p_abnormal": 0.75}
     result.save(tmp_path / "a.csv")
     assert pd.read_csv(tmp_path / "a.csv")["class_name"].tolist() == ["Aortic enlargement", "Cardiomegaly"]
     values = json.loads(result.save(tmp_path / "a.json").read_text())

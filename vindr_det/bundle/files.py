@@ -57,8 +57,11 @@ class BundleFiles:
         """A file's bytes.
 
         Raises:
-            InputError: it is missing, cut short, or changed since the bundle was written.
+            InputError: it is missing, cut short, or changed since the bundle was written, or the manifest has
+                no hash of it; of the card alone it need not have any.
         """
+        if name != CARD and (not isinstance(name, str) or name not in self.manifest["files"]):
+            raise InputError(f"{self.source}: its {MANIFEST} names {name!r}, of which its files have no hash")
         try:
             data = self._read(name)
         except KeyError:
@@ -78,7 +81,23 @@ class BundleFiles:
         Raises:
             InputError: as of :meth:`read`.
         """
-        return json.loads(self.read(name))
+        try:
+            return json.loads(self.text(name))
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.source}: {name} is not valid JSON ({error})") from error
+
+    def text(self, name: str) -> str:
+        """A file's UTF-8 text.
+
+        Raises:
+            InputError: as of :meth:`read`, or it is no text.
+        """
+        try:
+            return self.read(name).decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.source}: {name} is not UTF-8 text") from error
 
     def all(self) -> dict[str, bytes]:
         """Name -> bytes of all files, all compared.
@@ -99,7 +118,9 @@ def _checked(source: str, data: bytes) -> dict[str, Any]:
                     for name, file in files.items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{source}: its {MANIFEST} is damaged ({error})") from error
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or version < 1:
+        raise InputError(f"{source}: its {MANIFEST} is damaged (format {version!r}, expected {FORMAT})")
+    if version > FORMAT:
         raise InputError(f"{source}: is of format {version}, expected {FORMAT} or less: written by "
                          f"vindr_det {manifest.get('vindr_det')}; update vindr_det")
     if not sizes:
