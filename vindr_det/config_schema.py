@@ -122,6 +122,7 @@ DETECTOR: Mapping[str, Check] = {
                      "VINDR.KEEP_CHECKPOINTS", "MODEL.FPN.OUT_CHANNELS",
                      "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION",
                      "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION"), above(0)),
+    "TEST.DETECTIONS_PER_IMAGE": at_least(1),
     **dict.fromkeys(("SOLVER.WEIGHT_DECAY", "SOLVER.WARMUP_ITERS", "SOLVER.BASE_LR_END", "VINDR.IMAGE_SIZE",
                      "VINDR.LIMIT", "VINDR.REPEAT_THRESHOLD", "DATALOADER.NUM_WORKERS",
                      "INPUT.MIN_SIZE_TEST"), at_least(0)),

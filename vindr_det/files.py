@@ -1,6 +1,7 @@
 """Files read with an error that names them, and written so that nothing is ever half-written."""
 
 import codecs
+import errno
 import gzip
 import io
 import json
@@ -53,7 +54,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        if error.errno in PLACE_ERRORS:
+        refused = temporary is None and error.errno == errno.ENOENT  # such as /proc
+        if refused or error.errno in PLACE_ERRORS:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from error
         raise
     finally:
@@ -84,6 +86,20 @@ def remove_partial(folder: str | Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def require_path(path: object, expected: str) -> None:
+    """Refuse an empty path, which would be the current folder.
+
+    Args:
+        path: a path, or anything else, which passes.
+        expected: what it should name.
+
+    Raises:
+        InputError: it is empty.
+    """
+    if isinstance(path, str) and not path:
+        raise InputError(f"'': an empty path, expected {expected}")
 
 
 def require_writable(path: str | Path) -> None:

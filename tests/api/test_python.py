@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from types import GeneratorType
 
 import cv2
@@ -201,6 +202,8 @@ def test_color_is_taken_as_rgb(tmp_path):
     (None, "an image is a NoneType, expected a path"),
     ([["x.png"]], "an image is a list, expected a path"),
     ("no.png", "no.png: no such folder of images, nor an image"),
+    ("", "'': an empty path, expected a folder of images, or an image"),
+    (["a.png", ""], "'': an empty path, expected a folder of images, or an image"),
     (["no.png"], "no.png: no such folder of images, nor an image"),
 ])
 def test_what_is_no_image_is_refused_before_anything_is_predicted(image, message):
@@ -222,6 +225,45 @@ def test_what_is_no_image_is_refused_before_anything_is_predicted(image, message
 def test_options_are_checked(options, message):
     with pytest.raises(InputError, match=message):
         model_of(Bright()).predict(picture(), **options)
+
+
+@pytest.mark.parametrize("source, options, message", [
+    ("", {}, "'': an empty path, expected a checkpoint"), (None, {}, "None: expected a checkpoint"),
+    (5, {}, "5: expected a checkpoint"), ([], {}, "no detector is given"),
+    ([None], {}, "None: expected a checkpoint"),
+    ("a.pth", {"tta_scales": 1.0}, r"tta_scales 1.0: expected a list of numbers above 0"),
+    ("a.pth", {"tta_scales": "1.0"}, r"tta_scales '1.0': expected a list of numbers above 0"),
+    ("a.pth", {"tta_scales": [float("nan")]}, r"tta_scales \[nan\]: expected a list of numbers above 0"),
+    (["a.pth", "b.pth"], {"iou_thr": "a"}, "iou_thr 'a': expected a number from 0 to 1"),
+])
+def test_what_cannot_be_loaded(source, options, message):
+    with pytest.raises(InputError, match=message):
+        vindr_det.load(source, **options)
+
+
+@pytest.mark.parametrize("longest", ["a", 0, -1, True, 1.5])
+def test_a_picture_has_a_side(longest):
+    with pytest.raises(InputError, match=f"longest {longest!r}: expected a whole number of 64 or more"):
+        model_of(Bright()).predict(picture()).plot(longest)
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: vindr_det.predict("", "s.csv", bundle="phantom"),
+                 lambda: vindr_det.run("bundle", copy="phantom", out="")):
+        with pytest.raises(InputError, match="'': an empty path"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_files(monkeypatch):
+    result = model_of(Bright()).predict(picture())
+    monkeypatch.setattr("os.access", lambda *args: True)  # as of the superuser
+    for call in (lambda: result.save("/proc/x.png"),
+                 lambda: vindr_det.run("bundle", copy="phantom", out="/proc/b")):
+        with pytest.raises(InputError, match="/proc/.: cannot be written|/proc/x.png: cannot be written"):
+            call()
 
 
 @pytest.fixture

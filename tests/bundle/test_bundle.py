@@ -170,6 +170,18 @@ def changed(folder):
     path.write_bytes(data)
 
 
+def without_hash(folder, name):
+    """The manifest still names the file for its model, and the file is another."""
+    files = json.loads((folder / "bundle.json").read_text())["files"]
+    del files[name]
+    manifest(folder, files=files)
+
+
+def detector(folder, **values):
+    (entry,) = json.loads((folder / "bundle.json").read_text())["detectors"]
+    manifest(folder, detectors=[entry | values])
+
+
 def manifest(folder, **values):
     path = folder / "bundle.json"
     write_json(path, json.loads(path.read_text()) | values)
@@ -187,6 +199,21 @@ def manifest(folder, **values):
                                                                              "VinBigData"),
     (lambda b: (b / "detector0.yaml").unlink(), "holds no detector0.yaml, which its bundle.json lists"),
     (lambda b: (b / "detector0.yaml").write_text("A: 1"), "detector0.yaml has 4 bytes, expected"),
+    (lambda b: without_hash(b, "detector0.safetensors"), "names 'detector0.safetensors', of which its files "
+                                                         "have no hash"),
+    (lambda b: without_hash(b, "detector0.yaml"), "names 'detector0.yaml', of which"),
+    (lambda b: detector(b, weights="../b/detector0.safetensors"), "names '../b/detector0.safetensors', of"),
+    (lambda b: detector(b, weights=["detector0.safetensors"]), "names ['detector0.safetensors'], of"),
+    (lambda b: detector(b, engine="x"), "(detectors: expected a list of detectors of detectron2 or"),
+    (lambda b: manifest(b, detectors=[]), "(detectors: expected a list of detectors of detectron2 or"),
+    (lambda b: manifest(b, detectors={}), "(detectors: expected a list of detectors of detectron2 or"),
+    (lambda b: manifest(b, classifier={"points": None, "models": [{"size": 0}]}), "(classifier: expected"),
+    (lambda b: manifest(b, gate=7), "(gate: expected null, or the name of a file)"),
+    (lambda b: manifest(b, gate="detector0.yaml"), "detector0.yaml is not valid JSON"),
+    (lambda b: manifest(b, gate="detector0.safetensors"), "detector0.safetensors is not UTF-8 text"),
+    (lambda b: manifest(b, notice=5), "(notice: expected a text)"),
+    (lambda b: manifest(b, format=-1), "(format -1, expected 1)"),
+    (lambda b: manifest(b, format="1"), "(format '1', expected 1)"),
     (cut_short, "cut short"),
     (changed, "detector0.safetensors was changed: its SHA-256 is"),
 ])

@@ -1,9 +1,16 @@
 """The bundle that ships with the package: small, whole, and open about what it has seen."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 from conftest import ROOT
 
+import vindr_det
 from vindr_det.bundle.files import find, shipped
+from vindr_det.commands.predict import parse
+from vindr_det.exceptions import InputError
 
 MAX_BYTES = 8_000_000
 
@@ -35,3 +42,45 @@ def test_it_predicts_an_image_in_any_folder(tool, phantoms, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "has seen synthetic images (phantoms) alone" in run.stderr
     assert "synthetic images (phantoms) alone" in (tmp_path / "s.status.csv").read_text()
+
+
+def test_images_are_named_before_the_keys(main_of, phantoms, tmp_path, monkeypatch, capsys):
+    """The first minute: a command and an image, and there is a picture."""
+    monkeypatch.chdir(tmp_path)
+    names = ["A.PNG", "b.png"]
+    for source, name in zip(sorted((phantoms / "data/test").glob("*.png")), names, strict=False):
+        shutil.copy(source, name)
+    options = ["--bundle", "phantom", "--device", "cpu", "--workers", 1]
+    assert main_of("predict.py", *options, *names, "TEST.DETECTIONS_PER_IMAGE", 50) == 0
+    text = capsys.readouterr().out
+    assert "predictions/submission.csv: 2 images" in text
+    assert "predictions/pictures/index.html: pictures of the first 2 images" in text
+    pictures = sorted(path.name for path in (tmp_path / "predictions/pictures").iterdir())
+    assert pictures == ["A.png", "b.png", "index.html"]
+    assert main_of("predict.py", *options, "--images", "b.png", "--out", "s/s.csv", "--pictures") == 0
+    assert sorted(path.name for path in (tmp_path / "s/pictures").iterdir()) == ["b.png", "index.html"]
+    assert main_of("predict.py", *options, "--images", "b.png", "--out", "t/s.csv") == 0
+    assert not (tmp_path / "t/pictures").exists()
+
+
+@pytest.mark.parametrize("words, message", [
+    ([], "the following arguments are required: --out"),
+    (["TEST.DETECTIONS_PER_IMAGE", "3"], "the following arguments are required: --out"),
+    (["no.png", "--images", "y.png"], "--images y.png with no.png: expected one of the two"),
+])
+def test_either_images_or_out(words, message):
+    with pytest.raises(InputError, match=message):
+        parse(["--bundle", "phantom", *words])
+
+
+@pytest.mark.parametrize("word", ["no.png", "NO.PNG", "score", "x.y"])
+def test_a_word_that_is_no_key_is_an_image(word):
+    with pytest.raises(InputError, match=f"{word}: no such folder of images, nor an image"):
+        vindr_det.run("predict", word, bundle="phantom")
+
+
+def test_a_wrong_path_does_not_wait_for_torch(tmp_path):
+    code = ("import sys, vindr_det\ntry: vindr_det.run('predict', 'no.png', bundle='phantom')\n"
+            "except vindr_det.InputError as error: print(error, 'torch' in sys.modules)")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert result.stdout == "no.png: no such folder of images, nor an image False\n", result.stderr

@@ -1,7 +1,9 @@
 """Files to a model: a detector's checkpoint or ONNX file, a classifier's folder, or a bundle of all."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from vindr_det.api.model import Model, Source
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
-from vindr_det.files import existing_file
+from vindr_det.files import existing_file, require_path
 from vindr_det.prediction import Models, adjusted, load_models, read_gate
 
+_MODEL = "a checkpoint (.pth), an ONNX file, a classifier's folder or a bundle"
 _DETECTORS = (".pth", ".onnx")
 
 
@@ -38,9 +41,8 @@ def load(
     Raises:
         InputError: there is no such file, it is none of these, or an option does not go with it.
     """
-    paths = [source] if isinstance(source, str | Path) else list(source)
-    if not paths:
-        raise InputError("no detector is given, expected a checkpoint (.pth) or an ONNX file")
+    paths = _paths(source)
+    _check_numbers(tta_scales, iou_thr)
     changes = Changes(arguments((), overrides, {}))
     adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr)
     if not isinstance(source, str | Path) or _is_detector(source):
@@ -52,6 +54,29 @@ def load(
     _refuse(source, {**beside, "tta_scales": tta_scales, "iou_thr": iou_thr, "half": half,
                      "overrides": overrides})
     return Model(_classifier(source), device)
+
+
+def _paths(source: Any) -> list[str | Path]:
+    paths = list(source) if isinstance(source, list | tuple) else [source]
+    if not paths:
+        raise InputError("no detector is given, expected a checkpoint (.pth) or an ONNX file")
+    for path in paths:
+        require_path(path, _MODEL)
+        if not isinstance(path, str | Path):
+            raise InputError(f"{path!r}: expected {_MODEL}")
+    return paths
+
+
+def _check_numbers(tta_scales: Any, iou_thr: Any) -> None:
+    if not isinstance(tta_scales, list | tuple) or not all(_is_number(scale) and scale > 0
+                                                           for scale in tta_scales):
+        raise InputError(f"tta_scales {tta_scales!r}: expected a list of numbers above 0")
+    if iou_thr is not None and not (_is_number(iou_thr) and 0 <= iou_thr <= 1):
+        raise InputError(f"iou_thr {iou_thr!r}: expected a number from 0 to 1")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _detectors(

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.api.result import Result, require_score
+from vindr_det.api.result import Result, require_score, require_whole
 from vindr_det.device import DEVICES, is_device, resolve_device
 from vindr_det.exceptions import InputError
+from vindr_det.files import require_path
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageRun
 from vindr_det.limits import MAX_PIXELS
@@ -108,8 +109,8 @@ class Model:
                 gate was fitted on an image, or the classifier's labels are inverted.
         """
         require_score(score)
-        _require_whole("batch_size", batch_size, 1)
-        _require_whole("workers", workers, 0)
+        require_whole("batch_size", batch_size, 1)
+        require_whole("workers", workers, 0)
         run = _run(images, recursive, meta, max_pixels)
         if not allow_in_sample:
             self.source.refuse_in_sample(run.readable)
@@ -162,17 +163,14 @@ def _resolved(device: str) -> str:
     return resolve_device(device)
 
 
-def _require_whole(name: str, value: int | None, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise InputError(f"{name} {value!r}: expected a whole number of {least} or more")
-
-
 def _is_folder(images: Any) -> bool:
     return isinstance(images, str | Path) and Path(images).is_dir()
 
 
 def _run(images: Any, recursive: bool, meta: str | Path | None, max_pixels: int) -> ImageRun:
     """The run of whatever is given."""
+    for image in images if isinstance(images, list | tuple) else ():
+        require_path(image, "a folder of images, or an image")
     if not isinstance(images, list | tuple):
         return _single(images, "array", recursive, meta, max_pixels)
     paths = [Path(image) for image in images if isinstance(image, str | Path) and not _is_folder(image)]

@@ -28,6 +28,8 @@ _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _PICTURES = (".png", ".jpg", ".jpeg")
 #: Findings that a repr names.
 _NAMED = 3
+#: Of a picture that shows something, in pixels.
+_LEAST_SIDE = 64
 
 
 def require_score(score: float) -> float:
@@ -39,6 +41,21 @@ def require_score(score: float) -> float:
     if isinstance(score, bool) or not isinstance(score, int | float | np.number) or not 0 <= score <= 1:
         raise InputError(f"score {score!r}: expected a number from 0 to 1")
     return float(score)
+
+
+def require_whole(name: str, value: int | None, least: int) -> None:
+    """Check an option; None passes.
+
+    Args:
+        name: of the option.
+        value: to check.
+        least: the smallest that it may be.
+
+    Raises:
+        InputError: it is no whole number, or smaller.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise InputError(f"{name} {value!r}: expected a whole number of {least} or more")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -142,11 +159,13 @@ class Result:
             longest: its longest side in pixels.
 
         Raises:
-            InputError: the image failed, or its file is no longer there.
+            InputError: the image failed, its file is no longer there, or a side below 64 pixels.
         """
         from PIL import Image
 
         from vindr_det.imaging.drawing import draw
+
+        require_whole("longest", longest, _LEAST_SIDE)
 
         notes = [f"{name} {value:.2f}" for name, value in self.probabilities.items()][:_NAMED]
         notes += [f"flagged: {self.reason}"] * (self.status == FLAGGED)

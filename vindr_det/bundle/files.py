@@ -1,5 +1,6 @@
 """The files of a bundle, in a folder, a .zip file or a hub: found, compared with their hashes, written."""
 
+import errno
 import hashlib
 import json
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 from vindr_det.bundle import hub
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.files import PARTIAL, atomic_path, make_folder, require_writable
+from vindr_det.files import PARTIAL, atomic_path, make_folder, require_path, require_writable
 from vindr_det.shipped import BUNDLES
 
 #: Version of the layout.
@@ -56,8 +57,11 @@ class BundleFiles:
         """A file's bytes.
 
         Raises:
-            InputError: it is missing, cut short, or changed since the bundle was written.
+            InputError: it is missing, cut short, or changed since the bundle was written, or the manifest has
+                no hash of it; of the card alone it need not have any.
         """
+        if name != CARD and (not isinstance(name, str) or name not in self.manifest["files"]):
+            raise InputError(f"{self.source}: its {MANIFEST} names {name!r}, of which its files have no hash")
         try:
             data = self._read(name)
         except KeyError:
@@ -77,7 +81,23 @@ class BundleFiles:
         Raises:
             InputError: as of :meth:`read`.
         """
-        return json.loads(self.read(name))
+        try:
+            return json.loads(self.text(name))
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.source}: {name} is not valid JSON ({error})") from error
+
+    def text(self, name: str) -> str:
+        """A file's UTF-8 text.
+
+        Raises:
+            InputError: as of :meth:`read`, or it is no text.
+        """
+        try:
+            return self.read(name).decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.source}: {name} is not UTF-8 text") from error
 
     def all(self) -> dict[str, bytes]:
         """Name -> bytes of all files, all compared.
@@ -98,7 +118,9 @@ def _checked(source: str, data: bytes) -> dict[str, Any]:
                     for name, file in files.items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{source}: its {MANIFEST} is damaged ({error})") from error
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or version < 1:
+        raise InputError(f"{source}: its {MANIFEST} is damaged (format {version!r}, expected {FORMAT})")
+    if version > FORMAT:
         raise InputError(f"{source}: is of format {version}, expected {FORMAT} or less: written by "
                          f"vindr_det {manifest.get('vindr_det')}; update vindr_det")
     if not sizes:
@@ -118,6 +140,7 @@ def find(place: str | Path) -> BundleFiles:
     """
     if hub.is_hub(place):
         return in_folder(hub.pull(str(place)), str(place))
+    require_path(place, "a bundle")
     path = Path(place)
     if not path.exists() and (BUNDLES / path / MANIFEST).is_file() and _NAME.fullmatch(str(place)):
         path = BUNDLES / path
@@ -203,6 +226,7 @@ def require_target(out: str | Path) -> None:
     if hub.is_hub(out):
         hub.require_repository(str(out))
         return
+    require_path(out, "a folder to make, or a .zip file to write")
     path = Path(out)
     if path.suffix != ".zip" and path.is_file():
         raise InputError(f"{out}: is a file, expected a folder, or a .zip file to write")
@@ -251,7 +275,7 @@ def _write_folder(out: Path, files: Mapping[str, bytes]) -> None:
                 out.rename(Path(temporary) / "old")
             new.rename(out)
     except OSError as error:
-        if error.errno in PLACE_ERRORS:
+        if error.errno in (*PLACE_ERRORS, errno.ENOENT):  # such as /proc
             raise InputError(f"{out}: cannot be written ({error.strerror})") from error
         raise
 

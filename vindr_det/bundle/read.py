@@ -8,6 +8,7 @@ from typing import Any
 
 from vindr_det.bundle import files as bundle_files
 from vindr_det.bundle.files import CARD, BundleFiles
+from vindr_det.bundle.manifest import require_manifest
 from vindr_det.bundle.tensors import from_bytes
 from vindr_det.data.in_sample import refuse_images_of
 from vindr_det.detection import engine as engines
@@ -87,8 +88,9 @@ class OpenBundle:
     """
 
     def __init__(self, files: BundleFiles) -> None:
+        require_manifest(files.manifest, f"{files.source}: its {bundle_files.MANIFEST}")
         self._files, self.source = files, files.source
-        self.notice = str(files.manifest.get("notice", ""))
+        self.notice = files.manifest.get("notice", "")
 
     @property
     def label_set(self) -> LabelSet:
@@ -161,7 +163,7 @@ class OpenBundle:
         return checkpoint_of({"model": state, "vindr": meta}, source)
 
     def _text(self, name: str) -> str:
-        return self._files.read(name).decode()
+        return self._files.text(name)
 
     def _classifier(self, entry: Mapping[str, Any] | None, device: str, label_set: LabelSet) -> Any:
         if entry is None:

@@ -1,5 +1,7 @@
 """Images to a checked submission, and to tables of what was read and what was detected.
 
+    vindr-det predict x.dicom
+    vindr-det predict --bundle phantom x.png
     vindr-det predict --out submission.csv
     vindr-det predict --weights outputs/vindr_frcnn/model_best.pth --images DIR --out S.csv
     vindr-det predict --weights A.pth B.pth --classifier outputs/classifier --images DIR --out S.csv
@@ -9,6 +11,9 @@
     vindr-det predict --weights A.pth --dataset vindr_val_fold0 --out val.csv
     vindr-det predict --weights A.pth --images DIR --ids some_ids.csv --out S.csv \\
         TEST.DETECTIONS_PER_IMAGE 300 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0
+
+Images that are named without --images, before any KEY VALUE, are predicted into predictions/submission.csv
+if there is no --out, and pictures of the first 8 are drawn into pictures/ beside it, as with --pictures.
 
 A checkpoint carries its config, classes and engine, so --weights is enough; several are fused. Without
 --weights the best checkpoint of --config is taken, without --images the images of its DATASETS.TEST.
@@ -30,11 +35,20 @@ and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --st
 then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
+import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vindr_det import cli
+
+#: Where images that are named without --images are predicted to.
+FIRST_OUT = "predictions/submission.csv"
+#: Images that --pictures draws.
+_DRAWN = 8
+#: A config's key, such as TEST.DETECTIONS_PER_IMAGE; no image.
+_KEY = re.compile(r"(?!.*\.(DICOM|DCM|PNG|JPE?G)$)[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +57,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
-    """The options of the command line."""
-    return _parser().parse_intermixed_args(argv)
+    """The options of the command line; ``args.also`` are files and folders beside ``args.images``."""
+    parser = _parser()
+    args = parser.parse_intermixed_args(argv)
+    named, args.opts = _split(args.opts)
+    if named and args.images is not None:
+        parser.error(f"--images {args.images} with {named[0]}: expected one of the two")
+    if not named and args.out is None:
+        parser.error("the following arguments are required: --out")
+    args.out = FIRST_OUT if args.out is None else args.out
+    args.pictures = args.pictures or bool(named)
+    args.images, *args.also = named or [args.images]
+    return args
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The images before the first key of a config, and what begins with it."""
+    first = next((number for number, word in enumerate(words)
+                  if _KEY.fullmatch(word) and not os.path.lexists(word)), len(words))
+    return list(words[:first]), list(words[first:])
 
 
 def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
@@ -62,24 +93,27 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     """
     from vindr_det.parallel import start_early
 
+    _require_files(args)  # before torch is imported
     start_early()  # a second, which would follow those that torch takes
 
     from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
-    from vindr_det.files import existing_file
+    from vindr_det.files import existing_file, require_writable
     from vindr_det.imaging import status
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.submission.outputs import output_paths, require_all_writable
 
     require_all_writable(args.out)
+    if args.pictures:
+        require_writable(_pictures(args) / "index.html")
     cli.require_workers(args.workers)
     batch, changes, bundle = _batch_size(args), Changes(args.opts), _bundle(args)
     gate = prediction.read_gate(args.gate, args.classifier)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
-    require_apart(sources, *output_paths(args.out))
+    require_apart(sources, *output_paths(args.out), *([_pictures(args)] if args.pictures else []))
     if failed := images.statuses_if_none_readable():
         return _write(args, prediction.FolderPredictions(statuses=failed))
     if bundle and not args.allow_in_sample:
@@ -89,13 +123,17 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     models = _models(args, bundle, weights, gate, changes)
     result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
     show(status.summary(result.statuses))
-    return _write(args, result)
+    _write(args, result)
+    if args.pictures:
+        _draw(args, images, result)
+    return result
 
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
-    parser.add_argument("--out", required=True, help="submission to write, of label sets other than "
-                        "VinBigData's a table with a row per box; COCO results if it ends in .json")
+    parser.add_argument("--out", help="submission to write, of label sets other than VinBigData's a table "
+                        "with a row per box; COCO results if it ends in .json; "
+                        f"{FIRST_OUT} if images are named without --images")
     parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
                         help="of the best checkpoint and the test images")
     parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
@@ -130,8 +168,23 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--half", action="store_true", help="compute in half precision (on a GPU)")
     parser.add_argument("--strict", action="store_true",
                         help="if any image failed, write the tables alone and exit 1")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="change keys of the checkpoint's config")
+    parser.add_argument("--pictures", action="store_true", help=f"draw the boxes of the first {_DRAWN} "
+                        "images into pictures/ beside --out")
+    parser.add_argument("opts", nargs="*", metavar="IMAGES and KEY VALUE", help="image files and folders; "
+                        "then changed keys of the checkpoint's config")
     return parser
+
+
+def _require_files(args: Namespace) -> None:
+    """Refuse gate, weights and images that are not there."""
+    from vindr_det.files import existing_file
+    from vindr_det.imaging.inputs import require_there
+
+    given = [*([args.gate] if args.gate else ()), *(args.weights or ())]
+    for path in [] if args.bundle else given:
+        existing_file(path)
+    for path in [*([] if args.images is None else [args.images]), *args.also]:
+        require_there(path)
 
 
 def _bundle(args: Namespace):
@@ -159,6 +212,8 @@ def _run(args: Namespace, source, changes):
         raise InputError(f"--dataset {args.dataset}: names all images, expected no --images and no --ids")
     if args.limit < 0:
         raise InputError(f"--limit {args.limit}: expected 0 or more")
+    if args.also:
+        return _of_several(args)
     images, choice = args.images, None
     if not images:
         images, choice = (images_of(source, args.dataset or "", changes) if isinstance(source, Path) else
@@ -166,6 +221,17 @@ def _run(args: Namespace, source, changes):
     if args.ids:
         choice = choice_of_ids(args.ids)
     return image_run.find(images, args.recursive, args.max_pixels, args.meta, choice).first(args.limit)
+
+
+def _of_several(args: Namespace):
+    """The images of several files and folders."""
+    from vindr_det.exceptions import InputError
+    from vindr_det.imaging import image_run
+
+    if args.ids:
+        raise InputError(f"--ids {args.ids} with {args.images} and {args.also[0]}: expected one folder")
+    return image_run.joined([image_run.find(path, args.recursive, args.max_pixels, args.meta)
+                             for path in [args.images, *args.also]]).first(args.limit)
 
 
 def _batch_size(args: Namespace) -> int:
@@ -205,6 +271,21 @@ def _write(args: Namespace, result):
     return result
 
 
+def _pictures(args: Namespace) -> Path:
+    return Path(args.out).parent / "pictures"
+
+
+def _draw(args: Namespace, images, result) -> None:
+    """Draw the boxes of the first images that were predicted."""
+    from vindr_det.evaluation.visualize import Subject, known_sizes, pictures, write_overlays
+
+    statuses = {status.image_id: status for status in result.statuses}
+    sizes = known_sizes(images.sizes, None)
+    subjects = [Subject(source.image_id, source.path) for source in images.inputs
+                if source.image_id in result.predictions][:_DRAWN]
+    write_overlays(_pictures(args), pictures(subjects, result.predictions, sizes, 0.3, statuses=statuses))
+
+
 def _report(args: Namespace, result) -> int:
     """Print what was written; returns the exit status."""
     from vindr_det.imaging.status import status_path
@@ -230,6 +311,9 @@ def _report(args: Namespace, result) -> int:
     checked = f"NOT CHECKED, since {whose} (--meta)" if unknown else "checked"
     print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
+    if args.pictures:
+        print(f"{_pictures(args) / 'index.html'}: pictures of the first {min(len(ids) - failed, _DRAWN)} "
+              "images, boxes from score 0.3")
     cli.say_next("visualize", "--images", args.images or "IMAGES", *["--recursive"] * args.recursive,
                  *(("--meta", args.meta) if args.meta else ()), "--predictions", args.out, "--out",
                  Path(args.out).parent / "pictures")

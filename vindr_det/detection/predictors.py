@@ -152,7 +152,7 @@ def best_weights(config: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     raise InputError(f"{folder}: holds no model_best.pth or model_final.pth; train first ("
-                     f"vindr-det train --config {config}) or give --weights")
+                     f"vindr-det train --config {config}) or give --weights or --bundle")
 
 
 def images_of(

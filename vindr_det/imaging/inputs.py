@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom
+from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom, require_path
 from vindr_det.imaging.prepared_folder import (
     LOG,
     REPORT,
@@ -59,6 +59,18 @@ def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:
     return scan(images, recursive)[0]
 
 
+def require_there(images: str | Path) -> Path:
+    """A path of an image or a folder.
+
+    Raises:
+        InputError: there is none, or the path is empty.
+    """
+    require_path(images, "a folder of images, or an image")
+    if not os.path.lexists(images):
+        raise InputError(f"{printable(str(images))}: no such folder of images, nor an image")
+    return Path(images)
+
+
 def scan(
     images: str | Path, recursive: bool = False
 ) -> tuple[list[Input], dict[Path, PreparedFolder]]:
@@ -78,9 +90,7 @@ def scan(
         InputError: no such folder or file, it holds nothing that may be an image, or a preparation that wrote
             into it is not finished.
     """
-    root = Path(images)
-    if not os.path.lexists(root):
-        raise InputError(f"{printable(str(root))}: no such folder of images, nor an image")
+    root = require_there(images)
     if not root.is_dir():
         return scan_files([root])
     walked = sorted(_walk(root, recursive))
@@ -103,8 +113,7 @@ def scan_files(paths: Sequence[Path]) -> tuple[list[Input], dict[Path, PreparedF
         InputError: there is no such file, or a preparation that wrote into its folder is not finished.
     """
     for path in paths:
-        if not os.path.lexists(path):
-            raise InputError(f"{printable(str(path))}: no such folder of images, nor an image")
+        require_there(path)
     folders = list(dict.fromkeys(path.parent for path in paths))
     for folder in folders:
         require_finished(folder)
