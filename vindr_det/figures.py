@@ -52,8 +52,8 @@ def legend_right(axes: Any) -> None:
 
     dark = axes.get_facecolor() == to_rgba(_FILM)
     axes.legend(frameon=dark, framealpha=1, facecolor=axes.get_facecolor(), edgecolor="none",
-                fontsize="small", labelcolor="white" if dark else "black", loc="upper left", bbox_to_anchor=(1.01, 1.0),
-                borderaxespad=0)
+                fontsize="small", labelcolor="white" if dark else "black", loc="upper left",
+                bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
 
 
 def legend_below(axes: Any) -> None:
