@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.palette import PALETTE
-from vindr_det.structures.label_sets import FINDINGS
+from vindr_det.structures.label_sets import FINDINGS, NIH_BOXES, VINBIGDATA, LabelSet
 from vindr_det.training import plots
 
 
@@ -93,6 +93,21 @@ def test_findings_have_the_colors_of_pictures_in_any_order(detector):
     axes = plots.detector_figure(plots.read_metrics(file)).axes[4]
     assert {line.get_label(): line.get_color() for line in axes.lines} == {
         name: f"#{PALETTE[label]}" for label, name in enumerate([*FINDINGS, "No finding"])}
+
+
+@pytest.mark.parametrize("config, label_set", [
+    (None, VINBIGDATA), ("[", VINBIGDATA), ("VINDR: 3", VINBIGDATA),
+    ("VINDR: {LABEL_SET: NIH boxes, FINDINGS: []}", NIH_BOXES),
+    ("VINDR: {LABEL_SET: own, FINDINGS: [x, Cardiomegaly]}", LabelSet("own", ("x", "Cardiomegaly")))])
+def test_colors_are_those_of_the_trainings_label_set(tmp_path, monkeypatch, config, label_set):
+    (tmp_path / "metrics.json").write_text('{"iteration": 1, "voc/AP40/Cardiomegaly": 0.5}\n')
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(config)
+    figures = []
+    monkeypatch.setattr(plots, "write_figure", lambda path, figure: figures.append(figure))
+    plots.plot_training(tmp_path)
+    color = f"#{PALETTE[label_set.classes.index('Cardiomegaly')]}"
+    assert [line.get_color() for line in figures[0].axes[4].lines] == [color]
 
 
 def test_the_same_of_another_label_set(detector):

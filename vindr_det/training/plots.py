@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
@@ -24,7 +25,7 @@ from vindr_det.figures import (
     write_figure,
 )
 from vindr_det.imaging.palette import code_of
-from vindr_det.structures.label_sets import LABEL_SETS
+from vindr_det.structures.label_sets import LABEL_SETS, LabelSet, label_set_named
 from vindr_det.tables import read_csv, to_numbers
 from vindr_det.training.results import histories, is_component, metrics_rows, write_results
 
@@ -97,7 +98,7 @@ def plot_training(folder: str | Path, out: str | Path | None = None, smooth: flo
     if paths:
         figure = classifier_figure({fold: read_history(path) for fold, path in paths.items()}, smooth)
     elif (folder / "metrics.json").is_file() and not (folder / "operating_points.json").is_file():
-        figure = detector_figure(read_metrics(folder / "metrics.json"), smooth)
+        figure = detector_figure(read_metrics(folder / "metrics.json"), smooth, _label_set(folder))
     else:
         raise InputError(f"{folder}: has no fold*_history.csv and no metrics.json of a detector, expected "
                          "the OUTPUT_DIR of vindr-det train or train_classifier.py")
@@ -116,12 +117,22 @@ def plot_after_training(folder: str | Path) -> None:
                     type(error).__name__, error)
 
 
-def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
+def _label_set(folder: Path) -> LabelSet | None:
+    """That of the training's config.yaml; None without one that tells."""
+    try:
+        keys = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["VINDR"]
+        return label_set_named(keys["LABEL_SET"], tuple(keys["FINDINGS"]))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, InputError):
+        return None
+
+
+def detector_figure(curves: Curves, smooth: float = 0.0, label_set: LabelSet | None = None) -> Any:
     """Losses and their components, AP, learning rate, and AP per class over iterations and at the end.
 
     Args:
         curves: of :func:`read_metrics`.
         smooth: factor of :func:`smoothed`.
+        label_set: which colors the classes have; None takes the first shipped one that has them all.
     """
     figure = new_figure(20, 10)
     upper, lower = figure.subfigures(2, 1)
@@ -137,7 +148,7 @@ def detector_figure(curves: Curves, smooth: float = 0.0) -> Any:
     _limit_to_losses(parts)
     class_curves = add_axes(lower, 1, 2, 1)
     on_film(class_curves)
-    colors = _class_colors(list(of_class))
+    colors = _class_colors(list(of_class), label_set)
     _draw(class_curves, of_class, smooth, colors)
     if of_class:
         _last_ap(add_axes(lower, 1, 2, 2), of_class, colors)
@@ -181,11 +192,11 @@ def classifier_figure(folds: Mapping[int, Curves], smooth: float = 0.0) -> Any:
     return figure
 
 
-def _class_colors(names: Sequence[str]) -> dict[str, str]:
-    """The findings' colors, as pictures have them, by the first shipped label set that has all names."""
-    of_set = next((label_set.classes for label_set in LABEL_SETS.values()
-                   if set(names) <= set(label_set.classes)), names)
-    return {name: code_of(list(of_set).index(name)) for name in names}
+def _class_colors(names: Sequence[str], label_set: LabelSet | None) -> dict[str, str]:
+    """The findings' colors, as pictures have them."""
+    sets = [label_set] if label_set else LABEL_SETS.values()
+    classes = next((of_set.classes for of_set in sets if set(names) <= set(of_set.classes)), names)
+    return {name: code_of(list(classes).index(name)) for name in names}
 
 
 def _draw(axes: Any, curves: Curves, smooth: float = 0.0, colors: Mapping[str, Any] | None = None) -> None:
