@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
+from vindr_det.config import leaves
 from vindr_det.config_values import LOGGERS
 from vindr_det.exceptions import InputError
 
@@ -52,7 +54,8 @@ class Loggers:
         names: of :data:`vindr_det.config_values.LOGGERS`.
         out: OUTPUT_DIR, which gets the files of those that write files.
         run: of several in that folder, such as ``fold0``; empty for a single one.
-        config: the training's config as text.
+        config: the training's config as YAML; its keys become the run's parameters, such as
+            ``SOLVER.MAX_ITER``.
     """
 
     def __init__(self, names: Sequence[str], out: str | Path, run: str = "", config: str = "") -> None:
@@ -63,7 +66,7 @@ class Loggers:
     def _open(self, name: str, out: Path, run: str, config: str) -> None:
         self._loggers[name] = _BUILD[name](out, run)
         if config and name != "tensorboard":
-            self._loggers[name].log_hyperparams({"config": config[:6000]})
+            self._loggers[name].log_hyperparams(dict(leaves(yaml.safe_load(config))))
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """Log values by name, of a step from 1."""
@@ -76,6 +79,12 @@ class Loggers:
         """Log an (H, W, 3) uint8 picture, RGB."""
         for name, logger in list(self._loggers.items()):
             self._try(name, partial(_PICTURE[name], logger, title, picture, step))
+
+    def histogram(self, **values: Any) -> None:
+        """Log the values of ``SummaryWriter.add_histogram_raw``, which TensorBoard alone takes."""
+        logger = self._loggers.get("tensorboard")
+        if logger is not None:
+            self._try("tensorboard", lambda: logger.experiment.add_histogram_raw(**values))
 
     def close(self) -> None:
         """End the runs; what a library has buffered is written."""
@@ -125,7 +134,7 @@ def _to_tensorboard(logger: Any, title: str, picture: NDArray[np.uint8], step: i
 
 
 def _to_wandb(logger: Any, title: str, picture: NDArray[np.uint8], step: int) -> None:
-    logger.log_image(title, [picture])
+    logger.log_image(title, [picture], step)
 
 
 def _to_mlflow(logger: Any, title: str, picture: NDArray[np.uint8], step: int) -> None:
