@@ -179,8 +179,10 @@ class Result:
         return image_report(self.row, None if self.detections is None else self._shown, self.columns)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """A row per box, and one without a class for an image without boxes, whose status says why; last in each
-        row the classifier's probabilities by name, if it gave any."""
+        """A row per box, and one without a class for an image without boxes, whose status says why.
+
+        Last in each row are the classifier's probabilities by name, if it gave any.
+        """
         import pandas as pd
 
         from vindr_det.imaging.dicom.identity import UIDS

@@ -18,6 +18,7 @@ from vindr_det.shipped import BUNDLES
 #: Version of the layout.
 FORMAT = 1
 MANIFEST, CARD = "bundle.json", "README.md"
+_ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 #: Of members of a .zip file: the same bytes each time.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
@@ -29,6 +30,7 @@ class BundleFiles:
     Args:
         source: names the bundle in errors.
         read: a name's bytes; KeyError where there is no such file.
+        remedy: of a file that is not as it was written, for errors.
 
     Attributes:
         source: as given.
@@ -39,8 +41,8 @@ class BundleFiles:
         InputError: not a bundle, or one of a newer version.
     """
 
-    def __init__(self, source: str, read: Callable[[str], bytes]) -> None:
-        self.source, self._read = source, read
+    def __init__(self, source: str, read: Callable[[str], bytes], remedy: str = "") -> None:
+        self.source, self._read, self._remedy = source, read, remedy
         try:
             data = read(MANIFEST)
         except KeyError:
@@ -69,10 +71,10 @@ class BundleFiles:
         expected = self.manifest["files"].get(name)  # the card may be edited
         if expected and len(data) != expected["bytes"]:
             raise InputError(f"{self.source}: {name} has {len(data)} bytes, expected {expected['bytes']}: "
-                             "cut short, or not this bundle's")
+                             f"cut short, or not this bundle's{self._remedy}")
         if expected and (digest := hashlib.sha256(data).hexdigest()) != expected["sha256"]:
             raise InputError(f"{self.source}: {name} was changed: its SHA-256 is {digest[:12]}..., expected "
-                             f"{expected['sha256'][:12]}... as in {MANIFEST}")
+                             f"{expected['sha256'][:12]}... as in {MANIFEST}{self._remedy}")
         return data
 
     def json(self, name: str) -> Any:
@@ -139,7 +141,8 @@ def find(place: str | Path) -> BundleFiles:
         InputError: there is no such bundle, or it cannot be read.
     """
     if hub.is_hub(place):
-        return in_folder(hub.pull(str(place)), str(place))
+        folder = hub.pull(str(place))  # <cache>/models--user--repo/snapshots/<commit>
+        return in_folder(folder, str(place), f"; remove {folder.parents[1]} to fetch it again")
     require_path(place, "a bundle")
     path = Path(place)
     if not path.exists() and (BUNDLES / path / MANIFEST).is_file() and _NAME.fullmatch(str(place)):
@@ -157,12 +160,13 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in BUNDLES.glob(f"*/{MANIFEST}"))
 
 
-def in_folder(path: Path, source: str) -> BundleFiles:
+def in_folder(path: Path, source: str, remedy: str = "") -> BundleFiles:
     """The files of a bundle in a folder.
 
     Args:
         path: the folder.
         source: names it in errors.
+        remedy: of a file that is not as it was written.
 
     Raises:
         InputError: it holds no bundle.
@@ -173,7 +177,7 @@ def in_folder(path: Path, source: str) -> BundleFiles:
             raise KeyError(name)
         return file.read_bytes()
 
-    return BundleFiles(source, read)
+    return BundleFiles(source, read, remedy)
 
 
 def _in_zip(path: Path) -> BundleFiles:
@@ -228,6 +232,8 @@ def require_target(out: str | Path) -> None:
         return
     require_path(out, "a folder to make, or a .zip file to write")
     path = Path(out)
+    if path.suffix in _ARCHIVES or not path.name.strip():
+        raise InputError(f"{str(out)!r}: expected a folder, or a .zip file to write")
     if path.suffix != ".zip" and path.is_file():
         raise InputError(f"{out}: is a file, expected a folder, or a .zip file to write")
     if path.suffix != ".zip" and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
