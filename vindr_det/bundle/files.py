@@ -1,12 +1,13 @@
 """The files of a bundle, in a folder, a .zip file or a hub: found, compared with their hashes, written."""
 
+import difflib
 import errno
 import hashlib
 import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,20 @@ def find(place: str | Path) -> BundleFiles:
     if not path.exists() and (BUNDLES / path / MANIFEST).is_file() and _NAME.fullmatch(str(place)):
         path = BUNDLES / path
     if path.is_dir():
+        _refuse_training(path)
         return in_folder(path, str(place))
     if not path.is_file():
-        raise InputError(f"{place}: no such bundle, expected a folder or .zip file of vindr-det bundle, "
+        near = difflib.get_close_matches(str(place), shipped(), 1)
+        raise InputError(f"{place}: no such bundle{f'; did you mean {near[0]}?' if near else ''}, expected a folder or .zip file of vindr-det bundle, "
                          f"hf://user/repo, or {' or '.join(shipped()) or 'none'}, which ships with vindr_det")
     return _in_zip(path)
+
+
+def _refuse_training(folder: Path) -> None:
+    best = folder / "model_best.pth"
+    if best.is_file() and not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder}: is the folder of a training, expected its checkpoint, {best}, "
+                         "or a bundle")
 
 
 def shipped() -> list[str]:
@@ -184,11 +194,18 @@ def _in_zip(path: Path) -> BundleFiles:
     def read(name: str) -> bytes:
         try:
             with zipfile.ZipFile(path) as archive:
-                return archive.read(name)
+                return archive.read(_top_folder(archive.namelist()) + name)
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a bundle, or cut short ({error})") from error
 
     return BundleFiles(str(path), read)
+
+
+def _top_folder(names: Sequence[str]) -> str:
+    """``name/`` where all of an archive lies in a single folder, as some programs pack it; else empty."""
+    tops = {name.partition("/")[0] for name in names}
+    top = f"{next(iter(tops))}/" if len(tops) == 1 else ""
+    return top if top + MANIFEST in names else ""
 
 
 def in_memory(files: Mapping[str, bytes], source: str) -> BundleFiles:
