@@ -153,7 +153,8 @@ def find(place: str | Path) -> BundleFiles:
         return in_folder(path, str(place))
     if not path.is_file():
         near = difflib.get_close_matches(str(place), shipped(), 1)
-        raise InputError(f"{place}: no such bundle{f'; did you mean {near[0]}?' if near else ''}, expected a folder or .zip file of vindr-det bundle, "
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{place}: no such bundle{hint}, expected a folder or .zip file of vindr-det bundle, "
                          f"hf://user/repo, or {' or '.join(shipped()) or 'none'}, which ships with vindr_det")
     return _in_zip(path)
 
