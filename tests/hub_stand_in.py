@@ -49,7 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self.create(json.loads(body))
         if path == "/api/validate-yaml":  # of the card
             header = json.loads(body)["content"].split("---")[1]
-            return self.answer({"errors": [] if "library_name: vindr_det" in header else [{"message": "no"}]})
+            if "library_name: vindr_det" not in header:
+                return self.answer({"errors": [{"message": "no such library"}], "warnings": []}, 400)
+            return self.answer({"errors": [], "warnings": []})
         if match := re.fullmatch(r"/api/models/(.+)/preupload/.+", path):
             files = [{"path": file["path"], "shouldIgnore": False,
                       "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular"}

@@ -254,7 +254,7 @@ def test_an_engine_that_is_not_installed_is_named(parts, tmp_path, monkeypatch):
     ({"classifier": "nowhere"}, "nowhere: holds no fold"),
     ({"gate": "tuned.json", "classifier": "weights"}, "holds no fold"),
     ({"gate": "nih.json"}, "was fitted to predictions of label set NIH boxes, expected VinBigData"),
-    ({"gate": "metrics.json"}, "not a gate"),
+    ({"gate": "metrics.json"}, "metrics.json: not a gate"),
     ({"tuned": "metrics.json"}, "not a file of vindr-det tune"),
     ({"metrics": ["none.json"]}, "none.json: no such file"),
 ])
@@ -269,6 +269,27 @@ def test_parts_that_do_not_fit_leave_nothing_behind(change, message, parts, tmp_
         write_bundle("out", replace(made, **change))
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".partial*"))
+
+
+@pytest.mark.parametrize(("out", "facts", "message"), [
+    ("b.tar.gz", {}, "'b.tar.gz': expected a folder, or a .zip file"), (" ", {}, "' ': expected a folder"),
+    ("b", {"license": "mit\ndatasets: x"}, "--license 'mit.ndatasets: x': expected a single line"),
+    ("b", {"title": "a\n# b"}, "--title 'a.n# b': expected a single line"),
+])
+def test_a_card_has_single_lines(out, facts, message, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        write_bundle(out, Parts(parts("torchvision").weights[:1]), facts=CardFacts(**facts))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_license_is_one_value_of_the_cards_header(parts, tmp_path):
+    import yaml
+
+    write_bundle(tmp_path / "b", Parts(parts("torchvision").weights[:1]),
+                 facts=CardFacts(license="other: [mine] # not a comment"))
+    header = yaml.safe_load((tmp_path / "b/README.md").read_text().split("---")[1])
+    assert header["license"] == "other: [mine] # not a comment" and "datasets" not in header
 
 
 def test_detectors_of_two_label_sets_are_refused(parts, tmp_path):

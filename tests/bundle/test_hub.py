@@ -47,8 +47,13 @@ def test_a_repository_that_was_changed_or_is_not_there_is_refused(hub, tool, tmp
     for place, message in (("hf://user/changed", "detector0.yaml was changed: its SHA-256"),
                            ("hf://user/none", "cannot be pulled (404")):
         line = one_line(tool("bundle.py", "--copy", place, "--out", tmp_path / "pulled"))
-        assert place in line and message in line
+        assert place in line and message in line and "Fetching" not in line
+        assert ("models--user--changed to fetch it again" in line) == (place == "hf://user/changed")
     assert not (tmp_path / "pulled").exists()
+    (tmp_path / "b/README.md").write_text("---\nlibrary_name: another\n---\n# A card that the hub refuses\n")
+    line = one_line(tool("bundle.py", "--copy", tmp_path / "b", "--out", "hf://user/refused"))
+    assert "cannot be pushed (" in line and "user/refused" not in hub.repositories
+    (tmp_path / "b/README.md").write_bytes(files["README.md"])
     monkeypatch.setenv("HF_TOKEN", "wrong")
     line = one_line(tool("bundle.py", "--copy", tmp_path / "b", "--out", "hf://user/new"))
     assert "cannot be pushed (" in line and "401" in line and "user/new" not in hub.repositories

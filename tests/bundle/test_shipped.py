@@ -84,3 +84,14 @@ def test_a_wrong_path_does_not_wait_for_torch(tmp_path):
             "except vindr_det.InputError as error: print(error, 'torch' in sys.modules)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert result.stdout == "no.png: no such folder of images, nor an image False\n", result.stderr
+
+
+def test_what_lies_near_a_bundle_is_told(tmp_path):
+    with pytest.raises(InputError, match="phantm: no such bundle; did you mean phantom?"):
+        find("phantm")
+    (tmp_path / "model_best.pth").write_bytes(b"")
+    with pytest.raises(InputError, match="folder of a training, expected its checkpoint, .*best.pth"):
+        find(tmp_path)
+    shutil.copytree(ROOT / "vindr_det/bundles/phantom", tmp_path / "a/mine")
+    path = shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "a", "mine")
+    assert find(path).all() == find("phantom").all()

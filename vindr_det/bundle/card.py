@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vindr_det.bundle.files import MANIFEST
+from vindr_det.exceptions import InputError
 
 _LIMITS = (
     "Not a medical device: not cleared or approved by any authority, and not to be used for diagnosis, "
@@ -21,6 +22,8 @@ _LIMITS = (
     "Scores of boxes are not probabilities of disease.",
 )
 
+#: A license that YAML reads as it is.
+_PLAIN = re.compile(r"[a-z][a-z0-9.-]*")
 #: Metrics that the file has and the card leaves out.
 _DETAILS = re.compile(r"(localization|tide|ties|chance)/|froc/(?!sensitivity@)|.*/bias$")
 
@@ -40,6 +43,18 @@ class CardFacts:
     data: str = ""
     license: str = ""
     notice: str = ""
+
+
+def require_facts(facts: CardFacts) -> CardFacts:
+    """Check what is to be a single line of the card.
+
+    Raises:
+        InputError: a title, license or notice of several lines.
+    """
+    for name in ("title", "license", "notice"):
+        if len((value := getattr(facts, name)).splitlines()) > 1:
+            raise InputError(f"--{name} {value!r}: expected a single line")
+    return facts
 
 
 def text(
@@ -80,7 +95,8 @@ def text(
 
 
 def _header(facts: CardFacts) -> str:
-    license_line = f"license: {facts.license}\n" if facts.license else ""
+    name = facts.license if _PLAIN.fullmatch(facts.license) else json.dumps(facts.license)  # JSON is YAML
+    license_line = f"license: {name}\n" if facts.license else ""
     return (f"---\nlibrary_name: vindr_det\npipeline_tag: object-detection\n{license_line}"
             "tags:\n- chest-x-ray\n- radiology\n---")
 

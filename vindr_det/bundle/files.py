@@ -1,12 +1,13 @@
 """The files of a bundle, in a folder, a .zip file or a hub: found, compared with their hashes, written."""
 
+import difflib
 import errno
 import hashlib
 import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vindr_det.shipped import BUNDLES
 #: Version of the layout.
 FORMAT = 1
 MANIFEST, CARD = "bundle.json", "README.md"
+_ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 #: Of members of a .zip file: the same bytes each time.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
@@ -29,6 +31,7 @@ class BundleFiles:
     Args:
         source: names the bundle in errors.
         read: a name's bytes; KeyError where there is no such file.
+        remedy: of a file that is not as it was written, for errors.
 
     Attributes:
         source: as given.
@@ -39,8 +42,8 @@ class BundleFiles:
         InputError: not a bundle, or one of a newer version.
     """
 
-    def __init__(self, source: str, read: Callable[[str], bytes]) -> None:
-        self.source, self._read = source, read
+    def __init__(self, source: str, read: Callable[[str], bytes], remedy: str = "") -> None:
+        self.source, self._read, self._remedy = source, read, remedy
         try:
             data = read(MANIFEST)
         except KeyError:
@@ -69,10 +72,10 @@ class BundleFiles:
         expected = self.manifest["files"].get(name)  # the card may be edited
         if expected and len(data) != expected["bytes"]:
             raise InputError(f"{self.source}: {name} has {len(data)} bytes, expected {expected['bytes']}: "
-                             "cut short, or not this bundle's")
+                             f"cut short, or not this bundle's{self._remedy}")
         if expected and (digest := hashlib.sha256(data).hexdigest()) != expected["sha256"]:
             raise InputError(f"{self.source}: {name} was changed: its SHA-256 is {digest[:12]}..., expected "
-                             f"{expected['sha256'][:12]}... as in {MANIFEST}")
+                             f"{expected['sha256'][:12]}... as in {MANIFEST}{self._remedy}")
         return data
 
     def json(self, name: str) -> Any:
@@ -139,17 +142,28 @@ def find(place: str | Path) -> BundleFiles:
         InputError: there is no such bundle, or it cannot be read.
     """
     if hub.is_hub(place):
-        return in_folder(hub.pull(str(place)), str(place))
+        folder = hub.pull(str(place))  # <cache>/models--user--repo/snapshots/<commit>
+        return in_folder(folder, str(place), f"; remove {folder.parents[1]} to fetch it again")
     require_path(place, "a bundle")
     path = Path(place)
     if not path.exists() and (BUNDLES / path / MANIFEST).is_file() and _NAME.fullmatch(str(place)):
         path = BUNDLES / path
     if path.is_dir():
+        _refuse_training(path)
         return in_folder(path, str(place))
     if not path.is_file():
-        raise InputError(f"{place}: no such bundle, expected a folder or .zip file of vindr-det bundle, "
+        near = difflib.get_close_matches(str(place), shipped(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{place}: no such bundle{hint}, expected a folder or .zip file of vindr-det bundle, "
                          f"hf://user/repo, or {' or '.join(shipped()) or 'none'}, which ships with vindr_det")
     return _in_zip(path)
+
+
+def _refuse_training(folder: Path) -> None:
+    best = folder / "model_best.pth"
+    if best.is_file() and not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder}: is the folder of a training, expected its checkpoint, {best}, "
+                         "or a bundle")
 
 
 def shipped() -> list[str]:
@@ -157,12 +171,13 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in BUNDLES.glob(f"*/{MANIFEST}"))
 
 
-def in_folder(path: Path, source: str) -> BundleFiles:
+def in_folder(path: Path, source: str, remedy: str = "") -> BundleFiles:
     """The files of a bundle in a folder.
 
     Args:
         path: the folder.
         source: names it in errors.
+        remedy: of a file that is not as it was written.
 
     Raises:
         InputError: it holds no bundle.
@@ -173,18 +188,25 @@ def in_folder(path: Path, source: str) -> BundleFiles:
             raise KeyError(name)
         return file.read_bytes()
 
-    return BundleFiles(source, read)
+    return BundleFiles(source, read, remedy)
 
 
 def _in_zip(path: Path) -> BundleFiles:
     def read(name: str) -> bytes:
         try:
             with zipfile.ZipFile(path) as archive:
-                return archive.read(name)
+                return archive.read(_top_folder(archive.namelist()) + name)
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a bundle, or cut short ({error})") from error
 
     return BundleFiles(str(path), read)
+
+
+def _top_folder(names: Sequence[str]) -> str:
+    """``name/`` where all of an archive lies in a single folder, as some programs pack it; else empty."""
+    tops = {name.partition("/")[0] for name in names}
+    top = f"{next(iter(tops))}/" if len(tops) == 1 else ""
+    return top if top + MANIFEST in names else ""
 
 
 def in_memory(files: Mapping[str, bytes], source: str) -> BundleFiles:
@@ -228,6 +250,8 @@ def require_target(out: str | Path) -> None:
         return
     require_path(out, "a folder to make, or a .zip file to write")
     path = Path(out)
+    if path.suffix in _ARCHIVES or not path.name.strip():
+        raise InputError(f"{str(out)!r}: expected a folder, or a .zip file to write")
     if path.suffix != ".zip" and path.is_file():
         raise InputError(f"{out}: is a file, expected a folder, or a .zip file to write")
     if path.suffix != ".zip" and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():

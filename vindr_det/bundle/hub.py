@@ -3,6 +3,7 @@
 import importlib
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,11 +69,13 @@ def push(folder: Path, place: str, public: bool = False) -> None:
         public: whether a new repository can be read by all.
 
     Raises:
-        InputError: no access, or no connection.
+        InputError: no access, no connection, or a card that the hub does not take.
     """
     repository = require_repository(place)
-    api = _library(place).HfApi()
+    library = _library(place)
+    api, card = library.HfApi(), (folder / "README.md").read_text(encoding="utf-8")
     try:
+        library.ModelCard(card).validate("model")  # before a repository is made that would stay empty
         api.create_repo(repository.name, private=not public, exist_ok=True)
         api.upload_folder(repo_id=repository.name, folder_path=folder, revision=repository.revision,
                           commit_message="vindr-det bundle")
@@ -84,10 +87,17 @@ def _library(place: str) -> Any:
     for name in ("httpx", "httpx2"):  # which would log each request
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        return importlib.import_module("huggingface_hub")
+        return _quiet(importlib.import_module("huggingface_hub"))
     except ImportError as error:
         raise InputError(f"{place}: needs huggingface_hub, which is not installed; pip install "
                          "huggingface_hub") from error
+
+
+def _quiet(library: Any) -> Any:
+    """The library, without progress bars where there is no terminal."""
+    if not sys.stderr.isatty():
+        library.utils.disable_progress_bars()
+    return library
 
 
 def _reason(error: Exception) -> str:

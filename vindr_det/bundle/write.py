@@ -22,7 +22,7 @@ from vindr_det.config_schema import label_set_of_config, vindr_node
 from vindr_det.detection.loading import checkpoint_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
-from vindr_det.postprocessing.gate_fit import require_label_set
+from vindr_det.postprocessing.gate_fit import require_label_set, saved_gate
 from vindr_det.postprocessing.search_result import fusion_options
 from vindr_det.structures.label_sets import LabelSet, same_label_set
 from vindr_det.training.checkpoint_io import read_file
@@ -76,7 +76,7 @@ def write_bundle(
             written.
     """
     bundle_files.require_target(out)
-    facts = facts or CardFacts()
+    facts = model_card.require_facts(facts or CardFacts())
     detectors, files = _detectors(parts.weights, half)
     label_set = same_label_set([label_set_of_config(entry["cfg"]) for entry in detectors], "detectors "
                                + ", ".join(map(str, parts.weights)))
@@ -185,6 +185,7 @@ def _gate(parts: Parts, tuned: Any, label_set: LabelSet, files: Files) -> str | 
     path, data = (parts.gate, read_json(parts.gate)) if parts.gate else (parts.tuned, tuned)
     if not isinstance(data, dict) or (path == parts.tuned and data.get("gate") is None):
         return None
+    saved_gate(data, str(path))
     require_label_set(data, str(path), label_set)
     fitted_on = {name: {**file, "file": PurePath(file["file"]).name}
                  for name, file in data.get("fitted_on", {}).items()}

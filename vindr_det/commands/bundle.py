@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts = Parts(args.weights, args.classifier, args.gate, args.tuned, args.metrics)
     facts = CardFacts(args.title, args.data, args.license, args.notice)
     bundle = write_bundle(args.out, parts, args.half, facts, args.public)
-    print(f"{args.out}: {len(bundle.models.predictors)} detectors of {bundle.label_set.name}, SHA-256 "
+    count = len(bundle.models.predictors)
+    print(f"{args.out}: {count} detector{'s' * (count > 1)} of {bundle.label_set.name}, SHA-256 "
           f"{bundle.digest[:12]}; next: vindr-det predict --bundle {args.out} --images DIR --out S.csv")
 
 
