@@ -180,13 +180,6 @@ class Result:
 
     def to_dataframe(self) -> "pd.DataFrame":
         """A row per box, and one without a class for an image without boxes, whose status says why.
-<<<<<<< HEAD
-=======
-
-        Last in each row are the classifier's probabilities by name, if it gave any.
-        """
-        import pandas as pd
->>>>>>> w-fixs
 
         The columns are those of the table of a run, and the classifier's probabilities.
         """
