@@ -155,7 +155,8 @@ def find(place: str | Path) -> BundleFiles:
         near = difflib.get_close_matches(str(place), shipped(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"{place}: no such bundle{hint}, expected a folder or .zip file of vindr-det "
-                         f"bundle, hf://user/repo, or {' or '.join(shipped()) or 'none'}, which ships with vindr_det")
+                         f"bundle, hf://user/repo, or {' or '.join(shipped()) or 'none'}, which ships with "
+                         "vindr_det")
     return _in_zip(path)
 
 
