@@ -69,7 +69,7 @@ def test_shipped_configs_are_read_in_any_folder(tmp_path, monkeypatch):
     assert str(config_path("vindr_frcnn.yaml")) == "vindr_frcnn.yaml"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # docs/index.md's page runs its steps
 def test_the_quick_demo(tmp_path):
     result = subprocess.run([sys.executable, "-m", "vindr_det", "demo", "--quick", "--engine", "torchvision",
                              "--out", "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=280)

@@ -150,6 +150,17 @@ def _first_ended(futures: set[Future]) -> set[Future]:
     return wait(futures, return_when=FIRST_COMPLETED).done
 
 
+@contextmanager
+def _none_left(pool: Executor) -> Iterator[None]:
+    """After a crash end the processes that the pool began meanwhile, for which its end would wait forever."""
+    try:
+        yield
+    except BrokenProcessPool:
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.kill()
+        raise
+
+
 def _run_locally(
     workers: int, jobs: int, work: Callable[[Item], Any], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Any]]:
@@ -159,7 +170,7 @@ def _run_locally(
     while left:
         done = set()
         try:
-            with process_pool(workers, jobs) as pool:
+            with process_pool(workers, jobs) as pool, _none_left(pool):
                 for item, future in _run(pool, ahead, work, left):
                     result = future.result()
                     done.add(item)

@@ -384,5 +384,6 @@ def test_each_epoch_has_an_order_of_its_own(phantoms, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sampler.EpochSampler, "__iter__", watched)
     train(config(phantoms, tmp_path / "out", "SOLVER.EPOCHS", "3", "NUM_WORKERS", "0"), [0])
+    assert seen.pop(0) == seen[0]  # fold0_train_batch0.png shows the first batch that is trained on
     assert len(seen) == 3 and len({tuple(order) for order in seen}) == 3
     assert len({tuple(sorted(order)) for order in seen}) == 1

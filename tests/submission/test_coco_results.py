@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-from argparse import Namespace
 
 import numpy as np
 import pandas as pd
@@ -317,7 +316,7 @@ def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, nam
     sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
     predictions = {"a": no_finding(label_set=label_set)}
     result = FolderPredictions(predictions, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
-    args = Namespace(out=tmp_path / name, strict=False, images=None)
+    args = command.parse(["--images", "in", "--out", str(tmp_path / name)])
     assert command._report(args, command._write(args, result)) == 0
     assert text in capsys.readouterr().out
     assert {of.label_set for of in read_submission(tmp_path / name).values()} == {label_set}
