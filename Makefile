@@ -2,7 +2,7 @@
 # make demo       phantoms -> training -> submission -> score, on two cores, no data needed
 # make test       the tests; test-fast leaves the slow ones out, test-exhaustive runs variations of these
 # make lint       ruff, types, that folders import only from those below, and the house rules
-# make bench      ours against peers, printed as ratios
+# make bench      each step against what people would use instead, as ratios in benchmarks/RESULTS.md
 # make docs       the documents as a site in outputs/site, without network
 # make ablations  what EMA, NMS, TTA and normal images do to the score on phantoms; 25 minutes
 #
@@ -58,7 +58,7 @@ ablations: setup
 	$(BIN)/python benchmarks/ablations.py --out outputs/ablations
 
 bench: setup
-	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/bench.py
 
 clean:
 	rm -rf outputs .pytest_cache .ruff_cache .mypy_cache
