@@ -74,7 +74,7 @@ def table(rows: Sequence[Row]) -> str:
 def _page(rows: Sequence[Row], command: str, load: float, quick: bool) -> str:
     quickly = "\n**Shrunk inputs (`--quick`): these numbers say nothing.**\n" if quick else ""
     return (f"# Ours against peers\n{quickly}\n`{command}`: the same work in the same run, taking turns; "
-            "medians over the turns, with the smallest and the largest ratio of a turn. Above 1 ours is ahead.\n\n"
+            "medians over the turns, with the smallest and the largest ratio. Above 1 ours is ahead.\n\n"
             f"Machine: {_machine()}. Load before the run: {load:.1f}.\n\n{table(rows)}\n")
 
 
