@@ -72,7 +72,7 @@ setup(
         "scipy>=1.11",
         "simplejpeg>=1.8",  # raises where libjpeg only warns
         "tabulate>=0.9",
-        "tensorboard>=2.14",
+        "tensorboard>=2.18",  # the first that goes with numpy 2
         "timm>=1.0.31",
         "torch>=2.4",
         "torchvision>=0.19",

@@ -259,6 +259,8 @@ def test_strict_and_packed(tool, phantoms, tmp_path):
     (["--dask", "nonsense"], "--dask nonsense: no scheduler answers"),
 ])
 def test_refusals(tool, phantoms, tmp_path, more, message):
+    if "--dask" in more:
+        pytest.importorskip("distributed")
     result = tool("prepare_images.py", "--images", phantoms / "raw/test", "--out",
                   tmp_path / "out", *more)
     assert message in one_line(result)

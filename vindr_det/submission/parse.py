@@ -70,6 +70,7 @@ def read_rows(path: str | Path) -> FileRows:
     data = read_bytes(path)
     try:
         text = data.decode("utf-8-sig")
+        _require_no_nul(path, text)
         rows = _rows(text)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file ({error})") from error
@@ -78,10 +79,14 @@ def read_rows(path: str | Path) -> FileRows:
     if rows and is_box_header(rows[0][1]):
         raise InputError(f"{path}: a table with a row per box, expected {','.join(HEADER)}, the form of the "
                          "competition, which exists for VinBigData's label set alone")
+    return FileRows(rows, [*_compression(path), *_ends(data, text)])
+
+
+def _require_no_nul(path: str | Path, text: str) -> None:
+    """Before the rows are read, since Python 3.10's csv ends at a NUL with an error of its own."""
     if "\0" in text:
         row = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path}, row {row}: a NUL byte, expected text")
-    return FileRows(rows, [*_compression(path), *_ends(data, text)])
 
 
 def is_box_header(names: Sequence[str]) -> bool:
