@@ -121,3 +121,6 @@ def test_pictures_are_made_as_the_predictions_were(options, words, capsys):
     args = predict.parse(["--images", "in", "--out", "s.csv"])
     predict._report(args, replace(result, unknown_size=["b", "c"]))
     assert "s.csv: 3 images, 1 boxes, checked; 1 were NOT READ" in capsys.readouterr().out
+    for drawn in (["--images", "in", "--pictures", "--out", "s.csv"], ["a.png", "b.png"]):
+        predict._report(predict.parse(drawn), result)
+        assert next_of(capsys) == []

@@ -277,13 +277,13 @@ def _pictures(args: Namespace) -> Path:
 
 def _draw(args: Namespace, images, result) -> None:
     """Draw the boxes of the first images that were predicted."""
-    from vindr_det.evaluation.visualize import Subject, known_sizes, pictures, write_overlays
+    from vindr_det.evaluation.visualize import Subject, pictures, write_overlays
 
     statuses = {status.image_id: status for status in result.statuses}
-    sizes = known_sizes(images.sizes, None)
     subjects = [Subject(source.image_id, source.path) for source in images.inputs
                 if source.image_id in result.predictions][:_DRAWN]
-    write_overlays(_pictures(args), pictures(subjects, result.predictions, sizes, 0.3, statuses=statuses))
+    drawn = pictures(subjects, result.predictions, images.sizes, 0.3, statuses=statuses)
+    write_overlays(_pictures(args), drawn)
 
 
 def _report(args: Namespace, result) -> int:
@@ -314,6 +314,7 @@ def _report(args: Namespace, result) -> int:
     if args.pictures:
         print(f"{_pictures(args) / 'index.html'}: pictures of the first {min(len(ids) - failed, _DRAWN)} "
               "images, boxes from score 0.3")
+        return 0
     cli.say_next("visualize", "--images", args.images or "IMAGES", *["--recursive"] * args.recursive,
                  *(("--meta", args.meta) if args.meta else ()), "--predictions", args.out, "--out",
                  Path(args.out).parent / "pictures")
