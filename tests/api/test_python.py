@@ -25,6 +25,7 @@ from vindr_det.bundle import Parts, write_bundle
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.data.in_sample import as_json
 from vindr_det.files import write_json
+from vindr_det.imaging import drawing
 from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
@@ -364,6 +365,16 @@ def test_a_picture_shows_the_boxes(tmp_path):
     file = model_of(Bright()).predict(tmp_path / "a.png")
     with pytest.raises(InputError, match="a.png: --out is among the originals"):
         file.save(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("score, note", [
+    (0.5, []), (0.75, []), (0.9, ["predicted: none from score 0.9 on (3 below)"])])
+def test_a_picture_without_boxes_says_from_which_score_on(score, note, monkeypatch):
+    texts, strip = [], drawing.text_strip
+    monkeypatch.setattr(drawing, "text_strip",
+                        lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
+    result_of().at(score).plot()
+    assert [text for text in texts if "none" in text] == note
 
 
 @pytest.mark.parametrize("status, reason", [("ok", ""), (FLAGGED, "lateral"), (FAILED, "cut")])

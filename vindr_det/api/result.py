@@ -163,14 +163,15 @@ class Result:
         """
         from PIL import Image
 
-        from vindr_det.imaging.drawing import draw
+        from vindr_det.imaging.drawing import draw, none_note
 
         require_whole("longest", longest, _LEAST_SIDE)
-
         notes = [f"{name} {value:.2f}" for name, value in self.probabilities.items()][:_NAMED]
         notes += [f"flagged: {self.reason}"] * (self.status == FLAGGED)
-        boxes = Predictions() if self.detections is None else self._shown
-        notes = ["predicted: none", *notes] if self.detections is not None and not len(boxes) else notes
+        boxes = Predictions()
+        if self.detections is not None:
+            boxes, none = self._shown, none_note(self.detections, self.score)
+            notes = [none] * bool(none) + notes
         return Image.fromarray(draw(self.image, boxes, frame=self.size, longest=longest,
                                     title=self.image_id, notes=notes))
 

@@ -123,6 +123,19 @@ def draw(
     return np.concatenate(strips)
 
 
+def none_note(boxes: Predictions, score: float) -> str:
+    """What the legend says of an image without a box from a score on; empty where there is one.
+
+    Args:
+        boxes: all detections of the image; rows of "no finding" do not count.
+        score: boxes with a lower score are not drawn.
+    """
+    scores = boxes.findings().scores
+    if (scores >= score).any():
+        return ""
+    return "predicted: none" + (f" from score {score:g} on ({len(scores)} below)" if len(scores) else "")
+
+
 def font_size(picture: NDArray) -> int:
     """Pixels of the letters on a picture."""
     longest = max(picture.shape[:2])
