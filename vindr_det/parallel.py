@@ -201,7 +201,7 @@ def in_order(
     while left:
         waiting: deque[tuple[Item, Future]] = deque()
         try:
-            with process_pool(workers, len(left)) as pool:
+            with process_pool(workers, len(left)) as pool, _none_left(pool):
                 while left or waiting:
                     while left and len(waiting) < ahead:
                         waiting.append((left[0], pool.submit(_quietly, work, left[0])))
