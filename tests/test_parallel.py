@@ -1,3 +1,4 @@
+import logging
 import signal
 import threading
 import time
@@ -8,6 +9,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 
 from vindr_det import parallel
@@ -56,6 +58,15 @@ def test_an_item_that_hangs_is_ended_in_threads_too():
             end.set()
         assert long.result() > 250
     assert seconds_left(None) == 0
+
+
+def test_pydicom_stays_silent_where_it_is_imported_later(monkeypatch):
+    logger = logging.getLogger("pydicom")
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "level", logger.level)
+    parallel.silence_decoders()
+    pydicom.config.debug(False)  # as at its import
+    assert not logger.isEnabledFor(logging.WARNING)
 
 
 def test_no_process_is_left_after_a_crash():

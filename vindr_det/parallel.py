@@ -109,7 +109,9 @@ def dask_runner(address: str) -> Iterator[Runner]:
 def silence_decoders() -> None:
     """Turn off the decoders' own log lines: our errors name the file, theirs do not."""
     for name in ("pydicom", "openjpeg", "libjpeg"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        decoder = logging.getLogger(name)
+        decoder.setLevel(logging.CRITICAL)
+        decoder.disabled = True  # pydicom sets its level again where it is imported later
 
 
 def guarded(work: Callable[[Item], Result], item: Item) -> Result | Failure:
