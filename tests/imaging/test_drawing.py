@@ -185,7 +185,7 @@ def test_true_boxes_alone():
 
 @pytest.mark.parametrize("width", [180, 300, 403, 600])
 def test_a_long_note_begins_each_row_of_the_legend_with_its_next_words(width):
-    note = "flagged: this bundle has seen synthetic images (phantoms) alone: its output says nothing about you"
+    note = "flagged: this bundle has seen synthetic images (phantoms) alone: its output says nothing on you"
     lines = drawing._lines(note, 12, width)
     assert " ".join(lines) == note and all(text_size(line, 12)[0] <= width for line in lines)
     for line, after in itertools.pairwise(lines):  # a row has no place left for the first word of the next
