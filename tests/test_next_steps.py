@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -42,7 +43,8 @@ def test_each_command_and_option_exists(file, words):
 def test_the_commands_that_make_files_say_what_is_next():
     assert {file for file, _ in said()} >= {
         "convert", "convert_tfrecords", "prepare", "phantoms", "plan", "train", "train_classifier", "export",
-        "predict", "classify", "fuse", "gate", "tune", "evaluate"}
+        "predict", "classify", "fuse", "gate", "tune", "evaluate", "bundle", "demo", "describe",
+        "fit_anchors"}
 
 
 def test_the_line_is_quoted_for_a_shell(capsys):
@@ -121,3 +123,25 @@ def test_pictures_are_made_as_the_predictions_were(options, words, capsys):
     args = predict.parse(["--images", "in", "--out", "s.csv"])
     predict._report(args, replace(result, unknown_size=["b", "c"]))
     assert "s.csv: 3 images, 1 boxes, checked; 1 were NOT READ" in capsys.readouterr().out
+    for drawn in (["--images", "in", "--pictures", "--out", "s.csv"], ["a.png", "b.png"]):
+        predict._report(predict.parse(drawn), result)
+        assert next_of(capsys) == []
+
+
+def test_fitted_anchors_are_trained_with_as_printed(phantoms, capsys):
+    from vindr_det.commands import train
+
+    truth, = (phantoms / "data").rglob("instances_all.json")
+    main_of("fit-anchors")(["--annotations", str(truth), "--config", "configs/demo/vindr_frcnn_demo.yaml"])
+    words, = next_of(capsys)
+    assert words[:3] == ["train", "--config", "configs/demo/vindr_frcnn_demo.yaml"]
+    keys = train.parse(words[1:]).opts
+    assert keys[::2] == ["MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
+    sizes, ratios = (json.loads(text) for text in keys[1::2])
+    assert len(sizes) == 5 and len(ratios[0]) == 3
+
+
+def test_a_copied_bundle_is_predicted_with(tmp_path, capsys):
+    main_of("bundle")(["--copy", "phantom", "--out", f"{tmp_path}/my bundle"])
+    words, = next_of(capsys)
+    assert words[:3] == ["predict", "--bundle", f"{tmp_path}/my bundle"]

@@ -88,6 +88,16 @@ def remove_partial(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def expanded(path: Any) -> Any:
+    """A path with the user's home folder for ``~``; anything else stays as it is, such as ``hf://user/repo``."""
+    if not isinstance(path, str | Path) or not str(path).startswith("~"):
+        return path
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # of no user
+        return path
+
+
 def require_path(path: object, expected: str) -> None:
     """Refuse an empty path, which would be the current folder.
 

@@ -109,7 +109,9 @@ def dask_runner(address: str) -> Iterator[Runner]:
 def silence_decoders() -> None:
     """Turn off the decoders' own log lines: our errors name the file, theirs do not."""
     for name in ("pydicom", "openjpeg", "libjpeg"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        decoder = logging.getLogger(name)
+        decoder.setLevel(logging.CRITICAL)
+        decoder.disabled = True  # pydicom sets its level again where it is imported later
 
 
 def guarded(work: Callable[[Item], Result], item: Item) -> Result | Failure:
@@ -201,7 +203,7 @@ def in_order(
     while left:
         waiting: deque[tuple[Item, Future]] = deque()
         try:
-            with process_pool(workers, len(left)) as pool:
+            with process_pool(workers, len(left)) as pool, _none_left(pool):
                 while left or waiting:
                     while left and len(waiting) < ahead:
                         waiting.append((left[0], pool.submit(_quietly, work, left[0])))

@@ -136,6 +136,8 @@ def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | 
     if tta_scales:
         models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
                                              for predictor in models.predictors])
+    if iou_thr is not None and len(models.predictors) == 1:
+        log.warning("an IoU threshold of %g for the fusion changes nothing: there is one detector", iou_thr)
     return models if iou_thr is None else replace(models, fusion=replace(models.fusion, iou_thr=iou_thr))
 
 

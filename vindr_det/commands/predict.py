@@ -60,6 +60,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     """The options of the command line; ``args.also`` are files and folders beside ``args.images``."""
     parser = _parser()
     args = parser.parse_intermixed_args(argv)
+    _refuse_images_as_weights(parser, args.weights or ())
     named, args.opts = _split(args.opts)
     if named and args.images is not None:
         parser.error(f"--images {args.images} with {named[0]}: expected one of the two")
@@ -69,6 +70,23 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     args.pictures = args.pictures or bool(named)
     args.images, *args.also = named or [args.images]
     return args
+
+
+def _refuse_images_as_weights(parser: ArgumentParser, weights: Sequence[str]) -> None:
+    """Refuse what follows --weights, which takes all words up to the next option, and is no checkpoint."""
+    for word in weights:
+        if _KEY.fullmatch(word) and not os.path.lexists(word):
+            parser.error(f"--weights {word}: is no checkpoint; give KEY VALUE after another option, such as "
+                         "--out S.csv")
+        if _is_image(Path(word)):
+            parser.error(f"--weights {word}: is no checkpoint; give images before --weights or with --images")
+
+
+def _is_image(path: Path) -> bool:
+    from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, is_dicom
+
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES) or path.is_dir() or (
+        path.is_file() and is_dicom(path))
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -277,13 +295,13 @@ def _pictures(args: Namespace) -> Path:
 
 def _draw(args: Namespace, images, result) -> None:
     """Draw the boxes of the first images that were predicted."""
-    from vindr_det.evaluation.visualize import Subject, known_sizes, pictures, write_overlays
+    from vindr_det.evaluation.visualize import Subject, pictures, write_overlays
 
     statuses = {status.image_id: status for status in result.statuses}
-    sizes = known_sizes(images.sizes, None)
     subjects = [Subject(source.image_id, source.path) for source in images.inputs
                 if source.image_id in result.predictions][:_DRAWN]
-    write_overlays(_pictures(args), pictures(subjects, result.predictions, sizes, 0.3, statuses=statuses))
+    drawn = pictures(subjects, result.predictions, images.sizes, 0.3, statuses=statuses)
+    write_overlays(_pictures(args), drawn)
 
 
 def _report(args: Namespace, result) -> int:
@@ -314,6 +332,7 @@ def _report(args: Namespace, result) -> int:
     if args.pictures:
         print(f"{_pictures(args) / 'index.html'}: pictures of the first {min(len(ids) - failed, _DRAWN)} "
               "images, boxes from score 0.3")
+        return 0
     cli.say_next("visualize", "--images", args.images or "IMAGES", *["--recursive"] * args.recursive,
                  *(("--meta", args.meta) if args.meta else ()), "--predictions", args.out, "--out",
                  Path(args.out).parent / "pictures")

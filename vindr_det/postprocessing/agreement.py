@@ -91,7 +91,7 @@ class RunCheck:
         for image_id, (output, boxes) in images.items():
             if output is not None:
                 self._outputs[image_id] = replace(output, findings=None, columns={})
-                self._best[image_id] = boxes.findings()[np.argsort(-boxes.findings().scores)[:1]]
+                self._best[image_id] = boxes.findings().by_score()[:1]
         self._check(self._outputs, self._best)
 
     def finish(self) -> None:
