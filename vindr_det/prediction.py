@@ -1,7 +1,6 @@
 """Images to gated predictions.
 
-:func:`load_models` builds what is applied to an image, :func:`predict_images` applies it; the rest of this
-module runs it over a folder.
+:func:`load_models` builds what :func:`predict_images` applies to an image; the rest runs it over a folder.
 """
 
 import logging

@@ -419,7 +419,7 @@ def test_a_picture_shows_the_boxes(tmp_path):
 
 @pytest.mark.parametrize("score, note", [
     (0.5, []), (0.75, []), (0.9, ["predicted: none from score 0.9 on (3 below)"])])
-def test_a_picture_without_boxes_says_from_which_score_on(score, note, monkeypatch):
+def test_a_picture_without_boxes_tells_the_threshold(score, note, monkeypatch):
     texts, strip = [], drawing.text_strip
     monkeypatch.setattr(drawing, "text_strip",
                         lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
