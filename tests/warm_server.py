@@ -5,7 +5,9 @@ Reads a JSON object per line from standard input: ``script``, ``arguments``, ``f
 JSON list per line: ``["began", pid]`` after each, and ``["ended", pid, status]`` once the process has ended.
 """
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -13,6 +15,8 @@ import runpy
 import select
 import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
 
 LIBRARIES = ("torch", "torchvision", "lightning.pytorch", "timm", "albumentations", "pandas",
@@ -25,6 +29,7 @@ def main() -> None:
     for library in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
+    gc.freeze()  # what is imported stays in memory that the processes share
     if request := _serve(requests, replies):
         requests.close()
         replies.close()
@@ -60,7 +65,29 @@ def _become(script, arguments, folder, out, errors, environment, session) -> Non
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [script, *arguments]
     sys.path[0] = str(Path(script).parent)
-    runpy.run_path(script, run_name="__main__")
+    status = _status_of(script)
+    threading._shutdown()  # waits for the threads, as an interpreter that ends
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # to free the libraries' objects one by one would take seconds
+
+
+def _status_of(script: str) -> int:
+    """The exit status of a script, as of an interpreter that runs it."""
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
