@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import shutil
-import time
 
 import numpy as np
 import pytest
