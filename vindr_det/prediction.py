@@ -37,6 +37,9 @@ from vindr_det.structures.label_sets import LabelSet
 
 log = logging.getLogger(__name__)
 
+#: What computes the detectors' networks.
+BACKENDS = ("torch", "onnx")
+
 #: (H, W) gray.
 Image = NDArray[np.uint8]
 ImageClassifier = Callable[[Image], ClassifierOutput]
@@ -128,17 +131,24 @@ def load_models(
                   gate=gate)
 
 
-def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None) -> Models:
-    """Models with test-time augmentation, or with another fusion of several detectors.
+def adjusted(
+    models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None, backend: str = "torch"
+) -> Models:
+    """Models with test-time augmentation, with another fusion of several detectors, or on another backend.
 
     Args:
         models: of :func:`load_models`, or of a bundle.
         tta_scales: factors of the test size, mirrored too; empty for no augmentation.
         iou_thr: of the fusion; None keeps it.
+        backend: ``torch``, or ``onnx`` to compute the detectors' heavy parts in ONNX Runtime.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or the detectors cannot run in ONNX Runtime.
     """
+    if backend == "onnx":
+        from vindr_det.detection.onnx_parts import with_onnx
+
+        models = replace(models, predictors=[with_onnx(predictor) for predictor in models.predictors])
     if tta_scales:
         models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
                                              for predictor in models.predictors])
