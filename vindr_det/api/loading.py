@@ -36,7 +36,8 @@ def load(
         tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
         iou_thr: of the fusion of several detectors; None takes 0.4, or a bundle's own.
         half: compute in half precision (on a GPU).
-        backend: ``onnx`` computes the detectors' heavy parts in ONNX Runtime: on a CPU the same boxes, sooner.
+        backend: ``onnx`` computes the detectors' heavy parts in ONNX Runtime: on a CPU the same boxes,
+            sooner.
         overrides: KEY VALUE of the checkpoints' configs, as at the end of ``vindr-det predict``.
 
     Raises:

@@ -119,7 +119,8 @@ class Session:
         runtime = _package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch computes between runs
+        # Torch computes between the runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = runtime.InferenceSession(_exported(module, inputs, output), options,
                                                  providers=["CPUExecutionProvider"])
@@ -153,7 +154,7 @@ def _exported(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> bytes:
     tensors, results = _leaves(inputs), _leaves(output)
     names = [f"input{number}" for number in range(len(tensors))]
     outputs = [f"output{number}" for number in range(len(results))]
-    free = {name: _free_sides(tensor) for name, tensor in zip(names + outputs, tensors + results, strict=True)}
+    free = dict(zip(names + outputs, map(_free_sides, tensors + results), strict=True))
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about constants that are constants here too
