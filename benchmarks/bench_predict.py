@@ -144,7 +144,8 @@ def _peak(folder: Path, out: Path) -> float:
             "    predict.main(sys.argv[1:])\n"
             "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     arguments = ["--bundle", "phantom", "--images", str(folder), "--out", str(out), "--workers", "1"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.PIPE,
+                          text=True)
     return 1024.0 * int(done.stdout.split()[-1])
 
 

@@ -16,7 +16,6 @@ from vindr_det.exceptions import InputError
 from vindr_det.structures.boxes import box_iou_batch
 
 
-
 def predictor_of(engine: str, *more):
     cfg = load_config(DEMO, engine, [*TINY, *more])
     torch.manual_seed(0)

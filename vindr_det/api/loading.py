@@ -13,7 +13,8 @@ from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file, require_path
-from vindr_det.prediction import BACKENDS, Models, adjusted, load_models, read_gate
+from vindr_det.prediction import Models
+from vindr_det.prediction_models import BACKENDS, adjusted, load_models, read_gate
 
 _MODEL = "a checkpoint (.pth), an ONNX file, a classifier's folder or a bundle"
 _DETECTORS = (".pth", ".onnx")

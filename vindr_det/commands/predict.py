@@ -110,6 +110,7 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     from vindr_det.files import existing_file, require_writable
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.prediction_files import kept
+    from vindr_det.prediction_models import read_gate
     from vindr_det.structures.label_sets import VINBIGDATA
     from vindr_det.submission.outputs import output_paths, require_all_writable
 
@@ -118,7 +119,7 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
         require_writable(_pictures(args) / "index.html")
     cli.require_workers(args.workers)
     batch, changes, bundle = _batch_size(args), Changes(args.opts), _bundle(args)
-    gate = prediction.read_gate(args.gate, args.classifier)
+    gate = read_gate(args.gate, args.classifier)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
@@ -258,7 +259,7 @@ def _batch_size(args: Namespace) -> int:
 
 def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
     """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or checkpoints."""
-    from vindr_det.prediction import adjusted, load_models
+    from vindr_det.prediction_models import adjusted, load_models
 
     engine = None if args.engine == "auto" else args.engine
     models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
