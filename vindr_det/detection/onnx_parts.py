@@ -45,7 +45,7 @@ def with_onnx(predictor: Predictor) -> Predictor:
     if network is None:  # an exported file runs in ONNX Runtime anyway
         return predictor
     device = next(network.parameters()).device
-    if device.type != "cpu" or predictor.half is not None:
+    if device.type != "cpu" or getattr(predictor, "half", None) is not None:
         where = f"on {device}" if device.type != "cpu" else "with --half"
         raise InputError(f"--backend onnx {where}: expected the CPU and float32")
     for name in ("onnx", "onnxruntime"):
