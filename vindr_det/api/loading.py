@@ -15,7 +15,8 @@ from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file, expanded, require_path
-from vindr_det.prediction import Models, adjusted, load_models, read_gate
+from vindr_det.prediction import Models
+from vindr_det.prediction_models import BACKENDS, adjusted, load_models, read_gate
 
 _MODEL = "a checkpoint (.pth), an ONNX file, a classifier's folder or a bundle"
 _DETECTORS = (".pth", ".onnx")
@@ -24,7 +25,7 @@ _DETECTORS = (".pth", ".onnx")
 def load(
     source: str | Path | Sequence[str | Path], device: str | int = "auto", *,
     classifier: str | Path | None = None, gate: str | Path | None = None, tta_scales: Sequence[float] = (),
-    iou_thr: float | None = None, half: bool = False, overrides: Overrides = (),
+    iou_thr: float | None = None, half: bool = False, backend: str = "torch", overrides: Overrides = (),
 ) -> Model:
     """Load a model.
 
@@ -38,6 +39,8 @@ def load(
         tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
         iou_thr: of the fusion of several detectors; None takes 0.4, or a bundle's own.
         half: compute in half precision (on a GPU).
+        backend: ``onnx`` computes the detectors' heavy parts in ONNX Runtime: on a CPU the same boxes,
+            sooner.
         overrides: KEY VALUE of the checkpoints' configs, as at the end of ``vindr-det predict``.
 
     Raises:
@@ -46,8 +49,10 @@ def load(
     source = [*map(expanded, source)] if isinstance(source, list | tuple) else expanded(source)
     classifier, gate, paths = expanded(classifier), expanded(gate), _paths(source)
     _check_numbers(tta_scales, iou_thr)
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
     changes = Changes(arguments((), overrides, {}))
-    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr)
+    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr, backend=backend)
     if not isinstance(source, str | Path) or _is_detector(source):
         _refuse_others(paths)
         return Model(_detectors(paths, classifier, gate, half, changes, adjust), device)
@@ -57,7 +62,7 @@ def load(
         _refuse(source, beside)
         return Model(_bundle(source, half, changes, adjust), device)
     _refuse(source, {**beside, "tta_scales": tta_scales, "iou_thr": iou_thr, "half": half,
-                     "overrides": overrides})
+                     "backend": backend if backend != "torch" else "", "overrides": overrides})
     return Model(_classifier(source), device)
 
 

@@ -38,7 +38,7 @@ then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 import os
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vindr_det import cli
@@ -53,7 +53,7 @@ _KEY = re.compile(r"(?!.*\.(DICOM|DCM|PNG|JPE?G)$)[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    return _report(args, run(args, print))
+    return _report(args, _predict(args, print)[1])
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
@@ -96,19 +96,27 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(words[:first]), list(words[first:])
 
 
-def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
+def run(args: Namespace):
     """Predict, and write all files.
 
     Args:
         args: of :func:`parse`.
-        show: is called with the number of images that were read, flagged and failed, and the first reasons.
 
     Returns:
-        A :class:`vindr_det.prediction.FolderPredictions`.
+        A :class:`vindr_det.prediction.FolderPredictions`, with the predictions of all images.
 
     Raises:
         InputError: bad input, or no image can be read.
     """
+    from vindr_det.prediction import FolderPredictions
+
+    outcomes: list = []
+    images = _predict(args, keep=outcomes.append)[0]
+    return FolderPredictions.of(outcomes, images)
+
+
+def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, keep=None):
+    """:func:`run`, of which only ``keep`` keeps the outcomes; returns the images and what was written."""
     from vindr_det.parallel import start_early
 
     _require_files(args)  # before torch is imported
@@ -118,8 +126,10 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
     from vindr_det.files import existing_file, require_writable
-    from vindr_det.imaging import status
     from vindr_det.imaging.inputs import require_apart
+    from vindr_det.prediction_files import kept
+    from vindr_det.prediction_models import read_gate
+    from vindr_det.structures.label_sets import VINBIGDATA
     from vindr_det.submission.outputs import output_paths, require_all_writable
 
     require_all_writable(args.out)
@@ -127,24 +137,24 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
         require_writable(_pictures(args) / "index.html")
     cli.require_workers(args.workers)
     batch, changes, bundle = _batch_size(args), Changes(args.opts), _bundle(args)
-    gate = prediction.read_gate(args.gate, args.classifier)
+    gate = read_gate(args.gate, args.classifier)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out), *([_pictures(args)] if args.pictures else []))
     if failed := images.statuses_if_none_readable():
-        return _write(args, prediction.FolderPredictions(statuses=failed))
+        return images, _write(args, images, map(prediction.Outcome, failed), VINBIGDATA, show)
     if bundle and not args.allow_in_sample:
         bundle.refuse_in_sample(images.readable)
     elif args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, images.readable)
     models = _models(args, bundle, weights, gate, changes)
-    result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
-    show(status.summary(result.statuses))
-    _write(args, result)
+    outcomes = prediction.shown(
+        prediction.predict_each(images, models, batch, args.workers, args.allow_inverted), images)
+    written = _write(args, images, kept(outcomes, keep) if keep else outcomes, models.label_set, show)
     if args.pictures:
-        _draw(args, images, result)
-    return result
+        _draw(args, images, written)
+    return images, written
 
 
 def _parser() -> ArgumentParser:
@@ -183,6 +193,8 @@ def _parser() -> ArgumentParser:
                         help="test-time augmentation: these factors of the test size, mirrored too")
     parser.add_argument("--batch-size", type=int,
                         help="images per call of a detector; 8 on a GPU and 1 on a CPU if not given")
+    parser.add_argument("--backend", choices=["torch", "onnx"], default="torch", help="onnx computes the "
+                        "detectors' heavy parts in ONNX Runtime: on a CPU the same boxes, sooner")
     parser.add_argument("--half", action="store_true", help="compute in half precision (on a GPU)")
     parser.add_argument("--strict", action="store_true",
                         help="if any image failed, write the tables alone and exit 1")
@@ -265,72 +277,67 @@ def _batch_size(args: Namespace) -> int:
 
 def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
     """Detectors, with TTA where it is asked for, classifier, fusion and gate, of a bundle or checkpoints."""
-    from vindr_det.prediction import adjusted, load_models
+    from vindr_det.prediction_models import adjusted, load_models
 
     engine = None if args.engine == "auto" else args.engine
     models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
         weights, args.classifier, gate, device=args.device, engine=engine, half=args.half, changes=changes)
-    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr)
+    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr, args.backend)
 
 
-def _write(args: Namespace, result):
-    """Write all tables, or none; a submission of an earlier run does not stay beside tables of this one."""
+def _write(
+    args: Namespace, images, outcomes: Iterable, label_set, show: Callable[[str], None] = lambda text: None
+):
+    """Write all tables while the outcomes come; returns what was written."""
     from vindr_det.imaging import status
-    from vindr_det.submission import submission_text
-    from vindr_det.submission.outputs import write_results
+    from vindr_det.prediction_files import write
 
-    withheld = args.strict and result.failed
-    text = None if withheld or not result.predictions else submission_text(
-        args.out, result.predictions, [source.image_id for source in result.statuses], result.sizes,
-        result.failed)
-    write_results(args.out, result.predictions, result.statuses, text, result.probabilities)
-    status.require_some_read(result.statuses, status.status_path(args.out))
-    status.warn(result.statuses, status.status_path(args.out))
-    return result
+    table = status.status_path(args.out)
+    written = write(args.out, outcomes, label_set, args.strict, images.of_unknown_size, _DRAWN)
+    show(status.summary(written.statuses))
+    status.require_some_read(written.statuses, table)
+    status.warn(written.statuses, table)
+    return written
 
 
 def _pictures(args: Namespace) -> Path:
     return Path(args.out).parent / "pictures"
 
 
-def _draw(args: Namespace, images, result) -> None:
+def _draw(args: Namespace, images, written) -> None:
     """Draw the boxes of the first images that were predicted."""
     from vindr_det.evaluation.visualize import Subject, pictures, write_overlays
 
-    statuses = {status.image_id: status for status in result.statuses}
+    statuses = {status.image_id: status for status in written.statuses}
+    predictions = {outcome.status.image_id: outcome.prediction.gated for outcome in written.first}
     subjects = [Subject(source.image_id, source.path) for source in images.inputs
-                if source.image_id in result.predictions][:_DRAWN]
-    drawn = pictures(subjects, result.predictions, images.sizes, 0.3, statuses=statuses)
-    write_overlays(_pictures(args), drawn)
+                if source.image_id in predictions]
+    write_overlays(_pictures(args), pictures(subjects, predictions, images.sizes, 0.3, statuses=statuses))
 
 
-def _report(args: Namespace, result) -> int:
+def _report(args: Namespace, written) -> int:
     """Print what was written; returns the exit status."""
     from vindr_det.imaging.status import status_path
-    from vindr_det.structures.detections import label_set_of
     from vindr_det.structures.label_sets import VINBIGDATA
     from vindr_det.submission.coco_results import is_coco_results
     from vindr_det.submission.outputs import predictions_path, report_path
 
-    ids, failed = [source.image_id for source in result.statuses], len(result.failed)
+    count, failed, unknown = len(written.statuses), written.failed, written.in_file_pixels
     tables = f"{predictions_path(args.out)}, {report_path(args.out).name} and {status_path(args.out)}"
     if args.strict and failed:
-        print(f"{args.out}: not written (--strict), since {failed} of {len(ids)} images were not read; "
+        print(f"{args.out}: not written (--strict), since {failed} of {count} images were not read; "
               f"{tables} are")
         return 1
-    boxes = sum(len(detections.findings()) for detections in result.predictions.values())
-    kaggle = label_set_of(result.predictions) == VINBIGDATA and not is_coco_results(args.out)
+    kaggle = written.label_set == VINBIGDATA and not is_coco_results(args.out)
     as_what = 'are "no finding" for Kaggle alone' if kaggle else "have no entry"
     unread = f"; {failed} were NOT READ and {as_what}" if failed else ""
-    unknown = [image_id for image_id in result.unknown_size if image_id in result.predictions
-               and len(result.predictions[image_id].findings())]
-    whose = "1 image has its boxes in the file's pixels" if len(unknown) == 1 else \
-        f"{len(unknown)} images have their boxes in the files' pixels"
+    whose = "1 image has its boxes in the file's pixels" if unknown == 1 else \
+        f"{unknown} images have their boxes in the files' pixels"
     checked = f"NOT CHECKED, since {whose} (--meta)" if unknown else "checked"
-    print(f"{args.out}: {len(ids)} images, {boxes} boxes, {checked}{unread}\n"
+    print(f"{args.out}: {count} images, {written.boxes} boxes, {checked}{unread}\n"
           f"{tables}: what was read and what was detected")
     if args.pictures:
-        print(f"{_pictures(args) / 'index.html'}: pictures of the first {min(len(ids) - failed, _DRAWN)} "
+        print(f"{_pictures(args) / 'index.html'}: pictures of the first {len(written.first)} "
               "images, boxes from score 0.3")
         return 0
     cli.say_next("visualize", "--images", args.images or "IMAGES", *["--recursive"] * args.recursive,

@@ -42,6 +42,11 @@ def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | N
         predictions: image id -> detections in original pixels.
         numbers: image id -> its number in an annotation file; None writes the text ids.
     """
+    return "[" + coco_entries(predictions, numbers) + "]\n"
+
+
+def coco_entries(predictions: PredictionSet, numbers: Mapping[str, int] | None = None) -> str:
+    """What :func:`coco_results_text` has between the brackets."""
     entries: list[str] = []
     label_set = label_set_of(predictions)
     of_set = {} if label_set == VINBIGDATA else {"label_set": label_set.name}
@@ -55,7 +60,7 @@ def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | N
         rows = zip(best.labels.tolist(), boxes.tolist(), best.scores.tolist(), strict=True)
         entries += [json.dumps(name | {"category_id": label, "bbox": box, "score": score})
                     for label, box, score in rows]
-    return "[" + ",\n".join(entries) + "]\n"
+    return ",\n".join(entries)
 
 
 def read_coco_results(

@@ -26,9 +26,9 @@ class Detectron2Predictor:
     """
 
     def __init__(self, cfg: Any, state: Mapping[str, Any]) -> None:
-        self.model = build_model(cfg)
-        self.model.load_state_dict(state, strict=True)
-        self.model.eval()
+        self.network = build_model(cfg)
+        self.network.load_state_dict(state, strict=True)
+        self.network.eval()
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.target = self.reader.target
         self.edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
@@ -40,8 +40,8 @@ class Detectron2Predictor:
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
         """See :class:`vindr_det.detection.interface.Predictor`."""
-        with autocast(self.model.device, self.half):
-            outputs = self.model([self._input(image, scale) for image in images])
+        with autocast(self.network.device, self.half):
+            outputs = self.network([self._input(image, scale) for image in images])
         return [to_predictions(output["instances"], self.label_set) for output in outputs]
 
     def _input(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
