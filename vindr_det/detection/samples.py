@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vindr_det.imaging.read import read_image
@@ -108,6 +109,11 @@ def mirrored(
     return np.ascontiguousarray(np.flip(image, axis)), boxes
 
 
+def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+    """Gray (H, W) as (1, H, W) uint8, which models make three float channels of on their device."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])[None])
+
+
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Gray (H, W) as three equal channels (3, H, W), 0..255: what ImageNet's backbones expect."""
+    """Gray (H, W) as three equal channels (3, H, W), 0..255: the input of exported files."""
     return np.repeat(image[None].astype(np.float32), 3, axis=0)

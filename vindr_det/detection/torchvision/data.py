@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vindr_det.data.splits import training_records, validation_records
 from vindr_det.detection.incomplete import mask_of, masks_unknown
-from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.samples import SampleReader, to_tensor
 from vindr_det.detection.torchvision.model import first_label
 from vindr_det.structures.records import Record
 from vindr_det.training.interruption import leave_signals_to_trainer
@@ -23,7 +23,7 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 class RecordDataset(Dataset):
     """Items of three: image, target and image id.
 
-    The image is (3, H, W) float, 0..255; the target has ``boxes`` (N, 4) xyxy, ``labels`` (N,), ``weights``
+    The image is (1, H, W) uint8; the target has ``boxes`` (N, 4) xyxy, ``labels`` (N,), ``weights``
     (N,), which multiply the loss of each box, ``unknown`` (C,), true for classes that may be on the image
     without a box, and ``masks`` (N, H, W) on demand.
 
@@ -71,7 +71,7 @@ class RecordDataset(Dataset):
         }
         if self.masks:
             target["masks"] = _filled(boxes, pixels.shape)
-        return torch.from_numpy(to_rgb(pixels)), target, record.image_id
+        return to_tensor(pixels), target, record.image_id
 
 
 def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> Tensor:
