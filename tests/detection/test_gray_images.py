@@ -1,6 +1,7 @@
 """Images travel as one gray channel of bytes, and models see what three float channels would show them."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import torch
 from conftest import DEMO, ROOT, TINY, network_of
 from test_config import SMALL
 
-from vindr_det.data.splits import training_records
+from vindr_det.data.splits import training_records, validation_records
 from vindr_det.detection.loading import load_config
-from vindr_det.detection.samples import SampleReader, to_rgb, to_tensor
+from vindr_det.detection.pictures import draw_validation
+from vindr_det.detection.samples import Pixels, to_rgb, to_tensor
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.packed import pack
 
 CONFIGS = ["vindr_frcnn.yaml", "vindr_mrcnn.yaml", "vindr_retinanet.yaml"]
 
@@ -101,15 +105,68 @@ def test_detectron2s_own_model_and_its_pictures_take_our_mappers_images(phantoms
         model, image = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)(*to_dicts([item]))
         assert image["image"].shape[0] == channels and image["image"].dtype == torch.uint8
         with EventStorage() as storage:
-            losses.append({name: float(value) for name, value in model([image]).items()})
+            losses.append({name: value.item() for name, value in model([image]).items()})
             assert bool(storage._vis_data) == bool(period)
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("flip", ["none", "horizontal"])
-def test_an_image_that_is_not_resized_can_be_changed(flip, phantoms):
-    """What a reader returns belongs to its caller."""
-    path = sorted((phantoms / "data/train").glob("*.png"))[0]
-    reader = SampleReader(0, True, None, flip)
-    image = reader(path, 100, 100, np.zeros((0, 4)), np.zeros(0, int), seed=1).image
+
+def packed_config(engine, phantoms, tmp_path, *more):
+    images = phantoms / "data/train"
+    ids = sorted(path.stem for path in images.glob("*.png"))
+    pack(images, ids, tmp_path / "packed.npy")
+    return load_config(DEMO, engine, [
+        *TINY, "VINDR.DATA_ROOT", str(phantoms / "data"), "OUTPUT_DIR", str(tmp_path), *more])
+
+
+def loaded(engine, cfg):
+    """Two batches of a training, and the validation's, as lists of image id, image and boxes."""
+    if engine == "detectron2":
+        from vindr_det.detection.detectron2 import VindrTrainer
+
+        loaders = VindrTrainer.build_train_loader(cfg), VindrTrainer.build_loss_loader(cfg)
+        return [(d["image_id"], d["image"], d["instances"].gt_boxes.tensor)
+                for loader, count in zip(loaders, (2, None), strict=True)
+                for batch in itertools.islice(loader, count) for d in batch]
+    from vindr_det.detection.torchvision.data import train_loader, validation_loader
+
+    return [(image_id, image, target["boxes"])
+            for loader, count in ((train_loader(cfg, 0, 1, 0), 2), (validation_loader(cfg, 0, 1), None))
+            for batch in itertools.islice(loader, count)
+            for image, target, image_id in zip(*batch, strict=True)]
+
+
+def test_a_packed_file_gives_the_images_of_the_files(engine, phantoms, tmp_path):
+    """Of different sizes, augmented too, and drawn in the pictures of a validation; the files may be gone."""
+    cfg = packed_config(engine, phantoms, tmp_path)
+    expected = loaded(engine, cfg)
+    sheet = draw_validation(cfg, {})
+    cfg.VINDR.IMAGE_ROOT, cfg.VINDR.PACKED = str(tmp_path / "none"), str(tmp_path / "packed.npy")
+    cfg.DATALOADER.NUM_WORKERS = 1
+    packed = loaded(engine, cfg)
+    assert len({image.shape for _, image, _ in expected}) > 1 and len(expected) >= 6
+    for (name, image, boxes), (other, same, theirs) in zip(expected, packed, strict=True):
+        assert name == other and torch.equal(image, same) and torch.equal(boxes, theirs)
+    assert np.array_equal(draw_validation(cfg, {}), sheet)
+
+
+@pytest.mark.parametrize("ids, message", [
+    (None, "no such file"), (1, r"packed.npy: has no image \w+, but .*instances_val_fold0.json names it"),
+])
+def test_a_packed_file_that_lacks_images(ids, message, phantoms, tmp_path):
+    cfg = packed_config("torchvision", phantoms, tmp_path, "VINDR.PACKED", str(tmp_path / "packed.npy"))
+    (tmp_path / "packed.npy").unlink()
+    if ids:
+        pack(phantoms / "data/train", [min(phantoms.glob("data/train/*.png")).stem], tmp_path / "packed.npy")
+    with pytest.raises(InputError, match=message):
+        validation_records(cfg)
+
+
+def test_an_image_of_a_packed_file_is_the_callers_own(phantoms, tmp_path):
+    packed_config("torchvision", phantoms, tmp_path)
+    path = min(phantoms.glob("data/train/*.png"))
+    image = Pixels(tmp_path / "packed.npy")(path)
     image[:] = 0
+    assert Pixels(tmp_path / "packed.npy")(path).any()
+    with pytest.raises(InputError, match="has no image other, expected that of .*other.png"):
+        Pixels(tmp_path / "packed.npy")(tmp_path / "other.png")
