@@ -5,7 +5,8 @@
 
 15,000 images with 0 to 6 boxes. Each way runs in new processes, of which the anonymous memory is summed
 (Pss_Anon: a page that n processes share counts 1/n in each), after every worker has touched every item; from
-that the same sum without any image is taken. "One copy" is what the list takes in a single process. Linux alone.
+that the same sum without any image is taken. "One copy" is what the list takes in a single process. Needs
+Linux.
 """
 
 import gc
@@ -29,7 +30,7 @@ from vindr_det.structures.records import Record
 from vindr_det.training.loading import begin_worker
 
 _WORKERS = 4
-#: The most copies that the issue of workers sharing the table allows.
+#: Of the annotations, over all processes.
 _MOST_COPIES = 1.2
 
 

@@ -40,8 +40,9 @@ def rows(quick: bool, measure: Callable[[Callable[[], Any]], float] = seconds) -
         ours, theirs = dataset(ids, "", work / "packed.npy"), dataset(ids, work / "png", "")
         assert all((ours[row][0] == theirs[row][0]).all() for row in range(count))
         order = np.random.default_rng(0).permutation(count).tolist()
-        yield alternate(f"classifier's tensors, {_SIZE} px", ("packed file", lambda: [ours[i] for i in order]),
-                        ("PNGs", lambda: [theirs[i] for i in order]), per=count, measure=measure,
+        yield alternate(f"classifier's tensors, {_SIZE} px",
+                        ("packed file", lambda: [ours[row] for row in order]),
+                        ("PNGs", lambda: [theirs[row] for row in order]), per=count, measure=measure,
                         note="same tensors")
 
 

@@ -89,7 +89,7 @@ def test_equal_to_three_float_channels(engine, config, phantoms):
 
 @pytest.mark.detectron2
 def test_detectron2s_own_model_and_its_pictures_take_our_mappers_images(phantoms):
-    """GeneralizedRCNN as it is, drawing each training step (VIS_PERIOD), for which it needs three channels."""
+    """GeneralizedRCNN as it is, drawing each training step (VIS_PERIOD), which takes three channels."""
     from detectron2.modeling import build_model
     from detectron2.utils.events import EventStorage
 
@@ -102,7 +102,8 @@ def test_detectron2s_own_model_and_its_pictures_take_our_mappers_images(phantoms
     for period, channels in ((0, 1), (1, 3)):
         cfg.VIS_PERIOD = period
         torch.manual_seed(0)
-        model, image = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)(*to_dicts([item]))
+        model, mapper = build_model(cfg), VindrMapper(cfg, is_train=False, keep_truth=True)
+        image = mapper(*to_dicts([item]))
         assert image["image"].shape[0] == channels and image["image"].dtype == torch.uint8
         with EventStorage() as storage:
             losses.append({name: value.item() for name, value in model([image]).items()})

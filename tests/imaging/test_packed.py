@@ -40,8 +40,10 @@ def test_packed_are_the_files(shapes, tmp_path):
                                    ("image_id", "height", "width", "pixels"))
 
 
-@pytest.mark.parametrize("ids, message", [([], "there is no image to pack"), (["a", "b"], "b.png: no such file"),
-                                          (["a", "c"], "c.png: cannot be decoded as PNG")])
+@pytest.mark.parametrize("ids, message", [
+    ([], "there is no image to pack"), (["a", "b"], "b.png: no such file"),
+    (["a", "c"], "c.png: cannot be decoded as PNG"),
+])
 def test_what_cannot_be_packed(ids, message, tmp_path):
     write(tmp_path / "png", {"a": (8, 6)})
     (tmp_path / "png/c.png").write_bytes(b"nothing")

@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run finished")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any file failed")
     parser.add_argument("--pack", action="store_true",
-                        help="also write packed.npy: all images in one memory-mapped file, for VINDR.PACKED and "
-                             "DATA.PACKED")
+                        help="also write packed.npy: all images in one memory-mapped file, for VINDR.PACKED "
+                             "and DATA.PACKED")
     parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
     args = parser.parse_args(argv)
 

@@ -81,8 +81,8 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     """Records of an annotated data set and the folder of its images.
 
     Raises:
-        InputError: no annotations, an image is missing (in VINDR.PACKED, if that is set), or the images were prepared with another aspect ratio
-            than the config's.
+        InputError: no annotations, an image is missing (in VINDR.PACKED, if that is set), or the images were
+            prepared with another aspect ratio than the config's.
     """
     split = split_of(name, cfg)
     if split.annotations is None:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,7 +61,8 @@ class Pixels:
         try:
             pixels = self._packed[Path(path).stem]
         except KeyError:
-            raise InputError(f"{self.path}: has no image {Path(path).stem}, expected that of {path}") from None
+            raise InputError(f"{self.path}: has no image {Path(path).stem}, expected that of {path}"
+                             ) from None
         resized = pixels if self.target is None else resize(pixels, self.target)
         return np.require(resized, requirements="W")  # the packed file itself must stay as it is
 
@@ -143,7 +145,7 @@ def mirrored(
     low, high = (1, 3) if vertical else (0, 2)
     boxes = boxes.copy()
     boxes[:, [low, high]] = image.shape[axis] - boxes[:, [high, low]]
-    return np.ascontiguousarray(np.flip(image, axis)), boxes
+    return np.asarray(cv2.flip(image, axis), np.uint8), boxes
 
 
 def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:

@@ -65,7 +65,7 @@ def loader_options(device: str, workers: int, prefetch: int) -> dict[str, Any]:
 
 
 def keep_shared(_: int) -> None:
-    """``worker_init_fn``: memory of the parent stays shared, of which collecting garbage writes each object."""
+    """``worker_init_fn``: the parent's objects, to which collecting garbage would write, stay shared."""
     gc.freeze()
 
 

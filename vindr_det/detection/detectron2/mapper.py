@@ -23,8 +23,8 @@ class VindrMapper:
     process and loader worker.
 
     Returns of a call:
-        image: (1, H, W) uint8, of which models make three channels as they subtract MODEL.PIXEL_MEAN; (3, H, W)
-            where ``channels`` is 3.
+        image: (1, H, W) uint8, of which models make three float channels as they subtract MODEL.PIXEL_MEAN;
+            three equal ones where ``channels`` is 3.
         instances: ``gt_boxes``, ``gt_classes``, ``gt_weights`` and, with masks, ``gt_masks``, in the
             pixels of ``image``; only for training or with ``keep_truth``.
         everything else of the dataset dict but ``annotations``.

@@ -34,7 +34,8 @@ class _Item(NamedTuple):
     @classmethod
     def of(cls, record: Record, folder: Path, unknown: bool) -> "_Item":
         truth = record.truth
-        mask = mask_of(record.unknown if unknown else (), len(record.label_set), truth.labels, record.image_id)
+        mask = mask_of(record.unknown if unknown else (), len(record.label_set), truth.labels,
+                       record.image_id)
         return cls(str(folder / record.file_name), record.image_id, (record.height, record.width),
                    truth.boxes, truth.labels, truth.scores, mask.numpy())
 
