@@ -109,6 +109,8 @@ def test_detectron2s_own_model_and_its_pictures_take_our_mappers_images(phantoms
             losses.append({name: value.item() for name, value in model([image]).items()})
             assert bool(storage._vis_data) == bool(period)
     assert losses[0] == losses[1]
+    cfg.VIS_PERIOD = 0
+    assert VindrMapper(cfg, is_train=False, channels=3)(*to_dicts([item]))["image"].shape[0] == 3
 
 
 
