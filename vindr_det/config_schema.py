@@ -43,6 +43,10 @@ def vindr_node() -> dict[str, Any]:
         # Folder that holds train/ and test/ where that is another, such as a read-only download of
         # resized images; empty for DATA_ROOT.
         "IMAGE_ROOT": "",
+        # A packed.npy of vindr-det prepare --pack to train and validate on instead of single files.
+        "PACKED": "",
+        # Batches that each of DATALOADER.NUM_WORKERS prepares ahead.
+        "PREFETCH": 2,
         # A quick run on so many images of DATASETS.TRAIN and as many of VALIDATION, drawn by SEED with
         # normal images in their share; 0 takes all.
         "LIMIT": 0,
@@ -119,7 +123,7 @@ _RGB: Check = (lambda value: len(value) == 3 and all(math.isfinite(part) for par
 DETECTOR: Mapping[str, Check] = {
     **dict.fromkeys(("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
                      "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "VINDR.MIN_READERS", "VINDR.ACCUMULATE",
-                     "VINDR.KEEP_CHECKPOINTS", "MODEL.FPN.OUT_CHANNELS",
+                     "VINDR.KEEP_CHECKPOINTS", "VINDR.PREFETCH", "MODEL.FPN.OUT_CHANNELS",
                      "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION",
                      "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION"), above(0)),
     "TEST.DETECTIONS_PER_IMAGE": at_least(1),

@@ -99,6 +99,7 @@ def defaults() -> CfgNode:
         "POINTS": {"SENSITIVITY": [0.95], "SPECIFICITY": [0.95]},
         "TEST_FLIP": False,  # TTA: the mean over the image and its mirror image
         "NUM_WORKERS": 4,
+        "PREFETCH": 2,  # batches that each of NUM_WORKERS prepares ahead
         "DEVICE": "auto",  # cpu, cuda, cuda:1
         "LOGGERS": ["tensorboard"],  # as VINDR.LOGGERS: tensorboard, wandb, mlflow; [] for none
         "SEED": 0,
@@ -107,8 +108,8 @@ def defaults() -> CfgNode:
 
 
 #: Keys that do not change the trained models.
-_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "LOGGERS", "OUTPUT_DIR", "POINTS", "SOLVER.REPORT_HELD_OUT",
-                   "SOLVER.KEEP_EPOCHS")
+_WITHOUT_EFFECT = ("NUM_WORKERS", "PREFETCH", "DEVICE", "LOGGERS", "OUTPUT_DIR", "POINTS",
+                   "SOLVER.REPORT_HELD_OUT", "SOLVER.KEEP_EPOCHS")
 #: Keys of earlier versions, which their checkpoints still hold.
 _RETIRED = {"SOLVER": ("KEEP",)}
 
@@ -139,6 +140,7 @@ _CHECKS: Mapping[str, Check] = {
     "SOLVER.PATIENCE": at_least(0), "SOLVER.KEEP_EPOCHS": at_least(0),
     "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
+    "PREFETCH": at_least(1),
     # Each fold's seed is SEED + fold, and random generators take 32 bits.
     "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
     "OUTPUT_DIR": FOLDER, "LOGGERS": LOGGER_NAMES,

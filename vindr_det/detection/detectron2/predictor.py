@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.precision import autocast, half_precision
-from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.samples import SampleReader, to_tensor
 from vindr_det.structures.detections import Predictions, drop_degenerate
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 
@@ -47,8 +47,7 @@ class Detectron2Predictor:
     def _input(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
         aug_input = T.AugInput(self.reader.to_size(image))
         T.ResizeShortestEdge(*(round(edge * scale) for edge in self.edges))(aug_input)
-        return {"image": torch.from_numpy(to_rgb(aug_input.image)), "height": image.shape[0],
-                "width": image.shape[1]}
+        return {"image": to_tensor(aug_input.image), "height": image.shape[0], "width": image.shape[1]}
 
 
 def to_predictions(instances: Instances, label_set: LabelSet = VINBIGDATA) -> Predictions:

@@ -8,7 +8,6 @@ from typing import Any
 
 import detectron2.utils.comm as comm
 import torch
-from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.solver import build_lr_scheduler, build_optimizer
@@ -23,7 +22,7 @@ from vindr_det.detection.detectron2 import processes
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
 from vindr_det.detection.detectron2.config import check_trainer
-from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
+from vindr_det.detection.detectron2.datasets import build_loader
 from vindr_det.detection.detectron2.evaluator import VindrEvaluator
 from vindr_det.detection.detectron2.hooks import (
     BestCheckpoint,
@@ -48,7 +47,7 @@ from vindr_det.training import schedule, states
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
-from vindr_det.training.interruption import Interruption, leave_signals_to_trainer
+from vindr_det.training.interruption import Interruption
 from vindr_det.training.resume import require_resumable, state_to_resume
 from vindr_det.training.sampler import batch_part, training_order
 
@@ -156,25 +155,19 @@ class VindrTrainer(TrainerBase):
         """Endless batches of DATASETS.TRAIN from iteration ``start`` on."""
         dataset = training_records(cfg)
         rank, world = comm.get_rank(), comm.get_world_size()
-        return DataLoader(
-            MappedImages(to_dicts(dataset), VindrMapper(cfg, is_train=True)),
-            batch_part(cfg, world), collate_fn=list, num_workers=cfg.DATALOADER.NUM_WORKERS,
-            sampler=training_order(cfg, [record for record, _ in dataset], rank, world, start),
-            # The loader must not draw from the generator that the model draws from.
-            generator=torch.Generator().manual_seed(0),
-            worker_init_fn=leave_signals_to_trainer,
-        )
+        order = training_order(cfg, [record for record, _ in dataset], rank, world, start)
+        return build_loader(cfg, dataset, VindrMapper(cfg, is_train=True), batch_part(cfg, world), order)
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset: Dataset) -> DataLoader:
         """Each image of a data set once, without its boxes."""
-        return _test_loader(cfg, dataset, VindrMapper(cfg, is_train=False))
+        return build_loader(cfg, dataset, VindrMapper(cfg, is_train=False))
 
     @classmethod
     def build_loss_loader(cls, cfg: Any) -> DataLoader:
         """Each image that validation losses are measured on once, with its boxes."""
-        return _test_loader(cfg, loss_records(cfg), VindrMapper(cfg, is_train=False, keep_truth=True),
-                            batch_size=batch_part(cfg, comm.get_world_size()))
+        return build_loader(cfg, loss_records(cfg), VindrMapper(cfg, is_train=False, keep_truth=True),
+                            batch_part(cfg, comm.get_world_size()))
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset: Dataset, interruption: Interruption) -> DatasetEvaluator:
@@ -335,13 +328,6 @@ class VindrTrainer(TrainerBase):
         renamed = {_RENAMED_HOOKS.get(name, name): state for name, state in saved}
         super().load_state_dict(state_dict | {"hooks": renamed})
         self._trainer.load_state_dict(state_dict["_trainer"])
-
-
-def _test_loader(cfg: Any, dataset: Dataset, mapper: VindrMapper, **options: Any) -> DataLoader:
-    loader = build_detection_test_loader(
-        to_dicts(dataset), mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS, **options)
-    loader.worker_init_fn = leave_signals_to_trainer
-    return loader
 
 
 def _clips_full_model(cfg: Any) -> bool:
