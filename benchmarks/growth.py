@@ -29,8 +29,8 @@ def measure(
         step: size -> the work of that size; preparing its input here is not timed.
         sizes: of the input.
         turns: that count.
-        clock: processor seconds, which other jobs change least; for a step that waits or has several processes
-            ``time.perf_counter``.
+        clock: processor seconds, which other jobs change least; a step that waits, or has several processes,
+            needs ``time.perf_counter``.
     """
     works = [step(size) for size in sizes]
     spent = [[_seconds(work, clock) for work in works] for _ in range(turns + 1)]
