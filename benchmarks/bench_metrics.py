@@ -63,7 +63,7 @@ def by_pycocotools(predictions: PredictionSet, records: Sequence[Record]) -> flo
         truth = COCO()
         truth.dataset = to_coco(records)
         truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(coco.to_detections(predictions, records)), "bbox")
+        run = COCOeval(truth, truth.loadRes(coco.to_results(predictions, records)), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()

@@ -1,6 +1,6 @@
 """COCO AP of bootstrap replicates: the matching once, the curves per replicate.
 
-faster-coco-eval gives the value (:mod:`vindr_det.metrics.coco`); a thousand runs of it would take an hour.
+hotcoco gives the value (:mod:`vindr_det.metrics.coco`); a thousand runs of it would take an hour.
 A test holds both equal. The rules are those of cocodataset.org's evaluation code: per image and class the
 100 best detections count; each takes the ground truth that it overlaps most among those that are left, if
 that is at least the threshold, and the last of equals; precision is read off at 101 recalls.
