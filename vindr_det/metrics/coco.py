@@ -90,7 +90,7 @@ def summary(precision: NDArray[np.float64]) -> dict[str, float]:
 
 
 def to_results(predictions: PredictionSet, records: Sequence[Record]) -> NDArray[np.float64]:
-    """Findings as the (N, 7) array that COCO's ``loadRes`` reads: image, x, y, width, height, score, category.
+    """(N, 7) findings as COCO's ``loadRes`` reads them: image, x, y, width, height, score, category.
 
     Image and category ids are those of :func:`vindr_det.data.coco.to_coco`.
 

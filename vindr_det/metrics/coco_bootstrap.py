@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, counts_down_to
 from vindr_det.metrics.matching import (
     Flags,
     Ints,
@@ -134,10 +134,11 @@ def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floa
     totals = weights @ matched.counts
     result = np.empty((len(weights), len(THRESHOLDS), len(rows)))
     for label, mine in enumerate(rows):
-        drawn = weights[:, matched.image[mine]]
-        seen = np.cumsum(drawn, axis=1)
+        matches = np.flatnonzero(matched.correct[:, mine].any(axis=0))
+        drawn = weights[:, matched.image[mine[matches]]]
+        seen = counts_down_to(weights, matched.image[mine], matches)
         for at in range(len(THRESHOLDS)):
-            correct = np.flatnonzero(matched.correct[at, mine])
+            correct = np.flatnonzero(matched.correct[at, mine[matches]])
             result[:, at, label] = _average_precision(drawn[:, correct], seen[:, correct], totals[:, label])
     return result
 
