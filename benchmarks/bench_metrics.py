@@ -7,8 +7,8 @@
 
 3,000 images, 300,000 detections, 14 findings. COCO AP against pycocotools: from the same boxes in memory, and
 from the same two JSON files; the competition's mAP against a loop over detections as in the VOC devkit; a
-thousand bootstrap replicates of all metrics, matching included, against a limit of 5 s; and how the time grows
-with the images.
+thousand bootstrap replicates of all metrics, matching included, against a limit of 5 s; and how the time
+grows with the images.
 """
 
 import contextlib
@@ -111,9 +111,9 @@ def as_dicts(predictions: PredictionSet, records: Sequence[Record]) -> list[dict
     """Detections in COCO's results format."""
     return [{"image_id": number, "category_id": label, "bbox": box, "score": score}
             for number, record in enumerate(records, start=1)
-            for detected in [predictions[record.image_id]]
-            for box, score, label in zip(box_ops.xyxy_to_xywh(detected.boxes).tolist(), detected.scores.tolist(),
-                                         detected.labels.tolist(), strict=True)]
+            for boxes in [predictions[record.image_id]]
+            for box, score, label in zip(box_ops.xyxy_to_xywh(boxes.boxes).tolist(), boxes.scores.tolist(),
+                                         boxes.labels.tolist(), strict=True)]
 
 
 def by_pycocotools(truth: Any, results: Any) -> float:
