@@ -5,8 +5,9 @@
     python benchmarks/bench_fusion.py --quick
     python benchmarks/bench_fusion.py --processor     processor time, where the machine does other work too
 
-WBF of four made submissions of 3,000 images, with about as many boxes as real ones have, and of four real ones
-where VINDR_TEST_DATA has them; both get the same boxes in memory. And how the time grows with the images.
+WBF of four made submissions of 3,000 images, with about as many boxes as real ones have, and of four real
+ones where VINDR_TEST_DATA has them; both get the same boxes in memory. And how the time grows with the
+images.
 """
 
 import os

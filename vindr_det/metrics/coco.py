@@ -142,7 +142,8 @@ def accumulate(
     params.area_rng, params.area_rng_lbl = list(map(list, areas)), list(map(str, range(len(areas))))
     evaluation.evaluate()
     evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    curves = evaluation.eval or {}
+    return curves["precision"], curves["recall"]
 
 
 def _columns(annotations: Sequence[Mapping[str, Any]]) -> dict[str, NDArray]:
