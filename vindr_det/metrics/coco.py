@@ -10,12 +10,11 @@ Shapes: T thresholds, K classes, A ranges of area.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.data.coco import to_coco
+from vindr_det.data.coco import boxes_and_areas
 from vindr_det.metrics import coco_bootstrap
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.coco_bootstrap import MAX_DETECTIONS, ROW_OF, THRESHOLDS
@@ -126,16 +125,18 @@ def accumulate(
         thresholds: of IoU.
         limits: M numbers of detections per image and class that count, rising.
     """
-    predictions, truth = comparable(predictions, records), to_coco(records)
-    classes = len(truth["categories"]), len(areas), len(limits)
+    label_set, predictions = label_set_of_records(records), comparable(predictions, records)
+    truth = Table.of([record.truth for record in records], label_set)
+    classes = len(label_set.findings), len(areas), len(limits)
     shapes = (len(thresholds), 101, *classes), (len(thresholds), *classes)
-    if not truth["annotations"]:
+    if not len(truth):
         return np.full(shapes[0], -1.0), np.full(shapes[1], -1.0)
     from hotcoco import COCO, COCOeval
 
-    boxes = _columns(truth["annotations"])
-    coco = COCO.from_arrays(truth["images"], truth["categories"], boxes["image_id"], boxes["category_id"],
-                            boxes["bbox"], area=boxes["area"])
+    boxes, sizes = boxes_and_areas(truth.box)
+    coco = COCO.from_arrays([{"id": number} for number in range(1, len(records) + 1)],
+                            [{"id": label, "name": name} for label, name in enumerate(label_set.findings)],
+                            truth.image + 1, truth.label, boxes, area=sizes)
     evaluation = COCOeval(coco, coco.load_res(to_results(predictions, records)), "bbox")
     params = evaluation.params
     params.iou_thrs, params.max_dets = thresholds.tolist(), list(limits)
@@ -144,11 +145,6 @@ def accumulate(
     evaluation.accumulate()
     curves = evaluation.eval or {}
     return curves["precision"], curves["recall"]
-
-
-def _columns(annotations: Sequence[Mapping[str, Any]]) -> dict[str, NDArray]:
-    return {key: np.array([annotation[key] for annotation in annotations])
-            for key in ("image_id", "category_id", "bbox", "area")}
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
