@@ -97,9 +97,12 @@ def to_results(predictions: PredictionSet, records: Sequence[Record]) -> NDArray
         predictions: image id -> detections in the records' pixels; "no finding" is left out.
         records: the images.
     """
+    return _results({image_id: boxes.findings() for image_id, boxes in predictions.items()}, records)
+
+
+def _results(findings: PredictionSet, records: Sequence[Record]) -> NDArray[np.float64]:
     empty, label_set = Predictions(), label_set_of_records(records)
-    detections = Table.of([predictions.get(record.image_id, empty).findings() for record in records],
-                          label_set)
+    detections = Table.of([findings.get(record.image_id, empty) for record in records], label_set)
     return np.column_stack([detections.image + 1, box_ops.xyxy_to_xywh(detections.box), detections.score,
                             detections.label])
 
@@ -137,7 +140,7 @@ def accumulate(
     coco = COCO.from_arrays([{"id": number} for number in range(1, len(records) + 1)],
                             [{"id": label, "name": name} for label, name in enumerate(label_set.findings)],
                             truth.image + 1, truth.label, boxes, area=sizes)
-    evaluation = COCOeval(coco, coco.load_res(to_results(predictions, records)), "bbox")
+    evaluation = COCOeval(coco, coco.load_res(_results(predictions, records)), "bbox")
     params = evaluation.params
     params.iou_thrs, params.max_dets = thresholds.tolist(), list(limits)
     params.area_rng, params.area_rng_lbl = list(map(list, areas)), list(map(str, range(len(areas))))
