@@ -123,7 +123,7 @@ def test_pictures_are_made_as_the_predictions_were(options, words, capsys):
     predict._report(args, replace(written, in_file_pixels=0))
     assert "s.csv: 3 images, 1 boxes, checked; 1 were NOT READ" in capsys.readouterr().out
     for drawn in (["--images", "in", "--pictures", "--out", "s.csv"], ["a.png", "b.png"]):
-        predict._report(predict.parse(drawn), result)
+        predict._report(predict.parse(drawn), written)
         assert next_of(capsys) == []
 
 
