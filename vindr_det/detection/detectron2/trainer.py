@@ -11,7 +11,7 @@ import torch
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
-from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.solver import build_lr_scheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage
 from torch import nn
@@ -118,21 +118,21 @@ class VindrTrainer(TrainerBase):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
-        """Detectron2's SGD, or VINDR.OPTIMIZER with Detectron2's groups of parameters.
+        """VINDR.OPTIMIZER with Detectron2's groups of parameters.
 
         CLIP_TYPE full_model, which Detectron2 has for LazyConfigs alone, is left to the step.
         """
         if _clips_full_model(cfg):
             cfg = cfg.clone()
             cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        if cfg.VINDR.OPTIMIZER == "SGD":
-            return build_optimizer(cfg, model)
+        decay = cfg.SOLVER.WEIGHT_DECAY
         groups = get_default_optimizer_params(
-            model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=None if cfg.VINDR.OPTIMIZER == "SGD" else decay,
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM, bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS)
         return maybe_add_gradient_clipping(cfg, optimizers.build_optimizer(
-            cfg.VINDR.OPTIMIZER, groups, cfg.SOLVER.BASE_LR, cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV))
+            cfg.VINDR.OPTIMIZER, [{"weight_decay": decay} | group for group in groups], cfg.SOLVER.BASE_LR,
+            cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV, optimizers.can_fuse(cfg)))
 
     @classmethod
     def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> Any:
@@ -255,6 +255,7 @@ class VindrTrainer(TrainerBase):
                     self._catch_up()
                 if not self._ends(validated=True):
                     self._iterate()
+                self._trainer.settle()
                 self._numbers.gather()
                 if comm.is_main_process():
                     self._save()
@@ -283,6 +284,9 @@ class VindrTrainer(TrainerBase):
         """One step of the optimizer."""
         self._trainer.iter = self.iter
         self._trainer.run_step()
+        periods = MetricsLines.period, self.cfg.TEST.EVAL_PERIOD, self.cfg.SOLVER.CHECKPOINT_PERIOD
+        if any(schedule.is_due(self.iter + 1, period, self.max_iter) for period in periods):
+            self._trainer.settle()
 
     def _ends(self, validated: bool) -> bool:
         """Whether to stop before MAX_ITER; a collective call of all ranks."""
