@@ -1,4 +1,4 @@
-"""Phantoms to train on, made in this process: for benchmarks that time the training and not the preparation."""
+"""Phantoms to train on, made in this process: for benchmarks that time the training alone."""
 
 from pathlib import Path
 from typing import Any

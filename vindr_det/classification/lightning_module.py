@@ -18,8 +18,10 @@ from torch.utils.data import DataLoader
 from vindr_det.classification.history import EpochWeights, History, mean_auc, measures, predict
 from vindr_det.classification.losses import Loss
 from vindr_det.classification.progress import FoldProgress
+from vindr_det.device import resolve_device
 from vindr_det.files import atomic_path
 from vindr_det.metrics.metric import format_value
+from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
@@ -47,6 +49,10 @@ class ClassifierModule(EMAModule):
     def __init__(self, cfg: Any, network: nn.Module, loss: Loss, steps: int) -> None:
         super().__init__(network, cfg.SOLVER.EMA_DECAY)
         self.cfg, self.loss, self.steps = cfg, loss, steps
+        half = None if cfg.SOLVER.PRECISION == "32-true" else torch.bfloat16
+        lay_out(network, cfg.SOLVER.CHANNELS_LAST, resolve_device(cfg.DEVICE), half)
+        if cfg.SOLVER.COMPILE:
+            compile_or_not(network, "SOLVER.COMPILE")
         self._trained_on: list[tuple[Tensor, Tensor]] = []
         self.finite = FiniteCheck()
         self._summed, self._images = torch.zeros(()), 0

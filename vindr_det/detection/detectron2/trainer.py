@@ -45,6 +45,7 @@ from vindr_det.detection.validation import keep_predictions
 from vindr_det.structures.records import Record
 from vindr_det.training import optimizer as optimizers
 from vindr_det.training import schedule, states
+from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
@@ -97,6 +98,9 @@ class VindrTrainer(TrainerBase):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
+        lay_out(model, cfg.VINDR.CHANNELS_LAST, cfg.MODEL.DEVICE, half_precision(cfg))
+        if cfg.VINDR.COMPILE:
+            compile_or_not(model.backbone, "VINDR.COMPILE")
         self.optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
         self.model = processes.wrapped(model, cfg)

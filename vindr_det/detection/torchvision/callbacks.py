@@ -25,7 +25,7 @@ from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.finite import Losses
 from vindr_det.training.interruption import Interruption
 from vindr_det.training.loggers import Loggers
-from vindr_det.training.progress import DataTimer, progress_line
+from vindr_det.training.progress import DataTimer, LoaderWatch, progress_line
 from vindr_det.training.results import write_results
 from vindr_det.training.schedule import is_due
 
@@ -89,6 +89,7 @@ class MetricsFile(AfterStep):
         self._waits: deque[float] = deque(maxlen=_PERIOD)
         self._losses: deque[Losses] = deque(maxlen=_PERIOD)
         self._since = time.perf_counter()
+        self._watch = LoaderWatch("DATALOADER.NUM_WORKERS")
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Start timing the batch."""
@@ -114,9 +115,14 @@ class MetricsFile(AfterStep):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         losses = {key: median(part[key] for part in parts) for key in parts[0]}
         values = {"lr": rate, "time": seconds, "data_time": waited, **losses}
+        self._watch.add(sum(self._times), sum(self._waits))
         self.write({"iteration": done - 1, **values})
         self.loggers.numbers(values, done)
         log.info("%s", progress_line(done, trainer.max_steps, losses, rate, seconds, waited))
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Tell whether the training waited for its images."""
+        self._watch.tell()
 
     def _means_of_ranks(self, trainer: L.Trainer) -> list[dict[str, float]]:
         """Each batch's losses; a collective call of all ranks."""

@@ -14,6 +14,7 @@ from vindr_det.detection.torchvision.predictor import to_predictions
 from vindr_det.detection.validation import LossMeans, training_mode_aside, validation_metrics
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
+from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
 from vindr_det.training.finite import FiniteCheck, Losses, sent
@@ -37,6 +38,10 @@ class DetectorModule(EMAModule):
     ) -> None:
         super().__init__(build_model(cfg), cfg.VINDR.EMA_DECAY, max(cfg.SEED, 0))
         self.cfg, self.records = cfg, records
+        network: Any = self.network
+        lay_out(network, cfg.VINDR.CHANNELS_LAST, cfg.MODEL.DEVICE, half_precision(cfg))
+        if cfg.VINDR.COMPILE:
+            compile_or_not(network.backbone, "VINDR.COMPILE")
         self._record_of = {record.image_id: record for record in records}
         self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
         self.latest: dict[str, float] = {}
