@@ -33,6 +33,9 @@ Clock = Callable[[], float]
 Step = Callable[[Any], Any]
 #: Losses of both may differ by so much, relatively: convolutions in another memory layout, other sums.
 _TOLERANCE = 2e-3
+#: On a GPU, where sums come in any order and half precision has 11 bits; of the first step alone, since equal
+#: proposals may be sampled in another order after it.
+_ON_GPU = 5e-2
 #: torchvision's own settings, where configs here have Detectron2's.
 _TORCHVISIONS = {"MODEL__RPN__PRE_NMS_TOPK_TRAIN": 2000, "MODEL__RPN__POST_NMS_TOPK_TRAIN": 2000,
                  "MODEL__ROI_BOX_HEAD__POOLER_SAMPLING_RATIO": 2, "MODEL__RESNETS__STRIDE_IN_1X1": False}
@@ -295,6 +298,14 @@ def detector_config(engine: str, data: Path, setting: Setting, out: Path, **more
         data, setting.size, setting.batch, setting.steps, **options))
 
 
+def state_of(cfg: Any) -> dict[str, torch.Tensor]:
+    """Random weights of a config's Detectron2 model, on the CPU."""
+    from detectron2.modeling import build_model
+
+    torch.manual_seed(0)
+    return {key: value.cpu() for key, value in build_model(cfg).state_dict().items()}
+
+
 def _step_of(setting: Setting) -> str:
     half = ", mixed precision" if setting.half else ""
     return f"training step, R50-FPN, {setting.size} px, batch {setting.batch}{half}"
@@ -327,13 +338,15 @@ def _row(
     step: str, ours: str, peer: str, turns: InTurns, losses: tuple[list[Any], list[Any]], target: float
 ) -> Row:
     """A row of the turns after the first two, once the first losses are the same."""
-    pairs = [(float(own), float(other)) for own, other in zip(*losses, strict=False)]
-    largest = max(abs(own / other - 1) for own, other in pairs[:3])
-    assert len(pairs) > 2 and largest < _TOLERANCE, (step, pairs)
+    on_gpu = any(part.is_cuda for part in losses[0])
+    compared = 1 if on_gpu else 3
+    pairs = [(float(own), float(other)) for own, other in zip(*losses, strict=False)][:compared]
+    largest = max(abs(own / other - 1) for own, other in pairs)
+    assert len(pairs) == compared and largest < (_ON_GPU if on_gpu else _TOLERANCE), (step, pairs)
     count = min(len(turns.ours), len(turns.theirs))
     kept = [times[2:count] for times in (turns.ours, turns.theirs)]
     return of_turns(step, (ours, kept[0]), (peer, kept[1]), target=target,
-                    note=f"losses of three steps equal within {largest:.0e}")
+                    note=f"losses of {compared} steps equal within {largest:.0e}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

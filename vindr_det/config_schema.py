@@ -69,8 +69,8 @@ def vindr_node() -> dict[str, Any]:
         "OPTIMIZER": "SGD",
         # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
         "AMP_DTYPE": "float16",
-        # Memory format of convolutions: on (channels last), off, or auto: on for half precision on a GPU, which
-        # is faster so. Results differ by rounding alone.
+        # Memory format of convolutions: on (channels last), off, or auto: on for half precision on a GPU,
+        # which is faster so. Results differ by rounding alone.
         "CHANNELS_LAST": "auto",
         # torch.compile of the backbone, where a training is long enough to earn the minutes that it takes;
         # where it fails, the training goes on without.

@@ -64,7 +64,8 @@ def test_a_single_kernel_takes_the_steps_of_the_loop(name, network):
                 optimizer.load_state_dict(copy.deepcopy(steps["optimizer"]))
                 assert all(group["fused"] for group in optimizer.param_groups)
             elif step == 2:
-                steps["weights"], steps["optimizer"] = copy.deepcopy((own.state_dict(), optimizer.state_dict()))
+                steps["weights"] = copy.deepcopy(own.state_dict())
+                steps["optimizer"] = copy.deepcopy(optimizer.state_dict())
             for weight in own.parameters():
                 gradient = torch.randn(weight.shape)
                 weight.grad = torch.empty_like(weight).copy_(gradient) if weight.requires_grad else None

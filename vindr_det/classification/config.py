@@ -139,7 +139,8 @@ _CHECKS: Mapping[str, Check] = {
     "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
     "SOLVER.LOSS": one_of(*LOSSES),
     "SOLVER.SAMPLER": one_of(*SAMPLERS), "SOLVER.SELECT": one_of("last", "inner"),
-    "SOLVER.CHANNELS_LAST": one_of(*CHANNELS_LAST), "SOLVER.PATIENCE": at_least(0), "SOLVER.KEEP_EPOCHS": at_least(0),
+    "SOLVER.CHANNELS_LAST": one_of(*CHANNELS_LAST),
+    "SOLVER.PATIENCE": at_least(0), "SOLVER.KEEP_EPOCHS": at_least(0),
     "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
     # Each fold's seed is SEED + fold, and random generators take 32 bits.

@@ -39,7 +39,8 @@ class ModelEMA:
         self.updates += 1
         if model is not self._own.model:
             self._own = _Slots(model)
-        keep, own, averaged = self._timm.get_decay(self.updates), self._own.tensors(), self._averaged.tensors()
+        keep = self._timm.get_decay(self.updates)
+        own, averaged = self._own.tensors(), self._averaged.tensors()
         floating = [place for place, value in enumerate(averaged) if value.is_floating_point()]
         torch._foreach_lerp_([averaged[i] for i in floating], [own[i] for i in floating], weight=1.0 - keep)
         for place in set(range(len(own))).difference(floating):

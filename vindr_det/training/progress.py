@@ -84,8 +84,8 @@ class LoaderWatch:
         share = self._waited / self._seconds if self._seconds > 0 else 0.0
         if share > WAITED and not self._told:
             self._told = True
-            log.warning("the training waits for its images for %.0f %% of the time; a larger %s, a packed file "
-                        "of images or fewer augmentations would make it faster", 100 * share, self.key)
+            log.warning("the training waits for its images for %.0f %% of the time; a larger %s, a packed "
+                        "file of images or fewer augmentations would make it faster", 100 * share, self.key)
 
 
 class DataTimer(Profiler):

@@ -224,7 +224,8 @@ class UpdateEMA(HookBase):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """State dict to predict with: the EMA where there is one, else the model's."""
-        return plain_format(unwrapped(self.trainer.model).state_dict() if self.ema is None else self.ema.state)
+        own = unwrapped(self.trainer.model).state_dict() if self.ema is None else self.ema.state
+        return plain_format(own)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Keep the EMA until the training begins."""

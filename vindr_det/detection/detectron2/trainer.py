@@ -24,7 +24,7 @@ from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
 from vindr_det.detection.detectron2.config import check_trainer
 from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
-from vindr_det.detection.detectron2.evaluator import VindrEvaluator
+from vindr_det.detection.detectron2.evaluator import BatchesByShape, VindrEvaluator
 from vindr_det.detection.detectron2.hooks import (
     BestCheckpoint,
     MetricsLines,
@@ -100,7 +100,7 @@ class VindrTrainer(TrainerBase):
         model = self.build_model(cfg)
         lay_out(model, cfg.VINDR.CHANNELS_LAST, cfg.MODEL.DEVICE, half_precision(cfg))
         if cfg.VINDR.COMPILE:
-            compile_or_not(model.backbone, "VINDR.COMPILE")
+            compile_or_not(getattr(model, "backbone", model), "VINDR.COMPILE")
         self.optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
         self.model = processes.wrapped(model, cfg)
@@ -328,7 +328,9 @@ class VindrTrainer(TrainerBase):
     def evaluate(self) -> Mapping[str, float]:
         """Metrics of VINDR.VALIDATION for the EMA or the model; empty on all ranks but the first."""
         evaluator = self._evaluator = self.build_evaluator(self.cfg, self._validation_set, self.interruption)
-        loader = self.interruption.until(self.build_test_loader(self.cfg, self._validation_set))
+        loader = BatchesByShape(
+            self.interruption.until(self.build_test_loader(self.cfg, self._validation_set)),
+            batch_part(self.cfg, comm.get_world_size()))
         half = autocast(self.cfg.MODEL.DEVICE, half_precision(self.cfg))
         with ema_weights(unwrapped(self.model), self._ema.ema), half:
             return inference_on_dataset(self.model, loader, evaluator)
