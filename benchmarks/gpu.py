@@ -57,7 +57,7 @@ class Machine:
     def setting(self) -> Setting:
         """Of the steps, in mixed precision on a GPU."""
         if self.tiny:
-            return Setting(self.device, size=96, classifier=(64, 2), turns=4, half=self.device == "cuda")
+            return Setting(self.device, size=128, classifier=(64, 2), turns=4, half=self.device == "cuda")
         return Setting(self.device, size=1024, batch=8, classifier=(256, 64), turns=6, block=5,
                        half=self.device == "cuda",
                        clock=gpu_clock if self.device == "cuda" else time.perf_counter)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began, failures = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as folder:
         images = 6 if args.tiny else 96
-        size = 96 if args.tiny else 1024
+        size = 128 if args.tiny else 1024
         data = prepared(Path(folder) / "data", images, size, 1 if args.tiny else None)
         machine = Machine(args.device, args.tiny, 0 if args.tiny else args.workers, data)
         print(f"{_gpu(args.device)}, torch {torch.__version__}; {images} phantoms of {size} px in "
@@ -309,7 +309,7 @@ def _line_options(machine: Machine, out: Path, more: dict[str, Any]) -> list[str
              "VINDR__VALIDATION": "('vindr_val_fold0',)", "TEST__EVAL_PERIOD": 2,
              "DATALOADER__NUM_WORKERS": min(2, machine.workers), "VINDR__LOGGERS": "()",
              "SOLVER__CHECKPOINT_PERIOD": 2}
-    return detector_options(machine.data, 96 if machine.tiny else 256, 2, 4, **small, **more)
+    return detector_options(machine.data, 128 if machine.tiny else 256, 2, 4, **small, **more)
 
 
 def shared_training(machine: Machine, engine: str, out: Path) -> None:
