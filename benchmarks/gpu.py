@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.disable(logging.WARNING)
     began, failures = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as folder:
-        images = 6 if args.tiny else 96
+        images = 24 if args.tiny else 96
         size = 128 if args.tiny else 1024
         data = prepared(Path(folder) / "data", images, size, 1 if args.tiny else None)
         machine = Machine(args.device, args.tiny, 0 if args.tiny else args.workers, data)
@@ -300,8 +300,8 @@ def train_and_predict(machine: Machine, engine: str, more: dict[str, Any], out: 
     checkpoint.cfg.MODEL.DEVICE = machine.device
     predictor = engines.load(engine).build_predictor(checkpoint.cfg, checkpoint.state)
     files = sorted((machine.data / "train").glob("*.png"))[:2]
-    found = predictor([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in files])
-    return f"ran, coco/AP {checkpoint.metrics['coco/AP']:.3f}, {sum(map(len, found))} boxes"
+    detections = predictor([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in files])
+    return f"ran, coco/AP {checkpoint.metrics.get('coco/AP', 0):.3f}, {sum(map(len, detections))} boxes"
 
 
 def _line_options(machine: Machine, out: Path, more: dict[str, Any]) -> list[str]:
