@@ -13,7 +13,7 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 TOTAL = "total_loss"
-#: Share of the time that a training may wait for its batches without a word.
+#: Share of the time that a training may wait for its batches before it says so.
 WAITED = 0.3
 
 Item = TypeVar("Item")

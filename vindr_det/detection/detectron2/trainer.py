@@ -12,14 +12,13 @@ from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.solver import build_lr_scheduler
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.utils.data import DataLoader
 
 from vindr_det.data.splits import loss_records, training_records, validation_records, warn_of_overlap
 from vindr_det.detection.checkpoint import metadata
-from vindr_det.detection.detectron2 import processes
+from vindr_det.detection.detectron2 import processes, solver
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
 from vindr_det.detection.detectron2.config import check_trainer
@@ -43,7 +42,6 @@ from vindr_det.detection.detectron2.writers import ShowTraining, build_writers
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.validation import keep_predictions
 from vindr_det.structures.records import Record
-from vindr_det.training import optimizer as optimizers
 from vindr_det.training import schedule, states
 from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.checkpoint_io import read_file
@@ -122,21 +120,8 @@ class VindrTrainer(TrainerBase):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
-        """VINDR.OPTIMIZER with Detectron2's groups of parameters.
-
-        CLIP_TYPE full_model, which Detectron2 has for LazyConfigs alone, is left to the step.
-        """
-        if _clips_full_model(cfg):
-            cfg = cfg.clone()
-            cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        decay = cfg.SOLVER.WEIGHT_DECAY
-        groups = get_default_optimizer_params(
-            model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=None if cfg.VINDR.OPTIMIZER == "SGD" else decay,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM, bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS)
-        return maybe_add_gradient_clipping(cfg, optimizers.build_optimizer(
-            cfg.VINDR.OPTIMIZER, [{"weight_decay": decay} | group for group in groups], cfg.SOLVER.BASE_LR,
-            cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV, optimizers.can_fuse(cfg)))
+        """See :func:`vindr_det.detection.detectron2.solver.build_optimizer`."""
+        return solver.build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> Any:
@@ -149,7 +134,7 @@ class VindrTrainer(TrainerBase):
     @classmethod
     def build_step(cls, cfg: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> VindrStep:
         """The inner trainer: one step of the optimizer on batches of :meth:`build_train_loader`."""
-        clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if _clips_full_model(cfg) else 0.0
+        clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if solver.clips_full_model(cfg) else 0.0
         loader = cls.build_train_loader(cfg)
         refuse_unknown(unwrapped(model), getattr(loader.dataset, "dicts", ()))
         return VindrStep(model, loader, optimizer, cfg.VINDR.ACCUMULATE,
@@ -352,8 +337,3 @@ def _test_loader(cfg: Any, dataset: Dataset, mapper: VindrMapper, **options: Any
         to_dicts(dataset), mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS, **options)
     loader.worker_init_fn = leave_signals_to_trainer
     return loader
-
-
-def _clips_full_model(cfg: Any) -> bool:
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    return clip.ENABLED and clip.CLIP_TYPE == "full_model"
