@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from vindr_det.training.optimizer import OPTIMIZERS, build_optimizer, groups_by_dimension, groups_by_norm
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
+from vindr_det.training.optimizer import (
+    OPTIMIZERS,
+    build_optimizer,
+    can_fuse,
+    groups_by_dimension,
+    groups_by_norm,
+)
 
 
 @pytest.fixture
@@ -73,3 +80,12 @@ def test_a_single_kernel_takes_the_steps_of_the_loop(name, network):
         weights = steps.setdefault("end", own.state_dict())
         for key, value in own.state_dict().items():
             torch.testing.assert_close(value, weights[key], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("half", "clips", "expected"), [
+    (False, False, True), (False, True, True), (True, False, True), (True, True, False)])
+def test_no_single_kernel_clips_gradients_of_mixed_precision(half, clips, expected):
+    """It would scale them after they are clipped."""
+    cfg = get_torchvision_cfg()
+    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.CLIP_GRADIENTS.ENABLED = half, clips
+    assert can_fuse(cfg) == expected

@@ -53,8 +53,8 @@ def build_optimizer(
         lr: base learning rate.
         momentum: of SGD.
         nesterov: whether SGD's momentum is Nesterov's.
-        fused: update all weights by a single kernel, where the device has one. Not for float16 with clipped
-            gradients: such a kernel also scales them, after they would be clipped.
+        fused: update all weights by a single kernel, where the device has one. Not for mixed precision with
+            clipped gradients: such a kernel also scales them, after they would be clipped.
 
     Raises:
         KeyError: a name that :data:`OPTIMIZERS` does not have; configs refuse it when they are read.
@@ -69,9 +69,11 @@ def build_optimizer(
 
 
 def can_fuse(cfg: Any) -> bool:
-    """Whether a detector's config leaves :func:`build_optimizer` its single kernel."""
-    return not (cfg.SOLVER.AMP.ENABLED and cfg.VINDR.AMP_DTYPE == "float16"
-                and cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
+    """Whether a detector's config leaves :func:`build_optimizer` its single kernel.
+
+    Lightning refuses to clip gradients in mixed precision with such a kernel, also of bfloat16.
+    """
+    return not (cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
 
 
 def _as_built(optimizer: torch.optim.Optimizer, state: _State) -> _State:
