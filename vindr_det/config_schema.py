@@ -73,6 +73,12 @@ def vindr_node() -> dict[str, Any]:
         "OPTIMIZER": "SGD",
         # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
         "AMP_DTYPE": "float16",
+        # Memory format of convolutions: on (channels last), off, or auto: on for half precision on a GPU,
+        # which is faster so. Results differ by rounding alone.
+        "CHANNELS_LAST": "auto",
+        # torch.compile of the backbone, where a training is long enough to earn the minutes that it takes;
+        # where it fails, the training goes on without.
+        "COMPILE": False,
         # Images with findings on a smaller share of the images than this are repeated (LVIS's repeat
         # factor sampling); 0 shows every image once per epoch.
         "REPEAT_THRESHOLD": 0.0,
@@ -134,7 +140,7 @@ DETECTOR: Mapping[str, Check] = {
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
     "VINDR.UNKNOWN": one_of("ignore", "negative"),
-    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
+    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"), "VINDR.CHANNELS_LAST": one_of("auto", "on", "off"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
     "VINDR.LOGGERS": LOGGER_NAMES,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
