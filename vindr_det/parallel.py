@@ -152,7 +152,7 @@ def _run_locally(
         done = set()
         try:
             with process_pool(workers, jobs) as pool, _none_left(pool):
-                for item, future in as_they_end(partial(pool.submit, quietly, work), ahead, left):
+                for item, future in as_they_end(lambda item: pool.submit(quietly, work, item), ahead, left):
                     result = future.result()
                     done.add(item)
                     yield item, result

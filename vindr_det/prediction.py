@@ -251,14 +251,15 @@ def predict_folder(
 
 
 def predict(
-    run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False
+    run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False,
+    each: "Callable[..., Iterator[Outcome]] | None" = None,
 ) -> FolderPredictions:
-    """All of :func:`predict_each`; for arguments and errors see there."""
+    """All of :func:`predict_each`, or of ``each``, which takes and yields the same; for errors see there."""
     if unknown := run.of_unknown_size:
         log.warning("%d of %d images are PNG or JPEG files whose originals' sizes are not known: their boxes "
                     "are in the files' own pixels. If the files were made smaller, give --meta "
                     "(image_id,dim0,dim1)", len(unknown), len(run.inputs))
-    outcomes = list(tqdm(predict_each(run, models, batch, workers, allow_inverted), desc="predict",
+    outcomes = list(tqdm((each or predict_each)(run, models, batch, workers, allow_inverted), desc="predict",
                          unit="image", total=len(run.inputs), disable=None))
     read = {outcome.status.image_id: outcome for outcome in outcomes if outcome.prediction}
     shapes = {image_id: (status.height, status.width) for image_id, (status, _) in read.items()}
@@ -302,21 +303,39 @@ def predict_each(
             the boxes show.
         Exception: the first that a model raised, where the models failed on every image.
     """
+    return checked(_predict_each(run, models, batch, workers), models, allow_inverted)
+
+
+def checked(outcomes: Iterable[Outcome], models: Models, allow_inverted: bool = False) -> Iterator[Outcome]:
+    """The outcomes of a run; an error as soon as they show that the classifier's labels are inverted.
+
+    Args:
+        outcomes: one per input.
+        models: that predicted them.
+        allow_inverted: take them as they are.
+
+    Raises:
+        InputError: the classifier contradicts the boxes.
+    """
     check = RunCheck("the classifier") if models.chosen_gate.needs_classifier and not allow_inverted else None
+    for outcome in outcomes:
+        if check and outcome.prediction is not None:
+            check.add({outcome.status.image_id: (outcome.prediction.output, outcome.prediction.boxes)})
+        yield outcome
+    if check:
+        check.finish()
+
+
+def _predict_each(run: ImageRun, models: Models, batch: int, workers: int | None) -> Iterator[Outcome]:
     errors: list[Exception] = []
     predicted = 0
     images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
     for group in _batches(images, batch):
         outcomes = _outcomes(group, models, errors)
         predicted += sum(outcome.prediction is not None for outcome in outcomes)
-        if check:
-            check.add({status.image_id: (prediction.output, prediction.boxes)
-                       for status, prediction in outcomes if prediction is not None})
         yield from outcomes
     if errors and not predicted:
         raise errors[0]
-    if check:
-        check.finish()
 
 
 def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Exception]) -> list[Outcome]:

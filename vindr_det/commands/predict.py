@@ -35,10 +35,12 @@ and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --st
 then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
+import json
 import os
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 from vindr_det import cli
@@ -53,7 +55,8 @@ _KEY = re.compile(r"(?!.*\.(DICOM|DCM|PNG|JPE?G)$)[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    return _report(args, run(args, print))
+    result = run(args, print)
+    return _report(args, result) if result else 0
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
@@ -86,7 +89,7 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
         show: is called with the number of images that were read, flagged and failed, and the first reasons.
 
     Returns:
-        A :class:`vindr_det.prediction.FolderPredictions`.
+        A :class:`vindr_det.prediction.FolderPredictions`; None of a shard, which writes its part alone.
 
     Raises:
         InputError: bad input, or no image can be read.
@@ -102,6 +105,7 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     from vindr_det.files import existing_file, require_writable
     from vindr_det.imaging import status
     from vindr_det.imaging.inputs import require_apart
+    from vindr_det.shards.options import parts_of, predict_on_dask, predict_shard
     from vindr_det.submission.outputs import output_paths, require_all_writable
 
     require_all_writable(args.out)
@@ -114,19 +118,39 @@ def run(args: Namespace, show: Callable[[str], None] = lambda text: None):
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out), *([_pictures(args)] if args.pictures else []))
-    if failed := images.statuses_if_none_readable():
+    if not args.shard and (failed := images.statuses_if_none_readable()):
         return _write(args, prediction.FolderPredictions(statuses=failed))
     if bundle and not args.allow_in_sample:
         bundle.refuse_in_sample(images.readable)
     elif args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, images.readable)
-    models = _models(args, bundle, weights, gate, changes)
-    result = prediction.predict(images, models, batch, args.workers, args.allow_inverted)
+    load = partial(_models, args, bundle, weights, gate, changes)
+    parts = parts_of(args, bundle.digest if bundle else "", weights, batch)
+    if parts and args.shard:
+        return predict_shard(args, parts, images, load, batch)
+    if parts and args.dask:
+        predict_on_dask(args, parts, images, weights, batch, load_once)
+    result = prediction.predict(images, load(), batch, args.workers, args.allow_inverted,
+                                parts.outcomes if parts else None)
     show(status.summary(result.statuses))
     _write(args, result)
     if args.pictures:
         _draw(args, images, result)
+    if parts and not (args.strict and result.failed):
+        parts.remove()
     return result
+
+
+@lru_cache(maxsize=1)
+def load_once(options: str):
+    """The models of a Dask worker, by options of :mod:`vindr_det.shards.options`; it predicts many tasks."""
+    from vindr_det.detection.predictors import Changes
+    from vindr_det.prediction import read_gate
+
+    args = Namespace(**json.loads(options))
+    weights, gate = list(map(Path, args.weights)), read_gate(args.gate, args.classifier)
+    args.weights = None
+    return _models(args, _bundle(args), weights, gate, Changes(args.opts))
 
 
 def _parser() -> ArgumentParser:
@@ -168,6 +192,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--half", action="store_true", help="compute in half precision (on a GPU)")
     parser.add_argument("--strict", action="store_true",
                         help="if any image failed, write the tables alone and exit 1")
+    parser.add_argument("--shard", metavar="I/N", help="predict the I-th of N shares of the images into a "
+                        "part beside --out; torchrun: take I and N from it")
+    parser.add_argument("--resume", action="store_true", help="take the parts that are beside --out, "
+                        "predict what is missing, and write all files")
+    parser.add_argument("--dask", metavar="ADDRESS", help="as --resume, on this scheduler's Dask cluster")
     parser.add_argument("--pictures", action="store_true", help=f"draw the boxes of the first {_DRAWN} "
                         "images into pictures/ beside --out")
     parser.add_argument("opts", nargs="*", metavar="IMAGES and KEY VALUE", help="image files and folders; "

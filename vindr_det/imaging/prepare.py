@@ -157,10 +157,10 @@ def _run(
         for source, row in chain(_refused(items), run(work, [item for item in items if not item.problem])):
             if isinstance(row, Failure):
                 row = _failed(source, row.reason.replace(f"{out.absolute()}{os.sep}", ""))
-            elif row["status"] != FAILED and not (out / f"{source.image_id}.png").is_file():
+            _append(rows, out / LOG, row)
+            if row["status"] != FAILED and not (out / f"{source.image_id}.png").is_file():
                 raise InputError(f"{out}: has no {source.image_id}.png, which a worker wrote: it writes into "
                                  "another folder of this name; expected one that all machines share")
-            _append(rows, out / LOG, row)
             progress.update()
             yield row
 
