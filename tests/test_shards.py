@@ -150,20 +150,26 @@ def predict_command(images, out, *more):
             "--out", out, "--device", "cpu", "--workers", "1", *more]
 
 
+def wait_for_images(run, part):
+    """Until the run has ended, or has written an image after the settings of its part."""
+    while run.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < 3):
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_shard_is_done_again_and_the_files_are_those_of_one_process(phantoms, tmp_path):
     """Three processes with a relative --out; one is killed, its share is predicted by the merge."""
     pytest.importorskip("distributed")
-    images = phantoms / "raw/train"
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in sorted((phantoms / "raw/train").iterdir())[:17]:  # three tasks of Dask
+        shutil.copy(path, images)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     subprocess.run(predict_command(images, "whole/s.csv"), check=True, **start)
     killed = subprocess.Popen(predict_command(images, "sharded/s.csv", "--shard", "1/2"), **start)
-    part = tmp_path / "sharded/s.parts/1-of-2.jsonl"
-    for _ in range(600):
-        if part.exists() and part.read_bytes().count(b"\n") > 4:
-            break
-        time.sleep(0.05)
+    wait_for_images(killed, tmp_path / "sharded/s.parts/1-of-2.jsonl")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     subprocess.run(predict_command(images, "sharded/s.csv", "--shard", "torchrun"), check=True,
@@ -173,11 +179,7 @@ def test_a_killed_shard_is_done_again_and_the_files_are_those_of_one_process(pha
     (tmp_path / "there").mkdir()
     with cluster(tmp_path / "there") as (address, workers):
         on_dask = subprocess.Popen(predict_command(images, "dask/s.csv", "--dask", address), **start)
-        part = tmp_path / "dask/s.parts/dask.jsonl"
-        for _ in range(600):
-            if part.exists() and part.read_bytes().count(b"\n") > 4:
-                break
-            time.sleep(0.05)
+        wait_for_images(on_dask, tmp_path / "dask/s.parts/dask.jsonl")
         workers[0].send_signal(signal.SIGKILL)
         assert on_dask.communicate() and not on_dask.returncode
     for folder in ("sharded", "dask"):
