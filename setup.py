@@ -50,10 +50,10 @@ setup(
     install_requires=[
         "albumentations==2.0.8",  # the last release; its successor changed name and license
         "ensemble-boxes>=1.0.9",
-        "faster-coco-eval>=1.6",
         "filelock>=3.12",
         "fvcore>=0.1.5.post20221221,<0.1.6",
         "grad-cam>=1.5",
+        "hotcoco>=1.3",
         "iterative-stratification>=0.1.9",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",

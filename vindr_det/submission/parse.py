@@ -25,6 +25,7 @@ NO_FINDING_STRING = "14 1 0 0 1 1"
 #: The spellings that every parser takes for a class id; ``3.0`` and ``-0`` are not among them.
 CLASS_IDS = tuple(map(str, range(len(CLASS_NAMES))))
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_ODD_BLANK = re.compile(r"[^\S ]")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity|[\d.]+e\+?\d+)", re.ASCII | re.IGNORECASE)
 #: Line of the file, and its fields.
 Rows = list[tuple[int, list[str]]]
@@ -162,7 +163,7 @@ def parse_string(number: int, text: str, issues: list[Issue]) -> Predictions:
 
 def odd_blanks(text: str) -> list[str]:
     """White space other than spaces, which Python splits at and other parsers may not."""
-    return [char for char in text if char.isspace() and char != " "]
+    return _ODD_BLANK.findall(text)
 
 
 def is_number(token: str) -> bool:

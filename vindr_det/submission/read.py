@@ -4,19 +4,20 @@ The competition's form is of VinBigData's label set; COCO results and tables wit
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
-from vindr_det.files import holds_json, read_json
+from vindr_det.files import holds_json
 from vindr_det.imaging.status import FAILED, read_statuses, status_path_of
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
-from vindr_det.submission.coco_results import label_set_name, read_coco_results
+from vindr_det.submission.coco_results import detections_of_entries, label_set_name, read_entries
 from vindr_det.submission.long_table import is_long_table, read_long_table, stated_label_set
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
@@ -69,9 +70,13 @@ def read_submission(
     sizes = sizes if sizes is None else with_unread(sizes, failed)
     expected = _label_set_of_annotations(annotations)
     if holds_json(path):
-        if any_set and label_set is None:
-            _require_stated(path)
-        predictions, own = _read_results(path, sizes, annotations, failed, label_set or expected)
+        entries = read_entries(path)
+        stated = label_set_name(path, entries)
+        if any_set and label_set is None and entries and not stated:
+            raise InputError(f"{path}: states no label set, so that its category ids may be of any; expected "
+                             f"--map-labels SET, one of {', '.join(LABEL_SETS)}")
+        own = stated_label_set(path, stated, label_set or expected) or VINBIGDATA
+        predictions = _of_entries(path, entries, sizes, annotations, failed, own)
         predictions = _with_empty(path, predictions, read, own)
     elif is_long_table(path):
         boxes, own = read_long_table(path, sizes, label_set or expected)
@@ -110,25 +115,17 @@ def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
         raise InputError(f"{path}: {issue.message}")
 
 
-def _read_results(
-    path: str | Path, sizes: pd.DataFrame | None, annotations: str | Path | None, failed: Collection[str],
-    expected: LabelSet | None,
-) -> tuple[PredictionSet, LabelSet]:
+def _of_entries(
+    path: str | Path, entries: Sequence[Any], sizes: pd.DataFrame | None, annotations: str | Path | None,
+    failed: Collection[str], label_set: LabelSet,
+) -> PredictionSet:
     """COCO results, with the annotations' images that have no entry and did not fail, as empty."""
-    label_set = stated_label_set(path, label_set_name(path), expected) or VINBIGDATA
     if annotations is None:
-        return read_coco_results(path, sizes, label_set=label_set), label_set
+        return detections_of_entries(path, entries, sizes, None, None, label_set)
     annotated = _label_set_of_annotations(annotations)
     categories = class_ids(annotations) if annotated and annotated.classes == label_set.classes else None
-    predictions = read_coco_results(path, sizes, image_names(annotations), categories, label_set)
-    return _with_empty(path, predictions, _annotated(annotations, failed), label_set), label_set
-
-
-def _require_stated(path: str | Path) -> None:
-    """Refuse COCO results whose category ids may be of any label set."""
-    if read_json(path) and not label_set_name(path):
-        raise InputError(f"{path}: states no label set, so that its category ids may be of any; expected "
-                         f"--map-labels SET, one of {', '.join(LABEL_SETS)}")
+    predictions = detections_of_entries(path, entries, sizes, image_names(annotations), categories, label_set)
+    return _with_empty(path, predictions, _annotated(annotations, failed), label_set)
 
 
 def _label_set_of_annotations(annotations: str | Path | None) -> LabelSet | None:
