@@ -2,11 +2,11 @@
 
     python benchmarks/bench_prepare.py [--quick]
 
-The plain path is pydicom's pixel_array, apply_voi_lut, inversion by the maximum, min-max to 8 bits, cv2.resize,
+The plain path is pydicom's pixel_array, apply_voi_lut, inversion by the maximum, min-max, cv2.resize,
 cv2.imwrite. Both write PNGs of the same size, one process, one OpenCV thread. Files are phantoms of the sizes
-that VinBigData's have at the quantiles .125, .375, .625 and .875: of its JPEG 2000 files (35 %) and of all (the
-others are not compressed). VINDR_TEST_DATA adds the JPEG 2000 files of its vinbig/dicom. A row's note has the
-lowest sharpness of a file, as benchmarks/sharpness.py measures it.
+that VinBigData's have at four quantiles, of its JPEG 2000 files (35 %) and of all (the others are not
+compressed). VINDR_TEST_DATA adds the JPEG 2000 files of its vinbig/dicom. A row's note has the lowest
+sharpness of a file, as benchmarks/sharpness.py measures it.
 """
 
 import os

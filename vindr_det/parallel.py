@@ -18,6 +18,7 @@ from concurrent.futures import (
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +36,8 @@ Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[Any, Any
 
 #: No image takes so long to decode; a process that does is hanging and is ended.
 SECONDS_PER_ITEM = 300
+#: Questions to a disk at a time, and how many a thread asks in turn.
+_THREADS, _ITEMS_PER_THREAD = 16, 256
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,15 @@ def start_early() -> None:
 def local_runner(workers: int | None, jobs: int) -> Iterator[Runner]:
     """A runner on this machine's cores."""
     yield partial(_run_locally, workers or os.cpu_count() or 1, jobs)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``work`` of each item, in order; for questions to a disk, which on a network wait for their answers."""
+    size = max(1, min(_ITEMS_PER_THREAD, len(items) // _THREADS))
+    parts = [items[start:start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [result for results in pool.map(lambda part: [work(item) for item in part], parts)
+                for result in results]
 
 
 def silence_decoders() -> None:

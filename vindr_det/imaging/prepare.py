@@ -37,7 +37,7 @@ from vindr_det.imaging.prepared_folder import LOG, REPORT, SETTINGS, SIZES
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, OK
 from vindr_det.limits import MAX_PIXELS, require_limit
-from vindr_det.parallel import Failure, Runner, local_runner
+from vindr_det.parallel import Failure, Runner, in_threads, local_runner
 from vindr_det.tables import read_own_csv, write_csv
 
 log = logging.getLogger(__name__)
@@ -225,9 +225,10 @@ def _done(
 ) -> dict[str, dict[str, Any]]:
     """Rows of an earlier run whose image is whole and whose file has not changed since."""
     by_id = {source.image_id: source for source in inputs}
-    return {row["image_id"]: row for row in rows
-            if row["status"] != FAILED and row["image_id"] in by_id and _is_of(row, by_id[row["image_id"]])
-            and _is_whole(out / f"{row['image_id']}.png")}
+    rows = [row for row in rows if row["status"] != FAILED and row["image_id"] in by_id]
+    kept = in_threads(lambda row: _is_of(row, by_id[row["image_id"]])
+                      and _is_whole(out / f"{row['image_id']}.png"), rows)
+    return {row["image_id"]: row for row, keep in zip(rows, kept, strict=True) if keep}
 
 
 def _is_of(row: Mapping[str, Any], source: Input) -> bool:

@@ -4,8 +4,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,11 @@ from tqdm import tqdm
 from vindr_det.exceptions import InputError
 from vindr_det.files import make_folder
 from vindr_det.imaging.image_run import ImageRun
-from vindr_det.parallel import Failure, Runner
+from vindr_det.parallel import Failure, Runner, in_threads
 from vindr_det.prediction import Models, Outcome, checked, predict_each
 from vindr_det.shards.part import Part, Place, Reader, key_of
 from vindr_det.shards.share import Shard, batches
 
-#: Questions to a network disk that wait for their answers at a time.
-_THREADS = 16
 #: Images of a Dask task, at least: some seconds of work, against milliseconds for the task itself.
 _IMAGES_PER_TASK = 8
 
@@ -147,10 +145,9 @@ class Parts:
         places = {key: place for part in parts for key, place in self._keys(part)}
         if not places:
             return {}
-        with ThreadPoolExecutor(_THREADS) as pool:
-            keys = pool.map(lambda source: key_of(run, source), run.inputs)
-            return {source.image_id: places[key] for source, key in zip(run.inputs, keys, strict=True)
-                    if key in places}
+        keys = in_threads(partial(key_of, run), run.inputs)
+        return {source.image_id: places[key] for source, key in zip(run.inputs, keys, strict=True)
+                if key in places}
 
     def _keys(self, part: Path) -> Iterator[tuple[str, Place]]:
         """The inputs of a part's lines, each with its place.
