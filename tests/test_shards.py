@@ -14,6 +14,7 @@ from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.image_run import find
 from vindr_det.imaging.status import Status
+from vindr_det.postprocessing.gate import Append
 from vindr_det.prediction import ImagePrediction, Models, Outcome, predict
 from vindr_det.shards.parts import Parts
 from vindr_det.shards.share import Shard, shard_of
@@ -111,6 +112,18 @@ def test_what_is_done_is_not_done_again_unless_the_file_changed(images, tmp_path
     assert len(parts._done(run)) == 5
     parts.predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
     assert len(parts._done(run)) == 6
+
+
+def test_an_inverted_classifier_is_seen_over_all_shards(tmp_path, phantoms):
+    """No shard has enough images to tell."""
+    run = find(phantoms / "data/train")
+    models = Models([Brightness()], lambda image: ClassifierOutput(1 - image.mean() / 300), gate=Append())
+    parts = Parts(tmp_path / "p", {})
+    for index in range(8):
+        parts.predict_shard(run, Shard(index, 8), lambda: models, 1, 0)
+    with pytest.raises(InputError, match="its labels are inverted"):
+        list(parts.outcomes(run, models, 1, 0))
+    assert len(list(parts.outcomes(run, models, 1, 0, allow_inverted=True))) == len(run.inputs)
 
 
 def test_parts_of_other_settings_are_refused(images, tmp_path):

@@ -1,7 +1,6 @@
 """Images to gated predictions.
 
-:func:`load_models` builds what is applied to an image, :func:`predict_images` applies it; the rest of this
-module runs it over a folder.
+:func:`load_models` builds what :func:`predict_images` applies to an image; the rest runs it over a folder.
 """
 
 import logging
@@ -136,6 +135,8 @@ def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | 
     if tta_scales:
         models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
                                              for predictor in models.predictors])
+    if iou_thr is not None and len(models.predictors) == 1:
+        log.warning("an IoU threshold of %g for the fusion changes nothing: there is one detector", iou_thr)
     return models if iou_thr is None else replace(models, fusion=replace(models.fusion, iou_thr=iou_thr))
 
 
@@ -252,7 +253,7 @@ def predict_folder(
 
 def predict(
     run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False,
-    each: "Callable[..., Iterator[Outcome]] | None" = None,
+    each: Callable[..., Iterator["Outcome"]] | None = None,
 ) -> FolderPredictions:
     """All of :func:`predict_each`, or of ``each``, which takes and yields the same; for errors see there."""
     if unknown := run.of_unknown_size:
@@ -303,39 +304,21 @@ def predict_each(
             the boxes show.
         Exception: the first that a model raised, where the models failed on every image.
     """
-    return checked(_predict_each(run, models, batch, workers), models, allow_inverted)
-
-
-def checked(outcomes: Iterable[Outcome], models: Models, allow_inverted: bool = False) -> Iterator[Outcome]:
-    """The outcomes of a run; an error as soon as they show that the classifier's labels are inverted.
-
-    Args:
-        outcomes: one per input.
-        models: that predicted them.
-        allow_inverted: take them as they are.
-
-    Raises:
-        InputError: the classifier contradicts the boxes.
-    """
     check = RunCheck("the classifier") if models.chosen_gate.needs_classifier and not allow_inverted else None
-    for outcome in outcomes:
-        if check and outcome.prediction is not None:
-            check.add({outcome.status.image_id: (outcome.prediction.output, outcome.prediction.boxes)})
-        yield outcome
-    if check:
-        check.finish()
-
-
-def _predict_each(run: ImageRun, models: Models, batch: int, workers: int | None) -> Iterator[Outcome]:
     errors: list[Exception] = []
     predicted = 0
     images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
     for group in _batches(images, batch):
         outcomes = _outcomes(group, models, errors)
         predicted += sum(outcome.prediction is not None for outcome in outcomes)
+        if check:
+            check.add({status.image_id: (prediction.output, prediction.boxes)
+                       for status, prediction in outcomes if prediction is not None})
         yield from outcomes
     if errors and not predicted:
         raise errors[0]
+    if check:
+        check.finish()
 
 
 def _outcomes(group: Sequence[ImageResult], models: Models, errors: list[Exception]) -> list[Outcome]:

@@ -16,7 +16,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import make_folder
 from vindr_det.imaging.image_run import ImageRun
 from vindr_det.parallel import Failure, Runner, in_threads
-from vindr_det.prediction import Models, Outcome, checked, predict_each
+from vindr_det.postprocessing.agreement import RunCheck
+from vindr_det.prediction import Models, Outcome, predict_each
 from vindr_det.shards.part import Part, Place, Reader, key_of
 from vindr_det.shards.share import Shard, batches
 
@@ -111,7 +112,9 @@ class Parts:
             workers: likewise.
             allow_inverted: likewise.
         """
-        return checked(self._merged(run, models, batch, workers), models, allow_inverted)
+        merged = self._merged(run, models, batch, workers)
+        checks = models.chosen_gate.needs_classifier and not allow_inverted
+        return _checked(merged, RunCheck("the classifier")) if checks else merged
 
     def remove(self) -> None:
         """Remove the parts of a run whose files are written."""
@@ -189,6 +192,15 @@ def predict_part(run: ImageRun, load: Callable[[], Models], batch: int) -> list[
         batch: images per call of a detector.
     """
     return list(predict_each(run, load(), batch, 0, True))
+
+
+def _checked(outcomes: Iterator[Outcome], check: RunCheck) -> Iterator[Outcome]:
+    """The outcomes of all shards, of which each is too small to tell whether the classifier is inverted."""
+    for outcome in outcomes:
+        if outcome.prediction is not None:
+            check.add({outcome.status.image_id: (outcome.prediction.output, outcome.prediction.boxes)})
+        yield outcome
+    check.finish()
 
 
 def _predicted(
