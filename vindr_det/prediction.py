@@ -305,8 +305,7 @@ def predict_each(
         Exception: the first that a model raised, where the models failed on every image.
     """
     check = RunCheck("the classifier") if models.chosen_gate.needs_classifier and not allow_inverted else None
-    errors: list[Exception] = []
-    predicted = 0
+    errors, predicted = list[Exception](), 0
     images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
     for group in _batches(images, batch):
         outcomes = _outcomes(group, models, errors)
