@@ -46,12 +46,12 @@ def test_an_item_that_hangs_is_ended_in_threads_too():
 
     with ThreadPoolExecutor(2) as pool:
         try:
-            long = pool.submit(parallel._quietly, wait, "a")
+            long = pool.submit(parallel.quietly, wait, "a")
             begun.wait(30)
             time.sleep(1.2)
             first = seconds_left(None)
             assert 250 < first < 299.5
-            during = pool.submit(parallel._quietly, seconds_left, "b").result()
+            during = pool.submit(parallel.quietly, seconds_left, "b").result()
             assert 250 < during <= first + 0.5  # of a, which began before
             assert 250 < seconds_left(None) <= first + 0.5  # b has ended, a has not
         finally:

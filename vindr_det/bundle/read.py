@@ -84,12 +84,13 @@ class OpenBundle:
     Attributes:
         notice: as of :class:`Bundle`.
         source: likewise.
+        digest: likewise.
     """
 
     def __init__(self, files: BundleFiles) -> None:
         require_manifest(files.manifest, f"{files.source}: its {bundle_files.MANIFEST}")
         self._files, self.source = files, files.source
-        self.notice = files.manifest.get("notice", "")
+        self.notice, self.digest = files.manifest.get("notice", ""), files.digest
 
     @property
     def label_set(self) -> LabelSet:

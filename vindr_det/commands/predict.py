@@ -35,65 +35,26 @@ and in its S.csv that row is "no finding": use S.csv for Kaggle alone. With --st
 then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
-import os
-import re
-from argparse import ArgumentParser, Namespace
+import json
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 from vindr_det import cli
-
-#: Where images that are named without --images are predicted to.
-FIRST_OUT = "predictions/submission.csv"
-#: Images that --pictures draws.
-_DRAWN = 8
-#: A config's key, such as TEST.DETECTIONS_PER_IMAGE; no image.
-_KEY = re.compile(r"(?!.*\.(DICOM|DCM|PNG|JPE?G)$)[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+from vindr_det.commands import predict_options
+from vindr_det.commands.predict_options import DRAWN
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    return _report(args, _predict(args, print)[1])
+    written = _predict(args, print)[1]
+    return _report(args, written) if written else 0
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
     """The options of the command line; ``args.also`` are files and folders beside ``args.images``."""
-    parser = _parser()
-    args = parser.parse_intermixed_args(argv)
-    _refuse_images_as_weights(parser, args.weights or ())
-    named, args.opts = _split(args.opts)
-    if named and args.images is not None:
-        parser.error(f"--images {args.images} with {named[0]}: expected one of the two")
-    if not named and args.out is None:
-        parser.error("the following arguments are required: --out")
-    args.out = FIRST_OUT if args.out is None else args.out
-    args.pictures = args.pictures or bool(named)
-    args.images, *args.also = named or [args.images]
-    return args
-
-
-def _refuse_images_as_weights(parser: ArgumentParser, weights: Sequence[str]) -> None:
-    """Refuse what follows --weights, which takes all words up to the next option, and is no checkpoint."""
-    for word in weights:
-        if _KEY.fullmatch(word) and not os.path.lexists(word):
-            parser.error(f"--weights {word}: is no checkpoint; give KEY VALUE after another option, such as "
-                         "--out S.csv")
-        if _is_image(Path(word)):
-            parser.error(f"--weights {word}: is no checkpoint; give images before --weights or with --images")
-
-
-def _is_image(path: Path) -> bool:
-    from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, is_dicom
-
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES) or path.is_dir() or (
-        path.is_file() and is_dicom(path))
-
-
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The images before the first key of a config, and what begins with it."""
-    first = next((number for number, word in enumerate(words)
-                  if _KEY.fullmatch(word) and not os.path.lexists(word)), len(words))
-    return list(words[:first]), list(words[first:])
+    return predict_options.parse(__doc__ or "", argv)
 
 
 def run(args: Namespace):
@@ -116,7 +77,11 @@ def run(args: Namespace):
 
 
 def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, keep=None):
-    """:func:`run`, of which only ``keep`` keeps the outcomes; returns the images and what was written."""
+    """:func:`run`, of which only ``keep`` keeps the outcomes.
+
+    Returns:
+        The images, and what was written; None of a shard, which writes its part alone.
+    """
     from vindr_det.parallel import start_early
 
     _require_files(args)  # before torch is imported
@@ -129,6 +94,7 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.prediction_files import kept
     from vindr_det.prediction_models import read_gate
+    from vindr_det.shards.options import parts_of, predict_on_dask, predict_shard
     from vindr_det.structures.label_sets import VINBIGDATA
     from vindr_det.submission.outputs import output_paths, require_all_writable
 
@@ -142,67 +108,40 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
     sources = [*images.sources, *weights, *(path for path in (args.meta, args.gate, args.ids) if path)]
     require_apart(sources, *output_paths(args.out), *([_pictures(args)] if args.pictures else []))
-    if failed := images.statuses_if_none_readable():
+    if not args.shard and (failed := images.statuses_if_none_readable()):
         return images, _write(args, images, map(prediction.Outcome, failed), VINBIGDATA, show)
     if bundle and not args.allow_in_sample:
         bundle.refuse_in_sample(images.readable)
     elif args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, images.readable)
-    models = _models(args, bundle, weights, gate, changes)
-    outcomes = prediction.shown(
-        prediction.predict_each(images, models, batch, args.workers, args.allow_inverted), images)
+    load = partial(_models, args, bundle, weights, gate, changes)
+    parts = parts_of(args, bundle.digest if bundle else "", weights, batch)
+    if parts and args.shard:
+        predict_shard(args, parts, images, load, batch)
+        return images, None
+    if parts and args.dask:
+        predict_on_dask(args, parts, images, weights, batch, load_once)
+    models = load()
+    each = parts.outcomes if parts else prediction.predict_each
+    outcomes = prediction.shown(each(images, models, batch, args.workers, args.allow_inverted), images)
     written = _write(args, images, kept(outcomes, keep) if keep else outcomes, models.label_set, show)
     if args.pictures:
         _draw(args, images, written)
+    if parts and not (args.strict and written.failed):
+        parts.remove()
     return images, written
 
 
-def _parser() -> ArgumentParser:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--out", help="submission to write, of label sets other than VinBigData's a table "
-                        "with a row per box; COCO results if it ends in .json; "
-                        f"{FIRST_OUT} if images are named without --images")
-    parser.add_argument("--config", default="configs/vindr_frcnn.yaml",
-                        help="of the best checkpoint and the test images")
-    parser.add_argument("--weights", nargs="+", help="checkpoints or ONNX files; several are fused by WBF")
-    parser.add_argument("--bundle", help="detectors, classifier, gate and fusion together: of vindr-det "
-                        "bundle, hf://user/repo, or phantom")
-    parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"], default="auto",
-                        help="refuse weights of the other engine")
-    cli.add_device(parser, "where the networks run")
-    parser.add_argument("--images", help="folder of DICOM, PNG or JPEG files, or one file")
-    parser.add_argument("--dataset", metavar="NAME",
-                        help="predict exactly these images, such as vindr_val_fold0, below the checkpoint's "
-                             "VINDR.DATA_ROOT")
-    parser.add_argument("--ids", metavar="FILE",
-                        help="predict these images alone: one id a line, or a CSV with image_id")
-    parser.add_argument("--limit", type=int, default=0, metavar="N",
-                        help="predict the first N images alone, for a quick look; 0 predicts all")
-    cli.add_input_options(parser)
-    parser.add_argument("--meta", help="image_id,dim0,dim1 of the originals")
-    parser.add_argument("--classifier", help="folder that vindr-det train-classifier wrote")
-    parser.add_argument("--gate", help="JSON of vindr-det gate fit; without it class 14 is appended")
-    parser.add_argument("--allow-in-sample", action="store_true",
-                        help="accept images that --gate was fitted on")
-    parser.add_argument("--allow-inverted", action="store_true",
-                        help="accept a classifier that contradicts the boxes")
-    parser.add_argument("--iou-thr", type=float, help="of the fusion of several detectors; 0.4, or a "
-                        "bundle's own, if not given")
-    parser.add_argument("--tta", action="store_true", help="test-time augmentation: mirrored images too")
-    parser.add_argument("--tta-scales", type=float, nargs="+", metavar="F",
-                        help="test-time augmentation: these factors of the test size, mirrored too")
-    parser.add_argument("--batch-size", type=int,
-                        help="images per call of a detector; 8 on a GPU and 1 on a CPU if not given")
-    parser.add_argument("--backend", choices=["torch", "onnx"], default="torch", help="onnx computes the "
-                        "detectors' heavy parts in ONNX Runtime: on a CPU the same boxes, sooner")
-    parser.add_argument("--half", action="store_true", help="compute in half precision (on a GPU)")
-    parser.add_argument("--strict", action="store_true",
-                        help="if any image failed, write the tables alone and exit 1")
-    parser.add_argument("--pictures", action="store_true", help=f"draw the boxes of the first {_DRAWN} "
-                        "images into pictures/ beside --out")
-    parser.add_argument("opts", nargs="*", metavar="IMAGES and KEY VALUE", help="image files and folders; "
-                        "then changed keys of the checkpoint's config")
-    return parser
+@lru_cache(maxsize=1)
+def load_once(options: str):
+    """The models of a Dask worker, by options of :mod:`vindr_det.shards.options`; it predicts many tasks."""
+    from vindr_det.detection.predictors import Changes
+    from vindr_det.prediction_models import read_gate
+
+    args = Namespace(**json.loads(options))
+    weights, gate = list(map(Path, args.weights)), read_gate(args.gate, args.classifier)
+    args.weights = None
+    return _models(args, _bundle(args), weights, gate, Changes(args.opts))
 
 
 def _require_files(args: Namespace) -> None:
@@ -293,7 +232,7 @@ def _write(
     from vindr_det.prediction_files import write
 
     table = status.status_path(args.out)
-    written = write(args.out, outcomes, label_set, args.strict, images.of_unknown_size, _DRAWN)
+    written = write(args.out, outcomes, label_set, args.strict, images.of_unknown_size, DRAWN)
     show(status.summary(written.statuses))
     status.require_some_read(written.statuses, table)
     status.warn(written.statuses, table)
