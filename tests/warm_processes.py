@@ -36,7 +36,7 @@ class Server:
 
     def start(self, command: Sequence[object], folder: Path | None = None, environment=None,
               session: bool = False) -> "Process | subprocess.Popen":
-        """Begin ``[script, *arguments]``; the texts of both streams are in the files ``out`` and ``errors``."""
+        """Begin ``[script, *arguments]``; both streams' texts are in its files ``out`` and ``errors``."""
         self._count += 1
         out, errors = (Path(self._files.name) / f"{self._count}.{kind}" for kind in ("out", "errors"))
         script, *arguments = map(str, command)
