@@ -29,7 +29,8 @@ def in_hospital(source: Path, out: Path, number: int = 0, **changes) -> Path:
               "StudyDate": "20260101", "StudyTime": "101112", "AccessionNumber": ACCESSION, "StudyID": "S1",
               "ReferringPhysicianName": "House^Gregory", "Modality": "DX", "InstanceNumber": 7,
               "BodyPartExamined": "CHEST",
-              "StudyInstanceUID": uid_of("study", str(number)), "SOPInstanceUID": uid_of("image", str(number)),
+              "StudyInstanceUID": uid_of("study", str(number)),
+              "SOPInstanceUID": uid_of("image", str(number)),
               "SeriesInstanceUID": uid_of("series", str(number)),
               "SOPClassUID": str(dataset.file_meta.MediaStorageSOPClassUID), **changes}
     for key, value in values.items():

@@ -1,4 +1,4 @@
-"""Answers as DICOM objects: read back with the same boxes and codes, and without an error by others' checks."""
+"""Answers as DICOM objects: read back with the same boxes and codes; others' checks find no error."""
 
 import subprocess
 
@@ -38,10 +38,10 @@ def saved(tmp_path, told):
 def test_the_same_boxes_and_codes_are_read_back(image, tmp_path):
     objects = saved(tmp_path, answer(image))
     assert list(objects) == ["pr", "sc", "sr"]
-    found_boxes = boxes_of(objects["sr"])
-    assert [box[:2] for box in found_boxes] == [("SCT", "8186001"), (PRIVATE, "AORTA_ENLARGED")]
-    assert [box[2] for box in found_boxes] == pytest.approx([0.9, 0.5])
-    np.testing.assert_allclose([box[3] for box in found_boxes], TOLD, atol=0.01)
+    regions = boxes_of(objects["sr"])
+    assert [box[:2] for box in regions] == [("SCT", "8186001"), (PRIVATE, "AORTA_ENLARGED")]
+    assert [box[2] for box in regions] == pytest.approx([0.9, 0.5])
+    np.testing.assert_allclose([box[3] for box in regions], TOLD, atol=0.01)
     np.testing.assert_allclose(corners_of(objects["pr"]), TOLD, atol=0.01)
     points = [graphic.GraphicData for layer in objects["pr"].GraphicAnnotationSequence
               for graphic in layer.GraphicObjectSequence]
@@ -102,8 +102,8 @@ def test_an_image_that_was_not_read_is_never_without_finding(image, tmp_path):
 
 @pytest.mark.parametrize("photometric, shape", [("MONOCHROME2", "IDENTITY"), ("MONOCHROME1", "INVERSE")])
 def test_the_state_shows_the_image_as_it_was(image, tmp_path, photometric, shape):
-    path = in_hospital(image, tmp_path / "x.dicom", PhotometricInterpretation=photometric, WindowCenter=[900, 5],
-                       WindowWidth=[800, 5], VOILUTFunction="SIGMOID")
+    path = in_hospital(image, tmp_path / "x.dicom", PhotometricInterpretation=photometric,
+                       WindowCenter=[900, 5], WindowWidth=[800, 5], VOILUTFunction="SIGMOID")
     state = saved(tmp_path, answer(path))["pr"]
     assert state.PresentationLUTShape == shape
     voi = state.SoftcopyVOILUTSequence[0]

@@ -4,15 +4,15 @@
     vindr-det dicom-out --predictions S.predictions.json --images archive --out answers
     storescu -aec PACS pacs.hospital 104 answers/*.dcm
 
-Of each image: ID.sc.dcm, a secondary capture with the boxes burned in, which every viewer shows; ID.sr.dcm, a
-structured report (TID 1500) with a coded finding, its score and the box for each; ID.pr.dcm, a presentation
-state that lays the boxes over the original. They are of the image's patient and study, each kind in a series of
-its own, and refer to the image by its UIDs. The same predictions give the same UIDs, so that sending them
+Of each image: ID.sc.dcm, a secondary capture with the boxes burned in, which every viewer shows; ID.sr.dcm,
+a structured report (TID 1500) with a coded finding, its score and the box for each; ID.pr.dcm, a presentation
+state that lays the boxes over the original. They are of the image's patient and study, each kind in a series
+of its own, and refer to the image by its UIDs. The same predictions give the same UIDs, so that sending them
 again adds nothing.
 
 An image that was not read has a report alone, which says so. An image without Study, Series or SOP Instance
-UID has no answer: objects.csv has a row for each image, with what was written or why not. Exit status: 0; 2 if
-no image has an answer. Research and teaching only, as each object says.
+UID has no answer: objects.csv has a row for each image, with what was written or why not. Exit status: 0; 2
+if no image has an answer. Research and teaching only, as each object says.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -16,7 +16,7 @@ import numpy as np
 
 from vindr_det import __version__
 from vindr_det.exceptions import InputError
-from vindr_det.imaging.status import FAILED, FLAGGED, OK
+from vindr_det.imaging.status import FLAGGED, OK
 from vindr_det.pacs.original import Original
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import LabelSet
@@ -58,7 +58,7 @@ class Box:
 
     @property
     def outline(self) -> list[list[float]]:
-        """The closed polyline (5, 2) of x and y; the first pixel's outer corner is 0, 0 (PS3.3 C.18.6.1.2)."""
+        """The closed polyline (5, 2) of x and y; 0, 0 is the first pixel's outer corner (PS3.3 C.18.6.1)."""
         x0, y0, x1, y1 = self.corners
         return [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
 
@@ -108,7 +108,8 @@ class Answer:
     def predictions(self) -> Predictions:
         """The boxes, to be drawn."""
         names = {box.class_id: box.finding for box in self.boxes}
-        label_set = LabelSet("answer", tuple(names.get(label, "") for label in range(max(names, default=0) + 1)))
+        label_set = LabelSet("answer", tuple(names.get(label, "")
+                                             for label in range(max(names, default=0) + 1)))
         return Predictions(np.array([box.corners for box in self.boxes]).reshape(-1, 4),
                            np.array([box.score for box in self.boxes]),
                            np.array([box.class_id for box in self.boxes], np.int64), label_set)

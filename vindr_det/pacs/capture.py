@@ -2,7 +2,6 @@
 
 from highdicom.sc import SCImage
 from pydicom import Dataset
-from pydicom.uid import RLELossless
 from pydicom.valuerep import DA, TM
 
 from vindr_det.imaging.drawing import draw
@@ -34,7 +33,7 @@ def secondary_capture(answer: Answer, max_pixels: int = MAX_PIXELS) -> Dataset:
     common = answer.common(KIND, SERIES)
     capture = SCImage.from_ref_dataset(
         header, picture, "RGB", 8, "PATIENT", patient_orientation=("L", "F"),
-        transfer_syntax_uid=RLELossless, series_description="Findings of a model (picture)", **common)
+        series_description="Findings of a model (picture)", **common)
     _tell_origin(capture, answer)
     return capture
 

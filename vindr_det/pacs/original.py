@@ -17,8 +17,8 @@ from vindr_det.imaging.dicom.photometric import PHOTOMETRICS, is_inverted
 #: Without these a PACS has no place for an answer.
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 #: Patient and study elements that an answer must have, empty where the image has none (type 2).
-_REQUIRED = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-             "AccessionNumber", "ReferringPhysicianName")
+_REQUIRED = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+             "StudyID", "AccessionNumber", "ReferringPhysicianName")
 #: Those that it has where the image does.
 _OPTIONAL = ("SpecificCharacterSet", "PatientAge", "IssuerOfPatientID", "StudyDescription")
 #: Of the pixels, which a presentation state must tell to leave the picture as it was.
@@ -71,7 +71,7 @@ def read_original(path: str | Path) -> Original:
     """Read the header of an image.
 
     Raises:
-        InputError: no DICOM file, or it has no study, series, instance or class that an answer could refer to.
+        InputError: no DICOM file, or it has no study, series, instance or class to refer to.
     """
     path = existing_file(path)
     if not is_dicom(path):

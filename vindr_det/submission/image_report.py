@@ -99,9 +99,10 @@ def read_reports(path: str | Path) -> list[dict[str, Any]]:
         InputError: no such file, of another version, or an image that is not as it was written.
     """
     head = read_json(path)
-    if not isinstance(head, dict) or head.get("version") != VERSION or not isinstance(head.get("images"), list):
-        raise InputError(f"{path}: no S.predictions.json of version {VERSION}, expected what vindr-det predict "
-                         "writes beside its submission")
+    is_report = isinstance(head, dict) and isinstance(head.get("images"), list)
+    if not is_report or head.get("version") != VERSION:
+        raise InputError(f"{path}: no S.predictions.json of version {VERSION}, expected what vindr-det "
+                         "predict writes beside its submission")
     for number, image in enumerate(head["images"]):
         if wrong := _problem(image):
             raise InputError(f"{path}: images[{number}]: {wrong}")
