@@ -1,9 +1,14 @@
 """Images as a hospital has them, and answers about them."""
 
+import json
 import shutil
+import socket
 import subprocess
+import time
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import pydicom
 import pytest
@@ -68,3 +73,47 @@ def problems_of(path: Path) -> list[str]:
     run = subprocess.run([tool("dciodvfy"), path], capture_output=True, text=True, errors="replace")
     lines = (run.stdout + run.stderr).splitlines()
     return [line for line in lines if line.startswith("Error")] or ["exit status"] * run.returncode
+
+
+ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+@contextmanager
+def orthanc(folder: Path):
+    """Debian's Orthanc on the loopback address; yields its addresses: node, web and rest."""
+    if not ORTHANC_PLUGIN.is_file():
+        pytest.skip("orthanc-dicomweb is not installed")
+    folder.mkdir()
+    with socket.socket() as first, socket.socket() as second:
+        for taken in (first, second):
+            taken.bind(("127.0.0.1", 0))
+        http, dicom = first.getsockname()[1], second.getsockname()[1]
+    options = {"StorageDirectory": str(folder), "IndexDirectory": str(folder), "HttpPort": http,
+               "DicomPort": dicom, "DicomAet": "PACS", "RemoteAccessAllowed": False,
+               "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True,
+               "Plugins": [str(ORTHANC_PLUGIN)]}
+    (folder / "options.json").write_text(json.dumps(options))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([tool("Orthanc"), folder / "options.json"], stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{http}"
+    try:
+        wait_for(lambda: _answers(f"{address}/system"), 60)
+        yield {"node": f"PACS@127.0.0.1:{dicom}", "web": f"{address}/dicom-web", "rest": address}
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} seconds"
+        time.sleep(0.1)

@@ -56,16 +56,15 @@ def run(args: Namespace) -> None:
     from vindr_det.pacs.service import serve, silence_libraries
     from vindr_det.parallel import start_early
 
-    silence_libraries()
-    start_early()
     for folder in args.watch:
         if not Path(folder).is_dir():
             raise InputError(f"--watch {folder}: no such folder")
-    destinations = [*(Node(address, args.aet, args.timeout) for address in args.send),
-                    *map(Web, args.stow), *map(Folder, args.out)]
+    nodes = [*(Node(address, args.aet, args.timeout) for address in args.send), *map(Web, args.stow)]
     opened = open_bundle(args.bundle)
-    queue = Queue(args.state)
+    silence_libraries()
+    start_early()
     bundle = opened.load(args.device)
+    queue, destinations = Queue(args.state), [*nodes, *map(Folder, args.out)]
     answering = Answering(bundle.models, Algorithm(Path(args.bundle).stem, bundle.digest[:16]), args.score,
                           args.kinds, args.max_pixels)
     limits = Limits(args.max_associations, args.max_megabytes, args.allow, args.timeout)
