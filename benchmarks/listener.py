@@ -38,6 +38,8 @@ from vindr_det.pacs.answer import uid_of
 from vindr_det.phantom import make_dataset
 
 _NEEDED = ("storescu", "Orthanc")
+#: Images that are sent before their answers are awaited.
+_AHEAD = 20
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
@@ -76,7 +78,7 @@ def run(folder: Path, studies: int, kills: int, size: int, stow: bool, seed: int
         service.start()
         ready = time.perf_counter() - began
         offers: Counter[str] = Counter()
-        sender = Thread(target=send_until_taken, args=(images, service.port, offers))
+        sender = Thread(target=send_until_taken, args=(images, service, offers))
         sender.start()
         times = moments(kills, seed)
         killed_at = service.kill_between(times, studies)
@@ -232,14 +234,15 @@ class Service:
         return self._process.wait(120)
 
 
-def send_until_taken(images: Mapping[str, Path], port: int, offers: Counter[str]) -> None:
-    """Send each file until its store is acknowledged, as a modality does."""
-    for uid, path in images.items():
+def send_until_taken(images: Mapping[str, Path], service: Service, offers: Counter[str]) -> None:
+    """Send each file until its store is acknowledged, as a modality does; kills fall between them so."""
+    for number, (uid, path) in enumerate(images.items()):
+        wait_for(lambda number=number: len(list((service.state / "done").glob("*"))) + _AHEAD > number, 3600)
         while True:
             offers[uid] += 1
             syntax = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
             sent = subprocess.run(["storescu", *(["-xv"] if syntax == JPEG2000Lossless else []), "-aec",
-                                   "VINDR_DET", "127.0.0.1", str(port), path], capture_output=True)
+                                   "VINDR_DET", "127.0.0.1", str(service.port), path], capture_output=True)
             if sent.returncode == 0:
                 break
             time.sleep(0.5)

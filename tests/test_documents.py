@@ -22,6 +22,7 @@ from vindr_det.submission import read_submission
 NOT_RUN = {
     "git clone": "network", "make ": "builds an environment, runs all tests, or both",
     "pip install": "network", "uv pip install": "network", "conda ": "network", "docker ": "network, Docker",
+    "vindr-det listen": "runs until it is ended; tests/pacs/test_service.py starts it",
     "vindr-det .* --num-gpus": "several GPUs",
     "vindr-det .* hf://": "a hub; tests/bundle/test_hub.py runs them on a stand-in",
     "vindr-det train .* MODEL.WEIGHTS torchvision://fasterrcnn": "a download of 167 MB",
@@ -57,6 +58,7 @@ GIVEN = {
         "val.json": _FOLD, "A_test.csv": "submission.csv", "B_test.csv": "submission.csv",
         "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
         "oof_predictions.csv": _OUT_OF_FOLD},
+    "docs/pacs.md": {"archive": "hospital"},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},
     "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR,

@@ -18,6 +18,7 @@ from vindr_det.pacs import receiving
 from vindr_det.pacs.answer import Algorithm
 from vindr_det.pacs.predicting import Answering
 from vindr_det.pacs.queue import Queue, key_of
+from vindr_det.pacs.receiving import Watcher
 from vindr_det.pacs.sending import Folder
 from vindr_det.pacs.service import serve
 from vindr_det.pacs.structured_report import boxes_of
@@ -52,7 +53,8 @@ def served(state, answering, watched, out, until):
 
     thread = threading.Thread(target=end)
     thread.start()
-    serve(Queue(state), answering, [Folder(out)], [watched])
+    queue = Queue(state)
+    serve(queue, answering, [Folder(out)], [Watcher(watched, queue, 100)])
     thread.join()
 
 
@@ -90,7 +92,7 @@ def test_the_boxes_are_those_of_predict(tmp_path, answering, watched, monkeypatc
 
     monkeypatch.setattr(receiving, "_SETTLED", 0.1)
     state, out = tmp_path / "state", tmp_path / "out"
-    served(state, replace(answering, score=0.0), watched, out,
+    served(state, replace(answering, score=0.0, kinds=["sr"]), watched, out,
            lambda: len(list((state / "done").glob("*"))) == 3)
     result = predict(image_run.find(watched / "0.dcm"), answering.models, workers=0)
     expected = result.predictions["0"].findings().by_score()

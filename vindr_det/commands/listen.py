@@ -4,9 +4,10 @@
     vindr-det listen --bundle my.bundle --host 0.0.0.0 --allow MODALITY1 --stow https://pacs/dicom-web
     vindr-det listen --bundle phantom --port 0 --watch incoming --out answers
 
-Images come by C-STORE to --host and --port under the AE title --aet, or as files that appear in --watch. Each
-is answered by the objects of vindr-det dicom-out, to every --send, --stow and --out; what a destination does
-not take is sent again later, after pauses that grow to five minutes.
+Images come by C-STORE to --host and --port under the AE title --aet, as files that appear in --watch, or are
+fetched from the DICOMweb server --fetch. Each is answered by the objects of vindr-det dicom-out, to every
+--send, --stow and --out; what a destination does not take is sent again later, after pauses that grow to five
+minutes.
 
 All work lies in --state: an image is safe on the disk before its sender is told of success, and forgotten
 when every destination has its answer. The service may be ended at any moment, by SIGTERM or kill -9; started
@@ -47,11 +48,12 @@ def run(args: Namespace) -> None:
 
     require_score(args.score)
     _require_options(args)
-    require_libraries("highdicom", "pynetdicom", *(["dicomweb_client"] if args.stow else []))
+    require_libraries("highdicom", "pynetdicom", *(["dicomweb_client"] if args.stow or args.fetch else []))
     from vindr_det.bundle.read import open_bundle
+    from vindr_det.pacs.fetching import WebSource, web_client
     from vindr_det.pacs.predicting import Answering
     from vindr_det.pacs.queue import Queue
-    from vindr_det.pacs.receiving import Limits, start_listener
+    from vindr_det.pacs.receiving import Limits, Watcher, start_listener
     from vindr_det.pacs.sending import Folder, Node, Web
     from vindr_det.pacs.service import serve, silence_libraries
     from vindr_det.parallel import start_early
@@ -59,7 +61,10 @@ def run(args: Namespace) -> None:
     for folder in args.watch:
         if not Path(folder).is_dir():
             raise InputError(f"--watch {folder}: no such folder")
-    nodes = [*(Node(address, args.aet, args.timeout) for address in args.send), *map(Web, args.stow)]
+    nodes = [*(Node(address, args.aet, args.timeout) for address in args.send),
+             *(Web(url, args.timeout) for url in args.stow)]
+    for url in args.fetch:
+        web_client("--fetch", url, args.timeout)
     opened = open_bundle(args.bundle)
     silence_libraries()
     start_early()
@@ -74,8 +79,10 @@ def run(args: Namespace) -> None:
         print(f"listening at {args.host}:{server.server_address[1]} as {args.aet}", flush=True)
         return server
 
-    serve(queue, answering, destinations, [Path(folder) for folder in args.watch],
-          start if args.port >= 0 else None, args.max_megabytes)
+    sources = [*(Watcher(folder, queue, args.max_megabytes) for folder in args.watch),
+               *(WebSource(url, queue, args.fetch_days, args.max_megabytes, args.timeout)
+                 for url in args.fetch)]
+    serve(queue, answering, destinations, sources, start if args.port >= 0 else None)
 
 
 def _require_options(args: Namespace) -> None:
@@ -89,7 +96,7 @@ def _require_options(args: Namespace) -> None:
                 raise InputError(f"--{name} {title!r}: expected an AE title of 1 to 16 letters")
     if not -1 <= args.port < 2**16:
         raise InputError(f"--port {args.port}: expected 0 to 65535, or -1 for no listener")
-    for name in ("max_associations", "max_megabytes", "timeout"):
+    for name in ("max_associations", "max_megabytes", "timeout", "fetch_days"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: expected 1 or more")
 
@@ -107,6 +114,10 @@ def _parser() -> ArgumentParser:
                         help="AE titles that may call; all if not given")
     parser.add_argument("--watch", nargs="+", default=[], metavar="DIR",
                         help="answer the files that appear in these folders too")
+    parser.add_argument("--fetch", nargs="+", default=[], metavar="URL",
+                        help="answer the radiographs of these DICOMweb servers too")
+    parser.add_argument("--fetch-days", type=int, default=2, metavar="DAYS",
+                        help="of studies of the last days, today included")
     parser.add_argument("--send", nargs="+", default=[], metavar="AET@HOST:PORT",
                         help="DICOM nodes that get the answers")
     parser.add_argument("--stow", nargs="+", default=[], metavar="URL", help="DICOMweb servers that get them")

@@ -195,10 +195,10 @@ class Watcher:
         self._taken: set[Path] = set()
         self._next = 0.0
 
-    def look(self) -> None:
-        """Take the files that have not changed for some seconds; does nothing if it has just looked."""
+    def look(self) -> bool:
+        """Take the files that have not changed for some seconds; returns whether there were some."""
         if time.monotonic() < self._next:
-            return
+            return False
         self._next = time.monotonic() + _SETTLED
         files = {path: _state(path) for path in self._folder.rglob("*")
                  if path not in self._taken and not path.name.startswith(".") and path.is_file()}
@@ -207,6 +207,7 @@ class Watcher:
         for path in still:
             self._take(path)
             self._taken.add(path)
+        return bool(still)
 
     def _take(self, path: Path) -> None:
         try:

@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, make_folder
+from vindr_det.pacs.fetching import web_client
 from vindr_det.pacs.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -112,19 +113,15 @@ class Web:
 
     Args:
         url: above its ``studies``.
+        timeout: seconds that it may be silent.
 
     Raises:
         InputError: no address of the web.
     """
 
-    def __init__(self, url: str) -> None:
-        from dicomweb_client import DICOMwebClient
-
-        if not re.match(r"https?://[^/\s]+", url):
-            raise InputError(f"--stow {url}: expected a URL that begins with http:// or https://")
+    def __init__(self, url: str, timeout: int = 60) -> None:
+        self._client = web_client("--stow", url, timeout)
         self.name = re.sub(r"//[^/@]*@", "//", url)
-        self._client = DICOMwebClient(url)
-        self._client.set_http_retry_params(False)
 
     def send(self, key: str, paths: Sequence[Path]) -> None:
         """As of :class:`Destination`."""
