@@ -6,6 +6,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from conftest import ROOT
 from pacs_files import ACCESSION, BOXES, NAME, PATIENT, answer, in_hospital, problems_of, report, tool
 from pydicom.sr.codedict import codes
 
@@ -174,6 +175,34 @@ def test_codes_are_of_the_standard_where_it_has_them():
                           ("Dextro cardia", codes.SCT.Dextrocardia)]:
         assert code_of(finding)[:3] == (code.value, code.scheme_designator, code.meaning)
     assert code_of("pleural_thickening") == code_of("Pleural thickening")
+
+
+def test_the_page_has_the_codes_of_the_table():
+    page = (ROOT / "docs/pacs.md").read_text(encoding="utf-8")
+    for finding in (*VINBIGDATA.findings, *NIH.findings):
+        assert f"({code_of(finding).value}, {code_of(finding).scheme})" in page, finding
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["RG1_J2KI.dcm", "RG2_JLSN.dcm", "Fake_MONOHR1.dcm"])
+def test_real_radiographs(data, tmp_path, name):
+    objects = saved(tmp_path, answer(data / "dicom_cases/ok" / name))
+    assert list(objects) == ["pr", "sc", "sr"]
+    assert not [problem for kind in objects for problem in problems_of(tmp_path / f"{kind}.dcm")]
+    np.testing.assert_allclose([box[3] for box in boxes_of(objects["sr"])], TOLD, atol=0.01)
+    np.testing.assert_allclose(corners_of(objects["pr"]), TOLD, atol=0.01)
+
+
+@pytest.mark.data
+def test_vinbigdata_as_a_hospital_would_have_it(data, tmp_path):
+    """MONOCHROME1, JPEG 2000, without a window; as it is published it has no study."""
+    source = sorted((data / "vinbig/dicom").iterdir())[0]
+    with pytest.raises(InputError, match="has no StudyInstanceUID"):
+        answer(source)
+    path = in_hospital(source, tmp_path / "x.dicom")
+    objects = saved(tmp_path, answer(path))
+    assert objects["pr"].PresentationLUTShape == "INVERSE" and "MONOCHROME1" in str(pydicom.dcmread(path))
+    assert not [problem for kind in objects for problem in problems_of(tmp_path / f"{kind}.dcm")]
 
 
 def test_every_finding_has_a_code_of_its_own():

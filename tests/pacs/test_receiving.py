@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pydicom
 import pytest
-from pacs_files import ACCESSION, NAME, PATIENT, answer, in_hospital, tool
+from pacs_files import ACCESSION, NAME, PATIENT, answer, in_hospital, tool, wait_for
 from pydicom.uid import CTImageStorage, JPEG2000Lossless
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
@@ -33,7 +33,7 @@ def listening(tmp_path):
 
     def start(limits=LIMITS):
         servers.append(start_listener(queue, "127.0.0.1", 0, "VINDR_DET", limits, added.set))
-        return servers[-1].server_address[1]
+        return servers[-1].port
 
     start.queue, start.added = queue, added
     yield start
@@ -178,4 +178,15 @@ def test_a_watched_folder(tmp_path, image, monkeypatch):
     assert queue.unanswered() == [key] and (folder / "below/growing.dcm").read_bytes() == content
     with pytest.raises(InputError, match="no such folder to watch"):
         Watcher(tmp_path / "none", queue, 1)
+    queue.close()
+
+
+def test_a_peer_does_not_keep_the_service_from_ending(tmp_path):
+    queue = Queue(tmp_path)
+    listener = start_listener(queue, "127.0.0.1", 0, "VINDR_DET", LIMITS, lambda: None)
+    association = associated(listener.port)
+    assert association.is_established
+    listener.shutdown()
+    wait_for(lambda: not association.is_established, 10)
+    assert not associated(listener.port).is_established
     queue.close()

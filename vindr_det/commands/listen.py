@@ -42,7 +42,6 @@ def run(args: Namespace) -> None:
     Raises:
         InputError: bad input, a missing library, no destination, or an address that is taken.
     """
-    from vindr_det.exceptions import InputError
     from vindr_det.pacs.answer import Algorithm, require_score
     from vindr_det.pacs.libraries import require_libraries
 
@@ -50,39 +49,49 @@ def run(args: Namespace) -> None:
     _require_options(args)
     require_libraries("highdicom", "pynetdicom", *(["dicomweb_client"] if args.stow or args.fetch else []))
     from vindr_det.bundle.read import open_bundle
-    from vindr_det.pacs.fetching import WebSource, web_client
     from vindr_det.pacs.predicting import Answering
     from vindr_det.pacs.queue import Queue
-    from vindr_det.pacs.receiving import Limits, Watcher, start_listener
-    from vindr_det.pacs.sending import Folder, Node, Web
+    from vindr_det.pacs.receiving import Limits, start_listener
+    from vindr_det.pacs.sending import Folder
     from vindr_det.pacs.service import serve, silence_libraries
     from vindr_det.parallel import start_early
 
-    for folder in args.watch:
-        if not Path(folder).is_dir():
-            raise InputError(f"--watch {folder}: no such folder")
-    nodes = [*(Node(address, args.aet, args.timeout) for address in args.send),
-             *(Web(url, args.timeout) for url in args.stow)]
-    for url in args.fetch:
-        web_client("--fetch", url, args.timeout)
-    opened = open_bundle(args.bundle)
+    destinations, opened = _destinations(args), open_bundle(args.bundle)
     silence_libraries()
     start_early()
     bundle = opened.load(args.device)
-    queue, destinations = Queue(args.state), [*nodes, *map(Folder, args.out)]
+    queue = Queue(args.state)
     answering = Answering(bundle.models, Algorithm(Path(args.bundle).stem, bundle.digest[:16]), args.score,
                           args.kinds, args.max_pixels)
     limits = Limits(args.max_associations, args.max_megabytes, args.allow, args.timeout)
 
     def start(added):
-        server = start_listener(queue, args.host, args.port, args.aet, limits, added)
-        print(f"listening at {args.host}:{server.server_address[1]} as {args.aet}", flush=True)
-        return server
+        listener = start_listener(queue, args.host, args.port, args.aet, limits, added)
+        print(f"listening at {args.host}:{listener.port} as {args.aet}", flush=True)
+        return listener
 
-    sources = [*(Watcher(folder, queue, args.max_megabytes) for folder in args.watch),
-               *(WebSource(url, queue, args.fetch_days, args.max_megabytes, args.timeout)
-                 for url in args.fetch)]
-    serve(queue, answering, destinations, sources, start if args.port >= 0 else None)
+    serve(queue, answering, [*destinations, *map(Folder, args.out)], _sources(args, queue),
+          start if args.port >= 0 else None)
+
+
+def _destinations(args: Namespace):
+    """Nodes and servers; nothing is made or asked yet."""
+    from vindr_det.pacs.fetching import web_client
+    from vindr_det.pacs.sending import Node, Web
+
+    for url in args.fetch:
+        web_client("--fetch", url, args.timeout)
+    return [*(Node(address, args.aet, args.timeout) for address in args.send),
+            *(Web(url, args.timeout) for url in args.stow)]
+
+
+def _sources(args: Namespace, queue):
+    """Where images come from, beside the listener."""
+    from vindr_det.pacs.fetching import WebSource
+    from vindr_det.pacs.receiving import Watcher
+
+    return [*(Watcher(folder, queue, args.max_megabytes) for folder in args.watch),
+            *(WebSource(url, queue, args.fetch_days, args.max_megabytes, args.timeout) for url in args.fetch)]
 
 
 def _require_options(args: Namespace) -> None:
@@ -90,6 +99,9 @@ def _require_options(args: Namespace) -> None:
 
     if not (args.send or args.stow or args.out):
         raise InputError("no destination is given, expected --send, --stow or --out")
+    for folder in args.watch:
+        if not Path(folder).is_dir():
+            raise InputError(f"--watch {folder}: no such folder")
     for name in ("aet", "allow"):
         for title in [args.aet] if name == "aet" else args.allow:
             if not (0 < len(title.strip()) <= 16 and title.isascii() and title.isprintable()):

@@ -32,7 +32,6 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
 
 from vindr_det.exceptions import InputError, one_line
 from vindr_det.imaging.dicom.identity import read_uids
@@ -45,6 +44,8 @@ log = logging.getLogger(__name__)
 #: Radiographs, and the captures that films become.
 CLASSES = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation,
            DigitalXRayImageStorageForProcessing, SecondaryCaptureImageStorage)
+#: C-ECHO (PS3.4 A.4).
+_VERIFICATION = UID("1.2.840.10008.1.1")
 #: What the reader decodes, the simplest first.
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLossless,
             JPEGLSLossless, RLELossless, JPEG2000, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit,
@@ -72,9 +73,25 @@ class Limits:
     timeout: int = 60
 
 
+class Listener:
+    """What listens.
+
+    Args:
+        entity: that was started.
+        port: that it listens at.
+    """
+
+    def __init__(self, entity: AE, port: int) -> None:
+        self._entity, self.port = entity, port
+
+    def shutdown(self) -> None:
+        """Listen no more; a peer that is sending is told, and keeps what was not acknowledged."""
+        self._entity.shutdown()
+
+
 def start_listener(
     queue: Queue, host: str, port: int, title: str, limits: Limits, added: Callable[[], None]
-) -> Any:
+) -> Listener:
     """Start to take images by C-STORE, in threads of their own.
 
     Args:
@@ -85,14 +102,11 @@ def start_listener(
         limits: of the peers.
         added: is called after each image.
 
-    Returns:
-        The server, whose ``shutdown()`` ends it.
-
     Raises:
         InputError: the address cannot be listened at.
     """
     entity = AE(ae_title=title)
-    entity.add_supported_context(Verification)
+    entity.add_supported_context(_VERIFICATION)
     for uid in CLASSES:
         entity.add_supported_context(uid, list(SYNTAXES))
     entity.require_called_aet = True
@@ -100,11 +114,12 @@ def start_listener(
     entity.maximum_associations = limits.associations
     entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = limits.timeout
     size = _Size(limits.megabytes * 2**20)
-    handlers = [(evt.EVT_C_STORE, _on_store, [queue, size, added]), (evt.EVT_DATA_RECV, size.add)]
+    handlers: list[Any] = [(evt.EVT_C_STORE, _on_store, [queue, size, added]), (evt.EVT_DATA_RECV, size.add)]
     try:
-        return entity.start_server((host, port), block=False, evt_handlers=handlers)
+        server = entity.start_server((host, port), block=False, evt_handlers=handlers)
     except (OSError, OverflowError) as error:
         raise InputError(f"{host}:{port}: cannot be listened at ({one_line(error)})") from error
+    return Listener(entity, server.server_address[1] if server else port)
 
 
 class _Size:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
-from pynetdicom.sop_class import (
+from pydicom.uid import (
     ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
     GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import AE
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, make_folder

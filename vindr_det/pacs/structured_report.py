@@ -28,6 +28,7 @@ from numpy import array
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
+from vindr_det.exceptions import InputError
 from vindr_det.imaging.status import FLAGGED
 from vindr_det.pacs.answer import MANUFACTURER, STATEMENT, Answer, Box, uid_of
 from vindr_det.pacs.codes import PRIVATE, code_of
@@ -120,6 +121,9 @@ def boxes_of(report: Dataset) -> Sequence[tuple[str, str, float, list[float]]]:
 
     Returns:
         Scheme and value of the code, score, and xyxy of each box, in order.
+
+    Raises:
+        InputError: a group has no region or no finding.
     """
     content = ComprehensiveSR.from_dataset(report).content
     groups = MeasurementReport.from_sequence([content] if isinstance(content, Dataset) else content)
@@ -127,6 +131,9 @@ def boxes_of(report: Dataset) -> Sequence[tuple[str, str, float, list[float]]]:
 
 
 def _box_of(group: PlanarROIMeasurementsAndQualitativeEvaluations) -> tuple[str, str, float, list[float]]:
-    points, kind = group.roi.value, group.finding_type
+    region, kind = group.roi, group.finding_type
+    if region is None or kind is None:
+        raise InputError("a group without region or finding, expected a report of vindr-det")
+    points = region.value
     score = group.get_measurements(name=codes.DCM.CertaintyOfFinding)[0].value / 100
     return kind.scheme_designator, kind.value, score, [*points.min(axis=0), *points.max(axis=0)]
