@@ -33,6 +33,7 @@ class Killed(BaseException):
 def steps_of(queue: Queue) -> None:
     """All that becomes of an image."""
     queue.add("1.2.3", b"image")
+    queue.begin(KEY)
     queue.keep_answer(KEY, {"sr": an_object(), "sc": an_object()})
     queue.mark_sent(KEY, "pacs")
     queue.finish(KEY)
@@ -126,3 +127,18 @@ def test_what_cannot_be_answered_is_put_aside(tmp_path):
     assert (queue.unanswered(), queue.add("1.2.3", b"image")) == ([], "")
     assert (tmp_path / f"refused/{KEY}.txt").read_text() == "no study\n"
     assert (tmp_path / f"refused/{KEY}.dcm").read_bytes() == b"image"
+
+
+def test_an_image_that_ends_the_service_does_not_hold_up_others(tmp_path):
+    for tries in range(3):
+        queue = Queue(tmp_path)
+        queue.add("1.2.3", b"image")
+        queue.add("9.9", b"other")
+        assert queue.unanswered() == ([KEY, key_of("9.9")] if not tries else [key_of("9.9"), KEY])
+        queue.begin(KEY)
+        queue.close()
+    queue = Queue(tmp_path)
+    assert queue.tries(KEY) == 3 and queue.tries(key_of("9.9")) == 0
+    queue.keep_answer(KEY, {"sr": an_object()})
+    assert queue.tries(KEY) == 0 and not list((tmp_path / "tried").iterdir())
+    queue.close()

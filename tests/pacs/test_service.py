@@ -14,10 +14,11 @@ from conftest import ROOT
 from pacs_files import ACCESSION, NAME, PATIENT, in_hospital, problems_of, wait_for
 
 from vindr_det.bundle.read import open_bundle
+from vindr_det.exceptions import InputError
 from vindr_det.pacs import receiving
 from vindr_det.pacs.answer import Algorithm
-from vindr_det.pacs.predicting import Answering
-from vindr_det.pacs.queue import Queue, key_of
+from vindr_det.pacs.predicting import Answering, answer_all
+from vindr_det.pacs.queue import MOST_TRIES, Queue, key_of
 from vindr_det.pacs.receiving import Watcher
 from vindr_det.pacs.sending import Folder
 from vindr_det.pacs.service import serve
@@ -105,7 +106,36 @@ def test_the_boxes_are_those_of_predict(tmp_path, answering, watched, monkeypatc
         assert corners == pytest.approx(box, abs=0.02)
 
 
+def test_an_image_at_which_the_service_ends_is_put_aside(tmp_path, answering, watched):
+    queue = Queue(tmp_path / "state")
+    keys = [queue.add(str(number), (watched / f"{number}.dcm").read_bytes()) for number in range(2)]
+    for _ in range(MOST_TRIES):
+        queue.begin(keys[0])
+    never = threading.Event()
+    answer_all(queue, answering, never, threading.Event())
+    assert (queue.unanswered(), queue.unsent()) == ([], [keys[1]])
+    assert f"ended {MOST_TRIES} times" in (tmp_path / f"state/refused/{keys[0]}.txt").read_text()
+    queue.close()
+
+
+def test_a_full_disk_is_not_held_against_an_image(tmp_path, answering, watched, monkeypatch):
+    def full(key, objects):
+        raise InputError("no space left")
+
+    queue, never = Queue(tmp_path / "state"), threading.Event()
+    key = queue.add("1.2", (watched / "0.dcm").read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "keep_answer", full)
+        with pytest.raises(InputError, match="no space left"):
+            answer_all(queue, answering, never, threading.Event())
+    assert queue.unanswered() == [key] and queue.tries(key) == 0
+    answer_all(queue, answering, never, threading.Event())
+    assert queue.unsent() == [key]
+    queue.close()
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_while_studies_come_in(tmp_path):
     """benchmarks/listener.py with few studies: each is answered once, in a real server."""
     plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

@@ -12,7 +12,7 @@ from vindr_det.limits import MAX_PIXELS
 from vindr_det.pacs.answer import Algorithm, Answer
 from vindr_det.pacs.objects import KINDS, objects_of
 from vindr_det.pacs.original import read_original
-from vindr_det.pacs.queue import Queue
+from vindr_det.pacs.queue import MOST_TRIES, Queue
 from vindr_det.prediction import Models, Outcome, predict_each
 from vindr_det.submission.image_report import image_report
 
@@ -54,23 +54,34 @@ def answer_all(queue: Queue, answering: Answering, stopped: Any, answered: Any) 
         InputError: the disk is full, or the models do not go together.
         OSError: the disk fails.
     """
-    keys = queue.unanswered()[:_AT_ONCE]
+    keys = _to_answer(queue)
     if not keys:
         return
     run = image_run.joined(image_run.find_files([queue.image(key) for key in keys], answering.max_pixels))
     # A process of its own reads, so that a decoder that crashes on a damaged file does not end the service.
     outcomes = predict_each(run, answering.models, workers=1, allow_inverted=True)
-    left = iter(keys)
     try:
-        for key, outcome in zip(left, outcomes, strict=False):
-            _keep(queue, answering, key, outcome)
+        for key in keys:
+            queue.begin(key)
+            _keep(queue, answering, key, next(outcomes))
             answered.set()
             if stopped.is_set():
                 return
     except (InputError, OSError):
+        queue.end(key)  # of the disk, not of the image
         raise
     except Exception as error:  # the models failed on all of these; each has an answer that says so
         log.error("the models failed: %s", type(error).__name__)
+
+
+def _to_answer(queue: Queue) -> list[str]:
+    """The next images; those at which the service has ended again and again are put aside."""
+    keys = queue.unanswered()[:_AT_ONCE]
+    for key in keys:
+        if queue.tries(key) >= MOST_TRIES:
+            log.error("%s: the service has ended %d times at it, see refused/%s.txt", key, MOST_TRIES, key)
+            queue.refuse(key, f"the service has ended {MOST_TRIES} times while it answered this image")
+    return [key for key in keys if queue.image(key).exists()]
 
 
 def _keep(queue: Queue, answering: Answering, key: str, outcome: Outcome) -> None:

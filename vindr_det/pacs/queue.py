@@ -5,6 +5,7 @@ Every step is a rename, which a disk does whole or not at all:
 - ``received/KEY.dcm``: an image; its sender is told of success after this.
 - ``answers/KEY/``: the objects of its answer, and a file for each destination that has them.
 - ``done/KEY``: every destination has the answer; image and objects are removed then.
+- ``tried/KEY``: a byte for each time that an answer to an image was begun; it is removed with the answer.
 - ``refused/KEY.dcm``: an image that no answer can be made for, with the reason in ``KEY.txt``.
 
 A key is made of the image's SOP Instance UID, so that an image that is received again is answered once.
@@ -25,6 +26,9 @@ from vindr_det.pacs.objects import write_object
 
 log = logging.getLogger(__name__)
 
+#: An image at which the service has ended so often, such as by taking all memory, is put aside.
+MOST_TRIES = 5
+
 
 def key_of(uid: str) -> str:
     """What stands for an image in names and in the log: a hash of its SOP Instance UID."""
@@ -43,8 +47,8 @@ class Queue:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = make_folder(folder)
-        self.received, self.answers, self.done, self.refused = (
-            make_folder(self.folder / name) for name in ("received", "answers", "done", "refused"))
+        self.received, self.answers, self.done, self.refused, self.tried = (
+            make_folder(self.folder / name) for name in ("received", "answers", "done", "refused", "tried"))
         self._lock = FileLock(self.folder / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -88,10 +92,25 @@ class Queue:
         return self.received / f"{key}.dcm"
 
     def unanswered(self) -> list[str]:
-        """Keys of the images that wait for an answer, the oldest first."""
+        """Keys of the images that wait for an answer: the least tried first, of these the oldest."""
         # In this order: an answer that is sent meanwhile is noted as done before it is removed.
-        return [key for key in _keys(self.received)
+        keys = [key for key in _keys(self.received)
                 if not (self.answers / key).exists() and not (self.done / key).exists()]
+        return sorted(keys, key=self.tries)
+
+    def tries(self, key: str) -> int:
+        """How often an answer to an image was begun."""
+        path = self.tried / key
+        return path.stat().st_size if path.exists() else 0
+
+    def begin(self, key: str) -> None:
+        """Note that an answer is begun, which may end the service."""
+        with (self.tried / key).open("ab") as file:
+            file.write(b".")
+
+    def end(self, key: str) -> None:
+        """Forget the tries: the image has an answer, or they ended for another reason."""
+        (self.tried / key).unlink(missing_ok=True)
 
     def unsent(self) -> list[str]:
         """Keys of the answers that wait to be sent, the oldest first."""
@@ -110,6 +129,7 @@ class Queue:
             _flush(folder / f"{kind}.dcm")
         folder.rename(self.answers / key)
         _flush(self.answers)
+        self.end(key)
 
     def objects(self, key: str) -> list[Path]:
         """The files of an answer."""
@@ -133,6 +153,7 @@ class Queue:
         """Put an image aside that no answer can be made for."""
         write_text(self.refused / f"{key}.txt", f"{reason}\n")
         self.image(key).replace(self.refused / f"{key}.dcm")
+        self.end(key)
 
     def _remove(self, key: str) -> None:
         """The image first: an answer without it is known to be done."""
@@ -151,6 +172,9 @@ class Queue:
         for key in {*_keys(self.received), *_keys(self.answers)}:
             if (self.done / key).exists():
                 self._remove(key)
+        for path in self.tried.iterdir():
+            if path.name not in self.unanswered():
+                path.unlink()
         counts = len(self.unanswered()), len(self.unsent())
         if any(counts):
             log.info("%d images wait for an answer, %d answers to be sent", *counts)
