@@ -11,6 +11,7 @@ from pacs_files import ACCESSION, BOXES, NAME, PATIENT, answer, in_hospital, pro
 from pydicom.sr.codedict import codes
 
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.read import read_image
 from vindr_det.pacs.answer import STATEMENT, Algorithm
 from vindr_det.pacs.codes import PRIVATE, code_of
 from vindr_det.pacs.objects import objects_of, write_object
@@ -110,6 +111,19 @@ def test_the_state_shows_the_image_as_it_was(image, tmp_path, photometric, shape
     voi = state.SoftcopyVOILUTSequence[0]
     assert (voi.WindowCenter, voi.WindowWidth, voi.VOILUTFunction) == (900, 800, "SIGMOID")
     assert not problems_of(tmp_path / "pr.dcm")
+
+
+@pytest.mark.parametrize("changes", [{"WindowCenter": None, "WindowWidth": None},
+                                     {"WindowCenter": 60000, "WindowWidth": 2}])
+def test_without_a_window_the_state_shows_percentiles(image, tmp_path, changes):
+    """As the picture does: its grays follow from the state's window."""
+    path = in_hospital(image, tmp_path / "x.dicom", PhotometricInterpretation="MONOCHROME2", **changes)
+    voi = saved(tmp_path, answer(path))["pr"].SoftcopyVOILUTSequence[0]
+    assert voi.VOILUTFunction == "LINEAR_EXACT" and not problems_of(tmp_path / "pr.dcm")
+    unit = (pydicom.dcmread(path).pixel_array - float(voi.WindowCenter)) / float(voi.WindowWidth) + 0.5
+    shown = read_image(path)
+    assert shown.window == "percentile"
+    assert np.abs(np.clip(unit, 0, 1) * 255 - shown.pixels).max() <= 1
 
 
 def test_pixels_that_are_not_square(image, tmp_path):

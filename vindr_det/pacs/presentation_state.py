@@ -8,11 +8,13 @@ from highdicom.pr import (
     GraphicLayer,
     GraphicObject,
     GrayscaleSoftcopyPresentationState,
+    SoftcopyVOILUTTransformation,
     TextObject,
 )
 from pydicom import Dataset
 from pydicom.valuerep import DA, TM
 
+from vindr_det.imaging.dicom.file import read_percentile_range
 from vindr_det.imaging.palette import color_of
 from vindr_det.pacs.answer import STATEMENT, Answer, Box
 
@@ -22,7 +24,8 @@ KIND, SERIES = "pr", 9003
 def presentation_state(answer: Answer) -> Dataset:
     """A layer per finding, in its color, which a viewer shows and hides.
 
-    The picture is shown as the original's own elements have it; ``MONOCHROME1`` needs the inverse shape, as a
+    The picture is shown as everywhere in this package: by the original's own table or window, or where it has
+    none that shows something between percentiles of its pixels. ``MONOCHROME1`` needs the inverse shape, as a
     state replaces what the image says (PS3.3 C.11.6).
     """
     shape = "INVERSE" if answer.original.inverted else "IDENTITY"
@@ -31,6 +34,7 @@ def presentation_state(answer: Answer) -> Dataset:
         referenced_images=[answer.original.header], content_label="VINDR_DET",
         content_description=STATEMENT, graphic_layers=list(layers.values()),
         graphic_annotations=[_annotation(answer, box, layers[box.class_id]) for box in answer.boxes],
+        voi_lut_transformations=_window(answer),
         presentation_lut_transformation=PresentationLUTTransformation(PresentationLUTShapeValues(shape)),
         series_description="Findings of a model (boxes on the image)",
         **{key: value for key, value in answer.common(KIND, SERIES).items()
@@ -39,6 +43,16 @@ def presentation_state(answer: Answer) -> Dataset:
     state.PresentationCreationTime = TM(answer.created.time())
     state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = list(answer.original.aspect)
     return state
+
+
+def _window(answer: Answer) -> list[SoftcopyVOILUTTransformation] | None:
+    """The percentiles as a window; None takes the original's own."""
+    shown = read_percentile_range(answer.original.path)
+    if shown is None:
+        return None
+    bottom, top = shown
+    return [SoftcopyVOILUTTransformation(round((bottom + top) / 2, 3), round(max(top - bottom, 0.001), 3),
+                                         voi_lut_function="LINEAR_EXACT")]
 
 
 def _layers(answer: Answer) -> dict[int, GraphicLayer]:
