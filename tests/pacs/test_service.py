@@ -1,6 +1,5 @@
 """The service as a whole: what comes is answered, a damaged image too; it ends at SIGTERM."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -50,7 +49,7 @@ def served(state, answering, watched, out, until):
         try:
             wait_for(until, 200)
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     thread = threading.Thread(target=end)
     thread.start()

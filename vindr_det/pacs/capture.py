@@ -12,7 +12,7 @@ from vindr_det.pacs.answer import STATEMENT, Answer
 
 KIND, SERIES = "sc", 9001
 #: Pixels of the picture's longest side, without the lines of text, at most and at least.
-LONGEST, SHORTEST = 1536, 768
+LONGEST, SHORTEST = 1024, 768
 
 
 def secondary_capture(answer: Answer, max_pixels: int = MAX_PIXELS) -> Dataset:

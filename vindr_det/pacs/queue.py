@@ -194,7 +194,9 @@ def _age(entry: os.DirEntry[str]) -> tuple[float, str]:
 
 def _flush(path: Path) -> None:
     """Have the system write a file, or a folder's names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
