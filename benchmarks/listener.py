@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,7 @@ def make_studies(folder: Path, count: int, size: int) -> dict[str, Path]:
     make_dataset(folder / "raw", 1, count, size, seed=5)
     (folder / "sent").mkdir()
     files = {}
+    warnings.simplefilter("ignore")
     for number, source in enumerate(sorted((folder / "raw/test").iterdir())):
         dataset = pydicom.dcmread(source)
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
@@ -113,6 +115,8 @@ def make_studies(folder: Path, count: int, size: int) -> dict[str, Path]:
         dataset.StudyInstanceUID = uid_of("study", str(number))
         dataset.SeriesInstanceUID = uid_of("series", str(number))
         dataset.PatientName, dataset.PatientID = f"Surname{number}^Given", f"PATIENT{number}"
+        # Values that libraries complain about in their own lines, with the value.
+        dataset.PatientBirthDate, dataset.PatientSex = "19600230", "PATIENTSEX"
         dataset.AccessionNumber, dataset.Modality = f"ACCESSION{number}", "DX"
         path = folder / f"sent/{number}.dcm"
         dataset.save_as(path)

@@ -127,6 +127,23 @@ def test_large_images_end_their_association(listening, image, tmp_path):
     assert status_of(listening(), pydicom.dcmread(image)) == 0  # others are still served
 
 
+def test_what_an_ended_association_has_sent_is_forgotten(listening, monkeypatch):
+    """Else a later one that the system gives the same number would be ended for it."""
+    counts = []
+
+    class Seen(receiving._Size):
+        def __init__(self, limit):
+            super().__init__(limit)
+            counts.append(self._received)
+
+    monkeypatch.setattr(receiving, "_Size", Seen)
+    association = associated(listening())
+    association.send_c_echo()
+    assert sum(counts[0].values()) > 0
+    association.release()
+    wait_for(lambda: not counts[0], 10)
+
+
 @pytest.mark.parametrize("limits, options, expected", [
     (LIMITS, {}, True), (LIMITS, {"called": "OTHER"}, False),
     (replace(LIMITS, callers=["CT1"]), {}, False),

@@ -129,6 +129,17 @@ def test_an_answer_that_is_refused_does_not_hold_up_others(waiting, objects):
         assert queue.unsent() == [key] and sorted(peer.got) == uids_of(objects)
 
 
+def test_a_damaged_object_does_not_hold_up_others(waiting, objects, caplog):
+    queue, key = waiting
+    queue.objects(key)[0].write_bytes(b"Doe^Jane")
+    other = queue.add("9.9", b"image")
+    queue.keep_answer(other, objects)
+    with Peer() as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+    assert queue.unsent() == [key] and (queue.done / other).exists()
+    assert "InvalidDicomError" in caplog.text and "Doe" not in caplog.text
+
+
 def test_a_node_without_reports_is_no_success(waiting):
     queue, key = waiting
     with Peer(classes=CLASSES[:1]) as peer:

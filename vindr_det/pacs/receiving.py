@@ -114,7 +114,8 @@ def start_listener(
     entity.maximum_associations = limits.associations
     entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = limits.timeout
     size = _Size(limits.megabytes * 2**20)
-    handlers: list[Any] = [(evt.EVT_C_STORE, _on_store, [queue, size, added]), (evt.EVT_DATA_RECV, size.add)]
+    handlers: list[Any] = [(evt.EVT_C_STORE, _on_store, [queue, size, added]), (evt.EVT_DATA_RECV, size.add),
+                           (evt.EVT_CONN_CLOSE, size.reset)]
     try:
         server = entity.start_server((host, port), block=False, evt_handlers=handlers)
     except (OSError, OverflowError) as error:

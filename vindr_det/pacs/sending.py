@@ -194,9 +194,11 @@ class Sender:
             return False
         try:
             destination.send(key, self._queue.objects(key))
-        except NotSent as error:
-            seconds = self._wait((name, key if error.reached else ""))
-            log.warning("%s: not sent to %s: %s; again in %.0f s", key, name, error, seconds)
+        except Exception as error:  # of libraries too; an answer that cannot be sent must not hold up others
+            refused = error.reached if isinstance(error, NotSent) else True
+            reason = error if isinstance(error, NotSent) else type(error).__name__
+            seconds = self._wait((name, key if refused else ""))
+            log.warning("%s: not sent to %s: %s; again in %.0f s", key, name, reason, seconds)
             return False
         self._waits.pop((name, ""), None)
         self._waits.pop((name, key), None)
