@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed", "bundles/*/*"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*", "pacs/codes.csv"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -98,6 +98,8 @@ setup(
         "tune": ["optuna>=4.2"],
         # Bundles on a Hugging Face hub, or on one of your own.
         "hub": ["huggingface_hub>=0.34", "safetensors>=0.5"],
+        # Answers to a PACS: vindr-det dicom-out and listen.
+        "dicom-out": ["dicomweb-client>=0.60", "highdicom>=0.25", "pynetdicom>=3.0"],
         # A training's curves and pictures in Weights & Biases, in MLflow.
         "wandb": ["wandb>=0.19"],
         "mlflow": ["mlflow-skinny>=2.20"],
@@ -107,10 +109,11 @@ setup(
         "docs": ["mkdocs-material>=9.5"],
         # What the tests use, lint, and the extras that tests need.
         "dev": [
-            "build>=1.2", "distributed>=2024.1", "huggingface_hub>=0.34", "import-linter>=2.5",
-            "ipykernel>=6.29", "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10",
-            "nbformat>=5.10", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil",
-            "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "wandb>=0.19",
+            "build>=1.2", "dicomweb-client>=0.60", "distributed>=2024.1", "highdicom>=0.25",
+            "huggingface_hub>=0.34", "import-linter>=2.5", "ipykernel>=6.29", "mkdocs-material>=9.5",
+            "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10", "nbformat>=5.10", "onnx>=1.16",
+            "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil", "pynetdicom>=3.0", "pytest>=8",
+            "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "wandb>=0.19",
         ],
     },
 )

@@ -19,6 +19,7 @@ import numpy as np
 import page_releases
 import pandas as pd
 from conftest import ROOT, TINY, of_another_label_set
+from pacs_files import in_hospital
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from vindr_det.commands import main_of, run_command
@@ -180,6 +181,9 @@ def make_tree(root: Path, phantoms: Path) -> Tree:
         tree.run(command)
     _own(root)
     shutil.copy(min((raw / "test").iterdir()), root / "own/x.dicom")
+    (root / "hospital").mkdir()
+    for number, path in enumerate(sorted((raw / "test").iterdir())):
+        in_hospital(path, root / f"hospital/{path.name}", number)
     for command in PREPARED[3:]:
         tree.run(command)
     return tree

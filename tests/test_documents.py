@@ -22,6 +22,7 @@ from vindr_det.submission import read_submission
 NOT_RUN = {
     "git clone": "network", "make ": "builds an environment, runs all tests, or both",
     "pip install": "network", "uv pip install": "network", "conda ": "network", "docker ": "network, Docker",
+    "vindr-det listen": "runs until it is ended; tests/pacs/test_service.py starts it",
     "vindr-det .* --num-gpus": "several GPUs",
     "torchrun ": "tests/test_shards.py starts a process as torchrun does",
     "dask ": "a cluster; tests/test_shards.py and tests/test_dask_cluster.py start one",
@@ -60,6 +61,7 @@ GIVEN = {
         "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
         "oof_predictions.csv": _OUT_OF_FOLD},
     "docs/scale.md": {"A.pth": _DETECTOR, "archive": "raw/test"},
+    "docs/pacs.md": {"archive": "hospital"},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},
     "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR,

@@ -40,6 +40,10 @@ COMMANDS = {
         "check-submission": "check or repair a submission",
         "visualize": "draw boxes",
     },
+    "Hospital": {
+        "dicom-out": "predictions to DICOM objects: a picture, a report, graphics on the original",
+        "listen": "a DICOM node that takes images, predicts them and sends the answers back",
+    },
     "First steps": {"demo": "the whole path on phantoms, from images to a scored submission"},
 }
 
