@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed", "bundles/*/*"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*", "report/static/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -55,6 +55,7 @@ setup(
         "fvcore>=0.1.5.post20221221,<0.1.6",
         "grad-cam>=1.5",
         "iterative-stratification>=0.1.9",
+        "jinja2>=3.1",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",
         "numpy>=1.26",

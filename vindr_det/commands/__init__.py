@@ -39,6 +39,7 @@ COMMANDS = {
         "evaluate-classifier": "score probabilities",
         "check-submission": "check or repair a submission",
         "visualize": "draw boxes",
+        "report": "a run as one page: scores, curves, errors, and its cases to look at",
     },
     "First steps": {"demo": "the whole path on phantoms, from images to a scored submission"},
 }
