@@ -1,7 +1,7 @@
 """The case browser's data: per image its boxes, with the true box that each detection is matched with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vindr_det.imaging.palette import code_of
@@ -36,6 +36,10 @@ class Case:
     width: int
     data: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, int] = field(default_factory=dict)
+
+    def unread(self, reason: str) -> "Case":
+        """The case of an image that cannot be read now, whatever was predicted of it."""
+        return replace(self, data={**self.data, "status": FAILED, "reason": reason})
 
     def as_json(self) -> dict[str, Any]:
         """The data with id and size."""

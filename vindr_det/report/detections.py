@@ -81,7 +81,7 @@ def summary_section(sources: Sources, values: Mapping[str, Any]) -> Section | No
     keys = [key for key in score.summary_keys(values) if _is_number(values[key])]
     rows = [[Cell(key), score_cell(values, key), _bias(values, key)] for key in keys]
     note = ("Intervals are 95 %, from random halves of the images or patients; the bias is how much too high a "
-            "value probably is because the images are few.")
+            "value probably is because the images are few.") if any(f"{key}/ci95" in values for key in keys) else ""
     blocks: list[Block] = [Facts(items, large=True), Table("All metrics", ["metric", "value [95 %]", "bias"], rows,
                                                            note)]
     return Section("scores", "Scores", blocks, _notes(sources, values))

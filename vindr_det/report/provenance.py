@@ -10,10 +10,9 @@ from pathlib import Path
 
 from vindr_det import __version__
 from vindr_det.report.blocks import Block, Cell, Facts, Section, Table, Text
-from vindr_det.report.request import ReportRequest, as_text
+from vindr_det.report.request import FILES, ReportRequest, as_text
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "faster-coco-eval", "pycocotools", "timm", "lightning")
-_FILES = ("predictions", "annotations", "meta", "metrics", "gate", "patients")
 #: Files of a training whose content decides what it predicts.
 _MODELS = ("model_best.pth", "model_final.pth", "fold*.pth", "operating_points.json", "config.yaml")
 _PATH = re.compile(r"(?<![\w.])(?:/[^/\s'\"]+)+/(?=[^/\s'\"])")
@@ -51,7 +50,7 @@ def _version(name: str) -> str:
 
 
 def _inputs(request: ReportRequest) -> Iterator[tuple[str, Path]]:
-    for name in _FILES:
+    for name in FILES:
         if getattr(request, name):
             yield name, Path(getattr(request, name))
     for path in request.ledger:

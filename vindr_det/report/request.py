@@ -15,6 +15,8 @@ from vindr_det.limits import LARGEST_SIDE, MAX_PIXELS, require_limit, require_re
 #: Files and folders that the commands write, by their usual names; the first that is there is taken.
 _PREDICTIONS = ("submission.csv", "predictions.csv", "best_predictions.json")
 _DETECTORS, _CLASSIFIERS = (".", "detector"), (".", "classifier")
+#: Options that name a file.
+FILES = ("predictions", "annotations", "meta", "metrics", "gate", "patients")
 _OOF, _METRICS = "oof_predictions.csv", "metrics.json"
 
 
@@ -87,7 +89,7 @@ def completed(request: ReportRequest) -> ReportRequest:
 
 
 def _require_present(request: ReportRequest) -> None:
-    for name in ("predictions", "annotations", "meta", "metrics", "gate", "patients"):
+    for name in FILES:
         if getattr(request, name):
             existing_file(getattr(request, name))
     for path in request.ledger:
@@ -169,8 +171,7 @@ def _validation_files(training: Path) -> dict[str, str]:
 
 def as_text(request: ReportRequest) -> dict[str, str]:
     """Option -> what was given for it, without paths' folders, for the page's provenance."""
-    paths = {"run", "predictions", "annotations", "meta", "images", "metrics", "classifier", "training", "gate",
-             "maps", "patients"}
+    paths = {*FILES, "run", "images", "classifier", "training", "maps"}
     shown = {}
     for field in fields(request):
         value = getattr(request, field.name)

@@ -59,7 +59,7 @@ def _of_detector(curves: Curves) -> list[Block]:
 def _of_classifier(folds: Mapping[int, Curves]) -> list[Block]:
     def lines(kind: str) -> list[Series]:
         colors = [_hex(color) for color in palette(len(folds))]
-        return [Series(f"fold {fold}, {part}", curves[f"{prefix}{kind}"], colors[at], dashed=not prefix,
+        return [Series(f"fold {fold}, {part}", curves[f"{prefix}{kind}"], colors[at], dashed=not prefix and kind != "lr",
                        marked=True)
                 for at, (fold, curves) in enumerate(folds.items()) for prefix, part in _FOLD_PARTS.items()
                 if len(curves.get(f"{prefix}{kind}", ()))]

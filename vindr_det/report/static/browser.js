@@ -91,13 +91,27 @@ function rowOf(box, number) {
     element("td", {class: "number"}, box.score === null ? "" : box.score.toFixed(3)), element("td", {}, OUTCOMES[box.outcome]));
 }
 
+function scrollTo(option) {  // within the list: the page itself stays where it is
+  const list = byId("list"), top = option.offsetTop, bottom = top + option.offsetHeight;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (bottom > list.scrollTop + list.clientHeight) list.scrollTop = bottom - list.clientHeight;
+}
+
+function showLayersOf(item) {
+  const names = readersOf();
+  document.querySelectorAll("#layers label").forEach(label => {
+    const name = label.querySelector("input").value;
+    label.hidden = names.includes(name) && !(name in item.readers);
+  });
+}
+
 function showCase(number) {
   state.picked = null;
   document.querySelector('#list [aria-selected="true"]')?.setAttribute("aria-selected", "false");
   state.number = number;
   const item = current(), option = byId(`case-${number}`), source = sourceOf(number);
   option?.setAttribute("aria-selected", "true");
-  option?.scrollIntoView({block: "nearest"});
+  if (option) scrollTo(option);
   byId("list").setAttribute("aria-activedescendant", option ? option.id : "");
   byId("case-title").textContent = item.id;
   const left = item.leftOut ? `${plural(item.leftOut, "box")} of lower scores are not in this page. ` : "";
@@ -105,6 +119,7 @@ function showCase(number) {
   byId("case-status").textContent = odd + left;
   byId("case-status").hidden = !(odd + left);
   picture.show(item, source);
+  showLayersOf(item);
   const before = byId("map").value, maps = Object.keys(item.maps);
   byId("map").replaceChildren(element("option", {value: ""}, "none"), ...maps.map(name => element("option", {value: name}, name)));
   byId("map").value = maps.includes(before) ? before : "";

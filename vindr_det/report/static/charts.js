@@ -75,7 +75,7 @@ function valuesOf(chart) {
 
 function legendOf(chart, hidden, redraw) {
   return element("ul", {class: "legend", "aria-label": "Lines"}, ...chart.series.map(line => {
-    const mark = element("i", {"aria-hidden": "true"});
+    const mark = element("i", {"aria-hidden": "true", class: line.dashed ? "dashed" : null});
     mark.style.background = line.color;
     const button = element("button", {type: "button", "aria-pressed": "true"}, mark, line.name);
     button.addEventListener("click", () => {

@@ -2,6 +2,12 @@
 
 const LABEL_PIXELS = 12;
 
+function textOn(color) {  // black or white, whichever is easier to read
+  const [red, green, blue] = [1, 3, 5].map(at => parseInt(color.slice(at, at + 2), 16) / 255)
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
+}
+
 class Picture {
   constructor(svg, classes) {
     this.svg = svg;
@@ -20,7 +26,8 @@ class Picture {
 
   show(item, source) {
     Object.assign(this, {item, boxes: [], picked: null});
-    for (const [name, value] of Object.entries({width: item.width, height: item.height, href: source})) this.image.setAttribute(name, value);
+    filled(this.image, {width: item.width, height: item.height}, []);
+    if (source) this.image.setAttribute("href", source); else this.image.removeAttribute("href");
     this.heat.replaceChildren();
     this.fit();
   }
@@ -82,25 +89,29 @@ class Picture {
       const [x0, y0, x1, y1] = box.corners, place = {x: x0, y: y0, width: x1 - x0, height: y1 - y0};
       const line = shape("rect", {...place, class: `box line-${box.layer === TRUTH || box.layer === PREDICTED ? box.outcome : "reader"}`, stroke: this.classes[box.label].color});
       const picked = number === this.picked ? "picked" : null;
-      return shape("g", {class: picked, "data-box": number}, shape("rect", {...place, class: "casing"}), line,
-        this.labeled && box.outcome !== "detected" ? this.label(box, placed) : null);
+      return shape("g", {class: picked, "data-box": number}, shape("rect", {...place, class: "casing"}), line);
     };
-    this.layer.replaceChildren(...this.boxes.map(draw));
+    const labeled = this.labeled ? this.boxes.filter(box => box.outcome !== "detected") : [];
+    this.layer.replaceChildren(...this.boxes.map(draw), ...labeled.map(box => this.label(box, placed)));
   }
 
   label(box, placed) {
     const size = LABEL_PIXELS * this.unit, score = box.score === null ? "" : ` ${box.score.toFixed(2)}`;
     const tag = {fp: "FP ", "normal-fp": "FP ", missed: "FN ", reader: `${box.layer} `}[box.outcome] ?? "";
-    const text = tag + this.classes[box.label].name + score, width = text.length * size * 0.56;
+    const text = tag + this.classes[box.label].name + score, width = text.length * size * 0.56 + size * 0.4;
     const [x0, y0, , y1] = box.corners, left = clamp(x0, 0, Math.max(0, this.item.width - width));
-    const tops = [y0 - size * 0.35, y0 + size * 1.05, y1 + size * 1.05, y1 - size * 0.35];
-    for (let step = 1; step < 12; step++) tops.push(y0 + size * (1.05 + step * 1.15));
+    const tops = [y0 - size * 0.3, y0 + size * 0.95, y1 + size * 0.95, y1 - size * 0.3];
+    for (let step = 1; step < 12; step++) tops.push(y0 + size * (0.95 + step * 1.2));
     const free = tops.find(y => y > size * 0.8 && y < this.item.height && !placed.some(other =>
-      left < other.right && left + width > other.left && Math.abs(y - other.y) < size * 1.1)) ?? y0 + size;
+      left < other.right && left + width > other.left && Math.abs(y - other.y) < size * 1.15)) ?? y0 + size;
     placed.push({left, right: left + width, y: free});
-    const node = shape("text", {x: left + size * 0.2, y: free, "font-size": size, "stroke-width": size * 0.28}, text);
-    node.style.fill = this.classes[box.label].color;
-    return node;
+    const color = this.classes[box.label].color, plain = tag === "";
+    const strip = shape("rect", {class: "strip", x: left, y: free - size * 0.88, width, height: size * 1.12, rx: size * 0.15});
+    const node = shape("text", {x: left + size * 0.2, y: free, "font-size": size}, text);
+    strip.style.fill = plain ? color : "#101010";
+    strip.style.stroke = color;
+    node.style.fill = plain ? textOn(color) : "#fff";
+    return shape("g", {}, strip, node);
   }
 
   pointAt(event) {
