@@ -1,7 +1,7 @@
 """The page in a browser: filters, layers, slider, keyboard, address, sorting, theme, printing, accessibility.
 
-Chromium and its driver are Debian's packages, Selenium is of the extra ``dev``. ``VINDR_AXE`` names axe-core's
-axe.min.js (``npm pack axe-core``); without it the check of accessibility skips.
+Chromium and its driver are Debian's packages, Selenium is of the extra ``dev``. ``VINDR_AXE`` names the file
+axe.min.js of axe-core (``npm pack axe-core``); without it the check of accessibility skips.
 """
 
 import os
@@ -17,7 +17,9 @@ from vindr_det.report.request import ReportRequest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="chromium or chromedriver is not installed")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM or not DRIVER, reason="chromium or chromedriver is not installed"
+)
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -59,7 +61,9 @@ def _open(driver, address: str) -> None:
 
 
 def listed(browser) -> list[str]:
-    return browser.execute_script("return [...document.querySelectorAll('#list b')].map(node => node.textContent)")
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#list b')].map(node => node.textContent)"
+    )
 
 
 def text(browser, selector: str) -> str:
@@ -69,7 +73,9 @@ def text(browser, selector: str) -> str:
 def lines(browser) -> list[str]:
     """The classes of the boxes that are drawn."""
     return browser.execute_script(
-        "return [...document.querySelectorAll('#picture .box')].map(node => node.getAttribute('class').slice(9))")
+        "return [...document.querySelectorAll('#picture .box')]"
+        ".map(node => node.getAttribute('class').slice(9))"
+    )
 
 
 def choose(browser, control: str, value: str) -> None:
@@ -121,7 +127,9 @@ def test_the_slider_and_the_layers_change_what_is_drawn(browser, page):
     assert lines(browser) == ["tp", "reader", "reader", "reader"]
     press(browser, "#picture", "p", "r", "t")
     assert lines(browser) == ["detected"]
-    rows = browser.execute_script("return [...document.querySelectorAll('#box-rows tr')].map(row => row.innerText)")
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('#box-rows tr')].map(row => row.innerText)"
+    )
     assert len(rows) == 1 and rows[0].split("\t")[1:] == ["true boxes", "", "detected"]
 
 
@@ -140,11 +148,18 @@ def test_keys(browser, page):
     assert text(browser, "#case-title") == second
     before = browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')")
     press(browser, "#picture", "+", Keys.ARROW_RIGHT)
-    assert browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')") != before
+    assert (
+        browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')") != before
+    )
     press(browser, "#picture", "0")
-    assert browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')") == before
+    assert (
+        browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')") == before
+    )
     press(browser, "#picture", "i")
-    assert float(browser.execute_script("return document.querySelector('#tone feFuncR').getAttribute('slope')")) < 0
+    assert (
+        float(browser.execute_script("return document.querySelector('#tone feFuncR').getAttribute('slope')"))
+        < 0
+    )
     press(browser, "#search", "j")  # a letter that is typed is no key
     assert browser.execute_script("return document.querySelector('#search').value") == "j"
     press(browser, "#next", "?")
@@ -178,8 +193,10 @@ def test_a_picture_is_where_its_boxes_are(browser, page):
     assert left == pytest.approx(20 / 160, abs=0.02) and top == pytest.approx(100 / 200, abs=0.02)
     assert image[2] / image[3] == pytest.approx(160 / 200, rel=0.01)
     natural = browser.execute_async_script(
-        "const done = arguments[0], probe = new Image(); probe.onload = () => done([probe.width, probe.height]);"
-        "probe.src = document.querySelector('#picture image').getAttribute('href')")
+        "const done = arguments[0], probe = new Image();"
+        "probe.onload = () => done([probe.width, probe.height]);"
+        "probe.src = document.querySelector('#picture image').getAttribute('href')"
+    )
     assert natural == [80, 100]
 
 
@@ -195,7 +212,10 @@ def test_tables_are_sorted_by_keyboard(browser):
     assert column() == sorted(column(), reverse=True)
     press(browser, "#classes th:nth-child(2) button", Keys.ENTER)
     assert column() == sorted(column())
-    assert browser.execute_script("return document.querySelector('#classes th:nth-child(2)').ariaSort") == "ascending"
+    assert (
+        browser.execute_script("return document.querySelector('#classes th:nth-child(2)').ariaSort")
+        == "ascending"
+    )
 
 
 def test_charts_have_a_table_and_lines_that_can_be_hidden(browser):
@@ -204,7 +224,12 @@ def test_charts_have_a_table_and_lines_that_can_be_hidden(browser):
     press(browser, "#curves .chart:first-child .legend button", " ")
     assert browser.execute_script(count) == before - 1
     browser.find_element("css selector", "#curves .chart:first-child summary").click()
-    assert browser.execute_script("return document.querySelectorAll('#curves .chart:first-child tbody tr').length") > 5
+    assert (
+        browser.execute_script(
+            "return document.querySelectorAll('#curves .chart:first-child tbody tr').length"
+        )
+        > 5
+    )
 
 
 @pytest.mark.parametrize("width", [1440, 360])
@@ -215,14 +240,18 @@ def test_axe_finds_nothing(browser, page, width, scheme):
         pytest.skip("VINDR_AXE does not name axe.min.js")
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
     _open(browser, page)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_script(axe.read_text(encoding="utf-8"))
     result = browser.execute_async_script("axe.run().then(arguments[0])")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    problems = [(issue["id"], issue["impact"], issue["nodes"][0]["html"], issue["nodes"][0].get("failureSummary"))
-                for issue in result["violations"]]
+    problems = [
+        (issue["id"], issue["impact"], issue["nodes"][0]["html"], issue["nodes"][0].get("failureSummary"))
+        for issue in result["violations"]
+    ]
     assert not problems and len(result["passes"]) > 20
 
 

@@ -40,19 +40,37 @@ def titles(page: str) -> list[str]:
     return re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
 
 
-@pytest.mark.parametrize("names, expected", [
-    (("predictions",), ["Provenance"]),
-    (("predictions", "images"), ["Provenance"]),
-    (("annotations",), ["Data", "Provenance"]),
-    (("predictions", "annotations"), ["Scores", "Classes", "Curves", "Errors and what they cost", "Confusion", "Data",
-                                      "Provenance"]),
-    (("predictions", "annotations", "meta", "images"),
-     ["Scores", "Cases", "Classes", "Curves", "Errors and what they cost", "Confusion", "Data", "Provenance"]),
-])
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        (("predictions",), ["Provenance"]),
+        (("predictions", "images"), ["Provenance"]),
+        (("annotations",), ["Data", "Provenance"]),
+        (
+            ("predictions", "annotations"),
+            ["Scores", "Classes", "Curves", "Errors and what they cost", "Confusion", "Data", "Provenance"],
+        ),
+        (
+            ("predictions", "annotations", "meta", "images"),
+            [
+                "Scores",
+                "Cases",
+                "Classes",
+                "Curves",
+                "Errors and what they cost",
+                "Confusion",
+                "Data",
+                "Provenance",
+            ],
+        ),
+    ],
+)
 def test_absent_parts_are_left_out(files, tmp_path, names, expected):
     page = page_of(tmp_path, **{name: files[name] for name in names})
     assert [title for title in titles(page) if title != "Cases" or "annotations" in names] == expected
-    assert re.findall(r'<li><a href="#([\w-]+)">', page) == re.findall(r'<section class="card" id="([\w-]+)"', page)
+    assert re.findall(r'<li><a href="#([\w-]+)">', page) == re.findall(
+        r'<section class="card" id="([\w-]+)"', page
+    )
 
 
 def test_cases_are_shown_without_any_truth(files, tmp_path):
@@ -66,12 +84,16 @@ def test_scores_are_those_of_evaluate(files, tmp_path):
     page = page_of(tmp_path, predictions=files["predictions"], annotations=files["annotations"])
     values, _ = run_evaluation(EvaluationRequest(files["annotations"], files["predictions"]))
     for key in ("vindr/mAP40", "coco/AP50", "froc/sensitivity@1"):
-        assert re.search(rf'{key}</th>\s*<td class="number" data-order="{re.escape(str(values[key]))}">', page), key
+        assert re.search(
+            rf'{key}</th>\s*<td class="number" data-order="{re.escape(str(values[key]))}">', page
+        ), key
     assert re.search(r"Cardiomegaly</th>.*?data-order=\"2.0\".*?data-order=\"3.0\"", page)
 
 
 def test_metrics_of_a_file_where_nothing_is_to_be_measured(tmp_path):
-    (tmp_path / "metrics.json").write_text('{"vindr/mAP40": 0.25, "vindr/mAP40/ci95": [0.2, 0.3], "coco/AP": null}')
+    (tmp_path / "metrics.json").write_text(
+        '{"vindr/mAP40": 0.25, "vindr/mAP40/ci95": [0.2, 0.3], "coco/AP": null}'
+    )
     page = page_of(tmp_path, metrics=str(tmp_path / "metrics.json"))
     assert "0.250 [0.200, 0.300]" in page and titles(page) == ["Scores", "Provenance"]
 
@@ -194,8 +216,18 @@ def test_outputs_that_are_refused(files, tmp_path, monkeypatch, out, line):
         run_command("report", ["--out", out, "--annotations", "truth.html"])
 
 
-@pytest.mark.parametrize("value, text", [(None, "–"), (float("nan"), "–"), (0.12345, "0.123"), (1234, "1,234"),
-                                         (12345.6, "12,346"), ("x", "x"), (True, "True")])
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.12345, "0.123"),
+        (1234, "1,234"),
+        (12345.6, "12,346"),
+        ("x", "x"),
+        (True, "True"),
+    ],
+)
 def test_cells(value, text):
     assert Cell.of(value).text == text
 
@@ -231,9 +263,18 @@ def test_a_run_of_trainings(tmp_path):
         {"gate": {"form": "append"}, "auc": 0.9, "forms": {"append": {
             "mAP40": 0.3, "gain": 0.01, "ci95": [-0.01, 0.03], "wins": 0.8, "gate": {"form": "append"}}}}))
     page = page_of(tmp_path, run=str(tmp_path))
-    assert titles(page) == ["Classifier", "Gate", "Training", "Training of the classifier", "Ledger", "Provenance"]
+    assert titles(page) == [
+        "Classifier",
+        "Gate",
+        "Training",
+        "Training of the classifier",
+        "Ledger",
+        "Provenance",
+    ]
     assert "/home/someone" not in page and hashlib.sha256(b"weights").hexdigest() in page
-    roc = next(chart for part in data_of(page, "charts-data") for chart in part if chart and chart["title"] == "ROC")
+    roc = next(
+        chart for part in data_of(page, "charts-data") for chart in part if chart and chart["title"] == "ROC"
+    )
     assert roc["series"][0]["points"][0] == [0, 0] and roc["series"][0]["points"][-1] == [1, 1]
 
 

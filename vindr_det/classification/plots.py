@@ -42,7 +42,9 @@ def roc_figure(labels: Sequence[LabelPredictions], too_few: Sequence[str] = ()) 
     roc.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="_chance")
     for label, color in zip(enough, palette(len(enough)), strict=True):
         curves = label_curves(label)
-        roc.plot(*curves.roc.T, color=color, linewidth=1.3, label=f"{title_of(label.column)}  {curves.auc:.3f}")
+        roc.plot(
+            *curves.roc.T, color=color, linewidth=1.3, label=f"{title_of(label.column)}  {curves.auc:.3f}"
+        )
         precision_recall.step(*curves.precision_recall.T, color=color, linewidth=1.3,
                               label=f"{title_of(label.column)}  {curves.ap:.3f}")
     roc.set(title="ROC (legend: AUC)", xlabel="1 - specificity", ylabel="sensitivity")

@@ -5,15 +5,16 @@
     vindr-det report --predictions S.csv --images DIR --out report.html
     vindr-det report --training outputs/vindr_frcnn --classifier outputs/vindr_binary --out report.html
 
-The page is one file that loads nothing: it opens from a disk, in light and dark, on a phone, and prints. What is
-not given is left out. --run takes the folder of train, train-classifier, evaluate --out or demo, and what these
-commands leave there; other options count before it. The case browser shows images with true boxes, predictions
-and, of a table with several readers, each reader's boxes as layers, by finding, outcome and score; the address of
-a case can be shared. Of more images than --cases a part is shown, chosen so that each type of error is among
-them, and the page says so. A page has at most 25 MB: pictures are made smaller until they fit.
+The page is one file that loads nothing: it opens from a disk, in light and dark, on a phone, and prints. What
+is not given is left out. --run takes the folder of train, train-classifier, evaluate --out or demo, and what
+these commands leave there; other options count before it. The case browser shows images with true boxes,
+predictions and, of a table with several readers, each reader's boxes as layers, by finding, outcome and
+score; the address of a case can be shared. Of more images than --cases a part is shown, chosen so that each
+type of error is among them, and the page says so. A page has at most 25 MB: pictures are made smaller until
+they fit.
 
-Metrics are those of vindr-det evaluate, with its intervals; --metrics shows its metrics.json where predictions or
-annotations are not given. A page holds images and ids: who may see these may see it.
+Metrics are those of vindr-det evaluate, with its intervals; --metrics shows its metrics.json where
+predictions or annotations are not given. A page holds images and ids: who may see these may see it.
 """
 
 import sys
@@ -34,15 +35,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--classifier", help="folder that vindr-det train-classifier wrote")
     parser.add_argument("--training", help="folder that vindr-det train wrote")
     parser.add_argument("--gate", help="JSON of vindr-det gate fit, or of vindr-det tune")
-    parser.add_argument("--ledger", nargs="+", default=[], metavar="CSV", help="tables of trials, ablations or "
-                        "folds, shown as they are")
+    parser.add_argument(
+        "--ledger",
+        nargs="+",
+        default=[],
+        metavar="CSV",
+        help="tables of trials, ablations or folds, shown as they are",
+    )
     parser.add_argument("--maps", help="folder of gray maps over whole images, such as Grad-CAM: "
                         "<image_id>.<label>.png")
     parser.add_argument("--patients", metavar="TABLE", help="table with image_id and patient: intervals draw "
                         "whole patients; single images if not given")
     parser.add_argument("--title", help="heading of the page; the run's name if not given")
-    parser.add_argument("--score", type=float, default=0.3, help="score from which on boxes are shown at first, "
-                        "and counted in the confusion matrix")
+    parser.add_argument(
+        "--score",
+        type=float,
+        default=0.3,
+        help="score from which on boxes are shown at first, and counted in the confusion matrix",
+    )
     parser.add_argument("--cases", type=int, default=200, help="most images of the case browser; 0 for none")
     parser.add_argument("--side", type=int, default=1024, help="longest side of their pictures, pixels")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N",

@@ -66,11 +66,15 @@ def write_report(request: ReportRequest) -> Written:
     page = Page(request.title or _title(request), sections)
     text = _with_cases(page, sources, choice, run) if run is not None and choice.ids else page.html()
     write_text(request.out, text)
-    return Written(len(text.encode("utf-8")), [section.title for section in sections], len(choice.ids), choice.among)
+    return Written(
+        len(text.encode("utf-8")), [section.title for section in sections], len(choice.ids), choice.among
+    )
 
 
 def _title(request: ReportRequest) -> str:
-    source = request.run or request.predictions or request.training or request.classifier or request.annotations
+    source = (
+        request.run or request.predictions or request.training or request.classifier or request.annotations
+    )
     return f"Report: {Path(source or request.parts[0]).name}"
 
 
@@ -109,8 +113,10 @@ def _chosen(sources: Sources, run: ImageRun | None) -> tuple[Choice, dict[str, P
     paths = {source.image_id: source.path for source in run.inputs}
     choice = choose(sources, paths.keys())
     if not choice.ids:
-        raise InputError(f"{sources.request.images}: holds none of the annotated or predicted images, expected "
-                         "files that are named by their ids")
+        raise InputError(
+            f"{sources.request.images}: holds none of the annotated or predicted images, expected "
+            "files that are named by their ids"
+        )
     return choice, paths
 
 
@@ -135,8 +141,10 @@ def _with_cases(page: Page, sources: Sources, choice: Choice, run: ImageRun) -> 
 
 
 def _sizes(sources: Sources, run: ImageRun) -> dict[str, tuple[int, int]]:
-    """Image id -> (height, width) of the original: of the run's tables, the truth or the prediction's status."""
-    predicted = {name: (row.height, row.width) for name, row in sources.statuses.items() if row.height and row.width}
+    """Image id -> (height, width) of the original: of the run's tables, the truth or the status table."""
+    predicted = {
+        name: (row.height, row.width) for name, row in sources.statuses.items() if row.height and row.width
+    }
     return {**predicted, **known_sizes(run.sizes, sources.request.annotations)}
 
 

@@ -51,10 +51,10 @@ def case_of(sources: Sources, image_id: str, height: int, width: int) -> Case:
     """The boxes of an image.
 
     Returns:
-        A case with ``predicted``, rows of [class id, score, x_min, y_min, x_max, y_max, row of the true box that it
-        is matched with, -1 for a false positive, -2 for not judged], best first, None where nothing was
-        predicted; ``truth``, rows of [class id, x_min, ..., row of its detection or -1, -2]; ``readers``, name ->
-        rows of [class id, x_min, ...]; ``normal``, ``status``, ``reason``, ``leftOut`` (boxes beyond
+        A case with ``predicted``, rows of [class id, score, x_min, y_min, x_max, y_max, row of the true box
+        that it is matched with, -1 for a false positive, -2 for not judged], best first, None where nothing
+        was predicted; ``truth``, rows of [class id, x_min, ..., row of its detection or -1, -2]; ``readers``,
+        name -> rows of [class id, x_min, ...]; ``normal``, ``status``, ``reason``, ``leftOut`` (boxes beyond
         :data:`MAX_BOXES`) and ``noFinding``, the score of that class.
     """
     record, status = sources.records_by_id.get(image_id), sources.statuses.get(image_id)
@@ -74,8 +74,16 @@ def _boxes(predicted: Predictions | None, record: Record | None) -> dict[str, An
     truth = None if record is None else record.truth.findings()
     unknown = () if record is None else record.unknown
     matches = [-1] * len(kept) if truth is None else match_rows(kept, truth, unknown)
-    rows = [[label, score, *box, NOT_JUDGED if label in unknown else match] for label, score, box, match in zip(
-        kept.labels.tolist(), kept.scores.round(5).tolist(), kept.boxes.round(1).tolist(), matches, strict=True)]
+    rows = [
+        [label, score, *box, NOT_JUDGED if label in unknown else match]
+        for label, score, box, match in zip(
+            kept.labels.tolist(),
+            kept.scores.round(5).tolist(),
+            kept.boxes.round(1).tolist(),
+            matches,
+            strict=True,
+        )
+    ]
     return {"predicted": None if predicted is None else rows, "leftOut": len(every) - len(kept),
             "truth": None if truth is None else _true_rows(truth, matches, unknown),
             "noFinding": _no_finding_score(predicted)}
@@ -101,7 +109,9 @@ def _readers(sources: Sources, image_id: str) -> dict[str, list[list[Any]]]:
             for name, boxes in sources.readers.items() if image_id in boxes}
 
 
-def browser_json(cases: Sequence[Case], label_set: LabelSet | None, score: float, side: int) -> dict[str, Any]:
+def browser_json(
+    cases: Sequence[Case], label_set: LabelSet | None, score: float, side: int
+) -> dict[str, Any]:
     """What the page's script reads.
 
     Args:
@@ -111,5 +121,10 @@ def browser_json(cases: Sequence[Case], label_set: LabelSet | None, score: float
         side: longest of the pictures, pixels.
     """
     names = label_set.findings if label_set else ()
-    return {"classes": [{"name": name, "color": code_of(at)} for at, name in enumerate(names)], "score": score,
-            "iou": IOU_THRESHOLD, "side": side, "cases": [case.as_json() for case in cases]}
+    return {
+        "classes": [{"name": name, "color": code_of(at)} for at, name in enumerate(names)],
+        "score": score,
+        "iou": IOU_THRESHOLD,
+        "side": side,
+        "cases": [case.as_json() for case in cases],
+    }

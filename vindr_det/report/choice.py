@@ -10,7 +10,12 @@ from vindr_det.metrics.metric import MatchedPredictions
 from vindr_det.report.sources import Sources
 
 #: What an image is an example of, the rarest first; an image is of the first that fits.
-KINDS = ("with a missed finding", "normal, with a false positive", "abnormal, with a false positive", "without errors")
+KINDS = (
+    "with a missed finding",
+    "normal, with a false positive",
+    "abnormal, with a false positive",
+    "without errors",
+)
 
 
 @dataclass(frozen=True)
@@ -67,5 +72,7 @@ def image_kinds(matched: MatchedPredictions, score: float) -> dict[str, str]:
     detected = np.bincount(voc.detections.image[shown & voc.correct], minlength=count)
     findings = voc.counts[:, : len(matched.label_set)].sum(axis=1)
     normal = np.array([record.normal for record in matched.records_by_id])
-    numbers = np.select([detected < findings, normal & (false_positives > 0), false_positives > 0], [0, 1, 2], 3)
+    numbers = np.select(
+        [detected < findings, normal & (false_positives > 0), false_positives > 0], [0, 1, 2], 3
+    )
     return dict(zip(voc.ids, [KINDS[number] for number in numbers.tolist()], strict=True))

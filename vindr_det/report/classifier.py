@@ -65,13 +65,37 @@ def _charts(labels: Sequence[LabelPredictions], fitted: Mapping[str, Any]) -> li
         reliable.append(Series(name, reliability(label.truth, p)[:, :2], code, marked=True))
     share, whole = "share of the images that have the label", (0.0, 1.0)
     return [
-        LineChart("ROC", "A line per label with enough images; the legend has the AUC.", "1 - specificity",
-                  "sensitivity", roc, whole, whole, diagonal=True),
-        LineChart("Precision-recall", "A line per label; the legend has the average precision.", "recall",
-                  "precision", precision, whole, whole),
-        LineChart("Reliability", "Cross-fitted calibrated probability against the share that is positive, in 15 "
-                  "bins; the diagonal is what is ideal.", "probability", share, reliable, whole, whole,
-                  diagonal=True)]
+        LineChart(
+            "ROC",
+            "A line per label with enough images; the legend has the AUC.",
+            "1 - specificity",
+            "sensitivity",
+            roc,
+            whole,
+            whole,
+            diagonal=True,
+        ),
+        LineChart(
+            "Precision-recall",
+            "A line per label; the legend has the average precision.",
+            "recall",
+            "precision",
+            precision,
+            whole,
+            whole,
+        ),
+        LineChart(
+            "Reliability",
+            "Cross-fitted calibrated probability against the share that is positive, in 15 "
+            "bins; the diagonal is what is ideal.",
+            "probability",
+            share,
+            reliable,
+            whole,
+            whole,
+            diagonal=True,
+        ),
+    ]
 
 
 def _code(color: Any) -> str:
@@ -94,7 +118,14 @@ def _label_table(frame: pd.DataFrame, names: Sequence[str], metrics: Mapping[str
 
 
 def _points_table(rates: Mapping[str, Any]) -> Table:
-    rows = [[Cell(title_of(key.partition("/")[0])), Cell(key.partition("/")[2]), Cell.of(of_point["threshold"]),
-             *(score_cell(of_point, rate) for rate in _RATES)]
-            for key, of_point in rates.items() if isinstance(of_point, dict) and "threshold" in of_point]
+    rows = [
+        [
+            Cell(title_of(key.partition("/")[0])),
+            Cell(key.partition("/")[2]),
+            Cell.of(of_point["threshold"]),
+            *(score_cell(of_point, rate) for rate in _RATES),
+        ]
+        for key, of_point in rates.items()
+        if isinstance(of_point, dict) and "threshold" in of_point
+    ]
     return Table("Operating points, cross-fitted", ["label", "point", "threshold", *_RATES], rows)

@@ -23,14 +23,25 @@ def data_section(sources: Sources) -> Section | None:
     overview = _overview(sources)
     counts = {str(name): float(value) for name, value in overview.classes["images"].items()}
     blocks: list[Block] = [
-        BarChart("Images per class", "A bar per class; the table below has the same values.", "images", counts,
-                 {name: code_of(at) for at, name in enumerate(counts)})]
+        BarChart(
+            "Images per class",
+            "A bar per class; the table below has the same values.",
+            "images",
+            counts,
+            {name: code_of(at) for at, name in enumerate(counts)},
+        )
+    ]
     titles = {name: title for name, title, _ in named_tables(overview)}
     blocks += [Table.of_frame(titles[name], _whole(table.reset_index())) for name in _TABLES
                if name in titles and len(table := getattr(overview, name))]
     if overview.co_occurrence.to_numpy().size:
-        blocks.append(_shares("Findings that occur together", "Share of the images with the row's finding that "
-                              "show the column's too.", overview.co_occurrence))
+        blocks.append(
+            _shares(
+                "Findings that occur together",
+                "Share of the images with the row's finding that show the column's too.",
+                overview.co_occurrence,
+            )
+        )
     if len(overview.agreement):
         blocks.append(_shares("Agreement of two readers", "F1 of their boxes of one class with IoU > .4, on "
                               "abnormal images that both read.", overview.agreement))

@@ -15,7 +15,6 @@ from vindr_det.files import read_json
 from vindr_det.imaging.palette import code_of
 from vindr_det.metrics.froc import POINTS, sensitivities
 from vindr_det.metrics.matching import IOU_THRESHOLD, Matched, mean_over_classes
-from vindr_det.metrics.metric import MatchedPredictions
 from vindr_det.metrics.plots import mean_curve, pr_curve, with_ends
 from vindr_det.metrics.tide import ERRORS, confusion_matrix
 from vindr_det.metrics.voc import VindrResult
@@ -41,11 +40,17 @@ _HEADLINES = {"vindr/mAP40": "mAP at IoU > .4, 15 classes", "voc/mAP40": "mAP at
               "froc/sensitivity@0.5": "sensitivity at ½ false positive per image",
               "froc/sensitivity@1": "sensitivity at 1 false positive per image"}
 _FROC_GRID = tuple(float(point) for point in np.geomspace(POINTS[0], POINTS[-1], 49))
+_INTERVALS = ("Intervals are 95 %, from random halves of the images or patients; the bias is how much too high "
+              "a value probably is because the images are few.")
 _WHITE = "#ffffff"
 _ERROR_TEXTS = {
-    "localization": "right finding, overlaps its box too little", "classification": "right place, other finding",
-    "duplicate": "a second box on a detected finding", "background": "nothing is there",
-    "both": "other finding, overlaps too little", "missed": "a true box that nothing explains"}
+    "localization": "right finding, overlaps its box too little",
+    "classification": "right place, other finding",
+    "duplicate": "a second box on a detected finding",
+    "background": "nothing is there",
+    "both": "other finding, overlaps too little",
+    "missed": "a true box that nothing explains",
+}
 
 
 def measured(sources: Sources) -> dict[str, Any]:
@@ -80,10 +85,9 @@ def summary_section(sources: Sources, values: Mapping[str, Any]) -> Section | No
              for key, name in _HEADLINES.items() if _is_number(values.get(key))]
     keys = [key for key in score.summary_keys(values) if _is_number(values[key])]
     rows = [[Cell(key), score_cell(values, key), _bias(values, key)] for key in keys]
-    note = ("Intervals are 95 %, from random halves of the images or patients; the bias is how much too high a "
-            "value probably is because the images are few.") if any(f"{key}/ci95" in values for key in keys) else ""
-    blocks: list[Block] = [Facts(items, large=True), Table("All metrics", ["metric", "value [95 %]", "bias"], rows,
-                                                           note)]
+    note = _INTERVALS if any(f"{key}/ci95" in values for key in keys) else ""
+    blocks: list[Block] = [Facts(items, large=True),
+                           Table("All metrics", ["metric", "value [95 %]", "bias"], rows, note)]
     return Section("scores", "Scores", blocks, _notes(sources, values))
 
 
@@ -110,7 +114,9 @@ def _notes(sources: Sources, values: Mapping[str, Any]) -> list[str]:
                      "these were not read.")
     unknown = [record for record in matched.records if record.unknown]
     if unknown:
-        notes.append(f"On {len(unknown):,} images some findings are unknown; these images are left out for them.")
+        notes.append(
+            f"On {len(unknown):,} images some findings are unknown; these images are left out for them."
+        )
     if "ties/share" in values:
         notes.append(score.tie_note(values, matched.label_set).removeprefix("note: "))
     return notes
@@ -129,12 +135,20 @@ def classes_section(sources: Sources, values: Mapping[str, Any]) -> Section | No
     class_ap, names = matched.label_set.class_ap, matched.label_set.classes
     aps = {name: float(values[class_ap.format(name)]) for name in names
            if _is_number(values.get(class_ap.format(name)))}
-    chart = BarChart("AP at IoU > .4 per class", "A bar per class, with its 95 % interval where the images are "
-                     "enough for one; the table below has the same values.", "AP", aps,
-                     _colors(matched.label_set),
-                     {name: bounds for name in aps if (bounds := values.get(f"{class_ap.format(name)}/ci95"))})
-    return Section("classes", "Classes", [chart, Table("Per class", ["class", "true boxes", "detections", *columns],
-                                                       rows)])
+    chart = BarChart(
+        "AP at IoU > .4 per class",
+        "A bar per class, with its 95 % interval where the images are "
+        "enough for one; the table below has the same values.",
+        "AP",
+        aps,
+        _colors(matched.label_set),
+        {name: bounds for name in aps if (bounds := values.get(f"{class_ap.format(name)}/ci95"))},
+    )
+    return Section(
+        "classes",
+        "Classes",
+        [chart, Table("Per class", ["class", "true boxes", "detections", *columns], rows)],
+    )
 
 
 def _colors(label_set: LabelSet) -> dict[str, str]:
@@ -153,14 +167,26 @@ def curves_section(sources: Sources) -> Section | None:
 def _precision_recall(matched: Matched) -> LineChart:
     result, names = VindrResult.of_matched(matched), matched.label_set.classes
     curves = {label: pr_curve(matched, label) for label, name in enumerate(names) if result.truths[name]}
-    series = [Series(f"{names[label]}  {result.ap[names[label]]:.3f}", _steps(*with_ends(*points)), code_of(label))
-              for label, points in curves.items()]
+    series = [
+        Series(f"{names[label]}  {result.ap[names[label]]:.3f}", _steps(*with_ends(*points)), code_of(label))
+        for label, points in curves.items()
+    ]
     if curves:
-        series.append(Series(f"mean  {result.mean_ap:.3f}", np.column_stack(mean_curve(list(curves.values()))),
-                             _WHITE, 2.6))
-    return LineChart(f"Precision-recall at IoU > {IOU_THRESHOLD:g}", "Precision over recall of each class with "
-                     "ground truth; the legend has the AP, which is the area.", "recall", "precision", series,
-                     (0, 1), (0, 1), film=True)
+        series.append(
+            Series(
+                f"mean  {result.mean_ap:.3f}", np.column_stack(mean_curve(list(curves.values()))), _WHITE, 2.6
+            )
+        )
+    return LineChart(
+        f"Precision-recall at IoU > {IOU_THRESHOLD:g}",
+        "Precision over recall of each class with ground truth; the legend has the AP, which is the area.",
+        "recall",
+        "precision",
+        series,
+        (0, 1),
+        (0, 1),
+        film=True,
+    )
 
 
 def _steps(x: Any, y: Any) -> Any:
@@ -193,10 +219,19 @@ def errors_section(values: Mapping[str, Any]) -> Section | None:
     rows = [[Cell(name), Cell(_ERROR_TEXTS[name]), Cell.of(int(values[f"tide/{name}"])),
              score_cell(values, f"tide/{name}/dAP")] for name in ERRORS]
     costs = {name: float(values[f"tide/{name}/dAP"]) for name in ERRORS}
-    return Section("errors", "Errors and what they cost", [
-        BarChart("Gain of mAP where one error alone is fixed", "A bar per TIDE error; the table below has the "
-                 "same values.", "gain of mAP", costs),
-        Table("TIDE errors", ["error", "meaning", "boxes", "gain of mAP"], rows)])
+    return Section(
+        "errors",
+        "Errors and what they cost",
+        [
+            BarChart(
+                "Gain of mAP where one error alone is fixed",
+                "A bar per TIDE error; the table below has the same values.",
+                "gain of mAP",
+                costs,
+            ),
+            Table("TIDE errors", ["error", "meaning", "boxes", "gain of mAP"], rows),
+        ],
+    )
 
 
 def confusion_section(sources: Sources) -> Section | None:
@@ -210,8 +245,15 @@ def confusion_section(sources: Sources) -> Section | None:
     names = [*matched.label_set.findings, "background"]
     chart = MatrixChart(
         f"True by detected findings at IoU > {IOU_THRESHOLD:g}, scores from {lowest:g} on",
-        "Boxes, best first, take the true box that they overlap most, whatever its finding. Colors are shares of "
-        "a row.", "true", "detected", names, names, counts, counts / np.maximum(counts.sum(axis=1), 1)[:, None])
+        "Boxes, best first, take the true box that they overlap most, whatever its finding. Colors are "
+        "shares of a row.",
+        "true",
+        "detected",
+        names,
+        names,
+        counts,
+        counts / np.maximum(counts.sum(axis=1), 1)[:, None],
+    )
     return Section("confusion", "Confusion", [chart])
 
 
@@ -222,13 +264,17 @@ def readers_section(sources: Sources) -> Section | None:
     options = {"num_replicates": 0, "seed": sources.request.seed}
     pairs: Sequence[readers.ReaderPair] = readers.reader_pairs(sources.readers, sources.records, **options)
     if sources.predictions is not None:
-        pairs = [*readers.predictions_by_reader(sources.predictions, sources.readers, sources.records, **options),
-                 *pairs]
+        pairs = [
+            *readers.predictions_by_reader(sources.predictions, sources.readers, sources.records, **options),
+            *pairs,
+        ]
     if not pairs:
         return None
     rows = [[Cell(pair.rater), Cell(pair.reference), Cell.of(pair.images), Cell.of(pair.abnormal),
              Cell.of(pair.result.mean_ap), Cell.of(pair.spread)] for pair in pairs]
-    note = (f"Of readers who both read {readers.MIN_ABNORMAL} images or more on which either marked a finding. "
-            "Readers give no scores: their AP is the mean over random orders, and understates a human.")
+    note = (
+        f"Of readers who both read {readers.MIN_ABNORMAL} images or more on which either marked a finding. "
+        "Readers give no scores: their AP is the mean over random orders, and understates a human."
+    )
     return Section("readers", "Readers", [Table("Boxes of one against boxes of another", [
         "boxes of", "truth of", "images", "abnormal", "mAP at IoU > .4", "sd over orders"], rows, note)])

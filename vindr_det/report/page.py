@@ -14,8 +14,17 @@ from markupsafe import Markup
 from vindr_det.report.blocks import Section
 
 #: In the order in which they are one script.
-SCRIPTS = ("elements.js", "theme.js", "tables.js", "axes.js", "charts.js", "boxes.js", "filters.js", "picture.js",
-           "browser.js")
+SCRIPTS = (
+    "elements.js",
+    "theme.js",
+    "tables.js",
+    "axes.js",
+    "charts.js",
+    "boxes.js",
+    "filters.js",
+    "picture.js",
+    "browser.js",
+)
 _FOLDER = "static"
 
 

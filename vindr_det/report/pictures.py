@@ -71,7 +71,9 @@ class Budget:
 
 def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     """A gray picture, (H, W), as JPEG."""
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])[1].tobytes()
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])[
+        1
+    ].tobytes()
 
 
 def find_maps(folder: str | None, ids: Sequence[str]) -> dict[str, dict[str, Path]]:

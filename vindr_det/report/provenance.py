@@ -12,7 +12,16 @@ from vindr_det import __version__
 from vindr_det.report.blocks import Block, Cell, Facts, Section, Table, Text
 from vindr_det.report.request import FILES, ReportRequest, as_text
 
-_LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "faster-coco-eval", "pycocotools", "timm", "lightning")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "faster-coco-eval",
+    "pycocotools",
+    "timm",
+    "lightning",
+)
 #: Files of a training whose content decides what it predicts.
 _MODELS = ("model_best.pth", "model_final.pth", "fold*.pth", "operating_points.json", "config.yaml")
 _PATH = re.compile(r"(?<![\w.])(?:/[^/\s'\"]+)+/(?=[^/\s'\"])")

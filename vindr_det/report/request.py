@@ -120,7 +120,7 @@ def _with_run(request: ReportRequest, run: Path) -> ReportRequest:
 def run_files(run: Path) -> dict[str, Any]:
     """Option -> file or folder of a run, of those that are there."""
     training = _first(run, _DETECTORS, _is_detector)
-    options = {
+    options: dict[str, Any] = {
         "predictions": _first(run, _PREDICTIONS, Path.is_file),
         "metrics": _first(run, (_METRICS,), _is_evaluation),
         "classifier": _first(run, _CLASSIFIERS, lambda folder: (folder / _OOF).is_file()),
@@ -159,7 +159,7 @@ def _head(path: Path) -> str:
 
 
 def _validation_files(training: Path) -> dict[str, str]:
-    """Annotations and images of the set that a detector was validated on, by its config, if they are there."""
+    """Annotations and images of a detector's validation set, by its config, if they are there."""
     try:
         keys = yaml.safe_load((training / "config.yaml").read_text(encoding="utf-8"))["VINDR"]
         split = resolve(keys["VALIDATION"][0], keys["DATA_ROOT"], keys["IMAGE_ROOT"])

@@ -23,7 +23,9 @@ def gate_section(path: str | None) -> Section | None:
     try:
         return _fitted(data) if "forms" in data else _tuned(data)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: neither a gate of vindr-det gate fit nor a result of vindr-det tune") from error
+        raise InputError(
+            f"{path}: neither a gate of vindr-det gate fit nor a result of vindr-det tune"
+        ) from error
 
 
 def _fitted(data: Mapping[str, Any]) -> Section:
@@ -31,8 +33,12 @@ def _fitted(data: Mapping[str, Any]) -> Section:
     rows = [[Cell(form), Cell(_parameters(of["gate"])), Cell.of(float(of["mAP40"])),
              Cell(f"{of['gain']:+.4f} [{of['ci95'][0]:+.4f}, {of['ci95'][1]:+.4f}]", float(of["gain"])),
              Cell(f"{of['wins']:.0%}", float(of["wins"]))] for form, of in forms.items()]
-    chart = BarChart("mAP of each form, each fold gated by the others", "A bar per form; the table below has the "
-                     "same values.", "mAP at IoU > .4", {form: float(of["mAP40"]) for form, of in forms.items()})
+    chart = BarChart(
+        "mAP of each form, each fold gated by the others",
+        "A bar per form; the table below has the same values.",
+        "mAP at IoU > .4",
+        {form: float(of["mAP40"]) for form, of in forms.items()},
+    )
     chosen = ("gate", data["gate"]["form"], _parameters(data["gate"]))
     return Section("gate", "Gate", [
         Facts([chosen, ("AUC of P(abnormal)", f"{data['auc']:.4f}", "on the images that it was fitted on")],

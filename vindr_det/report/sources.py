@@ -94,8 +94,7 @@ def read_sources(request: ReportRequest) -> Sources:
     """Predictions and truth of a request.
 
     Raises:
-        InputError: a faulty file, truth without an image, or predictions of an image that the truth lacks or of
-            another label set.
+        InputError: a faulty file, truth without an image, or predictions of another label set.
     """
     sizes = read_sizes(request.meta) if request.meta else None
     records, frame = _truth(request, sizes)

@@ -36,8 +36,10 @@ def training_section(folder: str | None, name: str = "training", title: str = "T
         return None
     folds = histories(folder)
     if not folds and not (Path(folder) / "metrics.json").is_file():
-        raise InputError(f"{folder}: has no metrics.json and no fold*_history.csv, expected the OUTPUT_DIR of "
-                         "vindr-det train or train-classifier")
+        raise InputError(
+            f"{folder}: has no metrics.json and no fold*_history.csv, expected the OUTPUT_DIR of "
+            "vindr-det train or train-classifier"
+        )
     blocks = (_of_classifier({fold: read_history(path) for fold, path in folds.items()}) if folds else
               _of_detector(read_metrics(Path(folder) / "metrics.json")))
     return Section(name, title, blocks) if blocks else None
@@ -59,10 +61,18 @@ def _of_detector(curves: Curves) -> list[Block]:
 def _of_classifier(folds: Mapping[int, Curves]) -> list[Block]:
     def lines(kind: str) -> list[Series]:
         colors = [_hex(color) for color in palette(len(folds))]
-        return [Series(f"fold {fold}, {part}", curves[f"{prefix}{kind}"], colors[at], dashed=not prefix and kind != "lr",
-                       marked=True)
-                for at, (fold, curves) in enumerate(folds.items()) for prefix, part in _FOLD_PARTS.items()
-                if len(curves.get(f"{prefix}{kind}", ()))]
+        return [
+            Series(
+                f"fold {fold}, {part}",
+                curves[f"{prefix}{kind}"],
+                colors[at],
+                dashed=not prefix and kind != "lr",
+                marked=True,
+            )
+            for at, (fold, curves) in enumerate(folds.items())
+            for prefix, part in _FOLD_PARTS.items()
+            if len(curves.get(f"{prefix}{kind}", ()))
+        ]
 
     return _charts("epochs", [("Loss", "loss", lines("loss"), False), ("AUC", "AUC", lines("auc"), False),
                               ("Learning rate", "learning rate", lines("lr"), False)])

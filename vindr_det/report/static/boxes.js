@@ -47,5 +47,6 @@ function summaryOf(item, boxes, classes) {
   const parts = [["True positives", ["tp"]], ["False positives", ["fp", "normal-fp"]], ["Missed", ["missed"]],
     ["Predicted", ["predicted"]], ["Not judged", ["not-judged"]]];
   const lines = parts.map(([title, outcome]) => [title, names(outcome)]).filter(([, text]) => text).map(([title, text]) => `${title}: ${text}.`);
-  return lines.join(" ") || "No box from this score on.";
+  const rest = item.noFinding === null ? [] : [`Score of no finding: ${item.noFinding.toFixed(2)}.`];
+  return [lines.join(" ") || "No box from this score on.", ...rest].join(" ");
 }
