@@ -111,7 +111,8 @@ setup(
             "build>=1.2", "distributed>=2024.1", "huggingface_hub>=0.34", "import-linter>=2.5",
             "ipykernel>=6.29", "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10",
             "nbformat>=5.10", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil",
-            "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "wandb>=0.19",
+            "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "selenium>=4.20",
+            "wandb>=0.19",
         ],
     },
 )

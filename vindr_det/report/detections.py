@@ -40,8 +40,8 @@ _HEADLINES = {"vindr/mAP40": "mAP at IoU > .4, 15 classes", "voc/mAP40": "mAP at
               "froc/sensitivity@0.5": "sensitivity at ½ false positive per image",
               "froc/sensitivity@1": "sensitivity at 1 false positive per image"}
 _FROC_GRID = tuple(float(point) for point in np.geomspace(POINTS[0], POINTS[-1], 49))
-_INTERVALS = ("Intervals are 95 %, from random halves of the images or patients; the bias is how much too high "
-              "a value probably is because the images are few.")
+_INTERVALS = ("Intervals are 95 %, from random halves of the images or patients; the bias is how much too "
+              "high a value probably is because the images are few.")
 _WHITE = "#ffffff"
 _ERROR_TEXTS = {
     "localization": "right finding, overlaps its box too little",
