@@ -1,15 +1,15 @@
 // The case browser: a list, a picture, a table of boxes; its state is in the page's address.
 
-const KEYS = {
-  j: ["next case", () => byId("next").click()], k: ["previous case", () => byId("previous").click()],
-  t: ["true boxes", () => toggleLayer(TRUTH)], p: ["predictions", () => toggleLayer(PREDICTED)],
-  r: ["all readers", () => toggleReaders()], l: ["labels", () => toggleLayer("labels")],
-  m: ["next map", () => nextMap()], i: ["inverted", () => byId("invert").click()],
-  "+": ["zoom in", () => byId("zoom-in").click()], "-": ["zoom out", () => byId("zoom-out").click()],
-  "0": ["whole image, window and level as at first", () => resetView()],
-  "[": ["lower score", () => moveScore(-0.05)], "]": ["higher score", () => moveScore(0.05)],
-  "?": ["this list", () => byId("help").showModal()],
-};
+const KEYS = new Map([
+  ["j", ["next case", () => byId("next").click()]], ["k", ["previous case", () => byId("previous").click()]],
+  ["t", ["true boxes", () => toggleLayer(TRUTH)]], ["p", ["predictions", () => toggleLayer(PREDICTED)]],
+  ["r", ["all readers", () => toggleReaders()]], ["l", ["labels", () => toggleLayer("labels")]],
+  ["m", ["next map", () => nextMap()]], ["i", ["inverted", () => byId("invert").click()]],
+  ["+", ["zoom in", () => byId("zoom-in").click()]], ["-", ["zoom out", () => byId("zoom-out").click()]],
+  ["0", ["whole image, window and level as at first", () => resetView()]],
+  ["[", ["lower score", () => moveScore(-0.05)]], ["]", ["higher score", () => moveScore(0.05)]],
+  ["?", ["this list", () => byId("help").showModal()]],
+]);
 
 const browser = dataOf("browser-data");
 const state = {listed: [], number: -1, touched: false, initial: ""};
@@ -204,7 +204,7 @@ function onKey(event) {
     const [dx, dy] = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key] ?? [0, 0];
     if (dx || dy) { event.preventDefault(); picture.pan(dx * picture.view.width / 10, dy * picture.view.height / 10); return; }
   }
-  if (!typing && KEYS[event.key] && !byId("help").open) { event.preventDefault(); KEYS[event.key][1](); }
+  if (!typing && KEYS.has(event.key) && !byId("help").open) { event.preventDefault(); KEYS.get(event.key)[1](); }
 }
 
 function startBrowser() {
@@ -212,7 +212,7 @@ function startBrowser() {
   byId("finding").append(...browser.classes.map((of, label) => element("option", {value: label}, of.name)));
   byId("score").value = String(browser.score);
   byId("score").setAttribute("value", String(browser.score));
-  byId("keys").append(...Object.entries(KEYS).map(([key, [text]]) => element("div", {}, element("dt", {}, element("kbd", {}, key)), element("dd", {}, text))));
+  byId("keys").append(...[...KEYS].map(([key, [text]]) => element("div", {}, element("dt", {}, element("kbd", {}, key)), element("dd", {}, text))));
   addLayers();
   state.initial = [...document.querySelectorAll("#layers input:checked")].map(box => box.value).join(",");
   byId("filters").addEventListener("input", refilter);
