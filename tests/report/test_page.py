@@ -16,7 +16,8 @@ from vindr_det.report.build import write_report
 from vindr_det.report.request import ReportRequest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not CHROMIUM or not DRIVER, reason="chromium or chromedriver is not installed"
 )
