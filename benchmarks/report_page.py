@@ -5,8 +5,8 @@
     python benchmarks/report_page.py --images 200 --out outputs/report_page
 
 Random boxes of three readers on 3,000 images, 100 detections on each, pictures of 1,024 pixels with noise for
-the 200 cases that a page shows. Prints seconds, megabytes, the highest memory of the process, and where Chromium
-and Selenium are installed the milliseconds until the page is loaded.
+the 200 cases that a page shows. Prints seconds, megabytes, the highest memory of the process, and where
+Chromium and Selenium are installed the milliseconds until the page is loaded.
 """
 
 import resource

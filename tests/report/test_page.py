@@ -219,6 +219,17 @@ def test_tables_are_sorted_by_keyboard(browser):
     )
 
 
+def test_missing_values_are_sorted_last(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    press(browser, "#classes th:nth-child(4) button", Keys.ENTER)
+    texts = browser.execute_script("return [...document.querySelectorAll('#classes table tbody tr')]"
+                                   ".map(row => row.cells[3].textContent)")
+    measured = [float(text) for text in texts if text != "–"]
+    assert measured == sorted(measured, reverse=True) and len(measured) < 15
+    assert set(texts[len(measured):]) == {"–"}
+
+
 def test_charts_have_a_table_and_lines_that_can_be_hidden(browser):
     count = "return document.querySelectorAll('#curves .chart:first-child polyline').length"
     before = browser.execute_script(count)

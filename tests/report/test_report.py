@@ -12,6 +12,7 @@ from conftest import ROOT
 from report_case import EVIL, TRUTH, data_of, write_case
 
 from vindr_det.commands import run_command
+from vindr_det.data.coco import to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.report import build
@@ -23,6 +24,9 @@ from vindr_det.report.page import SCRIPTS, embedded, static
 from vindr_det.report.pictures import Budget, find_maps
 from vindr_det.report.request import ReportRequest
 from vindr_det.report.sources import read_sources
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.records import Record
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,27 @@ def test_no_name_or_id_is_markup(files, tmp_path):
     assert not re.search("[<>&\u2028]", embedded({"</script>": "<!--\u2028&"}))
 
 
+def test_findings_of_any_label_set(tmp_path):
+    """Also one that is unknown on an image, and names that would be markup."""
+    label_set = LabelSet("own", ("</script><img src=x>", "other"))
+    boxes = Predictions(np.array([[10.0, 10, 50, 60]]), np.ones(1), np.array([0]), label_set)
+    records = [Record("a", "a.png", 80, 90, boxes, unknown=(1,)), Record("b", "b.png", 80, 90, Predictions(
+        label_set=label_set))]
+    (tmp_path / "truth.json").write_text(json.dumps(to_coco(records)))
+    results = [{"image_id": "a", "category_id": label, "bbox": [10, 10, 40, 50], "score": 0.9}
+               for label in range(2)]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.arange(7200, dtype=np.uint8).reshape(80, 90))
+    page = page_of(tmp_path, predictions=str(tmp_path / "results.json"), images=str(tmp_path / "images"),
+                   annotations=str(tmp_path / "truth.json"))
+    data = data_of(page)
+    assert [of["name"] for of in data["classes"]] == list(label_set.findings) and "<img" not in page
+    (case,) = data["cases"]
+    assert {row[0]: row[-1] for row in case["predicted"]} == {0: 0, 1: -2} and case["normal"] is False
+    assert "Findings are unknown on 1 of 2 images" in page and "voc/mAP40" in page
+
+
 def test_the_page_loads_nothing(files, tmp_path):
     page = page_of(tmp_path, **files)
     assert not re.search(r'(?:src|href)="(?!#)', page) and "import " not in "".join(map(static, SCRIPTS))
@@ -223,7 +248,7 @@ def test_outputs_that_are_refused(files, tmp_path, monkeypatch, out, line):
         (float("nan"), "–"),
         (0.12345, "0.123"),
         (1234, "1,234"),
-        (12345.6, "12,346"),
+        (12345.6, "12,346"), (2e-4, "0.0002"), (-0.5, "-0.500"), (0.0, "0.000"), (float("inf"), "inf"),
         ("x", "x"),
         (True, "True"),
     ],

@@ -13,6 +13,8 @@ import pandas as pd
 
 #: Rows of a table that the page shows; the rest is in the file that it is from.
 MAX_ROWS = 300
+#: Where a value that is missing is sorted; infinity has another name in the page's script.
+MISSING = -1e300
 #: Points of a line; a screen has no more columns of pixels.
 MAX_POINTS = 400
 
@@ -32,14 +34,17 @@ class Cell:
     @classmethod
     def of(cls, value: Any, digits: int = 3) -> "Cell":
         """A number with so many digits, whole numbers whole, "–" where there is nothing; else its text."""
+        if value is None:
+            return cls("–", MISSING)
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-            return cls("–" if value is None else str(value))
+            return cls(str(value))
         number = float(value)
         if math.isnan(number):
-            return cls("–", -math.inf)
-        is_whole = isinstance(value, (int, np.integer))
-        return cls(f"{int(value):,}" if is_whole else f"{number:.{digits}f}" if abs(number) < 1000 else
-                   f"{number:,.0f}", number)
+            return cls("–", MISSING)
+        if isinstance(value, (int, np.integer)) or math.isinf(number):
+            return cls(f"{value:,}", min(max(number, MISSING), -MISSING))
+        text = f"{number:.2g}" if 0 < abs(number) < 10.0 ** -digits else f"{number:.{digits}f}"
+        return cls(text if abs(number) < 1000 else f"{number:,.0f}", number)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _is_number(value: object) -> bool:
 
 def _bias(values: Mapping[str, Any], key: str) -> Cell:
     bias = values.get(f"{key}/bias")
-    return Cell("–", -math.inf) if bias is None else Cell(f"{bias:+.4f}", bias)
+    return Cell.of(None) if bias is None else Cell(f"{bias:+.4f}", bias)
 
 
 def _notes(sources: Sources, values: Mapping[str, Any]) -> list[str]:
@@ -114,9 +114,8 @@ def _notes(sources: Sources, values: Mapping[str, Any]) -> list[str]:
                      "these were not read.")
     unknown = [record for record in matched.records if record.unknown]
     if unknown:
-        notes.append(
-            f"On {len(unknown):,} images some findings are unknown; these images are left out for them."
-        )
+        notes.append(f"Findings are unknown on {len(unknown):,} of {len(matched.records):,} images, which are "
+                     "left out for them.")
     if "ties/share" in values:
         notes.append(score.tie_note(values, matched.label_set).removeprefix("note: "))
     return notes
