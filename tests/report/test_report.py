@@ -99,6 +99,7 @@ def test_metrics_of_a_file_where_nothing_is_to_be_measured(tmp_path):
         '{"vindr/mAP40": 0.25, "vindr/mAP40/ci95": [0.2, 0.3], "coco/AP": null}'
     )
     page = page_of(tmp_path, metrics=str(tmp_path / "metrics.json"))
+    assert "As metrics.json has them." in page and str(tmp_path) not in page
     assert "0.250 [0.200, 0.300]" in page and titles(page) == ["Scores", "Provenance"]
 
 
@@ -301,6 +302,28 @@ def test_a_run_of_trainings(tmp_path):
         chart for part in data_of(page, "charts-data") for chart in part if chart and chart["title"] == "ROC"
     )
     assert roc["series"][0]["points"][0] == [0, 0] and roc["series"][0]["points"][-1] == [1, 1]
+
+
+def test_a_detectors_folder_knows_what_it_was_validated_on(tmp_path):
+    root, detector = tmp_path / "data", tmp_path / "detector"
+    for folder in (root / "annotations", root / "train", detector):
+        folder.mkdir(parents=True)
+    box = Predictions(np.array([[10.0, 10, 50, 60]]), np.ones(1), np.array([3]))
+    (root / "annotations/instances_val_fold0.json").write_text(json.dumps(to_coco([Record(
+        "a", "a.png", 80, 90, box)])))
+    cv2.imwrite(str(root / "train/a.png"), np.arange(7200, dtype=np.uint8).reshape(80, 90))
+    (detector / "config.yaml").write_text(
+        f"VINDR: {{VALIDATION: [vindr_val_fold0], DATA_ROOT: {root}, IMAGE_ROOT: ''}}")
+    (detector / "metrics.json").write_text('{"iteration": 1, "total_loss": 2.0}\n')
+    (detector / "best_predictions.json").write_text(json.dumps(
+        [{"image_id": "a", "category_id": 3, "bbox": [10, 10, 40, 50], "score": 0.9}]))
+    page = page_of(tmp_path, run=str(detector))
+    assert [case["id"] for case in data_of(page)["cases"]] == ["a"]
+    assert {"Scores", "Cases", "Training", "Data"} <= set(titles(page))
+    # What the run was scored with says nothing about other predictions.
+    (tmp_path / "other.json").write_text("[]")
+    assert titles(page_of(tmp_path, run=str(detector), predictions=str(tmp_path / "other.json"))) == [
+        "Training", "Provenance"]
 
 
 def test_the_command(files, tmp_path, capsys):

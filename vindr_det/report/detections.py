@@ -5,6 +5,7 @@ Every number is of :mod:`vindr_det.evaluation` and :mod:`vindr_det.metrics`; not
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def _bias(values: Mapping[str, Any], key: str) -> Cell:
 def _notes(sources: Sources, values: Mapping[str, Any]) -> list[str]:
     matched, notes = sources.matched, []
     if matched is None:
-        return [f"As {sources.request.metrics} has them." if sources.request.metrics else ""]
+        return [f"As {Path(str(sources.request.metrics)).name} has them."]
     normal = sum(record.normal for record in matched.records)
     notes.append(f"{len(matched.records):,} annotated images, {normal:,} of them normal; "
                  f"{len(matched.predictions):,} predicted.")
@@ -114,8 +115,8 @@ def _notes(sources: Sources, values: Mapping[str, Any]) -> list[str]:
                      "these were not read.")
     unknown = [record for record in matched.records if record.unknown]
     if unknown:
-        notes.append(f"Findings are unknown on {len(unknown):,} of {len(matched.records):,} images, which are "
-                     "left out for them.")
+        notes.append(f"Findings are unknown on {len(unknown):,} of {len(matched.records):,} images, which "
+                     "are left out for them.")
     if "ties/share" in values:
         notes.append(score.tie_note(values, matched.label_set).removeprefix("note: "))
     return notes
