@@ -50,10 +50,10 @@ setup(
     install_requires=[
         "albumentations==2.0.8",  # the last release; its successor changed name and license
         "ensemble-boxes>=1.0.9",
-        "faster-coco-eval>=1.6",
         "filelock>=3.12",
         "fvcore>=0.1.5.post20221221,<0.1.6",
         "grad-cam>=1.5",
+        "hotcoco>=1.3",
         "iterative-stratification>=0.1.9",
         "jinja2>=3.1",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
@@ -73,7 +73,7 @@ setup(
         "scipy>=1.11",
         "simplejpeg>=1.8",  # raises where libjpeg only warns
         "tabulate>=0.9",
-        "tensorboard>=2.14",
+        "tensorboard>=2.18",  # the first that goes with numpy 2
         "timm>=1.0.31",
         "torch>=2.4",
         "torchvision>=0.19",

@@ -1,21 +1,25 @@
 #!/usr/bin/env python
-"""The cost of checked input and the gain of several processes: fusion against a plain ensemble-boxes loop.
+"""The cost of checked input: fusion against a plain loop over ensemble-boxes, one process each.
 
     python benchmarks/bench_fusion.py
-    python benchmarks/bench_fusion.py --predictions A.csv B.csv C.csv D.csv --meta test_meta.csv
+    python benchmarks/bench_fusion.py --quick
+    python benchmarks/bench_fusion.py --processor     processor time, where the machine does other work too
 
-Without files it makes four submissions of 3,000 images, with about as many boxes as real ones have. Both get
-the same boxes in memory, one process each, in turns; a figure is the median over the repeats.
+WBF of four made submissions of 3,000 images, with about as many boxes as real ones have, and of four real
+ones where VINDR_TEST_DATA has them; both get the same boxes in memory. And how the time grows with the
+images.
 """
 
-import statistics
-import time
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from comparison import Row, alternate, processor_seconds, seconds
 from ensemble_boxes import weighted_boxes_fusion
+from growth import growth_row
 
 from vindr_det import cli
 from vindr_det.imaging.sizes import read_sizes, shapes_of
@@ -23,30 +27,34 @@ from vindr_det.postprocessing.fusion import Fusion, fuse_all
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.submission import read_submission
 
-REPEATS = 5
+IMAGES = 3000
+#: Of VINDR_TEST_DATA/vinbig/submissions.
+REAL = ("brekkanegg.csv", "dxv2k_submission.csv.gz", "windeaves_sub200.csv", "windeaves_sub250.csv")
+#: The library sums in single precision: largest difference of scores and of unit coordinates.
+_TOLERANCE = 1e-7
 Sizes = Mapping[str, tuple[int, int]]
+Clock = Callable[[Callable[[], Any]], float]
+def rows(quick: bool, clock: Clock = seconds) -> Iterator[Row]:
+    """Made submissions, real ones, growth."""
+    images = 60 if quick else IMAGES
+    yield _row("made", *make(np.random.default_rng(0), images), clock)
+    folder = Path(os.environ.get("VINDR_TEST_DATA", "")) / "vinbig"
+    if (folder / "submissions").is_dir() and not quick:
+        files, sizes = read([folder / "submissions" / name for name in REAL], folder / "test_meta.csv")
+        yield _row("real", files, sizes, clock)
+    made = {size: make(np.random.default_rng(0), size) for size in (images, 2 * images, 4 * images)}
+    yield growth_row("fusion", lambda size: lambda: fuse_all(*made[size], workers=1), [*made],
+                     turns=2 if quick else 5)
 
 
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--predictions", nargs="+", type=Path, help="submissions, one per model")
-    parser.add_argument("--meta", type=Path, help="image_id,dim0,dim1 of the originals")
-    args = parser.parse_args()
-    files, sizes = read(args.predictions, args.meta) if args.predictions else make(np.random.default_rng(0))
+def _row(kind: str, files: Sequence[PredictionSet], sizes: Sizes, clock: Clock) -> Row:
     boxes = sum(len(detections) for file in files for detections in file.values())
-    variants = {"ensemble-boxes": lambda: plain(files, sizes),
-                "this project": lambda: fuse_all(files, sizes, workers=1),
-                "this project, a process per core": lambda: fuse_all(files, sizes)}
-    spent: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(REPEATS):
-        for name, work in variants.items():
-            begin = time.perf_counter()
-            work()
-            spent[name].append(time.perf_counter() - begin)
-    median = {name: statistics.median(seconds) for name, seconds in spent.items()}
-    print(f"{len(files)} files, {len(sizes)} images, {boxes} boxes; {differences(files, sizes)}")
-    for name, value in median.items():
-        print(f"{name:34} {value:6.2f} s   {median['ensemble-boxes'] / value:4.1f} times")
+    worst = difference(files, sizes)
+    assert worst < _TOLERANCE, worst
+    return alternate(f"WBF of {len(files)} {kind} submissions, {len(sizes):,} images, {boxes:,} boxes",
+                     ("fuse_all, one process", lambda: fuse_all(files, sizes, workers=1)),
+                     ("loop over ensemble-boxes", lambda: plain(files, sizes)), measure=clock,
+                     note=f"values differ by {worst:.0e}")
 
 
 def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]:
@@ -56,9 +64,9 @@ def read(paths: Sequence[Path], meta: Path) -> tuple[list[PredictionSet], Sizes]
             shapes_of(table))
 
 
-def make(rng: np.random.Generator) -> tuple[list[PredictionSet], Sizes]:
+def make(rng: np.random.Generator, images: int) -> tuple[list[PredictionSet], Sizes]:
     """Four models; each detects three in four boxes, moved a little."""
-    sizes = {f"i{number:04d}": (2800, 2400) for number in range(3000)}
+    sizes = {f"i{number:04d}": (2800, 2400) for number in range(images)}
     files: list[dict[str, Predictions]] = [{} for _ in range(4)]
     for image_id in sizes:
         count = int(rng.poisson(7))
@@ -90,7 +98,7 @@ def plain(files: Sequence[PredictionSet], sizes: Sizes) -> dict[str, tuple]:
     return result
 
 
-def differences(files: Sequence[PredictionSet], sizes: Sizes) -> str:
+def difference(files: Sequence[PredictionSet], sizes: Sizes) -> float:
     """The largest over all images, scores and unit coordinates."""
     mine, theirs = fuse_all(files, sizes, workers=1), plain(files, sizes)
     worst = 0.0
@@ -103,8 +111,18 @@ def differences(files: Sequence[PredictionSet], sizes: Sizes) -> str:
         moved = np.abs(fused.boxes[a] - boxes[b]) / [width, height, width, height]
         worst = max(worst, float(np.abs(fused.scores[a] - scores[b]).max(initial=0)),
                     float(moved.max(initial=0)))
-    return f"largest difference {worst:.1e}"
+    return worst
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes")
+    parser.add_argument("--processor", action="store_true", help="measure processor time")
+    args = parser.parse_args(argv)
+    from bench import table
+
+    print(table(list(rows(args.quick, processor_seconds if args.processor else seconds))))
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -1,38 +1,52 @@
 #!/usr/bin/env python
-"""Metrics against slow implementations of the same, on the same boxes in the same run.
+"""Metrics against what people would use instead, on the same boxes, with equal values.
 
     python benchmarks/bench_metrics.py
+    python benchmarks/bench_metrics.py --quick
+    python benchmarks/bench_metrics.py --processor     processor time, where the machine does other work too
 
-3,000 images, 300,000 detections, 14 findings: COCO AP against pycocotools, the competition's mAP against a
-loop over detections as in the VOC devkit, and a thousand bootstrap replicates of both. Prints seconds and
-ratios; only ratios mean anything on another machine.
+3,000 images, 300,000 detections, 14 findings. COCO AP against pycocotools: from the same boxes in memory, and
+from the same two JSON files; the competition's mAP against a loop over detections as in the VOC devkit; a
+thousand bootstrap replicates of all metrics, matching included, against a limit of 5 s; and how the time
+grows with the images.
 """
 
 import contextlib
 import io
-import time
-from collections.abc import Callable, Sequence
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison import Row, alternate, of_turns, processor_seconds, seconds
+from growth import growth_row
 
 from vindr_det import cli
 from vindr_det.data.coco import to_coco
-from vindr_det.metrics import coco, coco_bootstrap, voc
-from vindr_det.metrics.bootstrap import image_bootstrap
-from vindr_det.metrics.matching import IOU_THRESHOLD, match
+from vindr_det.data.truth import read_truth
+from vindr_det.evaluation.score import confidence_intervals
+from vindr_det.metrics import coco, voc
+from vindr_det.metrics.matching import IOU_THRESHOLD
+from vindr_det.metrics.metric import MatchedPredictions
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
 from vindr_det.structures.label_sets import CLASS_NAMES
 from vindr_det.structures.records import Record, truth_of
+from vindr_det.submission import read_submission
 
 IMAGES, DETECTIONS, REPLICATES = 3000, 100, 1000
+#: Seconds that the intervals may take.
+_LIMIT = 5.0
+Clock = Callable[[Callable[[], Any]], float]
+BoxSet = tuple[dict[str, Predictions], list[Record]]
 
 
-def make_set(rng: np.random.Generator) -> tuple[dict[str, Predictions], list[Record]]:
+def make_set(rng: np.random.Generator, images: int = IMAGES) -> BoxSet:
     """Two thirds normal images; detections partly near the true boxes, partly anywhere."""
     records, predictions = [], {}
-    for number in range(IMAGES):
+    for number in range(images):
         count = 0 if rng.random() < 2 / 3 else int(rng.integers(1, 10))
         truth = _boxes(rng, count)
         image_id = f"{number:05d}"
@@ -40,7 +54,7 @@ def make_set(rng: np.random.Generator) -> tuple[dict[str, Predictions], list[Rec
         detections = _boxes(rng, DETECTIONS)
         if count:
             near = rng.integers(0, count, DETECTIONS // 2)
-            moved = truth.boxes[near] + rng.normal(0, 25, (len(near), 4))
+            moved = np.clip(truth.boxes[near] + rng.normal(0, 25, (len(near), 4)), 0, 2499)
             moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
             half = Predictions(moved, rng.random(len(near)), truth.labels[near])
             detections = half + detections[: DETECTIONS - len(near)]
@@ -54,20 +68,87 @@ def _boxes(rng: np.random.Generator, count: int) -> Predictions:
     return Predictions(boxes, rng.random(count), rng.integers(0, 14, count))
 
 
-def by_pycocotools(predictions: PredictionSet, records: Sequence[Record]) -> float:
-    """coco/AP by pycocotools."""
+def rows(quick: bool, clock: Clock = seconds) -> Iterator[Row]:
+    """COCO AP twice, mAP, intervals, growth."""
+    images = 60 if quick else IMAGES
+    predictions, records = make_set(np.random.default_rng(0), images)
+    size = f"{images * DETECTIONS:,} detections"
+    yield _coco_in_memory(predictions, records, size, clock)
+    yield _coco_of_files(predictions, records, size, clock)
+    yield _mean_ap(predictions, records, size, clock)
+    yield _intervals(predictions, records, size, clock, 20 if quick else REPLICATES)
+    yield from _growth(images, quick)
+
+
+def _coco_in_memory(predictions: PredictionSet, records: Sequence[Record], size: str, clock: Clock) -> Row:
+    def ours() -> float:
+        return coco.coco_ap(predictions, records)["coco/AP"]
+
+    def peer() -> float:
+        return by_pycocotools(to_coco(records), as_dicts(predictions, records))
+
+    return alternate(f"COCO AP, {size}, from boxes in memory", ("coco_ap (hotcoco)", ours),
+                     ("pycocotools", peer), measure=clock, target=80, note=_same(ours(), peer()))
+
+
+def _coco_of_files(predictions: PredictionSet, records: Sequence[Record], size: str, clock: Clock) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        truth, results = Path(folder) / "truth.json", Path(folder) / "results.json"
+        truth.write_text(json.dumps(to_coco(records)))
+        results.write_text(json.dumps(as_dicts(predictions, records)))
+
+        def ours() -> float:
+            return coco.coco_ap(read_submission(results, None, truth), read_truth(truth))["coco/AP"]
+
+        def peer() -> float:
+            return by_pycocotools(str(truth), str(results))
+
+        return alternate(f"COCO AP, {size}, from two JSON files", ("readers that check, coco_ap", ours),
+                         ("pycocotools", peer), measure=clock, note=_same(ours(), peer()))
+
+
+def as_dicts(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Detections in COCO's results format."""
+    return [{"image_id": number, "category_id": label, "bbox": box, "score": score}
+            for number, record in enumerate(records, start=1)
+            for boxes in [predictions[record.image_id]]
+            for box, score, label in zip(box_ops.xyxy_to_xywh(boxes.boxes).tolist(), boxes.scores.tolist(),
+                                         boxes.labels.tolist(), strict=True)]
+
+
+def by_pycocotools(truth: Any, results: Any) -> float:
+    """coco/AP by pycocotools, of a dictionary and a list, or of two files."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = to_coco(records)
-        truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(coco.to_detections(predictions, records)), "bbox")
+        known = COCO(truth) if isinstance(truth, str) else COCO()
+        if not isinstance(truth, str):
+            known.dataset = truth
+            known.createIndex()
+        run = COCOeval(known, known.loadRes(results), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()
     return float(run.stats[0])
+
+
+def _same(ours: float, peer: float) -> str:
+    assert abs(ours - peer) < 1e-12, (ours, peer)
+    return f"values differ by {abs(ours - peer):.0e}"
+
+
+def _mean_ap(predictions: PredictionSet, records: Sequence[Record], size: str, clock: Clock) -> Row:
+    truth = truth_of(records)
+
+    def ours() -> float:
+        return voc.vindr_ap(predictions, truth).mean_ap
+
+    def peer() -> float:
+        return by_loops(predictions, truth)
+
+    return alternate(f"competition's mAP, {size}", ("vindr_ap", ours), ("loop over detections", peer),
+                     measure=clock, note=_same(ours(), peer()))
 
 
 def by_loops(predictions: PredictionSet, truth: PredictionSet) -> float:
@@ -104,31 +185,45 @@ def _is_true_positive(box: np.ndarray, boxes: np.ndarray, taken: np.ndarray) -> 
     return True
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    begin = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begin, result
+def _intervals(
+    predictions: PredictionSet, records: Sequence[Record], size: str, clock: Clock, replicates: int
+) -> Row:
+    def ours() -> dict[str, Any]:
+        return confidence_intervals(MatchedPredictions(predictions, records), replicates)
+
+    spent = [clock(ours) for _ in range(6)][1:]
+    return of_turns(f"{replicates:,} replicates of all metrics with intervals, {size}",
+                    ("confidence_intervals", spent), ("limit", [_LIMIT] * len(spent)), target=1,
+                    note=f"{sum(key.endswith('/ci95') for key in ours())} intervals, matching included")
 
 
-def main() -> None:
-    cli.parser(__doc__).parse_args()
-    predictions, records = make_set(np.random.default_rng(0))
-    truth = truth_of(records)
-    ours, ap = timed(lambda: coco.coco_ap(predictions, records)["coco/AP"])
-    theirs, slow = timed(lambda: by_pycocotools(predictions, records))
-    print(f"COCO AP            {ours:6.2f} s, pycocotools {theirs:6.2f} s: {theirs / ours:.1f} times; "
-          f"values differ by {abs(ap - slow):.1e}")
-    ours, mean_ap = timed(lambda: voc.vindr_ap(predictions, truth).mean_ap)
-    theirs, slow = timed(lambda: by_loops(predictions, truth))
-    print(f"vindr/mAP40        {ours:6.2f} s, plain loops {theirs:6.2f} s: {theirs / ours:.1f} times; "
-          f"values differ by {abs(mean_ap - slow):.1e}")
-    bootstrap = image_bootstrap(records, REPLICATES)
-    seconds, _ = timed(lambda: voc.ap_replicates(match(predictions, truth, IOU_THRESHOLD), bootstrap))
-    print(f"{REPLICATES} replicates of vindr/mAP40 {seconds:.1f} s, {seconds / ours:.1f} times an evaluation")
-    seconds, _ = timed(
-        lambda: coco_bootstrap.ap_replicates(coco_bootstrap.match(predictions, records), bootstrap))
-    print(f"{REPLICATES} replicates of COCO AP     {seconds:.1f} s")
+def _growth(images: int, quick: bool) -> Iterator[Row]:
+    sizes = [images, 2 * images, 4 * images]
+    sets = {size: make_set(np.random.default_rng(0), size) for size in sizes}
+
+    def matching(size: int) -> Callable[[], Any]:
+        def work() -> None:
+            matched = MatchedPredictions(*sets[size])
+            assert matched.voc and matched.coco
+        return work
+
+    steps = {"matching": matching, "COCO AP": lambda size: lambda: coco.coco_ap(*sets[size]),
+             "the competition's mAP": lambda size: lambda: voc.vindr_ap_of_records(*sets[size]),
+             "intervals from 100 replicates": lambda size: lambda: confidence_intervals(
+                 MatchedPredictions(*sets[size]), 100)}
+    for name, step in steps.items():
+        yield growth_row(name, step, sizes, turns=2 if quick else 5)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes")
+    parser.add_argument("--processor", action="store_true", help="measure processor time")
+    args = parser.parse_args(argv)
+    from bench import table
+
+    print(table(list(rows(args.quick, processor_seconds if args.processor else seconds))))
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

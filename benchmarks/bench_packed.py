@@ -1,20 +1,20 @@
 #!/usr/bin/env python
-"""Loading training images: one packed file against single PNGs, both at 256 px, in the same run.
+"""The classifier's training images: one packed file against single PNGs, both of 256 px.
 
-    python benchmarks/bench_packed.py
+    python benchmarks/bench_packed.py [--quick]
 
-Both give the classifier's tensors in the same random order, one process, taking turns; a figure is the
-median over the rounds. Everything is in the page cache, so this is decoding and copying, not the disk,
-which single files would feel more.
+Both give the same tensors in the same random order, one process. Everything is in the page cache, so this is
+decoding and copying, not the disk, which single files would feel more.
 """
 
-import statistics
 import tempfile
-import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from comparison import Row, alternate, processor_seconds, seconds
 
 from vindr_det import cli
 from vindr_det.classification.data import LabeledDataset, Pixels
@@ -24,28 +24,26 @@ from vindr_det.imaging.prepare import prepare_folder
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom import make_dataset
 
-_IMAGES, _SIZE, _REPEATS = 200, 256, 7
+_SIZE = 256
 
 
-def main() -> None:
-    cli.parser(__doc__).parse_args()
+def rows(quick: bool, measure: Callable[[Callable[[], Any]], float] = seconds) -> Iterable[Row]:
+    """Images per second of a loader without workers."""
     cv2.setNumThreads(1)
+    count = 20 if quick else 200
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        make_dataset(work / "raw", _IMAGES, 1, 448, seed=5)
+        make_dataset(work / "raw", count, 1, 448, seed=5)
         prepare_folder(work / "raw/train", work / "png", Target(_SIZE, False), 2)
         ids = sorted(path.stem for path in (work / "png").glob("*.png"))
         pack(work / "png", ids, work / "packed.npy")
-        ways = {"PNGs": dataset(ids, work / "png", ""), "packed": dataset(ids, "", work / "packed.npy")}
-        same(*ways.values())
-        paces = {name: [] for name in ways}
-        for turn in range(_REPEATS):
-            for name, way in ways.items():
-                paces[name].append(pace(way, turn))
-        median = {name: statistics.median(values) for name, values in paces.items()}
-        for name, value in median.items():
-            print(f"{name:8} {value:8.0f} images per second")
-        print(f"packed / PNGs: {median['packed'] / median['PNGs']:.1f} times")
+        ours, theirs = dataset(ids, "", work / "packed.npy"), dataset(ids, work / "png", "")
+        assert all((ours[row][0] == theirs[row][0]).all() for row in range(count))
+        order = np.random.default_rng(0).permutation(count).tolist()
+        yield alternate(f"classifier's tensors, {_SIZE} px",
+                        ("packed file", lambda: [ours[row] for row in order]),
+                        ("PNGs", lambda: [theirs[row] for row in order]), per=count, measure=measure,
+                        note="same tensors")
 
 
 def dataset(ids: list[str], images: str | Path, packed: str | Path) -> LabeledDataset:
@@ -55,18 +53,15 @@ def dataset(ids: list[str], images: str | Path, packed: str | Path) -> LabeledDa
     return LabeledDataset(table, Pixels(images, packed, _SIZE))
 
 
-def same(first: LabeledDataset, second: LabeledDataset) -> None:
-    for row in range(0, len(first), 17):
-        assert (first[row][0] == second[row][0]).all()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes: checks the harness alone")
+    parser.add_argument("--processor", action="store_true", help="measure processor time")
+    args = parser.parse_args(argv)
+    from bench import table
 
-
-def pace(images: LabeledDataset, seed: int) -> float:
-    order = np.random.default_rng(seed).permutation(len(images)).tolist()
-    since = time.perf_counter()
-    for row in order:
-        images[row]
-    return len(order) / (time.perf_counter() - since)
+    print(table(list(rows(args.quick, processor_seconds if args.processor else seconds))))
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -1,66 +1,105 @@
 """Preparing images: ours against the plain path that notebooks take, in the same run.
 
-    python benchmarks/bench_prepare.py [--dicoms DIR] [--quick]
+    python benchmarks/bench_prepare.py [--quick]
 
-The plain path is pydicom's pixel_array, apply_voi_lut, inversion by the image's maximum, min-max to
-8 bits, cv2.resize, cv2.imwrite. Both write PNGs of the same size, one process, one OpenCV thread,
-taking turns on each file; a figure is the median over the repeats. --dicoms adds files of your own
-(JPEG 2000). At the end it compares two processes with one, and measures the memory of preparing 200
-images of 3,000 x 2,500 with two. On another machine only the ratios are comparable.
+The plain path is pydicom's pixel_array, apply_voi_lut, inversion by the maximum, min-max, cv2.resize,
+cv2.imwrite. Both write PNGs of the same size, one process, one OpenCV thread. Files are phantoms of the sizes
+that VinBigData's have at four quantiles, of its JPEG 2000 files (35 %) and of all (the others are not
+compressed). VINDR_TEST_DATA adds the JPEG 2000 files of its vinbig/dicom. A row's note has the lowest
+sharpness of a file, as benchmarks/sharpness.py measures it.
 """
 
-import subprocess
-import sys
+import os
 import tempfile
-import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import psutil
 import pydicom
-from pydicom.encaps import generate_frames
+from comparison import Row, alternate
 from pydicom.pixels import apply_voi_lut
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
-from tabulate import tabulate
+from sharpness import compare
 
 from vindr_det import cli
-from vindr_det.imaging.dicom import jpeg2000
-from vindr_det.imaging.dicom.stream import read_header
 from vindr_det.imaging.inputs import Input
-from vindr_det.imaging.prepare import prepare_folder, prepare_input
+from vindr_det.imaging.prepare import prepare_input
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
 
-ROOT = Path(__file__).resolve().parent.parent
+SIZES = (1280, 1024, 512, 256)
+#: Heights and widths at four quantiles of the longest side, by the table of headers.
+_COMPRESSED = ((2444, 2122), (2540, 2051), (2880, 2304), (3000, 3000))
+_ALL = ((2430, 1994), (2722, 2423), (2930, 2504), (3072, 3072))
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--dicoms", type=Path, help="folder of JPEG 2000 DICOMs to measure too")
-    parser.add_argument("--quick", action="store_true", help="leave out memory and two processes")
+    parser.add_argument("--quick", action="store_true", help="one small file and one turn")
     args = parser.parse_args()
+    from bench import table
+
+    print(table(list(rows(args.quick))))
+
+
+def rows(quick: bool) -> Iterable[Row]:
+    """The rows of RESULTS.md."""
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        compressed = make_films(work / "j2k", JPEG2000Lossless, 4, 2850, 2400)
-        plain = make_films(work / "raw", ImplicitVRLittleEndian, 4, 2850, 2400)
-        rows = [measure("JPEG 2000, 2850 x 2400", compressed, size, work) for size in (1280, 1024, 512)]
-        rows += [measure("uncompressed, 2850 x 2400", plain, size, work) for size in (1280, 1024, 512)]
-        if args.dicoms:
-            own = sorted(args.dicoms.glob("*.dic*m"))
-            rows += [measure(f"{len(own)} files of --dicoms", own, size, work) for size in (1024, 512, 256)]
-        print(tabulate(rows, headers="keys", floatfmt=".2f"))
-        if not args.quick:
-            print(f"two processes / one: {speed_up(compressed, work):.2f} times")
-            print(f"200 images of 3000 x 2500, two processes: {peak_memory(work):.0f} MB in all")
+        for name, files in file_sets(work, quick):
+            for size in SIZES[-1:] if quick else SIZES:
+                yield row(name, files, size, work, quick)
+
+
+def file_sets(work: Path, quick: bool) -> Iterable[tuple[str, list[Path]]]:
+    """Names of what is prepared, each with its files."""
+    few = [(1100, 950)]
+    yield "JPEG 2000, VinBigData's sizes", make_films_of(work / "j2k", JPEG2000Lossless,
+                                                         few if quick else _COMPRESSED)
+    yield "not compressed, VinBigData's sizes", make_films_of(work / "raw", ImplicitVRLittleEndian,
+                                                              few if quick else _ALL)
+    own = sorted(Path(os.environ.get("VINDR_TEST_DATA", work / "none"), "vinbig/dicom").glob("*.dicom"))
+    if own and not quick:
+        yield f"{len(own)} JPEG 2000 files of VinBigData, about 2000 x 2000", own
+
+
+def row(name: str, paths: list[Path], size: int, out: Path, quick: bool) -> Row:
+    """Ours against the plain path on some files, at one size."""
+    target = Target(size, True)
+
+    def ours() -> None:
+        for path in paths:
+            prepare_input(Input(path.stem, path.name, path), out, target)
+
+    def plain() -> None:
+        for path in paths:
+            plain_path(path, out, size)
+
+    shapes = []
+    for work in (ours, plain):
+        work()
+        shapes.append([cv2.imread(str(out / f"{path.stem}.png"), 0).shape for path in paths])
+    if shapes[0] != shapes[1]:
+        raise RuntimeError(f"{name}, {size} px: pictures of {shapes[0]} against {shapes[1]}")
+    wholes = [pydicom.dcmread(path) for path in paths]
+    sharp = min(compare(path, whole, size / max(whole.Rows, whole.Columns))[1]
+                for path, whole in zip(paths, wholes, strict=True))
+    return alternate(f"prepare {name}, to {size} px", ("prepare", ours), ("pydicom, resize, imwrite", plain),
+                     turns=1 if quick else 5, per=len(paths), note=f"lowest sharpness {sharp:.2f}")
 
 
 def make_films(folder: Path, syntax: str, count: int, height: int, width: int) -> list[Path]:
-    """Phantoms as DICOM files of one transfer syntax."""
+    """Phantoms as DICOM files of one transfer syntax, ``count`` of a size."""
+    return make_films_of(folder, syntax, [(height, width)] * count)
+
+
+def make_films_of(folder: Path, syntax: str, shapes: Sequence[tuple[int, int]]) -> list[Path]:
+    """A phantom of each height and width as a DICOM file."""
     folder.mkdir()
-    for number in range(count):
+    for number, (height, width) in enumerate(shapes):
         film = render(np.random.default_rng(number), height, width, [3, 8] if number % 2 else [])
         header = Header(syntax, 12, number % 2 == 0, True, 0.14, "050Y", True)
         write_dicom(folder / f"{number}.dicom", str(number), film, header)
@@ -78,92 +117,6 @@ def plain_path(path: Path, out: Path, size: int) -> None:
     height, width = Target(size, True).shape(*data.shape)
     cv2.imwrite(str(out / f"{path.stem}.png"),
                 cv2.resize(data, (width, height), interpolation=cv2.INTER_AREA))
-
-
-def measure(name: str, paths: list[Path], size: int, out: Path, rounds: int = 5) -> dict:
-    """Milliseconds an image and ratios."""
-    target = Target(size, True)
-    jobs = {"plain": lambda p: plain_path(p, out, size),
-            "ours": lambda p: prepare_input(Input(p.stem, p.name, p), out, target)}
-    streams = dict.fromkeys(paths)
-    if pydicom.dcmread(paths[0], stop_before_pixels=True).file_meta.TransferSyntaxUID.is_encapsulated:
-        streams = {path: bare_decoder(path, target) for path in paths}
-        jobs["bare decode"] = lambda p: streams[p]()
-    times: dict[str, list[float]] = {job: [] for job in jobs}
-    for job in jobs.values():
-        job(paths[0])
-    for _ in range(rounds):
-        for job, function in jobs.items():
-            times[job].append(timed(function, paths) / len(paths))
-    ms = {job: 1000 * float(np.median(t)) for job, t in times.items()}
-    bare = ms.get("bare decode")
-    return {"files": name, "size": size, **{f"{job} ms": ms.get(job) for job in
-                                             ("plain", "ours", "bare decode")},
-            "plain / ours": ms["plain"] / ms["ours"], "ours / bare": bare and ms["ours"] / bare}
-
-
-def bare_decoder(path: Path, target: Target):
-    """A function that only decodes, at the resolution that ours would choose."""
-    stream = next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
-    header = read_header(stream)
-    times = jpeg2000.choose_reduction(header, target.shape(header.height, header.width))
-    return lambda: jpeg2000.low_pass(stream, header, times)
-
-
-def timed(function, paths: list[Path]) -> float:
-    """Seconds for all paths."""
-    began = time.perf_counter()
-    for path in paths:
-        function(path)
-    return time.perf_counter() - began
-
-
-def linked(paths: list[Path], folder: Path, count: int) -> Path:
-    """The same files under ``count`` names."""
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number:03d}.dicom").hardlink_to(paths[number % len(paths)])
-    return folder
-
-
-def speed_up(paths: list[Path], work: Path) -> float:
-    """One process's time over two's, pool start included; the best of three each."""
-    images = linked(paths, work / "many", 100)
-    best = {}
-    for _ in range(3):
-        for workers in (1, 2):
-            began = time.perf_counter()
-            prepare_folder(images, work / "pool", Target(1024, True), workers)
-            best[workers] = min(best.get(workers, np.inf), time.perf_counter() - began)
-    return best[1] / best[2]
-
-
-def peak_memory(work: Path) -> float:
-    """Resident megabytes of the tool and all its processes together, at the worst moment."""
-    kinds = [make_films(work / f"large{i}", syntax, 2, 3000, 2500)
-             for i, syntax in enumerate((JPEG2000Lossless, ImplicitVRLittleEndian))]
-    images = linked([path for pair in zip(*kinds, strict=True) for path in pair], work / "large", 200)
-    run = psutil.Popen([sys.executable, str(ROOT / "tools/prepare_images.py"), "--images", images,
-                        "--out", work / "prepared", "--size", "1024", "--workers", "2"],
-                       stdout=subprocess.DEVNULL)
-    peak = 0
-    while run.poll() is None:
-        peak = max(peak, resident(run))
-        time.sleep(0.05)
-    if run.returncode:
-        raise RuntimeError("preparing the 200 images failed")
-    return peak / 2**20
-
-
-def resident(process: psutil.Process) -> int:
-    """Bytes of a process and its descendants; pages that they share count for each."""
-    total = 0
-    for member in [process, *process.children(recursive=True)]:
-        try:
-            total += member.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
 
 
 if __name__ == "__main__":

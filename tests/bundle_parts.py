@@ -14,7 +14,8 @@ NIH = ["VINDR.LABEL_SET", "NIH boxes", "MODEL.ROI_HEADS.NUM_CLASSES", "8"]
 def save_detector(path, engine, seed, *more):
     """A checkpoint of random weights, whose scores differ from box to box."""
     cfg = load_config(DEMO, engine, [*TINY, "OUTPUT_DIR", str(path.parent), *SMALL,
-                                     "VINDR.DATA_ROOT", str(path.parent / "data"), *more])
+                                     "VINDR.DATA_ROOT", str(path.parent / "data"),
+                                     "VINDR.PACKED", str(path.parent / "packed.npy"), *more])
     torch.manual_seed(seed)
     network = network_of(engine, cfg)
     with torch.no_grad():

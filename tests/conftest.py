@@ -5,11 +5,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_processes import Server
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers with one thread per core each would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -162,13 +162,20 @@ def main_of():
     return run
 
 
+@pytest.fixture(scope="session")
+def processes():
+    """Scripts as processes that need not import torch first: ``processes.run([script, *arguments])``."""
+    server = Server()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def tool():
-    """``tool("predict.py", ...)`` runs a tool as a user does."""
+def tool(processes):
+    """``tool("predict.py", ...)`` runs a tool in a process of its own."""
 
     def run(name: str, *args, cwd: Path | None = None) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / "tools" / name), *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=280)
+        return processes.run([ROOT / "tools" / name, *args], cwd)
 
     return run
 

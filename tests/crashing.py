@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -9,6 +10,12 @@ def crash_on_b(name: str) -> str:
     """Upper case; "b" takes the process down as a crashing decoder would."""
     if name == "b":
         os.kill(os.getpid(), signal.SIGKILL)
+    return name.upper()
+
+
+def sleep_a_little(name: str) -> str:
+    """Upper case, after so long that a run can be disturbed meanwhile."""
+    time.sleep(0.1)
     return name.upper()
 
 

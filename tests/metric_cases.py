@@ -108,7 +108,7 @@ def by_pycocotools(predictions, records):
         truth = COCO()
         truth.dataset = to_coco(records)
         truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(coco.to_detections(predictions, records)), "bbox")
+        run = COCOeval(truth, truth.loadRes(coco.to_results(predictions, records)), "bbox")
         run.params.iouThrs = np.array([0.4, *np.linspace(0.5, 0.95, 10)])
         run.evaluate()
         run.accumulate()

@@ -29,6 +29,23 @@ def test_help_lists_every_command_at_once():
     assert all(what for group in COMMANDS.values() for what in group.values())
 
 
+def test_help_waits_for_no_library():
+    """Below half a second each: of what a command needs, its help needs nothing."""
+    code = """
+import contextlib, importlib, os, sys
+from vindr_det.commands import module_of, names
+slow = {"torch", "torchvision", "numpy", "pandas", "cv2", "yaml", "scipy", "matplotlib", "pydicom", "fvcore"}
+for name in names():
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(open(os.devnull, "w")):
+        importlib.import_module(module_of(name)).main(["--help"])
+    if slow & set(sys.modules):
+        sys.exit(f"{name}: {slow & set(sys.modules)}")
+print(len(names()))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (result.stdout, result.stderr) == (f"{len(names())}\n", "")
+
+
 def test_every_command_has_a_script_with_its_main():
     called = {re.search(r"vindr_det\.commands\.(\w+) import main", path.read_text())[1].replace("_", "-")
               for path in (ROOT / "tools").glob("*.py") if path.name != "link_detectron2.py"}

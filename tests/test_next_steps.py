@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -10,13 +11,13 @@ from dataclasses import replace
 import pytest
 import yaml
 from conftest import ROOT
-from metric_cases import P
 
 from vindr_det import cli
 from vindr_det.commands import main_of, names, predict
 from vindr_det.commands.convert import _say_next
 from vindr_det.imaging.status import FAILED, Status
-from vindr_det.prediction import FolderPredictions
+from vindr_det.prediction_files import Written
+from vindr_det.structures.label_sets import VINBIGDATA
 
 
 def said():
@@ -42,7 +43,8 @@ def test_each_command_and_option_exists(file, words):
 def test_the_commands_that_make_files_say_what_is_next():
     assert {file for file, _ in said()} >= {
         "convert", "convert_tfrecords", "prepare", "phantoms", "plan", "train", "train_classifier", "export",
-        "predict", "classify", "fuse", "gate", "tune", "evaluate"}
+        "predict", "classify", "fuse", "gate", "tune", "evaluate", "bundle", "demo", "describe",
+        "fit_anchors"}
 
 
 def test_the_line_is_quoted_for_a_shell(capsys):
@@ -111,13 +113,34 @@ def test_no_plan_is_asked_for_where_no_config_finds_the_files(tmp_path, capsys):
     (("--meta", "m.csv"), "--images in --meta m.csv --predictions")])
 def test_pictures_are_made_as_the_predictions_were(options, words, capsys):
     """a has a box in a file of unknown size; b has none, and c failed: neither has boxes in any pixels."""
-    statuses = [Status("a", "a.png"), Status("b", "b.png"), Status("c", "c.png", FAILED)]
-    result = FolderPredictions({"a": P((3, 0.9, 1, 1, 9, 9)), "b": P()}, statuses=statuses,
-                               unknown_size=["a", "b", "c"])
-    predict._report(predict.parse(["--images", "in", "--out", "s.csv", *options]), result)
+    written = Written(VINBIGDATA, [Status("a", "a.png"), Status("b", "b.png"), Status("c", "c.png", FAILED)],
+                      boxes=1, in_file_pixels=1)
+    predict._report(predict.parse(["--images", "in", "--out", "s.csv", *options]), written)
     printed = capsys.readouterr()
     assert f"next: vindr-det visualize {words} s.csv" in printed.err
     assert "NOT CHECKED, since 1 image has its boxes in the file's pixels (--meta)" in printed.out
     args = predict.parse(["--images", "in", "--out", "s.csv"])
-    predict._report(args, replace(result, unknown_size=["b", "c"]))
+    predict._report(args, replace(written, in_file_pixels=0))
     assert "s.csv: 3 images, 1 boxes, checked; 1 were NOT READ" in capsys.readouterr().out
+    for drawn in (["--images", "in", "--pictures", "--out", "s.csv"], ["a.png", "b.png"]):
+        predict._report(predict.parse(drawn), written)
+        assert next_of(capsys) == []
+
+
+def test_fitted_anchors_are_trained_with_as_printed(phantoms, capsys):
+    from vindr_det.commands import train
+
+    truth, = (phantoms / "data").rglob("instances_all.json")
+    main_of("fit-anchors")(["--annotations", str(truth), "--config", "configs/demo/vindr_frcnn_demo.yaml"])
+    words, = next_of(capsys)
+    assert words[:3] == ["train", "--config", "configs/demo/vindr_frcnn_demo.yaml"]
+    keys = train.parse(words[1:]).opts
+    assert keys[::2] == ["MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
+    sizes, ratios = (json.loads(text) for text in keys[1::2])
+    assert len(sizes) == 5 and len(ratios[0]) == 3
+
+
+def test_a_copied_bundle_is_predicted_with(tmp_path, capsys):
+    main_of("bundle")(["--copy", "phantom", "--out", f"{tmp_path}/my bundle"])
+    words, = next_of(capsys)
+    assert words[:3] == ["predict", "--bundle", f"{tmp_path}/my bundle"]

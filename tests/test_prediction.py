@@ -12,7 +12,7 @@ from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.prediction import Models, predict
+from vindr_det.prediction import FolderPredictions, Models, predict_each
 from vindr_det.structures.detections import Predictions
 
 SHAPE = (1300, 1100)
@@ -53,7 +53,7 @@ def test_a_dicom_is_shown_to_the_detector_as_it_was_prepared_for_training(film, 
     table = prepare_folder(film, tmp_path / "png", target, 1)
     assert table["reduced"].tolist() == [1]
     detector = Corner(target)
-    result = predict(find(film), Models([detector]), workers=1)
+    result = FolderPredictions.of(predict_each(find(film), Models([detector]), workers=1), find(film))
     assert np.array_equal(detector.images[0], cv2.imread(str(tmp_path / "png/a.png"), cv2.IMREAD_UNCHANGED))
     half = [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]]
     assert np.allclose(result.predictions["a"].findings().boxes, half, atol=1e-6)
@@ -76,7 +76,8 @@ def test_every_model_is_shown_what_it_is_shown_alone(film, tmp_path, prepared, t
     path = next(path for path in folder.iterdir() if path.stem == "a")
     detectors = [Corner(target) for target in targets]
     classifier = None if classifier is None else Classifier(classifier)
-    result = predict(find(folder), Models(detectors, classifier), workers=1)
+    run = find(folder)
+    result = FolderPredictions.of(predict_each(run, Models(detectors, classifier), workers=1), run)
     for model in [*detectors, *([classifier] if classifier else [])]:
         assert len(model.images) == 1
         assert np.array_equal(model.images[0], read_image(path, model.target).pixels)

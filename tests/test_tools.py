@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -18,14 +17,9 @@ COMMAND_OF = {name: match[1] for name in TOOLS
 
 
 @pytest.mark.parametrize("name", COMMAND_OF)
-def test_help_is_fast_and_shows_a_command(tool, name):
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        result = tool(name, "--help")
-        times.append(time.perf_counter() - began)
-        assert result.returncode == 0
-    assert min(times) < 2
+def test_help_shows_a_command(tool, name):
+    result = tool(name, "--help")
+    assert result.returncode == 0
     assert f"vindr-det {COMMAND_OF[name]}" in result.stdout
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vindr_det.device import DEVICES, is_device
+from vindr_det.device import DEVICES, device_name, is_device
 from vindr_det.exceptions import PLACE_ERRORS, InputError, UsageError
 from vindr_det.limits import (
     LARGEST_SEED,
@@ -95,9 +95,10 @@ def add_device(parser: argparse.ArgumentParser, meaning: str, default: str | Non
 
 
 def _device(text: str) -> str:
-    if not is_device(text):
+    name = str(device_name(text))
+    if not is_device(name):
         raise argparse.ArgumentTypeError(f"{text}: expected {DEVICES}")
-    return text
+    return name
 
 
 def add_annotations_of_results(parser: argparse.ArgumentParser) -> None:

@@ -43,6 +43,10 @@ def vindr_node() -> dict[str, Any]:
         # Folder that holds train/ and test/ where that is another, such as a read-only download of
         # resized images; empty for DATA_ROOT.
         "IMAGE_ROOT": "",
+        # A packed.npy of vindr-det prepare --pack to train and validate on instead of single files.
+        "PACKED": "",
+        # Batches that each of DATALOADER.NUM_WORKERS prepares ahead.
+        "PREFETCH": 2,
         # A quick run on so many images of DATASETS.TRAIN and as many of VALIDATION, drawn by SEED with
         # normal images in their share; 0 takes all.
         "LIMIT": 0,
@@ -69,6 +73,12 @@ def vindr_node() -> dict[str, Any]:
         "OPTIMIZER": "SGD",
         # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
         "AMP_DTYPE": "float16",
+        # Memory format of convolutions: on (channels last), off, or auto: on for half precision on a GPU,
+        # which is faster so. Results differ by rounding alone.
+        "CHANNELS_LAST": "auto",
+        # torch.compile of the backbone, where a training is long enough to earn the minutes that it takes;
+        # where it fails, the training goes on without.
+        "COMPILE": False,
         # Images with findings on a smaller share of the images than this are repeated (LVIS's repeat
         # factor sampling); 0 shows every image once per epoch.
         "REPEAT_THRESHOLD": 0.0,
@@ -119,7 +129,7 @@ _RGB: Check = (lambda value: len(value) == 3 and all(math.isfinite(part) for par
 DETECTOR: Mapping[str, Check] = {
     **dict.fromkeys(("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD",
                      "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "VINDR.MIN_READERS", "VINDR.ACCUMULATE",
-                     "VINDR.KEEP_CHECKPOINTS", "MODEL.FPN.OUT_CHANNELS",
+                     "VINDR.KEEP_CHECKPOINTS", "VINDR.PREFETCH", "MODEL.FPN.OUT_CHANNELS",
                      "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION",
                      "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION"), above(0)),
     "TEST.DETECTIONS_PER_IMAGE": at_least(1),
@@ -130,7 +140,7 @@ DETECTOR: Mapping[str, Check] = {
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
     "VINDR.UNKNOWN": one_of("ignore", "negative"),
-    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
+    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"), "VINDR.CHANNELS_LAST": one_of("auto", "on", "off"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
     "VINDR.LOGGERS": LOGGER_NAMES,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),

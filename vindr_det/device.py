@@ -14,6 +14,12 @@ def is_device(name: str) -> bool:
     return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
 
 
+def device_name(device: object) -> object:
+    """``cuda:<n>`` for the number of a GPU, as 0 or "0"; anything else stays as it is."""
+    number = isinstance(device, int) and not isinstance(device, bool) and device >= 0
+    return f"cuda:{device}" if number or (isinstance(device, str) and device.isdecimal()) else device
+
+
 def best_device() -> str:
     """``cuda`` where a GPU is usable, else ``cpu``."""
     import torch

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -26,6 +27,8 @@ OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jp
 GZIP_MAGIC = b"\x1f\x8b"
 #: The prefix of everything that is not finished.
 PARTIAL = ".partial-"
+#: Bytes that are copied at once.
+_PIECE = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,16 @@ def remove_partial(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def expanded(path: Any) -> Any:
+    """A path with the user's home folder for ``~``; anything else stays as it is, such as ``hf://user/repo``."""
+    if not isinstance(path, str | Path) or not str(path).startswith("~"):
+        return path
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # of no user
+        return path
+
+
 def require_path(path: object, expected: str) -> None:
     """Refuse an empty path, which would be the current folder.
 
@@ -123,17 +136,68 @@ def write_text(path: str | Path, text: str) -> None:
     write_together({Path(path): text})
 
 
-def write_together(texts: Mapping[Path, str | None]) -> None:
+class Spool:
+    """Text that grows in a nameless file, which the end of the process removes, until it is written.
+
+    Args:
+        path: that it is for; the file lies in its folder.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _named(path):
+            self._file = tempfile.TemporaryFile(dir=make_folder(path.parent))  # noqa: SIM115 of the object
+
+    def add(self, text: str) -> None:
+        """Append text.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        with _named(self._path):
+            self._file.write(text.encode("utf-8"))
+
+    def parts(self) -> Iterator[bytes]:
+        """All of it, a piece at a time."""
+        self._file.seek(0)
+        return iter(partial(self._file.read, _PIECE), b"")
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the place that a file is written to, as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in PLACE_ERRORS:
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_together(texts: Mapping[Path, str | Spool | None]) -> None:
     """Write texts as :func:`write_text`, all of them or none; a file whose text is None is removed."""
     with ExitStack() as stack:
         for path, text in texts.items():
             if text is not None:
-                data = text.encode("utf-8")
-                temporary = stack.enter_context(atomic_path(path))
-                temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
+                _write(stack.enter_context(atomic_path(path)), text, str(path).endswith(".gz"))
         for path, text in texts.items():
             if text is None:
                 path.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str | Spool, packed: bool) -> None:
+    packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)  # gzip, without the time
+    with path.open("wb") as file:
+        for part in text.parts() if isinstance(text, Spool) else [text.encode("utf-8")]:
+            file.write(packer.compress(part) if packed else part)
+        file.write(packer.flush() if packed else b"")
 
 
 def write_json(path: str | Path, data: Any) -> None:

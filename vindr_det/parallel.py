@@ -1,4 +1,4 @@
-"""Work on many files: in processes that start clean, or on a Dask cluster.
+"""Work on many files, in processes that start clean; :mod:`vindr_det.dask_cluster` does it on many machines.
 
 A *runner* is a function ``run(work, items)`` that yields ``(item, work(item))`` in the order in
 which they end, and ``(item, Failure)`` for an item whose work raised or killed its process.
@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
-    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
@@ -35,9 +35,9 @@ Result = TypeVar("Result")
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 #: No image takes so long to decode; a process that does is hanging and is ended.
-_SECONDS_PER_ITEM = 300
-#: Seconds between checks for a Dask cluster's workers; a run ends after four checks without any.
-_PATIENCE = 15
+SECONDS_PER_ITEM = 300
+#: Questions to a disk at a time, and how many a thread asks in turn.
+_THREADS, _ITEMS_PER_THREAD = 16, 256
 
 
 @dataclass(frozen=True)
@@ -80,36 +80,21 @@ def local_runner(workers: int | None, jobs: int) -> Iterator[Runner]:
     yield partial(_run_locally, workers or os.cpu_count() or 1, jobs)
 
 
-@contextmanager
-def dask_runner(address: str) -> Iterator[Runner]:
-    """A runner on the Dask cluster whose scheduler listens at ``address`` (host:port).
-
-    The workers need this package and must see the same folders.
-
-    Raises:
-        InputError: Dask is not installed, or no scheduler answers.
-    """
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise InputError("--dask needs Dask: pip install distributed") from error
-    try:
-        client = Client(address, timeout=5)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--dask {address}: no scheduler answers there, expected host:port "
-                         f"({type(error).__name__})") from error
-    with client:
-        slots = sum(client.nthreads().values())
-        if not slots:
-            raise InputError(f"--dask {address}: the scheduler has no workers")
-        with client.get_executor(pure=False) as executor:
-            yield partial(_run_on_dask, client, executor, 4 * slots)
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``work`` of each item, in order; for questions to a disk, which on a network wait for their answers."""
+    size = max(1, min(_ITEMS_PER_THREAD, len(items) // _THREADS))
+    parts = [items[start:start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [result for results in pool.map(lambda part: [work(item) for item in part], parts)
+                for result in results]
 
 
 def silence_decoders() -> None:
     """Turn off the decoders' own log lines: our errors name the file, theirs do not."""
     for name in ("pydicom", "openjpeg", "libjpeg"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        decoder = logging.getLogger(name)
+        decoder.setLevel(logging.CRITICAL)
+        decoder.disabled = True  # pydicom sets its level again where it is imported later
 
 
 def guarded(work: Callable[[Item], Result], item: Item) -> Result | Failure:
@@ -130,16 +115,26 @@ def reason_of(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def _run(
-    executor: Executor, ahead: int, work: Callable[[Item], Any], items: Iterable[Item],
+def as_they_end(
+    submit: Callable[[Item], Future], ahead: int, items: Iterable[Item],
     ended: Callable[[set[Future]], set[Future]] | None = None,
 ) -> Iterator[tuple[Item, Future]]:
-    """Keep ``ahead`` items running at a time; yields futures that are done."""
+    """Keep a number of items running.
+
+    Args:
+        submit: begins an item.
+        ahead: how many run or wait at a time.
+        items: all of them.
+        ended: waits, and returns some of the futures; None takes those that are done.
+
+    Yields:
+        Each item and its future, as they end.
+    """
     items = iter(items)
     waiting: dict[Future, Item] = {}
     while True:
         for item in islice(items, ahead - len(waiting)):
-            waiting[executor.submit(_quietly, work, item)] = item
+            waiting[submit(item)] = item
         if not waiting:
             return
         for future in (ended or _first_ended)(set(waiting)):
@@ -164,14 +159,14 @@ def _none_left(pool: Executor) -> Iterator[None]:
 def _run_locally(
     workers: int, jobs: int, work: Callable[[Item], Any], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Any]]:
-    """As :func:`_run`; after a crash the items that were running are tried one by one."""
+    """As :func:`as_they_end`; after a crash the items that were running are tried one by one."""
     ahead = 2 * workers
     left = list(items)
     while left:
         done = set()
         try:
             with process_pool(workers, jobs) as pool, _none_left(pool):
-                for item, future in _run(pool, ahead, work, left):
+                for item, future in as_they_end(lambda item: pool.submit(quietly, work, item), ahead, left):
                     result = future.result()
                     done.add(item)
                     yield item, result
@@ -201,10 +196,10 @@ def in_order(
     while left:
         waiting: deque[tuple[Item, Future]] = deque()
         try:
-            with process_pool(workers, len(left)) as pool:
+            with process_pool(workers, len(left)) as pool, _none_left(pool):
                 while left or waiting:
                     while left and len(waiting) < ahead:
-                        waiting.append((left[0], pool.submit(_quietly, work, left[0])))
+                        waiting.append((left[0], pool.submit(quietly, work, left[0])))
                         left.popleft()
                     result = waiting[0][1].result()
                     yield waiting.popleft()[0], result
@@ -214,62 +209,29 @@ def in_order(
                 yield item, future.result() if whole else run_alone(work, item)
 
 
-def _run_on_dask(
-    client: Any, executor: Executor, ahead: int, work: Callable[[Item], Any], items: Sequence[Item]
-) -> Iterator[tuple[Item, Any]]:
-    """As :func:`_run`; an item whose workers die, so that Dask gives it up, is tried here, alone."""
-    from distributed import KilledWorker
-
-    for item, future in _run(executor, ahead, work, items, partial(_ended_on_dask, client)):
-        try:
-            result = future.result()
-        except KilledWorker:
-            result = run_alone(work, item)
-        except CancelledError as error:
-            raise InputError("--dask: the scheduler has ended; --resume continues from here") from error
-        yield item, result
-
-
-def _ended_on_dask(client: Any, futures: set[Future]) -> set[Future]:
-    """Futures that are done.
-
-    Raises:
-        InputError: the cluster has had no workers for a while.
-    """
-    idle = 0
-    while True:
-        done = wait(futures, timeout=_PATIENCE, return_when=FIRST_COMPLETED).done
-        if done:
-            return done
-        idle = 0 if _has_workers(client) else idle + 1
-        if idle > 3:
-            raise InputError("--dask: the cluster has lost all its workers; --resume continues from here")
-
-
-def _has_workers(client: Any) -> bool:
-    try:
-        return bool(client.nthreads())
-    except OSError:  # the scheduler does not answer
-        return False
-
-
 def run_alone(work: Callable[[Item], Any], item: Item) -> Any:
     """The item's result from a process of its own, or a :class:`Failure` if that process dies."""
     try:
         with process_pool(1, 1) as pool:
-            return pool.submit(_quietly, work, item).result()
+            return pool.submit(quietly, work, item).result()
     except BrokenProcessPool:
         return Failure("its decoder crashed or did not end")
 
 
-def _quietly(work: Callable[[Item], Any], item: Item) -> Any:
-    """Run an item with one OpenCV thread; the system ends the process if it hangs."""
+def quietly(work: Callable[[Item], Any], item: Item, seconds: float = SECONDS_PER_ITEM) -> Any:
+    """The result of an item, or a :class:`Failure`, with one OpenCV thread.
+
+    Args:
+        work: what to do with the item.
+        item: whatever ``work`` takes.
+        seconds: after which the system ends the process.
+    """
     import cv2
 
     # OpenCV's own threads would compete with the processes for cores.
     cv2.setNumThreads(1)
     silence_decoders()
-    with _ALARM.after(_SECONDS_PER_ITEM):
+    with _ALARM.after(seconds):
         return guarded(work, item)
 
 
@@ -283,7 +245,7 @@ class _Alarm:
         self._lock, self._ends = threading.Lock(), dict[object, float]()
 
     @contextmanager
-    def after(self, seconds: int) -> Iterator[None]:
+    def after(self, seconds: float) -> Iterator[None]:
         """End the process if the body takes longer."""
         key = object()
         self._set(key, time.monotonic() + seconds)

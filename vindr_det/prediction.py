@@ -1,7 +1,7 @@
 """Images to gated predictions.
 
-:func:`load_models` builds what is applied to an image, :func:`predict_images` applies it; the rest of this
-module runs it over a folder.
+:class:`Models` is what is applied to an image, :func:`predict_images` applies it; the rest of this module
+runs it over a folder.
 """
 
 import logging
@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.detection.interface import Predictor
-from vindr_det.detection.predictors import NO_CHANGES, Changes
 from vindr_det.detection.predictors import load_predictors as load_predictors
 from vindr_det.exceptions import InputError
 from vindr_det.imaging import image_run
@@ -27,12 +26,12 @@ from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.parallel import reason_of
-from vindr_det.postprocessing.agreement import RunCheck
+from vindr_det.postprocessing.agreement import AgreementCheck
 from vindr_det.postprocessing.fusion import DEFAULT_FUSION, Fusion, fuse
 from vindr_det.postprocessing.gate import DEFAULT_GATE, Gate, NoClassifier
-from vindr_det.postprocessing.tta import TTAPredictor
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, drop_degenerate
+from vindr_det.structures.label_sets import LabelSet
 
 log = logging.getLogger(__name__)
 
@@ -69,74 +68,15 @@ class Models:
         return self.gate or (DEFAULT_GATE if self.classifier else NoClassifier())
 
     @property
+    def label_set(self) -> LabelSet:
+        """Of all detections."""
+        return self.predictors[0].label_set
+
+    @property
     def targets(self) -> list[Target]:
         """The distinct sizes to read images at, the first detector's first."""
         models = [*self.predictors, *([self.classifier] if self.classifier else [])]
         return list(dict.fromkeys(map(_target, models))) or [_FULL_SIZE]
-
-
-def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> Gate | None:
-    """The gate of a file; None without one.
-
-    Args:
-        path: of ``vindr-det gate fit`` or ``vindr-det tune``.
-        classifier: that gates; None for none.
-
-    Raises:
-        InputError: not such a file, or the gate needs a classifier.
-    """
-    if not path:
-        return None
-    from vindr_det.postprocessing.gate_fit import read  # the metrics, which no other prediction needs
-
-    gate = read(path).gate
-    if gate.needs_classifier and not classifier:
-        raise InputError(f"--gate {path}: a gate of form {gate.form} expects --classifier")
-    return gate
-
-
-def load_models(
-    weights: Sequence[str | Path], classifier: str | Path | None = None, gate: Gate | None = None, *,
-    device: str = "auto", engine: str | None = None, half: bool = False, changes: Changes = NO_CHANGES,
-) -> Models:
-    """Detectors, classifier and gate from their files.
-
-    Args:
-        weights: as of :func:`load_predictors`, like ``device``, ``engine``, ``half`` and ``changes``.
-        classifier: folder of a training; None for none.
-        gate: of :func:`read_gate`.
-        device: where the networks run.
-        engine: likewise.
-        half: likewise.
-        changes: likewise.
-
-    Raises:
-        InputError: a file that cannot be loaded.
-    """
-    predictors = load_predictors(weights, engine, half, device, changes)
-    if not classifier:
-        return Models(predictors, gate=gate)
-    from vindr_det.classification.predict import Classifier  # timm, which detectors do without
-
-    return Models(predictors, Classifier(classifier, device=device, label_set=predictors[0].label_set),
-                  gate=gate)
-
-
-def adjusted(models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None) -> Models:
-    """Models with test-time augmentation, or with another fusion of several detectors.
-
-    Args:
-        models: of :func:`load_models`, or of a bundle.
-        tta_scales: factors of the test size, mirrored too; empty for no augmentation.
-        iou_thr: of the fusion; None keeps it.
-
-    Raises:
-        InputError: a number is out of range.
-    """
-    if tta_scales:
-        models = replace(models, predictors=[TTAPredictor(predictor, tta_scales)
-                                             for predictor in models.predictors])
-    return models if iou_thr is None else replace(models, fusion=replace(models.fusion, iou_thr=iou_thr))
 
 
 class ImagePrediction(NamedTuple):
@@ -165,13 +105,23 @@ def predict_images(images: Sequence[DecodedImage], models: Models) -> list[Image
     """
     detected = [_detect(predictor, images) for predictor in models.predictors]
     results = []
-    for image, *lists in zip(images, *detected, strict=True):
+    for image, output, *lists in zip(images, _classify(models.classifier, images), *detected, strict=True):
         boxes = (lists[0].by_score() if len(lists) == 1 else
                  fuse(lists, image.height, image.width, models.fusion))
-        output = models.classifier(image.at(_target(models.classifier))) if models.classifier else None
         gated = models.chosen_gate.apply(boxes.findings(), output)
         results.append(ImagePrediction(boxes, output, gated))
     return results
+
+
+def _classify(
+    classifier: ImageClassifier | None, images: Sequence[DecodedImage]
+) -> Sequence[ClassifierOutput | None]:
+    """The classifier on a batch, in one call where it takes several images."""
+    if classifier is None:
+        return [None] * len(images)
+    pixels = [image.at(_target(classifier)) for image in images]
+    together = getattr(classifier, "outputs", None)
+    return together(pixels) if together else [classifier(image) for image in pixels]
 
 
 def _detect(predictor: Predictor, images: Sequence[DecodedImage]) -> list[Predictions]:
@@ -211,6 +161,19 @@ class FolderPredictions:
     unknown_size: list[str] = field(default_factory=list)
     probabilities: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, outcomes: Iterable["Outcome"], run: ImageRun) -> "FolderPredictions":
+        """All outcomes of a run, in memory."""
+        outcomes = list(outcomes)
+        read = {status.image_id: (status, prediction) for status, prediction in outcomes if prediction}
+        shapes = {image_id: (status.height, status.width) for image_id, (status, _) in read.items()}
+        return cls(
+            {image_id: prediction.gated for image_id, (_, prediction) in read.items()},
+            pd.DataFrame.from_dict(shapes, orient="index", columns=["height", "width"]),
+            [status for status, _ in outcomes], run.of_unknown_size,
+            {image_id: prediction.output.named for image_id, (_, prediction) in read.items()
+             if prediction.output})
+
     @property
     def failed(self) -> dict[str, str]:
         """Image id -> why there is no prediction for it."""
@@ -223,7 +186,7 @@ def predict_folder(
     batch: int = 1, recursive: bool = False, workers: int | None = None,
     check_ids: Callable[[Sequence[str]], None] | None = None, allow_inverted: bool = False,
 ) -> FolderPredictions:
-    """:func:`predict` on the images of a folder that :func:`vindr_det.imaging.image_run.find` finds.
+    """:func:`predict_each` on the images of a folder that :func:`vindr_det.imaging.image_run.find` finds.
 
     Images are read in processes of their own, so that a script that calls this needs the usual
     ``if __name__ == "__main__":``.
@@ -235,7 +198,7 @@ def predict_folder(
         classifier: as of :class:`Models`, like ``gate`` and ``fusion``.
         gate: likewise.
         fusion: likewise.
-        batch: as of :func:`predict`, like ``workers`` and ``allow_inverted``.
+        batch: as of :func:`predict_each`, like ``workers`` and ``allow_inverted``.
         recursive: include subfolders.
         workers: likewise.
         check_ids: is called with the image ids before any image is read, and may raise.
@@ -247,27 +210,17 @@ def predict_folder(
     run = image_run.find(images, recursive, meta=meta)
     if check_ids is not None:
         check_ids(run.readable)
-    return predict(run, Models(predictors, classifier, fusion, gate), batch, workers, allow_inverted)
+    models = Models(predictors, classifier, fusion, gate)
+    return FolderPredictions.of(shown(predict_each(run, models, batch, workers, allow_inverted), run), run)
 
 
-def predict(
-    run: ImageRun, models: Models, batch: int = 1, workers: int | None = None, allow_inverted: bool = False
-) -> FolderPredictions:
-    """All of :func:`predict_each`; for arguments and errors see there."""
+def shown(outcomes: Iterable["Outcome"], run: ImageRun) -> Iterator["Outcome"]:
+    """The outcomes of a run with a bar of progress, after a warning of boxes in the files' own pixels."""
     if unknown := run.of_unknown_size:
         log.warning("%d of %d images are PNG or JPEG files whose originals' sizes are not known: their boxes "
                     "are in the files' own pixels. If the files were made smaller, give --meta "
                     "(image_id,dim0,dim1)", len(unknown), len(run.inputs))
-    outcomes = list(tqdm(predict_each(run, models, batch, workers, allow_inverted), desc="predict",
-                         unit="image", total=len(run.inputs), disable=None))
-    read = {outcome.status.image_id: outcome for outcome in outcomes if outcome.prediction}
-    shapes = {image_id: (status.height, status.width) for image_id, (status, _) in read.items()}
-    return FolderPredictions(
-        {image_id: prediction.gated for image_id, (_, prediction) in read.items() if prediction},
-        pd.DataFrame.from_dict(shapes, orient="index", columns=["height", "width"]),
-        [outcome.status for outcome in outcomes], run.of_unknown_size,
-        {image_id: prediction.output.named for image_id, (_, prediction) in read.items()
-         if prediction and prediction.output})
+    yield from tqdm(outcomes, desc="predict", unit="image", total=len(run.inputs), disable=None)
 
 
 class Outcome(NamedTuple):
@@ -302,7 +255,8 @@ def predict_each(
             the boxes show.
         Exception: the first that a model raised, where the models failed on every image.
     """
-    check = RunCheck("the classifier") if models.chosen_gate.needs_classifier and not allow_inverted else None
+    checked = models.chosen_gate.needs_classifier and not allow_inverted
+    check = AgreementCheck("the classifier") if checked else None
     errors: list[Exception] = []
     predicted = 0
     images = image_run.read_all(run, models.targets[0], workers, batch, also=models.targets[1:])
@@ -310,8 +264,8 @@ def predict_each(
         outcomes = _outcomes(group, models, errors)
         predicted += sum(outcome.prediction is not None for outcome in outcomes)
         if check:
-            check.add({status.image_id: (prediction.output, prediction.boxes)
-                       for status, prediction in outcomes if prediction is not None})
+            check.add((prediction.output, prediction.boxes)
+                      for _, prediction in outcomes if prediction is not None)
         yield from outcomes
     if errors and not predicted:
         raise errors[0]

@@ -29,6 +29,8 @@ _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL"
 _DECIMAL = re.compile(r"[0-9]+\.[0-9]*(?:[eE]\+?[0-9]{1,2})?|[0-9]+[eE]\+[0-9]{1,2}")
 # Bytes of the empty lines that spreadsheets leave below a table.
 _NO_VALUES = b"\r\n,;\t "
+# In place of NUL, at which Python 3.10's csv ends.
+_NO_TEXT = "\ufffd"
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
@@ -86,7 +88,7 @@ def header_of(path: str | Path) -> list[str]:
 
 def _header(data: bytes) -> tuple[str, list[str]]:
     """The separator of the values, and the columns' names."""
-    line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace")
+    line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace").replace("\0", _NO_TEXT)
     separator = max(",;\t", key=line.count)
     return separator, next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
 
@@ -223,7 +225,7 @@ def line_of(path: str | Path, position: int) -> int:
     data = read_bytes(path)
     if b'"' not in data:
         return csv_row(position)
-    text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    text = io.StringIO(data.decode("utf-8-sig", "replace").replace("\0", _NO_TEXT), newline="")
     reader = csv.reader(text, delimiter=_header(data)[0], skipinitialspace=True)
     for _ in islice(reader, position + 1):
         pass

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import classifier_config
 from metric_cases import P
 from PIL import Image
 
 import vindr_det
-from vindr_det import InputError
+from vindr_det import InputError, cli
 from vindr_det.api.functions import arguments
 from vindr_det.api.model import Model, Source
 from vindr_det.api.result import Result
@@ -25,11 +26,12 @@ from vindr_det.bundle import Parts, write_bundle
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.data.in_sample import as_json
 from vindr_det.files import write_json
+from vindr_det.imaging import drawing
 from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.postprocessing.gate import Scale
-from vindr_det.prediction import Models
+from vindr_det.prediction import Models, adjusted
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission.outputs import write_results
@@ -182,11 +184,42 @@ def test_an_array_is_predicted_as_its_png(convert, tmp_path):
     assert np.array_equal(memory.image, file.image)
 
 
-def test_color_is_taken_as_rgb(tmp_path):
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "RGB", "RGBA", "P", "I;16"])
+def test_an_image_of_pillow_is_predicted_as_its_png(mode, tmp_path):
     colors = np.random.default_rng(0).integers(0, 255, (240, 300, 3), np.uint8)
-    Image.fromarray(colors).save(tmp_path / "a.png")
+    given = Image.fromarray(colors[..., 0].astype(np.uint16) * 9 if mode == "I;16" else colors)
+    given = given if mode == given.mode else given.convert(mode)
+    given.save(tmp_path / "a.png")
     model = model_of(Bright())
-    assert np.array_equal(model.predict(colors).image, model.predict(tmp_path / "a.png").image)
+    file, memory = model.predict(tmp_path / "a.png"), model.predict([given])[0]
+    assert np.array_equal(memory.image, file.image) and memory.status == file.status
+    if mode == "RGB":
+        assert np.array_equal(model.predict(colors).image, file.image)
+
+
+def test_home_and_the_number_of_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    built = []
+    model = Model(Source("bright", lambda device: built.append(device) or Models([Bright()])), "cpu")
+    assert len(model.predict("~/a.png", device=0)) == len(model.predict([Path("~/a.png")])[0]) == 1
+    assert built == ["cpu", "cuda:0"] and model.device == "cuda:0"
+    assert model.predict("~/a.png").save("~/b.json") == tmp_path / "b.json"
+    assert arguments((), (), {"meta": "~/m.csv", "weights": ["~/a", "hf://a/b"]}) == [
+        f"--meta={tmp_path}/m.csv", "--weights", f"{tmp_path}/a", "hf://a/b"]
+    parser = cli.parser("")
+    cli.add_device(parser, "where")
+    assert parser.parse_args(["--device", "1"]).device == "cuda:1"
+
+
+def test_options_that_change_nothing_are_a_warning(caplog):
+    adjusted(Models([Bright()]), iou_thr=0.3)
+    assert "an IoU threshold of 0.3 for the fusion changes nothing: there is one detector" in caplog.text
+    caplog.clear()
+    adjusted(Models([Bright(), Bright()]), iou_thr=0.3)
+    assert not caplog.text
+    vindr_det.load("phantom", "cpu", half=True)
+    assert "computes in float32: half precision of type float16 needs a GPU" in caplog.text
 
 
 @pytest.mark.parametrize("image, message", [
@@ -198,13 +231,15 @@ def test_color_is_taken_as_rgb(tmp_path):
     (np.zeros((8, 8), bool), "array: pixels are bool, expected uint8 or uint16"),
     (np.zeros((8, 8), np.int16), "array: pixels are int16, expected uint8 or uint16"),
     ([picture(), np.zeros((8, 8))], "array1: pixels are float64, expected uint8 or uint16"),
-    (b"x.png", "an image is a bytes, expected a path, a numpy array, or a list of these"),
+    (b"x.png", "an image is a bytes, expected a path, a numpy array, an image of Pillow, or a list"),
     (None, "an image is a NoneType, expected a path"),
     ([["x.png"]], "an image is a list, expected a path"),
     ("no.png", "no.png: no such folder of images, nor an image"),
     ("", "'': an empty path, expected a folder of images, or an image"),
     (["a.png", ""], "'': an empty path, expected a folder of images, or an image"),
     (["no.png"], "no.png: no such folder of images, nor an image"),
+    (Image.new("F", (8, 8)), "array: pixels are float32, expected uint8 or uint16"),
+    ("~no_such_user/a.png", "~no_such_user/a.png: no such folder"),
 ])
 def test_what_is_no_image_is_refused_before_anything_is_predicted(image, message):
     predictor = Bright()
@@ -220,6 +255,8 @@ def test_what_is_no_image_is_refused_before_anything_is_predicted(image, message
     ({"batch_size": 0}, "batch_size 0: expected a whole number of 1 or more"),
     ({"workers": -1}, "workers -1: expected a whole number of 0 or more"),
     ({"device": "tpu"}, "device 'tpu': expected auto, cpu, cuda or cuda:<n>"),
+    ({"device": True}, "device True: expected auto, cpu, cuda or cuda:<n>"),
+    ({"device": -1}, "device -1: expected auto, cpu, cuda or cuda:<n>"),
     ({"max_pixels": 100}, "array: 240 rows and 300 columns are 72,000 pixels, expected at most 100"),
 ])
 def test_options_are_checked(options, message):
@@ -235,8 +272,20 @@ def test_options_are_checked(options, message):
     ("a.pth", {"tta_scales": "1.0"}, r"tta_scales '1.0': expected a list of numbers above 0"),
     ("a.pth", {"tta_scales": [float("nan")]}, r"tta_scales \[nan\]: expected a list of numbers above 0"),
     (["a.pth", "b.pth"], {"iou_thr": "a"}, "iou_thr 'a': expected a number from 0 to 1"),
+    (["phantom"], {}, r"phantom: expected detectors in a list, checkpoints \(.pth\) or ONNX files; a "
+     "classifier's folder or a bundle is loaded alone"),
+    ("x.pt", {}, r"x.pt: expected a checkpoint \(.pth\), an ONNX file, a classifier's folder or a bundle"),
+    ("x.txt", {}, r"x.txt: expected a checkpoint \(.pth\), an ONNX file, a classifier's folder or a bundle"),
+    ("~/x.pth", {}, "home/x.pth: no such file"),
+    ("fold0.pth", {}, "fold0.pth: a classifier's fold, expected a detector's model_best.pth or "
+     "model_final.pth; a classifier is its whole folder"),
 ])
-def test_what_cannot_be_loaded(source, options, message):
+def test_what_cannot_be_loaded(source, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, key in (("x.pt", "state"), ("fold0.pth", "vindr_classifier")):
+        torch.save({"model": {}, key: {}}, name)
+    Path("x.txt").write_text("x")
     with pytest.raises(InputError, match=message):
         vindr_det.load(source, **options)
 
@@ -282,10 +331,12 @@ def test_an_image_that_failed_is_no_normal_image(folder):
     assert {name: result.status for name, result in results.items()} == {"a": "ok", "b": "ok", "c": "failed"}
     failed, empty = results["c"], results["b"]
     assert empty.boxes.shape == (0, 4) and empty.names == [] and empty.no_finding == 1
+    assert len(empty) == 0 and len(results["a"]) == 1 and all(results.values())  # len() makes none false
     for name in ("boxes", "scores", "labels", "names", "probabilities", "no_finding", "image"):
         with pytest.raises(InputError, match="c.png: .*nothing is known about this image"):
             getattr(failed, name)
-    for call in (failed.plot, failed.to_coco, failed.to_supervision, lambda: failed.save(folder / "c2.png")):
+    for call in (failed.plot, failed.to_coco, failed.to_supervision, lambda: len(failed),
+                 lambda: failed.save(folder / "c2.png")):
         with pytest.raises(InputError, match="nothing is known about this image"):
             call()
     assert failed._repr_png_() is None and "failed: " in repr(failed) and not (folder / "c2.png").exists()
@@ -364,6 +415,16 @@ def test_a_picture_shows_the_boxes(tmp_path):
     file = model_of(Bright()).predict(tmp_path / "a.png")
     with pytest.raises(InputError, match="a.png: --out is among the originals"):
         file.save(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("score, note", [
+    (0.5, []), (0.75, []), (0.9, ["predicted: none from score 0.9 on (3 below)"])])
+def test_a_picture_without_boxes_tells_the_threshold(score, note, monkeypatch):
+    texts, strip = [], drawing.text_strip
+    monkeypatch.setattr(drawing, "text_strip",
+                        lambda text, *rest: (texts.append(text), strip(text, *rest))[1])
+    result_of().at(score).plot()
+    assert [text for text in texts if "none" in text] == note
 
 
 @pytest.mark.parametrize("status, reason", [("ok", ""), (FLAGGED, "lateral"), (FAILED, "cut")])

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -71,6 +72,23 @@ def test_images_are_named_before_the_keys(main_of, phantoms, tmp_path, monkeypat
 def test_either_images_or_out(words, message):
     with pytest.raises(InputError, match=message):
         parse(["--bundle", "phantom", *words])
+
+
+@pytest.mark.parametrize("words, message", [
+    (["a.pth", "b.pth", "x.dicom"],
+     "--weights x.dicom: is no checkpoint; give images before --weights or with --images"),
+    (["a.pth", "X.PNG", "--out", "s.csv"], "--weights X.PNG: is no checkpoint; give images before --weights"),
+    (["a.pth", "folder", "--out", "s.csv"], "--weights folder: is no checkpoint"),
+    (["a.pth", "IM1", "--out", "s.csv"], "--weights IM1: is no checkpoint"),
+    (["a.pth", "TEST.DETECTIONS_PER_IMAGE", "3"],
+     "--weights TEST.DETECTIONS_PER_IMAGE: is no checkpoint; give KEY VALUE after another option, such as ")])
+def test_what_follows_the_weights_is_not_taken_for_weights(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("IM1").write_bytes(bytes(128) + b"DICM")  # a DICOM file without suffix
+    with pytest.raises(InputError, match=message):
+        parse(["--weights", *words])
+    assert parse(["x.png", "--weights", "a.pth", "b.onnx"]).weights == ["a.pth", "b.onnx"]
 
 
 @pytest.mark.parametrize("word", ["no.png", "NO.PNG", "score", "x.y"])

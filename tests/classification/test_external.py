@@ -77,7 +77,7 @@ def test_plain_label_names_are_probabilities_where_there_are_no_others(files):
 
 def test_image_names_with_and_without_suffix_are_one_image(files):
     plain = score(files / "a.csv", files / "labels.csv", FEW)
-    frame = pd.read_csv(files / "a.csv")
+    frame = pd.read_csv(files / "a.csv", float_precision="round_trip")
     frame["image_id"] = frame["image_id"].astype(str) + ".png"  # as the table has them
     frame.to_csv(files / "c.csv", index=False)
     assert score(files / "c.csv", files / "labels.csv", FEW).as_json() == plain.as_json()

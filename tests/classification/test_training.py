@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -63,10 +64,11 @@ def test_test_labels_choose_nothing(phantoms, tmp_path):
 
 
 def test_an_interrupted_training_resumes_to_the_same_models(phantoms, tmp_path, monkeypatch):
-    """Stopped within fold 1's second epoch; finished folds are not touched again."""
+    """Stopped within fold 1's second epoch; finished folds are not touched again; one run of MLflow each."""
     from vindr_det.classification import lightning_module as module
 
-    more = ["SOLVER.EPOCHS", "3", "SOLVER.EMA_DECAY", "0.9", "SOLVER.SAMPLER", "weighted"]
+    more = ["SOLVER.EPOCHS", "3", "SOLVER.EMA_DECAY", "0.9", "SOLVER.SAMPLER", "weighted",
+            "LOGGERS", "['mlflow']" if find_spec("mlflow") else "[]"]
     train(config(phantoms, tmp_path / "whole", *more))
     real, steps = module.ClassifierModule.training_step, []
 
@@ -97,6 +99,8 @@ def test_an_interrupted_training_resumes_to_the_same_models(phantoms, tmp_path, 
         first, second = (read_file(tmp_path / name / f"fold{fold}.pth")["model"]
                          for name in ("whole", "part"))
         assert all(torch.equal(first[key], second[key]) for key in first), fold
+    if find_spec("mlflow"):
+        assert len(list((tmp_path / "part").glob("mlruns/*/*/meta.yaml"))) == 3
 
 
 def test_folds_one_by_one_are_all_folds(phantoms, tmp_path):

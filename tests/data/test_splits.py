@@ -25,7 +25,7 @@ def data_set(root):
     (root / "train").mkdir()
     (root / "train/1.2.840.7").write_bytes(b"")
     return SimpleNamespace(VINDR=SimpleNamespace(
-        LABEL_SET="VinBigData", FINDINGS=(), DATA_ROOT=str(root), IMAGE_ROOT="", KEEP_ASPECT=True))
+        LABEL_SET="VinBigData", FINDINGS=(), DATA_ROOT=str(root), IMAGE_ROOT="", PACKED="", KEEP_ASPECT=True))
 
 
 def test_ids_are_the_texts_of_the_conversion(tmp_path):
@@ -41,7 +41,7 @@ def shared(tmp_path, caplog, patient=None):
             coco["images"] = [image | {patient: 7} for image in coco["images"]]
         write_json(tmp_path / f"annotations/instances_{name}.json", coco)
     cfg = SimpleNamespace(DATASETS=SimpleNamespace(TRAIN=("vindr_all",)), VINDR=SimpleNamespace(
-        DATA_ROOT=str(tmp_path), IMAGE_ROOT="", VALIDATION=("vindr_val_fold0",)))
+        DATA_ROOT=str(tmp_path), IMAGE_ROOT="", PACKED="", VALIDATION=("vindr_val_fold0",)))
     caplog.clear()
     warn_of_overlap(cfg)
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -58,7 +58,7 @@ def test_images_that_are_trained_and_validated_on_are_logged_once(tmp_path, capl
 
 def test_folds_share_nothing(phantoms, caplog):
     cfg = SimpleNamespace(DATASETS=SimpleNamespace(TRAIN=("vindr_train_fold0",)), VINDR=SimpleNamespace(
-        DATA_ROOT=str(phantoms / "data"), IMAGE_ROOT="", VALIDATION=("vindr_val_fold0",)))
+        DATA_ROOT=str(phantoms / "data"), IMAGE_ROOT="", PACKED="", VALIDATION=("vindr_val_fold0",)))
     warn_of_overlap(cfg)
     assert not caplog.records
 

@@ -34,7 +34,7 @@ def write(tmp_path, rows, meta="image_id,dim0,dim1\na,100,50\n"):
     ("a,ILD,5,R9,10,20,wide,40\n", r"row 2: box \[10, 20, wide, 40\], expected four finite numbers"),
     ("a,ILD,5,R9,10,20,inf,40\n", "row 2: box .*inf.*, expected four finite numbers"),
     ("a,ILD,5,R9,-inf,20,30,40\n", "row 2: box .*inf.*, expected four finite numbers"),
-    ("a,ILD,5,R9,10,20,1e400,40\n", "row 2: box .*inf.*, expected four finite numbers"),
+    ("a,ILD,5,R9,10,20,1e400,40\n", "row 2: box .*(inf|1e400).*, expected four finite numbers"),
     ("a,ILD,5,R9,10,40,30,20\n", "row 2: .*y_min >= y_max"),
     ("a,ILD,5,R9,50.2,20,50.4,40\n", "row 2: .*x_min >= x_max"),  # nothing is left of it inside
     ("a,ILD,5,R9,10,20,50.6,40\n", "row 2.*leaves image a of width 50 and height 100"),

@@ -29,7 +29,7 @@ def test_registration_serves_detectron2s_own_loader(cfg, phantoms):
     assert len(loader) == len(DatasetCatalog.get("vindr_val_fold0")) == 8
     assert MetadataCatalog.get("vindr_val_fold0").thing_classes[3] == "Cardiomegaly"
     batch = next(iter(loader))
-    assert batch[0]["image"].shape[0] == 3 and "instances" not in batch[0]
+    assert batch[0]["image"].shape[0] == 1 and "instances" not in batch[0]
 
 
 def test_mapper_scales_boxes_from_the_originals_pixels_to_the_images(cfg, phantoms):
@@ -243,7 +243,7 @@ def augmented(cfg, phantoms, seed, count=12):
         to_dicts([(records[0], images)]), mapper=VindrMapper(cfg, is_train=True), total_batch_size=1,
         aspect_ratio_grouping=False, num_workers=2)
     batches = iter(loader)
-    return [float(next(batches)[0]["image"].mean()) for _ in range(count)]
+    return [float(next(batches)[0]["image"].float().mean()) for _ in range(count)]
 
 
 def test_each_worker_and_each_epoch_augments_differently_by_the_seed_alone(cfg, phantoms):

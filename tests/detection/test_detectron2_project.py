@@ -4,8 +4,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,12 +100,11 @@ defaults.create_ddp_model = lambda model, **options: made(model, **options | {"d
 
 
 @pytest.mark.slow
-def test_the_readmes_script_trains_on_two_processes(phantoms, tmp_path, home):
+def test_the_readmes_script_trains_on_two_processes(phantoms, tmp_path, home, processes):
     (tmp_path / "train_net.py").write_text(ON_CPUS + SCRIPT)
     home_of = {"TORCH_HOME": str(home), "FVCORE_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(tmp_path / "train_net.py"),
-               *arguments(phantoms / "data", tmp_path, "--num-gpus", "2")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=280, env=os.environ | home_of)
+    command = [tmp_path / "train_net.py", *arguments(phantoms / "data", tmp_path, "--num-gpus", "2")]
+    run = processes.run(command, environment=os.environ | home_of)
     assert run.returncode == 0, run.stderr[-3000:]
     assert {"validation_loss", "vindr/mAP40"} <= written(tmp_path).keys()
 

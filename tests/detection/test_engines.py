@@ -1,6 +1,7 @@
 """Both engines through the same protocol."""
 
 import json
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import cv2
@@ -154,7 +155,10 @@ def test_several_weights_are_fused(engine, trained, phantoms):
 
 
 def test_resume_continues_and_keeps_the_best(engine, trained, phantoms, tmp_path):
-    options = [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")]
+    """In the same run of MLflow, where it is installed."""
+    logger = "mlflow" if find_spec("mlflow") else "tensorboard"
+    options = [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.LOGGERS",
+               f"['{logger}']"]
     engines.load(engine).train(load_config(DEMO, engine, options))
     first = len(lines(tmp_path))
     options += ["SOLVER.MAX_ITER", "5"]
@@ -163,6 +167,8 @@ def test_resume_continues_and_keeps_the_best(engine, trained, phantoms, tmp_path
     assert len(after) > first
     assert max(line["iteration"] for line in after) == 4
     assert load_checkpoint(tmp_path / "model_final.pth").iteration == 5
+    logged = [path.read_text().splitlines() for path in tmp_path.glob("mlruns/*/*/metrics/total_loss")]
+    assert [len(rows) > 1 for rows in logged] == [True] * (logger == "mlflow")
 
 
 def test_evaluate_gives_the_metrics_of_the_checkpoint(engine, trained, phantoms, tmp_path):

@@ -19,6 +19,8 @@ from vindr_det.imaging.read import read_image
 from vindr_det.prediction import predict_folder
 from vindr_det.structures.label_sets import FINDINGS
 
+pytest.importorskip("onnx")
+
 
 def test_a_comparison_of_nothing_is_not_called_a_check():
     assert str(exporting.Agreement(3, 0, 0.0, 0.0)).startswith("NOT CHECKED: neither the checkpoint nor")

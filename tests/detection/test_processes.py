@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -32,7 +30,7 @@ ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def command(engine, out, data, *more):
-    return [sys.executable, str(ROOT / "tools/train_net.py"), "--config", str(DEMO), "--engine", engine,
+    return [ROOT / "tools/train_net.py", "--config", str(DEMO), "--engine", engine,
             *map(str, more), *SAME, "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(data)]
 
 
@@ -62,26 +60,23 @@ def compare(single, double):
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_twice_the_batch(engine, square, tmp_path):
+def test_two_processes_are_one_with_twice_the_batch(engine, square, tmp_path, processes):
     for folder, more in (("one", ()), ("two", ("--num-gpus", 2))):
-        run = subprocess.run(command(engine, tmp_path / folder, square, *more),
-                             capture_output=True, text=True, timeout=280, env=ONE_THREAD)
+        run = processes.run(command(engine, tmp_path / folder, square, *more), environment=ONE_THREAD)
         assert run.returncode == 0, run.stderr[-3000:]
     compare(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.exhaustive
-def test_two_machines_of_one_process(engine, square, tmp_path):
+def test_two_machines_of_one_process(engine, square, tmp_path, processes):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     where = ["--num-machines", 2, "--dist-url", f"tcp://127.0.0.1:{port}", "--machine-rank"]
-    runs = [subprocess.Popen(
-        [*command(engine, tmp_path / "two", square, *where, rank), "SOLVER.MAX_ITER", "2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
-        for rank in (0, 1)]
-    errors = [run.communicate(timeout=280)[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], "\n".join(error[-3000:] for error in errors)
+    commands = [command(engine, tmp_path / "two", square, *where, rank) for rank in (0, 1)]
+    runs = [processes.start([*words, "SOLVER.MAX_ITER", "2"], environment=ONE_THREAD) for words in commands]
+    statuses = [run.wait() for run in runs]
+    assert statuses == [0, 0], "\n".join(run.errors.read_text()[-3000:] for run in runs)
     assert read_file(tmp_path / "two/model_final.pth")["vindr"]["iteration"] == 2
 
 
@@ -236,7 +231,7 @@ def test_the_validation_losses_batch_is_a_part_of_a_batch(phantoms, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.detectron2
-def test_what_stops_one_process_stops_all_with_one_line(square, tmp_path):
+def test_what_stops_one_process_stops_all_with_one_line(square, tmp_path, processes):
     """A damaged image comes to one rank alone; the other rank must not wait for it."""
     from shutil import copytree
 
@@ -245,10 +240,9 @@ def test_what_stops_one_process_stops_all_with_one_line(square, tmp_path):
     for path in damaged[::2]:
         path.write_bytes(b"damaged")
     begin = time.monotonic()
-    run = subprocess.run(
+    run = processes.run(
         [*command("detectron2", tmp_path / "out", tmp_path / "data", "--num-gpus", 2),
-         "SOLVER.MAX_ITER", "50", "DATALOADER.NUM_WORKERS", "1"],
-        capture_output=True, text=True, timeout=280, env=ONE_THREAD)
+         "SOLVER.MAX_ITER", "50", "DATALOADER.NUM_WORKERS", "1"], environment=ONE_THREAD)
     assert time.monotonic() - begin < 200
     line = one_line(run)
     assert line.startswith("train_net.py: ") and line.endswith("cannot be decoded as PNG")

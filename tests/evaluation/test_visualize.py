@@ -10,7 +10,7 @@ from dicom_samples import write as write_sample
 from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
-from vindr_det.evaluation.visualize import choose, overlay
+from vindr_det.evaluation.visualize import Subject, choose, pictures
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json, write_png
 from vindr_det.imaging import drawing
@@ -250,14 +250,15 @@ def test_faulty_options(images, main_of, options, message):
 
 @pytest.mark.parametrize("label_set, name", [(VINBIGDATA, "Atelectasis"), (VINDR_CXR, "Atelectasis"),
                                              (LabelSet("own", ("spot", "line")), "line")])
-def test_boxes_have_the_names_of_their_label_set(label_set, name, monkeypatch):
+def test_boxes_have_the_names_of_their_label_set(images, label_set, name, monkeypatch):
     texts = written_texts(monkeypatch)
     boxes = Predictions(np.array([[10, 10, 60, 60]]), np.array([0.5]), np.array([1]), label_set)
     far = Predictions(np.array([[70, 70, 80, 80]]), np.array([0.5]), np.array([1]), label_set)
-    overlay(np.zeros((90, 80), np.uint8), boxes, boxes, 90, 80)
+    subject = Subject("a", images / "images/a.png", boxes)
+    list(pictures([subject], {"a": boxes}, {}, 0.3))
     assert texts == [f"{name} 0.50", "true positive", "true box, detected"]
     texts.clear()
-    overlay(np.zeros((90, 80), np.uint8), boxes, far, 90, 80)
+    list(pictures([subject], {"a": far}, {}, 0.3))
     assert texts == [f"FP {name} 0.50", f"FN {name}", "false positive (FP)", "true box, missed (FN)"]
 
 

@@ -1,5 +1,7 @@
 """Boxes on an image: line styles, labels, legend."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -179,3 +181,13 @@ def test_strips_are_cut_off_at_the_edge():
 def test_true_boxes_alone():
     picture = draw(IMAGE, T((3, *BOX)), [Outcome.TRUE], longest=300)
     assert share(picture, color_of(3)) > 0.9
+
+
+@pytest.mark.parametrize("width", [180, 300, 403, 600])
+def test_a_long_note_begins_each_row_of_the_legend_with_its_next_words(width):
+    note = "flagged: this bundle has seen synthetic images (phantoms) alone: its output says nothing on you"
+    lines = drawing._lines(note, 12, width)
+    assert " ".join(lines) == note and all(text_size(line, 12)[0] <= width for line in lines)
+    for line, after in itertools.pairwise(lines):  # a row has no place left for the first word of the next
+        assert text_size(f"{line} {after.split()[0]}", 12)[0] > width
+    assert drawing._lines("1.2." * 40, 12, width)[0].startswith("1.2.1.2.")

@@ -21,7 +21,7 @@ from vindr_det.imaging.prepare import prepare_folder, summary
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes
-from vindr_det.parallel import Failure, dask_runner, local_runner
+from vindr_det.parallel import Failure, local_runner
 from vindr_det.tables import read_own_csv
 
 SMALL = Target(64, True)
@@ -222,18 +222,6 @@ def test_workers_end_with_their_parent(phantoms, tmp_path):
     pytest.fail("worker processes outlive the run")
 
 
-@pytest.mark.slow
-def test_dask_gives_the_same_files_as_one_process(phantoms, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    source = phantoms / "raw/train"
-    prepare_folder(source, tmp_path / "one", SMALL, 1)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
-                                  dashboard_address=None) as cluster:
-        subprocess.run(command(source, tmp_path / "dask", "--dask", cluster.scheduler_address),
-                       check=True, capture_output=True)
-    assert_same(tmp_path / "one", tmp_path / "dask")
-
-
 def test_strict_and_packed(tool, phantoms, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -252,13 +240,14 @@ def test_strict_and_packed(tool, phantoms, tmp_path):
 
 
 @pytest.mark.parametrize("more, message", [
-    (["--pack", "--keep-aspect"], "--pack with --keep-aspect"),
     (["--workers", "0"], "--workers 0: expected at least 1"),
     (["--size", "8"], "--size 8: expected at least 16"),
     (["--dask", "127.0.0.1:1"], "--dask 127.0.0.1:1: no scheduler answers"),
     (["--dask", "nonsense"], "--dask nonsense: no scheduler answers"),
 ])
 def test_refusals(tool, phantoms, tmp_path, more, message):
+    if "--dask" in more:
+        pytest.importorskip("distributed")
     result = tool("prepare_images.py", "--images", phantoms / "raw/test", "--out",
                   tmp_path / "out", *more)
     assert message in one_line(result)
@@ -284,17 +273,6 @@ def test_nothing_that_can_be_read_is_no_success(tool, tmp_path):
     assert "none of 2 images can be read" in line and "qc.csv has the reasons" in line
     rows = read_own_csv(tmp_path / "out/qc.csv", ["image_id", "status"])
     assert [(row["image_id"], row["status"]) for row in rows] == [("a", "failed"), ("b", "failed")]
-
-
-@pytest.mark.slow
-def test_dask_survives_an_item_that_kills_its_workers():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
-                                  dashboard_address=None) as cluster, dask_runner(
-                                      cluster.scheduler_address) as run:
-        result = dict(run(crash_on_b, list("abcdef")))
-    assert result.pop("b") == Failure("its decoder crashed or did not end")
-    assert result == {name: name.upper() for name in "acdef"}
 
 
 @pytest.mark.parametrize("content, message", [

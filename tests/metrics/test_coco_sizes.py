@@ -30,7 +30,7 @@ def by_pycocotools(predictions, records, first=0.5):
         truth = COCO()
         truth.dataset = to_coco(records)
         truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(coco.to_detections(predictions, records)), "bbox")
+        run = COCOeval(truth, truth.loadRes(coco.to_results(predictions, records)), "bbox")
         run.params.iouThrs = np.linspace(first, 0.95, round((0.95 - first) / 0.05) + 1)
         run.evaluate()
         run.accumulate()

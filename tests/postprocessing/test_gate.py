@@ -277,18 +277,16 @@ def test_agreement_is_spearmans_and_chance_passes():
 
 
 def test_a_long_run_with_inverted_labels_ends_early():
-    check, outputs, boxes = AgreementCheck("file"), {}, {}
+    check = AgreementCheck("file")
     p = np.random.default_rng(0).random(200)
     with pytest.raises(InputError, match="on 64 images"):
         all_boxes = boxes_of(1 - p)
         for image_id, output in outputs_of(p).items():
-            outputs[image_id], boxes[image_id] = output, all_boxes[image_id]
-            check(outputs, boxes)
-    few = dict(list(outputs_of(p).items())[:30])
+            check.add([(output, all_boxes[image_id])])
     check = AgreementCheck("file")
-    check(few, boxes_of(1 - p))
+    check.add(list(zip(outputs_of(p).values(), boxes_of(1 - p).values(), strict=True))[:30])
     with pytest.raises(InputError, match="on 30 images"):
-        check(few, boxes_of(1 - p), finished=True)
+        check.finish()
 
 
 def test_real_probabilities_agree_with_real_boxes(data):
@@ -334,7 +332,9 @@ def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, mea
 @pytest.mark.parametrize("count, score, warned", [(10, 0.5, True), (30, 0.0, True), (30, 0.5, False)])
 def test_labels_that_cannot_be_checked_cause_a_warning(caplog, count, score, warned):
     values = np.linspace(0, 1, count)
-    AgreementCheck("file")(outputs_of(values), boxes_of(values * score), finished=True)
+    check = AgreementCheck("file")
+    check.add(zip(outputs_of(values).values(), boxes_of(values * score).values(), strict=True))
+    check.finish()
     warning = f"labels are inverted could not be determined from the boxes of {count} images"
     assert caplog.text.count(warning) == warned
 

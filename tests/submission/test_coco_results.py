@@ -15,11 +15,12 @@ from vindr_det.data.coco import part, to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json
+from vindr_det.imaging.image_run import ImageRun
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.imaging.status import FAILED, Status, write_status
 from vindr_det.postprocessing.search import read_inputs
 from vindr_det.postprocessing.search_space import Search
-from vindr_det.prediction import FolderPredictions
+from vindr_det.prediction import ImagePrediction, Outcome
 from vindr_det.structures.detections import Predictions, no_finding, with_no_finding
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission import read_submission, submission_text, write_submission
@@ -313,10 +314,10 @@ def test_boxes_of_a_smaller_copy_are_noted(folder, caplog):
     ("s.csv", NIH, "1 were NOT READ and have no entry"),
 ])
 def test_predict_states_what_unread_images_are_in_its_file(tmp_path, capsys, name, label_set, text):
-    sizes = pd.DataFrame({"height": [9], "width": [9]}, index=["a"])
-    predictions = {"a": no_finding(label_set=label_set)}
-    result = FolderPredictions(predictions, sizes, [Status("a", ""), Status("b", "", FAILED, "no")])
     args = command.parse(["--images", "in", "--out", str(tmp_path / name)])
-    assert command._report(args, command._write(args, result)) == 0
+    gated = no_finding(label_set=label_set)
+    outcomes = [Outcome(Status("a", "", height=9, width=9), ImagePrediction(gated, None, gated)),
+                Outcome(Status("b", "", FAILED, "no"))]
+    assert command._report(args, command._write(args, ImageRun([], {}, {}), outcomes, label_set)) == 0
     assert text in capsys.readouterr().out
     assert {of.label_set for of in read_submission(tmp_path / name).values()} == {label_set}

@@ -19,6 +19,7 @@ from vindr_det.submission import (
     format_predictions,
     parse_submission,
     read_submission,
+    read_submission_of_any_set,
     repair_submission,
     submission_text,
 )
@@ -104,7 +105,7 @@ def test_another_set_than_the_annotations_is_refused(tmp_path, name):
     annotations = truth(tmp_path, NIH_BOXES)
     with pytest.raises(InputError, match="of the label set VinDr-CXR, expected NIH boxes as in .*g.json"):
         read_submission(path, annotations=annotations)
-    assert read_submission(path, annotations=annotations, any_set=True)["a"].label_set == VINDR_CXR
+    assert read_submission_of_any_set(path, annotations)["a"].label_set == VINDR_CXR
     (tmp_path / "k.csv").write_text("image_id,PredictionString\na,14 1 0 0 1 1\n")
     with pytest.raises(InputError, match="of the label set VinBigData, expected NIH boxes"):
         read_submission(tmp_path / "k.csv", annotations=annotations)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 
 from vindr_det.training.ema import ModelEMA, ema_weights
@@ -32,3 +33,24 @@ def test_whole_numbers_are_copied_into_the_ema():
     model(torch.randn(4, 2, 3, 3))
     ema.update(model)
     assert ema.state["num_batches_tracked"].item() == 1
+
+
+def test_the_ema_is_timms_to_the_bit():
+    """Also where a forward pass replaces a buffer."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Linear(4, 2))
+    model[0].weight.requires_grad_(False)
+    model[1].register_buffer("passing", torch.ones(1), persistent=False)
+    ema, timms = ModelEMA(model, 0.9), ModelEmaV3(
+        model, 0.9, update_after_step=-2, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0)
+    for update in range(1, 15):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(torch.randn_like(weight))
+        model[1](torch.randn(2, 3, 4, 4))
+        model[1].running_mean = model[1].running_mean + 1
+        ema.update(model)
+        timms.update(model, update)
+    assert list(ema.state) == list(timms.module.state_dict())
+    for key, value in timms.module.state_dict().items():
+        assert torch.equal(ema.state[key], value), key

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -120,43 +119,41 @@ def test_lightning_ignores_slurm(tasks, phantoms, tmp_path, monkeypatch):
 
 
 def command(engine, out, phantoms, *more):
-    return [sys.executable, str(ROOT / "tools/train_net.py"), "--config", str(DEMO), "--engine", engine,
+    return [ROOT / "tools/train_net.py", "--config", str(DEMO), "--engine", engine,
             *SHORT, "SOLVER.MAX_ITER", "14", "TEST.EVAL_PERIOD", "5", "SOLVER.CHECKPOINT_PERIOD", "3",
             "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(phantoms / "data"), *more]
 
 
-def interrupt(run_command, out, number, group=False):
+def interrupt(run, out, number, group=False):
     """Send a signal once the training has saved its first state; returns its exit status and stderr."""
-    run = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                           start_new_session=True)
     while not list(out.glob("state_*")):
-        assert run.poll() is None, run.communicate()[1]
+        assert run.poll() is None, run.errors.read_text()
         time.sleep(0.01)
     (os.killpg if group else os.kill)(run.pid, number)
-    _, errors = run.communicate(timeout=120)
-    return run.returncode, errors
+    return run.wait(120), run.errors.read_text()
 
 
 @pytest.mark.exhaustive
-def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
+def test_interrupted_and_resumed_is_the_same_training(engine, phantoms, tmp_path, processes):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    code, errors = interrupt(command(engine, broken, phantoms), broken, signal.SIGINT)
+    run = processes.start(command(engine, broken, phantoms), session=True)
+    code, errors = interrupt(run, broken, signal.SIGINT)
     assert code == 130 and "Traceback" not in errors, errors
     states = saved(broken, SUFFIXES[engine])
     assert errors.splitlines()[-1] == f"train_net.py: interrupted; --resume continues from {states[-1]}"
     assert not (broken / "model_final.pth").exists() and 3 <= iterations_of(states[-1]) < 14
-    subprocess.run([*command(engine, broken, phantoms), "--resume"], check=True, capture_output=True)
-    subprocess.run(command(engine, straight, phantoms), check=True, capture_output=True)
+    assert processes.run([*command(engine, broken, phantoms), "--resume"]).returncode == 0
+    assert processes.run(command(engine, straight, phantoms)).returncode == 0
     same_models(straight, broken)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("number, group", [(signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_several_processes_end_together(engine, number, group, phantoms, tmp_path):
+def test_several_processes_end_together(engine, number, group, phantoms, tmp_path, processes):
     """A terminal's Ctrl-C reaches every process, a cluster's SIGTERM perhaps only the first."""
     run_command = [*command(engine, tmp_path, phantoms, "--num-gpus", "2"), "TEST.EVAL_PERIOD", "0",
                    "SOLVER.MAX_ITER", "40"]
-    code, errors = interrupt(run_command, tmp_path, number, group)
+    code, errors = interrupt(processes.start(run_command, session=True), tmp_path, number, group)
     assert code == 128 + number and "Traceback" not in errors, errors
     state = saved(tmp_path, SUFFIXES[engine])[-1]
     assert errors.count("interrupted; --resume continues from") == 1 and str(state) in errors

@@ -1,6 +1,8 @@
 """TensorBoard, Weights & Biases and MLflow with their real libraries, offline: what was logged is in their
 files."""
 
+import json
+import os
 import re
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from vindr_det.config_values import LOGGERS
 from vindr_det.exceptions import InputError
 from vindr_det.training import loggers
-from vindr_det.training.loggers import Loggers, require_loggers
+from vindr_det.training.loggers import Loggers, require_loggers, runs_file
+from vindr_det.training.states import clear
 
 #: The last name is of a label set whose names MLflow refuses.
 VALUES = {"total_loss": 0.5, "vindr/AP40/Nodule/Mass": 0.25, "voc/AP40/Fibrosis (scar) & more": 1.0}
@@ -19,13 +22,13 @@ PICTURE = np.zeros((8, 12, 3), np.uint8)
 PICTURE[..., 0] = 200  # red
 
 
-def logged(name, tmp_path, monkeypatch, **options):
+def logged(name, tmp_path, monkeypatch, steps=(20, 40), **options):
     pytest.importorskip(LOGGERS[name])
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     writers = Loggers([name], tmp_path / "out", **options)
-    for step in (20, 40):
+    for step in steps:
         writers.numbers({key: value * step for key, value in VALUES.items()}, step)
     writers.picture("train_batch0", PICTURE, 20)
     writers.close()
@@ -75,6 +78,30 @@ def test_mlflow_in_a_folder(tmp_path, monkeypatch):
     assert [path.name for path in run.glob("artifacts/pictures/*")] == ["train_batch0_0000020.png"]
     assert {path.name: path.read_text() for path in (run / "params").iterdir()} == {
         "SEED": "3", "SOLVER.STEPS": "[10, 20]", "SOLVER.NAME": "", "VINDR.PATIENCE": "7", "TEXT": "x" * 250}
+
+
+@pytest.mark.parametrize("run", ["", "fold0"])
+@pytest.mark.parametrize("name, files", [("wandb", "wandb/offline-run-*-*"),
+                                         ("mlflow", "mlruns/*/*/meta.yaml")])
+def test_a_resumed_training_continues_its_run(tmp_path, monkeypatch, name, files, run):
+    """Also with another config; one that begins anew in the same folder has a run of its own."""
+    def runs():
+        return {path.name.split("-")[3] if name == "wandb" else path.parent.name for path in out.glob(files)}
+
+    out = logged(name, tmp_path, monkeypatch, config=CONFIG, run=run)
+    first = runs()
+    assert len(first) == 1 and json.loads(runs_file(out, run).read_text()) == dict.fromkeys([name], *first)
+    logged(name, tmp_path, monkeypatch, [60], config=CONFIG.replace("7", "8"), run=run)
+    assert runs() == first
+    if name == "mlflow":
+        assert "MLFLOW_TRACKING_URI" not in os.environ  # else another training would log in this folder
+        lines = next(out.glob("mlruns/*/*/metrics/total_loss")).read_text().splitlines()
+        assert [line.split()[2] for line in lines] == ["20", "40", "60"]
+    began = Loggers([name], out, run)
+    clear(out) if not run else runs_file(out, run).unlink()
+    began.numbers(VALUES, 20)
+    began.close()
+    assert len(runs()) == 2 and runs() > first
 
 
 def test_a_missing_library_is_named_before_the_training(monkeypatch):

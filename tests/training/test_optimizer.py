@@ -1,8 +1,17 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from vindr_det.training.optimizer import OPTIMIZERS, build_optimizer, groups_by_dimension, groups_by_norm
+from vindr_det.detection.torchvision.config import get_torchvision_cfg
+from vindr_det.training.optimizer import (
+    OPTIMIZERS,
+    build_optimizer,
+    can_fuse,
+    groups_by_dimension,
+    groups_by_norm,
+)
 
 
 @pytest.fixture
@@ -44,3 +53,39 @@ def test_decay_is_a_part_of_adams_gradient_and_not_of_adamws():
         weight.grad = torch.zeros(1)
         optimizer.step()
         assert float(weight.detach()) == pytest.approx(expected, abs=1e-6), name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_single_kernel_takes_the_steps_of_the_loop(name, network):
+    """Within rounding; and a state of either resumes in the other, in any memory format."""
+    steps = {}
+    for fused, channels_last in ((False, False), (True, False), (True, True)):
+        own = copy.deepcopy(network)
+        if channels_last:
+            own.to(memory_format=torch.channels_last)
+        optimizer = build_optimizer(name, groups_by_norm(own, 0.1, 0.0), 0.05, fused=fused)
+        torch.manual_seed(0)
+        for step in range(4):
+            if step == 2 and steps:
+                own.load_state_dict(steps["weights"])
+                optimizer.load_state_dict(copy.deepcopy(steps["optimizer"]))
+                assert all(group["fused"] for group in optimizer.param_groups)
+            elif step == 2:
+                steps["weights"] = copy.deepcopy(own.state_dict())
+                steps["optimizer"] = copy.deepcopy(optimizer.state_dict())
+            for weight in own.parameters():
+                gradient = torch.randn(weight.shape)
+                weight.grad = torch.empty_like(weight).copy_(gradient) if weight.requires_grad else None
+            optimizer.step()
+        weights = steps.setdefault("end", own.state_dict())
+        for key, value in own.state_dict().items():
+            torch.testing.assert_close(value, weights[key], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("half", "clips", "expected"), [
+    (False, False, True), (False, True, True), (True, False, True), (True, True, False)])
+def test_no_single_kernel_clips_gradients_of_mixed_precision(half, clips, expected):
+    """It would scale them after they are clipped."""
+    cfg = get_torchvision_cfg()
+    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.CLIP_GRADIENTS.ENABLED = half, clips
+    assert can_fuse(cfg) == expected

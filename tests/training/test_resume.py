@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -22,7 +20,7 @@ LONG = ["SOLVER.MAX_ITER", "40", "SOLVER.STEPS", "(30,)", "TEST.EVAL_PERIOD", "2
 
 
 def command(engine, out, data, *more):
-    return [sys.executable, str(ROOT / "tools/train_net.py"), "--config", str(DEMO), "--engine", engine,
+    return [ROOT / "tools/train_net.py", "--config", str(DEMO), "--engine", engine,
             *more, *TINY, *LONG, "OUTPUT_DIR", str(out), "VINDR.DATA_ROOT", str(data)]
 
 
@@ -33,11 +31,10 @@ def losses(folder):
             for line in lines]
 
 
-def train_and_kill(run_command, state):
+def train_and_kill(run, state):
     """Kill the run a moment after it has saved ``state``."""
-    run = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not state.exists():
-        assert run.poll() is None
+        assert run.poll() is None, run.errors.read_text()
         time.sleep(0.01)
     time.sleep(0.3)
     run.kill()
@@ -45,13 +42,13 @@ def train_and_kill(run_command, state):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_is_the_same_training(engine, phantoms, tmp_path):
+def test_killed_and_resumed_is_the_same_training(engine, phantoms, tmp_path, processes):
     data, suffix = phantoms / "data", "ckpt" if engine == "torchvision" else "pth"
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    subprocess.run(command(engine, straight, data), check=True, capture_output=True)
-    train_and_kill(command(engine, broken, data), broken / f"state_0000020.{suffix}")
+    assert processes.run(command(engine, straight, data)).returncode == 0
+    train_and_kill(processes.start(command(engine, broken, data)), broken / f"state_0000020.{suffix}")
     assert not (broken / "model_final.pth").exists()
-    subprocess.run(command(engine, broken, data, "--resume"), check=True, capture_output=True)
+    assert processes.run(command(engine, broken, data, "--resume")).returncode == 0
     for name in ("model_final.pth", "model_best.pth"):
         expected, resumed = read_file(straight / name), read_file(broken / name)
         assert expected["vindr"]["iteration"] == resumed["vindr"]["iteration"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vindr_det.commands import module_of, run_command
 from vindr_det.exceptions import InputError
+from vindr_det.files import expanded
 
 if TYPE_CHECKING:
     from vindr_det.prediction import FolderPredictions
@@ -159,5 +160,5 @@ def _option(name: str, value: Any) -> list[str]:
     if value is True:
         return [flag]
     if isinstance(value, list | tuple):
-        return [flag, *map(str, value)]
-    return [f"{flag}={value}"]
+        return [flag, *map(str, map(expanded, value))]
+    return [f"{flag}={expanded(value)}"]

@@ -4,25 +4,28 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Real
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 from vindr_det.api.functions import Overrides, arguments
 from vindr_det.api.model import Model, Source
+from vindr_det.bundle.files import MANIFEST
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
-from vindr_det.files import existing_file, require_path
-from vindr_det.prediction import Models, adjusted, load_models, read_gate
+from vindr_det.files import existing_file, expanded, require_path
+from vindr_det.prediction import Models
+from vindr_det.prediction_models import BACKENDS, adjusted, load_models, read_gate
 
 _MODEL = "a checkpoint (.pth), an ONNX file, a classifier's folder or a bundle"
 _DETECTORS = (".pth", ".onnx")
 
 
 def load(
-    source: str | Path | Sequence[str | Path], device: str = "auto", *,
+    source: str | Path | Sequence[str | Path], device: str | int = "auto", *,
     classifier: str | Path | None = None, gate: str | Path | None = None, tta_scales: Sequence[float] = (),
-    iou_thr: float | None = None, half: bool = False, overrides: Overrides = (),
+    iou_thr: float | None = None, half: bool = False, backend: str = "torch", overrides: Overrides = (),
 ) -> Model:
     """Load a model.
 
@@ -30,29 +33,36 @@ def load(
         source: a detector's checkpoint (model_best.pth) or ONNX file; a list of these, whose boxes are fused;
             a classifier's folder; or a bundle: its folder or file, the name of a shipped one, or one on a
             hub.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ONNX files run on the CPU.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or a GPU's number; ONNX files run on the CPU.
         classifier: folder of a classifier beside detectors.
         gate: file of ``vindr-det gate fit`` or ``vindr-det tune``; None appends "no finding".
         tta_scales: factors of the test size for test-time augmentation, mirrored too; empty for none.
         iou_thr: of the fusion of several detectors; None takes 0.4, or a bundle's own.
         half: compute in half precision (on a GPU).
+        backend: ``onnx`` computes the detectors' heavy parts in ONNX Runtime: on a CPU the same boxes,
+            sooner.
         overrides: KEY VALUE of the checkpoints' configs, as at the end of ``vindr-det predict``.
 
     Raises:
         InputError: there is no such file, it is none of these, or an option does not go with it.
     """
-    paths = _paths(source)
+    source = [*map(expanded, source)] if isinstance(source, list | tuple) else expanded(source)
+    classifier, gate, paths = expanded(classifier), expanded(gate), _paths(source)
     _check_numbers(tta_scales, iou_thr)
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
     changes = Changes(arguments((), overrides, {}))
-    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr)
+    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr, backend=backend)
     if not isinstance(source, str | Path) or _is_detector(source):
+        _refuse_others(paths)
         return Model(_detectors(paths, classifier, gate, half, changes, adjust), device)
     beside = {"classifier": classifier, "gate": gate}
     if not _is_classifier(source):
+        _refuse_file(Path(source))
         _refuse(source, beside)
         return Model(_bundle(source, half, changes, adjust), device)
     _refuse(source, {**beside, "tta_scales": tta_scales, "iou_thr": iou_thr, "half": half,
-                     "overrides": overrides})
+                     "backend": backend if backend != "torch" else "", "overrides": overrides})
     return Model(_classifier(source), device)
 
 
@@ -97,6 +107,23 @@ def _is_detector(path: str | Path) -> bool:
 
 def _is_classifier(path: str | Path) -> bool:
     return any(Path(path).glob("fold*.pth")) if Path(path).is_dir() else False
+
+
+def _refuse_others(paths: Sequence[str | Path]) -> None:
+    """Models of a list that are no detectors."""
+    for path in paths:
+        if not _is_detector(path):
+            raise InputError(f"{path}: expected detectors in a list, checkpoints (.pth) or ONNX files; a "
+                             "classifier's folder or a bundle is loaded alone")
+
+
+def _refuse_file(path: Path) -> None:
+    """A file that is no bundle, and has no name of another model."""
+    if path.suffix.lower() == ".zip" or not path.is_file():
+        return
+    names = ZipFile(path).namelist() if is_zipfile(path) else []
+    if not any(PurePath(name).name == MANIFEST for name in names):
+        raise InputError(f"{path}: expected {_MODEL}")
 
 
 def _refuse(path: str | Path, options: Mapping[str, Any]) -> None:

@@ -3,23 +3,27 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.api.result import Result, require_score, require_whole
-from vindr_det.device import DEVICES, is_device, resolve_device
+from vindr_det.device import DEVICES, device_name, is_device, resolve_device
 from vindr_det.exceptions import InputError
-from vindr_det.files import require_path
+from vindr_det.files import expanded, require_path
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageRun
+from vindr_det.imaging.read import as_array
 from vindr_det.limits import MAX_PIXELS
 from vindr_det.postprocessing.agreement import TOO_FEW
 from vindr_det.prediction import Models, predict_each
 
-#: A file, a folder, or (H, W) gray or (H, W, 3) RGB pixels, uint8 or uint16.
-Image = str | Path | NDArray[Any]
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+#: A file, a folder, an image of Pillow, or (H, W) gray or (H, W, 3) RGB pixels, uint8 or uint16.
+Image = Union[str, Path, NDArray[Any], "PilImage"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Model:
 
     Args:
         source: what it is built from.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or a GPU's number.
 
     Attributes:
         models: the detectors, the classifier, the fusion and the gate.
@@ -52,7 +56,7 @@ class Model:
         InputError: as of :func:`vindr_det.load`.
     """
 
-    def __init__(self, source: Source, device: str = "auto") -> None:
+    def __init__(self, source: Source, device: str | int = "auto") -> None:
         self.source, self.device = source, _resolved(device)
         self.models = source.build(self.device)
 
@@ -67,7 +71,7 @@ class Model:
         """What the bundle says at every use, such as that it has seen synthetic images alone; or empty."""
         return self.models.notice
 
-    def to(self, device: str) -> "Model":
+    def to(self, device: str | int) -> "Model":
         """The model itself, built again where it is on another device; ``auto`` leaves it where it is.
 
         Raises:
@@ -79,7 +83,7 @@ class Model:
         return self
 
     def predict(
-        self, images: Image | Sequence[Image], *, score: float = 0.3, device: str = "auto",
+        self, images: Image | Sequence[Image], *, score: float = 0.3, device: str | int = "auto",
         batch_size: int | None = None, workers: int = 0, recursive: bool = False,
         meta: str | Path | None = None, max_pixels: int = MAX_PIXELS, allow_inverted: bool = False,
         allow_in_sample: bool = False,
@@ -87,8 +91,8 @@ class Model:
         """Predict an image, a folder or a list.
 
         Args:
-            images: a DICOM, PNG or JPEG file; a folder of them; (H, W) gray or (H, W, 3) RGB pixels, uint8 or
-                uint16; or a list of these.
+            images: a DICOM, PNG or JPEG file; a folder of them; an image of Pillow; (H, W) gray or (H, W, 3)
+                RGB pixels, uint8 or uint16; or a list of these.
             score: boxes with a lower score are left out of the results, which keep them for ``Result.at``.
             device: ``auto`` is where the model was loaded.
             batch_size: images per call of a detector; None takes 8 on a GPU and 1 on a CPU.
@@ -111,7 +115,8 @@ class Model:
         require_score(score)
         require_whole("batch_size", batch_size, 1)
         require_whole("workers", workers, 0)
-        run = _run(images, recursive, meta, max_pixels)
+        images = [*map(_given, images)] if isinstance(images, list | tuple) else _given(images)
+        run = _run(images, recursive, expanded(meta), max_pixels)
         if not allow_in_sample:
             self.source.refuse_in_sample(run.readable)
         self.to(device)
@@ -157,10 +162,18 @@ class Model:
         return self.models.classifier
 
 
-def _resolved(device: str) -> str:
-    if not isinstance(device, str) or not is_device(device):
+def _resolved(device: str | int) -> str:
+    name = device_name(device)
+    if not isinstance(name, str) or not is_device(name):
         raise InputError(f"device {device!r}: expected {DEVICES}")
-    return resolve_device(device)
+    return resolve_device(name)
+
+
+def _given(image: Any) -> Any:
+    """A path with the user's home folder in it, and an image of Pillow as its array."""
+    from PIL import Image as pillow
+
+    return as_array(image) if isinstance(image, pillow.Image) else expanded(image)
 
 
 def _is_folder(images: Any) -> bool:
@@ -187,5 +200,5 @@ def _single(
         return image_run.of_array(image, name, max_pixels)
     if isinstance(image, str | Path):
         return image_run.find(image, recursive, max_pixels, meta)
-    raise InputError(f"an image is a {type(image).__name__}, expected a path, a numpy array, or a list of "
-                     "these")
+    raise InputError(f"an image is a {type(image).__name__}, expected a path, a numpy array, an image of "
+                     "Pillow, or a list of these")

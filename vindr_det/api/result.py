@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import atomic_path, require_writable, write_text
+from vindr_det.files import atomic_path, expanded, require_writable, write_text
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.inputs import Input, require_apart
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
@@ -163,14 +163,15 @@ class Result:
         """
         from PIL import Image
 
-        from vindr_det.imaging.drawing import draw
+        from vindr_det.imaging.drawing import draw, none_note
 
         require_whole("longest", longest, _LEAST_SIDE)
-
         notes = [f"{name} {value:.2f}" for name, value in self.probabilities.items()][:_NAMED]
         notes += [f"flagged: {self.reason}"] * (self.status == FLAGGED)
-        boxes = Predictions() if self.detections is None else self._shown
-        notes = ["predicted: none", *notes] if self.detections is not None and not len(boxes) else notes
+        boxes = Predictions()
+        if self.detections is not None:
+            boxes, none = self._shown, none_note(self.detections, self.score)
+            notes = [none] * bool(none) + notes
         return Image.fromarray(draw(self.image, boxes, frame=self.size, longest=longest,
                                     title=self.image_id, notes=notes))
 
@@ -220,7 +221,7 @@ class Result:
             InputError: another suffix, the path is the image's own or cannot be written, or a picture of an
                 image that failed.
         """
-        path = Path(path)
+        path = Path(expanded(path))
         kind = path.suffix.lower()
         if kind not in (*_PICTURES, ".json", ".csv"):
             raise InputError(f"{path}: expected a name that ends in {', '.join(_PICTURES)}, .json or .csv")
@@ -235,6 +236,14 @@ class Result:
             write_text(path, self._report() if kind == ".json" else
                        self._table(short=True).to_csv(index=False, lineterminator="\n"))
         return path
+
+    def __len__(self) -> int:
+        """The number of boxes; as of ``boxes`` an error where there can be none."""
+        return len(self._shown)
+
+    def __bool__(self) -> bool:
+        """True: an image without boxes is a result as well."""
+        return True
 
     def __repr__(self) -> str:
         if self.status == FAILED:

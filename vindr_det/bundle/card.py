@@ -85,8 +85,8 @@ def text(
         "## Use", "```\nvindr-det predict --bundle BUNDLE --images DIR --out S.csv\n```",
         "`BUNDLE` is this folder, or `hf://user/repo`. `vindr-det bundle --help` tells how a bundle is "
         "copied.",
-        "## Files", f"`{MANIFEST}` has the hashes of all files but itself and this card; each is compared "
-                    "when the "
+        "## Files",
+        f"`{MANIFEST}` has the hashes of all files but itself and this card; each is compared when the "
         "bundle is loaded.",
         _table([[f"`{name}`", len(data), f"`{hashlib.sha256(data).hexdigest()}`"]
                 for name, data in files.items()], ["file", "bytes", "SHA-256"]),
@@ -158,7 +158,6 @@ def _figures(values: Mapping[str, Any]) -> Iterator[list[str]]:
 def _data(manifest: Mapping[str, Any], configs: Sequence[Any], facts: CardFacts) -> Iterator[str]:
     yield facts.data or "Not described by the maker of this bundle (`--data`)."
     names = [f"`{entry['weights']}`: trained on {', '.join(cfg.DATASETS.TRAIN) or 'nothing named'}, "
-             "validated on "
-             f"{', '.join(cfg.VINDR.VALIDATION) or 'nothing'}"
+             f"validated on {', '.join(cfg.VINDR.VALIDATION) or 'nothing'}"
              for entry, cfg in zip(manifest["detectors"], configs, strict=True)]
     yield "\n".join(f"- {name}" for name in names)

@@ -116,9 +116,8 @@ def _checked(source: str, data: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         version, files = manifest["format"], manifest["files"]
-        sizes = all(_NAME.fullmatch(name) and isinstance(file["bytes"], int) and isinstance(file["sha256"],
-                                                                                            str)
-                    for name, file in files.items())
+        plain = all(_NAME.fullmatch(name) and isinstance(file["bytes"], int)
+                    and isinstance(file["sha256"], str) for name, file in files.items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{source}: its {MANIFEST} is damaged ({error})") from error
     if type(version) is not int or version < 1:
@@ -126,7 +125,7 @@ def _checked(source: str, data: bytes) -> dict[str, Any]:
     if version > FORMAT:
         raise InputError(f"{source}: is of format {version}, expected {FORMAT} or less: written by "
                          f"vindr_det {manifest.get('vindr_det')}; update vindr_det")
-    if not sizes:
+    if not plain:
         raise InputError(f"{source}: its {MANIFEST} is damaged (files: expected plain names)")
     return manifest
 

@@ -58,8 +58,7 @@ def read_bundle(place: str | Path, device: str = "auto") -> Bundle:
 
     Raises:
         InputError: not a bundle, one that is cut short, changed or of a newer version, one of an engine that
-            is
-            not installed, or no such device.
+            is not installed, or no such device.
     """
     return open_bundle(place).load(device)
 
@@ -85,12 +84,13 @@ class OpenBundle:
     Attributes:
         notice: as of :class:`Bundle`.
         source: likewise.
+        digest: likewise.
     """
 
     def __init__(self, files: BundleFiles) -> None:
         require_manifest(files.manifest, f"{files.source}: its {bundle_files.MANIFEST}")
         self._files, self.source = files, files.source
-        self.notice = files.manifest.get("notice", "")
+        self.notice, self.digest = files.manifest.get("notice", ""), files.digest
 
     @property
     def label_set(self) -> LabelSet:
@@ -158,12 +158,9 @@ class OpenBundle:
         if entry["engine"] == "detectron2" and not engines.detectron2_is_here():
             raise InputError(f"{source}: was trained with Detectron2, which does not import here; see "
                              "INSTALL.md")
-        meta = {**entry, "config": self._text(entry["config"])}
+        meta = {**entry, "config": self._files.text(entry["config"])}
         state = from_bytes(self._files.read(entry["weights"]), source)
         return checkpoint_of({"model": state, "vindr": meta}, source)
-
-    def _text(self, name: str) -> str:
-        return self._files.text(name)
 
     def _classifier(self, entry: Mapping[str, Any] | None, device: str, label_set: LabelSet) -> Any:
         if entry is None:
@@ -180,7 +177,8 @@ class OpenBundle:
         for model in entry["models"]:
             source = self._at(model)
             state = from_bytes(self._files.read(model["weights"]), source)
-            trained.append(trained_model(state, {**model, "config": self._text(model["config"])}, source))
+            meta = {**model, "config": self._files.text(model["config"])}
+            trained.append(trained_model(state, meta, source))
         return Classifier.of_models(trained, calibrations, self.source, device, label_set)
 
     def _gate(self, label_set: LabelSet) -> Gate | None:

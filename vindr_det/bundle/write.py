@@ -140,7 +140,8 @@ def _portable(cfg: Any) -> Any:
     """A detector's config without the places of the machine that it was trained on."""
     cfg, defaults = cfg.clone(), vindr_node()
     cfg.OUTPUT_DIR = "./output"
-    cfg.VINDR.DATA_ROOT, cfg.VINDR.IMAGE_ROOT = defaults["DATA_ROOT"], defaults["IMAGE_ROOT"]
+    for place in ("DATA_ROOT", "IMAGE_ROOT", "PACKED"):
+        cfg.VINDR[place] = defaults[place]
     if "://" not in cfg.MODEL.WEIGHTS or "@" in cfg.MODEL.WEIGHTS:
         cfg.MODEL.WEIGHTS = PurePath(cfg.MODEL.WEIGHTS).name
     cfg.MODEL.DEVICE = "cpu"

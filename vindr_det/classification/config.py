@@ -22,6 +22,7 @@ from vindr_det.config_values import (
     refuse_values,
 )
 from vindr_det.exceptions import InputError
+from vindr_det.training.acceleration import CHANNELS_LAST
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES
 
@@ -90,6 +91,8 @@ def defaults() -> CfgNode:
             "SELECT_BY": "auc",  # highest mean over the labels; or loss, lowest
             "PATIENCE": 0,  # of inner: early stopping after so many epochs without a new best; 0 never
             "PRECISION": "32-true",  # or 16-mixed (a GPU), bf16-mixed
+            "CHANNELS_LAST": "auto",  # as VINDR.CHANNELS_LAST
+            "COMPILE": False,  # as VINDR.COMPILE, of the whole network
             # Loss and AUC of the held-out fold after each epoch, in fold<k>_history.csv: reported, never
             # chosen by.
             "REPORT_HELD_OUT": True,
@@ -99,6 +102,7 @@ def defaults() -> CfgNode:
         "POINTS": {"SENSITIVITY": [0.95], "SPECIFICITY": [0.95]},
         "TEST_FLIP": False,  # TTA: the mean over the image and its mirror image
         "NUM_WORKERS": 4,
+        "PREFETCH": 2,  # batches that each of NUM_WORKERS prepares ahead
         "DEVICE": "auto",  # cpu, cuda, cuda:1
         "LOGGERS": ["tensorboard"],  # as VINDR.LOGGERS: tensorboard, wandb, mlflow; [] for none
         "SEED": 0,
@@ -107,8 +111,8 @@ def defaults() -> CfgNode:
 
 
 #: Keys that do not change the trained models.
-_WITHOUT_EFFECT = ("NUM_WORKERS", "DEVICE", "LOGGERS", "OUTPUT_DIR", "POINTS", "SOLVER.REPORT_HELD_OUT",
-                   "SOLVER.KEEP_EPOCHS")
+_WITHOUT_EFFECT = ("NUM_WORKERS", "PREFETCH", "DEVICE", "LOGGERS", "OUTPUT_DIR", "POINTS",
+                   "SOLVER.REPORT_HELD_OUT", "SOLVER.KEEP_EPOCHS", "SOLVER.CHANNELS_LAST", "SOLVER.COMPILE")
 #: Keys of earlier versions, which their checkpoints still hold.
 _RETIRED = {"SOLVER": ("KEEP",)}
 
@@ -136,9 +140,11 @@ _CHECKS: Mapping[str, Check] = {
     "SOLVER.DECAY": (lambda value: 0 < value <= 1, "above 0 to 1"),
     "SOLVER.LOSS": one_of(*LOSSES),
     "SOLVER.SAMPLER": one_of(*SAMPLERS), "SOLVER.SELECT": one_of("last", "inner"),
+    "SOLVER.CHANNELS_LAST": one_of(*CHANNELS_LAST),
     "SOLVER.PATIENCE": at_least(0), "SOLVER.KEEP_EPOCHS": at_least(0),
     "SOLVER.PRECISION": one_of("32-true", "16-mixed", "bf16-mixed"),
     "POINTS.SENSITIVITY": _RATES, "POINTS.SPECIFICITY": _RATES, "NUM_WORKERS": at_least(0),
+    "PREFETCH": at_least(1),
     # Each fold's seed is SEED + fold, and random generators take 32 bits.
     "SEED": (lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}"),
     "OUTPUT_DIR": FOLDER, "LOGGERS": LOGGER_NAMES,

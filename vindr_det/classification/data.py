@@ -1,5 +1,6 @@
 """Labeled images as normalized tensors, and their loaders for training and prediction."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from vindr_det.classification.label_table import LabelTable
 from vindr_det.classification.sampler import SINGLE_PROCESS, EpochSampler, Shard
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
-from vindr_det.imaging.packed import PackedImages
+from vindr_det.imaging.packed import IdRows, PackedImages
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target, resize
 from vindr_det.training.augmentation import Augment
+from vindr_det.training.loading import keep_shared, loader_options
 from vindr_det.training.sampler import SampleKey
 
 #: Of gray values of 0..1: that of a constant image, which has none, is not 0.
@@ -45,12 +47,13 @@ class Pixels:
     def __init__(self, images: str | Path, packed: str | Path, size: int) -> None:
         self.target = input_size(size)
         self.packed = PackedImages(packed) if packed else None
-        self.paths = {} if packed else list_images(images)
+        paths = {} if packed else list_images(images)
+        self.rows, self.paths = IdRows(list(paths)), np.array(list(map(os.fsencode, paths.values())), "S")
 
     def __getitem__(self, image_id: str) -> NDArray[np.uint8]:
         if self.packed is not None:
             return resize(np.array(self.packed[image_id]), self.target)
-        return read_image(self.paths[image_id], self.target).pixels
+        return read_image(os.fsdecode(self.paths[self.rows[image_id]]), self.target).pixels
 
 
 @dataclass(frozen=True)
@@ -155,18 +158,16 @@ def train_loader(
     dataset = LabeledDataset(table, pixels, normalize, augment)
     sampler = EpochSampler(table.targets, seed, cfg.SOLVER.SAMPLER, shard)
     return _loader(cfg, dataset, cfg.SOLVER.BATCH_SIZE // shard.world_size, sampler=sampler,
-                   drop_last=len(table) >= cfg.SOLVER.BATCH_SIZE,
-                   # A generator of its own: the loader must not draw from what the model draws from.
-                   generator=torch.Generator().manual_seed(0))
+                   drop_last=len(table) >= cfg.SOLVER.BATCH_SIZE)
 
 
 def predict_loader(cfg: Any, table: LabelTable, normalize: Normalization = _DEFAULT) -> DataLoader:
     """All images once, in the table's order, without augmentation."""
     pixels = Pixels(cfg.DATA.IMAGES, cfg.DATA.PACKED, cfg.INPUT.SIZE)
-    return _loader(cfg, LabeledDataset(table, pixels, normalize), cfg.SOLVER.BATCH_SIZE)
+    return _loader(cfg, LabeledDataset(table, pixels, normalize), cfg.SOLVER.BATCH_SIZE, generator=None)
 
 
 def _loader(cfg: Any, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
-    pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
-    return DataLoader(dataset, batch_size, num_workers=cfg.NUM_WORKERS,
-                      persistent_workers=cfg.NUM_WORKERS > 0, pin_memory=pin_memory, **options)
+    own = {"worker_init_fn": keep_shared}  # signals end a classifier's training and its workers alike
+    return DataLoader(dataset, batch_size,
+                      **loader_options(cfg.DEVICE, cfg.NUM_WORKERS, cfg.PREFETCH) | own | options)

@@ -18,12 +18,14 @@ from torch.utils.data import DataLoader
 from vindr_det.classification.history import EpochWeights, History, mean_auc, measures, predict
 from vindr_det.classification.losses import Loss
 from vindr_det.classification.progress import FoldProgress
-from vindr_det.exceptions import DivergedError
+from vindr_det.device import resolve_device
 from vindr_det.files import atomic_path
 from vindr_det.metrics.metric import format_value
+from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
+from vindr_det.training.finite import FiniteCheck, sent
 from vindr_det.training.optimizer import build_optimizer, groups_by_dimension
 from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 
@@ -47,21 +49,38 @@ class ClassifierModule(EMAModule):
     def __init__(self, cfg: Any, network: nn.Module, loss: Loss, steps: int) -> None:
         super().__init__(network, cfg.SOLVER.EMA_DECAY)
         self.cfg, self.loss, self.steps = cfg, loss, steps
+        half = None if cfg.SOLVER.PRECISION == "32-true" else torch.bfloat16
+        lay_out(network, cfg.SOLVER.CHANNELS_LAST, resolve_device(cfg.DEVICE), half)
+        if cfg.SOLVER.COMPILE:
+            compile_or_not(network, "SOLVER.COMPILE")
         self._trained_on: list[tuple[Tensor, Tensor]] = []
+        self.finite = FiniteCheck()
+        self._summed, self._images = torch.zeros(()), 0
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
         """Loss of one batch.
 
         Raises:
-            DivergedError: it is not finite.
+            DivergedError: it is not finite; on a GPU that of the batch before.
         """
         logits = self.network(batch[0])
         value = self.loss(logits, batch[1])
-        if not torch.isfinite(value):
-            raise DivergedError(self.global_step, [f"batch {number}"], {"loss": float(value)})
-        self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self.finite.add(self.global_step, [f"batch {number}"], sent({"loss": value}))
+        self._summed = self._summed + value.detach() * len(batch[0])
+        self._images += len(batch[0])
         self._trained_on.append((logits.detach(), batch[1]))
         return value
+
+    def training_loss(self) -> float:
+        """Mean loss of this process's images since the last call; NaN without any.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
+        self.finite.settle()
+        mean = float(self._summed) / self._images if self._images else math.nan
+        self._summed, self._images = torch.zeros(()), 0
+        return mean
 
     def training_auc(self) -> float:
         """Mean AUC of this process's images as they were trained on since the last call, augmented."""
@@ -185,7 +204,7 @@ class KeepWeights(L.Callback):
         epoch = trainer.current_epoch + 1
         times = self.progress.times() if self.progress else {}
         row = {"epoch": epoch, **times, "lr": self._rate,
-               "loss": float(trainer.callback_metrics.get("loss", math.nan)), AUC: module.training_auc()}
+               "loss": module.training_loss(), AUC: module.training_auc()}
         keep = epoch == trainer.max_epochs
         if self.selection is not None:
             # All processes validate (their batch norms could differ), the first decides.

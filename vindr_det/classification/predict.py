@@ -113,7 +113,18 @@ class Classifier:
         Raises:
             InputError: the classifier predicts neither p_abnormal nor p_no_finding.
         """
-        values = dict(zip(self.columns, self.probabilities([image])[0].tolist(), strict=True))
+        return self.outputs([image])[0]
+
+    def outputs(self, images: Sequence[NDArray[np.uint8]]) -> list[ClassifierOutput]:
+        """:meth:`__call__` for several images, as one batch.
+
+        Raises:
+            InputError: as there.
+        """
+        return [self._output(row) for row in self.probabilities(images).tolist()]
+
+    def _output(self, row: Sequence[float]) -> ClassifierOutput:
+        values = dict(zip(self.columns, row, strict=True))
         names = [column_of(name) for name in self.label_set.findings]
         findings = np.array([values[name] for name in names]) if set(names) <= set(values) else None
         if P_ABNORMAL in values:

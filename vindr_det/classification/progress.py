@@ -20,7 +20,7 @@ from vindr_det.classification.run_folder import misclassified_file, train_batch_
 from vindr_det.files import write_png
 from vindr_det.imaging.montage import grid_of, title_strip
 from vindr_det.training.loggers import Loggers
-from vindr_det.training.progress import DataTimer, duration
+from vindr_det.training.progress import DataTimer, LoaderWatch, duration
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class FoldProgress(L.Callback):
         self._begun, self._epochs, self._steps = time.perf_counter(), 0, 0
         self._since = self._begun
         self._bar: Any = None
+        self._watch = LoaderWatch("NUM_WORKERS")
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Begin to measure the time of an epoch."""
@@ -77,7 +78,9 @@ class FoldProgress(L.Callback):
         """Seconds per step of the epoch so far, and of these what it waited for its batches."""
         self._bar.close()
         steps = max(1, self._steps)
-        return {"time": (time.perf_counter() - self._since) / steps, "data_time": self.timer.taken() / steps}
+        seconds, waited = time.perf_counter() - self._since, self.timer.taken()
+        self._watch.add(seconds, waited)
+        return {"time": seconds / steps, "data_time": waited / steps}
 
     def add_epoch(self, row: Mapping[str, float], epochs: int) -> str:
         """Log an epoch's numbers; returns the time that is left as text, after an epoch of ``epochs``."""

@@ -41,7 +41,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.tables import write_csv
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.lightning_setup import quiet, trainer_options
-from vindr_det.training.loggers import Loggers
+from vindr_det.training.loggers import Loggers, runs_file
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,8 @@ def _fit(cfg: Any, out: Path, fold: int, split: Split, devices: Sequence[str], s
         predict_loader(cfg, split.inner, normalize), split.inner.targets,
         EarlyStopping(cfg.SOLVER.SELECT_BY, cfg.SOLVER.PATIENCE))
     state = state_file(out, fold)
+    if shard.rank == 0 and not state.is_file():
+        runs_file(out, f"fold{fold}").unlink(missing_ok=True)
     loggers = Loggers(cfg.LOGGERS if shard.rank == 0 else (), out, f"fold{fold}", cfg.dump())
     progress = FoldProgress(out, fold, tuple(table.names), loggers)
     keep = KeepWeights(state, _history(cfg, out, fold, split, normalize), selection,

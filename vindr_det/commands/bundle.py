@@ -48,13 +48,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.copy:
         _require_copy_alone(args)
         print(f"{args.out}: {len(copy_bundle(args.copy, args.out, args.public))} files, all as their hashes")
+        _say_next(args)
         return
     parts = Parts(args.weights, args.classifier, args.gate, args.tuned, args.metrics)
     facts = CardFacts(args.title, args.data, args.license, args.notice)
     bundle = write_bundle(args.out, parts, args.half, facts, args.public)
     count = len(bundle.models.predictors)
     print(f"{args.out}: {count} detector{'s' * (count > 1)} of {bundle.label_set.name}, SHA-256 "
-          f"{bundle.digest[:12]}; next: vindr-det predict --bundle {args.out} --images DIR --out S.csv")
+          f"{bundle.digest[:12]}")
+    _say_next(args)
+
+
+def _say_next(args) -> None:
+    cli.say_next("predict", "--bundle", args.out, "--images", "IMAGES", "--out", "submission.csv")
 
 
 def _require_copy_alone(args) -> None:

@@ -82,4 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     minutes = (time.perf_counter() - begin) / 60
     print(f"\n{args.out}/submission.csv is checked and scored; see {args.out}/report.html, "
           f"{args.out}/pictures and {args.out}/metrics.json. {minutes:.1f} minutes.")
+    cli.say_next("predict", "--weights", Path(args.out) / "detector/model_best.pth", "--images", "IMAGES",
+                 "--out", "submission.csv")
     return 0

@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _labels if has_image_labels(args.annotations) else _boxes)
     tables, plots = describe(args)
     print(f"{len(plots)} plots and {tables} tables as CSV in {args.out}")
+    if describe is _coco:
+        images = ("--images", args.images) if args.images else ()
+        cli.say_next("plan", "--annotations", args.annotations, *images, "--out",
+                     Path(args.out) / "planned.yaml")
 
 
 def _boxes(args: Any) -> tuple[int, list[Path]]:

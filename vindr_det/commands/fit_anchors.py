@@ -30,10 +30,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = load_config(args.config, "torchvision", args.opts)
     shapes = anchors.box_shapes(read_coco(args.annotations), cfg)
     fitted = anchors.fit(shapes, args.levels, args.ratios)
+    keys = {"SIZES": [[round(size)] for size in fitted.sizes],
+            "ASPECT_RATIOS": [[round(ratio, 2) for ratio in fitted.ratios]]}
     print("MODEL:\n  ANCHOR_GENERATOR:")
-    print(f"    SIZES: {[[round(size)] for size in fitted.sizes]}")
-    print(f"    ASPECT_RATIOS: {[[round(ratio, 2) for ratio in fitted.ratios]]}")
+    for key, values in keys.items():
+        print(f"    {key}: {values}")
     for name, chosen in (("the config's", anchors.from_config(cfg)), ("fitted", [fitted])):
         overlaps = anchors.best_overlaps(shapes, chosen)
         print(f"{name}: mean best IoU {overlaps.mean():.3f}, over .5 for {(overlaps > 0.5).mean():.1%}"
               f" of {len(shapes)} boxes")
+    cli.say_next("train", "--config", args.config, *args.opts, *(
+        text for key, values in keys.items() for text in (f"MODEL.ANCHOR_GENERATOR.{key}", values)))

@@ -105,7 +105,10 @@ def apply(args: Namespace) -> None:
     outputs = read_classifier_outputs(args.probabilities, *column, label_set_of(predictions))
     if saved.gate.needs_classifier and not args.allow_inverted:
         saved.check_column(args.probabilities, column)
-        AgreementCheck(args.probabilities)(outputs, predictions, finished=True)
+        check = AgreementCheck(args.probabilities)
+        check.add((outputs[image_id], predictions[image_id]) for image_id in predictions
+                  if image_id in outputs)
+        check.finish()
     gated = gate_all(saved.gate, predictions, outputs)
     statuses = files.inherited(gated, [read_statuses(args.predictions)])
     unread = [status.image_id for status in statuses if status.image_id not in gated]

@@ -25,21 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run finished")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any file failed")
     parser.add_argument("--pack", action="store_true",
-                        help="also write packed.npy: all images, square, in one memory-mapped file")
+                        help="also write packed.npy: all images in one memory-mapped file, for VINDR.PACKED "
+                             "and DATA.PACKED")
     parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
     args = parser.parse_args(argv)
 
-    from vindr_det import parallel
+    from vindr_det import dask_cluster
     from vindr_det.exceptions import InputError
     from vindr_det.imaging import packed
     from vindr_det.imaging.prepare import FAILED, prepare_folder, summary
     from vindr_det.imaging.resize import Target
 
-    if args.pack and args.keep_aspect:
-        raise InputError("--pack with --keep-aspect: packed images share one size, expected one of "
-                         "the two")
     cli.require_workers(args.workers)
-    runner = parallel.dask_runner(args.dask) if args.dask else None
+    runner = dask_cluster.dask_runner(args.dask) if args.dask else None
     table = prepare_folder(args.images, args.out, Target(args.size, args.keep_aspect), args.workers,
                            args.resume, runner, args.recursive, args.max_pixels)
     good = table.loc[table["status"] != FAILED, "image_id"].tolist()

@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vindr_det import cli
-from vindr_det.config_schema import ENGINES
-from vindr_det.detection.interface import Launch
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +57,8 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     """The options of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", "--config-file", required=True, help="the detector's YAML")
-    parser.add_argument("--engine", choices=["auto", *ENGINES], help="instead of the config's VINDR.ENGINE")
+    parser.add_argument("--engine", choices=["auto", "detectron2", "torchvision"],
+                        help="instead of the config's VINDR.ENGINE")
     cli.add_device(parser, "where to train, instead of the config's MODEL.DEVICE", default=None)
     parser.add_argument("--num-gpus", type=int, default=1,
                         help="GPUs per machine, or processes per machine with --device cpu")
@@ -87,6 +86,7 @@ def run(args: Namespace) -> Path | Mapping[str, float]:
     """
     from vindr_det.config import requested_engine
     from vindr_det.detection import engine as engines
+    from vindr_det.detection.interface import Launch
     from vindr_det.detection.loading import load_config
     from vindr_det.exceptions import InputError
 

@@ -63,8 +63,7 @@ def to_coco(records: Sequence[Record], label_set: LabelSet | None = None) -> dic
     annotations: list[dict[str, Any]] = []
     # All boxes at once: a conversion per image would take most of the time.
     xyxy = np.concatenate([box_ops.as_boxes([]), *(record.truth.boxes for record in records)])
-    xywh = _rounded(box_ops.xyxy_to_xywh(xyxy))
-    rows = zip(xywh.tolist(), _rounded(xywh[:, 2:3] * xywh[:, 3:])[:, 0].tolist(), strict=True)
+    rows = zip(*(values.tolist() for values in boxes_and_areas(xyxy)), strict=True)
     for number, record in enumerate(records, start=1):
         truth = record.truth
         behind = record.readers or [()] * len(truth)
@@ -77,6 +76,12 @@ def to_coco(records: Sequence[Record], label_set: LabelSet | None = None) -> dic
                   for i, name in enumerate(label_set.findings)]
     info = {"description": "boxes in the original images' pixels", "label_set": label_set.name}
     return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+
+
+def boxes_and_areas(xyxy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, 4) boxes as :func:`to_coco` writes them: (N, 4) xywh and (N,) areas, to a thousandth."""
+    xywh = _rounded(box_ops.xyxy_to_xywh(xyxy))
+    return xywh, _rounded(xywh[:, 2:3] * xywh[:, 3:])[:, 0]
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

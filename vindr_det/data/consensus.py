@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from ensemble_boxes.ensemble_boxes_wbf import find_matching_box_fast
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
@@ -93,6 +92,8 @@ def _clusters(
     """The fused boxes (4,) of one class, each with the rows of ``boxes`` that are its members."""
     if fusion == "none":
         return [(boxes[member], [member]) for member in members]
+    from ensemble_boxes.ensemble_boxes_wbf import find_matching_box_fast  # not with the module: brings numba
+
     rows = np.pad(boxes, ((0, 0), (4, 0)))  # the library's: label, score, weight, model, then the box
     fused = np.empty((0, 8))
     clusters: list[list[int]] = []

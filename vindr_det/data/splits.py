@@ -28,6 +28,7 @@ from vindr_det.config_schema import label_set_of_config
 from vindr_det.data.coco import patient_of_image, read_coco
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json
+from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.prepared_folder import SETTINGS
 from vindr_det.structures.label_sets import LabelSet, first_difference
 from vindr_det.structures.records import Record, agreed_by, label_set_of_records
@@ -80,8 +81,8 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     """Records of an annotated data set and the folder of its images.
 
     Raises:
-        InputError: no annotations, an image is missing, or the images were prepared with another aspect ratio
-            than the config's.
+        InputError: no annotations, an image is missing (in VINDR.PACKED, if that is set), or the images were
+            prepared with another aspect ratio than the config's.
     """
     split = split_of(name, cfg)
     if split.annotations is None:
@@ -90,12 +91,19 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
     require_findings(records, label_set_of_config(cfg), split.annotations)
     if not records:
         raise InputError(f"{split.annotations}: holds no image")
-    for record in records:
-        if not (split.images / record.file_name).is_file():
-            raise InputError(f"{split.images / record.file_name}: no such image, but "
-                             f"{split.annotations} names it")
-    _check_preparation(split.images, cfg)
+    _require_images(records, split, cfg.VINDR.PACKED)
+    _check_preparation(Path(cfg.VINDR.PACKED).parent if cfg.VINDR.PACKED else split.images, cfg)
     return records, split.images
+
+
+def _require_images(records: Sequence[Record], split: Split, packed: str) -> None:
+    known = PackedImages(packed) if packed else None
+    for record in records:
+        path = split.images / record.file_name
+        if known is None and not path.is_file():
+            raise InputError(f"{path}: no such image, but {split.annotations} names it")
+        if known is not None and path.stem not in known:
+            raise InputError(f"{packed}: has no image {path.stem}, but {split.annotations} names it")
 
 
 def require_findings(

@@ -217,8 +217,8 @@ def as_text(table: pd.DataFrame) -> str:
     """A table to print: counts whole, the rest to three digits, "-" where there is nothing."""
     text = table.reset_index().map(_cell)
     names = [str(name).replace("_", " ") for name in text]
-    return tabulate(text, names, showindex=False, disable_numparse=True,
-                    colalign=("left", *["right"] * (len(names) - 1)))
+    sides = ("left", *["right"] * (len(names) - 1)) if len(text) else None  # tabulate 0.9 fails on no rows
+    return tabulate(text, names, showindex=False, disable_numparse=True, colalign=sides)
 
 
 def _cell(value: object) -> str:

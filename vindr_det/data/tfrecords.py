@@ -106,7 +106,7 @@ def convert_tfrecords(
         write_csv(temporary / DAMAGED_FILE, pd.DataFrame(damaged, columns=columns))
         ids = [image_id_of(entry.image) for entry in entries]
         images = (_pixels(entry.record, layout) for entry in entries)
-        write_packed(temporary / FILE_NAME, ids, images, (layout.size, layout.size))
+        write_packed(temporary / FILE_NAME, ids, images, [(layout.size, layout.size)] * len(ids))
     return _summary(tables, damaged, out), len(damaged)
 
 

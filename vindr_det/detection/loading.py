@@ -82,6 +82,9 @@ def checkpoint_of(
     Raises:
         InputError: likewise.
     """
+    if "vindr_classifier" in data:
+        raise InputError(f"{path}: a classifier's fold, expected a detector's model_best.pth or "
+                         f"model_final.pth; a classifier is its whole folder, {Path(path).parent}")
     meta = data.get("vindr")
     if not isinstance(meta, dict) or "model" not in data:
         raise InputError(f"{path}: carries no vindr_det config, expected a model_best.pth or "

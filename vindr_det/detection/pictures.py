@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.data.splits import validation_records
+from vindr_det.detection.samples import Pixels
 from vindr_det.detection.validation import annotation_numbers
 from vindr_det.files import write_png
 from vindr_det.imaging.drawing import draw
 from vindr_det.imaging.montage import grid_of
-from vindr_det.imaging.read import read_image
 from vindr_det.metrics.metric import MatchedPredictions
 from vindr_det.metrics.outcomes import judge
 from vindr_det.metrics.plots import CONFUSION_FILE, PR_FILE, write_pictures
@@ -77,7 +77,7 @@ class TrainingImages:
 
 
 def validation_sheet(
-    predictions: PredictionSet, items: Sequence[tuple[Record, Path]], pairs: int = 8
+    predictions: PredictionSet, items: Sequence[tuple[Record, Path]], pairs: int = 8, packed: str | Path = ""
 ) -> Picture:
     """Validation images in pairs: the truth, and beside it what is detected and whether it is right.
 
@@ -85,12 +85,15 @@ def validation_sheet(
         predictions: image id -> detections.
         items: the images with their folders, of which a few are taken at even distances, abnormal ones first.
         pairs: images on the sheet.
+        packed: VINDR.PACKED, which has the images; empty for their own files.
 
     Returns:
         (H, W, 3) uint8, RGB.
     """
+    pixels = Pixels(packed)
     cells = [cell for record, folder in _spread(items, pairs)
-             for cell in _pair(record, folder, predictions.get(record.image_id, Predictions()))]
+             for cell in _pair(record, pixels(folder / record.file_name),
+                               predictions.get(record.image_id, Predictions()))]
     return grid_of(cells, _COLUMNS)
 
 
@@ -102,8 +105,8 @@ def _spread(items: Sequence[tuple[Record, Path]], count: int) -> list[tuple[Reco
             for place in np.unique(np.linspace(0, len(kind) - 1, share, dtype=int)) if kind]
 
 
-def _pair(record: Record, folder: Path, detections: Predictions) -> list[Picture]:
-    image, frame = read_image(folder / record.file_name).pixels, (record.height, record.width)
+def _pair(record: Record, image: Picture, detections: Predictions) -> list[Picture]:
+    frame = record.height, record.width
     detected = detections.findings()
     judged, outcomes = judge(detected[detected.scores >= _MIN_SCORE], record.truth, record.unknown)
     rows = _shown(outcomes, len(outcomes) - len(record.truth.findings()))
@@ -128,7 +131,7 @@ def _title(detected: int) -> str:
 def draw_validation(cfg: Any, predictions: PredictionSet) -> Picture | None:
     """Write ``val_predictions.png`` of the best validation so far; returns it, None where that failed."""
     return _written(Path(cfg.OUTPUT_DIR) / VAL_PREDICTIONS,
-                    lambda: validation_sheet(predictions, validation_records(cfg)))
+                    lambda: validation_sheet(predictions, validation_records(cfg), packed=cfg.VINDR.PACKED))
 
 
 def _written(path: Path, make: Callable[[], Picture]) -> Picture | None:

@@ -30,7 +30,7 @@ MIN_ITERATIONS, MIN_EPOCHS = 1000, 12
 #: Share of a budget for training steps; starting, reading images and validation take the rest.
 STEPS_SHARE = 0.7
 #: ResNet's depth and the pyramid's channels -> seconds per image and per million of its pixels, on a core
-#: (benchmarks/bench_steps.py).
+#: (benchmarks/step_times.py).
 SECONDS: Mapping[tuple[int, int], tuple[float, float]] = {(18, 64): (0.0, 2.6), (50, 256): (0.76, 11.0)}
 
 

@@ -116,9 +116,18 @@ def predictor_of(
     checkpoint.cfg.MODEL.DEVICE = resolve_device(device)
     engines.check_device(checkpoint.cfg)
     checkpoint.cfg.SOLVER.AMP.ENABLED = half
+    _warn_of_float32(checkpoint.cfg, path)
     predictor = engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, checkpoint.state)
     log.info("%s: %s engine, iteration %d", path, checkpoint.engine, checkpoint.iteration)
     return predictor
+
+
+def _warn_of_float32(cfg: Any, path: str | Path) -> None:
+    from vindr_det.detection.precision import half_precision
+
+    if cfg.SOLVER.AMP.ENABLED and half_precision(cfg) is None:
+        log.warning("%s: computes in float32: half precision of type %s needs a GPU", path,
+                    cfg.VINDR.AMP_DTYPE)
 
 
 def _onnx_predictor(path: str | Path, engine: str | None, changes: Changes) -> Predictor:

@@ -1,12 +1,17 @@
 """Turn a record into pixels and boxes, the same way for both engines."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target, resize
 from vindr_det.structures import boxes as box_ops
@@ -30,6 +35,38 @@ class Sample:
     kept: NDArray[np.int64]
 
 
+class Pixels:
+    """Path of an image -> (H, W) uint8, from a packed file that has its id or from the image's own file.
+
+    Args:
+        packed: VINDR.PACKED, opened when the first image is read; empty for none.
+        target: the size to bring images to; None keeps every pixel.
+    """
+
+    def __init__(self, packed: str | Path, target: Target | None = None) -> None:
+        self.path, self.target = packed, target
+
+    @cached_property
+    def _packed(self) -> PackedImages:
+        return PackedImages(self.path)
+
+    def __call__(self, path: str | Path) -> NDArray[np.uint8]:
+        """Read an image.
+
+        Raises:
+            InputError: it cannot be read, or the packed file does not have it.
+        """
+        if not self.path:
+            return read_image(path, self.target).pixels
+        try:
+            pixels = self._packed[Path(path).stem]
+        except KeyError:
+            raise InputError(f"{self.path}: has no image {Path(path).stem}, expected that of {path}"
+                             ) from None
+        resized = pixels if self.target is None else resize(pixels, self.target)
+        return np.require(resized, requirements="W")  # the packed file itself must stay as it is
+
+
 class SampleReader:
     """Read, resize and, for training, augment.
 
@@ -38,13 +75,16 @@ class SampleReader:
         keep_aspect: keep the ratio of the sides.
         augment: None for validation.
         flip: mirror half of the images: ``horizontal``, ``vertical`` or ``none``.
+        packed: VINDR.PACKED; empty for single files.
     """
 
     def __init__(
         self, image_size: int, keep_aspect: bool, augment: Augment | None = None, flip: str = "none",
+        packed: str | Path = "",
     ) -> None:
         self.target = Target(image_size, keep_aspect)
         self.augment, self.flip = augment, flip
+        self.pixels = Pixels(packed, self.target)
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool) -> "SampleReader":
@@ -52,7 +92,7 @@ class SampleReader:
         node = cfg.VINDR
         augment = Augment(list(node.AUGMENT), node.MIN_VISIBILITY) if is_train else None
         flip = cfg.INPUT.RANDOM_FLIP if is_train else "none"
-        return cls(node.IMAGE_SIZE, node.KEEP_ASPECT, augment, flip)
+        return cls(node.IMAGE_SIZE, node.KEEP_ASPECT, augment, flip, node.PACKED)
 
     @property
     def random(self) -> bool:
@@ -73,7 +113,7 @@ class SampleReader:
             labels: (N,) class ids.
             seed: of the augmentation; None for a random one.
         """
-        image = read_image(path, self.target).pixels
+        image = self.pixels(path)
         boxes = box_ops.scale(boxes, image.shape[1] / width, image.shape[0] / height)
         boxes = box_ops.clip(boxes, *image.shape)
         kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
@@ -105,9 +145,14 @@ def mirrored(
     low, high = (1, 3) if vertical else (0, 2)
     boxes = boxes.copy()
     boxes[:, [low, high]] = image.shape[axis] - boxes[:, [high, low]]
-    return np.ascontiguousarray(np.flip(image, axis)), boxes
+    return np.asarray(cv2.flip(image, axis), np.uint8), boxes
+
+
+def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+    """Gray (H, W) as (1, H, W) uint8, which models make three float channels of on their device."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])[None])
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Gray (H, W) as three equal channels (3, H, W), 0..255: what ImageNet's backbones expect."""
+    """Gray (H, W) as three equal channels (3, H, W), 0..255: the input of exported files."""
     return np.repeat(image[None].astype(np.float32), 3, axis=0)

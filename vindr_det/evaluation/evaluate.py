@@ -24,7 +24,7 @@ from vindr_det.structures.detections import PredictionSet, label_set_of
 from vindr_det.structures.label_maps import common_findings, map_predictions, map_records
 from vindr_det.structures.label_sets import LABEL_SETS, shipped_label_set
 from vindr_det.structures.records import Record, label_set_of_records
-from vindr_det.submission import read_submission, refuse_other_frame
+from vindr_det.submission import read_submission, read_submission_of_any_set, refuse_other_frame
 
 #: Key -> value, and the same as text for people.
 Answer = tuple[dict[str, Any], str]
@@ -109,8 +109,10 @@ def run_evaluation(request: EvaluationRequest, metrics: Sequence[Metric] = METRI
 def _read(path: str, request: EvaluationRequest) -> PredictionSet:
     if request.meta:
         refuse_other_frame(path, read_sizes(request.meta))
+    if request.map_labels is None:
+        return read_submission(path, annotations=request.annotations)
     asked = shipped_label_set(request.map_labels) if request.map_labels else None
-    return read_submission(path, None, request.annotations, asked, any_set=request.map_labels is not None)
+    return read_submission_of_any_set(path, request.annotations, asked)
 
 
 def _mapped(

@@ -13,7 +13,7 @@ from vindr_det.data.coco import image_sizes
 from vindr_det.evaluation.picture_index import NOT_PREDICTED, Entry, index_page
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, write_png, write_text
-from vindr_det.imaging.drawing import draw
+from vindr_det.imaging.drawing import draw, none_note
 from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.montage import grid_of
 from vindr_det.imaging.read import read_image
@@ -117,39 +117,10 @@ def known_sizes(
     return {**annotated, **given}
 
 
-def overlay(
-    image: NDArray[np.uint8], truth: Predictions | None, predicted: Predictions | None,
-    height: int, width: int, longest: int = 900, title: str = "", unknown: str = "",
-) -> NDArray[np.uint8]:
-    """Draw boxes on a copy of an image; where both are known, also which of them are right.
-
-    Args:
-        image: (H, W) uint8, any size.
-        truth: boxes (xyxy) in pixels of the original; None where they are not known.
-        predicted: likewise; drawn with their scores.
-        height: of the original.
-        width: of the original.
-        longest: longest side of the picture.
-        title: written above; empty for none.
-        unknown: why nothing is predicted, for the legend; empty where it is known or not asked.
-
-    Returns:
-        (H', W', 3) uint8, BGR, with a legend below.
-    """
-    boxes, outcomes = judge(predicted, truth)
-    picture = draw(image, boxes, outcomes, frame=(height, width), longest=longest, title=title,
-                   notes=_notes(truth, predicted, unknown))
-    return picture[..., ::-1]
-
-
-def _notes(
-    truth: Predictions | None, predicted: Predictions | None, unknown: str, low: str = ""
-) -> list[str]:
-    """What the legend says beside the boxes; ``low`` of the predictions that are left out."""
-    kinds = (("true", truth, ""), ("predicted", predicted, low))
-    texts = [f"{name}: none{more}" for name, boxes, more in kinds
-             if boxes is not None and not len(boxes.findings())]
-    return texts + [unknown] * bool(unknown)
+def _notes(truth: Predictions | None, predicted: "_Predicted") -> list[str]:
+    """What the legend says beside the boxes."""
+    empty = truth is not None and not len(truth.findings())
+    return ["true: none"] * empty + [note for note in (predicted.none, predicted.unknown) if note]
 
 
 def pictures(
@@ -197,14 +168,14 @@ class _Predicted:
         status: of the index page.
         reason: likewise.
         unknown: why nothing is predicted; empty if it is, or if there are no predictions.
-        low: what the legend adds where there is no box.
+        none: what the legend says where there is no box; else empty.
     """
 
     boxes: Predictions | None
     status: str
     reason: str = ""
     unknown: str = ""
-    low: str = ""
+    none: str = ""
 
     @classmethod
     def of(cls, status: Status, predictions: PredictionSet | None, min_score: float) -> "_Predicted":
@@ -217,16 +188,15 @@ class _Predicted:
             reason = f": the predictions are of another image ({status.reason})" if status.reason else ""
             return cls(None, NOT_PREDICTED, status.reason, NOT_PREDICTED + reason)
         boxes = predictions.get(status.image_id, Predictions())
-        below = int((boxes.findings().scores < min_score).sum())
-        return cls(boxes[boxes.scores >= min_score], status.status.replace(NOT_PREDICTED, OK), status.reason,
-                   low=f" from score {min_score:g} on ({below} below)" if below else "")
+        known = OK if status.status == NOT_PREDICTED else status.status
+        return cls(boxes[boxes.scores >= min_score], known, status.reason, none=none_note(boxes, min_score))
 
 
 def _drawing(
     subject: Subject, pixels: NDArray[np.uint8], size: tuple[int, int], predicted: _Predicted, longest: int
 ) -> Drawing:
     boxes, outcomes = judge(predicted.boxes, subject.truth, subject.unknown)
-    notes = _notes(subject.truth, predicted.boxes, predicted.unknown, predicted.low)
+    notes = _notes(subject.truth, predicted)
     shown = notes + [f"flagged: {predicted.reason}"] * (predicted.status == FLAGGED)
     picture = draw(pixels, boxes, outcomes, frame=size, longest=longest, title=subject.image_id, notes=shown)
     names = [boxes.label_set.classes[label] for label in boxes.labels]

@@ -27,6 +27,8 @@ TITLE_HEIGHT = 22
 #: them.
 _MAX_COVERED, _MAX_DISTANCE = 0.09, 25
 _LEADER = 8
+#: Between the texts of the legend.
+_GAP = 4
 #: From this longest side on, pixels, lines are three pixels wide, below it two.
 _LARGE = 450
 
@@ -121,6 +123,19 @@ def draw(
     if legend:
         strips.append(_legend(picture.shape[1], numbers, [kind for kind in Outcome if kind in given], notes))
     return np.concatenate(strips)
+
+
+def none_note(boxes: Predictions, score: float) -> str:
+    """What the legend says of an image without a box from a score on; empty where there is one.
+
+    Args:
+        boxes: all detections of the image; rows of "no finding" do not count.
+        score: boxes with a lower score are not drawn.
+    """
+    scores = boxes.findings().scores
+    if (scores >= score).any():
+        return ""
+    return "predicted: none" + (f" from score {score:g} on ({len(scores)} below)" if len(scores) else "")
 
 
 def font_size(picture: NDArray) -> int:
@@ -248,11 +263,22 @@ def _legend(
 ) -> Picture:
     """Strips below the image: the key of the numbers, what the line styles mean, and the notes."""
     size = 12 if width >= 400 else 10
-    letters = max(10, 2 * width // (size + 3))
-    lines = [line for note in notes for line in textwrap.wrap(note, letters)]
+    lines = [line for note in notes for line in _lines(note, size, width - 2 * _GAP)]
     kinds = [_sample(outcome, size) for outcome in outcomes]
     texts = [text_strip(line, size, WHITE, (0, 0, 0)) for line in lines]
     return np.concatenate([_flow(numbers, width), _flow([*kinds, *texts], width)])
+
+
+def _lines(note: str, size: int, width: int) -> list[str]:
+    """A note in lines that fill the width, so that the next one's words do not follow on the same row."""
+    letters, lines = max(10, 2 * width // (size + 3)), [""]
+    for word in (part for whole in note.split() for part in textwrap.wrap(whole, letters)):
+        longer = f"{lines[-1]} {word}".strip()
+        if text_size(longer, size)[0] <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [line for line in lines if line]
 
 
 def _sample(outcome: Outcome, size: int) -> Picture:
@@ -265,7 +291,7 @@ def _sample(outcome: Outcome, size: int) -> Picture:
     return np.concatenate([line, text], axis=1)
 
 
-def _flow(parts: Sequence[Picture], width: int, gap: int = 4) -> Picture:
+def _flow(parts: Sequence[Picture], width: int, gap: int = _GAP) -> Picture:
     """Strips side by side, in as many rows as they take."""
     rows: list[list[Picture]] = []
     left = width + 1

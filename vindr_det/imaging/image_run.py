@@ -61,6 +61,12 @@ class ImageRun:
         """The run of the first ``count`` inputs; 0 keeps all."""
         return replace(self, inputs=self.inputs[:count]) if count else self
 
+    def of(self, inputs: Sequence[Input]) -> "ImageRun":
+        """The run of some of the inputs, with what is known of them alone."""
+        ids = {source.image_id for source in inputs}
+        return replace(self, inputs=inputs, sizes={key: self.sizes[key] for key in ids & self.sizes.keys()},
+                       prepared={key: self.prepared[key] for key in ids & self.prepared.keys()})
+
     @property
     def readable(self) -> list[str]:
         """Ids of the inputs that can be read, as far as their names and kinds tell."""

@@ -26,6 +26,7 @@ from vindr_det.imaging.prepared_folder import (
     read_prepared,
     require_finished,
 )
+from vindr_det.parallel import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -169,8 +170,9 @@ def printable(text: str) -> str:
 def _candidates(root: Path, walked: Iterable[tuple[Path, str]]) -> dict[Path, str]:
     """Path -> its problem; files that are no images are counted in the log and left out."""
     problems, others = {}, Counter[str]()
-    for path, failure in walked:
-        problem = failure or _problem(path)
+    walked = list(walked)
+    for (path, _), problem in zip(walked, in_threads(lambda entry: entry[1] or _problem(entry[0]), walked),
+                                  strict=True):
         if problem is None:
             others[path.name if path.name in OWN_TABLES else path.suffix.lower() or path.name] += 1
         else:

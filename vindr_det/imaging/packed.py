@@ -1,7 +1,9 @@
 """Resized images and their ids in a single memory-mapped file, for training that reads in random order.
 
-The file is a numpy ``.npy`` of records ``(image_id, pixels)``. Reading an image costs a page fault or two
-instead of opening and decoding a file, and processes share the pages.
+The file is a numpy ``.npy`` of records ``(image_id, pixels)``; where images differ in size, of records
+``(image_id, height, width, pixels)`` with room for the largest, and the pixels of an image row by row at the
+start of its own. Reading an image costs a page fault or two instead of opening and decoding a file, and
+processes share the pages.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,38 +16,32 @@ from tqdm import tqdm
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, existing_file
+from vindr_det.imaging.read import raster_size
 
 FILE_NAME = "packed.npy"
+_SIZED = ("image_id", "height", "width", "pixels")
 
 
 def pack(images: str | Path, image_ids: list[str], out: str | Path) -> None:
     """Write ``<image_id>.png`` of a folder to one file, whole or not at all.
 
     Args:
-        images: folder of 8-bit gray PNGs of one size.
+        images: folder of 8-bit gray PNGs.
         image_ids: which images, in this order.
         out: the ``.npy`` to write.
 
     Raises:
-        InputError: no images, one that cannot be read, or one of another size than the first.
+        InputError: no images, or one that cannot be read.
     """
     if not image_ids:
         raise InputError(f"{out}: there is no image to pack")
-    shape = _read(Path(images) / f"{image_ids[0]}.png").shape
-
-    def read(image_id: str) -> NDArray[np.uint8]:
-        path = Path(images) / f"{image_id}.png"
-        pixels = _read(path)
-        if pixels.shape != shape:
-            raise InputError(f"{path}: has shape {pixels.shape}, expected {shape} as the first has; packed "
-                             "images share one size")
-        return pixels
-
-    write_packed(out, image_ids, map(read, image_ids), shape)
+    paths = [Path(images) / f"{image_id}.png" for image_id in image_ids]
+    write_packed(out, image_ids, map(_read, paths), [_shape(path) for path in paths])
 
 
 def write_packed(
-    out: str | Path, image_ids: Sequence[str], images: Iterable[NDArray[np.uint8]], shape: tuple[int, int]
+    out: str | Path, image_ids: Sequence[str], images: Iterable[NDArray[np.uint8]],
+    shapes: Sequence[tuple[int, int]],
 ) -> None:
     """Write images to one file, whole or not at all.
 
@@ -53,17 +49,35 @@ def write_packed(
         out: the ``.npy`` to write.
         image_ids: of the images, in their order; at least one.
         images: (H, W) uint8 each.
-        shape: (H, W) of them all.
+        shapes: (H, W) of each, known before the first is read.
     """
-    longest = max(len(image_id.encode()) for image_id in image_ids)
-    record = np.dtype([("image_id", f"S{longest}"), ("pixels", "u1", shape)])
     bar = tqdm(images, desc="pack", unit="image", total=len(image_ids), disable=None)
     with atomic_path(out) as temporary:
-        packed = np.lib.format.open_memmap(temporary, "w+", record, (len(image_ids),))
+        packed = np.lib.format.open_memmap(temporary, "w+", _record(image_ids, shapes), (len(image_ids),))
         for row, (image_id, pixels) in enumerate(zip(image_ids, bar, strict=True)):
-            packed[row] = (image_id.encode(), pixels)
+            packed["image_id"][row] = image_id.encode()
+            if packed.dtype.names == _SIZED:
+                packed["height"][row], packed["width"][row] = pixels.shape
+                # What is left of the room is never written, and takes no space on most file systems.
+                packed["pixels"][row, :pixels.size] = pixels.ravel()
+            else:
+                packed["pixels"][row] = pixels
         packed.flush()
         del packed
+
+
+def _record(image_ids: Sequence[str], shapes: Sequence[tuple[int, int]]) -> np.dtype:
+    name = ("image_id", f"S{max(len(image_id.encode()) for image_id in image_ids)}")
+    if len(set(shapes)) == 1:
+        return np.dtype([name, ("pixels", "u1", shapes[0])])
+    most = max(height * width for height, width in shapes)
+    return np.dtype([name, ("height", "u4"), ("width", "u4"), ("pixels", "u1", (most,))])
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    with existing_file(path).open("rb") as file:
+        width, height = raster_size(path, file, "PNG")
+    return height, width
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -72,6 +86,26 @@ def _read(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise InputError(f"{path}: cannot be read as PNG")
     return image
+
+
+class IdRows:
+    """Row of each image id, found by bisection in arrays, which stay shared where processes fork.
+
+    Args:
+        ids: one per row.
+    """
+
+    def __init__(self, ids: Sequence[str] | NDArray[np.bytes_]) -> None:
+        names = ids if isinstance(ids, np.ndarray) else [image_id.encode() for image_id in ids]
+        self.ids = np.array(names, "S")
+        self._order = np.argsort(self.ids, kind="stable")
+
+    def __getitem__(self, image_id: str) -> int:
+        name = np.bytes_(image_id.encode())
+        place = np.searchsorted(self.ids, name, sorter=self._order)
+        if place == len(self.ids) or self.ids[self._order[place]] != name:
+            raise KeyError(image_id)
+        return int(self._order[place])
 
 
 class PackedImages(Mapping[str, NDArray[np.uint8]]):
@@ -86,16 +120,24 @@ class PackedImages(Mapping[str, NDArray[np.uint8]]):
             records = np.load(existing_file(path), mmap_mode="r")
         except (ValueError, OSError) as error:
             raise InputError(f"{path}: not a packed file ({error})") from error
-        if records.dtype.names != ("image_id", "pixels"):
+        if records.dtype.names not in (("image_id", "pixels"), _SIZED):
             raise InputError(f"{path}: not a packed file, expected records of image_id and pixels")
-        self._pixels = records["pixels"]
-        self._rows = {image_id.decode(): row for row, image_id in enumerate(records["image_id"])}
+        self.path, self._records = path, records
+        self._rows = IdRows(records["image_id"])
+
+    def __reduce__(self) -> tuple[type["PackedImages"], tuple[str | Path]]:
+        return PackedImages, (self.path,)  # to a process that maps the file itself
 
     def __getitem__(self, image_id: str) -> NDArray[np.uint8]:
-        return self._pixels[self._rows[image_id]]
+        record = self._records[self._rows[image_id]]
+        pixels: NDArray[np.uint8] = np.asarray(record["pixels"])
+        if pixels.ndim == 2:
+            return pixels
+        height, width = int(record["height"]), int(record["width"])
+        return pixels[:height * width].reshape(height, width)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        return (image_id.decode() for image_id in self._rows.ids)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows.ids)

@@ -17,6 +17,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -36,7 +37,7 @@ from vindr_det.imaging.prepared_folder import LOG, REPORT, SETTINGS, SIZES
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, OK
 from vindr_det.limits import MAX_PIXELS, require_limit
-from vindr_det.parallel import Failure, Runner, local_runner
+from vindr_det.parallel import Failure, Runner, in_threads, local_runner
 from vindr_det.tables import read_own_csv, write_csv
 
 log = logging.getLogger(__name__)
@@ -83,10 +84,11 @@ def prepare_folder(
     _check_settings(out, settings, resume)
     earlier = _earlier_rows(out)
     done = _done(out, inputs, earlier) if resume else {}
-    todo = [source for source in inputs if source.image_id not in done]
+    # Workers of other machines stand in other folders.
+    todo = [replace(source, path=source.path.absolute()) for source in inputs if source.image_id not in done]
     if done:
         log.info("%d of %d images were done already", len(inputs) - len(todo), len(inputs))
-    work = partial(prepare_input, out=out, target=target, max_pixels=max_pixels)
+    work = partial(prepare_input, out=out.absolute(), target=target, max_pixels=max_pixels)
     with runner or local_runner(workers, len(todo)) as run:
         _start(out, settings, done, earlier)
         for row in _run(run, work, todo, out):
@@ -154,8 +156,11 @@ def _run(
     with progress, (out / LOG).open("ab", buffering=0) as rows:
         for source, row in chain(_refused(items), run(work, [item for item in items if not item.problem])):
             if isinstance(row, Failure):
-                row = _failed(source, row.reason.replace(f"{out}{os.sep}", ""))
+                row = _failed(source, row.reason.replace(f"{out.absolute()}{os.sep}", ""))
             _append(rows, out / LOG, row)
+            if row["status"] != FAILED and not (out / f"{source.image_id}.png").is_file():
+                raise InputError(f"{out}: has no {source.image_id}.png, which a worker wrote: it writes into "
+                                 "another folder of this name; expected one that all machines share")
             progress.update()
             yield row
 
@@ -220,9 +225,10 @@ def _done(
 ) -> dict[str, dict[str, Any]]:
     """Rows of an earlier run whose image is whole and whose file has not changed since."""
     by_id = {source.image_id: source for source in inputs}
-    return {row["image_id"]: row for row in rows
-            if row["status"] != FAILED and row["image_id"] in by_id and _is_of(row, by_id[row["image_id"]])
-            and _is_whole(out / f"{row['image_id']}.png")}
+    rows = [row for row in rows if row["status"] != FAILED and row["image_id"] in by_id]
+    kept = in_threads(lambda row: _is_of(row, by_id[row["image_id"]])
+                      and _is_whole(out / f"{row['image_id']}.png"), rows)
+    return {row["image_id"]: row for row, keep in zip(rows, kept, strict=True) if keep}
 
 
 def _is_of(row: Mapping[str, Any], source: Input) -> bool:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vindr_det.exceptions import InputError, one_line
@@ -101,6 +102,21 @@ def require_pixels(name: str, image: NDArray, max_pixels: int = MAX_PIXELS) -> N
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{name}: pixels are {image.dtype}, expected uint8 or uint16")
     require_size(name, image.shape[0], image.shape[1], max_pixels)
+
+
+def as_array(image: Image) -> NDArray:
+    """The pixels of an image of Pillow, as a PNG file that holds them is read: without alpha.
+
+    Args:
+        image: of any mode; EXIF's orientation is not applied, as to no file.
+
+    Returns:
+        (H, W) gray or (H, W, 3) RGB; of the modes F and I float or int32, which is no PNG.
+    """
+    if image.mode.startswith(("I", "F")):
+        return np.asarray(image)
+    gray = image.mode in ("1", "L", "LA", "La")
+    return np.asarray(image.convert("L" if gray else "RGB"))
 
 
 def read_array(

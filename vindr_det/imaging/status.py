@@ -86,10 +86,11 @@ def write_status(path: str | Path, statuses: Sequence[Status]) -> None:
     write_text(path, status_text(statuses))
 
 
-def status_text(statuses: Sequence[Status]) -> str:
-    """The table as CSV."""
+def status_text(statuses: Sequence[Status], header: bool = True) -> str:
+    """The table as CSV, or its rows alone."""
     table = pd.DataFrame([status.row() for status in statuses], columns=list(COLUMNS))
-    return table.astype({"height": "Int64", "width": "Int64"}).to_csv(index=False, lineterminator="\n")
+    table = table.astype({"height": "Int64", "width": "Int64"})
+    return table.to_csv(index=False, lineterminator="\n", header=header)
 
 
 def read_failed(out: str | Path) -> dict[str, Status]:

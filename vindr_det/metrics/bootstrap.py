@@ -98,6 +98,21 @@ class Bootstrap:
         return np.array([len(np.unique(self.group_of[column])) for column in np.asarray(there, bool).T])
 
 
+def counts_down_to(weights: Floats, image: NDArray[np.int64], at: NDArray[np.int64]) -> Floats:
+    """(R, P) how many detections there are down to each of these, in every replicate.
+
+    Args:
+        weights: (R, N) how often each image counts.
+        image: (D,) the image of each detection, best first.
+        at: (P,) rows of detections, rising.
+    """
+    from scipy.sparse import csr_array
+
+    ends = np.concatenate([[0], at + 1])
+    between = csr_array((np.ones(ends[-1]), image[:ends[-1]], ends), shape=(len(at), weights.shape[1]))
+    return np.cumsum((between @ weights.T).T, axis=1)
+
+
 def interval(values: Floats | Sequence[float]) -> tuple[float, float]:
     """95 % percentile interval of replicates, for differences, whose biases cancel; NaN are left out."""
     low, high = np.nanquantile(np.asarray(values, dtype=float), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])

@@ -1,4 +1,4 @@
-"""COCO AP over the findings, by faster-coco-eval, with AP40 beside AP50 and AP75.
+"""COCO AP over the findings, by hotcoco, with AP40 beside AP50 and AP75.
 
 ``coco/AP`` is the mean over IoU .50:.05:.95 of the 101-point AP, as cocodataset.org defines it.
 ``coco/AP40`` is the same 101-point AP at IoU >= .40; it is not the competition's metric. COCO's sizes are
@@ -8,16 +8,13 @@ fixed numbers of pixels (:mod:`vindr_det.metrics.coco_sizes`), by which almost a
 Shapes: T thresholds, K classes, A ranges of area.
 """
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.data.coco import to_coco
+from vindr_det.data.coco import boxes_and_areas
 from vindr_det.metrics import coco_bootstrap
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.coco_bootstrap import MAX_DETECTIONS, ROW_OF, THRESHOLDS
@@ -35,9 +32,6 @@ SIZES: Mapping[str, tuple[float, float]] = {
 _ANY_AREA = [0.0, 1e10]
 #: Side of the square into which images are stretched to compare shares; overlaps do not change.
 _SIDE = 1000
-#: A detection that is far from everything.
-_NOTHING: Mapping[str, Any] = {"id": 1, "category_id": 0, "bbox": [-2.0, -2.0, 1.0, 1.0], "score": 0.0,
-                               "area": 1.0, "iscrowd": 0}
 
 
 class CocoAP(Metric):
@@ -94,19 +88,23 @@ def summary(precision: NDArray[np.float64]) -> dict[str, float]:
         key: mean_of_known(precision[at]) for key, at in ROW_OF.items()}
 
 
-def to_detections(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format (xywh); image ids as :func:`vindr_det.data.coco.to_coco` has them.
+def to_results(predictions: PredictionSet, records: Sequence[Record]) -> NDArray[np.float64]:
+    """(N, 7) findings as COCO's ``loadRes`` reads them: image, x, y, width, height, score, category.
 
-    They hold what ``loadRes`` would add (id, area, iscrowd), which takes it a third of a whole evaluation.
+    Image and category ids are those of :func:`vindr_det.data.coco.to_coco`.
+
+    Args:
+        predictions: image id -> detections in the records' pixels; "no finding" is left out.
+        records: the images.
     """
+    return _results({image_id: boxes.findings() for image_id, boxes in predictions.items()}, records)
+
+
+def _results(findings: PredictionSet, records: Sequence[Record]) -> NDArray[np.float64]:
     empty, label_set = Predictions(), label_set_of_records(records)
-    detections = Table.of([predictions.get(record.image_id, empty).findings() for record in records],
-                          label_set)
-    boxes = box_ops.xyxy_to_xywh(detections.box)
-    rows = zip((detections.image + 1).tolist(), detections.label.tolist(), boxes.tolist(),
-               detections.score.tolist(), (boxes[:, 2] * boxes[:, 3]).tolist(), strict=True)
-    return [{"image_id": image, "category_id": label, "bbox": box, "score": score, "id": number, "area": area,
-             "iscrowd": 0} for number, (image, label, box, score, area) in enumerate(rows, start=1)]
+    detections = Table.of([findings.get(record.image_id, empty) for record in records], label_set)
+    return np.column_stack([detections.image + 1, box_ops.xyxy_to_xywh(detections.box), detections.score,
+                            detections.label])
 
 
 def _precision(
@@ -120,7 +118,7 @@ def accumulate(
     predictions: PredictionSet, records: Sequence[Record], areas: Sequence[Sequence[float]],
     thresholds: NDArray[np.float64] = THRESHOLDS, limits: Sequence[int] = (MAX_DETECTIONS,),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precisions (T, 101, K, A, M) and recalls (T, K, A, M) by faster-coco-eval; -1 where there is no truth.
+    """Precisions (T, 101, K, A, M) and recalls (T, K, A, M) by hotcoco; -1 where there is no truth.
 
     Args:
         predictions: image id -> detections in the records' pixels; "no finding" is left out, and findings
@@ -130,25 +128,26 @@ def accumulate(
         thresholds: of IoU.
         limits: M numbers of detections per image and class that count, rising.
     """
-    predictions, truth = comparable(predictions, records), to_coco(records)
-    classes = len(truth["categories"]), len(areas), len(limits)
+    label_set, predictions = label_set_of_records(records), comparable(predictions, records)
+    truth = Table.of([record.truth for record in records], label_set)
+    classes = len(label_set.findings), len(areas), len(limits)
     shapes = (len(thresholds), 101, *classes), (len(thresholds), *classes)
-    if not truth["annotations"]:
+    if not len(truth):
         return np.full(shapes[0], -1.0), np.full(shapes[1], -1.0)
-    from faster_coco_eval import COCO, COCOeval_faster
+    from hotcoco import COCO, COCOeval
 
-    # A file without any detection is no results file; one that scores 0 and overlaps nothing changes nothing.
-    detections = to_detections(predictions, records) or [
-        {**_NOTHING, "image_id": truth["images"][0]["id"]}]
-    with contextlib.redirect_stdout(io.StringIO()):
-        results = COCO({key: truth[key] for key in ("images", "categories")} | {"annotations": detections})
-        evaluation = COCOeval_faster(COCO(truth), results, "bbox", print_function=lambda *_: None)
-        params = evaluation.params
-        params.iouThrs, params.maxDets = thresholds, list(limits)
-        params.areaRng, params.areaRngLbl = list(areas), list(map(str, range(len(areas))))
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    boxes, sizes = boxes_and_areas(truth.box)
+    coco = COCO.from_arrays([{"id": number} for number in range(1, len(records) + 1)],
+                            [{"id": label, "name": name} for label, name in enumerate(label_set.findings)],
+                            truth.image + 1, truth.label, boxes, area=sizes)
+    evaluation = COCOeval(coco, coco.load_res(_results(predictions, records)), "bbox")
+    params = evaluation.params
+    params.iou_thrs, params.max_dets = thresholds.tolist(), list(limits)
+    params.area_rng, params.area_rng_lbl = list(map(list, areas)), list(map(str, range(len(areas))))
+    evaluation.evaluate()
+    evaluation.accumulate()
+    curves = evaluation.eval or {}
+    return curves["precision"], curves["recall"]
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:

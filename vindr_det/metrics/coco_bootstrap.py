@@ -1,6 +1,6 @@
 """COCO AP of bootstrap replicates: the matching once, the curves per replicate.
 
-faster-coco-eval gives the value (:mod:`vindr_det.metrics.coco`); a thousand runs of it would take an hour.
+hotcoco gives the value (:mod:`vindr_det.metrics.coco`); a thousand runs of it would take an hour.
 A test holds both equal. The rules are those of cocodataset.org's evaluation code: per image and class the
 100 best detections count; each takes the ground truth that it overlaps most among those that are left, if
 that is at least the threshold, and the last of equals; precision is read off at 101 recalls.
@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, counts_down_to
 from vindr_det.metrics.matching import (
     Flags,
     Ints,
@@ -134,10 +134,11 @@ def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floa
     totals = weights @ matched.counts
     result = np.empty((len(weights), len(THRESHOLDS), len(rows)))
     for label, mine in enumerate(rows):
-        drawn = weights[:, matched.image[mine]]
-        seen = np.cumsum(drawn, axis=1)
+        matches = np.flatnonzero(matched.correct[:, mine].any(axis=0))
+        drawn = weights[:, matched.image[mine[matches]]]
+        seen = counts_down_to(weights, matched.image[mine], matches)
         for at in range(len(THRESHOLDS)):
-            correct = np.flatnonzero(matched.correct[at, mine])
+            correct = np.flatnonzero(matched.correct[at, mine[matches]])
             result[:, at, label] = _average_precision(drawn[:, correct], seen[:, correct], totals[:, label])
     return result
 

@@ -13,8 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats
-from vindr_det.metrics.classification import curve
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, counts_down_to
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import Ints, Matched, mean_over_classes
 from vindr_det.metrics.metric import MatchedPredictions, Metric, by_key, replicate
@@ -23,6 +22,8 @@ from vindr_det.structures.label_sets import LabelSet
 #: False positives per image -> key of the mean sensitivity.
 KEYS = {point: f"froc/sensitivity@{point:g}" for point in (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)}
 POINTS = tuple(KEYS)
+#: Detections that are counted at a time.
+_BLOCK = 64
 
 
 class FrocSensitivity(Metric):
@@ -56,22 +57,52 @@ def sensitivities(
     weights = np.ones((1, len(matched.ids))) if weights is None else weights
     totals, images = weights @ matched.counts, weights @ matched.known
     result = np.empty((len(weights), len(matched.label_set), len(points)))
-    for label in range(len(matched.label_set)):
-        true_positives, false_positives = _counts(matched, matched.rows[label], weights)
-        for at, point in enumerate(points):
-            allowed = (false_positives <= point * images[:, [label]] + 1e-9).sum(axis=1)
-            result[:, label, at] = true_positives[np.arange(len(weights)), allowed - 1]
+    for label, rows in enumerate(matched.rows[: len(matched.label_set)]):
+        allowed = np.multiply.outer(images[:, label], points) + 1e-9
+        result[:, label] = _detected(matched, rows, weights, allowed)
     with np.errstate(invalid="ignore"):
         return result / totals[:, : len(matched.label_set), None]
 
 
-def _counts(matched: Matched, rows: Ints, weights: Floats) -> tuple[Floats, Floats]:
-    """True and false positives with no detection at all, then down to each distinct score."""
-    counts = curve(matched.correct[rows], matched.detections.score[rows],
-                   weights[:, matched.detections.image[rows]])
-    nothing = np.zeros((len(weights), 1))
-    return (np.concatenate([nothing, counts.true_positives], axis=1),
-            np.concatenate([nothing, counts.false_positives], axis=1))
+def _detected(matched: Matched, rows: Ints, weights: Floats, allowed: Floats) -> Floats:
+    """(R, P) true positives among the most boxes of one finding that have the allowed false positives.
+
+    Args:
+        matched: the detections.
+        rows: (D,) those of the finding, best first.
+        weights: (R, I) how often each image counts.
+        allowed: (R, P) false positives.
+    """
+    correct, score = matched.correct[rows], matched.detections.score[rows]
+    image = matched.detections.image[rows]
+    false, true = np.flatnonzero(~correct), np.flatnonzero(correct)
+    first_refused = np.append(false, len(rows))[_passed(weights, image[false], allowed)]
+    starts = np.flatnonzero(np.diff(score, prepend=np.nan, append=np.nan) != 0)  # ties count together
+    ends = starts[np.searchsorted(starts, first_refused, "right") - 1]
+    gained = np.cumsum(weights[:, image[true]], axis=1)
+    gained = np.concatenate([np.zeros((len(weights), 1)), gained], axis=1)
+    return np.take_along_axis(gained, np.searchsorted(true, ends), axis=1)
+
+
+def _passed(weights: Floats, image: Ints, allowed: Floats) -> Ints:
+    """(R, P) how many detections, best first, weigh no more than is allowed.
+
+    Whole blocks of detections first, then those of the block in which the limit lies.
+
+    Args:
+        weights: (R, I) how often each image counts.
+        image: (D,) the image of each detection.
+        allowed: (R, P).
+    """
+    ends = np.arange(_BLOCK - 1, len(image), _BLOCK)
+    seen = np.pad(counts_down_to(weights, image, ends), ((0, 0), (1, 0)))
+    blocks = (seen[:, 1:, None] <= allowed[:, None]).sum(axis=1)
+    within = blocks[..., None] * _BLOCK + np.arange(_BLOCK)
+    replicate_at = np.arange(len(weights))[:, None, None]
+    weight = weights[replicate_at, np.append(image, np.zeros(_BLOCK, np.int64))[within]]
+    down_to = np.take_along_axis(seen, blocks, axis=1)[..., None] + np.cumsum(weight, axis=2)
+    fits = (down_to <= allowed[..., None]) & (within < len(image))
+    return blocks * _BLOCK + fits.sum(axis=2)
 
 
 def sensitivity_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats
 from vindr_det.metrics.intervals import Replicated
-from vindr_det.metrics.matching import Matched, mean_over_classes, nearest
+from vindr_det.metrics.matching import Matched, mean_over_classes
 from vindr_det.metrics.metric import MatchedPredictions, Metric, by_key, replicate
 from vindr_det.structures.label_sets import LabelSet
 
@@ -51,12 +51,10 @@ def accuracy_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
 
 def _top_overlaps(matched: Matched) -> Floats:
     """(I, F) overlap of each image's best-scored box of each finding; 0 without one."""
-    detections = matched.detections
-    overlap = nearest(detections, matched.truths, same_class=True).overlap
     # Detections stand best first, so the first of an image and class is its best-scored one.
-    keys, first = np.unique(detections.image_and_class, return_index=True)
+    keys, first = np.unique(matched.detections.image_and_class, return_index=True)
     top = np.zeros(matched.counts.size)
-    top[keys] = overlap[first]
+    top[keys] = matched.nearest_of_class.overlap[first]
     return top.reshape(matched.counts.shape)[:, : len(matched.label_set)]
 
 

@@ -117,6 +117,11 @@ class Matched:
         ends = np.searchsorted(self.detections.label[order], np.arange(len(self.label_set.classes) + 1))
         return [order[start:end] for start, end in pairwise(ends)]
 
+    @cached_property
+    def nearest_of_class(self) -> "Nearest":
+        """The ground truth of its own class that each detection overlaps most."""
+        return nearest(self.detections, self.truths, same_class=True)
+
     @property
     def widest(self) -> int:
         """The most values that one replicate needs at a time: images, or detections of one class."""

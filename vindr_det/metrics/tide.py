@@ -65,7 +65,7 @@ def tide_errors(matched: Matched) -> TideErrors:
     of another class too little. Missed are truths that are neither detected nor explained by one of the first
     two.
     """
-    same, other = (nearest(matched.detections, matched.truths, same_class) for same_class in (True, False))
+    same, other = matched.nearest_of_class, nearest(matched.detections, matched.truths, same_class=False)
     masks = _error_masks(matched, same.overlap, other.overlap)
     explained = np.zeros(len(matched.truths), bool)
     explained[matched.truth_of[matched.correct]] = True

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vindr_det.metrics.bootstrap import Bootstrap, Floats
+from vindr_det.metrics.bootstrap import Bootstrap, Floats, counts_down_to
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import (
     IOU_THRESHOLD,
@@ -133,20 +132,20 @@ def average_precisions(matched: Matched, weights: Floats) -> Floats:
     totals = weights @ matched.counts
     result = np.empty((len(weights), len(matched.rows)))
     for label, rows in enumerate(matched.rows):
-        result[:, label] = _average_precision(weights[:, image[rows]], correct[rows], totals[:, label])
+        at = np.flatnonzero(correct[rows])  # recall grows at true positives and nowhere else
+        seen = counts_down_to(weights, image[rows], at)
+        result[:, label] = _average_precision(weights[:, image[rows[at]]], seen, totals[:, label])
     return result
 
 
-def _average_precision(drawn: Floats, correct: NDArray[np.bool_], total: Floats) -> Floats:
+def _average_precision(gained: Floats, seen: Floats, total: Floats) -> Floats:
     """(R,) area under the monotone curve of one class.
 
     Args:
-        drawn: (R, D) how often each detection counts, best first.
-        correct: (D,) whether it is a true positive.
+        gained: (R, P) how often each true positive counts, best first.
+        seen: (R, P) detections down to each of them.
         total: (R,) ground truths.
     """
-    at = np.flatnonzero(correct)  # recall grows at true positives and nowhere else
-    gained = drawn[:, at]
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(np.cumsum(gained, axis=1) / np.cumsum(drawn, axis=1)[:, at])
+        precision = np.nan_to_num(np.cumsum(gained, axis=1) / seen)
         return np.where(total > 0, (precision_envelope(precision) * gained).sum(axis=1) / total, np.nan)

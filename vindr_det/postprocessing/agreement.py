@@ -1,8 +1,8 @@
 """A classifier compared with the detector's boxes: finds inverted labels where there are no annotations."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,14 +39,23 @@ def check_agreement(
         InputError: they disagree more than chance explains: P(no finding) was given as P(abnormal).
     """
     ids = [image_id for image_id in predictions if image_id in outputs]
-    p = np.array([outputs[image_id].p_abnormal for image_id in ids])
-    highest = np.array([predictions[image_id].findings().scores.max(initial=0.0) for image_id in ids])
-    if not ids or np.ptp(p) == 0 or np.ptp(highest) == 0:
+    return _check([outputs[image_id].p_abnormal for image_id in ids],
+                  [_best_score(predictions[image_id]) for image_id in ids], source)
+
+
+def _best_score(boxes: Predictions) -> float:
+    return float(boxes.findings().scores.max(initial=0.0))
+
+
+def _check(p_abnormal: Sequence[float], best_scores: Sequence[float], source: str) -> float:
+    """:func:`check_agreement` of (N,) numbers."""
+    p, highest = np.array(p_abnormal), np.array(best_scores)
+    if not len(p) or np.ptp(p) == 0 or np.ptp(highest) == 0:
         return float("nan")
     rho = float(np.corrcoef(pd.Series(p).rank(), pd.Series(highest).rank())[0, 1])
-    if rho * np.sqrt(len(ids) - 1) < _CLEARLY_INVERTED:
+    if rho * np.sqrt(len(p) - 1) < _CLEARLY_INVERTED:
         raise InputError(f"{source}: its P(abnormal) is low where the boxes score high (rank correlation "
-                         f"{rho:+.2f} on {len(ids)} images): its labels are inverted; expected P(abnormal), "
+                         f"{rho:+.2f} on {len(p)} images): its labels are inverted; expected P(abnormal), "
                          "not P(no finding) (--allow-inverted)")
     return rho
 
@@ -54,46 +63,34 @@ def check_agreement(
 class AgreementCheck:
     """:func:`check_agreement` while predictions come in, so that a long run with inverted labels ends early.
 
+    Of each image it keeps P(abnormal) and the best box's score alone.
+
     Args:
         source: names the classifier in errors.
     """
 
     def __init__(self, source: str) -> None:
         self.source, self.due = source, _FIRST_CHECK
+        self._p_abnormal, self._best_scores = array("d"), array("d")
 
-    def __call__(
-        self, outputs: Mapping[str, ClassifierOutput], predictions: PredictionSet, finished: bool = False
-    ) -> None:
-        """Check at 64 images, 128, 256 and so on, and at all when finished: each check may err by chance."""
-        if not finished and len(outputs) < self.due:
-            return
-        self.due = 2 * len(outputs)
-        rho = check_agreement(outputs, predictions, self.source)
-        count = len(outputs.keys() & predictions.keys())
-        if finished and (np.isnan(rho) or count <= TOO_FEW):
-            log.warning("%s: whether its labels are inverted could not be determined from the boxes of %d "
-                        "images, expected more than %d with different scores", self.source, count, TOO_FEW)
+    def add(self, images: Iterable[tuple[ClassifierOutput | None, Predictions]]) -> None:
+        """Check with more images, at 64, 128, 256 and so on: each check may err by chance.
 
-
-class RunCheck:
-    """:class:`AgreementCheck` of a run, of which it keeps each image's best box and P(abnormal) alone.
-
-    Args:
-        source: names the classifier in errors.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._check = AgreementCheck(source)
-        self._outputs, self._best = dict[str, ClassifierOutput](), dict[str, Predictions]()
-
-    def add(self, images: Mapping[str, tuple[ClassifierOutput | None, Predictions]]) -> None:
-        """Check with more images, of which those without an output are left out."""
-        for image_id, (output, boxes) in images.items():
+        Args:
+            images: output of the classifier and boxes of each; those without an output are left out.
+        """
+        for output, boxes in images:
             if output is not None:
-                self._outputs[image_id] = replace(output, findings=None, columns={})
-                self._best[image_id] = boxes.findings()[np.argsort(-boxes.findings().scores)[:1]]
-        self._check(self._outputs, self._best)
+                self._p_abnormal.append(output.p_abnormal)
+                self._best_scores.append(_best_score(boxes))
+        if len(self._p_abnormal) >= self.due:
+            self.due = 2 * len(self._p_abnormal)
+            _check(self._p_abnormal, self._best_scores, self.source)
 
     def finish(self) -> None:
         """Check all."""
-        self._check(self._outputs, self._best, finished=True)
+        rho = _check(self._p_abnormal, self._best_scores, self.source)
+        count = len(self._p_abnormal)
+        if np.isnan(rho) or count <= TOO_FEW:
+            log.warning("%s: whether its labels are inverted could not be determined from the boxes of %d "
+                        "images, expected more than %d with different scores", self.source, count, TOO_FEW)

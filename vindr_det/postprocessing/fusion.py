@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from ensemble_boxes import nms, non_maximum_weighted, soft_nms, weighted_boxes_fusion
 from tqdm import tqdm
 
 from vindr_det.exceptions import InputError
@@ -208,6 +207,9 @@ def _findings(
 
 def _by_library(boxes: list, scores: list, labels: list, weights: list[float], options: Fusion) -> tuple:
     """Unit xyxy boxes (N, 4), scores (N,) and labels (N,), which the library returns as float64."""
+    # Not with the module: numba comes with it.
+    from ensemble_boxes import nms, non_maximum_weighted, soft_nms, weighted_boxes_fusion
+
     given, arguments = (boxes, scores, labels), {"iou_thr": options.iou_thr}
     if options.method == "wbf":
         return weighted_boxes_fusion(*given, weights=weights, conf_type=options.conf_type, **arguments)

@@ -128,8 +128,8 @@ def fusion_options(data: Any, path: str | Path, models: int) -> dict[str, Any] |
         fusion = tuned_fusion(data, path, models)
         if models == 1:
             raise InputError(f"{path}: fuses the boxes of a single model ({fusion.method}), which vindr-det "
-                             f"fuse "
-                             "does and vindr-det predict does not; expected a search over several models")
+                             "fuse does and vindr-det predict does not; expected a search over several "
+                             "models")
         return asdict(fusion)
     return None
 

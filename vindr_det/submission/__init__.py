@@ -10,7 +10,7 @@ sizes. Imports ``data``, ``imaging``, ``metrics`` and ``structures``.
 
 from vindr_det.submission.check import ParsedSubmission, parse_submission
 from vindr_det.submission.parse import Issue
-from vindr_det.submission.read import read_submission, refuse_other_frame
+from vindr_det.submission.read import read_submission, read_submission_of_any_set, refuse_other_frame
 from vindr_det.submission.repair import Repaired, repair_submission
 from vindr_det.submission.write import format_predictions, submission_text, write_submission
 
@@ -21,6 +21,7 @@ __all__ = [
     "format_predictions",
     "parse_submission",
     "read_submission",
+    "read_submission_of_any_set",
     "refuse_other_frame",
     "repair_submission",
     "submission_text",

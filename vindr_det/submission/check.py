@@ -1,5 +1,6 @@
 """All issues of a submission, each with its row."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,7 @@ def parse_submission(
 
 def check_rows(
     rows: list[list[str]], sample_ids: Sequence[str] | None, sizes: pd.DataFrame | None,
-    lines: Sequence[int] | None = None,
+    lines: Sequence[int] | None = None, whole: bool = True,
 ) -> ParsedSubmission:
     """:func:`parse_submission` of rows in memory.
 
@@ -66,6 +67,7 @@ def check_rows(
         sample_ids: as there.
         sizes: as there.
         lines: of the file, for each row; None counts from 1.
+        whole: check their scale too, which tells nothing of a part of a file.
     """
     result = ParsedSubmission()
     shapes = None if sizes is None else shapes_of(sizes)
@@ -82,24 +84,27 @@ def check_rows(
     _check_repeats(result, body)
     if sample_ids is not None:
         _check_ids(result, body, sample_ids)
-    if shapes is not None:
+    if shapes is not None and whole:
         _check_scale(result, shapes)
     result.issues.sort(key=lambda issue: issue.row)
     return result
 
 
-def check_detections(predictions: PredictionSet, sizes: pd.DataFrame | None) -> list[Issue]:
+def check_detections(
+    predictions: PredictionSet, sizes: pd.DataFrame | None, whole: bool = True
+) -> list[Issue]:
     """What is wrong with the places of boxes of no CSV: outside of their images, or of another scale.
 
     Args:
         predictions: image id -> detections.
         sizes: of the originals; None checks only that no box is negative.
+        whole: as of :func:`check_rows`.
     """
     result = ParsedSubmission(dict(predictions))
     shapes = None if sizes is None else shapes_of(sizes)
     for image_id, detections in predictions.items():
         _check_inside(0, image_id, detections, shapes, result.issues)
-    if shapes is not None:
+    if shapes is not None and whole:
         result.stated = result.predictions
         _check_scale(result, shapes)
     return result.issues
@@ -183,13 +188,28 @@ def _check_scale(result: ParsedSubmission, sizes: Shapes) -> None:
     if looks_larger(result, sizes):
         result.issues.append(Issue(0, "boxes look like those of larger images: they reach far beyond many "
                                       "images; expected original pixels"))
-    reach = _reach(result.predictions, sizes)
-    if len(reach) >= _ENOUGH_IMAGES and np.median(reach) < 0.5:
-        largest = max(detections.findings().boxes.max(initial=0)
-                      for detections in result.predictions.values())
-        result.issues.append(Issue(0, "boxes look unscaled: their far corners lie at "
-                                      f"{np.median(reach):.0%} of the images (median) and none is "
-                                      f"beyond {largest:g}; expected original pixels"))
+    result.issues += ScaleCheck().add(result.predictions, sizes).issues()
+
+
+class ScaleCheck:
+    """Whether the boxes of a run are those of a smaller copy, by a number per image."""
+
+    def __init__(self) -> None:
+        self._reach, self._largest = array("d"), 0.0
+
+    def add(self, predictions: PredictionSet, sizes: Shapes) -> "ScaleCheck":
+        """More images of the run, and (height, width) of their originals."""
+        self._reach.extend(_reach(predictions, sizes))
+        self._largest = max([self._largest, *(float(detections.findings().boxes.max(initial=0))
+                                              for detections in predictions.values())])
+        return self
+
+    def issues(self) -> list[Issue]:
+        """An issue, or none."""
+        if len(self._reach) < _ENOUGH_IMAGES or np.median(self._reach) >= 0.5:
+            return []
+        return [Issue(0, f"boxes look unscaled: their far corners lie at {np.median(self._reach):.0%} of the "
+                         f"images (median) and none is beyond {self._largest:g}; expected original pixels")]
 
 
 def scale_issues(predictions: PredictionSet, sizes: pd.DataFrame) -> list[Issue]:

@@ -11,7 +11,7 @@ label set than VinBigData's have its name as ``label_set``.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from vindr_det.submission.check import check_detections
 
 _NO_FINDING_XYWH = [0.0, 0.0, 1.0, 1.0]
 KEYS = ("image_id", "category_id", "bbox", "score")
+_NEEDED = frozenset(KEYS)
 
 
 def is_coco_results(path: str | Path) -> bool:
@@ -42,6 +43,11 @@ def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | N
         predictions: image id -> detections in original pixels.
         numbers: image id -> its number in an annotation file; None writes the text ids.
     """
+    return "[" + coco_entries(predictions, numbers) + "]\n"
+
+
+def coco_entries(predictions: PredictionSet, numbers: Mapping[str, int] | None = None) -> str:
+    """What :func:`coco_results_text` has between the brackets."""
     entries: list[str] = []
     label_set = label_set_of(predictions)
     of_set = {} if label_set == VINBIGDATA else {"label_set": label_set.name}
@@ -55,7 +61,7 @@ def coco_results_text(predictions: PredictionSet, numbers: Mapping[str, int] | N
         rows = zip(best.labels.tolist(), boxes.tolist(), best.scores.tolist(), strict=True)
         entries += [json.dumps(name | {"category_id": label, "bbox": box, "score": score})
                     for label, box, score in rows]
-    return "[" + ",\n".join(entries) + "]\n"
+    return ",\n".join(entries)
 
 
 def read_coco_results(
@@ -76,11 +82,18 @@ def read_coco_results(
         InputError: no results file, or an entry without its keys, with an unknown image, a category that is
             no class id, a box that is not four numbers with positive sides, or a score outside 0 to 1.
     """
-    entries = _entries(path)
+    return detections_of_entries(path, read_entries(path), sizes, names, labels, label_set)
+
+
+def detections_of_entries(
+    path: str | Path, entries: Sequence[Any], sizes: pd.DataFrame | None, names: Mapping[Any, str] | None,
+    labels: Mapping[Any, int] | None, label_set: LabelSet,
+) -> dict[str, Predictions]:
+    """:func:`read_coco_results` of the entries of :func:`read_entries`."""
     labels = None if any(_is_our_own(entry, label_set) for entry in entries) else labels
     rows: dict[str, list[tuple[list[float], float, int]]] = defaultdict(list)
     for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or any(key not in entry for key in KEYS):
+        if not isinstance(entry, dict) or not entry.keys() >= _NEEDED:
             raise InputError(f"{path}, entry {number}: {str(entry)[:80]!r}, expected {', '.join(KEYS)}")
         try:
             box, score, label = _box(entry["bbox"]), _score(entry), _label(entry, labels, label_set)
@@ -98,19 +111,24 @@ def read_coco_results(
     return predictions
 
 
-def label_set_name(path: str | Path) -> str:
-    """The name of the label set that a results file states; empty where it states none.
+def label_set_name(path: str | Path, entries: Sequence[Any]) -> str:
+    """The name of the label set that the entries of a results file state; empty where they state none.
 
     Raises:
-        InputError: no results file, or it names two.
+        InputError: they name two.
     """
-    stated = {str(entry.get("label_set", "")) for entry in _entries(path) if isinstance(entry, dict)}
+    stated = {str(entry.get("label_set", "")) for entry in entries if isinstance(entry, dict)}
     if len(stated) > 1:
         raise InputError(f"{path}: label sets {', '.join(map(repr, sorted(stated)))}, expected a single one")
     return next(iter(stated), "")
 
 
-def _entries(path: str | Path) -> list[Any]:
+def read_entries(path: str | Path) -> list[Any]:
+    """The entries of a results file, not yet checked.
+
+    Raises:
+        InputError: no results file.
+    """
     entries = read_json(path)
     if not isinstance(entries, list):
         raise InputError(f"{path}: not a COCO results file, expected a list of {{{', '.join(KEYS)}}}")
@@ -172,4 +190,4 @@ def _score(entry: Mapping[str, Any]) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in (int, float) and math.isfinite(value)

@@ -67,13 +67,32 @@ def report_text(
         statuses: one per input.
         probabilities: image id -> those of the classifier by name; None without one.
     """
+    label_set = label_set_of(predictions).name if predictions else None
+    return (report_head(label_set) + report_images(predictions, statuses, probabilities)
+            + report_end(bool(statuses)))
+
+
+def report_head(label_set: str | None) -> str:
+    """What :func:`report_text` has before the images of a label set; None where nothing was predicted."""
+    head = {"version": VERSION, "label_set": label_set,
+            "box_format": "x_min, y_min, x_max, y_max in pixels of the original"}
+    return json.dumps(head)[:-1] + ', "images": ['
+
+
+def report_images(
+    predictions: PredictionSet, statuses: Sequence[Status],
+    probabilities: Mapping[str, Mapping[str, float]] | None, first: bool = True,
+) -> str:
+    """The images of :func:`report_text`, or more of them after the ``first``."""
     lines = [json.dumps(image_report(status, predictions.get(status.image_id),
                                      (probabilities or {}).get(status.image_id), short=True))
              for status in statuses]
-    head = {"version": VERSION, "label_set": label_set_of(predictions).name if predictions else None,
-            "box_format": "x_min, y_min, x_max, y_max in pixels of the original"}
-    images = "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
-    return json.dumps(head)[:-1] + f', "images": {images}}}\n'
+    return ("\n" if first else ",\n") + ",\n".join(lines) if lines else ""
+
+
+def report_end(filled: bool) -> str:
+    """What :func:`report_text` has after the images, if there are any."""
+    return "\n]}\n" if filled else "]}\n"
 
 
 def _no_finding(detections: Predictions | None, short: bool) -> float | None:

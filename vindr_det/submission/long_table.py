@@ -47,11 +47,12 @@ def is_long_table(path: str | Path) -> bool:
     return is_box_header(header_of(path))
 
 
-def long_table_text(predictions: PredictionSet) -> str:
+def long_table_text(predictions: PredictionSet, header: bool = True) -> str:
     """The table, best score first within an image.
 
     Args:
         predictions: image id -> detections in original pixels, of one label set.
+        header: of the columns; without it more rows of a table.
     """
     label_set = label_set_of(predictions)
     table = Table.of([boxes.by_score() for boxes in predictions.values()], label_set)
@@ -61,7 +62,7 @@ def long_table_text(predictions: PredictionSet) -> str:
     frame.insert(1, "label_set", label_set.name)
     frame.insert(2, "class_name", np.array([*label_set.classes, ""], dtype=object)[table.label])
     frame.insert(3, "score", table.score)
-    return frame.to_csv(index=False, lineterminator="\n")
+    return frame.to_csv(index=False, lineterminator="\n", header=header)
 
 
 def stated_label_set(

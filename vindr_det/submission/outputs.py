@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.files import require_writable, write_together
+from vindr_det.files import Spool, require_writable, write_together
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
 from vindr_det.structures.detections import PredictionSet, label_set_of
-from vindr_det.submission.image_report import box_rows, report_text
+from vindr_det.structures.label_sets import LabelSet
+from vindr_det.submission.image_report import box_rows, report_end, report_head, report_images, report_text
+from vindr_det.submission.write import SubmissionParts
 
 _BOX = ("class_id", "class_name", "score", "x_min", "y_min", "x_max", "y_max")
 COLUMNS = ("image_id", *UIDS, *_BOX, "label_set", "status", "reason")
@@ -60,13 +62,87 @@ def write_results(
                     status_path(out): status_text(statuses)})
 
 
-def prediction_table(predictions: PredictionSet, statuses: Sequence[Status]) -> pd.DataFrame:
+class ResultsWriter:
+    """:func:`write_results` of a run while its images come: no image is kept, and until :meth:`finish` the
+    files of an earlier run stay as they are.
+
+    Args:
+        out: of the submission.
+        label_set: of the detections.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+
+    def __init__(self, out: str | Path, label_set: LabelSet) -> None:
+        self.out, self._label_set, self._begun = Path(out), label_set.name, False
+        self._parts = SubmissionParts(out, label_set)
+        self._submission, self._table, self._report, self._status = map(Spool, output_paths(out))
+        self._report.add(report_head(self._label_set))
+
+    def __enter__(self) -> "ResultsWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for spool in (self._submission, self._table, self._report, self._status):
+            spool.close()
+
+    def add(
+        self, statuses: Sequence[Status], predictions: PredictionSet,
+        probabilities: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """More images.
+
+        Args:
+            statuses: theirs, in the order of the files.
+            predictions: as of :func:`write_results`, like ``probabilities``.
+            probabilities: likewise.
+
+        Raises:
+            InputError: a row of the submission has an error, or the disk is full.
+        """
+        shapes = {status.image_id: (status.height, status.width) for status in statuses
+                  if status.image_id in predictions}
+        sizes = pd.DataFrame.from_dict(shapes, orient="index", columns=["height", "width"])
+        unread = [status.image_id for status in statuses if status.status == FAILED]
+        self._submission.add(self._parts.add([status.image_id for status in statuses], predictions, sizes,
+                                             unread))
+        table = prediction_table(predictions, statuses, self._label_set)
+        self._table.add(table.to_csv(index=False, lineterminator="\n", header=not self._begun))
+        self._report.add(report_images(predictions, statuses, probabilities, first=not self._begun))
+        self._status.add(status_text(statuses, header=not self._begun))
+        self._begun = True
+
+    def finish(self, withhold: bool = False) -> None:
+        """Put all files in their places; with ``withhold`` the submission is removed.
+
+        Raises:
+            InputError: the boxes of all images look like those of smaller ones, or a file cannot be written.
+        """
+        if not withhold:
+            self._submission.add(self._parts.end())
+        self._report.add(report_end(self._begun))
+        paths = output_paths(self.out)
+        write_together({paths[0]: None if withhold else self._submission, paths[1]: self._table,
+                        paths[2]: self._report, paths[3]: self._status})
+
+
+def prediction_table(
+    predictions: PredictionSet, statuses: Sequence[Status], label_set: str | None = None
+) -> pd.DataFrame:
     """One row per box of a finding, best first within an image, and one of an image that has no box.
 
     The columns status and reason tell whether such an image was read: of one that failed nothing is known.
     Rows of "no finding" are not boxes and are in the submission alone.
+
+    Args:
+        predictions: image id -> detections in original pixels.
+        statuses: one per input.
+        label_set: its name; None takes that of the predictions.
     """
-    rows, label_set = [], label_set_of(predictions).name if predictions else ""
+    if label_set is None:
+        label_set = label_set_of(predictions).name if predictions else ""
+    rows = []
     for status in statuses:
         read = status.status != FAILED and status.image_id in predictions
         boxes = box_rows(predictions[status.image_id], short=True) if read else []

@@ -25,6 +25,7 @@ NO_FINDING_STRING = "14 1 0 0 1 1"
 #: The spellings that every parser takes for a class id; ``3.0`` and ``-0`` are not among them.
 CLASS_IDS = tuple(map(str, range(len(CLASS_NAMES))))
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_ODD_BLANK = re.compile(r"[^\S ]")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity|[\d.]+e\+?\d+)", re.ASCII | re.IGNORECASE)
 #: Line of the file, and its fields.
 Rows = list[tuple[int, list[str]]]
@@ -70,6 +71,7 @@ def read_rows(path: str | Path) -> FileRows:
     data = read_bytes(path)
     try:
         text = data.decode("utf-8-sig")
+        _require_no_nul(path, text)
         rows = _rows(text)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file ({error})") from error
@@ -78,10 +80,14 @@ def read_rows(path: str | Path) -> FileRows:
     if rows and is_box_header(rows[0][1]):
         raise InputError(f"{path}: a table with a row per box, expected {','.join(HEADER)}, the form of the "
                          "competition, which exists for VinBigData's label set alone")
+    return FileRows(rows, [*_compression(path), *_ends(data, text)])
+
+
+def _require_no_nul(path: str | Path, text: str) -> None:
+    """Before the rows are read, since Python 3.10's csv ends at a NUL with an error of its own."""
     if "\0" in text:
         row = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path}, row {row}: a NUL byte, expected text")
-    return FileRows(rows, [*_compression(path), *_ends(data, text)])
 
 
 def is_box_header(names: Sequence[str]) -> bool:
@@ -162,7 +168,7 @@ def parse_string(number: int, text: str, issues: list[Issue]) -> Predictions:
 
 def odd_blanks(text: str) -> list[str]:
     """White space other than spaces, which Python splits at and other parsers may not."""
-    return [char for char in text if char.isspace() and char != " "]
+    return _ODD_BLANK.findall(text)
 
 
 def is_number(token: str) -> bool:

@@ -4,19 +4,20 @@ The competition's form is of VinBigData's label set; COCO results and tables wit
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
 from vindr_det.exceptions import InputError
-from vindr_det.files import holds_json, read_json
+from vindr_det.files import holds_json
 from vindr_det.imaging.status import FAILED, read_statuses, status_path_of
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
-from vindr_det.submission.coco_results import label_set_name, read_coco_results
+from vindr_det.submission.coco_results import detections_of_entries, label_set_name, read_entries
 from vindr_det.submission.long_table import is_long_table, read_long_table, stated_label_set
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def read_submission(
     path: str | Path, sizes: pd.DataFrame | None = None, annotations: str | Path | None = None,
-    label_set: LabelSet | None = None, any_set: bool = False,
+    label_set: LabelSet | None = None,
 ) -> PredictionSet:
     """Read a submission, COCO results or a table with a row per box, without images that were not read.
 
@@ -47,8 +48,6 @@ def read_submission(
             prediction, unless it failed. The file must be of their label set.
         label_set: of COCO results or a table that does not tell it, and of no other file; None takes that of
             the annotations.
-        any_set: accept another label set than that of the annotations. COCO results must then tell theirs,
-            if ``label_set`` does not.
 
     Returns:
         image id -> detections in original pixels; an image with "no finding" has a row of that class. In a
@@ -58,38 +57,74 @@ def read_submission(
     Raises:
         InputError: names the first error that is left and how many there are, or two label sets.
     """
-    statuses = read_statuses(path)
-    failed = {image_id for image_id, status in statuses.items() if status.status == FAILED}
-    read = [image_id for image_id in statuses if image_id not in failed]
-    if sizes is not None:
-        refuse_other_frame(path, sizes)
-    annotated_sizes = None if annotations is None else image_sizes(annotations)
-    if annotated_sizes is not None:
-        refuse_other_frame(path, annotated_sizes)
-    sizes = sizes if sizes is None else with_unread(sizes, failed)
+    predictions, own = _read_file(path, sizes, annotations, label_set)
     expected = _label_set_of_annotations(annotations)
-    if holds_json(path):
-        if any_set and label_set is None:
-            _require_stated(path)
-        predictions, own = _read_results(path, sizes, annotations, failed, label_set or expected)
-        predictions = _with_empty(path, predictions, read, own)
-    elif is_long_table(path):
-        boxes, own = read_long_table(path, sizes, label_set or expected)
-        if own.no_finding and not any((of.labels == own.no_finding_id).any() for of in boxes.values()):
-            log.warning("%s: has no row of %r, which counts as never predicted", path, own.no_finding)
-        predictions = _with_empty(path, boxes, read or _annotated(annotations, failed), own)
-    else:
-        predictions, own = _read(path, sizes), VINBIGDATA
-    if expected is not None and own.classes != expected.classes and not any_set:
+    if expected is not None and own.classes != expected.classes:
         raise InputError(f"{path}: predictions of the label set {own.name}, expected {expected.name} as in "
                          f"{annotations}")
+    return predictions
+
+
+def read_submission_of_any_set(
+    path: str | Path, annotations: str | Path, label_set: LabelSet | None = None
+) -> PredictionSet:
+    """:func:`read_submission` of another label set than the annotations', such as one to map to theirs.
+
+    Args:
+        path: as there.
+        annotations: as there, of any label set.
+        label_set: of the file, if it does not tell it; None requires that COCO results tell theirs.
+
+    Raises:
+        InputError: as there, or the file tells no label set.
+    """
+    if label_set is None and holds_json(path):
+        _require_stated(path)
+    return _read_file(path, None, annotations, label_set)[0]
+
+
+def _read_file(
+    path: str | Path, sizes: pd.DataFrame | None, annotations: str | Path | None, label_set: LabelSet | None
+) -> tuple[PredictionSet, LabelSet]:
+    """The predictions of images that did not fail, and their label set."""
+    statuses = read_statuses(path)
+    failed = {image_id for image_id, status in statuses.items() if status.status == FAILED}
+    annotated_sizes = None if annotations is None else image_sizes(annotations)
+    for known in (sizes, annotated_sizes):
+        if known is not None:
+            refuse_other_frame(path, known)
+    inside = sizes if sizes is None else with_unread(sizes, failed)
+    read = [image_id for image_id in statuses if image_id not in failed]
+    predictions, own = _of_its_format(path, inside, annotations, label_set, failed, read)
     if label_set is not None and own.classes != label_set.classes:
         raise InputError(f"{path}: predictions of the label set {own.name}, but --map-labels says "
                          f"{label_set.name}; expected no name, or that one")
     if sizes is None and annotated_sizes is not None:
         for issue in scale_issues(predictions, annotated_sizes):
             log.warning("%s: %s", path, issue.message)
-    unread = predictions.keys() & failed
+    return _without(path, predictions, predictions.keys() & failed), own
+
+
+def _of_its_format(
+    path: str | Path, sizes: pd.DataFrame | None, annotations: str | Path | None, label_set: LabelSet | None,
+    failed: Collection[str], read: Sequence[str],
+) -> tuple[PredictionSet, LabelSet]:
+    """All predictions of a file by its content, with the images that have none as empty."""
+    expected = label_set or _label_set_of_annotations(annotations)
+    if holds_json(path):
+        entries = read_entries(path)
+        own = stated_label_set(path, label_set_name(path, entries), expected) or VINBIGDATA
+        predictions = _of_entries(path, entries, sizes, annotations, failed, own)
+        return _with_empty(path, predictions, read, own), own
+    if not is_long_table(path):
+        return _read(path, sizes), VINBIGDATA
+    boxes, own = read_long_table(path, sizes, expected)
+    if own.no_finding and not any((of.labels == own.no_finding_id).any() for of in boxes.values()):
+        log.warning("%s: has no row of %r, which counts as never predicted", path, own.no_finding)
+    return _with_empty(path, boxes, read or _annotated(annotations, failed), own), own
+
+
+def _without(path: str | Path, predictions: PredictionSet, unread: Collection[str]) -> PredictionSet:
     if unread:
         log.warning("%s: %d of %d images were not read, so that their rows do not count; the first is %s "
                     "(%s)", path, len(unread), len(predictions), min(unread), status_path_of(path))
@@ -110,23 +145,23 @@ def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
         raise InputError(f"{path}: {issue.message}")
 
 
-def _read_results(
-    path: str | Path, sizes: pd.DataFrame | None, annotations: str | Path | None, failed: Collection[str],
-    expected: LabelSet | None,
-) -> tuple[PredictionSet, LabelSet]:
+def _of_entries(
+    path: str | Path, entries: Sequence[Any], sizes: pd.DataFrame | None, annotations: str | Path | None,
+    failed: Collection[str], label_set: LabelSet,
+) -> PredictionSet:
     """COCO results, with the annotations' images that have no entry and did not fail, as empty."""
-    label_set = stated_label_set(path, label_set_name(path), expected) or VINBIGDATA
     if annotations is None:
-        return read_coco_results(path, sizes, label_set=label_set), label_set
+        return detections_of_entries(path, entries, sizes, None, None, label_set)
     annotated = _label_set_of_annotations(annotations)
     categories = class_ids(annotations) if annotated and annotated.classes == label_set.classes else None
-    predictions = read_coco_results(path, sizes, image_names(annotations), categories, label_set)
-    return _with_empty(path, predictions, _annotated(annotations, failed), label_set), label_set
+    predictions = detections_of_entries(path, entries, sizes, image_names(annotations), categories, label_set)
+    return _with_empty(path, predictions, _annotated(annotations, failed), label_set)
 
 
 def _require_stated(path: str | Path) -> None:
     """Refuse COCO results whose category ids may be of any label set."""
-    if read_json(path) and not label_set_name(path):
+    entries = read_entries(path)
+    if entries and not label_set_name(path, entries):
         raise InputError(f"{path}: states no label set, so that its category ids may be of any; expected "
                          f"--map-labels SET, one of {', '.join(LABEL_SETS)}")
 

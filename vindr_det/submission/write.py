@@ -13,10 +13,11 @@ import pandas as pd
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
+from vindr_det.imaging.sizes import shapes_of
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
-from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID, VINBIGDATA
-from vindr_det.submission.check import check_detections, check_rows
-from vindr_det.submission.coco_results import coco_results_text, is_coco_results
+from vindr_det.structures.label_sets import NO_FINDING_BOX, NO_FINDING_ID, VINBIGDATA, LabelSet
+from vindr_det.submission.check import ScaleCheck, check_detections, check_rows
+from vindr_det.submission.coco_results import coco_entries, is_coco_results
 from vindr_det.submission.long_table import long_table_text
 from vindr_det.submission.parse import HEADER, NO_FINDING_STRING
 
@@ -82,20 +83,81 @@ def submission_text(
             ``unread`` either, or a row has an error.
     """
     ids = list([*predictions, *unread] if image_ids is None else image_ids)
-    _check_same_images(path, ids, predictions, unread)
-    in_order = {image_id: predictions[image_id] for image_id in ids if image_id in predictions}
-    as_json, label_set = is_coco_results(path), label_set_of(predictions)
-    if as_json or label_set != VINBIGDATA:
-        issues = check_detections(predictions, None if sizes is None else with_unread(sizes, unread))
-        if issues:
-            raise InputError(f"{path}: not written; {issues[0].message}")
-        return coco_results_text(in_order) if as_json else long_table_text(in_order)
-    rows = [list(HEADER), *([image_id, format_predictions(predictions.get(image_id, Predictions()))]
-                            for image_id in ids)]
-    for issue in check_rows(rows, ids, None if sizes is None else with_unread(sizes, unread)).issues:
-        if issue.error:
-            raise InputError(f"{path}: not written; {str(issue).removeprefix('error: ')}")
-    return csv_text(rows)
+    parts = SubmissionParts(path, label_set_of(predictions))
+    return parts.add(ids, predictions, sizes, unread) + parts.end()
+
+
+class SubmissionParts:
+    """:func:`submission_text` of a run, some images at a time.
+
+    Args:
+        path: as there.
+        label_set: of all detections.
+    """
+
+    def __init__(self, path: str | Path, label_set: LabelSet) -> None:
+        self._path, self._as_json = path, is_coco_results(path)
+        self._in_rows_of_boxes = self._as_json or label_set != VINBIGDATA
+        self._scale, self._rows, self._begun = ScaleCheck(), 1, False
+
+    def add(
+        self, ids: Sequence[str], predictions: PredictionSet, sizes: pd.DataFrame | None,
+        unread: Collection[str] = (),
+    ) -> str:
+        """What follows for more images.
+
+        Args:
+            ids: theirs, which no other part has.
+            predictions: as of :func:`submission_text`, like ``sizes`` and ``unread``.
+            sizes: likewise.
+            unread: likewise.
+
+        Raises:
+            InputError: as of :func:`submission_text`.
+        """
+        _check_same_images(self._path, ids, predictions, unread)
+        if sizes is not None:
+            sizes = with_unread(sizes, unread)
+            self._scale.add(predictions, shapes_of(sizes))
+        in_order = {image_id: predictions[image_id] for image_id in ids if image_id in predictions}
+        return self._boxes(in_order, sizes) if self._in_rows_of_boxes else self._strings(ids, in_order, sizes)
+
+    def end(self) -> str:
+        """What stands after the last image.
+
+        Raises:
+            InputError: the boxes of all images look like those of smaller ones.
+        """
+        for issue in self._scale.issues():
+            raise InputError(f"{self._path}: not written; {issue.message}")
+        if not self._as_json:
+            return ""
+        return "]\n" if self._begun else "[]\n"
+
+    def _boxes(self, predictions: PredictionSet, sizes: pd.DataFrame | None) -> str:
+        for issue in check_detections(predictions, sizes, whole=False):
+            raise InputError(f"{self._path}: not written; {issue.message}")
+        if not self._as_json:
+            text = long_table_text(predictions, header=not self._begun)
+            self._begun = True
+            return text
+        entries = coco_entries(predictions)
+        begin = (",\n" if self._begun else "[") if entries else ""
+        self._begun = self._begun or bool(entries)
+        return begin + entries
+
+    def _strings(
+        self, ids: Sequence[str], predictions: PredictionSet, sizes: pd.DataFrame | None
+    ) -> str:
+        rows = [list(HEADER), *([image_id, format_predictions(predictions.get(image_id, Predictions()))]
+                                for image_id in ids)]
+        lines = [1, *range(self._rows + 1, self._rows + len(rows))]
+        for issue in check_rows(rows, ids, sizes, lines, whole=False).issues:
+            if issue.error:
+                raise InputError(f"{self._path}: not written; {str(issue).removeprefix('error: ')}")
+        text = csv_text(rows[1:] if self._begun else rows)
+        self._rows, self._begun = self._rows + len(ids), True
+        return text
 
 
 def _check_same_images(

@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor, nn
 
+from vindr_det.training.acceleration import plain_format
 from vindr_det.training.ema import ModelEMA
 from vindr_det.training.sampler import seed_step
 
@@ -52,4 +53,4 @@ class EMAModule(L.LightningModule):
 
     def weights(self) -> dict[str, Tensor]:
         """State dict to predict with: the EMA where there is one, else the network's."""
-        return self.network.state_dict() if self.ema is None else self.ema.state
+        return plain_format(self.network.state_dict() if self.ema is None else self.ema.state)

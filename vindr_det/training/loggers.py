@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vindr_det.config import leaves
 from vindr_det.config_values import LOGGERS
 from vindr_det.exceptions import InputError
+from vindr_det.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,21 @@ def require_loggers(key: str, names: Sequence[str]) -> None:
                              f"{_PACKAGES.get(name, name)}, or {key} without it")
 
 
+def runs_file(out: str | Path, run: str = "") -> Path:
+    """The JSON with the ids of a training's runs by logger, which a resumed training continues.
+
+    Args:
+        out: OUTPUT_DIR.
+        run: as of :class:`Loggers`.
+    """
+    return Path(out) / "_".join(filter(None, [run, "loggers.json"]))
+
+
 class Loggers:
-    """The loggers of a training; without any it does nothing.
+    """The loggers of a training, opened when first written to; without any it does nothing.
+
+    Where :func:`runs_file` names a run of W&B or MLflow, it is continued: a training that begins anew removes
+    that file.
 
     Args:
         names: of :data:`vindr_det.config_values.LOGGERS`.
@@ -59,14 +73,25 @@ class Loggers:
     """
 
     def __init__(self, names: Sequence[str], out: str | Path, run: str = "", config: str = "") -> None:
-        self._loggers: dict[str, Any] = {}
-        for name in names:
-            self._try(name, partial(self._open, name, Path(out), run, config))
+        self._names, self._out, self._run, self._config = tuple(names), Path(out), run, config
+        self._opened: dict[str, Any] | None = None
 
-    def _open(self, name: str, out: Path, run: str, config: str) -> None:
-        self._loggers[name] = _BUILD[name](out, run)
-        if config and name != "tensorboard":
-            self._loggers[name].log_hyperparams(dict(leaves(yaml.safe_load(config))))
+    @property
+    def _loggers(self) -> dict[str, Any]:
+        if self._opened is None:
+            self._opened = {}
+            for name in self._names:
+                self._try(name, partial(self._open, name, self._opened))
+        return self._opened
+
+    def _open(self, name: str, opened: dict[str, Any]) -> None:
+        file = runs_file(self._out, self._run)
+        runs = read_json(file) if file.is_file() and name in _RUN_ID else {}
+        opened[name] = logger = _BUILD[name](self._out, self._run, runs.get(name))
+        if self._config and name != "tensorboard" and not (name == "mlflow" and name in runs):
+            logger.log_hyperparams(dict(leaves(yaml.safe_load(self._config))))  # MLflow takes no other values
+        if name in _RUN_ID:
+            write_json(file, {**runs, name: _RUN_ID[name](logger)})
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """Log values by name, of a step from 1."""
@@ -88,9 +113,9 @@ class Loggers:
 
     def close(self) -> None:
         """End the runs; what a library has buffered is written."""
-        for name, logger in list(self._loggers.items()):
+        for name, logger in list((self._opened or {}).items()):
             self._try(name, partial(_close, name, logger))
-        self._loggers = {}
+        self._names, self._opened = (), {}
 
     def _try(self, name: str, work: Callable[[], Any]) -> None:
         try:
@@ -101,26 +126,31 @@ class Loggers:
                         type(error).__name__, " ".join(str(error).split())[:200])
 
 
-def _tensorboard(out: Path, run: str) -> Any:
+def _tensorboard(out: Path, run: str, _: str | None) -> Any:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return TensorBoardLogger(out, name="events" if run else "", version=run)
 
 
-def _wandb(out: Path, run: str) -> Any:
+def _wandb(out: Path, run: str, run_id: str | None) -> Any:
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(name="-".join(filter(None, [out.name, run])), project=PROJECT, save_dir=out)
+    return WandbLogger(name="-".join(filter(None, [out.name, run])), project=PROJECT, save_dir=out,
+                       id=run_id)
 
 
-def _mlflow(out: Path, run: str) -> Any:
+def _mlflow(out: Path, run: str, run_id: str | None) -> Any:
     from lightning.pytorch.loggers import MLFlowLogger
 
     # Its environment variable names a server; without, a folder beside the training's other files, which
     # MLflow's newer versions want to be allowed.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{(out / 'mlruns').absolute()}"
-    return MLFlowLogger(PROJECT, "-".join(filter(None, [out.name, run])), tracking_uri=uri)
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    logger = MLFlowLogger(PROJECT, "-".join(filter(None, [out.name, run])), run_id=run_id,
+                          tracking_uri=server or f"file:{(out / 'mlruns').absolute()}")
+    if logger.run_id and not server:  # MLflow has put the folder there, for the next training to find
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return logger
 
 
 def _close(name: str, logger: Any) -> None:
@@ -146,7 +176,10 @@ def _to_mlflow(logger: Any, title: str, picture: NDArray[np.uint8], step: int) -
         logger.experiment.log_artifact(logger.run_id, str(path), "pictures")
 
 
-_BUILD: dict[str, Callable[[Path, str], Any]] = {
+_BUILD: dict[str, Callable[[Path, str, str | None], Any]] = {
     "tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
+#: TensorBoard's files have no id: a folder is a run.
+_RUN_ID: dict[str, Callable[[Any], str]] = {
+    "wandb": lambda logger: logger.experiment.id, "mlflow": lambda logger: logger.run_id}
 _PICTURE: dict[str, Callable[[Any, str, NDArray[np.uint8], int], None]] = {
     "tensorboard": _to_tensorboard, "wandb": _to_wandb, "mlflow": _to_mlflow}

@@ -1,6 +1,7 @@
 """What a training tells a person while it works: a line of progress, and the time that is left."""
 
 import datetime
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, TypeVar
@@ -9,7 +10,11 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from tqdm import tqdm
 
+log = logging.getLogger(__name__)
+
 TOTAL = "total_loss"
+#: Share of the time that a training may wait for its batches before it says so.
+WAITED = 0.3
 
 Item = TypeVar("Item")
 
@@ -49,6 +54,38 @@ def progress_line(
                       if name != TOTAL)
     return (f"iteration {done}/{total}  loss {losses[TOTAL]:.4f} ({parts})  lr {rate:.5f}  "
             f"{seconds:.3f} s/iteration, data {data_seconds:.3f}  eta {duration(seconds * (total - done))}")
+
+
+class LoaderWatch:
+    """Tells that a training waits for its batches, which more loader processes would shorten.
+
+    Args:
+        key: of the config, that has the number of loader processes.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self._seconds = self._waited = 0.0
+        self._told = False
+
+    def add(self, seconds: float, waited: float) -> None:
+        """Take in what some steps took, and of it what they waited for.
+
+        Logs as :meth:`tell`, but for the first of these times, of which the start of the loader is a part.
+        """
+        first = not self._seconds
+        self._seconds += seconds
+        self._waited += waited
+        if not first:
+            self.tell()
+
+    def tell(self) -> None:
+        """Log a line, once, where the steps so far waited for more than :data:`WAITED` of their time."""
+        share = self._waited / self._seconds if self._seconds > 0 else 0.0
+        if share > WAITED and not self._told:
+            self._told = True
+            log.warning("the training waits for its images for %.0f %% of the time; a larger %s, a packed "
+                        "file of images or fewer augmentations would make it faster", 100 * share, self.key)
 
 
 class DataTimer(Profiler):

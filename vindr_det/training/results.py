@@ -54,7 +54,7 @@ def is_component(key: str) -> bool:
 def histories(folder: str | Path) -> dict[int, Path]:
     """Fold -> ``fold<k>_history.csv`` of a classifier's folder, by rising number; empty for a detector's."""
     by_fold = {int(match[1]): path for path in Path(folder).glob("fold*_history.csv")
-                   if (match := re.fullmatch(r"fold(\d+)_history\.csv", path.name))}
+               if (match := re.fullmatch(r"fold(\d+)_history\.csv", path.name))}
     return dict(sorted(by_fold.items()))
 
 

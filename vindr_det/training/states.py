@@ -5,6 +5,8 @@ import logging
 import re
 from pathlib import Path
 
+from vindr_det.training.loggers import runs_file
+
 log = logging.getLogger(__name__)
 
 #: Suffix of each engine's states.
@@ -52,8 +54,8 @@ def keep_latest(folder: str | Path, suffix: str, done: int, keep: int) -> None:
 def clear(folder: str | Path, weights: str = "") -> None:
     """Remove what a resume would mistake for files of the training that begins in a folder now.
 
-    States of an earlier training are deleted, whichever engine wrote them; its models and their
-    predictions are renamed to ``earlier_<name>``.
+    States of an earlier training are deleted, whichever engine wrote them, as are the ids of its loggers'
+    runs; its models and their predictions are renamed to ``earlier_<name>``.
 
     Args:
         folder: OUTPUT_DIR.
@@ -64,7 +66,7 @@ def clear(folder: str | Path, weights: str = "") -> None:
     if old:
         log.warning("%s: %d states of an earlier training are removed; --resume would have resumed from %s",
                     folder, len(old), old[-1].name)
-    for state in old:
+    for state in (*old, runs_file(folder)):
         state.unlink(missing_ok=True)
     for model in (folder / name for name in (*MODELS, BEST_PREDICTIONS)):
         if model.is_file() and not (weights and Path(weights).exists() and model.samefile(weights)):

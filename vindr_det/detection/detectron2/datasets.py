@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.samplers import InferenceSampler
 from detectron2.structures import BoxMode
 from PIL import Image, UnidentifiedImageError
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vindr_det.data.coco import read_coco
 from vindr_det.data.splits import Split, require_findings, resolve
@@ -20,6 +21,7 @@ from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
+from vindr_det.training.loading import SharedList, loader_options
 from vindr_det.training.sampler import SampleKey
 
 Size = tuple[int, int]
@@ -52,16 +54,37 @@ def to_dicts(items: Iterable[tuple[Record, Path]]) -> list[dict[str, Any]]:
 
 
 class MappedImages(Dataset):
-    """Mapped dataset dicts by :class:`SampleKey`, with its seed in the dict."""
+    """Mapped dataset dicts by row, or by :class:`SampleKey` with its seed in the dict."""
 
-    def __init__(self, dicts: Sequence[dict[str, Any]], mapper: Callable[[dict], dict]) -> None:
-        self.dicts, self.mapper = dicts, mapper
+    def __init__(self, dicts: Iterable[dict[str, Any]], mapper: Callable[[dict], dict]) -> None:
+        self.dicts, self.mapper = SharedList(dicts), mapper
 
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitem__(self, sample_key: SampleKey) -> dict[str, Any]:
-        return self.mapper(self.dicts[sample_key.row] | {"seed": sample_key.seed})
+    def __getitem__(self, sample_key: SampleKey | int) -> dict[str, Any]:
+        if isinstance(sample_key, SampleKey):
+            return self.mapper(self.dicts[sample_key.row] | {"seed": sample_key.seed})
+        return self.mapper(self.dicts[sample_key])
+
+
+def build_loader(
+    cfg: Any, items: Iterable[tuple[Record, Path]], mapper: Callable[[dict], dict], batch_size: int = 1,
+    order: Sampler[SampleKey] | None = None,
+) -> DataLoader:
+    """Batches of mapped images.
+
+    Args:
+        cfg: for MODEL.DEVICE, DATALOADER.NUM_WORKERS and VINDR.PREFETCH.
+        items: records, each with its folder of images.
+        mapper: dataset dict to model input.
+        batch_size: images.
+        order: of the images; None for this rank's share of them, each once.
+    """
+    dataset = MappedImages(to_dicts(items), mapper)
+    options = loader_options(cfg.MODEL.DEVICE, cfg.DATALOADER.NUM_WORKERS, cfg.VINDR.PREFETCH)
+    return DataLoader(dataset, batch_size, sampler=order or InferenceSampler(len(dataset)), collate_fn=list,
+                      **options)
 
 
 def register_datasets(

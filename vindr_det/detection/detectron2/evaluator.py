@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,32 @@ from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 from vindr_det.training.interruption import Interruption
+
+
+class BatchesByShape:
+    """Batches of images of one shape, from batches of any: padding would move an image's detections.
+
+    Args:
+        loader: a sized iterable of lists of dicts with ``image``.
+        batch: images in a batch at most.
+        waiting: images that may wait for others of their shape, in batches.
+    """
+
+    def __init__(self, loader: Any, batch: int, waiting: int = 8) -> None:
+        self.loader, self.batch, self.room = loader, batch, waiting * batch
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+        for image in (image for images in self.loader for image in images):
+            group = groups.setdefault(tuple(image["image"].shape), [])
+            group.append(image)
+            full = len(group) == self.batch or sum(map(len, groups.values())) > self.room
+            if full:
+                yield groups.pop(max(groups, key=lambda shape: len(groups[shape])))
+        yield from groups.values()
 
 
 class VindrEvaluator(DatasetEvaluator):

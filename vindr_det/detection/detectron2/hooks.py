@@ -20,6 +20,7 @@ from vindr_det.detection.incomplete import NOT_EXHAUSTIVE
 from vindr_det.detection.precision import autocast
 from vindr_det.detection.validation import LossMeans, training_mode_aside
 from vindr_det.training import module_state, states
+from vindr_det.training.acceleration import plain_format
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ModelEMA, ema_weights
 from vindr_det.training.interruption import Interruption
@@ -223,7 +224,8 @@ class UpdateEMA(HookBase):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """State dict to predict with: the EMA where there is one, else the model's."""
-        return unwrapped(self.trainer.model).state_dict() if self.ema is None else self.ema.state
+        own = unwrapped(self.trainer.model).state_dict() if self.ema is None else self.ema.state
+        return plain_format(own)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Keep the EMA until the training begins."""

@@ -10,7 +10,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
 
 from vindr_det.detection.detectron2.config import check_mapper
-from vindr_det.detection.samples import Sample, SampleReader, to_rgb
+from vindr_det.detection.samples import Sample, SampleReader, to_tensor
 
 
 class VindrMapper:
@@ -23,7 +23,8 @@ class VindrMapper:
     process and loader worker.
 
     Returns of a call:
-        image: (3, H, W) float32, 0..255, three equal channels.
+        image: (1, H, W) uint8, of which models make three float channels as they subtract MODEL.PIXEL_MEAN;
+            three equal ones where ``channels`` is 3.
         instances: ``gt_boxes``, ``gt_classes``, ``gt_weights`` and, with masks, ``gt_masks``, in the
             pixels of ``image``; only for training or with ``keep_truth``.
         everything else of the dataset dict but ``annotations``.
@@ -32,7 +33,7 @@ class VindrMapper:
     @configurable
     def __init__(
         self, *, reader: SampleReader, edges: tuple[Sequence[int], int, str], keep_truth: bool,
-        masks: bool, agreement_power: float = 0.0,
+        masks: bool, agreement_power: float = 0.0, channels: int = 1,
     ) -> None:
         """
         Args:
@@ -42,10 +43,11 @@ class VindrMapper:
             keep_truth: return ``instances``.
             masks: add each box as a mask, for Mask R-CNN on data that has only boxes.
             agreement_power: see VINDR.AGREEMENT_POWER.
+            channels: 1, or 3 equal ones for what does not broadcast, such as the pictures of VIS_PERIOD.
         """
         self.reader, self.edges = reader, edges
         self.keep_truth, self.masks = keep_truth, masks
-        self.agreement_power = agreement_power
+        self.agreement_power, self.channels = agreement_power, channels
         self.random = reader.random or len(edges[0]) > 1
 
     @classmethod
@@ -69,6 +71,7 @@ class VindrMapper:
             "keep_truth": is_train if keep_truth is None else keep_truth,
             "masks": cfg.MODEL.MASK_ON,
             "agreement_power": cfg.VINDR.AGREEMENT_POWER,
+            "channels": 3 if cfg.VIS_PERIOD > 0 else 1,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class VindrMapper:
         sample = Sample(aug_input.image, aug_input.boxes, sample.labels, sample.kept)
         shares = np.array([a.get("agreement", 1.0) for a in annotations])[sample.kept]
         result = {k: v for k, v in dataset_dict.items() if k not in ("annotations", "seed")}
-        result["image"] = torch.from_numpy(to_rgb(sample.image))
+        result["image"] = to_tensor(sample.image).expand(self.channels, -1, -1).contiguous()
         if self.keep_truth:
             result["instances"] = self._instances(sample, shares)
         return result

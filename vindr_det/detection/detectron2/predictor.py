@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.precision import autocast, half_precision
-from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.samples import SampleReader, to_tensor
 from vindr_det.structures.detections import Predictions, drop_degenerate
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 
@@ -26,9 +26,9 @@ class Detectron2Predictor:
     """
 
     def __init__(self, cfg: Any, state: Mapping[str, Any]) -> None:
-        self.model = build_model(cfg)
-        self.model.load_state_dict(state, strict=True)
-        self.model.eval()
+        self.network = build_model(cfg)
+        self.network.load_state_dict(state, strict=True)
+        self.network.eval()
         self.reader = SampleReader.from_config(cfg, is_train=False)
         self.target = self.reader.target
         self.edges = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
@@ -40,15 +40,14 @@ class Detectron2Predictor:
         self, images: Sequence[NDArray[np.uint8]], scale: float = 1.0
     ) -> list[Predictions]:
         """See :class:`vindr_det.detection.interface.Predictor`."""
-        with autocast(self.model.device, self.half):
-            outputs = self.model([self._input(image, scale) for image in images])
+        with autocast(self.network.device, self.half):
+            outputs = self.network([self._input(image, scale) for image in images])
         return [to_predictions(output["instances"], self.label_set) for output in outputs]
 
     def _input(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
         aug_input = T.AugInput(self.reader.to_size(image))
         T.ResizeShortestEdge(*(round(edge * scale) for edge in self.edges))(aug_input)
-        return {"image": torch.from_numpy(to_rgb(aug_input.image)), "height": image.shape[0],
-                "width": image.shape[1]}
+        return {"image": to_tensor(aug_input.image), "height": image.shape[0], "width": image.shape[1]}
 
 
 def to_predictions(instances: Instances, label_set: LabelSet = VINBIGDATA) -> Predictions:

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +12,14 @@ from torch import nn
 from vindr_det.detection.detectron2.processes import on_all_ranks
 from vindr_det.detection.precision import autocast
 from vindr_det.exceptions import DivergedError
+from vindr_det.training.finite import FiniteCheck, Losses, sent
 
 
 class VindrStep(SimpleTrainer):
     """Detectron2's ``SimpleTrainer`` with several batches per step and other precisions.
 
-    A loss that is not finite ends the training before it changes the weights, and names the images.
+    A loss that is not finite ends the training before it changes what is saved, and names the images. On a
+    GPU nothing waits for the losses of a step: :meth:`settle` writes them to the storage.
 
     Args:
         model: returns a dictionary of losses.
@@ -45,22 +46,39 @@ class VindrStep(SimpleTrainer):
         self.clip_norm, self.norm_type = clip_norm, norm_type
         self.device = next(model.parameters()).device.type
         self.grad_scaler = torch.amp.GradScaler(self.device, enabled=half == torch.float16)
+        self._finite = FiniteCheck()
+        self._unwritten: list[tuple[int, Losses, float]] = []
 
     def run_step(self) -> None:
         """Make one step of the optimizer."""
         self.optimizer.zero_grad()
         self._waited = 0.0
-        means: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        means: dict[str, torch.Tensor] = {}
         for part in range(self.accumulate):
             for key, value in self._backward(last=part == self.accumulate - 1).items():
-                means[key] = means[key] + value.detach().cpu() / self.accumulate
+                means[key] = means.get(key, 0.0) + value.detach() / self.accumulate
         self.after_backward()
-        self._write_metrics(dict(means), self._waited)
+        self._unwritten.append((self.iter, sent(means), self._waited))
+        if self.device == "cpu":
+            self.settle()
         if self.clip_norm > 0:
             self.grad_scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm, self.norm_type)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+
+    def settle(self) -> None:
+        """Look at all losses so far and write them to the storage; a collective call of all ranks.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
+        if self.device != "cpu":
+            on_all_ranks(self._finite.settle)
+        for iteration, losses, waited in self._unwritten:
+            self.write_metrics({key: torch.tensor(value) for key, value in losses.read().items()}, waited,
+                               iteration)
+        self._unwritten.clear()
 
     def _backward(self, last: bool) -> Mapping[str, torch.Tensor]:
         """Add the gradients of one batch; an error on one rank stops all ranks."""
@@ -81,9 +99,9 @@ class VindrStep(SimpleTrainer):
             with autocast(self.device, self.half):
                 losses = self.model(batch)
         except FloatingPointError as error:  # the proposals were not finite
+            self._finite.settle()
             raise DivergedError(self.iter, image_ids, {}) from error
-        if not torch.isfinite(sum(losses.values())):
-            raise DivergedError(self.iter, image_ids, {k: float(v) for k, v in losses.items()})
+        self._finite.add(self.iter, image_ids, sent(losses))
         return losses
 
     def state_dict(self) -> dict[str, Any]:

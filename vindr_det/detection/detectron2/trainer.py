@@ -8,23 +8,21 @@ from typing import Any
 
 import detectron2.utils.comm as comm
 import torch
-from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
-from detectron2.solver import build_lr_scheduler, build_optimizer
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.solver import build_lr_scheduler
 from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.utils.data import DataLoader
 
 from vindr_det.data.splits import loss_records, training_records, validation_records, warn_of_overlap
 from vindr_det.detection.checkpoint import metadata
-from vindr_det.detection.detectron2 import processes
+from vindr_det.detection.detectron2 import processes, solver
 from vindr_det.detection.detectron2.architectures import build_model
 from vindr_det.detection.detectron2.checkpointer import VindrCheckpointer
 from vindr_det.detection.detectron2.config import check_trainer
-from vindr_det.detection.detectron2.datasets import MappedImages, to_dicts
-from vindr_det.detection.detectron2.evaluator import VindrEvaluator
+from vindr_det.detection.detectron2.datasets import build_loader
+from vindr_det.detection.detectron2.evaluator import BatchesByShape, VindrEvaluator
 from vindr_det.detection.detectron2.hooks import (
     BestCheckpoint,
     MetricsLines,
@@ -43,12 +41,12 @@ from vindr_det.detection.detectron2.writers import ShowTraining, build_writers
 from vindr_det.detection.precision import autocast, half_precision
 from vindr_det.detection.validation import keep_predictions
 from vindr_det.structures.records import Record
-from vindr_det.training import optimizer as optimizers
 from vindr_det.training import schedule, states
+from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.checkpoint_io import read_file
 from vindr_det.training.early_stopping import EarlyStopping
 from vindr_det.training.ema import ema_weights
-from vindr_det.training.interruption import Interruption, leave_signals_to_trainer
+from vindr_det.training.interruption import Interruption
 from vindr_det.training.resume import require_resumable, state_to_resume
 from vindr_det.training.sampler import batch_part, training_order
 
@@ -97,6 +95,9 @@ class VindrTrainer(TrainerBase):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
+        lay_out(model, cfg.VINDR.CHANNELS_LAST, cfg.MODEL.DEVICE, half_precision(cfg))
+        if cfg.VINDR.COMPILE:
+            compile_or_not(getattr(model, "backbone", model), "VINDR.COMPILE")
         self.optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
         self.model = processes.wrapped(model, cfg)
@@ -118,21 +119,8 @@ class VindrTrainer(TrainerBase):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
-        """Detectron2's SGD, or VINDR.OPTIMIZER with Detectron2's groups of parameters.
-
-        CLIP_TYPE full_model, which Detectron2 has for LazyConfigs alone, is left to the step.
-        """
-        if _clips_full_model(cfg):
-            cfg = cfg.clone()
-            cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        if cfg.VINDR.OPTIMIZER == "SGD":
-            return build_optimizer(cfg, model)
-        groups = get_default_optimizer_params(
-            model, base_lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM, bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS)
-        return maybe_add_gradient_clipping(cfg, optimizers.build_optimizer(
-            cfg.VINDR.OPTIMIZER, groups, cfg.SOLVER.BASE_LR, cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV))
+        """See :func:`vindr_det.detection.detectron2.solver.build_optimizer`."""
+        return solver.build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: Any, optimizer: torch.optim.Optimizer) -> Any:
@@ -145,7 +133,7 @@ class VindrTrainer(TrainerBase):
     @classmethod
     def build_step(cls, cfg: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> VindrStep:
         """The inner trainer: one step of the optimizer on batches of :meth:`build_train_loader`."""
-        clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if _clips_full_model(cfg) else 0.0
+        clip_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if solver.clips_full_model(cfg) else 0.0
         loader = cls.build_train_loader(cfg)
         refuse_unknown(unwrapped(model), getattr(loader.dataset, "dicts", ()))
         return VindrStep(model, loader, optimizer, cfg.VINDR.ACCUMULATE,
@@ -156,25 +144,19 @@ class VindrTrainer(TrainerBase):
         """Endless batches of DATASETS.TRAIN from iteration ``start`` on."""
         dataset = training_records(cfg)
         rank, world = comm.get_rank(), comm.get_world_size()
-        return DataLoader(
-            MappedImages(to_dicts(dataset), VindrMapper(cfg, is_train=True)),
-            batch_part(cfg, world), collate_fn=list, num_workers=cfg.DATALOADER.NUM_WORKERS,
-            sampler=training_order(cfg, [record for record, _ in dataset], rank, world, start),
-            # The loader must not draw from the generator that the model draws from.
-            generator=torch.Generator().manual_seed(0),
-            worker_init_fn=leave_signals_to_trainer,
-        )
+        order = training_order(cfg, [record for record, _ in dataset], rank, world, start)
+        return build_loader(cfg, dataset, VindrMapper(cfg, is_train=True), batch_part(cfg, world), order)
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset: Dataset) -> DataLoader:
         """Each image of a data set once, without its boxes."""
-        return _test_loader(cfg, dataset, VindrMapper(cfg, is_train=False))
+        return build_loader(cfg, dataset, VindrMapper(cfg, is_train=False))
 
     @classmethod
     def build_loss_loader(cls, cfg: Any) -> DataLoader:
         """Each image that validation losses are measured on once, with its boxes."""
-        return _test_loader(cfg, loss_records(cfg), VindrMapper(cfg, is_train=False, keep_truth=True),
-                            batch_size=batch_part(cfg, comm.get_world_size()))
+        return build_loader(cfg, loss_records(cfg), VindrMapper(cfg, is_train=False, keep_truth=True),
+                            batch_part(cfg, comm.get_world_size()))
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset: Dataset, interruption: Interruption) -> DatasetEvaluator:
@@ -255,6 +237,7 @@ class VindrTrainer(TrainerBase):
                     self._catch_up()
                 if not self._ends(validated=True):
                     self._iterate()
+                self._trainer.settle()
                 self._numbers.gather()
                 if comm.is_main_process():
                     self._save()
@@ -283,6 +266,9 @@ class VindrTrainer(TrainerBase):
         """One step of the optimizer."""
         self._trainer.iter = self.iter
         self._trainer.run_step()
+        periods = MetricsLines.period, self.cfg.TEST.EVAL_PERIOD, self.cfg.SOLVER.CHECKPOINT_PERIOD
+        if any(schedule.is_due(self.iter + 1, period, self.max_iter) for period in periods):
+            self._trainer.settle()
 
     def _ends(self, validated: bool) -> bool:
         """Whether to stop before MAX_ITER; a collective call of all ranks."""
@@ -320,7 +306,9 @@ class VindrTrainer(TrainerBase):
     def evaluate(self) -> Mapping[str, float]:
         """Metrics of VINDR.VALIDATION for the EMA or the model; empty on all ranks but the first."""
         evaluator = self._evaluator = self.build_evaluator(self.cfg, self._validation_set, self.interruption)
-        loader = self.interruption.until(self.build_test_loader(self.cfg, self._validation_set))
+        loader = BatchesByShape(
+            self.interruption.until(self.build_test_loader(self.cfg, self._validation_set)),
+            batch_part(self.cfg, comm.get_world_size()))
         half = autocast(self.cfg.MODEL.DEVICE, half_precision(self.cfg))
         with ema_weights(unwrapped(self.model), self._ema.ema), half:
             return inference_on_dataset(self.model, loader, evaluator)
@@ -335,15 +323,3 @@ class VindrTrainer(TrainerBase):
         renamed = {_RENAMED_HOOKS.get(name, name): state for name, state in saved}
         super().load_state_dict(state_dict | {"hooks": renamed})
         self._trainer.load_state_dict(state_dict["_trainer"])
-
-
-def _test_loader(cfg: Any, dataset: Dataset, mapper: VindrMapper, **options: Any) -> DataLoader:
-    loader = build_detection_test_loader(
-        to_dicts(dataset), mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS, **options)
-    loader.worker_init_fn = leave_signals_to_trainer
-    return loader
-
-
-def _clips_full_model(cfg: Any) -> bool:
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    return clip.ENABLED and clip.CLIP_TYPE == "full_model"

@@ -16,7 +16,7 @@ from vindr_det.detection.validation import validation_text
 from vindr_det.structures.detections import PredictionSet
 from vindr_det.structures.records import Record
 from vindr_det.training.loggers import Loggers
-from vindr_det.training.progress import TOTAL, progress_line
+from vindr_det.training.progress import TOTAL, LoaderWatch, progress_line
 from vindr_det.training.results import is_component, write_results
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class ProgressWriter(EventWriter):
 
     def __init__(self, max_iter: int) -> None:
         self.max_iter, self._written = max_iter, -1
+        self._watch = LoaderWatch("DATALOADER.NUM_WORKERS")
 
     def write(self) -> None:
         """Log the medians of the last iterations, unless there was none since the last call."""
@@ -58,7 +59,13 @@ class ProgressWriter(EventWriter):
                   if key in (TOTAL, "time", "data_time") or is_component(key)}
         seconds, waited = values.pop("time", 0.0), values.pop("data_time", 0.0)
         rate = storage.history("lr").latest()
+        if "time" in storage.histories():  # not before the fourth iteration
+            self._watch.add(*(storage.history(key).avg(_WINDOW) for key in ("time", "data_time")))
         log.info("%s", progress_line(iteration + 1, self.max_iter, values, rate, seconds, waited))
+
+    def close(self) -> None:
+        """Tell whether the training waited for its images."""
+        self._watch.tell()
 
 
 class LoggersWriter(EventWriter):

@@ -22,9 +22,10 @@ from vindr_det.detection.validation import keep_predictions, validation_text
 from vindr_det.files import atomic_path
 from vindr_det.training import states
 from vindr_det.training.early_stopping import EarlyStopping
+from vindr_det.training.finite import Losses
 from vindr_det.training.interruption import Interruption
 from vindr_det.training.loggers import Loggers
-from vindr_det.training.progress import DataTimer, progress_line
+from vindr_det.training.progress import DataTimer, LoaderWatch, progress_line
 from vindr_det.training.results import write_results
 from vindr_det.training.schedule import is_due
 
@@ -86,8 +87,9 @@ class MetricsFile(AfterStep):
         self.timer, self.loggers = timer or DataTimer(), loggers or Loggers([], folder)
         self._times: deque[float] = deque(maxlen=_PERIOD)
         self._waits: deque[float] = deque(maxlen=_PERIOD)
-        self._losses: deque[dict[str, float]] = deque(maxlen=_PERIOD)
+        self._losses: deque[Losses] = deque(maxlen=_PERIOD)
         self._since = time.perf_counter()
+        self._watch = LoaderWatch("DATALOADER.NUM_WORKERS")
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Start timing the batch."""
@@ -97,20 +99,39 @@ class MetricsFile(AfterStep):
         """Keep the time and the losses of the batch."""
         self._waits.append(self.timer.taken())
         self._times.append(time.perf_counter() - self._since + self._waits[-1])
-        self._losses.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+        module: Any = trainer.lightning_module
+        self._losses.append(module.losses)
 
     def after_step(self, trainer: L.Trainer, module: DetectorModule, done: int) -> None:
         """Write medians of the last 20 batches, every 20 steps and at the end, as Detectron2 does."""
-        if not trainer.is_global_zero or not is_due(done, _PERIOD, trainer.max_steps):
+        if not is_due(done, _PERIOD, trainer.max_steps):
+            return
+        module.finite.settle()
+        parts = self._means_of_ranks(trainer)
+        if not trainer.is_global_zero:
             return
         median, batches = statistics.median, trainer.accumulate_grad_batches
         seconds, waited = median(self._times) * batches, median(self._waits) * batches
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        losses = {key: median(part[key] for part in self._losses) for key in self._losses[0]}
+        losses = {key: median(part[key] for part in parts) for key in parts[0]}
         values = {"lr": rate, "time": seconds, "data_time": waited, **losses}
+        self._watch.add(sum(self._times), sum(self._waits))
         self.write({"iteration": done - 1, **values})
         self.loggers.numbers(values, done)
         log.info("%s", progress_line(done, trainer.max_steps, losses, rate, seconds, waited))
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Tell whether the training waited for its images."""
+        self._watch.tell()
+
+    def _means_of_ranks(self, trainer: L.Trainer) -> list[dict[str, float]]:
+        """Each batch's losses; a collective call of all ranks."""
+        own = [losses.read() for losses in self._losses]
+        if trainer.world_size == 1:
+            return own
+        rows = torch.tensor([list(part.values()) for part in own], device=trainer.strategy.root_device)
+        means = trainer.strategy.reduce(rows, reduce_op="mean")
+        return [dict(zip(own[0], row, strict=True)) for row in means.tolist()]
 
     def on_validated(self, trainer: L.Trainer, module: DetectorModule) -> None:
         """Write the metrics of a validation."""
@@ -157,6 +178,7 @@ class Validation(AfterStep):
             self._run(trainer, module)
 
     def _run(self, trainer: L.Trainer, module: Any) -> None:
+        module.finite.settle()
         self.pending = not module.validate(self.loader, self.interruption)
         for listener in () if self.pending else self.listeners:
             listener(trainer, module)
@@ -291,11 +313,14 @@ class SaveModels(AfterStep):
 
     def save(self, module: DetectorModule, done: int, name: str) -> None:
         """Write a model to predict with: EMA weights where VINDR.EMA_DECAY is above 0."""
+        module.finite.settle()
         data = {"model": module.weights(), "vindr": metadata(self.cfg, done, module.latest)}
         with atomic_path(Path(self.cfg.OUTPUT_DIR) / name) as temporary:
             torch.save(data, temporary)
 
     def _save_state(self, trainer: L.Trainer) -> None:
+        module: Any = trainer.lightning_module
+        module.finite.settle()
         done, folder = trainer.global_step, Path(self.cfg.OUTPUT_DIR)
         target = folder / f"{states.name_of(done)}{STATE_SUFFIX}"
         if not trainer.is_global_zero:

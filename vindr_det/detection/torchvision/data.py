@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +11,39 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vindr_det.data.splits import training_records, validation_records
 from vindr_det.detection.incomplete import mask_of, masks_unknown
-from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.samples import SampleReader, to_tensor
 from vindr_det.detection.torchvision.model import first_label
 from vindr_det.structures.records import Record
-from vindr_det.training.interruption import leave_signals_to_trainer
+from vindr_det.training.loading import SharedList, loader_options
 from vindr_det.training.sampler import SampleKey, batch_part, training_order
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
 
+class _Item(NamedTuple):
+    """What the batches have of a record."""
+
+    path: str
+    image_id: str
+    size: tuple[int, int]
+    boxes: np.ndarray
+    labels: np.ndarray
+    shares: np.ndarray
+    unknown: np.ndarray
+
+    @classmethod
+    def of(cls, record: Record, folder: Path, unknown: bool) -> "_Item":
+        truth = record.truth
+        mask = mask_of(record.unknown if unknown else (), len(record.label_set), truth.labels,
+                       record.image_id)
+        return cls(str(folder / record.file_name), record.image_id, (record.height, record.width),
+                   truth.boxes, truth.labels, truth.scores, mask.numpy())
+
+
 class RecordDataset(Dataset):
     """Items of three: image, target and image id.
 
-    The image is (3, H, W) float, 0..255; the target has ``boxes`` (N, 4) xyxy, ``labels`` (N,), ``weights``
+    The image is (1, H, W) uint8; the target has ``boxes`` (N, 4) xyxy, ``labels`` (N,), ``weights``
     (N,), which multiply the loss of each box, ``unknown`` (C,), true for classes that may be on the image
     without a box, and ``masks`` (N, H, W) on demand.
 
@@ -40,9 +60,9 @@ class RecordDataset(Dataset):
         self, items: Sequence[tuple[Record, Path]], reader: SampleReader, masks: bool = False,
         first_label: int = 1, agreement_power: float = 0.0, unknown: bool = True,
     ) -> None:
-        self.items, self.reader = list(items), reader
-        self.masks, self.first_label = masks, first_label
-        self.agreement_power, self.unknown = agreement_power, unknown
+        self.items = SharedList(_Item.of(record, folder, unknown) for record, folder in items)
+        self.reader, self.masks, self.first_label = reader, masks, first_label
+        self.agreement_power = agreement_power
 
     @classmethod
     def from_config(
@@ -57,21 +77,18 @@ class RecordDataset(Dataset):
 
     def __getitem__(self, sample_key: SampleKey | int) -> tuple[Tensor, dict[str, Tensor], str]:
         row, seed = sample_key if isinstance(sample_key, SampleKey) else (sample_key, None)
-        record, folder = self.items[row]
-        sample = self.reader(folder / record.file_name, record.height, record.width,
-                             record.truth.boxes, record.truth.labels, seed)
+        item = self.items[row]
+        sample = self.reader(item.path, *item.size, item.boxes, item.labels, seed)
         pixels, boxes = sample.image, sample.boxes
         target = {
             "boxes": torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.as_tensor(sample.labels) + self.first_label,
-            "weights": torch.as_tensor(record.truth.scores[sample.kept] ** self.agreement_power,
-                                       dtype=torch.float32),
-            "unknown": mask_of(record.unknown if self.unknown else (), len(record.label_set),
-                               record.truth.labels, record.image_id),
+            "weights": torch.as_tensor(item.shares[sample.kept] ** self.agreement_power, dtype=torch.float32),
+            "unknown": torch.from_numpy(item.unknown),
         }
         if self.masks:
             target["masks"] = _filled(boxes, pixels.shape)
-        return torch.from_numpy(to_rgb(pixels)), target, record.image_id
+        return to_tensor(pixels), target, item.image_id
 
 
 def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> Tensor:
@@ -108,8 +125,5 @@ def validation_loader(cfg: Any, rank: int, world: int) -> DataLoader:
 def _loader(
     cfg: Any, dataset: RecordDataset, batch: int, sampler: Sampler[SampleKey] | None
 ) -> DataLoader:
-    workers = cfg.DATALOADER.NUM_WORKERS
-    # A generator of its own: the loader must not draw from what the model draws from.
-    return DataLoader(dataset, batch, sampler=sampler, num_workers=workers, collate_fn=collate,
-                      generator=torch.Generator().manual_seed(0), persistent_workers=workers > 0,
-                      worker_init_fn=leave_signals_to_trainer)
+    options = loader_options(cfg.MODEL.DEVICE, cfg.DATALOADER.NUM_WORKERS, cfg.VINDR.PREFETCH)
+    return DataLoader(dataset, batch, sampler=sampler, collate_fn=collate, **options)

@@ -12,14 +12,15 @@ from vindr_det.detection.torchvision.data import Batch
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.detection.torchvision.predictor import to_predictions
 from vindr_det.detection.validation import LossMeans, training_mode_aside, validation_metrics
-from vindr_det.exceptions import DivergedError
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
+from vindr_det.training.acceleration import compile_or_not, lay_out
 from vindr_det.training.ema import ema_weights
 from vindr_det.training.ema_module import EMAModule
+from vindr_det.training.finite import FiniteCheck, Losses, sent
 from vindr_det.training.interruption import Interruption
-from vindr_det.training.optimizer import build_optimizer, groups_by_norm
-from vindr_det.training.progress import bar
+from vindr_det.training.optimizer import build_optimizer, can_fuse, groups_by_norm
+from vindr_det.training.progress import TOTAL, bar
 from vindr_det.training.schedule import ScheduleOptions, build_lr_scheduler
 
 
@@ -37,6 +38,10 @@ class DetectorModule(EMAModule):
     ) -> None:
         super().__init__(build_model(cfg), cfg.VINDR.EMA_DECAY, max(cfg.SEED, 0))
         self.cfg, self.records = cfg, records
+        network: Any = self.network
+        lay_out(network, cfg.VINDR.CHANNELS_LAST, cfg.MODEL.DEVICE, half_precision(cfg))
+        if cfg.VINDR.COMPILE:
+            compile_or_not(network.backbone, "VINDR.COMPILE")
         self._record_of = {record.image_id: record for record in records}
         self._loss_ids = set(self._record_of if loss_ids is None else loss_ids)
         self.latest: dict[str, float] = {}
@@ -44,6 +49,9 @@ class DetectorModule(EMAModule):
         self.predictions: dict[str, Predictions] = {}
         self._predictions: dict[str, Predictions] = {}
         self._losses = LossMeans()
+        self.finite = FiniteCheck()
+        #: Of the latest batch.
+        self.losses: Losses | None = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Sum of the detector's losses; a loss that is not finite stops the training."""
@@ -51,12 +59,8 @@ class DetectorModule(EMAModule):
         set_sizes(self.network, self.cfg, training=True)
         losses = self.network(images, targets)
         total = sum(losses.values())
-        if not torch.isfinite(total):
-            raise DivergedError(self.global_step, image_ids, {k: float(v) for k, v in losses.items()})
-        values = {key: value.detach() for key, value in losses.items()}
-        # MetricsFile writes them, to TensorBoard too.
-        self.log_dict(values | {"total_loss": total.detach()}, batch_size=len(images), logger=False,
-                      sync_dist=self.trainer.world_size > 1)
+        self.losses = sent(losses | {TOTAL: total})
+        self.finite.add(self.global_step, image_ids, self.losses)
         return total
 
     def on_train_start(self) -> None:
@@ -139,7 +143,7 @@ class DetectorModule(EMAModule):
         solver = self.cfg.SOLVER
         groups = groups_by_norm(self.network, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM)
         optimizer = build_optimizer(self.cfg.VINDR.OPTIMIZER, groups, solver.BASE_LR, solver.MOMENTUM,
-                                    solver.NESTEROV)
+                                    solver.NESTEROV, can_fuse(self.cfg))
         scheduler = build_lr_scheduler(optimizer, solver.LR_SCHEDULER_NAME,
                                        ScheduleOptions.from_config(self.cfg))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -78,7 +78,7 @@ def first_label(cfg: Any) -> int:
 def build_model(cfg: Any) -> nn.Module:
     """The detector that MODEL.META_ARCHITECTURE names, from random weights.
 
-    Input images are (3, H, W) float, 0..255; labels begin at :func:`first_label`.
+    Input images are (1, H, W) uint8, or (3, H, W) float, 0..255; labels begin at :func:`first_label`.
 
     Raises:
         InputError: a key that torchvision cannot honor.
@@ -88,11 +88,18 @@ def build_model(cfg: Any) -> nn.Module:
     network = architecture.build(cfg, {
         "min_size": tuple(cfg.INPUT.MIN_SIZE_TRAIN), "max_size": cfg.INPUT.MAX_SIZE_TRAIN,
         "image_mean": list(cfg.MODEL.PIXEL_MEAN), "image_std": list(cfg.MODEL.PIXEL_STD)})
+    network.transform.register_forward_pre_hook(_to_float)
     if masks_unknown(cfg):
         leave_out_unknown(network)
     for head in architecture.heads(network):
         head.register_forward_hook(in_float32)
     return network
+
+
+def _to_float(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Gray bytes as float for torchvision's transform, whose normalization then gives three channels."""
+    images, *targets = inputs
+    return ([image.float() for image in images], *targets)
 
 
 def set_sizes(network: Any, cfg: Any, training: bool, scale: float = 1.0) -> None:

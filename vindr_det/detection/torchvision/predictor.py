@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.detection.precision import autocast, half_precision
-from vindr_det.detection.samples import SampleReader, to_rgb
+from vindr_det.detection.samples import SampleReader, to_tensor
 from vindr_det.detection.torchvision.model import build_model, first_label, set_sizes
 from vindr_det.structures.detections import Predictions, drop_degenerate
 from vindr_det.structures.label_sets import LabelSet
@@ -44,7 +44,7 @@ class TorchvisionPredictor:
         set_sizes(self.network, self.cfg, training=False, scale=scale)
         small = [self.reader.to_size(image) for image in images]
         with autocast(self.device, self.half):
-            outputs = self.network([torch.from_numpy(to_rgb(resized)).to(self.device) for resized in small])
+            outputs = self.network([to_tensor(resized).to(self.device) for resized in small])
         return [to_predictions(output, ratio(image, resized), self.first_label, self.label_set)
                 for output, image, resized in zip(outputs, images, small, strict=True)]
 

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from vindr_det.imaging.dicom.stream import StreamHeader
 
 #: A reduced image is at least so many times the target. From here on a picture holds .9 to 1.1 of the
-#: fine detail that an average over the whole image has (benchmarks/bench_sharpness.py). At 1.0 times it
+#: fine detail that an average over the whole image has (benchmarks/sharpness.py). At 1.0 times it
 #: would be .75, since that average then leaks nothing between neighbors; and the more often the sides
 #: were halved, the farther a picture of little more than the target's size is from that average.
 _MARGIN = {1: 1.05, 2: 1.35, 3: 1.35}

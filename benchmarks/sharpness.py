@@ -1,6 +1,6 @@
 """How sharp a JPEG 2000 image is that was decoded reduced, against the same image decoded whole.
 
-    python benchmarks/bench_sharpness.py [--dicoms DIR] [--headers train_dicom_headers.csv.gz]
+    python benchmarks/sharpness.py [--dicoms DIR] [--headers train_dicom_headers.csv.gz]
 
 For each size that images are prepared at: the share of originals decoded at 1, 1/2, 1/4 and 1/8 of their
 resolution, the ratio of the Laplacian's standard deviation (ours over that of the whole decode and area
@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pydicom
-from bench_prepare import make_films
 from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless
 from tabulate import tabulate
@@ -37,6 +36,8 @@ def main() -> None:
     parser.add_argument("--headers", type=Path, help="table with the columns Rows and Columns")
     parser.add_argument("--quantiles", type=int, default=15, help="number of sizes that represent all")
     args = parser.parse_args()
+    from bench_prepare import make_films
+
     shapes = read_shapes(args.headers) if args.headers else np.array(
         [(side, round(side * 0.85)) for side in range(1000, 3401, 10)])
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Time of a training step on one core: what vindr-det plan --budget reckons with.
 
-    python benchmarks/bench_steps.py
-    python benchmarks/bench_steps.py --config configs/vindr_frcnn.yaml --sizes 256 384 512 --steps 1
+    python benchmarks/step_times.py
+    python benchmarks/step_times.py --config configs/vindr_frcnn.yaml --sizes 256 384 512 --steps 1
 
 Trains the torchvision engine's detector of a config on squares of noise with two boxes each, and prints the
 processor's seconds per image, and the line through them: seconds + seconds per million pixels.

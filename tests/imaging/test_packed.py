@@ -1,0 +1,60 @@
+"""Packed files: their pixels are the files', whatever the images' sizes, and no row reads another's."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import write_png
+from vindr_det.imaging.packed import IdRows, PackedImages, pack
+
+
+def write(folder, shapes):
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    images = {name: rng.integers(0, 256, shape).astype(np.uint8) for name, shape in shapes.items()}
+    for name, image in images.items():
+        write_png(folder / f"{name}.png", image)
+    return images
+
+
+@pytest.mark.parametrize("shapes", [
+    {"only": (1, 1)},
+    {"b": (8, 6), "a": (8, 6)},
+    {"b": (8, 6), "a": (6, 8)},  # as many pixels
+    {"b": (9, 4), "lungs-é": (64, 50), "a": (1, 7), "aa": (64, 64)},
+])
+def test_packed_are_the_files(shapes, tmp_path):
+    images = write(tmp_path / "png", shapes)
+    pack(tmp_path / "png", list(images), tmp_path / "packed.npy")
+    packed = PackedImages(tmp_path / "packed.npy")
+    for mapping in (packed, pickle.loads(pickle.dumps(packed))):
+        assert list(mapping) == list(images)
+        assert all(np.array_equal(mapping[name], image) for name, image in images.items())
+    assert "zz" not in packed and "" not in packed and not packed["".join(list(images)[:1])].flags.writeable
+    assert len(pickle.dumps(packed)) < 1000  # the path, not the pixels
+    records = np.load(tmp_path / "packed.npy", mmap_mode="r")
+    one_size = len(set(shapes.values())) == 1
+    assert records.dtype.names == (("image_id", "pixels") if one_size else
+                                   ("image_id", "height", "width", "pixels"))
+
+
+@pytest.mark.parametrize("ids, message", [
+    ([], "there is no image to pack"), (["a", "b"], "b.png: no such file"),
+    (["a", "c"], "c.png: cannot be decoded as PNG"),
+])
+def test_what_cannot_be_packed(ids, message, tmp_path):
+    write(tmp_path / "png", {"a": (8, 6)})
+    (tmp_path / "png/c.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=message):
+        pack(tmp_path / "png", ids, tmp_path / "packed.npy")
+    assert not (tmp_path / "packed.npy").exists()
+
+
+@pytest.mark.parametrize("ids", [[], ["b", "a", "ab"], [f"{i:x}" for i in range(300)]])
+def test_rows_of_ids(ids):
+    rows = IdRows(ids)
+    assert [rows[image_id] for image_id in ids] == list(range(len(ids)))
+    with pytest.raises(KeyError):
+        rows["none"]

@@ -1,0 +1,210 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_dask_cluster import cluster
+
+from vindr_det.classification.probabilities import ClassifierOutput
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.image_run import find
+from vindr_det.imaging.status import Status
+from vindr_det.postprocessing.gate import Append
+from vindr_det.prediction import ImagePrediction, Models, Outcome, predict
+from vindr_det.shards.parts import Parts
+from vindr_det.shards.share import Shard, shard_of
+from vindr_det.structures.detections import Predictions
+
+FILES = ("s.csv", "s.predictions.csv", "s.predictions.json", "s.status.csv")
+
+
+class Brightness:
+    """A detector whose box and score depend on every pixel."""
+
+    label_set = Predictions().label_set
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, images):
+        self.seen.append(len(images))
+        return [Predictions([[0, 0, 1 + image.std(), 1 + image.mean() / 7]], [image.mean() / 300], [3])
+                for image in images]
+
+
+@pytest.fixture
+def images(phantoms, tmp_path):
+    """Seven images, two of which cannot be read."""
+    folder = tmp_path / "images"
+    shutil.copytree(phantoms / "data/test", folder, ignore=shutil.ignore_patterns("*.csv", "*.json"))
+    first = min(folder.iterdir())
+    (folder / "0.png").write_bytes(first.read_bytes()[:500])
+    (folder / "a.tif").write_bytes(b"II*")
+    return folder
+
+
+def models():
+    return Models([Brightness()])
+
+
+def same(a, b):
+    assert a.statuses == b.statuses and a.probabilities == b.probabilities
+    assert list(a.predictions) == list(b.predictions)
+    for key, boxes in a.predictions.items():
+        assert boxes.boxes.tobytes() == b.predictions[key].boxes.tobytes()
+        assert boxes.scores.tobytes() == b.predictions[key].scores.tobytes()
+
+
+@pytest.mark.parametrize("text, environment, expected", [
+    ("1/1", {}, Shard(0, 1)), ("3/4", {}, Shard(2, 4)),
+    ("torchrun", {"RANK": "2", "WORLD_SIZE": "4"}, Shard(2, 4)),
+    ("0/4", {}, "--shard 0/4: expected such as 1/4 to 4/4"), ("5/4", {}, "--shard 5/4"),
+    ("two", {}, "--shard two: expected such as"), ("torchrun", {}, "RANK and WORLD_SIZE are not set"),
+])
+def test_which_share(text, environment, expected):
+    if isinstance(expected, Shard):
+        assert shard_of(text, environment) == expected
+    else:
+        with pytest.raises(InputError, match=expected):
+            shard_of(text, environment)
+
+
+@pytest.mark.parametrize("count, batch", [(1, 1), (2, 1), (3, 2), (20, 3)])
+def test_every_image_is_in_one_share_and_batches_stay_together(images, count, batch):
+    run = find(images)
+    shares = [Shard(index, count).of(run, batch).inputs for index in range(count)]
+    assert sorted(source.image_id for share in shares for source in share) == sorted(
+        source.image_id for source in run.inputs)
+    whole = [run.inputs[at:at + batch] for at in range(0, len(run.inputs), batch)]
+    assert all(share[at:at + batch] in whole for share in shares for at in range(0, len(share), batch))
+
+
+@pytest.mark.parametrize("lost", [[], [1], [0, 1, 2]])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_shards_and_resume_are_a_whole_run(images, tmp_path, batch, lost):
+    run, settings = find(images), {"weights": ["a"]}
+    whole = predict(run, models(), batch, 0)
+    for index in {0, 1, 2}.difference(lost):
+        Parts(tmp_path / "p", settings).predict_shard(run, Shard(index, 3), models, batch, 0)
+    left = Brightness()
+    same(whole, predict(run, Models([left]), batch, 0, each=Parts(tmp_path / "p", settings).outcomes))
+    assert not left.seen if not lost and batch == 1 else sum(left.seen) < 7
+
+
+def test_what_is_done_is_not_done_again_unless_the_file_changed(images, tmp_path):
+    run, parts = find(images), Parts(tmp_path / "p", {})
+    detector = Brightness()
+    for expected in (6, 0):
+        parts.predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
+        assert len(detector.seen) == expected
+        detector.seen.clear()
+    changed = max(images.glob("*.png"))
+    os.utime(changed, ns=(1, 1))
+    parts.predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
+    assert len(detector.seen) == 1
+    part = tmp_path / "p/1-of-1.jsonl"
+    part.write_bytes(part.read_bytes()[:-40])  # killed while it wrote
+    assert len(parts._done(run)) == 5
+    parts.predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
+    assert len(parts._done(run)) == 6
+
+
+def test_an_inverted_classifier_is_seen_over_all_shards(tmp_path, phantoms):
+    """No shard has enough images to tell."""
+    run = find(phantoms / "data/train")
+    models = Models([Brightness()], lambda image: ClassifierOutput(1 - image.mean() / 300), gate=Append())
+    parts = Parts(tmp_path / "p", {})
+    for index in range(8):
+        parts.predict_shard(run, Shard(index, 8), lambda: models, 1, 0)
+    with pytest.raises(InputError, match="its labels are inverted"):
+        list(parts.outcomes(run, models, 1, 0))
+    assert len(list(parts.outcomes(run, models, 1, 0, allow_inverted=True))) == len(run.inputs)
+
+
+def test_parts_of_other_settings_are_refused(images, tmp_path):
+    run = find(images)
+    Parts(tmp_path / "p", {"half": False}).predict_shard(run, Shard(0, 2), models, 1, 0)
+    with pytest.raises(InputError, match="1-of-2.jsonl: made with half False, expected True; give"):
+        list(Parts(tmp_path / "p", {"half": True}).outcomes(run, models()))
+
+
+def test_an_outcome_keeps_every_digit(tmp_path, images):
+    run = find(images)
+    source = next(source for source in run.inputs if not source.problem)
+    rng = np.random.default_rng(0)
+    corners = rng.random((50, 2)).astype(np.float32)
+    corners = np.hstack([corners, corners + rng.random((50, 2))])
+    boxes = Predictions(corners, rng.random(50), np.arange(50) % 14)
+    output = ClassifierOutput(np.float32(0.1), rng.random(14), columns={"p_abnormal": 1 / 3})
+    uids = {"StudyInstanceUID": "1.2"}
+    status = Status(source.image_id, source.file, "flagged", "a\tb\n\u00e9", uids, 7, 9)
+    outcome = Outcome(status, ImagePrediction(boxes, output, boxes[:3]))
+    parts = Parts(tmp_path / "p", {})
+    with parts._part("x", run) as part:
+        part.add(outcome)
+    from vindr_det.shards.part import Reader
+
+    with Reader() as read:
+        again = read(parts._done(run)[source.image_id])
+    assert again.status == status and again.prediction.output.named == output.named
+    assert again.prediction.output.p_abnormal == output.p_abnormal
+    for a, b in ((boxes, again.prediction.boxes), (boxes[:3], again.prediction.gated)):
+        assert a.boxes.tobytes() == b.boxes.tobytes() and a.scores.tobytes() == b.scores.tobytes()
+        assert a.labels.tolist() == b.labels.tolist() and a.label_set == b.label_set
+
+
+def predict_command(images, out, *more):
+    return [sys.executable, "-m", "vindr_det", "predict", "--bundle", "phantom", "--images", images,
+            "--out", out, "--device", "cpu", "--workers", "1", *more]
+
+
+def wait_for_images(run, part):
+    """Until the run has ended, or has written an image after the settings of its part."""
+    while run.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < 3):
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_shard_is_done_again_and_the_files_are_those_of_one_process(phantoms, tmp_path):
+    """Three processes with a relative --out; one is killed, its share is predicted by the merge."""
+    pytest.importorskip("distributed")
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in sorted((phantoms / "raw/train").iterdir())[:17]:  # three tasks of Dask
+        shutil.copy(path, images)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    start = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    subprocess.run(predict_command(images, "whole/s.csv"), check=True, **start)
+    killed = subprocess.Popen(predict_command(images, "sharded/s.csv", "--shard", "1/2"), **start)
+    wait_for_images(killed, tmp_path / "sharded/s.parts/1-of-2.jsonl")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    subprocess.run(predict_command(images, "sharded/s.csv", "--shard", "torchrun"), check=True,
+                   **{**start, "env": environment | {"RANK": "1", "WORLD_SIZE": "2"}})
+    assert not (tmp_path / "sharded/s.csv").exists()
+    subprocess.run(predict_command(images, "sharded/s.csv", "--resume"), check=True, **start)
+    (tmp_path / "there").mkdir()
+    with cluster(tmp_path / "there") as (address, workers):
+        on_dask = subprocess.Popen(predict_command(images, "dask/s.csv", "--dask", address), **start)
+        wait_for_images(on_dask, tmp_path / "dask/s.parts/dask.jsonl")
+        workers[0].send_signal(signal.SIGKILL)
+        assert on_dask.communicate() and not on_dask.returncode
+    for folder in ("sharded", "dask"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == sorted(FILES)
+        for name in FILES:
+            assert (tmp_path / folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_refusals(main_of, images, tmp_path):
+    command = ["--bundle", "phantom", "--images", images, "--out", tmp_path / "s.csv"]
+    for more, message in ((["--shard", "3/2"], "--shard 3/2"), (["--dask", "127.0.0.1:1"], "no scheduler"),
+                          (["--shard", "1/2", "--resume"], "expected one of the two")):
+        with pytest.raises(InputError, match=message):
+            main_of("predict.py", *command, *more)
+    assert not list(tmp_path.glob("s.*csv"))

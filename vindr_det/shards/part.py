@@ -1,0 +1,140 @@
+"""The parts of a run: what its processes predicted so far, in files.
+
+A part is a text file. A line with the run's settings begins each session; every other line holds, separated
+by a tab, which input it is of (its name, size and time of the last change) and what was predicted. Lines of
+other settings are refused; those of a file that has changed since, or that were cut off, are left out.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vindr_det.classification.probabilities import ClassifierOutput
+from vindr_det.exceptions import InputError
+from vindr_det.imaging.image_run import ImageRun
+from vindr_det.imaging.inputs import Input
+from vindr_det.imaging.status import Status
+from vindr_det.prediction import ImagePrediction, Outcome
+from vindr_det.structures.detections import Predictions
+from vindr_det.structures.label_sets import LabelSet
+
+
+class Place(NamedTuple):
+    """Where an outcome is written: a part, and its first byte there."""
+
+    part: Path
+    start: int
+
+
+class Part:
+    """A part that outcomes are added to; not those of failures, which the next run tries again.
+
+    Args:
+        path: of the part.
+        run: that the outcomes are of.
+        settings: of the run, as plain values.
+
+    Attributes:
+        path: likewise.
+    """
+
+    def __init__(self, path: Path, run: ImageRun, settings: Mapping[str, Any]) -> None:
+        self.path, self._run = path, run
+        self._inputs = {source.image_id: source for source in run.inputs}
+        self._file = path.open("ab", buffering=0)
+        self._write("\n" + json.dumps({"settings": settings}) + "\n")  # after a line that was cut off
+
+    def __enter__(self) -> "Part":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Add an outcome, at once.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        if outcome.prediction is not None:
+            key = key_of(self._run, self._inputs[outcome.status.image_id])
+            self._write(f"{key}\t{json.dumps(_plain(outcome), default=lambda number: number.item())}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text.encode())
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); --resume continues"
+                             ) from error
+
+
+class Reader:
+    """Reads outcomes from their places; keeps the parts open meanwhile."""
+
+    def __init__(self) -> None:
+        self._files, self._stack = dict[Path, Any](), ExitStack()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __call__(self, place: Place) -> Outcome:
+        """The outcome that is there."""
+        if place.part not in self._files:
+            self._files[place.part] = self._stack.enter_context(place.part.open("rb"))
+        file = self._files[place.part]
+        file.seek(place.start)
+        return outcome_of(json.loads(file.readline()))
+
+
+def key_of(run: ImageRun, source: Input) -> str:
+    """All that tells whether an input is still the one that was predicted, as a text without tabs."""
+    try:
+        status = source.path.stat()
+    except OSError:
+        file = [-1, -1]
+    else:
+        file = [status.st_size, status.st_mtime_ns]
+    before = run.prepared.get(source.image_id)
+    return json.dumps([source.image_id, source.file, source.problem, *file, run.sizes.get(source.image_id),
+                       before and [before.status, before.reason]])
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    """An outcome with a prediction as plain values; floats keep every digit."""
+    boxes, output, gated = outcome.prediction or ImagePrediction(Predictions(), None, Predictions())
+    return {"status": asdict(outcome.status), "boxes": _plain_boxes(boxes), "gated": _plain_boxes(gated),
+            "output": output and {**asdict(output), "findings": None if output.findings is None else
+                                  output.findings.tolist()}}
+
+
+def _plain_boxes(boxes: Predictions) -> list[Any]:
+    return [boxes.boxes.tolist(), boxes.scores.tolist(), boxes.labels.tolist(), asdict(boxes.label_set)]
+
+
+def outcome_of(values: Mapping[str, Any]) -> Outcome:
+    """The reverse of :func:`_plain`."""
+    output = values["output"]
+    if output is not None:
+        findings = None if output["findings"] is None else np.array(output["findings"])
+        output = ClassifierOutput(**{**output, "findings": findings,
+                                     "label_set": _label_set(output["label_set"])})
+    return Outcome(Status(**values["status"]),
+                   ImagePrediction(_boxes(values["boxes"]), output, _boxes(values["gated"])))
+
+
+def _boxes(values: Sequence[Any]) -> Predictions:
+    boxes, scores, labels, label_set = values
+    return Predictions(np.array(boxes, float).reshape(-1, 4), np.array(scores, float),
+                       np.array(labels, np.int64), _label_set(label_set))
+
+
+def _label_set(values: Mapping[str, Any]) -> LabelSet:
+    return LabelSet(values["name"], tuple(values["findings"]), values["no_finding"])

@@ -1,0 +1,211 @@
+"""What the processes of a run predicted so far, what is missing, and both together in order."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import make_folder
+from vindr_det.imaging.image_run import ImageRun
+from vindr_det.parallel import Failure, Runner, in_threads
+from vindr_det.postprocessing.agreement import AgreementCheck
+from vindr_det.prediction import Models, Outcome, predict_each
+from vindr_det.shards.part import Part, Place, Reader, key_of
+from vindr_det.shards.share import Shard, batches
+
+#: Images of a Dask task, at least: some seconds of work, against milliseconds for the task itself.
+_IMAGES_PER_TASK = 8
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file, or of all files in a folder; empty for an empty path."""
+    if not path:
+        return ""
+    files = [Path(path)] if Path(path).is_file() else sorted(filter(Path.is_file, Path(path).rglob("*")))
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while block := opened.read(2**20):
+                total.update(block)
+    return total.hexdigest()
+
+
+class Parts:
+    """What the processes of a run have predicted so far.
+
+    Args:
+        folder: of the parts.
+        settings: all that decides what is predicted, as plain values.
+
+    Attributes:
+        folder: likewise.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder, self._settings = folder, json.loads(json.dumps(settings))
+
+    def predict_shard(
+        self, run: ImageRun, shard: Shard, models: Callable[[], Models], batch: int, workers: int | None
+    ) -> Path:
+        """Predict what is missing of a share; returns the part that it was written to.
+
+        Args:
+            run: of all images.
+            shard: of this process.
+            models: loads them; is called if anything is missing.
+            batch: as of :func:`vindr_det.prediction.predict_each`, like ``workers``.
+            workers: likewise.
+
+        Raises:
+            InputError: as there, or a part has other settings.
+        """
+        share = shard.of(run, batch)
+        done = self._done(share)
+        left = self._left(share, done, batch)
+        with self._part(f"{shard.index + 1}-of-{shard.count}", share) as part:
+            outcomes = _predicted(left, models(), batch, workers, not done) if left.readable else iter(())
+            for outcome in tqdm(outcomes, desc="predict", unit="image", disable=None,
+                                total=len(share.inputs), initial=len(share.inputs) - len(left.inputs)):
+                part.add(outcome)
+        return part.path
+
+    def predict_on(
+        self, runner: Runner, run: ImageRun, work: Callable[[ImageRun], list[Outcome]], batch: int
+    ) -> None:
+        """Predict what is missing elsewhere, as on Dask; what fails there is left to :meth:`outcomes`.
+
+        Args:
+            runner: of :mod:`vindr_det.dask_cluster`.
+            run: of all images.
+            work: predicts a part of the run, as :func:`predict_part`; importable.
+            batch: images per call of a detector.
+        """
+        left = self._left(run, self._done(run), batch)
+        size = batch * -(-_IMAGES_PER_TASK // batch)
+        tasks = [left.of([replace(source, path=source.path.absolute()) for source in group])
+                 for group in batches(left.inputs, size)]
+        with self._part("dask", run) as part, tqdm(
+                total=len(left.inputs), desc="predict", unit="image", disable=None) as bar:
+            for task, outcomes in runner(work, [task for task in tasks if task.readable]):
+                for outcome in [] if isinstance(outcomes, Failure) else outcomes:
+                    part.add(outcome)
+                bar.update(len(task.inputs))
+
+    def outcomes(
+        self, run: ImageRun, models: Models, batch: int = 1, workers: int | None = None,
+        allow_inverted: bool = False,
+    ) -> Iterator[Outcome]:
+        """As :func:`vindr_det.prediction.predict_each`, which is asked for what no part has.
+
+        Args:
+            run: as there, like the others.
+            models: likewise.
+            batch: likewise.
+            workers: likewise.
+            allow_inverted: likewise.
+        """
+        merged = self._merged(run, models, batch, workers)
+        checks = models.chosen_gate.needs_classifier and not allow_inverted
+        return _checked(merged, AgreementCheck("the classifier")) if checks else merged
+
+    def remove(self) -> None:
+        """Remove the parts of a run whose files are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _merged(
+        self, run: ImageRun, models: Models, batch: int, workers: int | None
+    ) -> Iterator[Outcome]:
+        done = self._done(run)
+        left = self._left(run, done, batch)
+        missing = {source.image_id for source in left.inputs}
+        fresh = _predicted(left, models, batch, workers, not done)
+        with self._part("rest", run) as part, Reader() as read:
+            for source in run.inputs:
+                if source.image_id in missing:
+                    outcome = next(fresh)
+                    part.add(outcome)
+                    yield outcome
+                else:
+                    yield read(done[source.image_id])
+            yield from fresh  # nothing, or the error of models that failed on every image
+
+    def _left(self, run: ImageRun, done: Mapping[str, Place], batch: int) -> ImageRun:
+        """The batches that lack an outcome: a batch is predicted whole, as in a run without parts."""
+        return run.of([source for group in batches(run.inputs, batch)
+                       if any(source.image_id not in done for source in group) for source in group])
+
+    def _done(self, run: ImageRun) -> dict[str, Place]:
+        """Image id -> where its outcome is, of the inputs that are as they were then."""
+        parts = sorted(self.folder.glob("*.jsonl"))
+        places = {key: place for part in parts for key, place in self._keys(part)}
+        if not places:
+            return {}
+        keys = in_threads(partial(key_of, run), run.inputs)
+        return {source.image_id: places[key] for source, key in zip(run.inputs, keys, strict=True)
+                if key in places}
+
+    def _keys(self, part: Path) -> Iterator[tuple[str, Place]]:
+        """The inputs of a part's lines, each with its place.
+
+        Raises:
+            InputError: the part is of other settings.
+        """
+        start = 0
+        with part.open("rb") as file:
+            for line in file:
+                key, tab, outcome = line.partition(b"\t")
+                if not tab:
+                    self._require_same(part, line)
+                elif outcome.endswith(b"}\n"):  # whole
+                    yield key.decode(errors="replace"), Place(part, start + len(key) + 1)
+                start += len(line)
+
+    def _require_same(self, part: Path, line: bytes) -> None:
+        try:
+            made = dict(json.loads(line)["settings"])
+        except (ValueError, TypeError, KeyError):  # empty, or cut off
+            return
+        for name in [*self._settings, *made]:
+            if made.get(name) != self._settings.get(name):
+                raise InputError(f"{part}: made with {name} {made.get(name)}, expected "
+                                 f"{self._settings.get(name)}; give all shards the same options, or remove "
+                                 f"{self.folder}")
+
+    def _part(self, name: str, run: ImageRun) -> Part:
+        return Part(make_folder(self.folder) / f"{name}.jsonl", run, self._settings)
+
+
+def predict_part(run: ImageRun, load: Callable[[], Models], batch: int) -> list[Outcome]:
+    """The outcomes of a task of :meth:`Parts.predict_on`; images are read in this process.
+
+    Args:
+        run: the task's images.
+        load: the models, once per process.
+        batch: images per call of a detector.
+    """
+    return list(predict_each(run, load(), batch, 0, True))
+
+
+def _checked(outcomes: Iterator[Outcome], check: AgreementCheck) -> Iterator[Outcome]:
+    """The outcomes of all shards, of which each is too small to tell whether the classifier is inverted."""
+    for outcome in outcomes:
+        if outcome.prediction is not None:
+            check.add([(outcome.prediction.output, outcome.prediction.boxes)])
+        yield outcome
+    check.finish()
+
+
+def _predicted(
+    run: ImageRun, models: Models, batch: int, workers: int | None, is_all: bool
+) -> Iterator[Outcome]:
+    """An outcome per input; an error of models that fail on all of them is raised only if they are all."""
+    outcomes = predict_each(run, models, batch, workers, True)
+    return outcomes if is_all else islice(outcomes, len(run.inputs))
