@@ -17,7 +17,7 @@ _LIBRARIES = (
     "torchvision",
     "numpy",
     "pandas",
-    "faster-coco-eval",
+    "hotcoco",
     "pycocotools",
     "timm",
     "lightning",
