@@ -15,7 +15,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.imaging.image_run import find
 from vindr_det.imaging.status import Status
 from vindr_det.postprocessing.gate import Append
-from vindr_det.prediction import ImagePrediction, Models, Outcome, predict
+from vindr_det.prediction import FolderPredictions, ImagePrediction, Models, Outcome, predict_each
 from vindr_det.shards.parts import Parts
 from vindr_det.shards.share import Shard, shard_of
 from vindr_det.structures.detections import Predictions
@@ -88,11 +88,12 @@ def test_every_image_is_in_one_share_and_batches_stay_together(images, count, ba
 @pytest.mark.parametrize("batch", [1, 2])
 def test_shards_and_resume_are_a_whole_run(images, tmp_path, batch, lost):
     run, settings = find(images), {"weights": ["a"]}
-    whole = predict(run, models(), batch, 0)
+    whole = FolderPredictions.of(predict_each(run, models(), batch, 0), run)
     for index in {0, 1, 2}.difference(lost):
         Parts(tmp_path / "p", settings).predict_shard(run, Shard(index, 3), models, batch, 0)
     left = Brightness()
-    same(whole, predict(run, Models([left]), batch, 0, each=Parts(tmp_path / "p", settings).outcomes))
+    merged = Parts(tmp_path / "p", settings).outcomes(run, Models([left]), batch, 0)
+    same(whole, FolderPredictions.of(merged, run))
     assert not left.seen if not lost and batch == 1 else sum(left.seen) < 7
 
 

@@ -107,11 +107,6 @@ def _parser(text: str) -> ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="take the parts that are beside --out, "
                         "predict what is missing, and write all files")
     parser.add_argument("--dask", metavar="ADDRESS", help="as --resume, on this scheduler's Dask cluster")
-    parser.add_argument("--shard", metavar="I/N", help="predict the I-th of N shares of the images into a "
-                        "part beside --out; torchrun: take I and N from it")
-    parser.add_argument("--resume", action="store_true", help="take the parts that are beside --out, "
-                        "predict what is missing, and write all files")
-    parser.add_argument("--dask", metavar="ADDRESS", help="as --resume, on this scheduler's Dask cluster")
     parser.add_argument("--pictures", action="store_true", help=f"draw the boxes of the first {DRAWN} "
                         "images into pictures/ beside --out")
     parser.add_argument("opts", nargs="*", metavar="IMAGES and KEY VALUE", help="image files and folders; "
