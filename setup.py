@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed", "bundles/*/*", "pacs/codes.csv"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*", "pacs/codes.csv", "report/static/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -55,6 +55,7 @@ setup(
         "grad-cam>=1.5",
         "hotcoco>=1.3",
         "iterative-stratification>=0.1.9",
+        "jinja2>=3.1",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -113,7 +114,7 @@ setup(
             "huggingface_hub>=0.34", "import-linter>=2.5", "ipykernel>=6.29", "mkdocs-material>=9.5",
             "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10", "nbformat>=5.10", "onnx>=1.16",
             "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil", "pynetdicom>=3.0", "pytest>=8",
-            "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "wandb>=0.19",
+            "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "selenium>=4.20", "wandb>=0.19",
         ],
     },
 )

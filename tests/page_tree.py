@@ -44,7 +44,7 @@ ADDED = {
     "gate fit": ["--allow-inverted", "--folds", "2"], "gate apply": ["--allow-inverted"],
     "tune": ["--allow-inverted", "--trials", "4", *_ONE_PROCESS],
     "evaluate-classifier": ["--allow-inverted"], "classify": _ONE_PROCESS, "explain": _ONE_PROCESS,
-    "phantoms": _ONE_PROCESS}
+    "phantoms": _ONE_PROCESS, "report": [*_ONE_PROCESS, "--bootstrap", "20"]}
 #: Exit statuses beside 0 that the pages tell of.
 STATUSES = {"check-leaks": (0, 2)}
 #: What is put in the place of numbers that would take minutes.

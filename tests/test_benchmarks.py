@@ -38,7 +38,7 @@ def test_both_take_turns_and_the_first_turn_does_not_count():
     assert "".join(calls) == "baabbaab" and (row.ratio, row.high, row.ours_value) == (1, 1, 1)
 
 
-def test_a_table_says_what_is_missed():
+def test_a_table_tells_what_is_missed():
     rows = [comparison.of_turns("s", ("o", [1.0]), ("p", [3.0]), target=target) for target in (2, 4, None)]
     assert [line.split("|")[-2].strip() for line in bench.table(rows).splitlines()[2:]] == [
         "2 reached", "4 missed", ""]

@@ -55,6 +55,7 @@ GIVEN = {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "B.pth": _DETECTOR, "moved/vindr": "datasets/vindr",
         "A.csv": "submission.csv", "B.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
         "val.json": _FOLD, "x.dicom": "own/x.dicom"},
+    "docs/report.md": {"val.json": _FOLD},
     "docs/gate.md": {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "A.csv": "val.csv", "B.csv": "val.csv",
         "val.json": _FOLD, "A_test.csv": "submission.csv", "B_test.csv": "submission.csv",

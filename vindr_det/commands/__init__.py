@@ -39,6 +39,7 @@ COMMANDS = {
         "evaluate-classifier": "score probabilities",
         "check-submission": "check or repair a submission",
         "visualize": "draw boxes",
+        "report": "a run as one page: scores, curves, errors, and its cases to look at",
     },
     "Hospital": {
         "dicom-out": "predictions to DICOM objects: a picture, a report, graphics on the original",
