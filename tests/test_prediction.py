@@ -12,7 +12,7 @@ from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.prediction import FolderPredictions, Models, predict_each
+from vindr_det.prediction import FolderPredictions, Models, by_shape, predict_each
 from vindr_det.structures.detections import Predictions
 
 SHAPE = (1300, 1100)
@@ -83,3 +83,19 @@ def test_every_model_is_shown_what_it_is_shown_alone(film, tmp_path, prepared, t
         assert np.array_equal(model.images[0], read_image(path, model.target).pixels)
     boxes = result.predictions["a"].findings().boxes
     assert np.allclose(boxes, [[0, 0, SHAPE[1] / 2, SHAPE[0] / 2]], atol=1)
+
+
+def test_an_images_boxes_do_not_depend_on_the_others_of_its_batch():
+    from vindr_det.bundle.read import open_bundle
+    from vindr_det.shipped import BUNDLES
+
+    detector, = open_bundle(BUNDLES / "phantom").load("cpu").models.predictors
+    shapes = [(300, 200), (200, 300), (300, 200), (256, 256)]
+    images = [render(np.random.default_rng(row), *shape, [3]).pixels >> 4 for row, shape in enumerate(shapes)]
+    images = [np.ascontiguousarray(image, np.uint8) for image in images]
+    together = by_shape(detector, images)
+    for image, detections in zip(images, together, strict=True):
+        alone, = detector([image])
+        assert len(alone) == len(detections) > 0
+        assert np.allclose(alone.scores, detections.scores, atol=1e-5)
+        assert np.allclose(alone.boxes, detections.boxes, atol=1e-2)

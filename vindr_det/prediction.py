@@ -128,7 +128,25 @@ def _detect(predictor: Predictor, images: Sequence[DecodedImage]) -> list[Predic
     """One detector on a batch: each image at the size of the detector, boxes in the original's pixels."""
     pixels = [image.at(_target(predictor)) for image in images]
     return [_to_original(detections, shown, image)
-            for detections, shown, image in zip(predictor(pixels), pixels, images, strict=True)]
+            for detections, shown, image in zip(by_shape(predictor, pixels), pixels, images, strict=True)]
+
+
+def by_shape(predictor: Predictor, images: Sequence[Image]) -> list[Predictions]:
+    """A batch of images, those of each shape in a call: padding would move the boxes of other shapes' images.
+
+    Args:
+        predictor: of the detector.
+        images: (H, W) each, of any shapes.
+
+    Returns:
+        Detections per image, in order.
+    """
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for row, image in enumerate(images):
+        rows.setdefault(image.shape, []).append(row)
+    detected = {row: detections for group in rows.values()
+                for row, detections in zip(group, predictor([images[row] for row in group]), strict=True)}
+    return [detected[row] for row in range(len(images))]
 
 
 def _to_original(detections: Predictions, shown: Image, image: DecodedImage) -> Predictions:
