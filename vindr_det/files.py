@@ -102,7 +102,7 @@ def expanded(path: Any) -> Any:
 
 
 def require_path(path: object, expected: str) -> None:
-    """Refuse an empty path, which would be the current folder.
+    """Refuse an empty path, which would be the current folder or no option at all.
 
     Args:
         path: a path, or anything else, which passes.
@@ -121,6 +121,7 @@ def require_writable(path: str | Path) -> None:
     Raises:
         InputError: it is a folder or a device, or its folder cannot be made or written.
     """
+    require_path(path, "a file to write")
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file to write")
@@ -276,6 +277,7 @@ def existing_file(path: str | Path) -> Path:
     Raises:
         InputError: it is missing, or a folder.
     """
+    require_path(path, "a file")
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file")

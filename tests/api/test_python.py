@@ -7,6 +7,7 @@ import sys
 import weakref
 from pathlib import Path
 from types import GeneratorType
+from zipfile import ZipFile
 
 import cv2
 import numpy as np
@@ -31,7 +32,8 @@ from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.postprocessing.gate import Scale
-from vindr_det.prediction import Models, adjusted
+from vindr_det.prediction import Models
+from vindr_det.prediction_models import adjusted, read_gate
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission.outputs import write_results
@@ -257,6 +259,8 @@ def test_what_is_no_image_is_refused_before_anything_is_predicted(image, message
     ({"device": "tpu"}, "device 'tpu': expected auto, cpu, cuda or cuda:<n>"),
     ({"device": True}, "device True: expected auto, cpu, cuda or cuda:<n>"),
     ({"device": -1}, "device -1: expected auto, cpu, cuda or cuda:<n>"),
+    ({"max_pixels": "10"}, "max_pixels '10': expected a whole number of 1 or more"),
+    ({"max_pixels": 0}, "max_pixels 0: expected a whole number of 1 or more"),
     ({"max_pixels": 100}, "array: 240 rows and 300 columns are 72,000 pixels, expected at most 100"),
 ])
 def test_options_are_checked(options, message):
@@ -276,6 +280,11 @@ def test_options_are_checked(options, message):
      "classifier's folder or a bundle is loaded alone"),
     ("x.pt", {}, r"x.pt: expected a checkpoint \(.pth\), an ONNX file, a classifier's folder or a bundle"),
     ("x.txt", {}, r"x.txt: expected a checkpoint \(.pth\), an ONNX file, a classifier's folder or a bundle"),
+    ("damaged.bundle", {}, "damaged.bundle: a damaged .zip file"),
+    ("a.pth", {"gate": 5}, "gate 5: expected a path"),
+    ("a.pth", {"classifier": 5}, "classifier 5: expected a path"),
+    ("a.pth", {"overrides": 5}, "overrides 5: expected keys and values, a mapping or a list"),
+    ("a.pth", {"overrides": "A.B 5"}, "overrides 'A.B 5': expected keys and values, a mapping or a list"),
     ("~/x.pth", {}, "home/x.pth: no such file"),
     ("fold0.pth", {}, "fold0.pth: a classifier's fold, expected a detector's model_best.pth or "
      "model_final.pth; a classifier is its whole folder"),
@@ -286,6 +295,10 @@ def test_what_cannot_be_loaded(source, options, message, tmp_path, monkeypatch):
     for name, key in (("x.pt", "state"), ("fold0.pth", "vindr_classifier")):
         torch.save({"model": {}, key: {}}, name)
     Path("x.txt").write_text("x")
+    with ZipFile("damaged.bundle", "w") as archive:
+        archive.writestr("a", "b")
+    packed = Path("damaged.bundle").read_bytes()
+    Path("damaged.bundle").write_bytes(packed.replace(b"PK\1\2", b"PK\1\1"))
     with pytest.raises(InputError, match=message):
         vindr_det.load(source, **options)
 
@@ -296,10 +309,22 @@ def test_a_picture_has_a_side(longest):
         model_of(Bright()).predict(picture()).plot(longest)
 
 
+def test_a_result_is_saved_under_a_path():
+    with pytest.raises(InputError, match="None: expected a path of a file to write"):
+        model_of(Bright()).predict(picture()).save(None)
+
+
 def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for call in (lambda: vindr_det.predict("", "s.csv", bundle="phantom"),
-                 lambda: vindr_det.run("bundle", copy="phantom", out="")):
+                 lambda: vindr_det.run("bundle", copy="phantom", out=""),
+                 lambda: vindr_det.predict("a.png", "s.csv", bundle="phantom", meta=""),
+                 lambda: vindr_det.run("predict", "a.png", weights=["a.pth"], classifier=""),
+                 lambda: vindr_det.run("predict", "", bundle="phantom"),
+                 lambda: vindr_det.run("check-leaks", "", out="o"),
+                 lambda: vindr_det.load("a.pth", gate=""), lambda: vindr_det.load("a.pth", classifier=""),
+                 lambda: model_of(Bright()).predict([picture(), "a.png"], meta=""),
+                 lambda: model_of(Bright()).predict(picture()).save(""), lambda: read_gate("")):
         with pytest.raises(InputError, match="'': an empty path"):
             call()
     assert not list(tmp_path.iterdir())

@@ -198,7 +198,8 @@ def test_an_image_that_cannot_be_read_is_a_cell_of_the_grid(images, main_of, mon
     main_of("visualize.py", "--images", images / "images", "--out", images / "out", "--grid", 5)
     grid = cv2.imread(str(images / "out/grid.png"))
     assert grid.shape[1] > 4 * 430 + 480  # four cells as wide as the images', and those of b and e
-    assert sum(text.startswith("failed: ") for text in texts) == 2 and "failed: BMP is not read" in " ".join(texts)
+    assert sum(text.startswith("failed: ") for text in texts) == 2
+    assert "failed: BMP is not read" in " ".join(texts)
 
 
 def test_only_pictures_that_an_earlier_index_names_are_removed(images, main_of):

@@ -143,9 +143,11 @@ def arguments(words: Sequence[str], overrides: Overrides, options: Mapping[str, 
         options: by their names, with ``_`` for ``-``.
 
     Raises:
-        InputError: a mapping is given as an option.
+        InputError: a mapping is given as an option, or ``overrides`` are neither.
     """
     keys: Iterable[Any] = overrides
+    if isinstance(overrides, str) or not isinstance(overrides, Mapping | Sequence):
+        raise InputError(f"overrides {overrides!r}: expected keys and values, a mapping or a list")
     if isinstance(overrides, Mapping):
         keys = (text for pair in overrides.items() for text in pair)
     given = [_option(name, value) for name, value in options.items()

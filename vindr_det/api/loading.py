@@ -6,7 +6,7 @@ from functools import partial
 from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
-from zipfile import ZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from vindr_det.api.functions import Overrides, arguments
 from vindr_det.api.model import Model, Source
@@ -48,6 +48,8 @@ def load(
     """
     source = [*map(expanded, source)] if isinstance(source, list | tuple) else expanded(source)
     classifier, gate, paths = expanded(classifier), expanded(gate), _paths(source)
+    for name, path in (("classifier", classifier), ("gate", gate)):
+        _require_path_or_none(name, path)
     _check_numbers(tta_scales, iou_thr)
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
@@ -75,6 +77,12 @@ def _paths(source: Any) -> list[str | Path]:
         if not isinstance(path, str | Path):
             raise InputError(f"{path!r}: expected {_MODEL}")
     return paths
+
+
+def _require_path_or_none(name: str, path: Any) -> None:
+    require_path(path, f"a {name}")
+    if path is not None and not isinstance(path, str | Path):
+        raise InputError(f"{name} {path!r}: expected a path")
 
 
 def _check_numbers(tta_scales: Any, iou_thr: Any) -> None:
@@ -121,7 +129,10 @@ def _refuse_file(path: Path) -> None:
     """A file that is no bundle, and has no name of another model."""
     if path.suffix.lower() == ".zip" or not path.is_file():
         return
-    names = ZipFile(path).namelist() if is_zipfile(path) else []
+    try:
+        names = ZipFile(path).namelist() if is_zipfile(path) else []
+    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path}: a damaged .zip file ({error}), expected {_MODEL}") from error
     if not any(PurePath(name).name == MANIFEST for name in names):
         raise InputError(f"{path}: expected {_MODEL}")
 

@@ -115,6 +115,7 @@ class Model:
         require_score(score)
         require_whole("batch_size", batch_size, 1)
         require_whole("workers", workers, 0)
+        require_whole("max_pixels", max_pixels, 1)
         images = [*map(_given, images)] if isinstance(images, list | tuple) else _given(images)
         run = _run(images, recursive, expanded(meta), max_pixels)
         if not allow_in_sample:

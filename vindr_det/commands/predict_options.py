@@ -109,6 +109,6 @@ def _parser(text: str) -> ArgumentParser:
     parser.add_argument("--dask", metavar="ADDRESS", help="as --resume, on this scheduler's Dask cluster")
     parser.add_argument("--pictures", action="store_true", help=f"draw the boxes of the first {DRAWN} "
                         "images into pictures/ beside --out")
-    parser.add_argument("opts", nargs="*", metavar="IMAGES and KEY VALUE", help="image files and folders; "
-                        "then changed keys of the checkpoint's config")
+    parser.add_argument("opts", type=str, nargs="*", metavar="IMAGES and KEY VALUE",
+                        help="image files and folders; then changed keys of the checkpoint's config")
     return parser
