@@ -6,7 +6,7 @@ from functools import partial
 from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 from vindr_det.api.functions import Overrides, arguments
 from vindr_det.api.model import Model, Source
@@ -14,7 +14,7 @@ from vindr_det.bundle.files import MANIFEST
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
-from vindr_det.files import existing_file, expanded, require_path
+from vindr_det.files import ARCHIVE_ERRORS, existing_file, expanded, require_path
 from vindr_det.prediction import Models
 from vindr_det.prediction_models import BACKENDS, adjusted, load_models, read_gate
 
@@ -131,7 +131,7 @@ def _refuse_file(path: Path) -> None:
         return
     try:
         names = ZipFile(path).namelist() if is_zipfile(path) else []
-    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (*ARCHIVE_ERRORS, ValueError) as error:
         raise InputError(f"{path}: a damaged .zip file ({error}), expected {_MODEL}") from error
     if not any(PurePath(name).name == MANIFEST for name in names):
         raise InputError(f"{path}: expected {_MODEL}")

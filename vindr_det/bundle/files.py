@@ -13,7 +13,7 @@ from typing import Any
 
 from vindr_det.bundle import hub
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.files import PARTIAL, atomic_path, make_folder, require_path, require_writable
+from vindr_det.files import ARCHIVE_ERRORS, PARTIAL, atomic_path, make_folder, require_path, require_writable
 from vindr_det.shipped import BUNDLES
 
 #: Version of the layout.
@@ -196,7 +196,7 @@ def _in_zip(path: Path) -> BundleFiles:
         try:
             with zipfile.ZipFile(path) as archive:
                 return archive.read(_top_folder(archive.namelist()) + name)
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        except (*ARCHIVE_ERRORS, ValueError) as error:
             raise InputError(f"{path}: not a bundle, or cut short ({error})") from error
 
     return BundleFiles(str(path), read)
