@@ -342,6 +342,15 @@ def test_detectors_of_two_label_sets_are_refused(parts, tmp_path):
         write_bundle(tmp_path / "b", Parts([parts("torchvision").weights[0], other]))
 
 
+def test_the_suffix_of_a_zip_file_may_be_in_capitals(written, tmp_path):
+    copy_bundle(written, tmp_path / "b.ZIP")
+    assert zipfile.is_zipfile(tmp_path / "b.ZIP") and read_bundle(tmp_path / "b.ZIP", "cpu").label_set
+    shutil.copytree(written, tmp_path / "b")
+    (tmp_path / "b/README.md").unlink()
+    with pytest.raises(InputError, match="b: holds no README.md, its model card"):
+        read_bundle(tmp_path / "b", "cpu")
+
+
 def test_only_a_bundle_is_replaced(parts, tmp_path):
     made = Parts(parts("torchvision").weights[:1])
     write_bundle(tmp_path / "b", made)

@@ -88,6 +88,7 @@ def test_no_picture_of_an_earlier_run_stays(main_of, phantoms, tmp_path, monkeyp
 @pytest.mark.parametrize("words, message", [
     ([], "the following arguments are required: --out"),
     (["TEST.DETECTIONS_PER_IMAGE", "3"], "the following arguments are required: --out"),
+    (["SCAN.TIF", "--images", "y.png"], "--images y.png with SCAN.TIF: expected one of the two"),
     (["no.png", "--images", "y.png"], "--images y.png with no.png: expected one of the two"),
 ])
 def test_either_images_or_out(words, message):

@@ -58,6 +58,16 @@ def require_whole(name: str, value: int | None, least: int) -> None:
         raise InputError(f"{name} {value!r}: expected a whole number of {least} or more")
 
 
+def require_flag(name: str, value: object) -> None:
+    """Check an option that is on or off: of a text, even "no" would be on.
+
+    Raises:
+        InputError: it is not True or False.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} {value!r}: expected True or False")
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """An image's boxes and probabilities, or why there are none.
