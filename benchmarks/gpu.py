@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="smallest sizes")
     parser.add_argument("--workers", type=int, default=8, help="loader processes")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which no part begins")
-    parser.add_argument("--only", default="", help="parts whose name has this text")
+    parser.add_argument("--only", type=str, default="", help="parts whose name has this text")
     args = parser.parse_args(argv)
     logging.disable(logging.WARNING)
     began, failures = time.monotonic(), 0

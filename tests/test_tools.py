@@ -191,7 +191,7 @@ def test_one_file_and_an_out_that_is_no_file(tool, trained, mixed, tmp_path):
 def test_predict_looks_several_times(tool, trained, phantoms, tmp_path):
     args = ["--weights", trained("torchvision") / "model_final.pth", "--images", phantoms / "raw/test",
             "--out", tmp_path / "s.csv"]
-    assert "--tta-scales [0.0]: expected numbers above 0" in one_line(
+    assert "--tta-scales [0.0]: expected numbers from 0.1 to 4" in one_line(
         tool("predict.py", *args, "--tta-scales", "0"))
     result = tool("predict.py", *args, "--tta", "--tta-scales", "0.8", "1.2")
     assert result.returncode == 0, result.stderr

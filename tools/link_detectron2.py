@@ -24,7 +24,7 @@ DEFAULT = Path("~/.cache/vindr_det/detectron2").expanduser()
 
 def main(argv: list[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("source", nargs="?", default="",
+    parser.add_argument("source", type=str, nargs="?", default="",
                         help="checkout, wheel, none, or empty for ~/.cache/vindr_det/detectron2")
     source = parser.parse_args(argv).source
     link = Path(sysconfig.get_paths()["purelib"]) / "detectron2"

@@ -37,9 +37,18 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _HelpFormatter, "allow_abbrev": False, **options})
+        self.register("type", None, _name)  # of every option that names no type
+        self.register("type", Path, lambda text: Path(_name(text)))
 
     def error(self, message: str):  # type: ignore[override]
         raise UsageError(f"{message} (see --help)", self.prog)
+
+
+def _name(text: str) -> str:
+    """A path or a name: an empty one, as of a shell's variable that is not set, would be no option at all."""
+    if not text:
+        raise argparse.ArgumentTypeError("'': an empty path or name, expected one, or the option left out")
+    return text
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -15,7 +15,11 @@ def is_device(name: str) -> bool:
 
 
 def device_name(device: object) -> object:
-    """``cuda:<n>`` for the number of a GPU, as 0 or "0"; anything else stays as it is."""
+    """``cuda:<n>`` for the number of a GPU, as 0 or "0"; a name or a ``torch.device`` in small letters;
+    anything else stays as it is."""
+    if type(device).__name__ == "device":  # without importing torch
+        device = str(device)
+    device = device.lower() if isinstance(device, str) else device
     number = isinstance(device, int) and not isinstance(device, bool) and device >= 0
     return f"cuda:{device}" if number or (isinstance(device, str) and device.isdecimal()) else device
 

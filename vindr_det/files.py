@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import lzma
 import os
 import shutil
 import tempfile
@@ -25,6 +26,8 @@ IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 #: Pictures that are not read; they get a row with that reason.
 OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".avif", ".heic")
 GZIP_MAGIC = b"\x1f\x8b"
+#: What the packers' modules raise for damaged files; of a .zip file it may be packed by any of them.
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 #: The prefix of everything that is not finished.
 PARTIAL = ".partial-"
 #: Bytes that are copied at once.
@@ -102,7 +105,7 @@ def expanded(path: Any) -> Any:
 
 
 def require_path(path: object, expected: str) -> None:
-    """Refuse an empty path, which would be the current folder.
+    """Refuse an empty path, which would be the current folder or no option at all.
 
     Args:
         path: a path, or anything else, which passes.
@@ -121,6 +124,7 @@ def require_writable(path: str | Path) -> None:
     Raises:
         InputError: it is a folder or a device, or its folder cannot be made or written.
     """
+    require_path(path, "a file to write")
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file to write")
@@ -258,7 +262,7 @@ def read_bytes(path: str | Path) -> bytes:
         if data[:2] == GZIP_MAGIC:
             return gzip.decompress(data)
         return _unzipped(path, data) if data[:4] == b"PK\x03\x04" else data
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"{path}: damaged archive ({error})") from error
 
 
@@ -276,6 +280,7 @@ def existing_file(path: str | Path) -> Path:
     Raises:
         InputError: it is missing, or a folder.
     """
+    require_path(path, "a file")
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file")

@@ -27,7 +27,7 @@ def read_gate(path: str | Path | None, classifier: str | Path | None = None) -> 
     Raises:
         InputError: not such a file, or the gate needs a classifier.
     """
-    if not path:
+    if path is None:
         return None
     from vindr_det.postprocessing.gate_fit import read  # the metrics, which no other prediction needs
 

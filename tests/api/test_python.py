@@ -7,6 +7,7 @@ import sys
 import weakref
 from pathlib import Path
 from types import GeneratorType
+from zipfile import ZipFile
 
 import cv2
 import numpy as np
@@ -31,7 +32,8 @@ from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
 from vindr_det.postprocessing.gate import Scale
-from vindr_det.prediction import Models, adjusted
+from vindr_det.prediction import Models
+from vindr_det.prediction_models import adjusted, read_gate
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission.outputs import write_results
@@ -184,6 +186,13 @@ def test_an_array_is_predicted_as_its_png(convert, tmp_path):
     assert np.array_equal(memory.image, file.image)
 
 
+def test_the_byte_order_of_an_array_changes_nothing():
+    pixels = picture().astype(np.uint16) * 16
+    results = [model_of(Bright()).predict(pixels.astype(order)) for order in ("<u2", ">u2")]
+    assert len(results[0]) and np.array_equal(results[0].boxes, results[1].boxes)
+    assert np.array_equal(results[0].image, results[1].image)
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "1", "RGB", "RGBA", "P", "I;16"])
 def test_an_image_of_pillow_is_predicted_as_its_png(mode, tmp_path):
     colors = np.random.default_rng(0).integers(0, 255, (240, 300, 3), np.uint8)
@@ -223,7 +232,7 @@ def test_options_that_change_nothing_are_a_warning(caplog):
 
 
 @pytest.mark.parametrize("image, message", [
-    (np.zeros((0, 5), np.uint8), r"array: has shape \(0, 5\), expected \(height, width\), or \(height"),
+    (np.zeros((0, 5), np.uint8), r"array: has shape \(0, 5\) and no pixel"),
     (np.zeros((4, 8, 8), np.uint8), r"array: has shape \(4, 8, 8\), expected"),
     (np.zeros((8, 8, 4), np.uint8), r"array: has shape \(8, 8, 4\), expected"),
     (np.zeros(8, np.uint8), r"array: has shape \(8,\), expected"),
@@ -231,12 +240,14 @@ def test_options_that_change_nothing_are_a_warning(caplog):
     (np.zeros((8, 8), bool), "array: pixels are bool, expected uint8 or uint16"),
     (np.zeros((8, 8), np.int16), "array: pixels are int16, expected uint8 or uint16"),
     ([picture(), np.zeros((8, 8))], "array1: pixels are float64, expected uint8 or uint16"),
-    (b"x.png", "an image is a bytes, expected a path, a numpy array, an image of Pillow, or a list"),
-    (None, "an image is a NoneType, expected a path"),
-    ([["x.png"]], "an image is a list, expected a path"),
+    (b"x.png", "an image of type bytes, expected a path, a numpy array, an image of Pillow, or a list"),
+    (None, "an image of type NoneType, expected a path"),
+    ([["x.png"]], "an image of type list, expected a path"),
     ("no.png", "no.png: no such folder of images, nor an image"),
     ("", "'': an empty path, expected a folder of images, or an image"),
     (["a.png", ""], "'': an empty path, expected a folder of images, or an image"),
+    (np.ma.masked_less(picture(), 9), "array: is a masked array, expected pixels that are all known"),
+    (5, "an image of type int, expected a path"),
     (["no.png"], "no.png: no such folder of images, nor an image"),
     (Image.new("F", (8, 8)), "array: pixels are float32, expected uint8 or uint16"),
     ("~no_such_user/a.png", "~no_such_user/a.png: no such folder"),
@@ -257,6 +268,10 @@ def test_what_is_no_image_is_refused_before_anything_is_predicted(image, message
     ({"device": "tpu"}, "device 'tpu': expected auto, cpu, cuda or cuda:<n>"),
     ({"device": True}, "device True: expected auto, cpu, cuda or cuda:<n>"),
     ({"device": -1}, "device -1: expected auto, cpu, cuda or cuda:<n>"),
+    ({"recursive": "no"}, "recursive 'no': expected True or False"),
+    ({"allow_inverted": 0}, "allow_inverted 0: expected True or False"),
+    ({"max_pixels": "10"}, "max_pixels '10': expected a whole number of 1 or more"),
+    ({"max_pixels": 0}, "max_pixels 0: expected a whole number of 1 or more"),
     ({"max_pixels": 100}, "array: 240 rows and 300 columns are 72,000 pixels, expected at most 100"),
 ])
 def test_options_are_checked(options, message):
@@ -268,14 +283,21 @@ def test_options_are_checked(options, message):
     ("", {}, "'': an empty path, expected a checkpoint"), (None, {}, "None: expected a checkpoint"),
     (5, {}, "5: expected a checkpoint"), ([], {}, "no detector is given"),
     ([None], {}, "None: expected a checkpoint"),
-    ("a.pth", {"tta_scales": 1.0}, r"tta_scales 1.0: expected a list of numbers above 0"),
-    ("a.pth", {"tta_scales": "1.0"}, r"tta_scales '1.0': expected a list of numbers above 0"),
-    ("a.pth", {"tta_scales": [float("nan")]}, r"tta_scales \[nan\]: expected a list of numbers above 0"),
+    ("a.pth", {"tta_scales": 1.0}, r"tta_scales 1.0: expected a list of numbers from 0.1 to 4"),
+    ("a.pth", {"tta_scales": "1.0"}, r"tta_scales '1.0': expected a list of numbers from 0.1 to 4"),
+    ("a.pth", {"tta_scales": [float("nan")]}, r"tta_scales \[nan\]: expected a list of numbers from"),
     (["a.pth", "b.pth"], {"iou_thr": "a"}, "iou_thr 'a': expected a number from 0 to 1"),
     (["phantom"], {}, r"phantom: expected detectors in a list, checkpoints \(.pth\) or ONNX files; a "
      "classifier's folder or a bundle is loaded alone"),
     ("x.pt", {}, r"x.pt: expected a checkpoint \(.pth\), an ONNX file, a classifier's folder or a bundle"),
     ("x.txt", {}, r"x.txt: expected a checkpoint \(.pth\), an ONNX file, a classifier's folder or a bundle"),
+    ("a.pth", {"tta_scales": [100.0]}, r"tta_scales \[100.0\]: expected a list of numbers from 0.1 to 4"),
+    ("a.pth", {"half": "no"}, "half 'no': expected True or False"),
+    ("damaged.bundle", {}, "damaged.bundle: a damaged .zip file"),
+    ("a.pth", {"gate": 5}, "gate 5: expected a path"),
+    ("a.pth", {"classifier": 5}, "classifier 5: expected a path"),
+    ("a.pth", {"overrides": 5}, "overrides 5: expected keys and values, a mapping or a list"),
+    ("a.pth", {"overrides": "A.B 5"}, "overrides 'A.B 5': expected keys and values, a mapping or a list"),
     ("~/x.pth", {}, "home/x.pth: no such file"),
     ("fold0.pth", {}, "fold0.pth: a classifier's fold, expected a detector's model_best.pth or "
      "model_final.pth; a classifier is its whole folder"),
@@ -286,6 +308,10 @@ def test_what_cannot_be_loaded(source, options, message, tmp_path, monkeypatch):
     for name, key in (("x.pt", "state"), ("fold0.pth", "vindr_classifier")):
         torch.save({"model": {}, key: {}}, name)
     Path("x.txt").write_text("x")
+    with ZipFile("damaged.bundle", "w") as archive:
+        archive.writestr("a", "b")
+    packed = Path("damaged.bundle").read_bytes()
+    Path("damaged.bundle").write_bytes(packed.replace(b"PK\1\2", b"PK\1\1"))
     with pytest.raises(InputError, match=message):
         vindr_det.load(source, **options)
 
@@ -296,10 +322,22 @@ def test_a_picture_has_a_side(longest):
         model_of(Bright()).predict(picture()).plot(longest)
 
 
+def test_a_result_is_saved_under_a_path():
+    with pytest.raises(InputError, match="None: expected a path of a file to write"):
+        model_of(Bright()).predict(picture()).save(None)
+
+
 def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for call in (lambda: vindr_det.predict("", "s.csv", bundle="phantom"),
-                 lambda: vindr_det.run("bundle", copy="phantom", out="")):
+                 lambda: vindr_det.run("bundle", copy="phantom", out=""),
+                 lambda: vindr_det.predict("a.png", "s.csv", bundle="phantom", meta=""),
+                 lambda: vindr_det.run("predict", "a.png", weights=["a.pth"], classifier=""),
+                 lambda: vindr_det.run("predict", "", bundle="phantom"),
+                 lambda: vindr_det.run("check-leaks", "", out="o"),
+                 lambda: vindr_det.load("a.pth", gate=""), lambda: vindr_det.load("a.pth", classifier=""),
+                 lambda: model_of(Bright()).predict([picture(), "a.png"], meta=""),
+                 lambda: model_of(Bright()).predict(picture()).save(""), lambda: read_gate("")):
         with pytest.raises(InputError, match="'': an empty path"):
             call()
     assert not list(tmp_path.iterdir())
@@ -494,7 +532,10 @@ def test_what_is_no_model_is_refused(source, message, tmp_path, monkeypatch):
 def test_a_model_moves_to_the_device_that_is_asked_for():
     built = []
     model = Model(Source("m", lambda device: built.append(device) or Models([Bright()])), "cpu")
-    assert model.to("auto").device == model.to("cpu").device == "cpu" and built == ["cpu"]
+    names = ("auto", "cpu", "CPU", "Auto", torch.device("cpu"))
+    assert {model.to(name).device for name in names} == {"cpu"} and built == ["cpu"]
+    assert model.to(torch.device("cuda", 1)).device == "cuda:1" and model.to("cpu").device == "cpu"
+    del built[1:]
     assert model.to("cuda:1") is model and built == ["cpu", "cuda:1"]
 
 
@@ -537,6 +578,19 @@ def test_a_functions_error_is_the_commands_line(command, call, argv, tmp_path, m
     line = capsys.readouterr().err.strip()
     assert left.value.code == 2 and line.startswith(f"vindr-det {command}")
     assert line.partition(": ")[2] == " ".join(str(raised.value).split())
+
+
+@pytest.mark.parametrize("images, message", [
+    ([], "images is an empty list"), ([""], "'': an empty path"),
+    (np.zeros((5, 5)), "images of type ndarray, expected a path, or a list of paths; the predict of"),
+    (["a.png", np.zeros((5, 5))], "images of type ndarray, expected a path"),
+    (["a.png", Path("no.png")], "no.png: no such folder of images, nor an image"),
+])
+def test_images_of_the_command_are_paths(images, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").touch()
+    with pytest.raises(InputError, match=message):
+        vindr_det.predict(images, "s.csv", bundle="phantom")
 
 
 def test_an_unknown_command_names_the_nearest():

@@ -1,6 +1,7 @@
 """A bundle predicts what its parts predict; what is damaged, newer or does not fit is refused in one line."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -11,13 +12,14 @@ from bundle_parts import NIH, save_detector
 from conftest import classifier_config
 
 from vindr_det.bundle import CardFacts, Parts, copy_bundle, read_bundle, write_bundle
+from vindr_det.bundle.read import open_bundle
 from vindr_det.bundle.tensors import from_bytes, to_bytes
 from vindr_det.classification.data import Normalization
 from vindr_det.classification.model import build_model, save_checkpoint
 from vindr_det.classification.operating_points import Calibration, OperatingPoints, save_points
 from vindr_det.data.in_sample import as_json
 from vindr_det.exceptions import InputError
-from vindr_det.files import write_json
+from vindr_det.files import read_bytes, write_json
 from vindr_det.postprocessing.gate import Append, Scale
 
 
@@ -158,6 +160,14 @@ def test_tensors_keep_type_and_values():
     assert len(to_bytes({"w": torch.zeros(100, 100)}, True)) < 20_200
 
 
+@pytest.fixture(scope="module")
+def written(parts, tmp_path_factory):
+    """A bundle of a detector and a classifier, to be copied."""
+    made, folder = parts("torchvision"), tmp_path_factory.mktemp("written") / "b"
+    write_bundle(folder, Parts(made.weights[:1], made.classifier))
+    return folder
+
+
 def cut_short(folder):
     path = folder / "detector0.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -180,6 +190,13 @@ def without_hash(folder, name):
 def detector(folder, **values):
     (entry,) = json.loads((folder / "bundle.json").read_text())["detectors"]
     manifest(folder, detectors=[entry | values])
+
+
+def fold(folder, **values):
+    """The manifest with other values of the classifier's first fold."""
+    classifier = json.loads((folder / "bundle.json").read_text())["classifier"]
+    classifier["models"][0] |= values
+    manifest(folder, classifier=classifier)
 
 
 def manifest(folder, **values):
@@ -211,15 +228,29 @@ def manifest(folder, **values):
     (lambda b: manifest(b, gate=7), "(gate: expected null, or the name of a file)"),
     (lambda b: manifest(b, gate="detector0.yaml"), "detector0.yaml is not valid JSON"),
     (lambda b: manifest(b, gate="detector0.safetensors"), "detector0.safetensors is not UTF-8 text"),
+    (lambda b: detector(b, label_set="x"), "its label_set is 'x', expected 'VinBigData'"),
+    (lambda b: detector(b, preprocessing={"image_size": 999}), "its preprocessing is {'image_size': 999}, "
+                                                               "expected {'image_size': "),
+    (lambda b: detector(b, weights="classifier0.safetensors"), "b: classifier0.safetensors: weights of "
+     "another network than its config describes ("),
+    (lambda b: detector(b, classes=None), "(detectors: expected a list of detectors of detectron2 or"),
+    (lambda b: manifest(b, fusion={"iou_thr": 0.5}), "(fusion: expected null, or the options of a fusion)"),
+    (lambda b: manifest(b, label_set={"name": "x"}), "(label_set: expected a name and findings)"),
+    (lambda b: fold(b, weights="detector0.safetensors"), "b: detector0.safetensors: weights of another "
+     "network than its config describes ("),
+    (lambda b: fold(b, classes=["a", "b"]), "its classes is ['a', 'b'], expected ['p_abnormal'], as in its "),
+    (lambda b: fold(b, classes=[]), "its classes is [], expected ['p_abnormal'], as in its config"),
+    (lambda b: fold(b, size=10**9), "its size is 1000000000, expected "),
+    (lambda b: fold(b, normalization={"mean": -5}), "its normalization is {'mean': -5}, expected a mean"),
+    (lambda b: fold(b, normalization={"nope": 1}), "its normalization is {'nope': 1}, expected a mean"),
     (lambda b: manifest(b, notice=5), "(notice: expected a text)"),
     (lambda b: manifest(b, format=-1), "(format -1, expected 1)"),
     (lambda b: manifest(b, format="1"), "(format '1', expected 1)"),
     (cut_short, "cut short"),
     (changed, "detector0.safetensors was changed: its SHA-256 is"),
 ])
-def test_a_damaged_bundle_is_refused(damage, message, parts, tmp_path):
-    made = parts("torchvision")
-    write_bundle(tmp_path / "b", Parts(made.weights[:1]))
+def test_a_damaged_bundle_is_refused(damage, message, written, tmp_path):
+    shutil.copytree(written, tmp_path / "b")
     damage(tmp_path / "b")
     with pytest.raises(InputError, match=".+") as error:
         read_bundle(tmp_path / "b", "cpu")
@@ -235,6 +266,19 @@ def test_a_zip_file_that_is_cut_short_is_refused(parts, tmp_path):
     for name, message in (("half", "not a bundle, or cut short"), ("other", "holds no bundle.json")):
         with pytest.raises(InputError, match=message):
             read_bundle(tmp_path / f"{name}.zip", "cpu")
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_packed_zip_file_that_is_damaged_is_refused(packing, tmp_path):
+    """Each packing has errors of its own."""
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", packing) as archive:
+        archive.writestr("bundle.json", json.dumps({"format": 1, "files": {}, "notice": "a" * 500}))
+    data = bytearray((tmp_path / "b.zip").read_bytes())
+    data[41:60] = b"\xff" * 19
+    (tmp_path / "b.zip").write_bytes(data)
+    for read in (open_bundle, read_bytes):
+        with pytest.raises(InputError, match=r"b.zip: (not a bundle, or cut short|damaged archive) \("):
+            read(tmp_path / "b.zip")
 
 
 def test_an_engine_that_is_not_installed_is_named(parts, tmp_path, monkeypatch):
@@ -296,6 +340,15 @@ def test_detectors_of_two_label_sets_are_refused(parts, tmp_path):
     other = save_detector(tmp_path / "nih.pth", "torchvision", 3, *NIH)
     with pytest.raises(InputError, match="label sets VinBigData and NIH boxes"):
         write_bundle(tmp_path / "b", Parts([parts("torchvision").weights[0], other]))
+
+
+def test_the_suffix_of_a_zip_file_may_be_in_capitals(written, tmp_path):
+    copy_bundle(written, tmp_path / "b.ZIP")
+    assert zipfile.is_zipfile(tmp_path / "b.ZIP") and read_bundle(tmp_path / "b.ZIP", "cpu").label_set
+    shutil.copytree(written, tmp_path / "b")
+    (tmp_path / "b/README.md").unlink()
+    with pytest.raises(InputError, match="b: holds no README.md, its model card"):
+        read_bundle(tmp_path / "b", "cpu")
 
 
 def test_only_a_bundle_is_replaced(parts, tmp_path):

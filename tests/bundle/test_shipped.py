@@ -64,9 +64,31 @@ def test_images_are_named_before_the_keys(main_of, phantoms, tmp_path, monkeypat
     assert not (tmp_path / "t/pictures").exists()
 
 
+def test_no_picture_of_an_earlier_run_stays(main_of, phantoms, tmp_path, monkeypatch):
+    """A picture beside a row "failed" would look as if the image had been read."""
+    monkeypatch.chdir(tmp_path)
+    for source, name in zip(sorted((phantoms / "data/test").glob("*.png")), "ab", strict=False):
+        shutil.copy(source, f"{name}.png")
+    options = ["--bundle", "phantom", "--device", "cpu", "--workers", 1]
+    pictures = Path("predictions/pictures")
+    assert main_of("predict.py", *options, "a.png", "b.png") == 0
+    shutil.copy("a.png", pictures / "mine.png")
+    Path("a.png").write_bytes(Path("a.png").read_bytes()[:3000])
+    assert main_of("predict.py", *options, "a.png", "b.png") == 0
+    assert sorted(path.name for path in pictures.iterdir()) == ["b.png", "index.html", "mine.png"]
+    page = (pictures / "index.html").read_text()
+    assert 'data-id="a" data-status="failed"' in page and 'data-id="b" data-status="flagged"' in page
+    others = ["--images", "a.png", "--out", "predictions/other.csv"]
+    for name, left in (("other", 3), ("submission", 1)):
+        with pytest.raises(InputError, match="none of 1 images can be read"):
+            main_of("predict.py", *options, *others[:3], f"predictions/{name}.csv", "--strict")
+        assert len(list(pictures.iterdir())) == left
+
+
 @pytest.mark.parametrize("words, message", [
     ([], "the following arguments are required: --out"),
     (["TEST.DETECTIONS_PER_IMAGE", "3"], "the following arguments are required: --out"),
+    (["SCAN.TIF", "--images", "y.png"], "--images y.png with SCAN.TIF: expected one of the two"),
     (["no.png", "--images", "y.png"], "--images y.png with no.png: expected one of the two"),
 ])
 def test_either_images_or_out(words, message):

@@ -10,7 +10,7 @@ from dicom_samples import write as write_sample
 from metric_cases import P, T
 
 from vindr_det.data.coco import to_coco
-from vindr_det.evaluation.visualize import Subject, choose, pictures
+from vindr_det.evaluation.visualize import Subject, choose, pictures, remove_overlays
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_json, write_png
 from vindr_det.imaging import drawing
@@ -189,6 +189,28 @@ def test_files_that_are_no_image_are_on_the_page(images, main_of):
     main_of("visualize.py", "--images", images / "images", "--annotations", images / "truth.json", "--out",
             images / "out")
     assert "BMP" not in (images / "out/index.html").read_text()  # no image of these annotations
+
+
+def test_an_image_that_cannot_be_read_is_a_cell_of_the_grid(images, main_of, monkeypatch):
+    texts = written_texts(monkeypatch)
+    (images / "images/b.png").write_bytes(b"cut")
+    (images / "images/e.bmp").write_bytes(b"BM")
+    main_of("visualize.py", "--images", images / "images", "--out", images / "out", "--grid", 5)
+    grid = cv2.imread(str(images / "out/grid.png"))
+    assert grid.shape[1] > 4 * 430 + 480  # four cells as wide as the images', and those of b and e
+    assert sum(text.startswith("failed: ") for text in texts) == 2
+    assert "failed: BMP is not read" in " ".join(texts)
+
+
+def test_only_pictures_that_an_earlier_index_names_are_removed(images, main_of):
+    call = ["visualize.py", "--images", images / "images", "--out", images / "out", "--ids"]
+    main_of(*call, "a", "b")
+    (images / "out/mine.png").write_bytes(b"")
+    main_of(*call, "b", "c")
+    assert pictures_in(images / "out") == ["b.png", "c.png", "mine.png"]
+    (images / "out/index.html").write_text('<figure data-id="b"><a href="b.png"></a></figure>')  # of others
+    remove_overlays(images / "out")
+    assert pictures_in(images / "out") == ["b.png", "c.png", "mine.png"]
 
 
 def test_folders_with_subfolders(tmp_path, main_of, caplog):

@@ -87,6 +87,16 @@ def test_lines_have_more_color_than_black(outcome, longest):
     assert colored >= 1.3 * black > 0
 
 
+@pytest.mark.parametrize("gray", [0, 255])
+def test_a_detected_true_box_is_seen_on_dark_and_bright(gray):
+    """Along its left side: white shows on dark, the finding's color on bright."""
+    picture = draw(np.full((300, 240), gray, np.uint8), P((3, 0.9, *BOX)), [Outcome.DETECTED], longest=900,
+                   legend=False)
+    column = picture[:, round(3 * BOX[0])][round(3 * BOX[1]) : round(3 * BOX[3])]
+    differs = (column.astype(int) != gray).any(axis=1).mean()
+    assert differs >= (0.99 if gray == 0 else 0.45)
+
+
 def test_outcomes_must_be_as_many_as_boxes():
     with pytest.raises(ValueError, match="shorter"):
         draw(IMAGE, P((3, 0.9, *BOX)), [])

@@ -329,7 +329,8 @@ def test_a_meaning_against_the_columns_own_name_is_refused(tmp_path, column, mea
     assert find_probability_column(path, column, meaning, allow_inverted=True).meaning == (meaning or column)
 
 
-@pytest.mark.parametrize("count, score, warned", [(10, 0.5, True), (30, 0.0, True), (30, 0.5, False)])
+@pytest.mark.parametrize("count, score, warned", [
+    (1, 0.5, False), (10, 0.5, False), (11, 0.0, True), (30, 0.0, True), (30, 0.5, False)])
 def test_labels_that_cannot_be_checked_cause_a_warning(caplog, count, score, warned):
     values = np.linspace(0, 1, count)
     check = AgreementCheck("file")

@@ -99,6 +99,7 @@ def test_images_without_boxes_and_unread_ones(tmp_path):
 
 
 @pytest.mark.parametrize(("entries", "message"), [
+    ({"version": 1, "box_format": "", "images": []}, "the report of a prediction run"),
     ({"images": []}, "not a COCO results file, expected a list"),
     ([{"image_id": "a"}], "entry 1: .*expected image_id, category_id, bbox, score"),
     ([ENTRY, ENTRY | {"category_id": 15}], "entry 2: category_id 15, expected a class id 0..14"),

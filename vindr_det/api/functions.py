@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vindr_det.commands import module_of, run_command
 from vindr_det.exceptions import InputError
-from vindr_det.files import expanded
+from vindr_det.files import expanded, require_path
 
 if TYPE_CHECKING:
     from vindr_det.prediction import FolderPredictions
@@ -55,7 +55,8 @@ def train(config: str | Path, *, overrides: Overrides = (), **options: Any) -> P
 
 
 def predict(
-    images: str | Path | None, out: str | Path, *, overrides: Overrides = (), **options: Any
+    images: str | Path | Sequence[str | Path] | None, out: str | Path, *, overrides: Overrides = (),
+    **options: Any,
 ) -> "FolderPredictions":
     """Predict images and write the tables of ``vindr-det predict``.
 
@@ -63,7 +64,8 @@ def predict(
     ``if __name__ == "__main__":``.
 
     Args:
-        images: folder or file; None takes those of the config.
+        images: folder or file; a list of these, of whose first images pictures are drawn, as by the command;
+            None takes those of the config. Arrays are for :meth:`vindr_det.Model.predict`.
         out: the submission to write.
         overrides: KEY VALUE of the checkpoint's config.
         options: of the command, such as ``weights``, ``classifier`` and ``gate``.
@@ -75,7 +77,19 @@ def predict(
     Raises:
         InputError: bad input.
     """
-    return _called("predict", (), overrides, {"images": images, "out": out, **options})
+    several = [*map(_image_path, images)] if isinstance(images, list | tuple) else []
+    if isinstance(images, list | tuple) and not several:
+        raise InputError("images is an empty list, expected paths of images or folders")
+    named = {} if several or images is None else {"images": _image_path(images)}
+    return _called("predict", several, overrides, {**named, "out": out, **options})
+
+
+def _image_path(image: Any) -> str:
+    require_path(image, "a folder of images, or an image")
+    if not isinstance(image, str | Path):
+        raise InputError(f"images of type {type(image).__name__}, expected a path, or a list of paths; "
+                         "the predict of a loaded model takes arrays")
+    return str(expanded(image))
 
 
 def evaluate(predictions: str | Path | None, annotations: str | Path, **options: Any) -> dict[str, Any]:
@@ -143,9 +157,11 @@ def arguments(words: Sequence[str], overrides: Overrides, options: Mapping[str, 
         options: by their names, with ``_`` for ``-``.
 
     Raises:
-        InputError: a mapping is given as an option.
+        InputError: a mapping is given as an option, or ``overrides`` are neither.
     """
     keys: Iterable[Any] = overrides
+    if isinstance(overrides, str) or not isinstance(overrides, Mapping | Sequence):
+        raise InputError(f"overrides {overrides!r}: expected keys and values, a mapping or a list")
     if isinstance(overrides, Mapping):
         keys = (text for pair in overrides.items() for text in pair)
     given = [_option(name, value) for name, value in options.items()

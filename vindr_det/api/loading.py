@@ -9,12 +9,14 @@ from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 from vindr_det.api.functions import Overrides, arguments
-from vindr_det.api.model import Model, Source
+from vindr_det.api.model import Device, Model, Source
+from vindr_det.api.result import require_flag
 from vindr_det.bundle.files import MANIFEST
 from vindr_det.data.in_sample import refuse_in_sample
 from vindr_det.detection.predictors import Changes
 from vindr_det.exceptions import InputError
-from vindr_det.files import existing_file, expanded, require_path
+from vindr_det.files import ARCHIVE_ERRORS, existing_file, expanded, require_path
+from vindr_det.postprocessing.tta import SCALES
 from vindr_det.prediction import Models
 from vindr_det.prediction_models import BACKENDS, adjusted, load_models, read_gate
 
@@ -23,7 +25,7 @@ _DETECTORS = (".pth", ".onnx")
 
 
 def load(
-    source: str | Path | Sequence[str | Path], device: str | int = "auto", *,
+    source: str | Path | Sequence[str | Path], device: Device = "auto", *,
     classifier: str | Path | None = None, gate: str | Path | None = None, tta_scales: Sequence[float] = (),
     iou_thr: float | None = None, half: bool = False, backend: str = "torch", overrides: Overrides = (),
 ) -> Model:
@@ -48,6 +50,9 @@ def load(
     """
     source = [*map(expanded, source)] if isinstance(source, list | tuple) else expanded(source)
     classifier, gate, paths = expanded(classifier), expanded(gate), _paths(source)
+    for name, path in (("classifier", classifier), ("gate", gate)):
+        _require_path_or_none(name, path)
+    require_flag("half", half)
     _check_numbers(tta_scales, iou_thr)
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
@@ -77,10 +82,17 @@ def _paths(source: Any) -> list[str | Path]:
     return paths
 
 
+def _require_path_or_none(name: str, path: Any) -> None:
+    require_path(path, f"a {name}")
+    if path is not None and not isinstance(path, str | Path):
+        raise InputError(f"{name} {path!r}: expected a path")
+
+
 def _check_numbers(tta_scales: Any, iou_thr: Any) -> None:
-    if not isinstance(tta_scales, list | tuple) or not all(_is_number(scale) and scale > 0
+    least, most = SCALES
+    if not isinstance(tta_scales, list | tuple) or not all(_is_number(scale) and least <= scale <= most
                                                            for scale in tta_scales):
-        raise InputError(f"tta_scales {tta_scales!r}: expected a list of numbers above 0")
+        raise InputError(f"tta_scales {tta_scales!r}: expected a list of numbers from {least} to {most}")
     if iou_thr is not None and not (_is_number(iou_thr) and 0 <= iou_thr <= 1):
         raise InputError(f"iou_thr {iou_thr!r}: expected a number from 0 to 1")
 
@@ -121,7 +133,10 @@ def _refuse_file(path: Path) -> None:
     """A file that is no bundle, and has no name of another model."""
     if path.suffix.lower() == ".zip" or not path.is_file():
         return
-    names = ZipFile(path).namelist() if is_zipfile(path) else []
+    try:
+        names = ZipFile(path).namelist() if is_zipfile(path) else []
+    except (*ARCHIVE_ERRORS, ValueError) as error:
+        raise InputError(f"{path}: a damaged .zip file ({error}), expected {_MODEL}") from error
     if not any(PurePath(name).name == MANIFEST for name in names):
         raise InputError(f"{path}: expected {_MODEL}")
 

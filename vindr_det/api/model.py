@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.api.result import Result, require_score, require_whole
+from vindr_det.api.result import Result, require_flag, require_score, require_whole
 from vindr_det.device import DEVICES, device_name, is_device, resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.files import expanded, require_path
@@ -20,10 +20,13 @@ from vindr_det.postprocessing.agreement import TOO_FEW
 from vindr_det.prediction import Models, predict_each
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image as PilImage
 
 #: A file, a folder, an image of Pillow, or (H, W) gray or (H, W, 3) RGB pixels, uint8 or uint16.
 Image = Union[str, Path, NDArray[Any], "PilImage"]
+#: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, a GPU's number, or one of torch.
+Device = Union[str, int, "torch.device"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Model:
         InputError: as of :func:`vindr_det.load`.
     """
 
-    def __init__(self, source: Source, device: str | int = "auto") -> None:
+    def __init__(self, source: Source, device: Device = "auto") -> None:
         self.source, self.device = source, _resolved(device)
         self.models = source.build(self.device)
 
@@ -71,19 +74,19 @@ class Model:
         """What the bundle says at every use, such as that it has seen synthetic images alone; or empty."""
         return self.models.notice
 
-    def to(self, device: str | int) -> "Model":
+    def to(self, device: Device) -> "Model":
         """The model itself, built again where it is on another device; ``auto`` leaves it where it is.
 
         Raises:
             InputError: no such device.
         """
-        wanted = self.device if device == "auto" else _resolved(device)
+        wanted = self.device if device_name(device) == "auto" else _resolved(device)
         if wanted != self.device:
             self.models, self.device = self.source.build(wanted), wanted
         return self
 
     def predict(
-        self, images: Image | Sequence[Image], *, score: float = 0.3, device: str | int = "auto",
+        self, images: Image | Sequence[Image], *, score: float = 0.3, device: Device = "auto",
         batch_size: int | None = None, workers: int = 0, recursive: bool = False,
         meta: str | Path | None = None, max_pixels: int = MAX_PIXELS, allow_inverted: bool = False,
         allow_in_sample: bool = False,
@@ -115,6 +118,10 @@ class Model:
         require_score(score)
         require_whole("batch_size", batch_size, 1)
         require_whole("workers", workers, 0)
+        require_whole("max_pixels", max_pixels, 1)
+        for name, value in (("recursive", recursive), ("allow_inverted", allow_inverted),
+                            ("allow_in_sample", allow_in_sample)):
+            require_flag(name, value)
         images = [*map(_given, images)] if isinstance(images, list | tuple) else _given(images)
         run = _run(images, recursive, expanded(meta), max_pixels)
         if not allow_in_sample:
@@ -162,7 +169,7 @@ class Model:
         return self.models.classifier
 
 
-def _resolved(device: str | int) -> str:
+def _resolved(device: Device) -> str:
     name = device_name(device)
     if not isinstance(name, str) or not is_device(name):
         raise InputError(f"device {device!r}: expected {DEVICES}")
@@ -200,5 +207,5 @@ def _single(
         return image_run.of_array(image, name, max_pixels)
     if isinstance(image, str | Path):
         return image_run.find(image, recursive, max_pixels, meta)
-    raise InputError(f"an image is a {type(image).__name__}, expected a path, a numpy array, an image of "
+    raise InputError(f"an image of type {type(image).__name__}, expected a path, a numpy array, an image of "
                      "Pillow, or a list of these")

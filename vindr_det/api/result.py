@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import atomic_path, expanded, require_writable, write_text
+from vindr_det.files import atomic_path, expanded, require_path, require_writable, write_text
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.inputs import Input, require_apart
 from vindr_det.imaging.status import FAILED, FLAGGED, Status
@@ -56,6 +56,16 @@ def require_whole(name: str, value: int | None, least: int) -> None:
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
         raise InputError(f"{name} {value!r}: expected a whole number of {least} or more")
+
+
+def require_flag(name: str, value: object) -> None:
+    """Check an option that is on or off: of a text, even "no" would be on.
+
+    Raises:
+        InputError: it is not True or False.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} {value!r}: expected True or False")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -221,6 +231,9 @@ class Result:
             InputError: another suffix, the path is the image's own or cannot be written, or a picture of an
                 image that failed.
         """
+        require_path(path, "a file to write")
+        if not isinstance(path, str | Path):
+            raise InputError(f"{path!r}: expected a path of a file to write")
         path = Path(expanded(path))
         kind = path.suffix.lower()
         if kind not in (*_PICTURES, ".json", ".csv"):

@@ -13,7 +13,7 @@ from typing import Any
 
 from vindr_det.bundle import hub
 from vindr_det.exceptions import PLACE_ERRORS, InputError
-from vindr_det.files import PARTIAL, atomic_path, make_folder, require_path, require_writable
+from vindr_det.files import ARCHIVE_ERRORS, PARTIAL, atomic_path, make_folder, require_path, require_writable
 from vindr_det.shipped import BUNDLES
 
 #: Version of the layout.
@@ -68,7 +68,8 @@ class BundleFiles:
         try:
             data = self._read(name)
         except KeyError:
-            raise InputError(f"{self.source}: holds no {name}, which its {MANIFEST} lists") from None
+            what = "its model card" if name == CARD else f"which its {MANIFEST} lists"
+            raise InputError(f"{self.source}: holds no {name}, {what}") from None
         expected = self.manifest["files"].get(name)  # the card may be edited
         if expected and len(data) != expected["bytes"]:
             raise InputError(f"{self.source}: {name} has {len(data)} bytes, expected {expected['bytes']}: "
@@ -196,7 +197,7 @@ def _in_zip(path: Path) -> BundleFiles:
         try:
             with zipfile.ZipFile(path) as archive:
                 return archive.read(_top_folder(archive.namelist()) + name)
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        except (*ARCHIVE_ERRORS, ValueError) as error:
             raise InputError(f"{path}: not a bundle, or cut short ({error})") from error
 
     return BundleFiles(str(path), read)
@@ -250,13 +251,17 @@ def require_target(out: str | Path) -> None:
         return
     require_path(out, "a folder to make, or a .zip file to write")
     path = Path(out)
-    if path.suffix in _ARCHIVES or not path.name.strip():
+    if path.suffix.lower() in _ARCHIVES or not path.name.strip():
         raise InputError(f"{str(out)!r}: expected a folder, or a .zip file to write")
-    if path.suffix != ".zip" and path.is_file():
+    if not _is_zip(path) and path.is_file():
         raise InputError(f"{out}: is a file, expected a folder, or a .zip file to write")
-    if path.suffix != ".zip" and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+    if not _is_zip(path) and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
         raise InputError(f"{out}: is a folder of other files, expected a new folder or one of a bundle")
-    require_writable(path if path.suffix == ".zip" else path / MANIFEST)
+    require_writable(path if _is_zip(path) else path / MANIFEST)
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
 
 
 def write(out: str | Path, files: Mapping[str, bytes], public: bool = False) -> None:
@@ -275,7 +280,7 @@ def write(out: str | Path, files: Mapping[str, bytes], public: bool = False) -> 
         with tempfile.TemporaryDirectory() as folder:
             _write_all(Path(folder), files)
             hub.push(Path(folder), str(out), public)
-    elif Path(out).suffix == ".zip":
+    elif _is_zip(Path(out)):
         with atomic_path(out) as temporary:
             _write_zip(temporary, files)
     else:

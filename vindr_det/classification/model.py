@@ -19,7 +19,7 @@ from vindr_det.classification.label_table import LabelTable, columns_of
 from vindr_det.classification.targets import labels_of_target
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path
-from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.checkpoint_io import read_file, require_agreement, weights_of
 from vindr_det.training.timm_backbone import require_model
 from vindr_det.training.weights import classifier_weights, file_data
 
@@ -184,10 +184,24 @@ def trained_model(state: Mapping[str, Tensor], meta: Mapping[str, Any], path: st
         path: named in errors.
 
     Raises:
-        InputError: its config is not one of this version.
+        InputError: its config is not one of this version, or other entries or the weights contradict it.
     """
     cfg = of_checkpoint(yaml.safe_load(meta["config"]), str(path))
+    columns = columns_of(labels_of_target(cfg.DATA.TARGET))
+    require_agreement(path, meta, {"classes": columns, "size": cfg.INPUT.SIZE})
+    normalize = _saved_normalization(meta.get("normalization", {}), path)
     model = build_model(cfg, pretrained=False)
-    model.load_state_dict(state)
-    normalize = Normalization(**meta.get("normalization", {}))
-    return TrainedModel(model.eval(), cfg, list(meta["classes"]), normalize)
+    with weights_of(path):
+        model.load_state_dict(state)
+    return TrainedModel(model.eval(), cfg, columns, normalize)
+
+
+def _saved_normalization(entry: Any, path: str | Path) -> Normalization:
+    """Of values that gray images from 0 to 1 can have."""
+    if isinstance(entry, Mapping) and entry.keys() <= asdict(Normalization()).keys():
+        saved = Normalization(**entry)
+        numbers = all(type(value) in (int, float) for value in (saved.mean, saved.std))
+        if numbers and 0 <= saved.mean <= 1 and 0 < saved.std <= 1 and isinstance(saved.per_image, bool):
+            return saved
+    raise InputError(f"{path}: its normalization is {entry!r}, expected a mean and a std of gray values, "
+                     "0 to 1")

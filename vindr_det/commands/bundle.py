@@ -33,12 +33,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", nargs="+", default=[],
                         help="metrics.json of vindr-det evaluate, for the card")
     parser.add_argument("--half", action="store_true", help="store weights in half precision")
-    parser.add_argument("--title", default="", help="of the card")
-    parser.add_argument("--data", default="",
+    parser.add_argument("--title", type=str, default="", help="of the card")
+    parser.add_argument("--data", type=str, default="",
                         help="what the card says of the images that the models learned from")
-    parser.add_argument("--license", default="", help="of the weights, such as cc-by-nc-4.0")
-    parser.add_argument("--notice", default="", help="is said at every use, such as what the models must not "
-                        "be used for")
+    parser.add_argument("--license", type=str, default="", help="of the weights, such as cc-by-nc-4.0")
+    parser.add_argument("--notice", type=str, default="",
+                        help="is said at every use, such as what the models must not be used for")
     parser.add_argument("--public", action="store_true",
                         help="a repository that is new on the hub can be read by all")
     args = parser.parse_args(argv)

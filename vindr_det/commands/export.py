@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.detection.torchvision import onnx
     from vindr_det.device import resolve_device
     from vindr_det.files import atomic_path, require_writable
+    from vindr_det.training.checkpoint_io import weights_of
 
     require_writable(args.out)
     images = onnx.images_of(args.images, args.num_images)
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint.cfg.MODEL.DEVICE = resolve_device(args.device)
     check_device(checkpoint.cfg)
     with atomic_path(Path(args.out)) as temporary:  # --out stays as it is until the file is checked
-        onnx.export(checkpoint, temporary)
+        with weights_of(args.weights):
+            onnx.export(checkpoint, temporary)
         result = onnx.compare(checkpoint, temporary, images)
     megabytes = Path(args.out).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.0f} MB; {result}")

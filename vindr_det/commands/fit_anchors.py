@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="the detector's YAML")
     parser.add_argument("--levels", type=int, default=5, help="sizes, one per pyramid level")
     parser.add_argument("--ratios", type=int, default=3, help="number of aspect ratios")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override keys of the config")
+    parser.add_argument("opts", type=str, nargs="*", metavar="KEY VALUE", help="override keys of the config")
     args = parser.parse_intermixed_args(argv)
 
     from vindr_det.data.coco import read_coco

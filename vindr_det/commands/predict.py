@@ -39,6 +39,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 from vindr_det import cli
@@ -233,6 +234,7 @@ def _write(
 
     table = status.status_path(args.out)
     written = write(args.out, outcomes, label_set, args.strict, images.of_unknown_size, DRAWN)
+    _remove_pictures(args)
     show(status.summary(written.statuses))
     status.require_some_read(written.statuses, table)
     status.warn(written.statuses, table)
@@ -243,15 +245,25 @@ def _pictures(args: Namespace) -> Path:
     return Path(args.out).parent / "pictures"
 
 
+def _remove_pictures(args: Namespace) -> None:
+    """Remove the pictures of an earlier run, as its submission: none may be of an image that failed now."""
+    if not (_pictures(args) / "index.html").is_file():
+        return
+    from vindr_det.evaluation.visualize import remove_overlays
+
+    remove_overlays(_pictures(args), "" if args.pictures else args.out)
+
+
 def _draw(args: Namespace, images, written) -> None:
-    """Draw the boxes of the first images that were predicted."""
-    from vindr_det.evaluation.visualize import Subject, pictures, write_overlays
+    """Draw the boxes of the first images that were predicted; the index page has all that failed too."""
+    from vindr_det.evaluation.visualize import Subject, failed, pictures, write_overlays
 
     statuses = {status.image_id: status for status in written.statuses}
     predictions = {outcome.status.image_id: outcome.prediction.gated for outcome in written.first}
     subjects = [Subject(source.image_id, source.path) for source in images.inputs
                 if source.image_id in predictions]
-    write_overlays(_pictures(args), pictures(subjects, predictions, images.sizes, 0.3, statuses=statuses))
+    drawn = pictures(subjects, predictions, images.sizes, 0.3, statuses=statuses)
+    write_overlays(_pictures(args), chain(drawn, failed(written.statuses)), args.out)
 
 
 def _report(args: Namespace, written) -> int:

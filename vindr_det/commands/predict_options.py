@@ -12,8 +12,8 @@ from vindr_det import cli
 FIRST_OUT = "predictions/submission.csv"
 #: Images that --pictures draws.
 DRAWN = 8
-#: A config's key, such as TEST.DETECTIONS_PER_IMAGE; no image.
-_KEY = re.compile(r"(?!.*\.(DICOM|DCM|PNG|JPE?G)$)[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+#: A config's key, such as TEST.DETECTIONS_PER_IMAGE.
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
 
 def parse(text: str, argv: Sequence[str] | None = None) -> Namespace:
@@ -40,24 +40,33 @@ def parse(text: str, argv: Sequence[str] | None = None) -> Namespace:
 def _refuse_images_as_weights(parser: ArgumentParser, weights: Sequence[str]) -> None:
     """Refuse what follows --weights, which takes all words up to the next option, and is no checkpoint."""
     for word in weights:
-        if _KEY.fullmatch(word) and not os.path.lexists(word):
+        if _is_key(word):
             parser.error(f"--weights {word}: is no checkpoint; give KEY VALUE after another option, such as "
                          "--out S.csv")
         if _is_image(Path(word)):
             parser.error(f"--weights {word}: is no checkpoint; give images before --weights or with --images")
 
 
-def _is_image(path: Path) -> bool:
-    from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, is_dicom
+def _is_key(word: str) -> bool:
+    """Whether a word is a config's key, and neither a file nor the name of an image that is not there."""
+    return bool(_KEY.fullmatch(word)) and not os.path.lexists(word) and not _is_named_as_image(Path(word))
 
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES) or path.is_dir() or (
-        path.is_file() and is_dicom(path))
+
+def _is_named_as_image(path: Path) -> bool:
+    from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES
+
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
+
+
+def _is_image(path: Path) -> bool:
+    from vindr_det.files import is_dicom
+
+    return _is_named_as_image(path) or path.is_dir() or (path.is_file() and is_dicom(path))
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The images before the first key of a config, and what begins with it."""
-    first = next((number for number, word in enumerate(words)
-                  if _KEY.fullmatch(word) and not os.path.lexists(word)), len(words))
+    first = next((number for number, word in enumerate(words) if _is_key(word)), len(words))
     return list(words[:first]), list(words[first:])
 
 
@@ -109,6 +118,6 @@ def _parser(text: str) -> ArgumentParser:
     parser.add_argument("--dask", metavar="ADDRESS", help="as --resume, on this scheduler's Dask cluster")
     parser.add_argument("--pictures", action="store_true", help=f"draw the boxes of the first {DRAWN} "
                         "images into pictures/ beside --out")
-    parser.add_argument("opts", nargs="*", metavar="IMAGES and KEY VALUE", help="image files and folders; "
-                        "then changed keys of the checkpoint's config")
+    parser.add_argument("opts", type=str, nargs="*", metavar="IMAGES and KEY VALUE",
+                        help="image files and folders; then changed keys of the checkpoint's config")
     return parser

@@ -68,7 +68,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
                         help="tcp://host:port of machine 0; auto for a single machine")
     parser.add_argument("--resume", action="store_true", help="resume from the last state in OUTPUT_DIR")
     parser.add_argument("--eval-only", action="store_true", help="only score MODEL.WEIGHTS")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override keys of the config")
+    parser.add_argument("opts", type=str, nargs="*", metavar="KEY VALUE", help="override keys of the config")
     return parser.parse_intermixed_args(argv)
 
 

@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="keep finished folds and resume an interrupted one")
     cli.add_device(parser, "where to train, instead of the config's DEVICE", default=None)
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs, or processes where DEVICE is cpu")
-    parser.add_argument("--parallel", choices=["folds", "ddp"], default="",
+    parser.add_argument("--parallel", type=str, choices=["folds", "ddp"], default="",
                         help="with several GPUs: a fold on each (where there are several folds), or each "
                         "fold's steps shared by all")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    parser.add_argument("opts", type=str, nargs="*", metavar="KEY VALUE", help="override the config")
     args = parser.parse_intermixed_args(argv)
 
     from vindr_det.exceptions import InputError

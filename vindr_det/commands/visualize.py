@@ -114,12 +114,12 @@ def _draw(args: Namespace, subjects, run, records) -> None:
     sizes = known_sizes(run.sizes, args.annotations)
     side = args.side or (480 if args.grid else 900)
     drawn = pictures(subjects, predictions, sizes, args.score, side, statuses)
+    others = [] if args.ids else unreadable(run.inputs, records)
     if args.grid:
-        count = write_grid(args.out, drawn, args.grid)
+        count = write_grid(args.out, chain(drawn, others[:args.count]), args.grid, side)
         print(f"{count} pictures on {args.out}/grid.png")
         return
-    others = [] if args.ids else unreadable(run.inputs, records)
-    count = write_overlays(args.out, chain(drawn, others))
+    count = write_overlays(args.out, chain(drawn, others), args.predictions or "")
     print(f"{count} pictures in {args.out}; all of them: {args.out}/index.html")
 
 

@@ -50,14 +50,18 @@ def metadata(cfg: Any, iteration: int, metrics: Mapping[str, float]) -> dict[str
         "config": cfg.dump(),
         "label_set": label_set.name,
         "classes": list(label_set.findings),
-        "preprocessing": {"image_size": cfg.VINDR.IMAGE_SIZE, "keep_aspect": cfg.VINDR.KEEP_ASPECT,
-                          "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
-                          "pixel_std": list(cfg.MODEL.PIXEL_STD)},
+        "preprocessing": preprocessing(cfg),
         "versions": {"vindr_det": __version__, "torch": str(torch.__version__),
                      "python": platform.python_version()},
         "iteration": int(iteration),
         "metrics": {key: float(value) for key, value in metrics.items()},
     }
+
+
+def preprocessing(cfg: Any) -> dict[str, Any]:
+    """What a detector's config does to an image before the network."""
+    return {"image_size": cfg.VINDR.IMAGE_SIZE, "keep_aspect": cfg.VINDR.KEEP_ASPECT,
+            "pixel_mean": list(cfg.MODEL.PIXEL_MEAN), "pixel_std": list(cfg.MODEL.PIXEL_STD)}
 
 
 def require_engine(path: str | Path, meta: Mapping[str, Any], engine: str | None) -> None:

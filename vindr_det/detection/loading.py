@@ -10,11 +10,11 @@ from vindr_det.config import config_from_text, read_config
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.config_values import Check, one_of, refuse_values
 from vindr_det.detection import engine as engines
-from vindr_det.detection.checkpoint import Checkpoint, require_engine
+from vindr_det.detection.checkpoint import Checkpoint, preprocessing, require_engine
 from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.structures.label_sets import LabelSet
-from vindr_det.training.checkpoint_io import read_file
+from vindr_det.training.checkpoint_io import read_file, require_agreement
 from vindr_det.training.optimizer import OPTIMIZERS
 from vindr_det.training.schedule import SCHEDULES
 from vindr_det.training.weights_classes import require_label_set
@@ -97,6 +97,7 @@ def checkpoint_of(
     if tuple(meta["classes"]) != own.findings:
         raise InputError(f"{path}: was trained on classes {meta['classes']}, expected the {len(own)} "
                          f"findings of {own.name}, which its config names")
+    require_agreement(path, meta, {"label_set": own.name, "preprocessing": preprocessing(cfg)})
     if label_set is not None:
         require_label_set(path, meta, label_set)
     return Checkpoint(meta["engine"], cfg, data["model"], meta["metrics"], meta["iteration"])

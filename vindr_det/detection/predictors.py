@@ -18,6 +18,7 @@ from vindr_det.device import resolve_device
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.choice import Choice
 from vindr_det.structures.label_sets import same_label_set
+from vindr_det.training.checkpoint_io import weights_of
 
 if TYPE_CHECKING:
     from vindr_det.detection.torchvision.onnx import OnnxPredictor
@@ -117,7 +118,8 @@ def predictor_of(
     engines.check_device(checkpoint.cfg)
     checkpoint.cfg.SOLVER.AMP.ENABLED = half
     _warn_of_float32(checkpoint.cfg, path)
-    predictor = engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, checkpoint.state)
+    with weights_of(path):
+        predictor = engines.load(checkpoint.engine).build_predictor(checkpoint.cfg, checkpoint.state)
     log.info("%s: %s engine, iteration %d", path, checkpoint.engine, checkpoint.iteration)
     return predictor
 

@@ -1,15 +1,19 @@
 """The index page of a folder of pictures: one HTML file that loads nothing but the pictures beside it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from urllib.parse import quote
+from html import escape, unescape
+from pathlib import PurePath
+from urllib.parse import quote, unquote
 
 from vindr_det.imaging.status import FAILED, FLAGGED, OK
 from vindr_det.structures.outcomes import Outcome
 
 #: Of an image that no prediction is known for.
 NOT_PREDICTED = "not predicted"
+_TITLE = "<title>Pictures with boxes</title>"
+_SHOWN = re.compile(r'<figure [^>]*><a href="([^"]*)">')
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,29 @@ class Entry:
     size: tuple[int, ...] = (0, 0)
 
 
-def index_page(entries: Sequence[Entry]) -> str:
+def pictures_of(page: str) -> list[str] | None:
+    """The files of the pictures that a page of :func:`index_page` shows; None of any other page."""
+    if _TITLE not in page:
+        return None
+    names = [unquote(unescape(address)) for address in _SHOWN.findall(page)]
+    return [name for name in names if name == PurePath(name).name]
+
+
+def is_of(page: str, predictions: str) -> bool:
+    """Whether a page of :func:`index_page` shows the predictions of a file of this name."""
+    return bool(predictions) and _of(predictions) in page
+
+
+def _of(predictions: str) -> str:
+    return f'<meta name="predictions" content="{escape(predictions)}">'
+
+
+def index_page(entries: Sequence[Entry], predictions: str = "") -> str:
     """The page: every picture with its findings, filtered by finding, outcome, status and id.
 
     Args:
         entries: the pictures, in their order.
+        predictions: name of the file that the boxes are of; empty for none.
 
     Returns:
         HTML without any reference to the network; without JavaScript it is a plain list.
@@ -57,7 +79,8 @@ def index_page(entries: Sequence[Entry]) -> str:
     ])
     rows = {name: row for row, name in enumerate(findings)}
     figures = "\n".join(_figure(entry, rows) for entry in entries)
-    return _PAGE.format(filters=filters, figures=figures, count=len(entries), style=_STYLE, script=_SCRIPT)
+    return _PAGE.format(filters=filters, figures=figures, count=len(entries), style=_STYLE, script=_SCRIPT,
+                        head=_TITLE + (f"\n{_of(predictions)}" if predictions else ""))
 
 
 def _select(name: str, title: str, options: Sequence[tuple[str, str]]) -> str:
@@ -142,7 +165,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Pictures with boxes</title>
+{head}
 <style>{style}</style>
 </head>
 <body>

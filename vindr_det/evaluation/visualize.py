@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.data.coco import image_sizes
-from vindr_det.evaluation.picture_index import NOT_PREDICTED, Entry, index_page
+from vindr_det.evaluation.picture_index import NOT_PREDICTED, Entry, index_page, is_of, pictures_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import image_id_of, write_png, write_text
 from vindr_det.imaging.drawing import draw, none_note
@@ -217,28 +217,74 @@ def unreadable(inputs: Sequence[Input], records: Sequence[Record] | None) -> lis
             if source.problem and (known is None or source.image_id in known)]
 
 
-def write_overlays(out: str | Path, drawn: Iterable[Drawing]) -> int:
-    """Write ``<image_id>.png`` of each of :func:`pictures` and an ``index.html``; returns their number."""
+def failed(statuses: Iterable[Status]) -> list[Drawing]:
+    """What the index page says of the images of a run that were not read."""
+    return [Drawing(Entry(row.image_id, "", FAILED, row.reason), None) for row in statuses
+            if row.status == FAILED]
+
+
+def write_overlays(out: str | Path, drawn: Iterable[Drawing], predictions: str | Path = "") -> int:
+    """Write ``<image_id>.png`` of each of :func:`pictures` and an ``index.html``; returns their number.
+
+    The pictures of an earlier index are removed: none may stand for an image that is no longer read.
+
+    Args:
+        out: the folder.
+        drawn: the pictures, and what there is none of.
+        predictions: the file that the boxes are of; empty for none.
+    """
+    remove_overlays(out)
     entries = []
     for drawing in drawn:
         entries.append(drawing.entry)
         if drawing.picture is not None:
             write_png(Path(out) / drawing.entry.file, drawing.picture)
-    write_text(Path(out) / "index.html", index_page(entries))
+    write_text(Path(out) / "index.html", index_page(entries, Path(predictions).name))
     return sum(bool(entry.file) for entry in entries)
 
 
-def write_grid(out: str | Path, drawn: Iterable[Drawing], columns: int) -> int:
+def remove_overlays(out: str | Path, predictions: str | Path = "") -> None:
+    """Remove an ``index.html`` of :func:`write_overlays` and the pictures that it names, and nothing else.
+
+    Args:
+        out: the folder.
+        predictions: remove them only where they are of a file of this name; empty removes any.
+    """
+    index = Path(out) / "index.html"
+    page = index.read_text("utf-8", errors="replace") if index.is_file() else ""
+    names = pictures_of(page)
+    if names is None or (predictions and not is_of(page, Path(predictions).name)):
+        return
+    for name in [*names, index.name]:
+        (index.parent / name).unlink(missing_ok=True)
+
+
+def write_grid(out: str | Path, drawn: Iterable[Drawing], columns: int, side: int = 480) -> int:
     """Write all of :func:`pictures` to ``grid.png``, row by row; returns their number.
+
+    Args:
+        out: the folder.
+        drawn: the pictures; an image that has none is a cell with the reason.
+        columns: cells per row.
+        side: of a cell without a picture.
 
     Raises:
         InputError: there is no picture.
     """
-    cells = [drawing.picture for drawing in drawn if drawing.picture is not None]
-    if not cells:
+    drawn = list(drawn)
+    count = sum(drawing.picture is not None for drawing in drawn)
+    if not count:
         raise InputError(f"{out}: there is no picture for grid.png, expected images that can be read")
+    cells = [_unread_cell(drawing.entry, side) if drawing.picture is None else drawing.picture
+             for drawing in drawn]
     write_png(Path(out) / "grid.png", grid_of(cells, columns))
-    return len(cells)
+    return count
+
+
+def _unread_cell(entry: Entry, side: int) -> NDArray[np.uint8]:
+    """A black cell, BGR, with an image's name and why there is no picture of it."""
+    return draw(np.zeros((side, side), np.uint8), Predictions(), longest=side, title=entry.image_id,
+                notes=[f"{entry.status}: {entry.reason}"])[..., ::-1]
 
 
 def augmentation_grid(

@@ -23,6 +23,8 @@ Picture = NDArray[np.uint8]
 
 WHITE, DARK = (255, 255, 255), (16, 16, 16)
 TITLE_HEIGHT = 22
+#: In the legend, between the dashes of a line that has two colors.
+_BETWEEN = 128
 #: Labels may cover so much of the picture, and lie so far from their boxes on average, before numbers replace
 #: them.
 _MAX_COVERED, _MAX_DISTANCE = 0.09, 25
@@ -163,12 +165,13 @@ def _prepared(boxes: Predictions, outcomes: Sequence[Outcome], factor: float) ->
 
 
 def _outline(picture: Picture, box: _Box) -> None:
-    """A box's line with a black edge, so that it shows on bright and dark; a fine line has black between its
-    dashes instead."""
+    """A box's line with a black edge, so that it shows on bright and dark; a fine line has white between its
+    dashes instead, so that it is seen on dark lung and is not taken for a dashed one."""
     style = box.style
     line, edge = _bands(style, picture)
+    fine = edge == line
     for side in _sides(picture, box.corners, line[0], edge):
-        _dash(side, style.dashes if edge != line else (), (0, 0, 0))
+        _dash(side, () if fine else style.dashes, WHITE if fine else (0, 0, 0))
     for side in _sides(picture, box.corners, line[0], line):
         _dash(side, style.dashes, box.color)
 
@@ -176,7 +179,7 @@ def _outline(picture: Picture, box: _Box) -> None:
 def _bands(style: _Style, picture: Picture) -> tuple[tuple[int, int], tuple[int, int]]:
     """First and last pixel of a line, counted inward from the box's border, and of it with its edge."""
     if style.thickness == 1:
-        return (0, 0), (0, 0)
+        return ((0, 1), (0, 1)) if max(picture.shape[:2]) >= _LARGE else ((0, 0), (0, 0))
     return ((-1, 1), (-2, 2)) if max(picture.shape[:2]) >= _LARGE else ((0, 1), (-1, 1))
 
 
@@ -287,7 +290,9 @@ def _sample(outcome: Outcome, size: int) -> Picture:
     line = np.zeros((text.shape[0], 36, 3), np.uint8)
     style = _STYLES[outcome]
     middle, half = text.shape[0] // 2, style.thickness // 2
-    _dash(line[_pixels(middle - half, middle + half), 4:34], style.dashes, WHITE)
+    band = line[_pixels(middle - half, middle + half), 4:34]
+    band[:] = _BETWEEN if style.thickness == 1 else 0  # in a picture it has white between
+    _dash(band, style.dashes, WHITE)
     return np.concatenate([line, text], axis=1)
 
 

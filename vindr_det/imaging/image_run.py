@@ -195,7 +195,7 @@ def joined(runs: Sequence[ImageRun]) -> ImageRun:
 
 def _given_sizes(meta: str | Path | None, choice: Choice | None) -> SizeTables | None:
     """The sizes of --meta, or of the data set that the images are; None for neither."""
-    if meta:
+    if meta is not None:
         name, given = Path(meta).name, shapes_of(read_sizes(meta))
     elif choice is not None and choice.sizes:
         name, given = choice.source, dict(choice.sizes)

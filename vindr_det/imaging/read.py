@@ -89,17 +89,22 @@ def require_pixels(name: str, image: NDArray, max_pixels: int = MAX_PIXELS) -> N
 
     Args:
         name: of the image, for errors.
-        image: (H, W) gray or (H, W, 3) RGB, uint8 or uint16.
+        image: (H, W) gray or (H, W, 3) RGB, uint8 or uint16 of any byte order.
         max_pixels: larger images are refused.
 
     Raises:
-        InputError: it has another shape or type, no pixel, or too many.
+        InputError: it has another shape or type, no pixel, masked ones, or too many.
     """
+    if isinstance(image, np.ma.MaskedArray):
+        raise InputError(f"{name}: is a masked array, expected pixels that are all known, such as its "
+                         "filled(0)")
     colored = image.ndim == 3 and image.shape[2] == 3
-    if not (image.ndim == 2 or colored) or not image.size:
+    if not image.size:
+        raise InputError(f"{name}: has shape {image.shape} and no pixel")
+    if not (image.ndim == 2 or colored):
         raise InputError(f"{name}: has shape {image.shape}, expected (height, width), or (height, width, 3) "
                          "of RGB")
-    if image.dtype not in (np.uint8, np.uint16):
+    if image.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise InputError(f"{name}: pixels are {image.dtype}, expected uint8 or uint16")
     require_size(name, image.shape[0], image.shape[1], max_pixels)
 
@@ -130,7 +135,8 @@ def read_array(
         also: likewise.
     """
     bgr = image if image.ndim == 2 else image[..., ::-1]
-    return _decoded(np.ascontiguousarray(bgr), "array", target, also)
+    native = image.dtype.newbyteorder("=")  # OpenCV takes no other
+    return _decoded(np.ascontiguousarray(bgr, dtype=native), "array", target, also)
 
 
 def _read_raster(

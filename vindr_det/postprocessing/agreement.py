@@ -91,6 +91,6 @@ class AgreementCheck:
         """Check all."""
         rho = _check(self._p_abnormal, self._best_scores, self.source)
         count = len(self._p_abnormal)
-        if np.isnan(rho) or count <= TOO_FEW:
+        if np.isnan(rho) and count > TOO_FEW:  # of fewer images nothing can be told
             log.warning("%s: whether its labels are inverted could not be determined from the boxes of %d "
                         "images, expected more than %d with different scores", self.source, count, TOO_FEW)

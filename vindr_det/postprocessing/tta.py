@@ -13,6 +13,9 @@ from vindr_det.postprocessing.fusion import Fusion, fuse
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import LabelSet
 
+#: The least and the largest factor of the test size.
+SCALES = (0.1, 4)
+
 
 class TTAPredictor:
     """A predictor that runs another one on several views of each image; works with either engine's.
@@ -24,15 +27,16 @@ class TTAPredictor:
         iou_thr: boxes of one class with a higher IoU are merged.
 
     Raises:
-        InputError: no scale, or a scale that is not above 0.
+        InputError: no scale, or one beyond :data:`SCALES`.
     """
 
     def __init__(
         self, predictor: Predictor, scales: Sequence[float] = (1.0,), flip: bool = True,
         iou_thr: float = 0.5,
     ) -> None:
-        if not scales or min(scales) <= 0:
-            raise InputError(f"--tta-scales {list(scales)}: expected numbers above 0")
+        least, most = SCALES
+        if not scales or not all(least <= scale <= most for scale in scales):
+            raise InputError(f"--tta-scales {list(scales)}: expected numbers from {least} to {most}")
         self.predictor, self.scales, self.flip = predictor, tuple(scales), flip
         self.fusion = Fusion(iou_thr=iou_thr)
 

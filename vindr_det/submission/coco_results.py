@@ -130,6 +130,10 @@ def read_entries(path: str | Path) -> list[Any]:
         InputError: no results file.
     """
     entries = read_json(path)
+    if isinstance(entries, dict) and {"version", "box_format", "images"} <= entries.keys():
+        raise InputError(f"{path}: the report of a prediction run, which tells each image's status to other "
+                         "programs; expected its table with the same boxes, "
+                         f"{Path(path).name.removesuffix('.json')}.csv, or its submission")
     if not isinstance(entries, list):
         raise InputError(f"{path}: not a COCO results file, expected a list of {{{', '.join(KEYS)}}}")
     return entries

@@ -5,10 +5,13 @@ dictionaries of numpy arrays; only what these need is allowed.
 """
 
 import pickle
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vindr_det.exceptions import InputError
+from vindr_det.exceptions import InputError, one_line
 from vindr_det.files import existing_file
 
 _ALLOWED = {
@@ -70,6 +73,40 @@ def read_file(path: str | Path) -> dict[str, Any]:
             reason = "damaged, or it holds other objects"
         raise InputError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from error
     return _dictionary(path, data)
+
+
+@contextmanager
+def weights_of(path: str | Path) -> Iterator[None]:
+    """Weights that do not fit the network of their config, as one line that names their file.
+
+    Raises:
+        InputError: ``load_state_dict`` refuses them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        _, is_of_weights, differences = one_line(error).partition("Error(s) in loading state_dict for ")
+        if not is_of_weights:
+            raise
+        raise InputError(f"{path}: weights of another network than its config describes "
+                         f"({textwrap.shorten(differences, 200, placeholder=' ...')})") from error
+
+
+def require_agreement(path: str | Path, entries: Mapping[str, Any], of_config: Mapping[str, Any]) -> None:
+    """Refuse what stands beside a config and contradicts it.
+
+    Args:
+        path: named in errors.
+        entries: as they are written; those of earlier versions may lack some.
+        of_config: what the config says, by the same names.
+
+    Raises:
+        InputError: names the first entry that differs.
+    """
+    for name, expected in of_config.items():
+        if name in entries and entries[name] != expected:
+            raise InputError(f"{path}: its {name} is {entries[name]!r}, expected {expected!r}, as in its "
+                             "config")
 
 
 def _dictionary(path: str | Path, data: Any) -> dict[str, Any]:
