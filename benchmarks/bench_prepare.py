@@ -30,6 +30,8 @@ from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
 
 SIZES = (1280, 1024, 512, 256)
+#: Detail that is left at least, of a whole decode's.
+SHARPNESS = 0.9
 #: Heights and widths at four quantiles of the longest side, by the table of headers.
 _COMPRESSED = ((2444, 2122), (2540, 2051), (2880, 2304), (3000, 3000))
 _ALL = ((2430, 1994), (2722, 2423), (2930, 2504), (3072, 3072))
@@ -87,6 +89,8 @@ def row(name: str, paths: list[Path], size: int, out: Path, quick: bool) -> Row:
     wholes = [pydicom.dcmread(path) for path in paths]
     sharp = min(compare(path, whole, size / max(whole.Rows, whole.Columns))[1]
                 for path, whole in zip(paths, wholes, strict=True))
+    if sharp < SHARPNESS:
+        raise RuntimeError(f"{name}, {size} px: sharpness {sharp:.2f}, expected at least {SHARPNESS}")
     return alternate(f"prepare {name}, to {size} px", ("prepare", ours), ("pydicom, resize, imwrite", plain),
                      turns=1 if quick else 5, per=len(paths), note=f"lowest sharpness {sharp:.2f}")
 
