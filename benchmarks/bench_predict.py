@@ -3,7 +3,7 @@
 
     python benchmarks/bench_predict.py [--quick]
 
-200 JPEG 2000 phantoms of 2,850 x 2,400 with the bundle that ships (detector, classifier, gate), against the
+Five times 40 JPEG 2000 phantoms of 2,850 x 2,400 with the bundle that ships (detector, classifier, gate), against the
 sequence of the competition's notebooks with the same networks: pixel_array, VOI, inversion, min-max, resize,
 the detector on an image at a time, the classifier on an image at a time, class 14 appended, a CSV at the end.
 Both get the same files; decoders differ, so the boxes are similar and not equal. Ours also checks each image
