@@ -41,7 +41,7 @@ def stand_in(sizes: list[int]):
 
 
 @pytest.mark.parametrize("batch, sizes", [(1, [1] * 7), (3, [2, 3, 1, 1, 1, 2]), (99, [7] + [1] * 7)])
-def test_rows_are_the_same_at_every_batch_and_as_they_are_written(folder, tmp_path, monkeypatch, batch, sizes):
+def test_rows_are_the_same_at_every_batch_and_when_streamed(folder, tmp_path, monkeypatch, batch, sizes):
     monkeypatch.setattr(predict, "_AT_ONCE", 3)
     run, seen, out, table = image_run.find(folder), [], tmp_path / "p.csv", tmp_path / "p.status.csv"
     written = write(out, table, classify_each(stand_in(seen), run, THRESHOLDS, 0, batch))
