@@ -5,8 +5,8 @@
 
 Five times 40 JPEG 2000 phantoms of 2,850 x 2,400 with the bundle that ships (detector, classifier, gate),
 against the sequence of the competition's notebooks with the same networks: pixel_array, VOI, inversion,
-min-max, resize, the detector on an image at a time, the classifier on an image at a time, class 14 appended, a
-CSV at the end. Both get the same files; decoders differ, so the boxes are similar and not equal. Ours also
+min-max, resize, the detector on an image at a time, the classifier on an image at a time, class 14 appended,
+a CSV at the end. Both get the same files; decoders differ, so the boxes are similar and not equal. Ours also
 checks each image and writes three tables more.
 
 Memory is the peak of the process that predicts, at 200 and at 2,000 images of 512 pixels, in processes of
