@@ -5,6 +5,8 @@
 
 import re
 
+from vindr_det.exceptions import InputError
+
 #: What names a device, in a config and after ``--device``.
 DEVICES = "auto, cpu, cuda or cuda:<n> (TPUs are not supported)"
 
@@ -34,3 +36,16 @@ def best_device() -> str:
 def resolve_device(device: str) -> str:
     """The device of a name: ``auto`` is :func:`best_device`, all others stay."""
     return best_device() if device == "auto" else device
+
+
+def batch_size(given: int | None, device: str) -> int:
+    """Images per call of a network: what ``--batch-size`` gives, or else 8 on a GPU and 1 on a CPU.
+
+    Raises:
+        InputError: less than 1.
+    """
+    if given is None:
+        return 1 if resolve_device(device) == "cpu" else 8
+    if given < 1:
+        raise InputError(f"--batch-size {given}: expected 1 or more")
+    return given

@@ -134,3 +134,21 @@ def test_no_validation(phantoms, caplog):
     assert validation_records(cfg) == loss_records(cfg) == []
     warn_of_overlap(cfg)
     assert not caplog.records
+
+
+def test_no_image_is_left_for_the_validation_loss(phantoms, tmp_path):
+    """Only normal images, of which NORMAL_RATIO keeps none beside no abnormal ones."""
+    annotations = tmp_path / "annotations/instances_all.json"
+    shutil.copytree(phantoms / "data/annotations", annotations.parent)
+    coco = json.loads(annotations.read_text())
+    boxed = {box["image_id"] for box in coco["annotations"]}
+    coco["images"] = [image for image in coco["images"] if image["id"] not in boxed]
+    write_json(annotations, coco | {"annotations": []})
+    cfg = load_config(DEMO, "torchvision", [
+        "VINDR.DATA_ROOT", str(tmp_path), "VINDR.IMAGE_ROOT", str(phantoms / "data"),
+        "VINDR.VALIDATION", "('vindr_all',)", "VINDR.NORMAL_RATIO", "0.5"])
+    with pytest.raises(InputError, match=r"VINDR.VALIDATION \('vindr_all',\): no image is left for the "
+                       r"validation loss with VINDR.NORMAL_RATIO 0.5, expected images with boxes"):
+        loss_records(cfg)
+    cfg.VINDR.NORMAL_RATIO = -1.0
+    assert len(loss_records(cfg)) == len(coco["images"])

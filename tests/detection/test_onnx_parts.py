@@ -22,6 +22,11 @@ def predictor_of(engine: str, *more):
     return engines.load(engine).build_predictor(cfg, network_of(engine, cfg).state_dict())
 
 
+def pools(predictor) -> list[str]:
+    return [name for name, module in predictor.network.named_modules()
+            if "vindr_det.detection.pooling" in getattr(module.forward, "__module__", "")]
+
+
 def sessions_of(predictor) -> list[str]:
     return [name for name, module in predictor.network.named_modules() if isinstance(module.forward, Session)]
 
@@ -32,7 +37,7 @@ def test_detections_are_those_of_torch(engine):
     images = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in ((96, 70), (64, 96))]
     expected = predictor_of(engine)(images)
     predictor = with_onnx(predictor_of(engine))
-    assert len(sessions_of(predictor)) == 3
+    assert len(sessions_of(predictor)) == 3 and len(pools(predictor)) == 1
     for ours, torchs in zip(predictor(images), expected, strict=True):
         assert len(ours) == len(torchs) > 0
         same = (box_iou_batch(ours.boxes, torchs.boxes) > 0.99) & (ours.labels[:, None] == torchs.labels)

@@ -1,14 +1,17 @@
 """Which images a checkpoint predicts, and what a prediction may change of its config."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from vindr_det.data.coco import read_coco
+from vindr_det.detection import predictors
 from vindr_det.detection.loading import load_checkpoint
 from vindr_det.detection.predictors import Changes, images_of, load_predictors
 from vindr_det.detection.validation import validation_metrics
 from vindr_det.exceptions import InputError
+from vindr_det.structures.label_sets import VINBIGDATA
 from vindr_det.submission import read_submission
 
 THREE = ["TEST.DETECTIONS_PER_IMAGE", "3", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0"]
@@ -55,6 +58,14 @@ def test_keys_that_a_prediction_cannot_change(trained, overrides, message):
 def test_an_exported_file_has_its_settings_inside(tmp_path):
     with pytest.raises(InputError, match=r"m.onnx: an exported file cannot change TEST.DETECTIONS_PER_IMAGE"):
         load_predictors([tmp_path / "m.onnx"], changes=Changes(THREE))
+
+
+@pytest.mark.parametrize("half, warnings", [(False, 0), (True, 1)])
+def test_an_exported_file_computes_in_float32(tmp_path, monkeypatch, caplog, half, warnings):
+    monkeypatch.setattr(predictors, "_load_onnx", lambda path: SimpleNamespace(label_set=VINBIGDATA))
+    load_predictors([tmp_path / "m.onnx"], half=half)
+    expected = f"{tmp_path / 'm.onnx'}: computes in float32: half precision needs a checkpoint (.pth)"
+    assert [record.message for record in caplog.records] == [expected] * warnings
 
 
 def test_the_data_may_have_moved(trained, phantoms, tmp_path):

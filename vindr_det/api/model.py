@@ -147,7 +147,7 @@ class Model:
         self, run: ImageRun, score: float, batch: int, workers: int, allow_inverted: bool
     ) -> Iterator[Result]:
         if not self.models.predictors:
-            yield from self._classified(run, score, workers)
+            yield from self._classified(run, score, batch, workers)
             return
         outcomes = predict_each(run, self.models, batch, workers,
                                 allow_inverted or len(run.inputs) <= TOO_FEW)  # where nothing can be told
@@ -156,10 +156,10 @@ class Model:
             output = None if prediction is None else prediction.output
             yield Result(status, source, gated, output.columns if output else {}, score)
 
-    def _classified(self, run: ImageRun, score: float, workers: int) -> Iterator[Result]:
+    def _classified(self, run: ImageRun, score: float, batch: int, workers: int) -> Iterator[Result]:
         from vindr_det.classification.predict import classify_each
 
-        rows = classify_each(self._classifier, run, workers=workers)
+        rows = classify_each(self._classifier, run, workers=workers, batch=batch)
         for source, (status, row) in zip(run.inputs, rows, strict=True):
             columns = {name: row[name] for name in self._classifier.columns} if row else {}
             yield Result(status, source, None, columns, score)

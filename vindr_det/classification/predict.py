@@ -1,8 +1,10 @@
 """Classify images with a trained classifier: the mean of its folds' models, calibrated."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vindr_det.classification.data import Normalization, input_size, to_tensor
 from vindr_det.classification.launch import devices
@@ -19,14 +20,18 @@ from vindr_det.classification.model import TrainedModel, find_checkpoints, load_
 from vindr_det.classification.operating_points import POINTS_FILE, number_of_point, read_points
 from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
+from vindr_det.files import Spool, write_together
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageResult, ImageRun
-from vindr_det.imaging.status import FAILED, FLAGGED, Status
+from vindr_det.imaging.status import FAILED, FLAGGED, Status, status_text
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.parallel import Failure, guarded
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, column_of
 
 log = logging.getLogger(__name__)
+
+#: Images whose rows are made at once.
+_AT_ONCE = 64
 
 
 class Classifier:
@@ -179,14 +184,13 @@ def classify(
         A row per image that was read: image_id, a ``p_...`` per label, ``decision_...`` 0 or 1, calibrated,
         warnings. An image that was not read has no row: a blank could be taken for 0.
     """
-    pairs = list(tqdm(classify_each(classifier, run, thresholds, workers), desc="classify", unit="image",
-                      total=len(run.inputs), disable=None))
+    pairs = list(classify_each(classifier, run, thresholds, workers))
     return pd.DataFrame([row for _, row in pairs if row is not None]), [status for status, _ in pairs]
 
 
 def classify_each(
     classifier: Classifier, run: ImageRun, thresholds: Mapping[str, float] = MappingProxyType({}),
-    workers: int | None = None,
+    workers: int | None = None, batch: int = 1,
 ) -> Iterator[tuple[Status, dict[str, Any] | None]]:
     """The status of each input, in order, and its row as of :func:`classify`, None where it failed.
 
@@ -195,22 +199,80 @@ def classify_each(
         run: likewise.
         thresholds: likewise; none without.
         workers: likewise; 0 reads in this process.
+        batch: images per call of the networks.
     """
-    for result in image_run.read_all(run, classifier.target, workers):
-        row = guarded(lambda image: _row(classifier, image, thresholds), result) if result.image else None
-        if isinstance(row, Failure):
-            reason = f"was read, but not classified: {row.reason}"
+    results = image_run.read_all(run, classifier.target, workers, batch)
+    while group := list(islice(results, batch)):
+        yield from _classified(classifier, group, thresholds)
+
+
+def _classified(
+    classifier: Classifier, group: Sequence[ImageResult], thresholds: Mapping[str, float]
+) -> Iterator[tuple[Status, dict[str, Any] | None]]:
+    """A batch; where it fails, each image by itself, so that none takes the others with it."""
+    images = [result.image.pixels for result in group if result.image]
+    values = guarded(lambda pixels: iter(classifier.probabilities(pixels).tolist() if pixels else []), images)
+    if isinstance(values, Failure) and len(group) > 1:
+        for result in group:
+            yield from _classified(classifier, [result], thresholds)
+        return
+    for result in group:
+        if result.image is None:
+            yield result.status, None
+        elif isinstance(values, Failure):
+            reason = f"was read, but not classified: {values.reason}"
             yield replace(result.status, status=FAILED, reason=reason), None
         else:
-            yield result.status, row
+            yield result.status, _row(classifier, result.status, next(values), thresholds)
 
 
-def _row(classifier: Classifier, result: ImageResult, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    assert result.image is not None
-    values = classifier.probabilities([result.image.pixels])[0].tolist()
-    row: dict[str, Any] = {"image_id": result.status.image_id,
-                           **dict(zip(classifier.columns, values, strict=True))}
+def _row(
+    classifier: Classifier, status: Status, values: Sequence[float], thresholds: Mapping[str, float]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"image_id": status.image_id, **dict(zip(classifier.columns, values, strict=True))}
     for column, threshold in thresholds.items():
         row[column.replace("p_", "decision_", 1)] = int(row[column] >= threshold)
     return row | {"calibrated": int(bool(classifier.calibrations)),
-                  "warnings": result.status.reason if result.status.status == FLAGGED else ""}
+                  "warnings": status.reason if status.status == FLAGGED else ""}
+
+
+@dataclass
+class Written:
+    """What is left of a run when its rows are written.
+
+    Attributes:
+        statuses: a row per input, in order.
+        images: number of rows.
+        warned: number of rows with warnings.
+    """
+
+    statuses: list[Status] = field(default_factory=list)
+    images: int = 0
+    warned: int = 0
+
+
+def write(
+    out: str | Path, table: Path, outcomes: Iterable[tuple[Status, dict[str, Any] | None]]
+) -> Written:
+    """Write the rows while they come, and the statuses; all or none.
+
+    Args:
+        out: CSV of the rows; none is there where no image was read.
+        table: CSV of the statuses.
+        outcomes: of :func:`classify_each`.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    written, outcomes = Written(), iter(outcomes)
+    with closing(Spool(Path(out))) as spool:
+        while group := list(islice(outcomes, _AT_ONCE)):
+            written.statuses += [status for status, _ in group]
+            if rows := [row for _, row in group if row is not None]:
+                spool.add(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n",
+                                                    header=not written.images))
+            written.images += len(rows)
+            written.warned += sum(bool(row["warnings"]) for row in rows)
+        write_together({Path(out): spool if written.images else None,
+                        table: status_text(written.statuses)})
+    return written

@@ -10,7 +10,6 @@ too small. predictions.status.csv beside it has a row per input: ok, flagged or 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vindr_det import cli
 
@@ -25,14 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--point", default="youden", help="operating point of the decisions: youden, f1, "
                         "threshold_0.5, sensitivity_0.95, specificity_0.95, or others of POINTS; "
                         "or a number, the threshold of all labels")
+    parser.add_argument("--batch-size", type=int,
+                        help="images per call of the networks; 8 on a GPU and 1 on a CPU if not given")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     args = parser.parse_args(argv)
 
-    import pandas as pd
+    from tqdm import tqdm
 
     from vindr_det.classification.model import find_checkpoints
-    from vindr_det.classification.predict import Classifier, classify, read_thresholds
-    from vindr_det.files import require_writable, write_together
+    from vindr_det.classification.predict import Classifier, classify_each, read_thresholds, write
+    from vindr_det.device import batch_size
+    from vindr_det.files import require_writable
     from vindr_det.imaging import image_run, status
     from vindr_det.imaging.inputs import require_apart
 
@@ -40,21 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = status.status_path(args.out)
     require_writable(table)
     cli.require_workers(args.workers)
+    batch = batch_size(args.batch_size, args.device)
     find_checkpoints(args.classifier)
     thresholds = read_thresholds(args.classifier, args.point)
     run = image_run.find(args.images, args.recursive, args.max_pixels)
     require_apart(run.sources, args.out, table)
-    rows, statuses = pd.DataFrame(), run.statuses_if_none_readable()
-    if not statuses:
+    outcomes = ((failed, None) for failed in run.statuses_if_none_readable())
+    if run.readable:
         classifier = Classifier(args.classifier, device=args.device)
-        rows, statuses = classify(classifier, run, thresholds, args.workers)
-    text = rows.to_csv(index=False, lineterminator="\n") if len(rows) else None
-    write_together({Path(args.out): text, table: status.status_text(statuses)})  # all of this run, or none
-    print(status.summary(statuses))
-    status.require_some_read(statuses, table)
-    failed = status.warn(statuses, table)
-    warned = rows["warnings"].astype(bool).sum()
-    print(f"{args.out}: {len(rows)} images, {warned} with warnings; {failed} were not read and have no row\n"
-          f"{table} has a row for each input")
+        outcomes = tqdm(classify_each(classifier, run, thresholds, args.workers, batch), desc="classify",
+                        unit="image", total=len(run.inputs), disable=None)
+    written = write(args.out, table, outcomes)
+    print(status.summary(written.statuses))
+    status.require_some_read(written.statuses, table)
+    failed = status.warn(written.statuses, table)
+    print(f"{args.out}: {written.images} images, {written.warned} with warnings; {failed} were not read and "
+          f"have no row\n{table} has a row for each input")
     cli.say_next("evaluate-classifier", "--predictions", args.out, "--labels", "LABELS.csv")
     return 1 if args.strict and failed else 0

@@ -91,6 +91,7 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
+    from vindr_det.device import batch_size
     from vindr_det.files import existing_file, require_writable
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.prediction_files import kept
@@ -103,7 +104,7 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     if args.pictures:
         require_writable(_pictures(args) / "index.html")
     cli.require_workers(args.workers)
-    batch, changes, bundle = _batch_size(args), Changes(args.opts), _bundle(args)
+    batch, changes, bundle = batch_size(args.batch_size, args.device), Changes(args.opts), _bundle(args)
     gate = read_gate(args.gate, args.classifier)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
     images = _run(args, bundle or weights[0], changes)  # before anything slow: is there something to do?
@@ -202,17 +203,6 @@ def _of_several(args: Namespace):
         raise InputError(f"--ids {args.ids} with {args.images} and {args.also[0]}: expected one folder")
     return image_run.joined([image_run.find(path, args.recursive, args.max_pixels, args.meta)
                              for path in [args.images, *args.also]]).first(args.limit)
-
-
-def _batch_size(args: Namespace) -> int:
-    from vindr_det.device import resolve_device
-    from vindr_det.exceptions import InputError
-
-    if args.batch_size is None:
-        return 1 if resolve_device(args.device) == "cpu" else 8
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size {args.batch_size}: expected 1 or more")
-    return args.batch_size
 
 
 def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):

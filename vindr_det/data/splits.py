@@ -177,10 +177,18 @@ def loss_records(cfg: Any) -> list[tuple[Record, Path]]:
 
     The share of normal images is that of a training epoch, without which the two losses could not be
     compared.
+
+    Raises:
+        InputError: VINDR.VALIDATION names images, but none of them is left.
     """
-    chosen = _that_teach(_agreed_boxes(validation_records(cfg), cfg), cfg)
-    count = normal_count(cfg, [record for record, _ in chosen])
-    return subsample_normals(chosen, count, seed=max(cfg.SEED, 0))
+    teaching = _that_teach(_agreed_boxes(validation_records(cfg), cfg), cfg)
+    count = normal_count(cfg, [record for record, _ in teaching])
+    chosen = subsample_normals(teaching, count, seed=max(cfg.SEED, 0))
+    if cfg.VINDR.VALIDATION and not chosen:
+        raise InputError(f"{_VALIDATION} {tuple(cfg.VINDR.VALIDATION)}: no image is left for the validation "
+                         f"loss with VINDR.NORMAL_RATIO {cfg.VINDR.NORMAL_RATIO}, expected images with boxes "
+                         "or another ratio")
+    return chosen
 
 
 def normal_count(cfg: Any, records: Sequence[Record]) -> int:

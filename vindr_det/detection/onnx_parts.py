@@ -1,8 +1,9 @@
 """The heavy parts of a trained detector by ONNX Runtime, on the CPU: the same numbers, sooner.
 
 Backbone with pyramid, the head that every pixel passes and the head that every proposal passes are exported
-in memory, with batch norms folded into convolutions; resizing, anchors, proposals and NMS stay the engine's,
-which therefore finds the same boxes.
+in memory, with batch norms folded into convolutions; what pools the proposals' features becomes
+:class:`vindr_det.detection.pooling.Pooling`; resizing, anchors, proposals and NMS stay the engine's, which
+therefore finds the same boxes.
 """
 
 import importlib
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vindr_det.detection.interface import Predictor
+from vindr_det.detection.pooling import pooling_of
 from vindr_det.exceptions import InputError
 from vindr_det.phantom.radiograph import render
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 #: Names of the parts in the networks of both engines; lists of modules count by their members.
 _PARTS = ("backbone", "proposal_generator.rpn_head", "rpn.head", "head", "roi_heads.box_head")
+#: Names of what pools the proposals' features; a cascade calls it at each of its stages.
+_POOLERS = ("roi_heads.box_pooler", "roi_heads.box_roi_pool")
 _OPSET = 17
 #: Sizes of the images that parts are tried on: a part that only takes the first shape is found by the second.
 _SHAPES = ((384, 320), (256, 352))
@@ -76,12 +80,12 @@ def _examples(predictor: Predictor, network: nn.Module) -> dict[str, list[tuple[
     finally:
         for hook in hooks:
             hook.remove()
-    return {path: made for path, made in calls.items() if len(made) == len(_SHAPES)}
+    return {path: made for path, made in calls.items() if len(made) >= len(_SHAPES)}
 
 
 def _paths(network: nn.Module) -> Iterator[str]:
     modules = dict(network.named_modules())
-    for path in _PARTS:
+    for path in _PARTS + _POOLERS:
         if isinstance(modules.get(path), nn.ModuleList):
             yield from (f"{path}.{number}" for number in range(len(modules[path])))
         elif path in modules:
@@ -92,8 +96,8 @@ def _replace(network: nn.Module, path: str, calls: Sequence[tuple[Any, Any]]) ->
     """Put a session in a part's place where it does the same."""
     part = network.get_submodule(path)
     try:
-        session = Session(part, *calls[0])
-        difference = max(_difference(output, session(*inputs)) for inputs, output in calls)
+        replacement = pooling_of(part) if path in _POOLERS else Session(part, *calls[0])
+        difference = max(_difference(output, replacement(*inputs)) for inputs, output in calls)
     except Exception as error:  # the exporter's and the runtime's errors have no base of their own
         log.debug("%s cannot be exported", path, exc_info=error)
         log.warning("--backend onnx: %s stays in torch, since it cannot be exported (%s)", path,
@@ -103,7 +107,7 @@ def _replace(network: nn.Module, path: str, calls: Sequence[tuple[Any, Any]]) ->
         log.warning("--backend onnx: %s stays in torch, since its outputs differ by %.1e of their largest, "
                     "expected %.0e at most", path, difference, TOLERANCE)
         return
-    part.forward = session  # its attributes, weights and hooks stay
+    part.forward = replacement  # its attributes, weights and hooks stay
 
 
 class Session:

@@ -82,7 +82,7 @@ def load_predictors(
         InputError: not a checkpoint of this project, one of another engine, its engine is not installed, the
             device is not usable, an ONNX file is to be changed, or the detectors' label sets differ.
     """
-    predictors = [_onnx_predictor(path, engine, changes) if _is_onnx(path) else
+    predictors = [_onnx_predictor(path, engine, half, changes) if _is_onnx(path) else
                   _checkpoint_predictor(path, engine, half, device, changes) for path in weights]
     same_label_set([predictor.label_set for predictor in predictors],
                    f"detectors {', '.join(map(str, weights))}")
@@ -132,12 +132,14 @@ def _warn_of_float32(cfg: Any, path: str | Path) -> None:
                     cfg.VINDR.AMP_DTYPE)
 
 
-def _onnx_predictor(path: str | Path, engine: str | None, changes: Changes) -> Predictor:
+def _onnx_predictor(path: str | Path, engine: str | None, half: bool, changes: Changes) -> Predictor:
     if engine not in (None, "torchvision"):
         raise InputError(f"{path}: was exported from the torchvision engine, expected {engine}")
     if changes.of_model:
         raise InputError(f"{path}: an exported file cannot change {changes.overrides[0]}, expected a "
                          "checkpoint (.pth)")
+    if half:
+        log.warning("%s: computes in float32: half precision needs a checkpoint (.pth)", path)
     return _load_onnx(path)
 
 
