@@ -52,19 +52,22 @@ def rows(quick: bool, size: int = 512) -> Iterator[Row]:
     if engines.detectron2_is_here():
         makers["detectron2"] = _default_predictor
     for engine, make in list(makers.items())[-1:] if quick else makers.items():
-        yield _detector(engine, make, images, size, turns)
+        for backend in ("onnx",) if quick else ("onnx", "torch"):
+            yield _detector(engine, backend, make, images, size, turns)
     yield _classifier(images, turns)
 
 
 def _detector(
-    engine: str, make: Callable[[Any, Any], Callable[[NDArray], Any]], images: Sequence[NDArray], size: int,
-    turns: int,
+    engine: str, backend: str, make: Callable[[Any, Any], Callable[[NDArray], Any]],
+    images: Sequence[NDArray], size: int, turns: int,
 ) -> Row:
     torch.manual_seed(0)
     cfg = load_config(CONFIG, engine, ["MODEL.DEVICE", "cpu", "VINDR.IMAGE_SIZE", size, "MODEL.WEIGHTS", "",
                                        "INPUT.MIN_SIZE_TEST", size, "INPUT.MAX_SIZE_TEST", size])
     state = _random_state(engine, cfg)
-    ours, peer = with_onnx(engines.load(engine).build_predictor(cfg, state)), make(cfg, state)
+    ours, peer = engines.load(engine).build_predictor(cfg, state), make(cfg, state)
+    if backend == "onnx":
+        ours = with_onnx(ours)
 
     def of_ours() -> Detections:
         detected = [ours([image])[0] for image in images]
@@ -76,8 +79,8 @@ def _detector(
     _require_same(of_ours(), of_peer())
     name = {"detectron2": "DefaultPredictor", "torchvision": "bare torchvision loop"}[engine]
     return alternate(f"inference, R50-FPN, {size} px, {torch.get_num_threads()} threads",
-                     (f"{engine} engine, --backend onnx", of_ours), (name, of_peer), turns=turns,
-                     per=len(images), target=TARGET, note="same boxes")
+                     (f"{engine} engine, --backend {backend}", of_ours), (name, of_peer), turns=turns,
+                     per=len(images), target=TARGET if backend == "onnx" else None, note="same boxes")
 
 
 def _random_state(engine: str, cfg: Any) -> Any:
@@ -125,7 +128,7 @@ def _require_same(ours: Detections, peer: Detections) -> None:
     for first, second in zip([*ours, *peer], [*peer, *ours], strict=True):
         same = (box_iou_batch(first[0], second[0]) > 0.99) & (first[2][:, None] == second[2])
         same &= np.abs(first[1][:, None] - second[1]) < 1e-3
-        assert len(first[0]), "no detections to compare"
+        assert len(first[0]) == len(second[0]) > 0, "not as many detections"
         assert same.any(axis=1).all(), f"{(~same.any(axis=1)).sum()} of {len(same)} detections differ"
 
 

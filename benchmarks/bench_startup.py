@@ -31,8 +31,7 @@ def rows(quick: bool) -> Iterable[Row]:
     """The rows of RESULTS.md."""
     turns = 1 if quick else 5
     commands = names()[:2] if quick else names()
-    took = {name: [seconds(lambda name=name: python("-m", "vindr_det", name, "--help")) for _ in range(turns)]
-            for name in commands}
+    took = {name: [seconds(lambda name=name: help_of(name)) for _ in range(turns)] for name in commands}
     slowest = max(commands, key=lambda name: sorted(took[name])[turns // 2])
     yield of_turns(f"--help of {len(commands)} commands, the slowest", (f"vindr-det {slowest}", took[slowest]),
                    ("limit", [HELP] * turns), target=1)
@@ -40,9 +39,13 @@ def rows(quick: bool) -> Iterable[Row]:
              for _ in range(turns)]
     yield of_turns("import vindr_det", ("beyond Python's start", [max(value, 1e-4) for value in whole]),
                    ("limit", [IMPORT] * turns), target=1)
-    yield alternate("vindr-det predict --help", ("vindr-det predict",
-                                                 lambda: python("-m", "vindr_det", "predict", "--help")),
+    yield alternate("vindr-det predict --help", ("vindr-det predict", lambda: help_of("predict")),
                     ("import torch", lambda: python("-c", "import torch")), turns=turns)
+
+
+def help_of(command: str) -> None:
+    """Print a command's help."""
+    python("-m", "vindr_det", command, "--help")
 
 
 def python(*arguments: str) -> None:
