@@ -33,7 +33,7 @@ def rows(quick: bool) -> Iterable[Row]:
     commands = names()[:2] if quick else names()
     took = {name: [seconds(lambda name=name: help_of(name)) for _ in range(turns)] for name in commands}
     slowest = max(commands, key=lambda name: sorted(took[name])[turns // 2])
-    yield of_turns(f"--help of {len(commands)} commands, the slowest", (f"vindr-det {slowest}", took[slowest]),
+    yield of_turns(f"--help, slowest of {len(commands)} commands", (f"vindr-det {slowest}", took[slowest]),
                    ("limit", [HELP] * turns), target=1)
     whole = [seconds(lambda: python("-c", "import vindr_det")) - seconds(lambda: python("-c", ""))
              for _ in range(turns)]

@@ -11,6 +11,7 @@ anything is wrong.
 """
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -60,9 +61,15 @@ def main() -> int:
     return int(bool(problems))
 
 
+def program(name: str) -> str | None:
+    """The path of a command of Debian's packages, not of pynetdicom's command of the same name."""
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != Path(sys.executable).parent]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
 def require_programs(stow: bool) -> None:
     """Refuse to begin without Debian's packages dcmtk, orthanc and orthanc-dicomweb."""
-    missing = [name for name in _NEEDED if shutil.which(name) is None]
+    missing = [name for name in _NEEDED if program(name) is None]
     if stow and not _PLUGIN.is_file():
         missing.append(_PLUGIN.name)
     if missing:
@@ -245,7 +252,7 @@ def send_until_taken(images: Mapping[str, Path], service: Service, offers: Count
         while True:
             offers[uid] += 1
             syntax = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
-            sent = subprocess.run(["storescu", *(["-xv"] if syntax == JPEG2000Lossless else []), "-aec",
+            sent = subprocess.run([program("storescu"), *(["-xv"] if syntax == JPEG2000Lossless else []), "-aec",
                                    "VINDR_DET", "127.0.0.1", str(service.port), path], capture_output=True)
             if sent.returncode == 0:
                 break

@@ -1,9 +1,11 @@
 """Images as a hospital has them, and answers about them."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from datetime import datetime
@@ -62,10 +64,12 @@ def answer(path: Path, told: dict | None = None, **more) -> Answer:
 
 
 def tool(name: str) -> str:
-    """A command of Debian's packages."""
-    if shutil.which(name) is None:
+    """The path of a command of Debian's packages, not of pynetdicom's command of the same name."""
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != Path(sys.executable).parent]
+    path = shutil.which(name, path=os.pathsep.join(folders))
+    if path is None:
         pytest.skip(f"{name} is not installed")
-    return name
+    return path
 
 
 def problems_of(path: Path) -> list[str]:

@@ -88,11 +88,12 @@ def test_every_image_is_answered_once(tmp_path, answering, watched, monkeypatch,
 def test_the_boxes_are_those_of_predict(tmp_path, answering, watched, monkeypatch):
     """The service's numbers are those of the command on the same file."""
     from vindr_det.imaging import image_run
-    from vindr_det.prediction import predict
+    from vindr_det.prediction import FolderPredictions, predict_each
 
     monkeypatch.setattr(receiving, "_SETTLED", 0.1)
     state, out = tmp_path / "state", tmp_path / "out"
-    result = predict(image_run.find(watched / "0.dcm"), answering.models, workers=0)
+    run = image_run.find(watched / "0.dcm")
+    result = FolderPredictions.of(predict_each(run, answering.models, workers=0), run)
     expected = result.predictions["0"].findings().by_score()[:5]
     score = float(expected.scores[-1]) * 0.999  # the reports' scores have six digits
     served(state, replace(answering, score=score, kinds=["sr"]), watched, out,
