@@ -252,8 +252,9 @@ def send_until_taken(images: Mapping[str, Path], service: Service, offers: Count
         while True:
             offers[uid] += 1
             syntax = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
-            sent = subprocess.run([program("storescu"), *(["-xv"] if syntax == JPEG2000Lossless else []), "-aec",
-                                   "VINDR_DET", "127.0.0.1", str(service.port), path], capture_output=True)
+            lossless = ["-xv"] if syntax == JPEG2000Lossless else []
+            sent = subprocess.run([program("storescu"), *lossless, "-aec", "VINDR_DET", "127.0.0.1",
+                                   str(service.port), path], capture_output=True)
             if sent.returncode == 0:
                 break
             time.sleep(0.5)

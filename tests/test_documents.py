@@ -26,6 +26,7 @@ NOT_RUN = {
     "vindr-det .* --num-gpus": "several GPUs",
     "torchrun ": "tests/test_shards.py starts a process as torchrun does",
     "dask ": "a cluster; tests/test_shards.py and tests/test_dask_cluster.py start one",
+    "vindr-det .* --dask machine-0": "the same",
     "vindr-det .* hf://": "a hub; tests/bundle/test_hub.py runs them on a stand-in",
     "vindr-det train .* MODEL.WEIGHTS torchvision://fasterrcnn": "a download of 167 MB",
     "vindr-det train .* MODEL.WEIGHTS fasterrcnn_resnet50_fpn_coco-258fb6c6.pth": "the same",
