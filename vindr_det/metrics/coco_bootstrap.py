@@ -20,14 +20,12 @@ from vindr_det.metrics.matching import (
     Flags,
     Ints,
     Table,
-    best_first,
     best_pair,
     comparable,
-    grouped,
     pairs,
     precision_envelope,
-    rows_by_class,
 )
+from vindr_det.metrics.ordering import best_first, grouped, rows_by_class
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, label_set_of_records
 

@@ -60,7 +60,8 @@ class VindrResult:
         return cls(
             float(mean_over_classes(ap[None])[0]), dict(zip(names, ap.tolist(), strict=True)),
             dict(zip(names, matched.counts.sum(axis=0).tolist(), strict=True)),
-            {name: len(ranked) for name, ranked in zip(names, matched.by_class, strict=True)}, matched.label_set)
+            {name: len(ranked) for name, ranked in zip(names, matched.by_class, strict=True)},
+            matched.label_set)
 
     def as_metrics(self) -> dict[str, float]:
         """``vindr/mAP40`` and ``vindr/AP40/<class name>``, or ``voc/...`` of another label set."""
