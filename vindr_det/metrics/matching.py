@@ -36,7 +36,7 @@ class Table:
         score: (N,).
         boxes: (M, 4) xyxy, original pixels; shared by all selections of rows, as copies of them take long.
         at: (N,) the row of each box in ``boxes``.
-        label_set: what the class ids mean.
+        label_set: of the class ids.
     """
 
     image: Ints
@@ -50,9 +50,8 @@ class Table:
         return len(self.score)
 
     def __getitem__(self, index: Ints | Flags) -> "Table":
-        rows = np.flatnonzero(index) if index.dtype == bool else index
-        return Table(self.image[rows], self.label[rows], self.score[rows], self.boxes, self.at[rows],
-                     self.label_set)
+        i = np.flatnonzero(index) if index.dtype == bool else index
+        return Table(self.image[i], self.label[i], self.score[i], self.boxes, self.at[i], self.label_set)
 
     def box(self, rows: Ints) -> Floats:
         """(P, 4) boxes of these rows: take() copies whole rows, several times as fast as indexing does."""
@@ -248,8 +247,8 @@ def assign(
     detections = Table.of([predictions.get(i, nothing) for i in ids], label_set)
     own = nearest(detections, truths, same_class=True)
     target, order = np.where(own.overlap > iou_threshold, own.truth, -1), best_first(detections.score)
-    return Assigned(ids, detections[order], truths, target[order], iou_threshold,
-                    _known(ids, unknown, label_set))
+    known = _known(ids, unknown, label_set)
+    return Assigned(ids, detections[order], truths, target[order], iou_threshold, known)
 
 
 def _known(ids: Sequence[str], unknown: Mapping[str, Sequence[int]], label_set: LabelSet) -> Flags:

@@ -8,7 +8,7 @@ Ints = NDArray[np.int64]
 
 
 def best_first(score: Floats) -> Ints:
-    """(N,) rows by falling score, equal ones as they stand: a stable sort, several times as fast as numpy's."""
+    """(N,) rows by falling score, equal ones as they stand: a stable sort, but faster than numpy's."""
     order = np.argsort(-score)
     run = np.cumsum(np.diff(score[order], prepend=np.inf) != 0) * len(score)
     return np.sort(run + order) - run  # rows of equal score in their order
