@@ -38,7 +38,7 @@ def test_areas_are_the_aps_and_points_those_of_sklearn(seed):
         recall, precision = plots.pr_curve(matched, label)
         area = (np.diff(recall, prepend=0) * precision).sum()
         assert area == pytest.approx(result.ap[name])
-        correct = matched.correct[matched.rows[label]]
+        correct = matched.by_class[label].correct
         if correct.any():
             share = correct.sum() / result.truths[name]
             sk_precision, sk_recall, _ = precision_recall_curve(correct, -np.arange(len(correct)))

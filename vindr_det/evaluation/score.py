@@ -168,8 +168,8 @@ def class_columns(label_set: LabelSet, metrics: Sequence[Metric] = METRICS) -> d
 
 def _class_table(values: Mapping[str, Any], matched: MatchedPredictions, metrics: Sequence[Metric]) -> str:
     columns = class_columns(matched.label_set, metrics)
-    counts, rows = matched.voc.counts.sum(axis=0), matched.voc.rows
-    table = [[name, int(counts[at]), len(rows[at]),
+    counts, ranked = matched.voc.counts.sum(axis=0), matched.voc.by_class
+    table = [[name, int(counts[at]), len(ranked[at]),
               *(_with_interval(values, key.format(name)) for key in columns.values())]
              for at, name in enumerate(matched.label_set.classes)]
     return tabulate(table, ["class", "truths", "detections", *columns], disable_numparse=True,

@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 #: Part of the groups in a replicate. The estimate of the bias (:mod:`.intervals`) derives from it; draws of
 #: another kind, such as with replacement, need another estimate there.
 SHARE = 0.5
-#: Weights per part of the replicates: 32 MB.
-_PART = 4_000_000
+#: Weights per part of the replicates: 2 MB, which caches hold, whatever the number of images.
+_PART = 250_000
 _LEVEL = 0.95
 
 
@@ -70,24 +70,19 @@ class Bootstrap:
         rows = np.array_split(self.drawn, min(count, len(self.drawn)))
         return [Bootstrap(drawn, self.group_of) for drawn in rows]
 
-    def parts(self, width: int = 0) -> Iterator[Floats]:
-        """Weights (r, N) of the images, a few replicates at a time to limit memory.
-
-        Args:
-            width: values that the caller computes per replicate, where these are more than N.
-        """
-        step = max(1, _PART // max(width, len(self.group_of)))
+    def parts(self) -> Iterator[Floats]:
+        """Weights (r, N) of the images, a few replicates at a time: metrics read them in any order."""
+        step = max(1, _PART // len(self.group_of))
         for start in range(0, len(self.drawn), step):
             yield self.drawn[start:start + step, self.group_of].astype(float)
 
-    def apply(self, metric: Callable[[Floats], Floats], width: int = 0) -> Floats:
+    def apply(self, metric: Callable[[Floats], Floats]) -> Floats:
         """(R, ...) values of a metric on all replicates.
 
         Args:
             metric: weights (r, N) of the images -> values (r, ...).
-            width: as of :meth:`parts`.
         """
-        return np.concatenate([metric(part) for part in self.parts(width)])
+        return np.concatenate([metric(part) for part in self.parts()])
 
     def groups_with(self, there: ArrayLike) -> NDArray[np.int64]:
         """(K,) number of groups with an image that has the class.

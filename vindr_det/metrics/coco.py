@@ -103,7 +103,7 @@ def to_results(predictions: PredictionSet, records: Sequence[Record]) -> NDArray
 def _results(findings: PredictionSet, records: Sequence[Record]) -> NDArray[np.float64]:
     empty, label_set = Predictions(), label_set_of_records(records)
     detections = Table.of([findings.get(record.image_id, empty) for record in records], label_set)
-    return np.column_stack([detections.image + 1, box_ops.xyxy_to_xywh(detections.box), detections.score,
+    return np.column_stack([detections.image + 1, box_ops.xyxy_to_xywh(detections.boxes), detections.score,
                             detections.label])
 
 
@@ -136,7 +136,7 @@ def accumulate(
         return np.full(shapes[0], -1.0), np.full(shapes[1], -1.0)
     from hotcoco import COCO, COCOeval
 
-    boxes, sizes = boxes_and_areas(truth.box)
+    boxes, sizes = boxes_and_areas(truth.boxes)
     coco = COCO.from_arrays([{"id": number} for number in range(1, len(records) + 1)],
                             [{"id": label, "name": name} for label, name in enumerate(label_set.findings)],
                             truth.image + 1, truth.label, boxes, area=sizes)

@@ -25,6 +25,7 @@ from vindr_det.metrics.matching import (
     pairs,
     precision_envelope,
 )
+from vindr_det.metrics.ordering import best_first, grouped, rows_by_class
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, label_set_of_records
 
@@ -69,14 +70,15 @@ def match(predictions: PredictionSet, records: Sequence[Record]) -> CocoMatched:
     label_set, predictions = label_set_of_records(records), comparable(predictions, records)
     truths = Table.of([record.truth for record in records], label_set)
     detections = Table.of([predictions.get(record.image_id, Predictions()) for record in records], label_set)
-    detections = detections[np.lexsort((-detections.score, detections.label, detections.image))]
+    order = best_first(detections.score)
+    detections = detections[order[grouped(detections.image_and_class[order])]]
     rank = _rank_in_group(detections.image_and_class)
     detections, rank = detections[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
     correct = _greedy(detections, truths, rank)
     # As pycocotools merges images: by score, equals by image.
-    order = np.argsort(-detections.score, kind="stable")
-    return CocoMatched(detections.image[order], detections.label[order], correct[:, order], rank[order],
-                       truths.counts(len(records))[:, : len(label_set)])
+    order = best_first(detections.score)
+    return CocoMatched(detections.image[order], detections.label[order], correct.take(order, axis=1),
+                       rank[order], truths.counts(len(records))[:, : len(label_set)])
 
 
 def _rank_in_group(key: Ints) -> Ints:
@@ -90,7 +92,7 @@ def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
     correct = np.zeros((len(THRESHOLDS), len(detections)), bool)
     taken = np.zeros((len(THRESHOLDS), len(truths)), bool)
     d, g, overlap = pairs(detections, truths, same_class=True)
-    order = np.argsort(rank[d], kind="stable")
+    order = grouped(rank[d])
     ends = np.searchsorted(rank[d][order], np.arange(MAX_DETECTIONS + 1))
     for start, end in pairwise(ends):
         turn = order[start:end][::-1]  # reversed, so that the first maximum is the last of equals
@@ -105,9 +107,9 @@ def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
 
 def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
     """``coco/AP`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
-    rows = [np.flatnonzero(matched.label == label) for label in range(matched.counts.shape[1])]
-    widest = max(len(matched.counts), *map(len, rows))
-    precision = bootstrap.apply(partial(_precisions, matched, rows), widest)  # (R, T, F)
+    classes = [_ClassMatches.of(matched.image[rows], matched.correct[:, rows])
+               for rows in rows_by_class(matched.label, matched.counts.shape[1])]
+    precision = bootstrap.apply(partial(_precisions, matched.counts, classes))  # (R, T, F)
     return {"coco/AP": precision[:, 1:].mean(axis=1)} | {key: precision[:, at] for key, at in ROW_OF.items()}
 
 
@@ -119,7 +121,7 @@ def recall_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, F
         recalled = np.zeros((images, findings))
         counted = matched.rank < limit
         np.add.at(recalled, (matched.image[counted], matched.label[counted]), shares[counted])
-        result[f"coco/AR{limit}"] = bootstrap.apply(partial(_recalled, matched.counts, recalled), images)
+        result[f"coco/AR{limit}"] = bootstrap.apply(partial(_recalled, matched.counts, recalled))
     return result
 
 
@@ -129,16 +131,34 @@ def _recalled(counts: Ints, recalled: Floats, weights: Floats) -> Floats:
     return np.divide(weights @ recalled, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
 
 
-def _precisions(matched: CocoMatched, rows: list[Ints], weights: Floats) -> Floats:
+@dataclass(frozen=True)
+class _ClassMatches:
+    """One finding's detections, best first, and what of them no weights of the images change.
+
+    Attributes:
+        image: (D,) index of the image.
+        matches: (M,) those that are a true positive at any threshold.
+        correct: (T,) per threshold which of the matches are one there.
+    """
+
+    image: Ints
+    matches: Ints
+    correct: Sequence[Ints]
+
+    @classmethod
+    def of(cls, image: Ints, correct: Flags) -> "_ClassMatches":
+        matches = np.flatnonzero(correct.any(axis=0))
+        return cls(image, matches, [np.flatnonzero(row) for row in correct[:, matches]])
+
+
+def _precisions(counts: Ints, classes: Sequence[_ClassMatches], weights: Floats) -> Floats:
     """(R, T, F) 101-point AP; NaN without ground truth."""
-    totals = weights @ matched.counts
-    result = np.empty((len(weights), len(THRESHOLDS), len(rows)))
-    for label, mine in enumerate(rows):
-        matches = np.flatnonzero(matched.correct[:, mine].any(axis=0))
-        drawn = weights[:, matched.image[mine[matches]]]
-        seen = counts_down_to(weights, matched.image[mine], matches)
-        for at in range(len(THRESHOLDS)):
-            correct = np.flatnonzero(matched.correct[at, mine[matches]])
+    totals = weights @ counts
+    result = np.empty((len(weights), len(THRESHOLDS), len(classes)))
+    for label, own in enumerate(classes):
+        drawn = weights.take(own.image[own.matches], axis=1)
+        seen = counts_down_to(weights, own.image, own.matches)
+        for at, correct in enumerate(own.correct):
             result[:, at, label] = _average_precision(drawn[:, correct], seen[:, correct], totals[:, label])
     return result
 

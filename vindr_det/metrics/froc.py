@@ -15,7 +15,7 @@ import numpy as np
 
 from vindr_det.metrics.bootstrap import Bootstrap, Floats, counts_down_to
 from vindr_det.metrics.intervals import Replicated
-from vindr_det.metrics.matching import Ints, Matched, mean_over_classes
+from vindr_det.metrics.matching import Ints, Matched, Ranked, mean_over_classes
 from vindr_det.metrics.metric import MatchedPredictions, Metric, by_key, replicate
 from vindr_det.structures.label_sets import LabelSet
 
@@ -57,31 +57,27 @@ def sensitivities(
     weights = np.ones((1, len(matched.ids))) if weights is None else weights
     totals, images = weights @ matched.counts, weights @ matched.known
     result = np.empty((len(weights), len(matched.label_set), len(points)))
-    for label, rows in enumerate(matched.rows[: len(matched.label_set)]):
+    for label, ranked in enumerate(matched.by_class[: len(matched.label_set)]):
         allowed = np.multiply.outer(images[:, label], points) + 1e-9
-        result[:, label] = _detected(matched, rows, weights, allowed)
+        result[:, label] = _detected(ranked, weights, allowed)
     with np.errstate(invalid="ignore"):
         return result / totals[:, : len(matched.label_set), None]
 
 
-def _detected(matched: Matched, rows: Ints, weights: Floats, allowed: Floats) -> Floats:
+def _detected(ranked: Ranked, weights: Floats, allowed: Floats) -> Floats:
     """(R, P) true positives among the most boxes of one finding that have the allowed false positives.
 
     Args:
-        matched: the detections.
-        rows: (D,) those of the finding, best first.
+        ranked: the finding's detections.
         weights: (R, I) how often each image counts.
         allowed: (R, P) false positives.
     """
-    correct, score = matched.correct[rows], matched.detections.score[rows]
-    image = matched.detections.image[rows]
-    false, true = np.flatnonzero(~correct), np.flatnonzero(correct)
-    first_refused = np.append(false, len(rows))[_passed(weights, image[false], allowed)]
-    starts = np.flatnonzero(np.diff(score, prepend=np.nan, append=np.nan) != 0)  # ties count together
+    first_refused = np.append(ranked.false, len(ranked))[_passed(weights, ranked.false_image, allowed)]
+    starts = ranked.tie_starts  # ties count together
     ends = starts[np.searchsorted(starts, first_refused, "right") - 1]
-    gained = np.cumsum(weights[:, image[true]], axis=1)
+    gained = np.cumsum(weights.take(ranked.image[ranked.true], axis=1), axis=1)
     gained = np.concatenate([np.zeros((len(weights), 1)), gained], axis=1)
-    return np.take_along_axis(gained, np.searchsorted(true, ends), axis=1)
+    return np.take_along_axis(gained, np.searchsorted(ranked.true, ends), axis=1)
 
 
 def _passed(weights: Floats, image: Ints, allowed: Floats) -> Ints:
@@ -107,7 +103,7 @@ def _passed(weights: Floats, image: Ints, allowed: Floats) -> Ints:
 
 def sensitivity_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, F, P) :func:`sensitivities` of every replicate."""
-    return bootstrap.apply(partial(sensitivities, matched), matched.widest)
+    return bootstrap.apply(partial(sensitivities, matched))
 
 
 def as_metrics(values: Floats, label_set: LabelSet) -> dict[str, float]:

@@ -7,13 +7,13 @@ ground truth of the same image (of the same class only where stated), R bootstra
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Floats
+from vindr_det.metrics.ordering import best_first, grouped, rows_by_class
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, first_difference
@@ -34,21 +34,28 @@ class Table:
         image: (N,) index of the image.
         label: (N,) class ids of the label set.
         score: (N,).
-        box: (N, 4) xyxy, original pixels.
-        label_set: what the class ids mean.
+        boxes: (M, 4) xyxy, original pixels; shared by all selections of rows, as copies of them take long.
+        at: (N,) the row of each box in ``boxes``.
+        label_set: of the class ids.
     """
 
     image: Ints
     label: Ints
     score: Floats
-    box: Floats
+    boxes: Floats
+    at: Ints
     label_set: LabelSet = VINBIGDATA
 
     def __len__(self) -> int:
         return len(self.score)
 
     def __getitem__(self, index: Ints | Flags) -> "Table":
-        return Table(self.image[index], self.label[index], self.score[index], self.box[index], self.label_set)
+        i = np.flatnonzero(index) if index.dtype == bool else index
+        return Table(self.image[i], self.label[i], self.score[i], self.boxes, self.at[i], self.label_set)
+
+    def box(self, rows: Ints) -> Floats:
+        """(P, 4) boxes of these rows: take() copies whole rows, several times as fast as indexing does."""
+        return self.boxes.take(self.at[rows], axis=0)
 
     @property
     def is_finding(self) -> Flags:
@@ -61,11 +68,11 @@ class Table:
         counts = [len(image) for image in images]
         if not sum(counts):
             nothing = np.zeros(0, np.int64)
-            return cls(nothing, nothing, np.zeros(0), np.zeros((0, 4)), label_set)
+            return cls(nothing, nothing, np.zeros(0), np.zeros((0, 4)), nothing, label_set)
         return cls(np.repeat(np.arange(len(images)), counts),
                    np.concatenate([image.labels for image in images]),
                    np.concatenate([image.scores for image in images]),
-                   np.concatenate([image.boxes for image in images]), label_set)
+                   np.concatenate([image.boxes for image in images]), np.arange(sum(counts)), label_set)
 
     @property
     def image_and_class(self) -> Ints:
@@ -76,6 +83,44 @@ class Table:
         """(I, K) boxes per image and class, of so many images."""
         classes = len(self.label_set.classes)
         return np.bincount(self.image_and_class, minlength=images * classes).reshape(images, classes)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The detections of one class, best first, and what of them no weights of the images change.
+
+    Attributes:
+        image: (N,) index of the image.
+        score: (N,).
+        correct: (N,) whether it is a true positive.
+    """
+
+    image: Ints
+    score: Floats
+    correct: Flags
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @cached_property
+    def true(self) -> Ints:
+        """(P,) the true positives among them."""
+        return np.flatnonzero(self.correct)
+
+    @cached_property
+    def false(self) -> Ints:
+        """(F,) the false positives."""
+        return np.flatnonzero(~self.correct)
+
+    @cached_property
+    def false_image(self) -> Ints:
+        """(F,) their images."""
+        return self.image[self.false]
+
+    @cached_property
+    def tie_starts(self) -> Ints:
+        """(T + 1,) the first of each run of equal scores, and the end."""
+        return np.flatnonzero(np.diff(self.score, prepend=np.nan, append=np.nan) != 0)
 
 
 @dataclass(frozen=True)
@@ -111,21 +156,16 @@ class Matched:
         return self.truth_of >= 0
 
     @cached_property
-    def rows(self) -> list[Ints]:
-        """Per class the rows of its detections, best first."""
-        order = np.argsort(self.detections.label, kind="stable")
-        ends = np.searchsorted(self.detections.label[order], np.arange(len(self.label_set.classes) + 1))
-        return [order[start:end] for start, end in pairwise(ends)]
+    def by_class(self) -> list[Ranked]:
+        """The detections of each class."""
+        of, correct = self.detections, self.correct
+        return [Ranked(of.image[rows], of.score[rows], correct[rows])
+                for rows in rows_by_class(of.label, len(self.label_set.classes))]
 
     @cached_property
     def nearest_of_class(self) -> "Nearest":
         """The ground truth of its own class that each detection overlaps most."""
         return nearest(self.detections, self.truths, same_class=True)
-
-    @property
-    def widest(self) -> int:
-        """The most values that one replicate needs at a time: images, or detections of one class."""
-        return max(len(self.ids), *map(len, self.rows))
 
     @cached_property
     def counts(self) -> Ints:
@@ -205,10 +245,10 @@ def assign(
     predictions, boxes = without_classes(predictions, unknown), without_classes(boxes, unknown)
     truths = Table.of([boxes[i] for i in ids], label_set)
     detections = Table.of([predictions.get(i, nothing) for i in ids], label_set)
-    detections = detections[np.argsort(-detections.score, kind="stable")]
     own = nearest(detections, truths, same_class=True)
-    target = np.where(own.overlap > iou_threshold, own.truth, -1)
-    return Assigned(ids, detections, truths, target, iou_threshold, _known(ids, unknown, label_set))
+    target, order = np.where(own.overlap > iou_threshold, own.truth, -1), best_first(detections.score)
+    known = _known(ids, unknown, label_set)
+    return Assigned(ids, detections[order], truths, target[order], iou_threshold, known)
 
 
 def _known(ids: Sequence[str], unknown: Mapping[str, Sequence[int]], label_set: LabelSet) -> Flags:
@@ -301,10 +341,10 @@ def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Int
     key_d, key_g = (
         table.image_and_class if same_class else table.image
         for table in (detections, truths))
-    order = np.argsort(key_g, kind="stable")
+    order = grouped(key_g)
     many = np.bincount(key_g, minlength=int(max(key_d.max(initial=-1), key_g.max(initial=-1))) + 1)
     start, count = (np.cumsum(many) - many)[key_d], many[key_d]
     d = np.repeat(np.arange(len(key_d)), count)
     within = np.arange(len(d)) - np.repeat(np.cumsum(count) - count, count)
     g = order[np.repeat(start, count) + within]
-    return d, g, box_ops.paired_iou(detections.box[d], truths.box[g])
+    return d, g, box_ops.paired_iou(detections.box(d), truths.box(g))

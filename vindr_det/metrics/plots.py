@@ -49,7 +49,7 @@ def pr_curve(matched: Matched, label: int) -> tuple[Floats, Floats]:
     Returns:
         (P,) recall, rising; (P,) precision, at each recall the best of this and all higher recalls.
     """
-    correct = matched.correct[matched.rows[label]]
+    correct = matched.by_class[label].correct
     at = np.flatnonzero(correct)
     true_positives = np.arange(1, len(at) + 1)
     precision = precision_envelope((true_positives / (at + 1))[None])[0]

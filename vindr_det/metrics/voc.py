@@ -60,7 +60,8 @@ class VindrResult:
         return cls(
             float(mean_over_classes(ap[None])[0]), dict(zip(names, ap.tolist(), strict=True)),
             dict(zip(names, matched.counts.sum(axis=0).tolist(), strict=True)),
-            {name: len(rows) for name, rows in zip(names, matched.rows, strict=True)}, matched.label_set)
+            {name: len(ranked) for name, ranked in zip(names, matched.by_class, strict=True)},
+            matched.label_set)
 
     def as_metrics(self) -> dict[str, float]:
         """``vindr/mAP40`` and ``vindr/AP40/<class name>``, or ``voc/...`` of another label set."""
@@ -120,7 +121,7 @@ def _mean_ap(matched: MatchedPredictions, bootstrap: Bootstrap) -> Replicated:
 
 def ap_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
     """(R, K) AP of every class in every replicate of the images (``matched.ids``, in this order)."""
-    return bootstrap.apply(partial(average_precisions, matched), matched.widest)
+    return bootstrap.apply(partial(average_precisions, matched))
 
 
 def average_precisions(matched: Matched, weights: Floats) -> Floats:
@@ -128,13 +129,12 @@ def average_precisions(matched: Matched, weights: Floats) -> Floats:
 
     An image that counts twice stands for two equal images; each detection is followed by its copy.
     """
-    correct, image = matched.correct, matched.detections.image
     totals = weights @ matched.counts
-    result = np.empty((len(weights), len(matched.rows)))
-    for label, rows in enumerate(matched.rows):
-        at = np.flatnonzero(correct[rows])  # recall grows at true positives and nowhere else
-        seen = counts_down_to(weights, image[rows], at)
-        result[:, label] = _average_precision(weights[:, image[rows[at]]], seen, totals[:, label])
+    result = np.empty((len(weights), len(matched.by_class)))
+    for label, ranked in enumerate(matched.by_class):
+        at = ranked.true  # recall grows there and nowhere else
+        seen, gained = counts_down_to(weights, ranked.image, at), weights[:, ranked.image[at]]
+        result[:, label] = _average_precision(gained, seen, totals[:, label])
     return result
 
 

@@ -128,7 +128,7 @@ def classes_section(sources: Sources, values: Mapping[str, Any]) -> Section | No
     if matched is None:
         return None
     columns = score.class_columns(matched.label_set)
-    counts, detections = matched.voc.counts.sum(axis=0), matched.voc.rows
+    counts, detections = matched.voc.counts.sum(axis=0), matched.voc.by_class
     rows = [[Cell(name), Cell.of(int(counts[at])), Cell.of(len(detections[at])),
              *(score_cell(values, key.format(name)) for key in columns.values())]
             for at, name in enumerate(matched.label_set.classes)]
