@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed", "bundles/*/*"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*", "serve/static/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -98,6 +98,8 @@ setup(
         "tune": ["optuna>=4.2"],
         # Bundles on a Hugging Face hub, or on one of your own.
         "hub": ["huggingface_hub>=0.34", "safetensors>=0.5"],
+        # The web page of vindr-det serve.
+        "serve": ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.30"],
         # A training's curves and pictures in Weights & Biases, in MLflow.
         "wandb": ["wandb>=0.19"],
         "mlflow": ["mlflow-skinny>=2.20"],
