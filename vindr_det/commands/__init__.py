@@ -39,6 +39,7 @@ COMMANDS = {
         "evaluate-classifier": "score probabilities",
         "check-submission": "check or repair a submission",
         "visualize": "draw boxes",
+        "annotate": "boxes to Label Studio, CVAT or FiftyOne, for correction, and back",
         "serve": "a web page and JSON for the models of a bundle, on this machine",
     },
     "First steps": {"demo": "the whole path on phantoms, from images to a scored submission"},

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
@@ -49,12 +50,14 @@ class Question:
         uids: whether the answer has the DICOM UIDs.
         picture: whether it has the picture.
         maps: number of Grad-CAM maps, of the most probable labels.
+        compared_score: boxes with a lower score are not compared with maps.
     """
 
     score: float = 0.3
     uids: bool = False
     picture: bool = False
     maps: int = 0
+    compared_score: float = 0.3
 
 
 class Answerer:
@@ -80,7 +83,7 @@ class Answerer:
         return Explainer(self.models.classifier)  # type: ignore[arg-type] # what a bundle has
 
     def answer(self, file: BinaryIO, question: Question) -> dict[str, Any]:
-        """The report of an image, as in ``S.predictions.json``, with ``picture`` and ``maps`` where asked for.
+        """The report of an image as in ``S.predictions.json``, with ``picture`` and ``maps`` if asked for.
 
         Of an image that was not read ``status`` is ``failed``, and boxes and probabilities are None.
 
@@ -96,6 +99,11 @@ class Answerer:
                                          also=[*self.models.targets[1:], _SHOWN])
         with self._lock:
             return self._answer(read, question)
+
+    def warm_up(self) -> None:
+        """Load what the first answer needs, with a picture of no one."""
+        ramp = np.add.outer(np.arange(256), np.arange(256)) // 2
+        self.answer(BytesIO(cv2.imencode(".png", ramp.astype(np.uint8))[1].tobytes()), Question(maps=1))
 
     def _answer(self, read: ImageResult, question: Question) -> dict[str, Any]:
         if read.image is None:
@@ -124,10 +132,12 @@ class Answerer:
         assert prediction.output is not None
         named = prediction.output.named
         chosen = sorted(named, key=lambda column: -named[column])[:question.maps]
-        shown = _from_score(prediction.gated.findings(), question.score)
+        shown = _from_score(prediction.gated.findings(), question.compared_score)
         return [self._map(image, column, named[column], shown) for column in chosen]
 
-    def _map(self, image: DecodedImage, column: str, probability: float, shown: Predictions) -> dict[str, Any]:
+    def _map(
+        self, image: DecodedImage, column: str, probability: float, shown: Predictions
+    ) -> dict[str, Any]:
         """A label's map, and how it agrees with the boxes of that finding; of all findings for p_abnormal."""
         classifier = self.explainer.classifier
         heat = self.explainer.heat_map(image.at(classifier.target), classifier.columns.index(column))

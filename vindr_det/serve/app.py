@@ -1,5 +1,6 @@
 """The web application of a bundle."""
 
+import asyncio
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -8,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, File, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from vindr_det.bundle import Bundle
 from vindr_det.imaging.palette import code_of
@@ -48,12 +48,22 @@ def make_app(bundle: Bundle, answerer: Answerer, limits: Limits, names: Collecti
     guard = Guard(app, limits, names)
     for path, name in _PAGES.items():
         app.get(path, include_in_schema=False)(_page(name))
-    app.get("/health", response_model=Health)(lambda: {"status": "ok", "busy": guard.busy})
-    about = _about(bundle, limits, __version__)
-    app.get("/about", response_model=About)(lambda: about)
     app.exception_handler(RequestValidationError)(_refuse_options)
+    _add_state(app, guard, _about(bundle, limits, __version__))
     _add_predict(app, answerer)
     return guard
+
+
+def _add_state(app: FastAPI, guard: Guard, known: dict[str, Any]) -> None:
+    @app.get("/health", response_model=Health)
+    async def health() -> Any:
+        """Whether the service answers."""
+        return {"status": "ok", "busy": guard.busy}
+
+    @app.get("/about", response_model=About)
+    async def about() -> Any:
+        """What the service runs."""
+        return known
 
 
 def _add_predict(app: FastAPI, answerer: Answerer) -> None:
@@ -66,11 +76,13 @@ def _add_predict(app: FastAPI, answerer: Answerer) -> None:
         uids: Annotated[bool, Query(description="add the DICOM UIDs")] = False,
         picture: Annotated[bool, Query(description="add the picture")] = False,
         maps: Annotated[int, Query(ge=0, le=32, description="number of Grad-CAM maps")] = 0,
+        compared_score: Annotated[float, Query(ge=0, le=1, description="lower boxes are not compared with "
+                                                                       "maps")] = 0.3,
     ) -> Response:
         """Findings on an image."""
-        question = Question(score, uids, picture, maps)
+        question = Question(score, uids, picture, maps, compared_score)
         job = worker.submit(answerer.answer, file.file, question)
-        report = await run_in_threadpool(job.result)
+        report = await asyncio.wrap_future(job)
         return JSONResponse(report, 422 if report["status"] == FAILED else 200)
 
 

@@ -12,8 +12,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-           "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+           "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 _HEADERS = {
     "content-security-policy": _POLICY, "x-content-type-options": "nosniff", "x-frame-options": "DENY",
     "referrer-policy": "no-referrer", "cache-control": "no-store",
@@ -137,7 +137,8 @@ def _limited(receive: Receive, limits: Limits) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), end - loop.time())
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"expected the upload within {limits.upload_seconds:g} seconds") from None
+            expected = f"expected the upload within {limits.upload_seconds:g} seconds"
+            raise HTTPException(408, expected) from None
         left -= len(message.get("body", b""))
         if left < 0:
             raise HTTPException(413, f"expected an upload of at most {limits.upload_bytes:,} bytes")

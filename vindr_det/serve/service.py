@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from vindr_det.exceptions import InputError
 from vindr_det.limits import MAX_PIXELS, require_limit
@@ -59,7 +60,7 @@ def serve(place: str | Path, device: str = "auto", settings: Settings | None = N
     with _listening(settings) as listener:
         bundle = read_bundle(place, device)
         answerer = Answerer(bundle.models, settings.max_pixels)
-        log.info("maps: %s", "Grad-CAM of the classifier" if answerer.explainer else "none, no classifier")
+        answerer.warm_up()
         app = make_app(bundle, answerer, settings.limits, [*settings.names, settings.host])
         _say_address(settings, listener.getsockname()[1])
         _run(app, listener)
@@ -100,10 +101,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _run(app: object, listener: socket.socket) -> None:
+def _run(app: Any, listener: socket.socket) -> None:
     import uvicorn
 
-    config = uvicorn.Config(app, access_log=False, log_config=None, log_level="warning", server_header=False,  # type: ignore[arg-type]
-                            lifespan="off", ws="none", timeout_keep_alive=5, timeout_graceful_shutdown=30,
-                            limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=16384, http="h11")
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, log_level="warning", server_header=False, lifespan="off",
+        ws="none", http="h11", h11_max_incomplete_event_size=16384, timeout_keep_alive=5,
+        timeout_graceful_shutdown=30, limit_concurrency=_CONNECTIONS)
     uvicorn.Server(config).run([listener])

@@ -16,7 +16,7 @@ function typeOf(schema = {}) {
 
 function table(head, rows) {
   const line = (cells, name) => element("tr", {}, ...cells.map((cell) => element(name, {}, String(cell ?? ""))));
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head[0] },
+  return element("div", { class: "scroll whole", tabindex: "0", role: "region", "aria-label": head[0] },
     element("table", {}, element("thead", {}, line(head, "th")), element("tbody", {}, ...rows.map((row) => line(row, "td")))));
 }
 
@@ -28,8 +28,8 @@ function range(schema) {
 function operation(path, method, of) {
   const section = element("section", { class: "card" }, element("h2", {}, element("code", {}, `${method.toUpperCase()} ${path}`)),
     element("p", {}, of.description || of.summary || ""));
-  if (of.requestBody) section.append(element("p", {}, "A form (multipart/form-data) with the field "), element("code", {}, "file"),
-    element("p", {}, "For example: "), element("code", {}, `curl -F file=@x.dicom '${location.origin}${path}?score=0.3'`));
+  if (of.requestBody) section.append(element("p", {}, "A form (multipart/form-data) with the field ", element("code", {}, "file"), ", for example"),
+    element("p", {}, element("code", {}, `curl -F file=@x.dicom '${location.origin}${path}?score=0.3'`)));
   if (of.parameters) section.append(table(["Option", "Type", "Default", "Meaning"], of.parameters.map((option) =>
     [option.name, `${typeOf(option.schema)} ${range(option.schema)}`, option.schema.default, option.description || option.schema.description])));
   section.append(table(["Status", "Answer", "Meaning"], Object.entries(of.responses).map(([status, answer]) =>

@@ -1,5 +1,5 @@
 "use strict";
-const LEAST_SCORE = 0.05, MAPS = 5;
+const LEAST_SCORE = 0.05, COMPARED_SCORE = 0.3, MAPS = 5;
 const at = (id) => document.getElementById(id);
 let about = { max_upload_bytes: Infinity, colors: [] }, report = null, shownMap = null, latest = 0;
 
@@ -34,7 +34,7 @@ async function predict(file) {
   form.append("file", file, "upload");  // its name may be a patient's
   let answer, body;
   try {
-    answer = await fetch(`/predict?score=${LEAST_SCORE}&picture=true&maps=${MAPS}`, { method: "POST", body: form });
+    answer = await fetch(`/predict?score=${LEAST_SCORE}&picture=true&maps=${MAPS}&compared_score=${COMPARED_SCORE}`, { method: "POST", body: form });
     body = await answer.json();
   } catch {
     if (turn === latest) fail("The service did not answer. Is it still running?");
@@ -55,6 +55,7 @@ function show() {
   at("no-finding").textContent = report.no_finding === null ? "" : `No finding: score ${report.no_finding.toFixed(2)}`;
   const { picture, maps, ...rest } = report;
   at("json").textContent = JSON.stringify(rest, null, 1);
+  at("compared").textContent = COMPARED_SCORE.toFixed(2);
   showLabels();
   showBoxes();
 }
@@ -87,8 +88,13 @@ function row(box, number) {
   return made;
 }
 
+function inkOn(color) {
+  const [red, green, blue] = [1, 3, 5].map((start) => (parseInt(color.slice(start, start + 2), 16) / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
+}
+
 function showFilm(boxes) {
-  const { width, height } = report, film = at("film"), size = Math.max(width, height) / 45;
+  const { width, height } = report, film = at("film"), size = 13 * width / (film.clientWidth || width);
   film.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const whole = { width, height, preserveAspectRatio: "none" };
   const parts = [drawn("image", { href: report.picture, ...whole })];
@@ -98,8 +104,8 @@ function showFilm(boxes) {
       const color = about.colors[box.class_id];
       parts.push(drawn("rect", { x: box.x_min, y: box.y_min, width: box.x_max - box.x_min, height: box.y_max - box.y_min,
         stroke: color, "data-box": number }));
-      parts.push(drawn("text", { x: box.x_min, y: Math.max(size, box.y_min - size / 4), fill: color, "font-size": size,
-        "stroke-width": size / 6 }, `${box.class_name} ${box.score.toFixed(2)}`));
+      parts.push(drawn("text", { x: box.x_min, y: Math.max(size, box.y_min - size / 4), fill: inkOn(color), stroke: color, "font-size": size,
+        "stroke-width": size / 4 }, `${box.class_name} ${box.score.toFixed(2)}`));
     });
   }
   film.replaceChildren(...parts);
@@ -141,7 +147,12 @@ async function start() {
 }
 
 at("form").addEventListener("submit", (event) => event.preventDefault());
-at("file").addEventListener("change", () => at("file").files[0] && predict(at("file").files[0]));
+at("file").addEventListener("change", () => {
+  const [file] = at("file").files;
+  at("file").value = "";  // the same file again is a change as well, and its name is nowhere
+  if (file) predict(file);
+});
+addEventListener("resize", () => report && showBoxes());
 at("score").addEventListener("input", showBoxes);
 at("show-boxes").addEventListener("change", showBoxes);
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
