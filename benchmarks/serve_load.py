@@ -69,7 +69,9 @@ def slow(port: int) -> int:
         return int((connection.recv(64).split() or [0, 0])[1])
 
 
-def clients(port: int, content: bytes, count: int, seconds: float = 1e9, requests: int = 10**9) -> list[Answer]:
+def clients(
+    port: int, content: bytes, count: int, seconds: float = 1e9, requests: int = 10**9
+) -> list[Answer]:
     """Uploads of several clients, each after its last answer, until the time or the number is reached."""
     answers: list[Answer] = []
     end = time.monotonic() + seconds
@@ -135,7 +137,8 @@ def main() -> None:
     args = parser.parse_args()
     command = [sys.executable, str(ROOT / "tools/serve.py"), "--bundle", "phantom", "--port", "0",
                "--max-upload", str(LIMIT_MIB), "--upload-seconds", str(LIMIT_SECONDS), "--queue", "64"]
-    with TemporaryDirectory() as folder, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+    with TemporaryDirectory() as folder, subprocess.Popen(command, stdout=subprocess.PIPE,
+                                                          text=True) as service:
         content = (args.image or default_image(Path(folder))).read_bytes()
         assert service.stdout is not None
         port = int(service.stdout.readline().rpartition(":")[2])

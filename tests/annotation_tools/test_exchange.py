@@ -96,7 +96,8 @@ BOX = '<box label="Atelectasis" xtl="1" ytl="1" xbr="5" ybr="{}" {}/>'
     ("cvat", cvat(BOX.format("5", 'rotation="9"')), "rotated"),
     ("cvat", cvat(BOX.format("z", "")), "'z'"),
     ("cvat", cvat("", "x.png"), "x.png is not among"), ("fiftyone", "[]", "COCODetectionDataset"),
-    ("fiftyone", coco(category=4), "COCODetectionDataset"), ("fiftyone", coco(), "'Edema', expected a finding"),
+    ("fiftyone", coco(category=4), "COCODetectionDataset"),
+    ("fiftyone", coco(), "'Edema', expected a finding"),
     ("fiftyone", coco(box=(1, 2, 3)), "COCODetectionDataset"), ("fiftyone", coco("x.png"), "not among")])
 def test_files_of_another_form_are_refused(format, text, message, tmp_path):
     write_png(tmp_path / "first.png", np.arange(10000, dtype=np.uint8).reshape(100, 100))

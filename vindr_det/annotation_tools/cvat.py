@@ -77,8 +77,8 @@ def _root(path: str | Path) -> ElementTree.Element:
         raise InputError(f"{path}: is no XML ({error}), expected CVAT's for images "
                          "1.1") from error
     if root.tag != "annotations" or root.find("track") is not None:
-        raise InputError(f"{path}: holds <{root.tag}>{' with tracks' * (root.tag == 'annotations')}, expected "
-                         "CVAT's XML for images 1.1")
+        kind = f"<{root.tag}>{' with tracks' * (root.tag == 'annotations')}"
+        raise InputError(f"{path}: holds {kind}, expected CVAT's XML for images 1.1")
     return root
 
 
