@@ -43,7 +43,8 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed", "bundles/*/*", "serve/static/*"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*", "pacs/codes.csv", "report/static/*",
+                                "serve/static/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -55,6 +56,7 @@ setup(
         "grad-cam>=1.5",
         "hotcoco>=1.3",
         "iterative-stratification>=0.1.9",
+        "jinja2>=3.1",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -98,6 +100,8 @@ setup(
         "tune": ["optuna>=4.2"],
         # Bundles on a Hugging Face hub, or on one of your own.
         "hub": ["huggingface_hub>=0.34", "safetensors>=0.5"],
+        # Answers to a PACS: vindr-det dicom-out and listen.
+        "dicom-out": ["dicomweb-client>=0.60", "highdicom>=0.25", "pynetdicom>=3.0"],
         # The web page of vindr-det serve.
         "serve": ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.30"],
         # A training's curves and pictures in Weights & Biases, in MLflow.
@@ -109,10 +113,12 @@ setup(
         "docs": ["mkdocs-material>=9.5"],
         # What the tests use, lint, and the extras that tests need.
         "dev": [
-            "build>=1.2", "distributed>=2024.1", "huggingface_hub>=0.34", "import-linter>=2.5",
-            "ipykernel>=6.29", "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10",
-            "nbformat>=5.10", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil",
-            "pytest>=8", "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "wandb>=0.19",
+            "build>=1.2", "dicomweb-client>=0.60", "distributed>=2024.1", "fastapi>=0.115",
+            "highdicom>=0.25", "huggingface_hub>=0.34", "import-linter>=2.5", "ipykernel>=6.29",
+            "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10", "nbformat>=5.10",
+            "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil", "pynetdicom>=3.0",
+            "pytest>=8", "pytest-timeout", "pytest-xdist", "python-multipart>=0.0.18", "ruff",
+            "safetensors>=0.5", "selenium>=4.20", "uvicorn>=0.30", "wandb>=0.19",
         ],
     },
 )

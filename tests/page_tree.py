@@ -19,6 +19,7 @@ import numpy as np
 import page_releases
 import pandas as pd
 from conftest import ROOT, TINY, of_another_label_set
+from pacs_files import in_hospital
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from vindr_det.commands import main_of, run_command
@@ -43,7 +44,7 @@ ADDED = {
     "gate fit": ["--allow-inverted", "--folds", "2"], "gate apply": ["--allow-inverted"],
     "tune": ["--allow-inverted", "--trials", "4", *_ONE_PROCESS],
     "evaluate-classifier": ["--allow-inverted"], "classify": _ONE_PROCESS, "explain": _ONE_PROCESS,
-    "phantoms": _ONE_PROCESS}
+    "phantoms": _ONE_PROCESS, "report": [*_ONE_PROCESS, "--bootstrap", "20"]}
 #: Exit statuses beside 0 that the pages tell of.
 STATUSES = {"check-leaks": (0, 2)}
 #: What is put in the place of numbers that would take minutes.
@@ -180,6 +181,9 @@ def make_tree(root: Path, phantoms: Path) -> Tree:
         tree.run(command)
     _own(root)
     shutil.copy(min((raw / "test").iterdir()), root / "own/x.dicom")
+    (root / "hospital").mkdir()
+    for number, path in enumerate(sorted((raw / "test").iterdir())):
+        in_hospital(path, root / f"hospital/{path.name}", number)
     for command in PREPARED[3:]:
         tree.run(command)
     return tree

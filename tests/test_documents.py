@@ -22,6 +22,7 @@ from vindr_det.submission import read_submission
 NOT_RUN = {
     "git clone": "network", "make ": "builds an environment, runs all tests, or both",
     "pip install": "network", "uv pip install": "network", "conda ": "network", "docker ": "network, Docker",
+    "vindr-det listen": "runs until it is ended; tests/pacs/test_service.py starts it",
     "vindr-det .* --num-gpus": "several GPUs",
     "torchrun ": "tests/test_shards.py starts a process as torchrun does",
     "dask ": "a cluster; tests/test_shards.py and tests/test_dask_cluster.py start one",
@@ -54,12 +55,14 @@ GIVEN = {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "B.pth": _DETECTOR, "moved/vindr": "datasets/vindr",
         "A.csv": "submission.csv", "B.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
         "val.json": _FOLD, "x.dicom": "own/x.dicom"},
+    "docs/report.md": {"val.json": _FOLD},
     "docs/gate.md": {
         "some/dicoms": "raw/test", "A.pth": _DETECTOR, "A.csv": "val.csv", "B.csv": "val.csv",
         "val.json": _FOLD, "A_test.csv": "submission.csv", "B_test.csv": "submission.csv",
         "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
         "oof_predictions.csv": _OUT_OF_FOLD},
     "docs/scale.md": {"A.pth": _DETECTOR, "archive": "raw/test"},
+    "docs/pacs.md": {"archive": "hospital"},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},
     "docs/training.md": {"outputs/phantoms/model_best.pth": _DETECTOR,

@@ -64,6 +64,8 @@ def test_unknown_arguments_cost_one_line(tool):
     ("export.py", ["--weights", "no.pth", "--out", "o"], "no.pth: no such file"),
     ("evaluate_classifier.py", ["--predictions", "no.csv", "--labels", "no.csv"], "no.csv: no such file"),
     ("fit_anchors.py", ["--annotations", "no.json", "--config", "no.yaml"], "no.yaml: no such file"),
+    ("dicom_out.py", ["--predictions", "no.json", "--images", "no", "--out", "o"], "no.json: no such file"),
+    ("listen.py", ["--bundle", "phantom"], "no destination is given"),
     ("link_detectron2.py", ["no"], "expected a wheel or a checkout"),
 ])
 def test_missing_input_is_one_line_and_leaves_nothing(tool, tmp_path, name, args, message):

@@ -1,4 +1,7 @@
-"""Scripts as processes of :mod:`warm_server`: like subprocess.run and Popen, seconds earlier."""
+"""Scripts as processes of :mod:`warm_server`: like subprocess.run and Popen, seconds earlier.
+
+Where a process that has imported torch cannot be forked safely (macOS, Windows) they are started as usual.
+"""
 
 import json
 import os
@@ -15,26 +18,33 @@ class Server:
 
     def __init__(self) -> None:
         self._files = tempfile.TemporaryDirectory()
-        script = Path(__file__).with_name("warm_server.py")
-        self._server = subprocess.Popen([sys.executable, script], text=True, bufsize=1,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._began, self._ended = [], {}
         self._news = threading.Condition()
-        self._count = 0
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._count, self._server = 0, None
+        if sys.platform.startswith("linux"):
+            script = Path(__file__).with_name("warm_server.py")
+            self._server = subprocess.Popen([sys.executable, script], text=True, bufsize=1,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self) -> None:
         """End the server, which has no processes left."""
-        self._server.stdin.close()
-        self._server.wait()
+        if self._server is not None:
+            self._server.stdin.close()
+            self._server.wait()
         self._files.cleanup()
 
     def start(self, command: Sequence[object], folder: Path | None = None, environment=None,
-              session: bool = False) -> "Process":
-        """Begin ``[script, *arguments]``."""
+              session: bool = False) -> "Process | subprocess.Popen":
+        """Begin ``[script, *arguments]``; both streams' texts are in its files ``out`` and ``errors``."""
         self._count += 1
         out, errors = (Path(self._files.name) / f"{self._count}.{kind}" for kind in ("out", "errors"))
         script, *arguments = map(str, command)
+        if self._server is None:
+            run = subprocess.Popen([sys.executable, script, *arguments], cwd=folder, env=environment,
+                                   start_new_session=session, stdout=out.open("w"), stderr=errors.open("w"))
+            run.out, run.errors = out, errors
+            return run
         request = {"script": script, "arguments": arguments, "folder": str(folder or Path.cwd()),
                    "out": str(out), "errors": str(errors), "session": session,
                    "environment": dict(environment or os.environ)}

@@ -15,6 +15,7 @@ from vindr_det.classification.gradcam_sheet import FRAMES
 from vindr_det.classification.predict import Classifier
 from vindr_det.classification.train import train
 from vindr_det.exceptions import InputError
+from vindr_det.files import make_folder
 from vindr_det.imaging.image_run import find
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
@@ -120,8 +121,11 @@ def test_the_models_see_what_classify_shows_them(tmp_path):
     classifier.target = Target(64, False)
     classifier.normalizations = [lambda image: seen.append(image) or Normalization()(image)] * 2
     classifier.probabilities = lambda images: seen.extend(images) or np.array([[0.5]])
-    statuses = gradcam.draw_all(gradcam.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1)
+    statuses = gradcam.draw_all(gradcam.Explainer(classifier), find(tmp_path), tmp_path, [0], 1, 1, workers=1,
+                                maps=make_folder(tmp_path / "maps"))
     assert [status.status for status in statuses] == ["ok"] and (tmp_path / "a.png").is_file()
+    (heat,) = (tmp_path / "maps").iterdir()
+    assert heat.name == f"a.{classifier.columns[0]}.png" and np.ptp(read_image(heat).pixels) > 200
     expected = read_image(tmp_path / "a.dcm", classifier.target).pixels
     assert len(seen) == 2 and all(np.array_equal(image, expected) for image in seen)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -56,6 +57,7 @@ class Explainer:
     def sheet(
         self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = _SIDE,
         boxes: NDArray[np.float64] | None = None, model_input: NDArray[np.uint8] | None = None,
+        keep: Callable[[str, NDArray[np.float32]], object] | None = None,
     ) -> NDArray[np.uint8]:
         """The image and beside it an overlay per label, with its name and probability: (H, W, 3) BGR.
 
@@ -66,6 +68,7 @@ class Explainer:
             side: longer side of each panel, pixels.
             boxes: (M, 4) xyxy in the image's pixels, drawn over every panel; the models do not see them.
             model_input: (H, W) uint8, the image as it is read for the models; None takes ``image``.
+            keep: is called with the column and the map of each label; None for none.
         """
         model_input = image if model_input is None else model_input
         p = self.classifier.probabilities([model_input])[0]
@@ -76,7 +79,10 @@ class Explainer:
         scaled = np.zeros((0, 4)) if boxes is None else boxes * factor
         panels = [_titled(_outlined(gray, scaled), "image")]
         for label in selected:
-            overlay = blend(image, self.heat_map(model_input, label), side)
+            heat = self.heat_map(model_input, label)
+            if keep is not None:
+                keep(self.classifier.columns[label], heat)
+            overlay = blend(image, heat, side)
             title = f"{self.classifier.columns[label]} {p[label]:.2f}"
             panels.append(_titled(_outlined(overlay, scaled), title))
         return np.concatenate(panels, axis=1)
@@ -100,6 +106,10 @@ class Explainer:
         return bool(inside.any())
 
 
+def _write_map(folder: Path, image_id: str, column: str, heat: NDArray[np.float32]) -> None:
+    write_png(folder / f"{image_id}.{column}.png", (np.clip(heat, 0, 1) * 255).round().astype(np.uint8))
+
+
 def blend(image: NDArray[np.uint8], heat: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
     """A map over its image: (H', W', 3) uint8 BGR.
 
@@ -119,7 +129,7 @@ def blend(image: NDArray[np.uint8], heat: NDArray[np.float32], side: int) -> NDA
 
 def draw_all(
     explainer: Explainer, run: ImageRun, out: Path, labels: Sequence[int], top: int, count: int,
-    workers: int | None = None,
+    workers: int | None = None, maps: Path | None = None,
 ) -> list[Status]:
     """Write ``<image_id>.png`` of the first ``count`` images that can be read and explained.
 
@@ -131,6 +141,8 @@ def draw_all(
         top: number of labels.
         count: number of pictures.
         workers: processes that read; None takes one per core.
+        maps: an existing folder for the maps alone, ``<image_id>.<column>.png``, gray, over the whole image;
+            None for none.
 
     Returns:
         A status per image that was tried.
@@ -138,7 +150,7 @@ def draw_all(
     statuses: list[Status] = []
     with tqdm(total=min(count, len(run.inputs)), desc="explain", unit="image", disable=None) as bar:
         for result in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
-            statuses.append(_draw(explainer, result, out, labels, top))
+            statuses.append(_draw(explainer, result, out, labels, top, maps))
             drawn = sum(status.status != FAILED for status in statuses)
             bar.update(drawn - bar.n)
             if drawn == count:
@@ -146,9 +158,12 @@ def draw_all(
     return statuses
 
 
-def _draw(explainer: Explainer, result: ImageResult, out: Path, labels: Sequence[int], top: int) -> Status:
+def _draw(
+    explainer: Explainer, result: ImageResult, out: Path, labels: Sequence[int], top: int, maps: Path | None
+) -> Status:
     def draw(image: DecodedImage) -> None:
-        write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, model_input=image.pixels))
+        keep = None if maps is None else partial(_write_map, maps, result.status.image_id)
+        write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, model_input=image.pixels, keep=keep))
 
     path = out / f"{result.status.image_id}.png"
     guarded(lambda old: old.unlink(missing_ok=True), path)  # of an earlier run

@@ -5,6 +5,7 @@ Curves over epochs are in :mod:`vindr_det.training.plots`.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,12 @@ def roc_figure(labels: Sequence[LabelPredictions], too_few: Sequence[str] = ()) 
     roc, precision_recall = (add_axes(figure, 1, 2, place) for place in (1, 2))
     roc.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="_chance")
     for label, color in zip(enough, palette(len(enough)), strict=True):
-        counts = curve(label.truth, label.p)
-        true_positives, false_positives = counts.true_positives[0], counts.false_positives[0]
-        recall = true_positives / true_positives[-1]
-        false_positive_rate = false_positives / false_positives[-1]
-        roc.plot(_from(0, false_positive_rate), _from(0, recall), color=color, linewidth=1.3,
-                 label=f"{title_of(label.column)}  {auc(counts)[0]:.3f}")
-        precision = true_positives / (true_positives + false_positives)
-        precision_recall.step(_from(0, recall), _from(precision[0], precision), color=color, linewidth=1.3,
-                              label=f"{title_of(label.column)}  {average_precision(counts)[0]:.3f}")
+        curves = label_curves(label)
+        roc.plot(
+            *curves.roc.T, color=color, linewidth=1.3, label=f"{title_of(label.column)}  {curves.auc:.3f}"
+        )
+        precision_recall.step(*curves.precision_recall.T, color=color, linewidth=1.3,
+                              label=f"{title_of(label.column)}  {curves.ap:.3f}")
     roc.set(title="ROC (legend: AUC)", xlabel="1 - specificity", ylabel="sensitivity")
     precision_recall.set(title="Precision-recall (legend: average precision)", xlabel="recall (sensitivity)",
                          ylabel="precision (PPV)")
@@ -59,6 +57,34 @@ def roc_figure(labels: Sequence[LabelPredictions], too_few: Sequence[str] = ()) 
     if few:
         figure.supxlabel(f"not measured, too few images: {', '.join(few)}", fontsize="small")
     return figure
+
+
+@dataclass(frozen=True)
+class LabelCurves:
+    """ROC and precision-recall of a label, of G distinct probabilities.
+
+    Attributes:
+        roc: (G + 1, 2) 1 - specificity and sensitivity, from the corner 0, 0.
+        precision_recall: (G + 1, 2) recall and precision, from recall 0.
+        auc: area under the ROC curve.
+        ap: average precision.
+    """
+
+    roc: NDArray[np.float64]
+    precision_recall: NDArray[np.float64]
+    auc: float
+    ap: float
+
+
+def label_curves(label: LabelPredictions) -> LabelCurves:
+    """The curves of a label with positive and negative images."""
+    counts = curve(label.truth, label.p)
+    true_positives, false_positives = counts.true_positives[0], counts.false_positives[0]
+    recall = _from(0, true_positives / true_positives[-1])
+    precision = true_positives / (true_positives + false_positives)
+    return LabelCurves(np.column_stack([_from(0, false_positives / false_positives[-1]), recall]),
+                       np.column_stack([recall, _from(precision[0], precision)]),
+                       float(auc(counts)[0]), float(average_precision(counts)[0]))
 
 
 def threshold_figure(table: pd.DataFrame) -> Any:

@@ -41,6 +41,11 @@ COMMANDS = {
         "visualize": "draw boxes",
         "annotate": "boxes to Label Studio, CVAT or FiftyOne, for correction, and back",
         "serve": "a web page and JSON for the models of a bundle, on this machine",
+        "report": "a run as one page: scores, curves, errors, and its cases to look at",
+    },
+    "Hospital": {
+        "dicom-out": "predictions to DICOM objects: a picture, a report, graphics on the original",
+        "listen": "a DICOM node that takes images, predicts them and sends the answers back",
     },
     "First steps": {"demo": "the whole path on phantoms, from images to a scored submission"},
 }

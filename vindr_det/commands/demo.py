@@ -58,6 +58,7 @@ def steps(out: Path, engine: str, seed: int, quick: bool = False) -> list[list[s
          "--predictions", submission, "--out", out / "pictures"],
         ["evaluate", "--predictions", submission, "--annotations", truth, "--chance",
          "--out", out],
+        ["report", "--run", out, "--out", out / "report.html"],
     ]]
 
 
@@ -79,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status
         print(f"  ({time.perf_counter() - since:.0f} s)", flush=True)
     minutes = (time.perf_counter() - begin) / 60
-    print(f"\n{args.out}/submission.csv is checked and scored; see {args.out}/pictures and "
-          f"{args.out}/metrics.json. {minutes:.1f} minutes.")
+    print(f"\n{args.out}/submission.csv is checked and scored; see {args.out}/report.html, "
+          f"{args.out}/pictures and {args.out}/metrics.json. {minutes:.1f} minutes.")
     cli.say_next("predict", "--weights", Path(args.out) / "detector/model_best.pth", "--images", "IMAGES",
                  "--out", "submission.csv")
     return 0

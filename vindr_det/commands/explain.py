@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("predictions", "annotations"):
         if getattr(args, name) and not args.sheet:
             raise InputError(f"--{name}: expected --sheet, which it is for")
+    if args.maps and args.sheet:
+        raise InputError("--maps with --sheet: expected one of the two")
     if args.labels and args.best:
         raise InputError("--labels with --best: expected one of the two")
     cli.require_workers(args.workers)
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             places = [classifier.columns.index(name) for name in labels]
             statuses = draw_all(Explainer(classifier), run, make_folder(out), places, args.top, args.count,
-                                args.workers)
+                                args.workers, make_folder(args.maps) if args.maps else None)
     table = make_folder(out) / "status.csv"
     status.write_status(table, statuses)
     print(status.summary(statuses))
@@ -80,6 +82,8 @@ def _parser() -> Any:
     parser.add_argument("--predictions", help="sheet: probabilities that vindr-det classify wrote, instead "
                         "of classifying all images first")
     parser.add_argument("--annotations", help="sheet: label table, for green and red frames")
+    parser.add_argument("--maps", metavar="DIR", help="folder for the maps alone, gray over the whole image, "
+                        "<image_id>.<label>.png: a layer of vindr-det report --maps")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     return parser
 

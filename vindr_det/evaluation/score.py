@@ -149,16 +149,25 @@ def metrics_table(
 ) -> str:
     """Classes, summary and the metrics' own tables, as text."""
     summary = tabulate(
-        [[key, _with_interval(values, key)] for key in values
-         if not key.startswith(_NOTES) and not key.endswith(_INTERVALS) and not _is_detail(key, metrics)],
+        [[key, _with_interval(values, key)] for key in summary_keys(values, metrics)],
         ["metric", "value"], disable_numparse=True, colalign=("left", "right"))
     own = (metric.table(values) for metric in metrics)
     return "\n\n".join([_class_table(values, matched, metrics), summary, *filter(None, own)])
 
 
+def summary_keys(values: Mapping[str, Any], metrics: Sequence[Metric] = METRICS) -> list[str]:
+    """The keys of the summary table: without intervals, notes and the metrics' details."""
+    return [key for key in values if not key.startswith(_NOTES) and not key.endswith(_INTERVALS)
+            and not _is_detail(key, metrics)]
+
+
+def class_columns(label_set: LabelSet, metrics: Sequence[Metric] = METRICS) -> dict[str, str]:
+    """Header of a column in the table of classes -> key, ``{}`` standing for the class name."""
+    return {header: key for metric in metrics for header, key in metric.columns_of(label_set).items()}
+
+
 def _class_table(values: Mapping[str, Any], matched: MatchedPredictions, metrics: Sequence[Metric]) -> str:
-    columns = {header: key for metric in metrics
-               for header, key in metric.columns_of(matched.label_set).items()}
+    columns = class_columns(matched.label_set, metrics)
     counts, rows = matched.voc.counts.sum(axis=0), matched.voc.rows
     table = [[name, int(counts[at]), len(rows[at]),
               *(_with_interval(values, key.format(name)) for key in columns.values())]

@@ -32,7 +32,7 @@ def judge(
     detections = detections.by_score()
     if predicted is None or truth is None:
         return detections + boxes, [Outcome.PREDICTED] * len(detections) + [Outcome.TRUE] * len(boxes)
-    matches = _matches(detections, boxes, unknown)
+    matches = match_rows(detections, boxes, unknown)
     outcomes = [Outcome.NOT_JUDGED if label in unknown else
                 Outcome.TRUE_POSITIVE if match >= 0 else Outcome.FALSE_POSITIVE
                 for label, match in zip(detections.labels.tolist(), matches, strict=True)]
@@ -41,8 +41,17 @@ def judge(
     return detections + boxes, outcomes
 
 
-def _matches(detections: Predictions, boxes: Predictions, unknown: Sequence[int]) -> list[int]:
-    """Per detection, best first, the row of the true box that it is matched with; -1 for none."""
+def match_rows(detections: Predictions, boxes: Predictions, unknown: Sequence[int] = ()) -> list[int]:
+    """Per detection the row of the true box that it is matched with; -1 for none.
+
+    Args:
+        detections: findings in original pixels, best first.
+        boxes: true boxes, likewise.
+        unknown: class ids for which the annotations are incomplete; their boxes are matched with nothing.
+
+    Raises:
+        InputError: the label sets differ.
+    """
     rows, true_rows = (np.flatnonzero(~np.isin(part.labels, list(unknown))) for part in (detections, boxes))
     matches = np.full(len(detections), -1)
     if len(true_rows):

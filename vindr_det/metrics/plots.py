@@ -3,6 +3,7 @@
 Shapes: K classes, F findings, P true positives of a class.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,27 @@ def pr_figure(matched: Matched) -> Any:
     on_film(axes)
     for label in measured:
         recall, precision = pr_curve(matched, label)
-        curves.append(_at_recalls(recall, precision))
-        axes.step(*_with_ends(recall, precision), where="pre", color=code_of(label), linewidth=1.4,
+        curves.append((recall, precision))
+        axes.step(*with_ends(recall, precision), where="pre", color=code_of(label), linewidth=1.4,
                   label=f"{names[label]}  {result.ap[names[label]]:.3f}  ({result.truths[names[label]]})")
     if curves:
-        mean = mean_over_classes(np.array(curves)[None])[0]
-        axes.plot(_RECALLS, mean, color="white", linewidth=2.5, label=f"mean  {result.mean_ap:.3f}")
+        axes.plot(*mean_curve(curves), color="white", linewidth=2.5, label=f"mean  {result.mean_ap:.3f}")
         legend_right(axes)
     axes.set(title=f"Precision-recall at IoU > {matched.iou_threshold:g} (legend: AP, number of true boxes)",
              xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     return figure
+
+
+def mean_curve(curves: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Mean precision of classes at equal recalls.
+
+    Args:
+        curves: of :func:`pr_curve`, a class each.
+
+    Returns:
+        (R,) recalls and (R,) mean precision.
+    """
+    return _RECALLS, mean_over_classes(np.array([_at_recalls(*points) for points in curves])[None])[0]
 
 
 def _at_recalls(recall: Floats, precision: Floats) -> Floats:
@@ -81,8 +93,8 @@ def _at_recalls(recall: Floats, precision: Floats) -> Floats:
     return np.append(precision, 0.0)[np.searchsorted(recall, _RECALLS - 1e-9)]
 
 
-def _with_ends(recall: Floats, precision: Floats) -> tuple[Floats, Floats]:
-    """From recall 0 to the highest, and down to precision 0 there."""
+def with_ends(recall: Floats, precision: Floats) -> tuple[Floats, Floats]:
+    """A curve of :func:`pr_curve` from recall 0 to the highest, and down to precision 0 there."""
     if not len(recall):
         return np.array([0.0, 0.0]), np.array([0.0, 0.0])
     return (np.concatenate([[0.0], recall, recall[-1:]]), np.concatenate([precision[:1], precision, [0.0]]))

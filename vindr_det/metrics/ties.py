@@ -27,7 +27,10 @@ def tied_share(matched: Matched) -> float:
 
 
 def random_orders(assigned: Assigned, count: int = ORDERS, seed: int = 0) -> list[Matched]:
-    """The detections matched in random orders of equal scores."""
+    """The detections matched in random orders of equal scores; in their only order where no two are equal."""
+    matched = assigned.matched()
+    if not tied_share(matched):
+        return [matched]
     rng = np.random.default_rng(seed)
     return [assigned.shuffle_ties(rng).matched() for _ in range(count)]
 

@@ -6,11 +6,15 @@ that failed nothing is known: its boxes are null, never an empty list, which wou
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from vindr_det.exceptions import InputError
+from vindr_det.files import read_json
 from vindr_det.imaging.dicom.identity import UIDS
-from vindr_det.imaging.status import FAILED, Status
+from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
@@ -105,3 +109,51 @@ def _no_finding(detections: Predictions | None, short: bool) -> float | None:
 
 def _score(score: float, short: bool) -> float:
     return float(f"{score:.6g}") if short else score
+
+
+def read_reports(path: str | Path) -> list[dict[str, Any]]:
+    """The images of a JSON file that :func:`report_text` wrote, each as :func:`image_report` gives it.
+
+    Raises:
+        InputError: no such file, of another version, or an image that is not as it was written.
+    """
+    head = read_json(path)
+    is_report = isinstance(head, dict) and isinstance(head.get("images"), list)
+    if not is_report or head.get("version") != VERSION:
+        raise InputError(f"{path}: no S.predictions.json of version {VERSION}, expected what vindr-det "
+                         "predict writes beside its submission")
+    for number, image in enumerate(head["images"]):
+        if wrong := _problem(image):
+            raise InputError(f"{path}: images[{number}]: {wrong}")
+    return head["images"]
+
+
+def _problem(image: Any) -> str:
+    """What is wrong with an image's report; empty if nothing."""
+    if not isinstance(image, dict):
+        return f"{image!r}, expected an object"
+    texts = ("image_id", "file", "status", "reason", *UIDS)
+    for key in texts:
+        if not isinstance(image.get(key), str):
+            return f"{key} {image.get(key)!r}, expected a text"
+    if image["status"] not in (OK, FLAGGED, FAILED):
+        return f"status {image['status']!r}, expected {OK}, {FLAGGED} or {FAILED}"
+    boxes = image.get("boxes")
+    if not (boxes is None or isinstance(boxes, list)):
+        return f"boxes {boxes!r}, expected a list, or null where nothing is known"
+    if image["status"] == FAILED and boxes is not None:
+        return "boxes of an image that failed, expected null"
+    return next((f"box {box!r}, expected class_id, class_name, score and {', '.join(_EDGES)} in order"
+                 for box in boxes or () if not _is_box(box)), "")
+
+
+def _is_box(box: Any) -> bool:
+    if not isinstance(box, dict) or not isinstance(box.get("class_name"), str):
+        return False
+    label, numbers = box.get("class_id"), [box.get(key) for key in ("score", *_EDGES)]
+    if isinstance(label, bool) or not isinstance(label, int) or label < 0:
+        return False
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+        return False
+    score, x0, y0, x1, y1 = numbers
+    return bool(0 <= score <= 1 and x0 < x1 and y0 < y1)  # type: ignore[operator]

@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag
 
 from vindr_det.exceptions import InputError, one_line
 from vindr_det.imaging.decoded import DecodedImage
-from vindr_det.imaging.dicom.grayscale import gray_table, value_range
+from vindr_det.imaging.dicom.grayscale import gray_table, percentile_range, value_range
 from vindr_det.imaging.dicom.header import body_part_flags, modality_flags, pixel_spacing, spacing_flags
 from vindr_det.imaging.dicom.photometric import photometric_flags, photometric_of
 from vindr_det.imaging.dicom.pixels import Stored, compressed_frame, decode
@@ -58,6 +58,28 @@ def read_dicom(
             raise
         except Exception as error:  # values are parsed when they are asked for, so anywhere
             raise InputError(f"{path}: damaged DICOM file ({one_line(error)})") from error
+
+
+def read_percentile_range(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[float, float] | None:
+    """The range that :func:`read_dicom` shows a file in; None where the file's own window or table is taken.
+
+    Args:
+        path: the file.
+        max_pixels: as of :func:`read_dicom`.
+
+    Returns:
+        The values after the modality LUT that are shown black and white.
+
+    Raises:
+        InputError: as of :func:`read_dicom`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = open_dataset(path, partial(_require_gray_frame, path, max_pixels))
+        stored = decode(path, dataset, *compressed_frame(path, dataset), _sample_shape(dataset))
+        padding = _padding(path, dataset, stored.values)
+        return percentile_range(dataset, stored.at(_sample_shape(dataset)) if padding is None else
+                                stored.values[~padding])
 
 
 def _read_gray(

@@ -43,15 +43,31 @@ def gray_table(dataset: Dataset, sample: NDArray) -> tuple[NDArray[np.uint8], st
     Returns:
         (2 ** BitsStored,) uint8, larger is brighter, and the name of the window.
     """
+    unit, window, _ = _unit(dataset, sample)
+    gray = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    return (255 - gray if is_inverted(dataset) else gray), window
+
+
+def percentile_range(dataset: Dataset, sample: NDArray) -> tuple[float, float] | None:
+    """The values after the modality LUT that are shown black and white; None where the file chooses them.
+
+    Args:
+        dataset: as of :func:`gray_table`, like ``sample``.
+        sample: likewise.
+    """
+    return _unit(dataset, sample)[2]
+
+
+def _unit(dataset: Dataset, sample: NDArray) -> tuple[Values, str, tuple[float, float] | None]:
+    """0 to 1 of every value, the name of the window, and its bounds where percentiles set it."""
     low, high = value_range(dataset)
     values = _modality_values(dataset, np.arange(low, high + 1, dtype=np.int32))
     seen = np.clip(np.rint(sample), low, high).astype(np.int64) - low
     unit, window = _shown(dataset, values)
-    if unit is None or _shows_nothing(unit[seen]):
-        bottom, top = np.percentile(values[seen], PERCENTILES)
-        unit, window = (values - bottom) / max(top - bottom, 1e-6), "percentile"
-    gray = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-    return (255 - gray if is_inverted(dataset) else gray), window
+    if unit is not None and not _shows_nothing(unit[seen]):
+        return unit, window, None
+    bottom, top = np.percentile(values[seen], PERCENTILES)
+    return (values - bottom) / max(top - bottom, 1e-6), "percentile", (float(bottom), float(top))
 
 
 def _modality_values(dataset: Dataset, stored: NDArray) -> Values:

@@ -1,0 +1,229 @@
+"""Answers to their destinations: a node, a web server and a folder; again where one does not take them."""
+
+import socket
+import threading
+from datetime import date
+
+import pydicom
+import pytest
+from dicomweb_client import DICOMwebClient
+from pacs_files import answer, in_hospital, orthanc
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+)
+
+from vindr_det.exceptions import InputError
+from vindr_det.pacs import sending
+from vindr_det.pacs.fetching import WebSource
+from vindr_det.pacs.objects import objects_of
+from vindr_det.pacs.queue import Queue, key_of
+from vindr_det.pacs.sending import Folder, Node, NotSent, Sender, Web
+
+NOT_STOPPED = threading.Event()
+CLASSES = (SecondaryCaptureImageStorage, ComprehensiveSRStorage, GrayscaleSoftcopyPresentationStateStorage)
+
+
+@pytest.fixture(scope="module")
+def objects(phantoms, tmp_path_factory):
+    source = sorted((phantoms / "raw/test").iterdir())[0]
+    return objects_of(answer(in_hospital(source, tmp_path_factory.mktemp("archive") / "a.dcm")))
+
+
+@pytest.fixture
+def waiting(tmp_path, objects):
+    """A queue with an answer that waits, and its key."""
+    queue = Queue(tmp_path / "state")
+    key = queue.add("1.2.3", b"image")
+    queue.keep_answer(key, objects)
+    yield queue, key
+    queue.close()
+
+
+class Peer:
+    """A node that keeps the UIDs of what it gets, and answers with the statuses it is given, then success."""
+
+    def __init__(self, port=0, statuses=(), classes=CLASSES):
+        self.got, self._statuses = [], list(statuses)
+        entity = AE(ae_title="PACS")
+        for uid in classes:
+            entity.add_supported_context(uid)
+        self._server = entity.start_server(("127.0.0.1", port), block=False,
+                                           evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        self.port = self._server.server_address[1]
+
+    def _store(self, event):
+        status = self._statuses.pop(0) if self._statuses else 0
+        if status == 0 or status >> 12 == 0xB:
+            self.got.append(str(event.request.AffectedSOPInstanceUID))
+        return status
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._server.shutdown()
+
+
+def uids_of(objects):
+    return sorted(str(dataset.SOPInstanceUID) for dataset in objects.values())
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_all_destinations_get_an_answer(waiting, objects, tmp_path):
+    queue, key = waiting
+    with Peer() as peer:
+        node, folder = Node(f"PACS@127.0.0.1:{peer.port}", "US", 10), Folder(tmp_path / "out")
+        Sender(queue, [node, folder]).send_all(NOT_STOPPED)
+    assert sorted(peer.got) == uids_of(objects)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{key}.{kind}.dcm" for kind in ("pr", "sc", "sr")]
+    assert queue.unsent() == [] and (queue.done / key).exists()
+
+
+def test_a_warning_has_stored_it(waiting, objects):
+    queue, _ = waiting
+    with Peer(statuses=[0xB000]) as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+        assert sorted(peer.got) == uids_of(objects) and queue.unsent() == []
+
+
+def test_what_is_down_gets_it_later(waiting, objects, tmp_path, monkeypatch, caplog):
+    """The other destination has it once; the pauses grow."""
+    queue, key = waiting
+    now = [100.0]
+    monkeypatch.setattr(sending.time, "monotonic", lambda: now[0])
+    port = free_port()
+    node, folder = Node(f"PACS@127.0.0.1:{port}", "US", 5), Folder(tmp_path / "out")
+    sender = Sender(queue, [node, folder])
+    for _ in range(3):
+        sender.send_all(NOT_STOPPED)
+        now[0] += 0.5
+    waits = [record.args[-1] for record in caplog.records if "not sent" in record.getMessage()]
+    assert waits == [1.0, 2.0] and queue.unsent() == [key]
+    first = (tmp_path / f"out/{key}.sr.dcm").stat().st_mtime_ns
+    with Peer(port) as peer:
+        now[0] += 1.0
+        sender.send_all(NOT_STOPPED)
+        assert peer.got == []  # its pause is not over
+        now[0] += 300.0
+        sender.send_all(NOT_STOPPED)
+        assert sorted(peer.got) == uids_of(objects)
+    assert queue.unsent() == [] and (tmp_path / f"out/{key}.sr.dcm").stat().st_mtime_ns == first
+
+
+def test_an_answer_that_is_refused_does_not_hold_up_others(waiting, objects):
+    queue, key = waiting
+    other = queue.add("9.9", b"image")
+    queue.keep_answer(other, objects)
+    with Peer(statuses=[0xA700]) as peer:
+        sender = Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)])
+        sender.send_all(NOT_STOPPED)
+        assert queue.unsent() == [key] and sorted(peer.got) == uids_of(objects)
+
+
+def test_a_damaged_object_does_not_hold_up_others(waiting, objects, caplog):
+    queue, key = waiting
+    queue.objects(key)[0].write_bytes(b"Doe^Jane")
+    other = queue.add("9.9", b"image")
+    queue.keep_answer(other, objects)
+    with Peer() as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+    assert queue.unsent() == [key] and (queue.done / other).exists()
+    assert "InvalidDicomError" in caplog.text and "Doe" not in caplog.text
+
+
+def test_a_node_without_reports_is_no_success(waiting):
+    queue, key = waiting
+    with Peer(classes=CLASSES[:1]) as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+    assert queue.unsent() == [key]
+
+
+def test_a_killed_senders_objects_are_the_same(waiting, objects):
+    """A crash between the peer's success and our note of it: the same objects come again."""
+    queue, key = waiting
+    with Peer() as peer:
+        node = Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)
+        node.send(key, queue.objects(key))
+        Sender(queue, [node]).send_all(NOT_STOPPED)
+        assert sorted(peer.got) == sorted(2 * uids_of(objects))
+
+
+def test_a_real_server_has_each_object_once(waiting, objects, tmp_path):
+    """By C-STORE and by STOW, found by QIDO, fetched by WADO as it was sent."""
+    queue, _ = waiting
+    with orthanc(tmp_path / "orthanc") as server:
+        Sender(queue, [Node(server["node"], "US", 20), Web(server["web"])]).send_all(NOT_STOPPED)
+        assert queue.unsent() == []
+        client = DICOMwebClient(server["web"])
+        study = str(objects["sr"].StudyInstanceUID)
+        assert len(client.search_for_studies(search_filters={"StudyInstanceUID": study})) == 1
+        stored = [entry["00080018"]["Value"][0] for entry in client.search_for_instances(study)]
+        assert sorted(stored) == uids_of(objects)
+        for kind, dataset in objects.items():
+            fetched = client.retrieve_instance(study, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+            fetched.pop("PixelData", None)
+            sent = pydicom.dcmread(_saved(tmp_path, kind, dataset))
+            sent.pop("PixelData", None)
+            assert fetched.to_json() == sent.to_json(), kind
+
+
+def _saved(tmp_path, kind, dataset):
+    path = tmp_path / f"{kind}.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_web_server_that_is_down(waiting):
+    queue, key = waiting
+    with pytest.raises(NotSent) as error:
+        Web(f"http://127.0.0.1:{free_port()}/dicom-web").send(key, queue.objects(key))
+    assert not error.value.reached
+
+
+@pytest.mark.parametrize("address", ["", "PACS", "PACS@host", "PACS@host:0", "PACS@host:99999", "@host:104",
+                                     "A_TITLE_THAT_IS_TOO_LONG@host:104", "PACS@host:104:1"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(InputError, match="expected AET@host:port"):
+        Node(address, "US")
+
+
+@pytest.mark.parametrize("url", ["", "pacs", "ftp://pacs", "http://", "https:///studies"])
+def test_urls_that_are_none(url):
+    with pytest.raises(InputError, match="expected a URL that begins with http"):
+        Web(url)
+
+
+def test_a_password_is_in_no_log():
+    assert Web("https://user:secret@pacs/dicom-web").name == "https://pacs/dicom-web"
+    assert key_of("https://pacs/dicom-web")
+
+
+def test_images_are_fetched_from_a_real_server(phantoms, tmp_path):
+    """Radiographs of the last days alone, each once; answers beside them are no images."""
+    today = f"{date.today():%Y%m%d}"
+    queue, sources = Queue(tmp_path / "state"), sorted((phantoms / "raw/test").iterdir())
+    new, old = (in_hospital(sources[number], tmp_path / f"{number}.dcm", number, StudyDate=day)
+                for number, day in enumerate([today, "20200101"]))
+    with orthanc(tmp_path / "orthanc") as server:
+        client = DICOMwebClient(server["web"])
+        client.store_instances([pydicom.dcmread(new), pydicom.dcmread(old),
+                                *objects_of(answer(new)).values()])
+        assert WebSource(server["web"], queue, 2, 100).look()
+        key = key_of(pydicom.dcmread(new).SOPInstanceUID)
+        assert queue.unanswered() == [key]
+        kept = pydicom.dcmread(queue.image(key))
+        assert (kept.pixel_array == pydicom.dcmread(new).pixel_array).all()
+        assert kept.file_meta.TransferSyntaxUID == pydicom.dcmread(new).file_meta.TransferSyntaxUID
+        assert not WebSource(server["web"], queue, 2, 100).look()
+    source = WebSource(server["web"], queue, 2, 100)
+    assert not source.look()  # the server is down
+    queue.close()

@@ -1,0 +1,289 @@
+"""The page in a browser: filters, layers, slider, keyboard, address, sorting, theme, printing, accessibility.
+
+Chromium and its driver are Debian's packages, Selenium is of the extra ``dev``. ``VINDR_AXE`` names the file
+axe.min.js of axe-core (``npm pack axe-core``); without it the check of accessibility skips.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from report_case import EVIL, write_case
+
+from vindr_det.report.build import write_report
+from vindr_det.report.request import ReportRequest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM or not DRIVER, reason="chromium or chromedriver is not installed"
+)
+
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    out = folder / "report.html"
+    write_report(ReportRequest(str(out), bootstrap=0, workers=1, **write_case(folder)))
+    return out.as_uri()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(service=webdriver.ChromeService(DRIVER), options=options)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(driver, page):
+    """The page as it opens; at the end nothing may have been logged."""
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                           {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    _open(driver, page)
+    yield driver
+    assert not driver.get_log("browser")
+
+
+def _open(driver, address: str) -> None:
+    driver.get("about:blank")
+    driver.get(address)
+
+
+def listed(browser) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#list b')].map(node => node.textContent)"
+    )
+
+
+def text(browser, selector: str) -> str:
+    return browser.execute_script("return document.querySelector(arguments[0]).textContent", selector)
+
+
+def lines(browser) -> list[str]:
+    """The classes of the boxes that are drawn."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#picture .box')]"
+        ".map(node => node.getAttribute('class').slice(9))"
+    )
+
+
+def choose(browser, control: str, value: str) -> None:
+    browser.execute_script(
+        "const node = document.getElementById(arguments[0]); node.value = arguments[1];"
+        "node.dispatchEvent(new Event('input', {bubbles: true}))", control, value)
+
+
+def press(browser, selector: str, *keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    browser.execute_script("document.querySelector(arguments[0]).focus()", selector)
+    for key in keys:
+        ActionChains(browser).send_keys(key).perform()
+
+
+@pytest.mark.parametrize("filters, expected", [
+    ({}, {"a1", "b1", "c1", "d1", "e1", EVIL}),
+    ({"finding": "3"}, {"a1", EVIL}),
+    ({"outcome": "missed"}, {"b1"}),
+    ({"finding": "0", "outcome": "missed"}, set()),
+    ({"outcome": "fp"}, {"a1", "d1"}),
+    ({"outcome": "normal-fp"}, {"d1"}),
+    ({"outcome": "right"}, {"c1", "e1", EVIL}),
+    ({"kind": "normal"}, {"d1", "e1"}),
+    ({"search": "<!--"}, {EVIL}),
+    ({"score": "0.45", "outcome": "missed"}, {"b1", "c1"}),
+    ({"score": "0.45", "outcome": "fp"}, {"d1"}),
+    ({"score": "0", "outcome": "fp"}, {"a1", "b1", "d1"}),
+])
+def test_filters(browser, filters, expected):
+    for control, value in filters.items():
+        choose(browser, control, value)
+    assert set(listed(browser)) == expected
+    assert text(browser, "#count") == f"{len(expected)} of 6 images"
+
+
+def test_the_slider_and_the_layers_change_what_is_drawn(browser, page):
+    _open(browser, f"{page}#case=a1")
+    assert lines(browser) == ["tp", "fp", "detected"]
+    choose(browser, "score", "0.5")
+    assert lines(browser) == ["tp", "detected"]
+    choose(browser, "score", "0.95")
+    assert lines(browser) == ["missed"] and "Missed: Cardiomegaly." in text(browser, "#case-text")
+    choose(browser, "score", "0.5")
+    press(browser, "#picture", "t")
+    assert lines(browser) == ["tp"]
+    press(browser, "#picture", "r")
+    assert lines(browser) == ["tp", "reader", "reader", "reader"]
+    press(browser, "#picture", "p", "r", "t")
+    assert lines(browser) == ["detected"]
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('#box-rows tr')].map(row => row.innerText)"
+    )
+    assert len(rows) == 1 and rows[0].split("\t")[1:] == ["true boxes", "", "detected"]
+
+
+def test_keys(browser, page):
+    from selenium.webdriver.common.keys import Keys
+
+    first, second, *_, last = listed(browser)
+    assert text(browser, "#case-title") == first
+    press(browser, "#picture", "j")
+    assert text(browser, "#case-title") == second
+    press(browser, "#picture", "k", "k")
+    assert text(browser, "#case-title") == first
+    press(browser, "#list", Keys.END)
+    assert text(browser, "#case-title") == last
+    press(browser, "#list", Keys.ARROW_UP, Keys.HOME, Keys.ARROW_DOWN)
+    assert text(browser, "#case-title") == second
+    before = browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')")
+    press(browser, "#picture", "+", Keys.ARROW_RIGHT)
+    assert (
+        browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')") != before
+    )
+    press(browser, "#picture", "0")
+    assert (
+        browser.execute_script("return document.querySelector('#picture').getAttribute('viewBox')") == before
+    )
+    press(browser, "#picture", "i")
+    assert (
+        float(browser.execute_script("return document.querySelector('#tone feFuncR').getAttribute('slope')"))
+        < 0
+    )
+    press(browser, "#search", "j")  # a letter that is typed is no key
+    assert browser.execute_script("return document.querySelector('#search').value") == "j"
+    press(browser, "#next", "?")
+    assert browser.execute_script("return document.querySelector('#help').open")
+    press(browser, "#help-close", Keys.ENTER)
+    assert not browser.execute_script("return document.querySelector('#help').open")
+
+
+def test_an_address_is_a_case(browser, page):
+    _open(browser, f"{page}#case={quote(EVIL)}&score=0.5&layers=predictions")
+    assert text(browser, "#case-title") == EVIL and text(browser, "#score-text") == "0.50"
+    assert lines(browser) == ["tp"]
+    _open(browser, f"{page}#case=b1&outcome=missed&finding=Nodule%2FMass")
+    assert listed(browser) == ["b1"]
+    browser.find_element("id", "filters").find_element("css selector", "[type=reset]").click()
+    press(browser, "#picture", "j")
+    address = browser.current_url
+    title = text(browser, "#case-title")
+    _open(browser, address)
+    assert text(browser, "#case-title") == title and "case=" in address
+    _open(browser, f"{page}#case=nobody")
+    assert "nobody is not among them" in text(browser, "#count")
+
+
+def test_a_picture_is_where_its_boxes_are(browser, page):
+    _open(browser, f"{page}#case=a1")
+    image, box = browser.execute_script(
+        "return ['image', '.line-tp'].map(name => {const at = document.querySelector('#picture ' + name)"
+        ".getBoundingClientRect(); return [at.left, at.top, at.width, at.height]})")
+    left, top = (box[0] - image[0]) / image[2], (box[1] - image[1]) / image[3]
+    assert left == pytest.approx(20 / 160, abs=0.02) and top == pytest.approx(100 / 200, abs=0.02)
+    assert image[2] / image[3] == pytest.approx(160 / 200, rel=0.01)
+    natural = browser.execute_async_script(
+        "const done = arguments[0], probe = new Image();"
+        "probe.onload = () => done([probe.width, probe.height]);"
+        "probe.src = document.querySelector('#picture image').getAttribute('href')"
+    )
+    assert natural == [80, 100]
+
+
+def test_tables_are_sorted_by_keyboard(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    def column():
+        return browser.execute_script("return [...document.querySelectorAll('#classes table tbody tr')]"
+                                      ".map(row => Number(row.cells[1].dataset.order))")
+
+    assert column() == [1, 0, 0, 2, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 2]
+    press(browser, "#classes th:nth-child(2) button", Keys.ENTER)
+    assert column() == sorted(column(), reverse=True)
+    press(browser, "#classes th:nth-child(2) button", Keys.ENTER)
+    assert column() == sorted(column())
+    assert (
+        browser.execute_script("return document.querySelector('#classes th:nth-child(2)').ariaSort")
+        == "ascending"
+    )
+
+
+def test_missing_values_are_sorted_last(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    press(browser, "#classes th:nth-child(4) button", Keys.ENTER)
+    texts = browser.execute_script("return [...document.querySelectorAll('#classes table tbody tr')]"
+                                   ".map(row => row.cells[3].textContent)")
+    measured = [float(text) for text in texts if text != "–"]
+    assert measured == sorted(measured, reverse=True) and len(measured) < 15
+    assert set(texts[len(measured):]) == {"–"}
+
+
+def test_charts_have_a_table_and_lines_that_can_be_hidden(browser):
+    count = "return document.querySelectorAll('#curves .chart:first-child polyline').length"
+    before = browser.execute_script(count)
+    press(browser, "#curves .chart:first-child .legend button", " ")
+    assert browser.execute_script(count) == before - 1
+    browser.find_element("css selector", "#curves .chart:first-child summary").click()
+    assert (
+        browser.execute_script(
+            "return document.querySelectorAll('#curves .chart:first-child tbody tr').length"
+        )
+        > 5
+    )
+
+
+@pytest.mark.parametrize("width", [1440, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser, page, width, scheme):
+    axe = Path(os.environ.get("VINDR_AXE", ""))
+    if not axe.is_file():
+        pytest.skip("VINDR_AXE does not name axe.min.js")
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    _open(browser, page)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    browser.execute_script(axe.read_text(encoding="utf-8"))
+    result = browser.execute_async_script("axe.run().then(arguments[0])")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    problems = [
+        (issue["id"], issue["impact"], issue["nodes"][0]["html"], issue["nodes"][0].get("failureSummary"))
+        for issue in result["violations"]
+    ]
+    assert not problems and len(result["passes"]) > 20
+
+
+def test_the_theme_is_chosen_by_a_button_and_printed_light(browser):
+    def ground():
+        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    light = ground()
+    browser.find_element("id", "theme").click()
+    assert ground() != light
+    assert len(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"]) > 10_000
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+    browser.find_element("id", "theme").click()
+    assert ground() == light
+
+
+def test_nothing_of_the_page_runs_but_its_own_script(browser):
+    """The policy lets no other script run, nor anything be loaded."""
+    browser.execute_script("document.body.append(Object.assign(document.createElement('script'), "
+                           "{textContent: 'window.strange = 1'}))")
+    assert browser.execute_script("return window.strange") is None
+    (refused,) = browser.get_log("browser")
+    assert "Content Security Policy" in refused["message"]

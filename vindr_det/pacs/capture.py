@@ -1,0 +1,62 @@
+"""An answer as a secondary capture: a picture with the boxes burned in, which every viewer shows."""
+
+from highdicom.sc import SCImage
+from pydicom import Dataset
+from pydicom.valuerep import DA, TM
+
+from vindr_det.imaging.drawing import draw
+from vindr_det.imaging.read import read_image
+from vindr_det.imaging.resize import Target
+from vindr_det.limits import MAX_PIXELS
+from vindr_det.pacs.answer import STATEMENT, Answer
+
+KIND, SERIES = "sc", 9001
+#: Pixels of the picture's longest side, without the lines of text, at most and at least.
+LONGEST, SHORTEST = 1024, 768
+
+
+def secondary_capture(answer: Answer, max_pixels: int = MAX_PIXELS) -> Dataset:
+    """The picture as an RGB image; it has no pixel spacing, so that nobody measures on it.
+
+    Args:
+        answer: of an image that was read.
+        max_pixels: larger images are refused.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    header = answer.original.header
+    size = int(header.Rows), int(header.Columns)
+    pixels = read_image(answer.original.path, Target(LONGEST, True), max_pixels).pixels
+    picture = draw(pixels, answer.predictions, frame=size, longest=min(LONGEST, max(SHORTEST, *size)),
+                   title=STATEMENT, notes=_notes(answer))
+    common = answer.common(KIND, SERIES)
+    capture = SCImage.from_ref_dataset(
+        header, picture, "RGB", 8, "PATIENT", patient_orientation=("L", "F"),
+        series_description="Findings of a model (picture)", **common)
+    _tell_origin(capture, answer)
+    return capture
+
+
+def _notes(answer: Answer) -> list[str]:
+    shown = f"{len(answer.boxes)} boxes with a score of {answer.score:g} or more"
+    return [f"{answer.algorithm.name} {answer.algorithm.version[:12]}: {shown}",
+            *([answer.remark] if answer.remark else [])]
+
+
+def _tell_origin(capture: Dataset, answer: Answer) -> None:
+    """What is derived from which image, and when."""
+    header = answer.original.header
+    source = Dataset()
+    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    capture.SourceImageSequence = [source]
+    capture.DerivationDescription = "Boxes of a model drawn on the image, at another size"
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.BurnedInAnnotation = "YES"
+    capture.ImageComments = "; ".join([STATEMENT, *([answer.remark] if answer.remark else [])])[:10240]
+    capture.DateOfSecondaryCapture = DA(answer.created.date())
+    capture.TimeOfSecondaryCapture = TM(answer.created.time())
+    # Unknown where the image has none; highdicom requires some.
+    capture.PatientOrientation = header.get("PatientOrientation", [])
+    if answer.original.aspect != (1, 1):
+        capture.PixelAspectRatio = list(answer.original.aspect)

@@ -1,0 +1,215 @@
+"""Answers from the queue to where they belong: a DICOM node, a DICOMweb server, a folder."""
+
+import logging
+import re
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pydicom
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE
+
+from vindr_det.exceptions import InputError
+from vindr_det.files import atomic_path, make_folder
+from vindr_det.pacs.fetching import web_client
+from vindr_det.pacs.queue import Queue
+
+log = logging.getLogger(__name__)
+
+#: Seconds until the first repetition, and at most; each is twice the one before.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
+_NODE = re.compile(r"([^@]{1,16})@([^@:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
+
+
+class NotSent(Exception):
+    """A destination does not have an answer.
+
+    Args:
+        reason: without names and UIDs, since it is logged.
+        reached: whether it answered at all; one that did not is left alone for a while.
+    """
+
+    def __init__(self, reason: str, reached: bool = False) -> None:
+        super().__init__(reason)
+        self.reached = reached
+
+
+class Destination(Protocol):
+    """Where answers go.
+
+    Attributes:
+        name: that the log and the queue know it by.
+    """
+
+    name: str
+
+    def send(self, key: str, paths: Sequence[Path]) -> None:
+        """Send the objects of an answer; those that are there already stay as they are.
+
+        Raises:
+            NotSent: it does not have all of them.
+        """
+
+
+class Node:
+    """A DICOM node, by C-STORE.
+
+    Args:
+        address: ``AET@host:port``.
+        title: AE title to call as.
+        timeout: seconds that it may be silent.
+
+    Raises:
+        InputError: no such address.
+    """
+
+    def __init__(self, address: str, title: str, timeout: int = 60) -> None:
+        parts = _NODE.fullmatch(address)
+        if parts is None or not 0 < int(parts[3]) < 2**16:
+            raise InputError(f"--send {address}: expected AET@host:port, such as PACS@10.0.0.5:104")
+        self.name, (self._called, self._host, port) = address, parts.groups()
+        self._port = int(port)
+        self._entity = AE(ae_title=title)
+        for uid in (SecondaryCaptureImageStorage, ComprehensiveSRStorage,
+                    GrayscaleSoftcopyPresentationStateStorage):
+            self._entity.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        self._entity.connection_timeout = self._entity.acse_timeout = timeout
+        self._entity.dimse_timeout = self._entity.network_timeout = timeout
+
+    def send(self, key: str, paths: Sequence[Path]) -> None:
+        """As of :class:`Destination`."""
+        association = self._entity.associate(self._host, self._port, ae_title=self._called)
+        if not association.is_established:
+            raise NotSent("no association")
+        try:
+            for path in paths:
+                self._store(association, path)
+        finally:
+            association.release()
+
+    def _store(self, association: Any, path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                answer = association.send_c_store(pydicom.dcmread(path))
+            except (ValueError, RuntimeError) as error:
+                raise NotSent(f"the {path.stem} was not taken", reached=association.is_established) from error
+        if "Status" not in answer:
+            raise NotSent("the association ended")
+        if answer.Status != 0 and answer.Status >> 12 != 0xB:  # a warning has stored it
+            raise NotSent(f"the {path.stem} was refused with status 0x{answer.Status:04X}", reached=True)
+
+
+class Web:
+    """A DICOMweb server, by STOW-RS.
+
+    Args:
+        url: above its ``studies``.
+        timeout: seconds that it may be silent.
+
+    Raises:
+        InputError: no address of the web.
+    """
+
+    def __init__(self, url: str, timeout: int = 60) -> None:
+        self._client = web_client("--stow", url, timeout)
+        self.name = re.sub(r"//[^/@]*@", "//", url)
+
+    def send(self, key: str, paths: Sequence[Path]) -> None:
+        """As of :class:`Destination`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                answer = self._client.store_instances([pydicom.dcmread(path) for path in paths])
+            except Exception as error:  # requests raises its own, with the address and more
+                reached = getattr(error, "response", None) is not None
+                raise NotSent(f"{type(error).__name__}", reached) from error
+        if answer.get("FailedSOPSequence"):
+            raise NotSent("an object was refused", reached=True)
+
+
+class Folder:
+    """A folder.
+
+    Args:
+        path: it is made if need be.
+
+    Raises:
+        InputError: it is a file, or cannot be made.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name, self._folder = str(path), make_folder(path)
+
+    def send(self, key: str, paths: Sequence[Path]) -> None:
+        """As of :class:`Destination`; files are ``KEY.sc.dcm`` and so on."""
+        for path in paths:
+            try:
+                with atomic_path(self._folder / f"{key}.{path.name}") as temporary:
+                    temporary.write_bytes(path.read_bytes())
+            except InputError as error:
+                raise NotSent("the folder cannot be written") from error
+
+
+class Sender:
+    """Sends what waits in the queue, and again later what a destination does not take.
+
+    Args:
+        queue: of the answers.
+        destinations: each gets every answer.
+    """
+
+    def __init__(self, queue: Queue, destinations: Sequence[Destination]) -> None:
+        self._queue, self._destinations = queue, destinations
+        self._waits: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def send_all(self, stopped: Any) -> None:
+        """Send each answer that is due.
+
+        Args:
+            stopped: an event that ends it between two answers.
+        """
+        for key in self._queue.unsent():
+            if stopped.is_set():
+                return
+            sent = [self._queue.is_sent(key, destination.name) or self._send(destination, key)
+                    for destination in self._destinations]
+            if all(sent):
+                self._queue.finish(key)
+                log.info("%s: done", key)
+
+    def _send(self, destination: Destination, key: str) -> bool:
+        """Whether the destination has the answer now."""
+        name = destination.name
+        if not all(self._is_due(case) for case in ((name, ""), (name, key))):
+            return False
+        try:
+            destination.send(key, self._queue.objects(key))
+        except Exception as error:  # of libraries too; an answer that cannot be sent must not hold up others
+            refused = error.reached if isinstance(error, NotSent) else True
+            reason = error if isinstance(error, NotSent) else type(error).__name__
+            seconds = self._wait((name, key if refused else ""))
+            log.warning("%s: not sent to %s: %s; again in %.0f s", key, name, reason, seconds)
+            return False
+        self._waits.pop((name, ""), None)
+        self._waits.pop((name, key), None)
+        self._queue.mark_sent(key, name)
+        return True
+
+    def _is_due(self, case: tuple[str, str]) -> bool:
+        return time.monotonic() >= self._waits.get(case, (0.0, 0.0))[0]
+
+    def _wait(self, case: tuple[str, str]) -> float:
+        """Put a destination, or an answer to it, off for twice as long as before."""
+        seconds = min(2 * self._waits.get(case, (0.0, FIRST_WAIT / 2))[1], LONGEST_WAIT)
+        self._waits[case] = time.monotonic() + seconds, seconds
+        return seconds
