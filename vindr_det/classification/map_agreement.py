@@ -1,9 +1,19 @@
 """How well a map of evidence agrees with boxes: numbers, since a picture of a map persuades too easily."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from vindr_det.classification.probabilities import P_ABNORMAL
+from vindr_det.structures import boxes as box_ops
+from vindr_det.structures.detections import Predictions, PredictionSet
+from vindr_det.structures.label_sets import column_of
+
+#: Of the table of a run: as of :class:`Agreement`, empty where a label has no box on the image.
+COLUMNS = ("image_id", "label", "boxes", "energy_in_boxes", "area_of_boxes", "maximum_in_box")
 
 
 @dataclass(frozen=True)
@@ -49,3 +59,63 @@ def _points(heat: NDArray[np.float32], boxes: NDArray[np.float64]) -> bool:
     x, y = float(column) + 0.5, float(row) + 0.5
     inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
     return bool(inside.any())
+
+
+def boxes_of(detections: Predictions, column: str) -> NDArray[np.float64]:
+    """(M, 4) the boxes of a classifier's column: of its finding, or of all findings for ``p_abnormal``."""
+    detections = detections.findings()
+    if column == P_ABNORMAL:
+        return detections.boxes
+    names = [column_of(name) for name in detections.label_set.findings]
+    return detections.boxes[detections.labels == names.index(column)] if column in names else \
+        detections.boxes[:0]
+
+
+class MapComparison:
+    """Maps of many images against boxes.
+
+    Args:
+        boxes: image id -> boxes in original pixels.
+
+    Attributes:
+        rows: a row per map of an image that has an entry in the boxes, of :data:`COLUMNS`.
+    """
+
+    def __init__(self, boxes: PredictionSet) -> None:
+        self._boxes = boxes
+        self.rows: list[dict[str, Any]] = []
+
+    def shown(
+        self, image_id: str, column: str, original: tuple[int, int], shape: tuple[int, ...]
+    ) -> NDArray[np.float64]:
+        """(M, 4) the boxes of a column in the pixels of a picture or map.
+
+        Args:
+            image_id: of the image.
+            column: of the classifier.
+            original: (height, width) of the image.
+            shape: (height, width) of the picture.
+        """
+        boxes = boxes_of(self._boxes.get(image_id, Predictions()), column)
+        return box_ops.scale(boxes, shape[1] / original[1], shape[0] / original[0])
+
+    def add(self, image_id: str, original: tuple[int, int], column: str, heat: NDArray[np.float32]) -> None:
+        """Compare a map; without boxes of its label there is a row without figures.
+
+        Args:
+            image_id: of the image.
+            original: its (height, width).
+            column: of the classifier.
+            heat: (H, W) over the whole image.
+        """
+        if image_id not in self._boxes:
+            return
+        boxes = self.shown(image_id, column, original, heat.shape)
+        agreed = agreement(heat, boxes) if len(boxes) else None
+        figures = (agreed.energy, agreed.area, int(agreed.points)) if agreed else (None, None, None)
+        self.rows.append(dict(zip(COLUMNS, (image_id, column, len(boxes), *figures), strict=True)))
+
+    def text(self) -> str:
+        """The rows as CSV."""
+        table = pd.DataFrame(self.rows, columns=list(COLUMNS)).astype({"maximum_in_box": "Int64"})
+        return table.to_csv(index=False, lineterminator="\n", float_format="%.4f")

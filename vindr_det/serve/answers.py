@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vindr_det.classification.map_agreement import agreement
+from vindr_det.classification.map_agreement import agreement, boxes_of
 from vindr_det.files import is_dicom
 from vindr_det.imaging import image_run
 from vindr_det.imaging.decoded import DecodedImage
@@ -29,7 +29,6 @@ from vindr_det.limits import MAX_PIXELS
 from vindr_det.prediction import ImagePrediction, Models, predict_images
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import column_of
 from vindr_det.submission.image_report import image_report
 
 log = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ class Answerer:
         """A label's map, and how it agrees with the boxes of that finding; of all findings for p_abnormal."""
         classifier = self.explainer.classifier
         heat = self.explainer.heat_map(image.at(classifier.target), classifier.columns.index(column))
-        boxes = _of_label(shown, column)
+        boxes = boxes_of(shown, column)
         boxes = box_ops.scale(boxes, heat.shape[1] / image.width, heat.shape[0] / image.height)
         agreed = agreement(heat, boxes) if len(boxes) else None
         return {"column": column, "probability": float(f"{probability:.6g}"),
@@ -168,14 +167,6 @@ def _without_uids(report: Mapping[str, Any], question: Question) -> dict[str, An
 def _from_score(detections: Predictions, score: float) -> Predictions:
     kept = (detections.scores >= score) | (detections.labels == detections.label_set.no_finding_id)
     return detections[kept].by_score()
-
-
-def _of_label(shown: Predictions, column: str) -> NDArray[np.float64]:
-    """(M, 4) the boxes of a column's finding; all of them for the column of any finding."""
-    if column == "p_abnormal":
-        return shown.boxes
-    names = [column_of(name) for name in shown.label_set.findings]
-    return shown.boxes[shown.labels == names.index(column)] if column in names else shown.boxes[:0]
 
 
 def _overlay(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
