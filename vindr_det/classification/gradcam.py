@@ -26,6 +26,7 @@ from vindr_det.parallel import guarded
 #: Height of the title above a panel, and longer side of a panel, pixels.
 _TITLE_HEIGHT, _SIDE = 24, 480
 _BAR_WIDTH = 44
+_NO_BOXES = np.zeros((0, 4))
 _SHOWN = Target(_SIDE, keep_aspect=True)
 
 
@@ -69,8 +70,8 @@ class Explainer:
             labels: positions among the columns; without any the ``top`` most probable.
             top: number of labels.
             side: longer side of each panel, pixels.
-            boxes: from a column to (M, 4) xyxy in the image's pixels, drawn over its panel; the models do
-                not see them. None for none.
+            boxes: from a column to (M, 4) xyxy in the image's pixels, drawn over its panel, those of all
+                panels over the image; the models do not see them. None for none.
             model_input: (H, W) uint8, the image as it is read for the models; None takes ``image``.
             keep: is called with the column and the map of each label; None for none.
         """
@@ -80,15 +81,15 @@ class Explainer:
         factor = side / max(image.shape)
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
         gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-        panels = [_titled(gray, "image")]
-        for label in selected:
+        columns = [self.classifier.columns[label] for label in selected]
+        scaled = [_NO_BOXES if boxes is None else boxes(column) * factor for column in columns]
+        panels = [_titled(_outlined(gray, np.concatenate([_NO_BOXES, *scaled])), "image")]
+        for label, column, drawn in zip(selected, columns, scaled, strict=True):
             heat = self.heat_map(model_input, label)
             if keep is not None:
-                keep(self.classifier.columns[label], heat)
+                keep(column, heat)
             overlay = blend(image, heat, side)
-            column = self.classifier.columns[label]
-            drawn = overlay if boxes is None else _outlined(overlay, boxes(column) * factor)
-            panels.append(_titled(drawn, f"{column} {p[label]:.2f}"))
+            panels.append(_titled(_outlined(overlay, drawn), f"{column} {p[label]:.2f}"))
         return np.concatenate([*panels, _color_bar(panels[0].shape[0])], axis=1)
 
     def peak(self, image: NDArray[np.uint8], label: int) -> tuple[float, float]:
