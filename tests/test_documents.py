@@ -48,7 +48,8 @@ ITS_OWN = {"docs/coming_from.md": "outputs/vindr_binary_effnet_b2"}
 GIVEN = {
     "docs/data.md": {"squares": "raw/png256", "some.json": "own/boxes.json", "some/images": "own/images"},
     "docs/classifier.md": {
-        "S.csv": "submission.csv",         "A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD, "train.csv": "datasets/nih/course/train-small.csv",
+        "S.csv": "submission.csv", "A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD,
+        "train.csv": "datasets/nih/course/train-small.csv",
         "valid.csv": "datasets/nih/course/valid-small.csv", "test.csv": "datasets/nih/course/test.csv"},
     "docs/evaluation.md": {
         "raw/train.csv": "raw/many.csv", "val.json": _FOLD, "other.csv": "val.csv",

@@ -184,7 +184,7 @@ def slow(address, body: bytes) -> socket.socket:
     return connection
 
 
-def test_slow_uploads_end_and_a_full_queue_says_when_to_come_again(address):
+def test_slow_uploads_end_and_a_full_queue_names_the_time_to_come_again(address):
     waiting = [slow(address, form(png())[0][:100]) for _ in range(LIMITS["queue"])]
     while json.loads(ask(address, "/health")[2])["busy"] < LIMITS["queue"]:
         time.sleep(0.01)

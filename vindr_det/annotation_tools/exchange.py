@@ -51,7 +51,8 @@ def write_tasks(
         raise InputError(f"none of the {len(run.inputs)} images has an entry in the predictions or the "
                          "annotations")
     pictures = folder / tool.PICTURES
-    tasks, statuses = [], []
+    tasks: list[Task] = []
+    statuses: list[Status] = []
     for result in image_run.read_all(chosen, Target(longest, keep_aspect=True), workers):
         statuses.append(result.status)
         if result.image is not None:
