@@ -25,6 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
+from vindr_det import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 #: MiB and seconds that the service takes.
 LIMIT_MIB, LIMIT_SECONDS = 16, 3
@@ -128,11 +130,10 @@ def default_image(folder: Path) -> Path:
 
 def main() -> None:
     """Run the load and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("--image", type=Path, help="a phantom of 1024 pixels if not given")
-    parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, default=16, help="that upload at a time")
+    parser.add_argument("--seconds", type=float, default=60, help="of the first part")
     parser.add_argument("--requests", type=int, default=2000, help="between the two figures of memory")
     args = parser.parse_args()
     command = [sys.executable, str(ROOT / "tools/serve.py"), "--bundle", "phantom", "--port", "0",

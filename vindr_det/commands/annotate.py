@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
-    ways = parser.add_subparsers(dest="way", required=True)
+    ways = parser.add_subparsers(dest="way", required=True, help="direction")
     to = ways.add_parser("to", help="write the tasks of a tool")
-    to.add_argument("tool", choices=_TOOLS)
+    to.add_argument("tool", choices=_TOOLS, help="the annotation tool")
     boxes = to.add_mutually_exclusive_group(required=True)
     boxes.add_argument("--predictions", help="prediction file, whose boxes are to be corrected")
     boxes.add_argument("--annotations", help="truth instead: COCO .json or VinBigData .csv")
@@ -39,7 +39,7 @@ def _parser() -> ArgumentParser:
     to.add_argument("--out", required=True, help="a new folder")
     cli.add_input_options(to)
     back = ways.add_parser("from", help="read what a tool exported")
-    back.add_argument("tool", choices=_TOOLS)
+    back.add_argument("tool", choices=_TOOLS, help="the annotation tool")
     back.add_argument("--exported", required=True, help="the tool's file: Label Studio's JSON, CVAT's "
                       "annotations.xml, FiftyOne's labels.json")
     back.add_argument("--tasks", required=True, help="the folder that was given to the tool")

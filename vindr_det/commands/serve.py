@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--bundle", required=True, help="a folder, a .zip file, hf://user/repo, or the name "
                         "of a bundle that ships with the package")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than the default "
-                        "can be reached by other machines")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than this "
+                        "machine's own can be reached by other machines")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--name", nargs="+", default=[], dest="names", metavar="NAME", help="further names "
                         "of this host, by which browsers reach it; requests for other names are refused")
