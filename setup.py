@@ -43,7 +43,8 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["vindr_det", "vindr_det.*"]),
-    package_data={"vindr_det": ["py.typed", "bundles/*/*", "pacs/codes.csv", "report/static/*"]},
+    package_data={"vindr_det": ["py.typed", "bundles/*/*", "pacs/codes.csv", "report/static/*",
+                                "serve/static/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["vindr-det = vindr_det.__main__:main"]},
     python_requires=">=3.10,<3.14",
@@ -101,6 +102,8 @@ setup(
         "hub": ["huggingface_hub>=0.34", "safetensors>=0.5"],
         # Answers to a PACS: vindr-det dicom-out and listen.
         "dicom-out": ["dicomweb-client>=0.60", "highdicom>=0.25", "pynetdicom>=3.0"],
+        # The web page of vindr-det serve.
+        "serve": ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.30"],
         # A training's curves and pictures in Weights & Biases, in MLflow.
         "wandb": ["wandb>=0.19"],
         "mlflow": ["mlflow-skinny>=2.20"],
@@ -110,11 +113,12 @@ setup(
         "docs": ["mkdocs-material>=9.5"],
         # What the tests use, lint, and the extras that tests need.
         "dev": [
-            "build>=1.2", "dicomweb-client>=0.60", "distributed>=2024.1", "highdicom>=0.25",
-            "huggingface_hub>=0.34", "import-linter>=2.5", "ipykernel>=6.29", "mkdocs-material>=9.5",
-            "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10", "nbformat>=5.10", "onnx>=1.16",
-            "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil", "pynetdicom>=3.0", "pytest>=8",
-            "pytest-timeout", "pytest-xdist", "ruff", "safetensors>=0.5", "selenium>=4.20", "wandb>=0.19",
+            "build>=1.2", "dicomweb-client>=0.60", "distributed>=2024.1", "fastapi>=0.115",
+            "highdicom>=0.25", "huggingface_hub>=0.34", "import-linter>=2.5", "ipykernel>=6.29",
+            "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10", "nbformat>=5.10",
+            "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil", "pynetdicom>=3.0",
+            "pytest>=8", "pytest-timeout", "pytest-xdist", "python-multipart>=0.0.18", "ruff",
+            "safetensors>=0.5", "selenium>=4.20", "uvicorn>=0.30", "wandb>=0.19",
         ],
     },
 )

@@ -103,7 +103,7 @@ def play(classifier: Classifier, out: Path) -> None:
           f"{in_box[:50].mean():.0%} of the first 50; "
           f"{fixed_place(items):.0%} at the best fixed place")
     for number, (image, boxes, label) in enumerate(items[:NUM_FINDINGS]):
-        picture = explainer.sheet(image, [label], boxes=boxes)
+        picture = explainer.sheet(image, [label], boxes=lambda _, boxes=boxes: boxes)
         cv2.imwrite(str(out / f"map{number:02d}.png"), picture)
 
 

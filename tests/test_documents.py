@@ -22,6 +22,9 @@ from vindr_det.submission import read_submission
 NOT_RUN = {
     "git clone": "network", "make ": "builds an environment, runs all tests, or both",
     "pip install": "network", "uv pip install": "network", "conda ": "network", "docker ": "network, Docker",
+    "vindr-det serve": "runs until it is ended; tests/serve/test_serve.py starts it",
+    "curl ": "asks a service; tests/serve/test_serve.py does",
+    "vindr-det annotate from": "an export of the tool; tests/annotation_tools/test_exchange.py reads some",
     "vindr-det listen": "runs until it is ended; tests/pacs/test_service.py starts it",
     "vindr-det .* --num-gpus": "several GPUs",
     "torchrun ": "tests/test_shards.py starts a process as torchrun does",
@@ -46,7 +49,8 @@ ITS_OWN = {"docs/coming_from.md": "outputs/vindr_binary_effnet_b2"}
 GIVEN = {
     "docs/data.md": {"squares": "raw/png256", "some.json": "own/boxes.json", "some/images": "own/images"},
     "docs/classifier.md": {
-        "A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD, "train.csv": "datasets/nih/course/train-small.csv",
+        "S.csv": "submission.csv", "A.csv": _OUT_OF_FOLD, "B.csv": _OUT_OF_FOLD,
+        "train.csv": "datasets/nih/course/train-small.csv",
         "valid.csv": "datasets/nih/course/valid-small.csv", "test.csv": "datasets/nih/course/test.csv"},
     "docs/evaluation.md": {
         "raw/train.csv": "raw/many.csv", "val.json": _FOLD, "other.csv": "val.csv",
@@ -63,6 +67,7 @@ GIVEN = {
         "fused.csv": "submission.csv", "test_meta.csv": "raw/test_meta.csv",
         "oof_predictions.csv": _OUT_OF_FOLD},
     "docs/scale.md": {"A.pth": _DETECTOR, "archive": "raw/test"},
+    "docs/annotation_tools.md": {"S.csv": "submission.csv", "archive": "raw/test"},
     "docs/pacs.md": {"archive": "hospital"},
     "docs/start_hospital.md": {"model_best.pth": _DETECTOR, "archive": "raw/test",
                                "own_boxes.csv": "raw/test_annotations.csv"},

@@ -28,7 +28,7 @@ MADE_BY_USERS = ("configs/my.yaml", "datasets/vindr", "datasets/nih", "datasets/
 #: Options of pip, mkdocs and docker that sentences name.
 OF_OTHER_PROGRAMS = {"--no-index", "--version", "--help", "--torch-backend", "--user", "--network"}
 #: Commands with commands of their own.
-SUBCOMMANDS = {"gate": ["fit", "apply"],
+SUBCOMMANDS = {"gate": ["fit", "apply"], "annotate": ["to", "from"],
                "convert": ["vinbigdata", "nih", "nih-boxes", "vindr-cxr", "vindr-pcxr", "chestx-det", "rsna",
                            "siim-covid", "coco", "yolo"]}
 

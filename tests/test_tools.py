@@ -66,6 +66,11 @@ def test_unknown_arguments_cost_one_line(tool):
     ("fit_anchors.py", ["--annotations", "no.json", "--config", "no.yaml"], "no.yaml: no such file"),
     ("dicom_out.py", ["--predictions", "no.json", "--images", "no", "--out", "o"], "no.json: no such file"),
     ("listen.py", ["--bundle", "phantom"], "no destination is given"),
+    ("serve.py", ["--bundle", "no"], "no: "),
+    ("serve.py", ["--bundle", "phantom", "--queue", "0"], "--queue 0: expected more than 0"),
+    ("annotate.py", ["to", "cvat", "--annotations", "no.json", "--images", "no", "--out", "o"],
+     "no.json: no such file"),
+    ("annotate.py", ["from", "cvat", "--exported", "no", "--tasks", "no", "--out", "o"], "no such file"),
     ("link_detectron2.py", ["no"], "expected a wheel or a checkout"),
 ])
 def test_missing_input_is_one_line_and_leaves_nothing(tool, tmp_path, name, args, message):

@@ -105,7 +105,7 @@ def test_boxes_are_drawn_over_the_maps_and_not_under_them():
     classifier.probabilities = lambda images: np.full((1, 1), 0.5)
     explainer = gradcam.Explainer(classifier)
     plain, boxed = (explainer.sheet(spot(30, 40), [0], side=160, boxes=boxes)
-                    for boxes in (None, np.array([[70.0, 100, 110, 150]])))
+                    for boxes in (None, lambda column: np.array([[70.0, 100, 110, 150]])))
     assert plain.shape == boxed.shape
     changed = np.argwhere((plain != boxed).any(axis=2))
     rows, columns = changed[:, 0] - 24, changed[:, 1] % (120 + 4)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vindr_det.classification.data import to_tensor
+from vindr_det.classification.map_agreement import MapComparison
 from vindr_det.classification.predict import Classifier
 from vindr_det.files import write_png
 from vindr_det.imaging import image_run
@@ -24,6 +25,8 @@ from vindr_det.parallel import guarded
 
 #: Height of the title above a panel, and longer side of a panel, pixels.
 _TITLE_HEIGHT, _SIDE = 24, 480
+_BAR_WIDTH = 44
+_NO_BOXES = np.zeros((0, 4))
 _SHOWN = Target(_SIDE, keep_aspect=True)
 
 
@@ -56,17 +59,19 @@ class Explainer:
 
     def sheet(
         self, image: NDArray[np.uint8], labels: Sequence[int] = (), top: int = 3, side: int = _SIDE,
-        boxes: NDArray[np.float64] | None = None, model_input: NDArray[np.uint8] | None = None,
+        boxes: Callable[[str], NDArray[np.float64]] | None = None,
+        model_input: NDArray[np.uint8] | None = None,
         keep: Callable[[str, NDArray[np.float32]], object] | None = None,
     ) -> NDArray[np.uint8]:
-        """The image and beside it an overlay per label, with its name and probability: (H, W, 3) BGR.
+        """The image, an overlay per label with its name and probability, and a color bar: (H, W, 3) BGR.
 
         Args:
             image: (H, W) uint8.
             labels: positions among the columns; without any the ``top`` most probable.
             top: number of labels.
             side: longer side of each panel, pixels.
-            boxes: (M, 4) xyxy in the image's pixels, drawn over every panel; the models do not see them.
+            boxes: from a column to (M, 4) xyxy in the image's pixels, drawn over its panel, those of all
+                panels over the image; the models do not see them. None for none.
             model_input: (H, W) uint8, the image as it is read for the models; None takes ``image``.
             keep: is called with the column and the map of each label; None for none.
         """
@@ -76,16 +81,16 @@ class Explainer:
         factor = side / max(image.shape)
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
         gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-        scaled = np.zeros((0, 4)) if boxes is None else boxes * factor
-        panels = [_titled(_outlined(gray, scaled), "image")]
-        for label in selected:
+        columns = [self.classifier.columns[label] for label in selected]
+        scaled = [_NO_BOXES if boxes is None else boxes(column) * factor for column in columns]
+        panels = [_titled(_outlined(gray, np.concatenate([_NO_BOXES, *scaled])), "image")]
+        for label, column, drawn in zip(selected, columns, scaled, strict=True):
             heat = self.heat_map(model_input, label)
             if keep is not None:
-                keep(self.classifier.columns[label], heat)
+                keep(column, heat)
             overlay = blend(image, heat, side)
-            title = f"{self.classifier.columns[label]} {p[label]:.2f}"
-            panels.append(_titled(_outlined(overlay, scaled), title))
-        return np.concatenate(panels, axis=1)
+            panels.append(_titled(_outlined(overlay, drawn), f"{column} {p[label]:.2f}"))
+        return np.concatenate([*panels, _color_bar(panels[0].shape[0])], axis=1)
 
     def peak(self, image: NDArray[np.uint8], label: int) -> tuple[float, float]:
         """(x, y) of the map's maximum in the image's pixels."""
@@ -129,7 +134,7 @@ def blend(image: NDArray[np.uint8], heat: NDArray[np.float32], side: int) -> NDA
 
 def draw_all(
     explainer: Explainer, run: ImageRun, out: Path, labels: Sequence[int], top: int, count: int,
-    workers: int | None = None, maps: Path | None = None,
+    workers: int | None = None, maps: Path | None = None, compared: MapComparison | None = None,
 ) -> list[Status]:
     """Write ``<image_id>.png`` of the first ``count`` images that can be read and explained.
 
@@ -143,6 +148,7 @@ def draw_all(
         workers: processes that read; None takes one per core.
         maps: an existing folder for the maps alone, ``<image_id>.<column>.png``, gray, over the whole image;
             None for none.
+        compared: takes the maps, and has the boxes that are drawn over them; None for no boxes.
 
     Returns:
         A status per image that was tried.
@@ -150,7 +156,7 @@ def draw_all(
     statuses: list[Status] = []
     with tqdm(total=min(count, len(run.inputs)), desc="explain", unit="image", disable=None) as bar:
         for result in image_run.read_all(run, explainer.classifier.target, workers, also=[_SHOWN]):
-            statuses.append(_draw(explainer, result, out, labels, top, maps))
+            statuses.append(_draw(explainer, result, out, labels, top, maps, compared))
             drawn = sum(status.status != FAILED for status in statuses)
             bar.update(drawn - bar.n)
             if drawn == count:
@@ -159,11 +165,21 @@ def draw_all(
 
 
 def _draw(
-    explainer: Explainer, result: ImageResult, out: Path, labels: Sequence[int], top: int, maps: Path | None
+    explainer: Explainer, result: ImageResult, out: Path, labels: Sequence[int], top: int,
+    maps: Path | None, compared: MapComparison | None,
 ) -> Status:
     def draw(image: DecodedImage) -> None:
-        keep = None if maps is None else partial(_write_map, maps, result.status.image_id)
-        write_png(path, explainer.sheet(image.at(_SHOWN), labels, top, model_input=image.pixels, keep=keep))
+        shown, original = image.at(_SHOWN), (image.height, image.width)
+
+        def keep(column: str, heat: NDArray[np.float32]) -> None:
+            if maps is not None:
+                _write_map(maps, result.status.image_id, column, heat)
+            if compared is not None:
+                compared.add(result.status.image_id, original, column, heat)
+
+        boxes = None if compared is None else partial(
+            compared.shown, result.status.image_id, original=original, shape=shown.shape)
+        write_png(path, explainer.sheet(shown, labels, top, boxes=boxes, model_input=image.pixels, keep=keep))
 
     path = out / f"{result.status.image_id}.png"
     guarded(lambda old: old.unlink(missing_ok=True), path)  # of an earlier run
@@ -233,6 +249,16 @@ def _to_grid(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC"):
         return lambda out: out.permute(0, 3, 1, 2)
     return None
+
+
+def _color_bar(height: int) -> NDArray[np.uint8]:
+    """(H, W, 3) BGR: the colors of the maps from 0, no evidence, to 1, the map's maximum."""
+    bar = np.zeros((height, _BAR_WIDTH, 3), np.uint8)
+    ramp = np.linspace(255, 0, height - _TITLE_HEIGHT).astype(np.uint8)[:, None]
+    bar[_TITLE_HEIGHT:, 6:22] = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)
+    for text, y in (("1", _TITLE_HEIGHT + 14), ("0", height - 4)):
+        cv2.putText(bar, text, (28, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return bar
 
 
 def _outlined(picture: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -39,6 +39,8 @@ COMMANDS = {
         "evaluate-classifier": "score probabilities",
         "check-submission": "check or repair a submission",
         "visualize": "draw boxes",
+        "annotate": "boxes to Label Studio, CVAT or FiftyOne, for correction, and back",
+        "serve": "a web page and JSON for the models of a bundle, on this machine",
         "report": "a run as one page: scores, curves, errors, and its cases to look at",
     },
     "Hospital": {

@@ -8,7 +8,10 @@ Maps are of the most probable labels (--top), of given ones (--labels) or of tho
 training (--best), the mean over the folds. With --sheet: sheet.png, a row per label with the images that have
 its highest probabilities, framed green where the image has the label by --annotations, red where it does not,
 gray where that is not known. A map shows where the evidence for a label is, not the extent of a finding: for
-boxes use the detector. status.csv has a row per image that was tried: ok, flagged or failed, and why. Exit
+boxes use the detector. With --boxes or --true-boxes, the boxes of each
+label are drawn over its map, and agreement.csv has the share of the map that lies inside them, their share of
+the image, which a map that is the same everywhere would have, and whether the map's maximum is inside one
+(the pointing game). status.csv has a row per image that was tried: ok, flagged or failed, and why. Exit
 status: 0; 1 with --strict if an image failed; 2 if all did.
 """
 
@@ -26,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.classification.model import find_checkpoints
     from vindr_det.classification.predict import Classifier
     from vindr_det.exceptions import InputError
-    from vindr_det.files import make_folder
+    from vindr_det.files import make_folder, write_text
     from vindr_det.imaging import image_run, status
     from vindr_det.imaging.inputs import require_apart
 
@@ -38,13 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--{name}: expected --sheet, which it is for")
     if args.maps and args.sheet:
         raise InputError("--maps with --sheet: expected one of the two")
+    for name in ("boxes", "true_boxes"):
+        if getattr(args, name) and args.sheet:
+            raise InputError(f"--{name.replace('_', '-')} with --sheet: expected one of the two")
     if args.labels and args.best:
         raise InputError("--labels with --best: expected one of the two")
     cli.require_workers(args.workers)
     find_checkpoints(args.classifier)
     run, out = image_run.find(args.images, args.recursive, args.max_pixels), Path(args.out)
     require_apart(run.sources, out)
-    statuses = run.statuses_if_none_readable()
+    statuses, compared = run.statuses_if_none_readable(), _comparison(args)
     if not statuses:
         classifier = Classifier(args.classifier, device=args.device)
         labels = _labels(args, classifier)
@@ -53,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             places = [classifier.columns.index(name) for name in labels]
             statuses = draw_all(Explainer(classifier), run, make_folder(out), places, args.top, args.count,
-                                args.workers, make_folder(args.maps) if args.maps else None)
+                                args.workers, make_folder(args.maps) if args.maps else None, compared)
     table = make_folder(out) / "status.csv"
     status.write_status(table, statuses)
+    if compared:
+        write_text(out / "agreement.csv", compared.text())
     print(status.summary(statuses))
     status.require_some_read(statuses, table)
     failed = status.warn(statuses, table)
@@ -84,8 +92,31 @@ def _parser() -> Any:
     parser.add_argument("--annotations", help="sheet: label table, for green and red frames")
     parser.add_argument("--maps", metavar="DIR", help="folder for the maps alone, gray over the whole image, "
                         "<image_id>.<label>.png: a layer of vindr-det report --maps")
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--boxes", help="prediction file, whose boxes of a label are drawn over its map and "
+                       "compared with it in agreement.csv")
+    boxes.add_argument("--true-boxes", help="the same with truth: COCO .json or VinBigData .csv")
+    parser.add_argument("--score", type=float, default=0.3, help="leave --boxes below it out")
     parser.add_argument("--strict", action="store_true", help="exit 1 if any image failed")
     return parser
+
+
+def _comparison(args: Any) -> Any:
+    """What compares maps with the boxes that are given; None without any."""
+    from vindr_det.classification.map_agreement import MapComparison
+    from vindr_det.data.truth import read_truth
+    from vindr_det.exceptions import InputError
+    from vindr_det.structures.records import truth_of
+    from vindr_det.submission import read_submission
+
+    if args.true_boxes:
+        return MapComparison(truth_of(read_truth(args.true_boxes)))
+    if not args.boxes:
+        return None
+    if not 0 <= args.score <= 1:
+        raise InputError(f"--score {args.score}: expected 0 to 1")
+    boxes = read_submission(args.boxes)
+    return MapComparison({image_id: rows[rows.scores >= args.score] for image_id, rows in boxes.items()})
 
 
 def _labels(args: Any, classifier: Any) -> list[str]:

@@ -1,0 +1,248 @@
+"""The web service: answers, limits on uploads, checks of host and origin; nothing is kept or told."""
+
+import io
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+SECRET = "Doe^Jane"
+LIMITS = {"upload_bytes": 2**20, "upload_seconds": 1.0, "queue": 3}
+
+
+def png(seed: int = 0, side: int = 96) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side), dtype=np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory) -> bytes:
+    """A phantom as DICOM with a patient's name."""
+    import pydicom
+
+    from vindr_det.phantom import make_dataset
+
+    root = tmp_path_factory.mktemp("raw")
+    make_dataset(root, 2, 1, 192, seed=3, workers=1)
+    dataset = pydicom.dcmread(next((root / "test").iterdir()))
+    dataset.PatientName = dataset.PatientID = SECRET
+    dataset.StudyInstanceUID = "1.2.840.99"
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def address(uploads) -> tuple[str, int]:
+    """A service in this process, with small limits."""
+    import threading
+
+    import uvicorn
+
+    from vindr_det.bundle import read_bundle
+    from vindr_det.serve.answers import Answerer
+    from vindr_det.serve.app import make_app
+    from vindr_det.serve.guards import Limits
+
+    bundle = read_bundle("phantom", "cpu")
+    answerer = Answerer(bundle.models, 500 * 500, uploads)
+    app = make_app(bundle, answerer, Limits(**LIMITS), ["reading-room"])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, access_log=False, log_config=None, lifespan="off",
+                                           http="h11", server_header=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()
+    server.should_exit = True
+    thread.join(10)
+
+
+def form(content: bytes, name: str = f"{SECRET}.dcm") -> tuple[bytes, dict[str, str]]:
+    head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    return head.encode() + content + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def ask(address, path: str, content: bytes | None = None, method: str = "", **headers: str):
+    """Status, headers and body of an answer."""
+    connection = HTTPConnection(*address, timeout=60)
+    body, own = (None, {}) if content is None else form(content)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method or ("GET" if body is None else "POST"), path, body, own | given)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, answer.headers, text
+
+
+def test_an_image_is_answered_as_the_python_interface_does(address, phantom, tmp_path):
+    from vindr_det import load
+    from vindr_det.imaging.dicom.identity import UIDS
+
+    (tmp_path / "x.dcm").write_bytes(phantom)
+    expected = load("phantom").predict(tmp_path / "x.dcm", score=0.001).to_dict()
+    status, _, text = ask(address, "/predict?score=0.001", phantom)
+    report = json.loads(text)
+    assert status == 200 and report.keys() == expected.keys() - set(UIDS)
+    assert (report["image_id"], report["file"]) == ("upload", "upload.dcm")
+    assert len(report["boxes"]) == len(expected["boxes"]) > 0
+    for own, other in zip(report["boxes"], expected["boxes"], strict=True):
+        assert own["class_name"] == other["class_name"]
+        assert all(own[key] == pytest.approx(other[key], abs=1e-2) for key in ("score", "x_min", "y_max"))
+    assert report["status"] == "flagged" and "synthetic images" in report["reason"]
+    assert SECRET not in text and "1.2.840.99" not in text
+
+
+def test_extras_are_given_where_they_are_asked_for(address, phantom):
+    report = json.loads(ask(address, "/predict?uids=true&picture=true&maps=3&compared_score=0", phantom)[2])
+    assert report["StudyInstanceUID"] == "1.2.840.99"
+    assert report["picture"].startswith("data:image/jpeg;base64,")
+    (only,) = report["maps"]
+    assert only["column"] == "p_abnormal" and only["picture"].startswith("data:image/png;base64,")
+    assert 0 <= only["energy_in_boxes"] <= 1 and only["maximum_in_box"] in (True, False)
+
+
+@pytest.mark.parametrize("content, reason", [
+    (b"", "unknown image format"), (b"no image", "unknown image format"),
+    (png()[:200], "decode"), (png(side=600), "360,000 pixels"),
+    (cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes(), "shows nothing"),
+    (b"\0" * 128 + b"DICM" + b"\xff" * 64, "")])
+def test_an_image_that_was_not_read_is_an_error_and_never_normal(address, content, reason):
+    status, _, text = ask(address, "/predict?picture=true&maps=1", content)
+    report = json.loads(text)
+    assert status == 422 and report["status"] == "failed" and reason in report["reason"]
+    assert report["boxes"] is report["no_finding"] is report["probabilities"] is None
+    assert "picture" not in report and "/" not in report["reason"]
+
+
+def test_a_model_that_fails_is_no_normal_image(address, phantom, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("vindr_det.serve.answers.predict_images", fail)
+    status, _, text = ask(address, "/predict", phantom)
+    assert status == 422 and json.loads(text)["boxes"] is None and "a model failed" in text
+    assert SECRET not in text + caplog.text and "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize("path, content, headers, status", [
+    ("/predict?score=2", png(), {}, 422), ("/predict?score=nan", png(), {}, 422),
+    ("/predict?maps=-1", png(), {}, 422), ("/predict", None, {"method": "POST"}, 400),
+    ("/predict", bytes(2**20), {}, 413), ("/predict", png(), {"Content_Length": "-5"}, 400),
+    ("/predict", png(), {"Origin": "http://evil.example"}, 403), ("/predict", png(), {"Origin": "null"}, 403),
+    ("/predict", png(), {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, 403),
+    ("/", None, {"Host": "evil.example"}, 421), ("/", None, {"Host": "127.0.0.1.evil.example:80"}, 421),
+    ("/", None, {"Host": "reading-room:8000"}, 200), ("/", None, {"Host": "[::1]:8000"}, 200),
+    ("/", None, {"Host": "localhost"}, 200), ("/../setup.py", None, {}, 404),
+    ("/static/page.js", None, {}, 404),
+    ("/predict", None, {}, 405)])
+def test_requests_that_are_refused(address, path, content, headers, status):
+    assert ask(address, path, content, **headers)[0] == status
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page.js", "/page.css", "/docs.js", "/health",
+                                  "/openapi.json"])
+def test_pages_load_nothing_from_elsewhere_and_forbid_it(address, path):
+    status, headers, text = ask(address, path)
+    assert status == 200 and headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert not headers["access-control-allow-origin"] and headers["cache-control"] == "no-store"
+    assert not [word for word in text.split('"') if word.startswith(("http://", "https://", "//"))
+                and "w3.org" not in word]
+
+
+def test_the_description_names_every_key_of_an_answer(address, phantom):
+    described = json.loads(ask(address, "/openapi.json")[2])["components"]["schemas"]
+    report = json.loads(ask(address, "/predict?uids=true&picture=true&maps=1", phantom)[2])
+    assert report.keys() == described["Report"]["properties"].keys()
+    assert report["maps"][0].keys() == described["EvidenceMap"]["properties"].keys()
+
+
+def slow(address, body: bytes) -> socket.socket:
+    """A connection that has sent the head of an upload and the beginning of its body."""
+    connection = socket.create_connection(address[:2], timeout=20)
+    connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
+                       b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body)
+    return connection
+
+
+def test_slow_uploads_end_and_a_full_queue_names_the_time_to_come_again(address):
+    waiting = [slow(address, form(png())[0][:100]) for _ in range(LIMITS["queue"])]
+    while json.loads(ask(address, "/health")[2])["busy"] < LIMITS["queue"]:
+        time.sleep(0.01)
+    status, headers, _ = ask(address, "/predict", png())
+    assert status == 503 and int(headers["retry-after"]) > 0
+    assert all(b" 408 " in connection.recv(100) for connection in waiting)
+    assert ask(address, "/predict", png())[0] == 200
+
+
+def test_an_upload_that_ends_early_or_never_leaves_its_place(address):
+    slow(address, form(png())[0][:100]).close()
+    with socket.create_connection(address[:2], timeout=20) as connection:  # more than a chunk may hold
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+                           b"Content-Type: multipart/form-data; boundary=x\r\n\r\n")
+        chunk = form(bytes(2**21))[0]
+        connection.sendall(b"%x\r\n" % len(chunk) + chunk + b"\r\n0\r\n\r\n")
+        assert b" 413 " in connection.recv(100)
+    end = time.monotonic() + 5
+    while (busy := json.loads(ask(address, "/health")[2])["busy"]) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert busy == 0
+
+
+def test_nothing_is_kept(address, uploads, phantom, caplog):
+    caplog.set_level(logging.DEBUG)
+    ask(address, "/predict", phantom)
+    assert not list(uploads.iterdir())
+    assert SECRET not in caplog.text and "1.2.840.99" not in caplog.text
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_ended(tmp_path, phantom):
+    command = [sys.executable, ROOT / "tools/serve.py", "--bundle", "phantom", "--device", "cpu", "--port"]
+    with subprocess.Popen([*command, "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        line = process.stdout.readline().strip()
+        port = int(line.rpartition(":")[2])
+        assert line == f"http://127.0.0.1:{port}"
+        assert ask(("127.0.0.1", port), "/predict", phantom)[0] == 200
+        again = subprocess.run([*command, str(port)], capture_output=True, text=True)
+        assert again.returncode == 2 and f"--port {port}: cannot be listened on" in again.stderr
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert SECRET not in errors and not list(tmp_path.iterdir())
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    from vindr_det.exceptions import InputError
+    from vindr_det.serve import libraries
+
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "python_multipart" else name)
+    with pytest.raises(InputError, match="not installed: python-multipart"):
+        libraries.require_libraries()
+
+
+@pytest.mark.parametrize("host, expected", [("127.0.0.1", True), ("::1", True), ("localhost", True),
+                                            ("0.0.0.0", False), ("10.1.2.3", False), ("pacs", False)])
+def test_other_addresses_than_the_loopback_are_known(host, expected):
+    from vindr_det.serve.service import _is_loopback
+
+    assert _is_loopback(host) == expected
