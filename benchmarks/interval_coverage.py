@@ -131,8 +131,9 @@ def detect(rng: np.random.Generator, truth: Table, ease: Floats, detector: Detec
     odds = np.log(RECALL / (1 - RECALL))[truth.label] + 0.8 * ease[truth.image] + detector.skill
     seen = truth[rng.random(len(truth)) < 1 / (1 + np.exp(-odds))]
     seen = seen[np.repeat(np.arange(len(seen)), 1 + (rng.random(len(seen)) < 0.25))]
-    side = np.tile(seen.box[:, 2:] - seen.box[:, :2], 2)
-    boxes = seen.box + side * rng.normal(0, 1, side.shape) * NOISE[seen.label][:, None]
+    own = seen.box()
+    side = np.tile(own[:, 2:] - own[:, :2], 2)
+    boxes = own + side * rng.normal(0, 1, side.shape) * NOISE[seen.label][:, None]
     logit = SCORE[seen.label] + detector.skill + 0.5 * ease[seen.image] + rng.normal(0, 1.3, len(seen))
     rate = (6 * BOXES / IMAGES + 0.15) * np.where(abnormal, 2, 0.5)[:, None] * detector.false_positives
     count = rng.poisson(rate * np.exp(rng.normal(0, 0.5, (len(ease), 1))))
@@ -142,14 +143,15 @@ def detect(rng: np.random.Generator, truth: Table, ease: Floats, detector: Detec
                   np.concatenate([seen.label, label, np.full(len(ease), NO_FINDING_ID)]),
                   1 / (1 + np.exp(-np.concatenate(
                       [logit, SCORE[label] - 2 + rng.normal(0, 1.3, len(label)), normal]))),
-                  np.concatenate([boxes, _anywhere(rng, label), np.tile([0.0, 0, 1, 1], (len(ease), 1))]))
+                  np.concatenate([boxes, _anywhere(rng, label), np.tile([0.0, 0, 1, 1], (len(ease), 1))]),
+                  np.arange(len(seen) + len(label) + len(ease)))
     return _by_image(whole, len(ease))
 
 
 def _by_image(table: Table, images: int) -> list[Predictions]:
     order = np.argsort(table.image, kind="stable")
     ends = np.searchsorted(table.image[order], np.arange(images + 1))
-    low, high = (corner(table.box[:, :2], table.box[:, 2:]) for corner in (np.minimum, np.maximum))
+    low, high = (corner(table.boxes[:, :2], table.boxes[:, 2:]) for corner in (np.minimum, np.maximum))
     boxes = np.concatenate([low, np.maximum(high, low + 1)], axis=1)
     whole = Predictions(boxes, table.score, table.label)[order]
     return [whole[start:end] for start, end in pairwise(ends)]

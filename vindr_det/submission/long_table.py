@@ -57,7 +57,7 @@ def long_table_text(predictions: PredictionSet, header: bool = True) -> str:
     label_set = label_set_of(predictions)
     table = Table.of([boxes.by_score() for boxes in predictions.values()], label_set)
     ids = np.array([*predictions, ""], dtype=object)
-    frame = pd.DataFrame(table.box, columns=list(_EDGES))
+    frame = pd.DataFrame(table.box(), columns=list(_EDGES))
     frame.insert(0, "image_id", ids[table.image])
     frame.insert(1, "label_set", label_set.name)
     frame.insert(2, "class_name", np.array([*label_set.classes, ""], dtype=object)[table.label])
