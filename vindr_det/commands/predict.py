@@ -222,7 +222,8 @@ def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
     engine = None if args.engine == "auto" else args.engine
     models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
         weights, args.classifier, gate, device=args.device, engine=engine, half=args.half, changes=changes)
-    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr, args.backend)
+    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr, args.backend,
+                    args.half)
 
 
 def _write(
