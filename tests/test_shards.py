@@ -156,7 +156,7 @@ def test_a_file_that_is_replaced_while_it_is_predicted_is_predicted_again(images
 
 
 def damages(line):
-    key, tab, rest = line.rpartition(b"\t")
+    key, tab, _ = line.rpartition(b"\t")
     return {"zeros": line[:-60] + bytes(20) + line[-40:], "cut off": line[:-30] + b"\n",
             "another form": key + tab + b'{"boxes": 3}\n', "no text": b"\xff\xfe\n",
             "another digit": line.replace(b"0.", b"1.", 1)}
@@ -174,7 +174,7 @@ def test_a_damaged_line_is_left_out(images, tmp_path, caplog, damage):
     left, whole = Brightness(), FolderPredictions.of(predict_each(run, models(), 1, 0), run)
     same(whole, FolderPredictions.of(Parts(tmp_path / "p", {}).outcomes(run, Models([left]), 1, 0), run))
     assert len(left.seen) == 1
-    warnings = [record.getMessage() for record in caplog.records if str(tmp_path / "p") in record.getMessage()]
+    warnings = [message for message in caplog.messages if str(tmp_path / "p") in message]
     assert [warning.split(",")[0] for warning in warnings] == [
         f"{part}: 1 lines are left out", f"{tmp_path / 'p/x.jsonl'}: left out"]
 

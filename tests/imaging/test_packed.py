@@ -67,10 +67,10 @@ SIZED = [("height", "u4"), ("width", "u4"), ("pixels", "u1", (4,))]
     (records([("pixels", "f4", (8, 8))], (b"a", 0)), "expected records of image_id and pixels"),
     (records([("pixels", "u1", (0, 8))], (b"a", np.zeros((0, 8)))), "its images have no pixels"),
     (records([("pixels", "u1", (2, 2))], (b"a", 0))[0], "expected records of image_id and pixels"),
-    (records(SIZED, (b"a", 2, 2, 0), (b"b", 5000, 2, 0)), "record 1 has height 5000 and width 2, expected 1 to 4"),
+    (records(SIZED, (b"a", 2, 2, 0), (b"b", 5000, 2, 0)), "record 1 has height 5000 and width 2, expected 1"),
     (records(SIZED, (b"a", 0, 2, 0)), "record 0 has height 0 and width 2"),
     (records(SIZED, (b"a", 2**31, 2**31, 0)), "record 0 has height 2147483648"),
-    (records(SIZED, (b"a", 2, 2, 0), (b"b", 2, 1, 0), (b"a", 1, 1, 0)), "has 2 images a, expected one of each"),
+    (records(SIZED, (b"a", 2, 2, 0), (b"b", 2, 1, 0), (b"a", 1, 1, 0)), "has 2 images a, expected one"),
 ])
 def test_files_that_hold_no_images(content, message, tmp_path):
     path = tmp_path / "p.npy"

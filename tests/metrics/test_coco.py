@@ -24,10 +24,10 @@ def test_equals_pycocotools(seed):
 
 
 def in_a_fork(work):
-    """What a forked child gives, within a minute."""
+    """What a forked child gives, within 20 seconds."""
     pool = multiprocessing.get_context("fork").Pool(1)
     with pool:
-        return pool.apply_async(work).get(60)
+        return pool.apply_async(work).get(20)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

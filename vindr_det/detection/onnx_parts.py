@@ -71,8 +71,8 @@ def _examples(predictor: Predictor, network: nn.Module) -> dict[str, list[tuple[
     hooks = [network.get_submodule(path).register_forward_hook(
         lambda _, inputs, output, path=path: calls[path].append((inputs, output))) for path in calls]
     try:
-        for count, *shape in _BATCHES:
-            drawn = [render(np.random.default_rng(seed), *shape, labels=(0, 3, 10), bits=12)
+        for count, height, width in _BATCHES:
+            drawn = [render(np.random.default_rng(seed), height, width, labels=(0, 3, 10), bits=12)
                      for seed in range(count)]
             predictor([(radiograph.pixels >> 4).astype(np.uint8) for radiograph in drawn])
     finally:

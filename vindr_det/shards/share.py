@@ -43,7 +43,8 @@ def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
                              "this command")
         rank, count = map(int, given)
         if rank >= count:
-            raise InputError(f"--shard torchrun: RANK is {rank} and WORLD_SIZE {count}, expected a RANK below it")
+            raise InputError(f"--shard torchrun: RANK is {rank} and WORLD_SIZE {count}, expected a RANK "
+                             "below it")
         return Shard(rank, count)
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
