@@ -16,7 +16,8 @@ from vindr_det.imaging.image_run import find
 from vindr_det.imaging.status import Status
 from vindr_det.postprocessing.gate import Append
 from vindr_det.prediction import FolderPredictions, ImagePrediction, Models, Outcome, predict_each
-from vindr_det.shards.parts import Parts
+from vindr_det.shards.part import Part
+from vindr_det.shards.parts import Parts, keys_of
 from vindr_det.shards.share import Shard, shard_of
 from vindr_det.structures.detections import Predictions
 
@@ -65,6 +66,8 @@ def same(a, b):
     ("torchrun", {"RANK": "2", "WORLD_SIZE": "4"}, Shard(2, 4)),
     ("0/4", {}, "--shard 0/4: expected such as 1/4 to 4/4"), ("5/4", {}, "--shard 5/4"),
     ("two", {}, "--shard two: expected such as"), ("torchrun", {}, "RANK and WORLD_SIZE are not set"),
+    ("torchrun", {"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE 2, expected a RANK below"),
+    ("torchrun", {"RANK": "0", "WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE 0"),
 ])
 def test_which_share(text, environment, expected):
     if isinstance(expected, Shard):
@@ -110,9 +113,9 @@ def test_what_is_done_is_not_done_again_unless_the_file_changed(images, tmp_path
     assert len(detector.seen) == 1
     part = tmp_path / "p/1-of-1.jsonl"
     part.write_bytes(part.read_bytes()[:-40])  # killed while it wrote
-    assert len(parts._done(run)) == 5
+    assert len(parts._done(run, keys_of(run))) == 5
     parts.predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
-    assert len(parts._done(run)) == 6
+    assert len(parts._done(run, keys_of(run))) == 6
 
 
 def test_an_inverted_classifier_is_seen_over_all_shards(tmp_path, phantoms):
@@ -134,6 +137,100 @@ def test_parts_of_other_settings_are_refused(images, tmp_path):
         list(Parts(tmp_path / "p", {"half": True}).outcomes(run, models()))
 
 
+def predicted(folder, run, settings=None, detector=None):
+    """All outcomes by one shard; the detector has seen what no part had."""
+    detector = detector or Brightness()
+    Parts(folder, settings or {}).predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
+    return len(detector.seen)
+
+
+def test_a_file_that_is_replaced_while_it_is_predicted_is_predicted_again(images, tmp_path):
+    class Replacing(Brightness):
+        def __call__(self, images_of_batch):
+            os.utime(changed, ns=(len(self.seen), 1))
+            return super().__call__(images_of_batch)
+
+    run, changed = find(images), max(images.glob("*.png"))
+    assert predicted(tmp_path / "p", run, detector=Replacing()) == 6
+    assert predicted(tmp_path / "p", run) == 1
+
+
+def damages(line):
+    key, tab, _ = line.rpartition(b"\t")
+    return {"zeros": line[:-60] + bytes(20) + line[-40:], "cut off": line[:-30] + b"\n",
+            "another form": key + tab + b'{"boxes": 3}\n', "no text": b"\xff\xfe\n",
+            "another digit": line.replace(b"0.", b"1.", 1)}
+
+
+@pytest.mark.parametrize("damage", ["zeros", "cut off", "another form", "no text", "another digit"])
+def test_a_damaged_line_is_left_out(images, tmp_path, caplog, damage):
+    run = find(images)
+    predicted(tmp_path / "p", run)
+    part = tmp_path / "p/1-of-1.jsonl"
+    lines = part.read_bytes().splitlines(keepends=True)
+    lines[3] = damages(lines[3])[damage]
+    part.write_bytes(b"".join(lines))
+    (tmp_path / "p/x.jsonl").mkdir()
+    left, whole = Brightness(), FolderPredictions.of(predict_each(run, models(), 1, 0), run)
+    same(whole, FolderPredictions.of(Parts(tmp_path / "p", {}).outcomes(run, Models([left]), 1, 0), run))
+    assert len(left.seen) == 1
+    warnings = [message for message in caplog.messages if str(tmp_path / "p") in message]
+    assert [warning.split(",")[0] for warning in warnings] == [
+        f"{part}: 1 lines are left out", f"{tmp_path / 'p/x.jsonl'}: left out"]
+
+
+def test_outcomes_that_lost_their_settings_are_not_taken_for_others(images, tmp_path, caplog):
+    run = find(images)
+    assert predicted(tmp_path / "p", run, {"half": False}) == 6
+    part = tmp_path / "p/1-of-1.jsonl"
+    part.write_bytes(part.read_bytes().replace(b'"half"', b'"ha\x00f"'))
+    assert predicted(tmp_path / "p", run, {"half": True}) == 6
+    assert "1-of-1.jsonl: 7 lines are left out" in caplog.text
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_line(images, tmp_path):
+    resource = pytest.importorskip("resource")
+    run, (soft, hard) = find(images), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Part(tmp_path / "x.jsonl", keys_of(run), {}) as part:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (part.path.stat().st_size + 50, hard))
+        try:
+            with pytest.raises(InputError, match=r"x.jsonl: cannot be written \(50 of \d+ bytes had room\)"):
+                part.add(next(predict_each(run.of(run.inputs[-1:]), models(), 1, 0)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(InputError, match=r"none/x.jsonl: cannot be written \(No such file"):
+        Part(tmp_path / "none/x.jsonl", {}, {})
+
+
+def test_two_runs_at_the_same_parts(images, tmp_path):
+    run, at_once = find(images), []
+
+    class Other(Brightness):
+        """While it predicts, others try."""
+
+        def __call__(self, images_of_batch):
+            for other in others if not at_once else ():
+                with pytest.raises(InputError, match="another process") as error:
+                    other()
+                at_once.append(str(error.value).partition("another process ")[2])
+            return super().__call__(images_of_batch)
+
+    others = [lambda: list(Parts(tmp_path / "p", {}).outcomes(run, models(), 1, 0)),
+              lambda: predicted(tmp_path / "p", run)]
+    predicted(tmp_path / "p", run, detector=Other())
+    at_once[:] = [text.partition(";")[0] for text in at_once]
+    assert at_once == ["predicts 1-of-1"] * 2
+    at_once.clear()
+    os.utime(max(images.glob("*.png")), ns=(1, 1))
+    with Parts(tmp_path / "p", {}) as parts:
+        list(parts.outcomes(run, Models([Other()]), 1, 0))
+        assert [text.partition(";")[0] for text in at_once] == ["takes all parts"] * 2
+        with pytest.raises(InputError, match="takes all parts"):  # until the parts are removed
+            predicted(tmp_path / "p", run)
+        parts.remove()
+    assert predicted(tmp_path / "p", run) == 6
+
+
 def test_an_outcome_keeps_every_digit(tmp_path, images):
     run = find(images)
     source = next(source for source in run.inputs if not source.problem)
@@ -146,12 +243,12 @@ def test_an_outcome_keeps_every_digit(tmp_path, images):
     status = Status(source.image_id, source.file, "flagged", "a\tb\n\u00e9", uids, 7, 9)
     outcome = Outcome(status, ImagePrediction(boxes, output, boxes[:3]))
     parts = Parts(tmp_path / "p", {})
-    with parts._part("x", run) as part:
+    with parts._part("x", keys_of(run)) as part:
         part.add(outcome)
     from vindr_det.shards.part import Reader
 
     with Reader() as read:
-        again = read(parts._done(run)[source.image_id])
+        again = read(parts._done(run, keys_of(run))[source.image_id])
     assert again.status == status and again.prediction.output.named == output.named
     assert again.prediction.output.p_abnormal == output.p_abnormal
     for a, b in ((boxes, again.prediction.boxes), (boxes[:3], again.prediction.gated)):

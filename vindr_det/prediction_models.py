@@ -65,7 +65,8 @@ def load_models(
 
 
 def adjusted(
-    models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None, backend: str = "torch"
+    models: Models, tta_scales: Sequence[float] = (), iou_thr: float | None = None, backend: str = "torch",
+    half: bool = False,
 ) -> Models:
     """Models with test-time augmentation, with another fusion of several detectors, or on another backend.
 
@@ -74,11 +75,14 @@ def adjusted(
         tta_scales: factors of the test size, mirrored too; empty for no augmentation.
         iou_thr: of the fusion; None keeps it.
         backend: ``torch``, or ``onnx`` to compute the detectors' heavy parts in ONNX Runtime.
+        half: whether they were asked to compute in half precision.
 
     Raises:
         InputError: a number is out of range, or the detectors cannot run in ONNX Runtime.
     """
     if backend == "onnx":
+        if half:  # float16 on a CPU would compute in float32, and say nothing here
+            raise InputError("--backend onnx with --half: expected the CPU and float32")
         from vindr_det.detection.onnx_parts import with_onnx
 
         models = replace(models, predictors=[with_onnx(predictor) for predictor in models.predictors])

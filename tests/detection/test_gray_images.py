@@ -14,7 +14,7 @@ from vindr_det.detection.loading import load_config
 from vindr_det.detection.pictures import draw_validation
 from vindr_det.detection.samples import Pixels, to_rgb, to_tensor
 from vindr_det.exceptions import InputError
-from vindr_det.imaging.packed import pack
+from vindr_det.imaging.packed import pack, write_packed
 
 CONFIGS = ["vindr_frcnn.yaml", "vindr_mrcnn.yaml", "vindr_retinanet.yaml"]
 
@@ -173,3 +173,18 @@ def test_an_image_of_a_packed_file_is_the_callers_own(phantoms, tmp_path):
     assert Pixels(tmp_path / "packed.npy")(path).any()
     with pytest.raises(InputError, match="has no image other, expected that of .*other.png"):
         Pixels(tmp_path / "packed.npy")(tmp_path / "other.png")
+
+
+@pytest.mark.parametrize("file, original, message", [
+    ("1.2.840", (300, 200), None), ("1.2.840.png", (31, 20), None), ("1.2.840", None, None),
+    ("1.2.840", (200, 300), "its image 1.2.840 has 20 x 30 pixels, expected .* 300 x 200; pack again"),
+    ("1.2.999", (300, 200), "has no image 1.2.999"),
+])
+def test_the_image_of_an_id_with_dots_and_one_of_another_shape(file, original, message, tmp_path):
+    write_packed(tmp_path / "p.npy", ["1.2", "1.2.840"], np.ones((2, 30, 20), np.uint8), [(30, 20)] * 2)
+    pixels = Pixels(tmp_path / "p.npy")
+    if message is None:
+        assert pixels(tmp_path / file, original).shape == (30, 20)
+    else:
+        with pytest.raises(InputError, match=message):
+            pixels(tmp_path / file, original)

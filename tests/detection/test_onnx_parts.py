@@ -13,6 +13,8 @@ from vindr_det.detection import onnx_parts
 from vindr_det.detection.loading import load_config
 from vindr_det.detection.onnx_parts import Session, with_onnx
 from vindr_det.exceptions import InputError
+from vindr_det.prediction import Models
+from vindr_det.prediction_models import adjusted
 from vindr_det.structures.boxes import box_iou_batch
 
 
@@ -79,6 +81,27 @@ def test_structures_and_empty_inputs():
         output = session(given)
         assert torch.equal(output["a"][0], given["x"] * 2) and isinstance(output["a"], list)
         assert torch.equal(output["b"][0], given["x"] + 1) and torch.equal(output["b"][1], given["y"])
+
+
+@pytest.mark.parametrize("nan", [0, 1])
+def test_a_nan_is_a_difference_wherever_it_is(nan):
+    output = [torch.ones(2), torch.ones(3)]
+    other = [leaf.clone() for leaf in output]
+    assert onnx_parts._difference(output, other) == 0
+    other[nan][-1] = float("nan")
+    assert not onnx_parts._difference(output, other) <= onnx_parts.TOLERANCE
+
+
+def test_a_part_that_takes_one_image_alone_stays_in_torch(monkeypatch, caplog):
+    monkeypatch.setattr(onnx_parts, "_free_sides", lambda tensor: [2, 3] if tensor.ndim == 4 else [0])
+    predictor = with_onnx(predictor_of("torchvision"))
+    assert "backbone" not in sessions_of(predictor) and "backbone stays in torch" in caplog.text
+
+
+def test_half_precision_of_a_type_that_the_cpu_lacks_is_refused():
+    """It would be float32 there, which is not what --half asks for."""
+    with pytest.raises(InputError, match="--backend onnx with --half: expected the CPU and float32"):
+        adjusted(Models([predictor_of("torchvision")]), backend="onnx", half=True)
 
 
 def test_what_cannot_be_honored_is_refused(monkeypatch):

@@ -57,7 +57,8 @@ def load(
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
     changes = Changes(arguments((), overrides, {}))
-    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr, backend=backend)
+    adjust = partial(adjusted, tta_scales=tuple(tta_scales), iou_thr=iou_thr, backend=backend,
+                     half=half)
     if not isinstance(source, str | Path) or _is_detector(source):
         _refuse_others(paths)
         return Model(_detectors(paths, classifier, gate, half, changes, adjust), device)

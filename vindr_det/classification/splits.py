@@ -8,6 +8,7 @@ so operating points of the mean need images that no model is trained on.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from vindr_det.classification import leaks
 from vindr_det.classification.label_table import LabelTable, read_table, subsample_normals
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.inputs import list_images
-from vindr_det.imaging.packed import PackedImages
+from vindr_det.imaging.packed import PackedImages, warn_if_newer
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,9 @@ def _with_folds(table: LabelTable, path: str) -> LabelTable:
 def _with_images(table: LabelTable, cfg: Any) -> LabelTable:
     known = PackedImages(cfg.DATA.PACKED) if cfg.DATA.PACKED else list_images(cfg.DATA.IMAGES)
     present = np.array([image_id in known for image_id in table.image_ids])
+    if cfg.DATA.PACKED:
+        beside = Path(cfg.DATA.PACKED).parent
+        warn_if_newer(cfg.DATA.PACKED, [beside / f"{image_id}.png" for image_id in table.image_ids])
     if present.all():
         return table
     folder, first = cfg.DATA.PACKED or cfg.DATA.IMAGES, table.image_ids[~present][0]

@@ -38,6 +38,7 @@ then. Exit status: 0; 1 with --strict if an image failed; 2 if all did.
 import json
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
@@ -117,20 +118,20 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     elif args.gate and not args.allow_in_sample:
         refuse_in_sample(args.gate, images.readable)
     load = partial(_models, args, bundle, weights, gate, changes)
-    parts = parts_of(args, bundle.digest if bundle else "", weights, batch)
-    if parts and args.shard:
-        predict_shard(args, parts, images, load, batch)
-        return images, None
-    if parts and args.dask:
-        predict_on_dask(args, parts, images, weights, batch, load_once)
-    models = load()
-    each = parts.outcomes if parts else prediction.predict_each
-    outcomes = prediction.shown(each(images, models, batch, args.workers, args.allow_inverted), images)
-    written = _write(args, images, kept(outcomes, keep) if keep else outcomes, models.label_set, show)
-    if args.pictures:
-        _draw(args, images, written)
-    if parts and not (args.strict and written.failed):
-        parts.remove()
+    with parts_of(args, bundle.digest if bundle else "", weights, batch) or nullcontext() as parts:
+        if parts and args.shard:
+            predict_shard(args, parts, images, load, batch)
+            return images, None
+        if parts and args.dask:
+            predict_on_dask(args, parts, images, weights, batch, load_once)
+        models = load()
+        each = parts.outcomes if parts else prediction.predict_each
+        outcomes = prediction.shown(each(images, models, batch, args.workers, args.allow_inverted), images)
+        written = _write(args, images, kept(outcomes, keep) if keep else outcomes, models.label_set, show)
+        if args.pictures:
+            _draw(args, images, written)
+        if parts and not (args.strict and written.failed):
+            parts.remove()
     return images, written
 
 
@@ -212,7 +213,8 @@ def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):
     engine = None if args.engine == "auto" else args.engine
     models = bundle.load(args.device, args.half, changes, engine).models if bundle else load_models(
         weights, args.classifier, gate, device=args.device, engine=engine, half=args.half, changes=changes)
-    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr, args.backend)
+    return adjusted(models, args.tta_scales or ((1.0,) if args.tta else ()), args.iou_thr, args.backend,
+                    args.half)
 
 
 def _write(

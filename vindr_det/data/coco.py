@@ -92,7 +92,7 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _image(number: int, record: Record) -> dict[str, Any]:
     image = {"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
-    if record.image_id != Path(record.file_name).stem:
+    if {record.image_id} != {Path(record.file_name).stem, image_id_of(record.file_name)}:
         image["text_id"] = record.image_id
     if record.unknown:
         image[_UNKNOWN] = list(record.unknown)

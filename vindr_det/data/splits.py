@@ -27,8 +27,8 @@ import numpy as np
 from vindr_det.config_schema import label_set_of_config
 from vindr_det.data.coco import patient_of_image, read_coco
 from vindr_det.exceptions import InputError
-from vindr_det.files import read_json
-from vindr_det.imaging.packed import PackedImages
+from vindr_det.files import image_id_of, read_json
+from vindr_det.imaging.packed import PackedImages, warn_if_newer
 from vindr_det.imaging.prepared_folder import SETTINGS
 from vindr_det.structures.label_sets import LabelSet, first_difference
 from vindr_det.structures.records import Record, agreed_by, label_set_of_records
@@ -97,13 +97,15 @@ def read_split(name: str, cfg: Any) -> tuple[list[Record], Path]:
 
 
 def _require_images(records: Sequence[Record], split: Split, packed: str) -> None:
+    paths = [split.images / record.file_name for record in records]
     known = PackedImages(packed) if packed else None
-    for record in records:
-        path = split.images / record.file_name
+    for path in paths:
         if known is None and not path.is_file():
             raise InputError(f"{path}: no such image, but {split.annotations} names it")
-        if known is not None and path.stem not in known:
-            raise InputError(f"{packed}: has no image {path.stem}, but {split.annotations} names it")
+        if known is not None and image_id_of(path) not in known:
+            raise InputError(f"{packed}: has no image {image_id_of(path)}, but {split.annotations} names it")
+    if packed:
+        warn_if_newer(packed, paths)
 
 
 def require_findings(

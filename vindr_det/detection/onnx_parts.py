@@ -32,8 +32,9 @@ _PARTS = ("backbone", "proposal_generator.rpn_head", "rpn.head", "head", "roi_he
 #: Names of what pools the proposals' features; a cascade calls it at each of its stages.
 _POOLERS = ("roi_heads.box_pooler", "roi_heads.box_roi_pool")
 _OPSET = 17
-#: Sizes of the images that parts are tried on: a part that only takes the first shape is found by the second.
-_SHAPES = ((384, 320), (256, 352))
+#: Batches of radiographs (images, height, width) that parts are tried on: a part that takes the first shape
+#: alone, or one image alone, is found by the second.
+_BATCHES = ((1, 384, 320), (2, 256, 352))
 
 
 def with_onnx(predictor: Predictor) -> Predictor:
@@ -69,18 +70,19 @@ def _package(name: str) -> Any:
 
 
 def _examples(predictor: Predictor, network: nn.Module) -> dict[str, list[tuple[Any, Any]]]:
-    """Path of a part -> its input and output on each of two synthetic radiographs."""
+    """Path of a part -> its input and output on each of the batches of synthetic radiographs."""
     calls: dict[str, list[tuple[Any, Any]]] = {path: [] for path in _paths(network)}
     hooks = [network.get_submodule(path).register_forward_hook(
         lambda _, inputs, output, path=path: calls[path].append((inputs, output))) for path in calls]
     try:
-        for height, width in _SHAPES:
-            drawn = render(np.random.default_rng(0), height, width, labels=(0, 3, 10), bits=12)
-            predictor([(drawn.pixels >> 4).astype(np.uint8)])
+        for count, height, width in _BATCHES:
+            drawn = [render(np.random.default_rng(seed), height, width, labels=(0, 3, 10), bits=12)
+                     for seed in range(count)]
+            predictor([(radiograph.pixels >> 4).astype(np.uint8) for radiograph in drawn])
     finally:
         for hook in hooks:
             hook.remove()
-    return {path: made for path, made in calls.items() if len(made) >= len(_SHAPES)}
+    return {path: made for path, made in calls.items() if len(made) >= len(_BATCHES)}
 
 
 def _paths(network: nn.Module) -> Iterator[str]:
@@ -97,7 +99,7 @@ def _replace(network: nn.Module, path: str, calls: Sequence[tuple[Any, Any]]) ->
     part = network.get_submodule(path)
     try:
         replacement = pooling_of(part) if path in _POOLERS else Session(part, *calls[0])
-        difference = max(_difference(output, replacement(*inputs)) for inputs, output in calls)
+        difference = float(np.max([_difference(output, replacement(*inputs)) for inputs, output in calls]))
     except Exception as error:  # the exporter's and the runtime's errors have no base of their own
         log.debug("%s cannot be exported", path, exc_info=error)
         log.warning("--backend onnx: %s stays in torch, since it cannot be exported (%s)", path,
@@ -193,5 +195,5 @@ def _formed(form: Any, tensors: Iterator[Tensor]) -> Any:
 
 def _difference(output: Any, other: Any) -> float:
     """The largest difference, as a share of the largest value."""
-    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-12))
-               for a, b in zip(_leaves(output), _leaves(other), strict=True) if a.numel())
+    return float(np.max([float((a - b).abs().max() / a.abs().max().clamp(min=1e-12))  # NaN if one is
+                         for a, b in zip(_leaves(output), _leaves(other), strict=True) if a.numel()]))

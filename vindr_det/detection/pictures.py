@@ -92,7 +92,7 @@ def validation_sheet(
     """
     pixels = Pixels(packed)
     cells = [cell for record, folder in _spread(items, pairs)
-             for cell in _pair(record, pixels(folder / record.file_name),
+             for cell in _pair(record, pixels(folder / record.file_name, (record.height, record.width)),
                                predictions.get(record.image_id, Predictions()))]
     return grid_of(cells, _COLUMNS)
 

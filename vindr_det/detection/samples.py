@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
+from vindr_det.files import image_id_of
+from vindr_det.imaging.image_run import is_of_another_shape
+from vindr_det.imaging.original_sizes import Size
 from vindr_det.imaging.packed import PackedImages
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target, resize
@@ -50,19 +53,27 @@ class Pixels:
     def _packed(self) -> PackedImages:
         return PackedImages(self.path)
 
-    def __call__(self, path: str | Path) -> NDArray[np.uint8]:
+    def __call__(self, path: str | Path, original: Size | None = None) -> NDArray[np.uint8]:
         """Read an image.
 
+        Args:
+            path: of its own file.
+            original: (height, width) of the original; None if it is not known.
+
         Raises:
-            InputError: it cannot be read, or the packed file does not have it.
+            InputError: it cannot be read, or the packed file does not have it, or has another of its id.
         """
         if not self.path:
             return read_image(path, self.target).pixels
+        image_id = image_id_of(path)
         try:
-            pixels = self._packed[Path(path).stem]
+            pixels = self._packed[image_id]
         except KeyError:
-            raise InputError(f"{self.path}: has no image {Path(path).stem}, expected that of {path}"
-                             ) from None
+            raise InputError(f"{self.path}: has no image {image_id}, expected that of {path}") from None
+        if original is not None and is_of_another_shape(pixels.shape, original):
+            height, width = pixels.shape
+            raise InputError(f"{self.path}: its image {image_id} has {width} x {height} pixels, expected the "
+                             f"shape of the original, {original[1]} x {original[0]}; pack again")
         resized = pixels if self.target is None else resize(pixels, self.target)
         return np.require(resized, requirements="W")  # the packed file itself must stay as it is
 
@@ -113,7 +124,7 @@ class SampleReader:
             labels: (N,) class ids.
             seed: of the augmentation; None for a random one.
         """
-        image = self.pixels(path)
+        image = self.pixels(path, (height, width))
         boxes = box_ops.scale(boxes, image.shape[1] / width, image.shape[0] / height)
         boxes = box_ops.clip(boxes, *image.shape)
         kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))

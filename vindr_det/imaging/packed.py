@@ -6,8 +6,10 @@ start of its own. Reading an image costs a page fault or two instead of opening 
 processes share the pages.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +19,9 @@ from tqdm import tqdm
 from vindr_det.exceptions import InputError
 from vindr_det.files import atomic_path, existing_file
 from vindr_det.imaging.read import raster_size
+from vindr_det.parallel import in_threads
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "packed.npy"
 _SIZED = ("image_id", "height", "width", "pixels")
@@ -31,7 +36,7 @@ def pack(images: str | Path, image_ids: list[str], out: str | Path) -> None:
         out: the ``.npy`` to write.
 
     Raises:
-        InputError: no images, or one that cannot be read.
+        InputError: no images, one that cannot be read, or one that is named twice.
     """
     if not image_ids:
         raise InputError(f"{out}: there is no image to pack")
@@ -50,7 +55,11 @@ def write_packed(
         image_ids: of the images, in their order; at least one.
         images: (H, W) uint8 each.
         shapes: (H, W) of each, known before the first is read.
+
+    Raises:
+        InputError: two have one id.
     """
+    _require_unlike(out, np.array([image_id.encode() for image_id in image_ids]))
     bar = tqdm(images, desc="pack", unit="image", total=len(image_ids), disable=None)
     with atomic_path(out) as temporary:
         packed = np.lib.format.open_memmap(temporary, "w+", _record(image_ids, shapes), (len(image_ids),))
@@ -108,22 +117,69 @@ class IdRows:
         return int(self._order[place])
 
 
+def _require_records(path: str | Path, records: Any) -> None:
+    """Refuse what does not hold gray images."""
+    kind = records.dtype
+    pixels = kind["pixels"] if kind.names in (("image_id", "pixels"), _SIZED) else None
+    sides = 1 if kind.names == _SIZED else 2
+    if (pixels is None or records.ndim != 1 or pixels.base != np.uint8 or pixels.ndim != sides
+            or kind["image_id"].kind != "S"):
+        raise InputError(f"{path}: not a packed file, expected records of image_id and pixels (H, W), uint8")
+    if not pixels.itemsize:
+        raise InputError(f"{path}: its images have no pixels")
+    if sides == 1:
+        sizes = np.stack([records["height"], records["width"]], axis=1)
+        areas = sizes.prod(axis=1, dtype=float)
+        for row in np.flatnonzero((areas < 1) | (areas > pixels.itemsize))[:1]:
+            raise InputError(f"{path}: record {row} has height {sizes[row][0]} and width {sizes[row][1]}, "
+                             f"expected 1 to {pixels.itemsize} pixels in all")
+
+
+def _require_unlike(path: str | Path, ids: NDArray[np.bytes_]) -> None:
+    names, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        twice = names[counts.argmax()].decode(errors="replace")
+        raise InputError(f"{path}: has {counts.max()} images {twice}, expected one of each id")
+
+
+def warn_if_newer(packed: str | Path, images: Sequence[Path]) -> None:
+    """Warn of images whose own files have changed since they were packed.
+
+    Args:
+        packed: the packed file, which is there.
+        images: their own files, which need not be there.
+    """
+    made = Path(packed).stat().st_mtime_ns
+    changed = in_threads(_changed, images)
+    newer = [path for path, last in zip(images, changed, strict=True) if last > made]
+    if newer:
+        log.warning("%s: is older than %d of its images, such as %s, and may hold other pixels than these; "
+                    "pack again", packed, len(newer), newer[0])
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 class PackedImages(Mapping[str, NDArray[np.uint8]]):
     """Mapping of image id -> (H, W) uint8, read-only, memory-mapped.
 
     Raises:
-        InputError: the file is missing or is not such a file.
+        InputError: the file is missing or is not such a file, or an id or a size in it cannot be.
     """
 
     def __init__(self, path: str | Path) -> None:
         try:
             records = np.load(existing_file(path), mmap_mode="r")
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError) as error:
             raise InputError(f"{path}: not a packed file ({error})") from error
-        if records.dtype.names not in (("image_id", "pixels"), _SIZED):
-            raise InputError(f"{path}: not a packed file, expected records of image_id and pixels")
+        _require_records(path, records)
         self.path, self._records = path, records
         self._rows = IdRows(records["image_id"])
+        _require_unlike(path, self._rows.ids)
 
     def __reduce__(self) -> tuple[type["PackedImages"], tuple[str | Path]]:
         return PackedImages, (self.path,)  # to a process that maps the file itself

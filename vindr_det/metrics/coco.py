@@ -8,6 +8,7 @@ fixed numbers of pixels (:mod:`vindr_det.metrics.coco_sizes`), by which almost a
 Shapes: T thresholds, K classes, A ranges of area.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -18,12 +19,15 @@ from vindr_det.data.coco import boxes_and_areas
 from vindr_det.metrics import coco_bootstrap
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.coco_bootstrap import MAX_DETECTIONS, ROW_OF, THRESHOLDS
+from vindr_det.metrics.coco_forked import accumulate_by_pycocotools, is_forked
 from vindr_det.metrics.intervals import Replicated
 from vindr_det.metrics.matching import Table, comparable
 from vindr_det.metrics.metric import MatchedPredictions, Metric, replicate
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, label_set_of_records
+
+log = logging.getLogger(__name__)
 
 #: Shares of the image; about a third of VinBigData's consensus boxes each.
 SIZES: Mapping[str, tuple[float, float]] = {
@@ -120,6 +124,8 @@ def accumulate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precisions (T, 101, K, A, M) and recalls (T, K, A, M) by hotcoco; -1 where there is no truth.
 
+    In a process that was forked from one that has used hotcoco, pycocotools computes the same.
+
     Args:
         predictions: image id -> detections in the records' pixels; "no finding" is left out, and findings
             that are unknown on their image.
@@ -134,6 +140,9 @@ def accumulate(
     shapes = (len(thresholds), 101, *classes), (len(thresholds), *classes)
     if not len(truth):
         return np.full(shapes[0], -1.0), np.full(shapes[1], -1.0)
+    if is_forked():
+        log.info("COCO's numbers are computed by pycocotools: hotcoco's threads are not in a forked process")
+        return accumulate_by_pycocotools(_results(predictions, records), records, areas, thresholds, limits)
     from hotcoco import COCO, COCOeval
 
     boxes, sizes = boxes_and_areas(truth.boxes)

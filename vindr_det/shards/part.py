@@ -1,11 +1,13 @@
 """The parts of a run: what its processes predicted so far, in files.
 
 A part is a text file. A line with the run's settings begins each session; every other line holds, separated
-by a tab, which input it is of (its name, size and time of the last change) and what was predicted. Lines of
-other settings are refused; those of a file that has changed since, or that were cut off, are left out.
+by a tab, which input it is of (its name, size and time of the last change, before it was read) and what was
+predicted. Before each stands a checksum, which is of the settings too: lines of other settings are refused;
+those of a file that has changed since, that were cut off or damaged, or whose settings were, are left out.
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -36,18 +38,24 @@ class Part:
 
     Args:
         path: of the part.
-        run: that the outcomes are of.
+        keys: image id -> :func:`key_of` of the input, taken before it is read.
         settings: of the run, as plain values.
 
     Attributes:
         path: likewise.
+
+    Raises:
+        InputError: it cannot be written.
     """
 
-    def __init__(self, path: Path, run: ImageRun, settings: Mapping[str, Any]) -> None:
-        self.path, self._run = path, run
-        self._inputs = {source.image_id: source for source in run.inputs}
-        self._file = path.open("ab", buffering=0)
-        self._write("\n" + json.dumps({"settings": settings}) + "\n")  # after a line that was cut off
+    def __init__(self, path: Path, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+        self.path, self._keys, text = path, keys, settings_text(settings)
+        self._of = zlib.crc32(text)
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise self._failed(error.strerror) from error
+        self._write(b"\n" + _summed(text))  # after a line that was cut off
 
     def __enter__(self) -> "Part":
         return self
@@ -62,15 +70,40 @@ class Part:
             InputError: the disk is full.
         """
         if outcome.prediction is not None:
-            key = key_of(self._run, self._inputs[outcome.status.image_id])
-            self._write(f"{key}\t{json.dumps(_plain(outcome), default=lambda number: number.item())}\n")
+            plain = json.dumps(_plain(outcome), default=lambda number: number.item())
+            self._write(_summed(f"{self._keys[outcome.status.image_id]}\t{plain}".encode(), self._of))
 
-    def _write(self, text: str) -> None:
+    def _write(self, line: bytes) -> None:
         try:
-            self._file.write(text.encode())
+            written = self._file.write(line)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror}); --resume continues"
-                             ) from error
+            raise self._failed(error.strerror) from error
+        if written != len(line):  # what a full disk had room for
+            raise self._failed(f"{written} of {len(line)} bytes had room")
+
+    def _failed(self, reason: str | None) -> InputError:
+        return InputError(f"{self.path}: cannot be written ({reason}); --resume continues")
+
+
+def settings_text(settings: Mapping[str, Any]) -> bytes:
+    """A run's settings in a line; the checksums of its outcomes go on from that of this text."""
+    return json.dumps({"settings": settings}).encode()
+
+
+def _summed(text: bytes, before: int = 0) -> bytes:
+    """A line of a text with its checksum before it."""
+    return b"%08x\t%s\n" % (zlib.crc32(text, before), text)
+
+
+def text_of(line: bytes, before: int = 0) -> bytes | None:
+    """The text of a line of a part, or None where it is damaged or of another kind.
+
+    Args:
+        line: the whole of it.
+        before: checksum of the settings' text for an outcome, 0 for settings.
+    """
+    text = line[9:-1]
+    return text if line == _summed(text, before) else None
 
 
 class Reader:

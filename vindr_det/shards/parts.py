@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import logging
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from vindr_det.exceptions import InputError
@@ -18,9 +22,13 @@ from vindr_det.imaging.image_run import ImageRun
 from vindr_det.parallel import Failure, Runner, in_threads
 from vindr_det.postprocessing.agreement import AgreementCheck
 from vindr_det.prediction import Models, Outcome, predict_each
-from vindr_det.shards.part import Part, Place, Reader, key_of
+from vindr_det.shards.part import Part, Place, Reader, key_of, settings_text, text_of
 from vindr_det.shards.share import Shard, batches
 
+log = logging.getLogger(__name__)
+
+#: Name of the lock of a run that takes all parts.
+_ALL = "all"
 #: Images of a Dask task, at least: some seconds of work, against milliseconds for the task itself.
 _IMAGES_PER_TASK = 8
 
@@ -41,6 +49,9 @@ def digest(path: str | Path) -> str:
 class Parts:
     """What the processes of a run have predicted so far.
 
+    Each shard has a lock; a run that takes all parts keeps its own from its first question until this context
+    ends, and is refused while a shard has one.
+
     Args:
         folder: of the parts.
         settings: all that decides what is predicted, as plain values.
@@ -51,6 +62,16 @@ class Parts:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder, self._settings = folder, json.loads(json.dumps(settings))
+        self._warned = set[Path]()
+        self._held: ExitStack | None = None  # the locks of a run that takes all parts
+
+    def __enter__(self) -> "Parts":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._held:
+            self._held.close()
+        self._held = None
 
     def predict_shard(
         self, run: ImageRun, shard: Shard, models: Callable[[], Models], batch: int, workers: int | None
@@ -65,12 +86,15 @@ class Parts:
             workers: likewise.
 
         Raises:
-            InputError: as there, or a part has other settings.
+            InputError: as there, a part has other settings, or another process is at the parts.
         """
-        share = shard.of(run, batch)
-        done = self._done(share)
-        left = self._left(share, done, batch)
-        with self._part(f"{shard.index + 1}-of-{shard.count}", share) as part:
+        share, name = shard.of(run, batch), f"{shard.index + 1}-of-{shard.count}"
+        with ExitStack() as stack:
+            self._share(name, stack)
+            keys = keys_of(share)
+            done = self._done(share, keys)
+            left = self._left(share, done, batch)
+            part = stack.enter_context(self._part(name, keys))
             outcomes = _predicted(left, models(), batch, workers, not done) if left.readable else iter(())
             for outcome in tqdm(outcomes, desc="predict", unit="image", disable=None,
                                 total=len(share.inputs), initial=len(share.inputs) - len(left.inputs)):
@@ -88,11 +112,13 @@ class Parts:
             work: predicts a part of the run, as :func:`predict_part`; importable.
             batch: images per call of a detector.
         """
-        left = self._left(run, self._done(run), batch)
+        self._take_all()
+        keys = keys_of(run)
+        left = self._left(run, self._done(run, keys), batch)
         size = batch * -(-_IMAGES_PER_TASK // batch)
         tasks = [left.of([replace(source, path=source.path.absolute()) for source in group])
                  for group in batches(left.inputs, size)]
-        with self._part("dask", run) as part, tqdm(
+        with self._part("dask", keys) as part, tqdm(
                 total=len(left.inputs), desc="predict", unit="image", disable=None) as bar:
             for task, outcomes in runner(work, [task for task in tasks if task.readable]):
                 for outcome in [] if isinstance(outcomes, Failure) else outcomes:
@@ -123,11 +149,13 @@ class Parts:
     def _merged(
         self, run: ImageRun, models: Models, batch: int, workers: int | None
     ) -> Iterator[Outcome]:
-        done = self._done(run)
+        self._take_all()
+        keys = keys_of(run)
+        done = self._done(run, keys)
         left = self._left(run, done, batch)
         missing = {source.image_id for source in left.inputs}
         fresh = _predicted(left, models, batch, workers, not done)
-        with self._part("rest", run) as part, Reader() as read:
+        with self._part("rest", keys) as part, Reader() as read:
             for source in run.inputs:
                 if source.image_id in missing:
                     outcome = next(fresh)
@@ -142,45 +170,86 @@ class Parts:
         return run.of([source for group in batches(run.inputs, batch)
                        if any(source.image_id not in done for source in group) for source in group])
 
-    def _done(self, run: ImageRun) -> dict[str, Place]:
+    def _done(self, run: ImageRun, keys: Mapping[str, str]) -> dict[str, Place]:
         """Image id -> where its outcome is, of the inputs that are as they were then."""
         parts = sorted(self.folder.glob("*.jsonl"))
-        places = {key: place for part in parts for key, place in self._keys(part)}
-        if not places:
-            return {}
-        keys = in_threads(partial(key_of, run), run.inputs)
-        return {source.image_id: places[key] for source, key in zip(run.inputs, keys, strict=True)
-                if key in places}
+        places = {key: place for part in parts for key, place in self._places(part)}
+        return {source.image_id: places[key] for source in run.inputs
+                if (key := keys[source.image_id]) in places}
 
-    def _keys(self, part: Path) -> Iterator[tuple[str, Place]]:
-        """The inputs of a part's lines, each with its place.
+    def _places(self, part: Path) -> Iterator[tuple[str, Place]]:
+        """The inputs of a part's whole lines, each with its place.
 
         Raises:
             InputError: the part is of other settings.
         """
-        start = 0
+        start, damaged, of = 0, 0, zlib.crc32(settings_text(self._settings))
+        if not part.is_file():
+            log.warning("%s: left out, since it is no file", part)
+            return
         with part.open("rb") as file:
             for line in file:
-                key, tab, outcome = line.partition(b"\t")
-                if not tab:
-                    self._require_same(part, line)
-                elif outcome.endswith(b"}\n"):  # whole
-                    yield key.decode(errors="replace"), Place(part, start + len(key) + 1)
+                if text := text_of(line, of):
+                    key = text.partition(b"\t")[0]
+                    yield key.decode(), Place(part, start + len(line) - len(text) + len(key))
+                elif line.strip() and not self._is_settings(part, line):
+                    damaged += 1
                 start += len(line)
+        if damaged and part not in self._warned:
+            self._warned.add(part)
+            log.warning("%s: %d lines are left out, since they are cut off or damaged, or have lost their "
+                        "settings; their images are predicted again", part, damaged)
 
-    def _require_same(self, part: Path, line: bytes) -> None:
-        try:
-            made = dict(json.loads(line)["settings"])
-        except (ValueError, TypeError, KeyError):  # empty, or cut off
-            return
+    def _is_settings(self, part: Path, line: bytes) -> bool:
+        """Whether a line has the settings of this run; others are refused."""
+        text = text_of(line)
+        if text is None:
+            return False
+        made = json.loads(text)["settings"]
         for name in [*self._settings, *made]:
             if made.get(name) != self._settings.get(name):
                 raise InputError(f"{part}: made with {name} {made.get(name)}, expected "
                                  f"{self._settings.get(name)}; give all shards the same options, or remove "
                                  f"{self.folder}")
+        return True
 
-    def _part(self, name: str, run: ImageRun) -> Part:
-        return Part(make_folder(self.folder) / f"{name}.jsonl", run, self._settings)
+    def _part(self, name: str, keys: Mapping[str, str]) -> Part:
+        return Part(make_folder(self.folder) / f"{name}.jsonl", keys, self._settings)
+
+    def _share(self, name: str, stack: ExitStack) -> None:
+        """Keep others from the same shard, and from taking all parts, until the stack ends."""
+        self._lock(name, stack)
+        with ExitStack() as passing:
+            self._lock(_ALL, passing)
+
+    def _take_all(self) -> None:
+        """Keep others from the parts until this context ends."""
+        if self._held:
+            return
+        with ExitStack() as stack:
+            self._lock(_ALL, stack)
+            for path in sorted(self.folder.glob("*.lock")):
+                with ExitStack() as passing:
+                    if path.stem != _ALL:
+                        self._lock(path.stem, passing)
+            self._held = stack.pop_all()
+
+    def _lock(self, name: str, stack: ExitStack) -> None:
+        try:
+            stack.enter_context(FileLock(make_folder(self.folder) / f"{name}.lock", timeout=0))
+        except Timeout:
+            who = "takes all parts" if name == _ALL else f"predicts {name}"
+            raise InputError(f"{self.folder}: another process {who}; wait for it, or give another --out"
+                             ) from None
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be locked ({error.strerror}); another run may have "
+                             "removed it") from error
+
+
+def keys_of(run: ImageRun) -> dict[str, str]:
+    """Image id -> :func:`vindr_det.shards.part.key_of` of each input as it is now."""
+    keys = in_threads(partial(key_of, run), run.inputs)
+    return {source.image_id: key for source, key in zip(run.inputs, keys, strict=True)}
 
 
 def predict_part(run: ImageRun, load: Callable[[], Models], batch: int) -> list[Outcome]:

@@ -41,7 +41,11 @@ def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
         if not all(map(str.isdecimal, given)):
             raise InputError("--shard torchrun: RANK and WORLD_SIZE are not set, expected torchrun to start "
                              "this command")
-        return Shard(*map(int, given))
+        rank, count = map(int, given)
+        if rank >= count:
+            raise InputError(f"--shard torchrun: RANK is {rank} and WORLD_SIZE {count}, expected a RANK "
+                             "below it")
+        return Shard(rank, count)
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise InputError(f"--shard {text}: expected such as 1/4 to 4/4, or torchrun")
