@@ -17,6 +17,7 @@ OUTSIDE = {
     "INSTALL.md": "install.md", "MODEL_ZOO.md": "model_zoo.md", "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md", "CODE_OF_CONDUCT.md": "code_of_conduct.md",
     "datasets/README.md": "layout.md", "benchmarks/README.md": "benchmarks.md",
+    "benchmarks/RESULTS.md": "benchmark_results.md",
 }
 #: A link or an image; of files that are no pages the text stays, without a link.
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")

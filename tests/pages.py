@@ -10,7 +10,7 @@ PAGES = [*(name for name in ("README.md", "INSTALL.md", "CONTRIBUTING.md", "MODE
                              "datasets/README.md", "benchmarks/README.md")),
          *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name != "api.md")]
 #: What a line to type begins with; a fenced block that begins otherwise is a listing or an output.
-PROGRAMS = ("vindr-det", "python", "make", "pip", "uv", "git", "conda", "docker", "torchrun", "dask")
+PROGRAMS = ("vindr-det", "python", "make", "pip", "uv", "git", "conda", "docker", "torchrun", "dask", "curl")
 #: Pages whose tables hold whole commands, beside those in fenced blocks.
 WITH_COMMANDS_IN_TABLES = ("docs/coming_from.md",)
 

@@ -1,10 +1,12 @@
 """Bundles on a hub: pushed to and pulled from a local stand-in through the hub's own library."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from bundle_parts import save_detector
-from conftest import one_line
+from conftest import ROOT, one_line
 from hub_stand_in import Hub
 
 from vindr_det.bundle import Parts, read_bundle, write_bundle
@@ -25,7 +27,14 @@ def hub(tmp_path, monkeypatch):
     server.shutdown()
 
 
-@pytest.mark.slow  # two new processes, since the library reads HF_ENDPOINT when it is imported
+@pytest.fixture
+def tool():
+    """As everywhere, in a process that imports the library anew: it reads HF_ENDPOINT then."""
+    return lambda name, *args: subprocess.run([sys.executable, ROOT / "tools" / name, *args], text=True,
+                                              capture_output=True, timeout=280)
+
+
+@pytest.mark.slow
 def test_a_bundle_is_pushed_and_pulled_unchanged(hub, tool, tmp_path):
     weights = save_detector(tmp_path / "a.pth", "torchvision", 1)
     pushed = tool("bundle.py", "--weights", weights, "--half", "--out", "hf://user/repo")

@@ -62,7 +62,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--chance", action="store_true", help="also score boxes shuffled across images")
     parser.add_argument("--patients", metavar="TABLE", help="table with image_id and patient: intervals draw "
                         "whole patients; single images if not given")
-    parser.add_argument("--map-labels", nargs="?", const="", metavar="SET",
+    parser.add_argument("--map-labels", type=str, nargs="?", const="", metavar="SET",
                         help="score predictions of another label set over the findings that it and the "
                         "annotations' have in common; SET names it where the file does not (COCO results "
                         "of other tools)")
