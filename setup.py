@@ -113,12 +113,13 @@ setup(
         "docs": ["mkdocs-material>=9.5"],
         # What the tests use, lint, and the extras that tests need.
         "dev": [
-            "build>=1.2", "dicomweb-client>=0.60", "distributed>=2024.1", "fastapi>=0.115",
-            "highdicom>=0.25", "huggingface_hub>=0.34", "import-linter>=2.5", "ipykernel>=6.29",
-            "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy", "nbclient>=0.10", "nbformat>=5.10",
-            "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2", "pre-commit", "psutil", "pynetdicom>=3.0",
-            "pytest>=8", "pytest-timeout", "pytest-xdist", "python-multipart>=0.0.18", "ruff",
-            "safetensors>=0.5", "selenium>=4.20", "uvicorn>=0.30", "wandb>=0.19",
+            "axe-core-python>=0.1", "build>=1.2", "dicomweb-client>=0.60", "distributed>=2024.1",
+            "fastapi>=0.115", "highdicom>=0.25", "huggingface_hub>=0.34", "import-linter>=2.5",
+            "ipykernel>=6.29", "mkdocs-material>=9.5", "mlflow-skinny>=2.20", "mypy",
+            "nbclient>=0.10", "nbformat>=5.10", "onnx>=1.16", "onnxruntime>=1.18", "optuna>=4.2",
+            "pre-commit", "psutil", "pynetdicom>=3.0", "pytest>=8", "pytest-timeout",
+            "pytest-xdist", "python-multipart>=0.0.18", "ruff", "safetensors>=0.5",
+            "selenium>=4.20", "uvicorn>=0.30", "wandb>=0.19",
         ],
     },
 )

@@ -29,7 +29,7 @@ NOT_RUN = {
     "vindr-det .* --num-gpus": "several GPUs",
     "torchrun ": "tests/test_shards.py starts a process as torchrun does",
     "dask ": "a cluster; tests/test_shards.py and tests/test_dask_cluster.py start one",
-    "vindr-det .* --dask machine-0": "the same",
+    "vindr-det .* --dask machine-0": "tests/test_shards.py does, with a cluster",
     "vindr-det .* hf://": "a hub; tests/bundle/test_hub.py runs them on a stand-in",
     "vindr-det train .* MODEL.WEIGHTS torchvision://fasterrcnn": "a download of 167 MB",
     "vindr-det train .* MODEL.WEIGHTS fasterrcnn_resnet50_fpn_coco-258fb6c6.pth": "the same",
@@ -145,14 +145,14 @@ def test_of_all_pages_most_runs():
     """The whole of it in numbers; run with -s to see them."""
     every = [block for page in PAGES for block in blocks(page)]
     left_out = [block for block in every if why_not(block)]
-    elsewhere = [block for block in left_out if why_not(block) in SNIPPETS_RUN_IN.values()]
+    elsewhere = [block for block in left_out if "tests/" in why_not(block)]
     for language in ("shell", "python"):
         number, out, own = (sum(block.language == language for block in group)
                             for group in (every, left_out, elsewhere))
         print(f"{language}: {number} on {len(PAGES)} pages, {number - out} run here, {own} in tests of their "
               f"own, {out - own} not at all")
     assert {"shell", "python"} == {block.language for block in every}
-    assert len(every) > 120 and len(left_out) - len(elsewhere) < 40
+    assert len(every) > 120 and len(left_out) - len(elsewhere) < len(every) / 6
 
 
 @pytest.mark.parametrize("page", SNIPPETS_RUN_IN)

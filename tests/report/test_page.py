@@ -1,29 +1,15 @@
-"""The page in a browser: filters, layers, slider, keyboard, address, sorting, theme, printing, accessibility.
+"""The page in a browser: filters, layers, slider, keyboard, address, sorting, theme, printing, axe."""
 
-Chromium and its driver are Debian's packages, Selenium is of the extra ``dev``. ``VINDR_AXE`` names the file
-axe.min.js of axe-core (``npm pack axe-core``); without it the check of accessibility skips.
-"""
-
-import os
-import shutil
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from browsers import SCHEMES, WIDTHS, chromium, needs_browser, require_accessible, set_scheme, set_width
 from report_case import EVIL, write_case
 
 from vindr_det.report.build import write_report
 from vindr_det.report.request import ReportRequest
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM or not DRIVER, reason="chromium or chromedriver is not installed"
-)
-
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync")
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +22,14 @@ def page(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(service=webdriver.ChromeService(DRIVER), options=options)
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
 def browser(driver, page):
     """The page as it opens; at the end nothing may have been logged."""
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                           {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    set_width(driver, 1440)
     _open(driver, page)
     yield driver
     assert not driver.get_log("browser")
@@ -244,27 +223,14 @@ def test_charts_have_a_table_and_lines_that_can_be_hidden(browser):
     )
 
 
-@pytest.mark.parametrize("width", [1440, 360])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_axe_finds_nothing(browser, page, width, scheme):
-    axe = Path(os.environ.get("VINDR_AXE", ""))
-    if not axe.is_file():
-        pytest.skip("VINDR_AXE does not name axe.min.js")
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
+    set_width(browser, width)
+    set_scheme(browser, scheme)
     _open(browser, page)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    browser.execute_script(axe.read_text(encoding="utf-8"))
-    result = browser.execute_async_script("axe.run().then(arguments[0])")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    problems = [
-        (issue["id"], issue["impact"], issue["nodes"][0]["html"], issue["nodes"][0].get("failureSummary"))
-        for issue in result["violations"]
-    ]
-    assert not problems and len(result["passes"]) > 20
+    require_accessible(browser)
+    set_scheme(browser)
 
 
 def test_the_theme_is_chosen_by_a_button_and_printed_light(browser):

@@ -1,6 +1,5 @@
 """The web service: answers, limits on uploads, checks of host and origin; nothing is kept or told."""
 
-import io
 import json
 import logging
 import signal
@@ -15,12 +14,10 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from serve_case import LIMITS, SECRET, STUDY, phantom_dicom, serving
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-
-SECRET = "Doe^Jane"
-LIMITS = {"upload_bytes": 2**20, "upload_seconds": 1.0, "queue": 3}
 
 
 def png(seed: int = 0, side: int = 96) -> bytes:
@@ -30,19 +27,7 @@ def png(seed: int = 0, side: int = 96) -> bytes:
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory) -> bytes:
-    """A phantom as DICOM with a patient's name."""
-    import pydicom
-
-    from vindr_det.phantom import make_dataset
-
-    root = tmp_path_factory.mktemp("raw")
-    make_dataset(root, 2, 1, 192, seed=3, workers=1)
-    dataset = pydicom.dcmread(next((root / "test").iterdir()))
-    dataset.PatientName = dataset.PatientID = SECRET
-    dataset.StudyInstanceUID = "1.2.840.99"
-    buffer = io.BytesIO()
-    dataset.save_as(buffer)
-    return buffer.getvalue()
+    return phantom_dicom(tmp_path_factory.mktemp("raw"))
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +37,8 @@ def uploads(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(uploads) -> tuple[str, int]:
-    """A service in this process, with small limits."""
-    import threading
-
-    import uvicorn
-
-    from vindr_det.bundle import read_bundle
-    from vindr_det.serve.answers import Answerer
-    from vindr_det.serve.app import make_app
-    from vindr_det.serve.guards import Limits
-
-    bundle = read_bundle("phantom", "cpu")
-    answerer = Answerer(bundle.models, 500 * 500, uploads)
-    app = make_app(bundle, answerer, Limits(**LIMITS), ["reading-room"])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, access_log=False, log_config=None, lifespan="off",
-                                           http="h11", server_header=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()
-    server.should_exit = True
-    thread.join(10)
+    with serving(uploads) as address:
+        yield address
 
 
 def form(content: bytes, name: str = f"{SECRET}.dcm") -> tuple[bytes, dict[str, str]]:
@@ -108,12 +73,12 @@ def test_an_image_is_answered_as_the_python_interface_does(address, phantom, tmp
         assert own["class_name"] == other["class_name"]
         assert all(own[key] == pytest.approx(other[key], abs=1e-2) for key in ("score", "x_min", "y_max"))
     assert report["status"] == "flagged" and "synthetic images" in report["reason"]
-    assert SECRET not in text and "1.2.840.99" not in text
+    assert SECRET not in text and STUDY not in text
 
 
 def test_extras_are_given_where_they_are_asked_for(address, phantom):
     report = json.loads(ask(address, "/predict?uids=true&picture=true&maps=3&compared_score=0", phantom)[2])
-    assert report["StudyInstanceUID"] == "1.2.840.99"
+    assert report["StudyInstanceUID"] == STUDY
     assert report["picture"].startswith("data:image/jpeg;base64,")
     (only,) = report["maps"]
     assert only["column"] == "p_abnormal" and only["picture"].startswith("data:image/png;base64,")
@@ -212,7 +177,7 @@ def test_nothing_is_kept(address, uploads, phantom, caplog):
     caplog.set_level(logging.DEBUG)
     ask(address, "/predict", phantom)
     assert not list(uploads.iterdir())
-    assert SECRET not in caplog.text and "1.2.840.99" not in caplog.text
+    assert SECRET not in caplog.text and STUDY not in caplog.text
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ function typeOf(schema = {}) {
   return schema.type || "";
 }
 
-function table(head, rows) {
+function table(name, head, rows) {
   const line = (cells, name) => element("tr", {}, ...cells.map((cell) => element(name, {}, String(cell ?? ""))));
-  return element("div", { class: "scroll whole", tabindex: "0", role: "region", "aria-label": head[0] },
+  return element("div", { class: "scroll whole", tabindex: "0", role: "region", "aria-label": name },
     element("table", {}, element("thead", {}, line(head, "th")), element("tbody", {}, ...rows.map((row) => line(row, "td")))));
 }
 
@@ -30,9 +30,9 @@ function operation(path, method, of) {
     element("p", {}, of.description || of.summary || ""));
   if (of.requestBody) section.append(element("p", {}, "A form (multipart/form-data) with the field ", element("code", {}, "file"), ", for example"),
     element("p", {}, element("code", {}, `curl -F file=@x.dicom '${location.origin}${path}?score=0.3'`)));
-  if (of.parameters) section.append(table(["Option", "Type", "Default", "Meaning"], of.parameters.map((option) =>
+  if (of.parameters) section.append(table(`Options of ${path}`, ["Option", "Type", "Default", "Meaning"], of.parameters.map((option) =>
     [option.name, `${typeOf(option.schema)} ${range(option.schema)}`, option.schema.default, option.description || option.schema.description])));
-  section.append(table(["Status", "Answer", "Meaning"], Object.entries(of.responses).map(([status, answer]) =>
+  section.append(table(`Answers of ${path}`, ["Status", "Answer", "Meaning"], Object.entries(of.responses).map(([status, answer]) =>
     [status, typeOf(answer.content?.["application/json"]?.schema), answer.description])));
   return section;
 }
@@ -45,7 +45,7 @@ async function start() {
   for (const [name, schema] of Object.entries(described.components.schemas)) {
     if (!schema.properties || name.startsWith("Body_") || name.includes("ValidationError")) continue;
     parts.push(element("section", { class: "card" }, element("h2", {}, name), element("p", {}, schema.description || ""),
-      table(["Key", "Type", "Meaning"], Object.entries(schema.properties).map(([key, of]) => [key, typeOf(of), of.description]))));
+      table(`Keys of ${name}`, ["Key", "Type", "Meaning"], Object.entries(schema.properties).map(([key, of]) => [key, typeOf(of), of.description]))));
   }
   document.getElementById("paths").replaceChildren(...parts);
 }

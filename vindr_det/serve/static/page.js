@@ -109,9 +109,25 @@ function showFilm(boxes) {
     });
   }
   film.replaceChildren(...parts);
+  placeNames([...film.querySelectorAll("text")], width, size * 1.2);
   const names = boxes.map((box) => `${box.class_name} ${box.score.toFixed(2)}`).join(", ");
   film.setAttribute("aria-label", `The image with ${names || "no box"}${shownMap ? `, under the map of ${shownMap.column}` : ""}`);
   at("bar").hidden = !shownMap;
+}
+
+// Names lie within the picture, each below those that it would hide.
+function placeNames(names, width, step) {
+  const placed = [];
+  for (const name of names) {
+    const { x, y, width: wide } = name.getBBox(), left = Math.max(0, Math.min(x, width - wide));
+    const hides = (top) => placed.find((other) => left < other.right && other.left < left + wide &&
+      top < other.top + step && other.top < top + step);
+    let top = y;
+    for (let other = hides(top); other; other = hides(top)) top = other.top + step;
+    name.setAttribute("x", left);
+    name.setAttribute("y", Number(name.getAttribute("y")) + top - y);
+    placed.push({ left, right: left + wide, top });
+  }
 }
 
 function showLabels() {
