@@ -107,7 +107,8 @@ def test_names_of_boxes_hide_no_other_and_lie_within_the_picture(browser, image,
     slide(browser, 0.05)
     *names, film = browser.execute_script(
         "return [...document.querySelectorAll('#film text'), document.querySelector('#film image')]"
-        ".map((node) => { const at = node.getBBox(); return [at.x, at.y, at.x + at.width, at.y + at.height]; })")
+        ".map((node) => { const at = node.getBBox();"
+        "return [at.x, at.y, at.x + at.width, at.y + at.height]; })")
     assert len(names) > 2 and all(name[0] >= -1 and name[2] <= film[2] + 1 for name in names)
     for name, other in itertools.combinations(names, 2):
         across = min(name[2], other[2]) - max(name[0], other[0])
