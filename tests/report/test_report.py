@@ -15,6 +15,7 @@ from vindr_det.commands import run_command
 from vindr_det.data.coco import to_coco
 from vindr_det.evaluation.evaluate import EvaluationRequest, run_evaluation
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.palette import code_of
 from vindr_det.report import build
 from vindr_det.report.blocks import Cell, Series
 from vindr_det.report.build import write_report
@@ -25,7 +26,7 @@ from vindr_det.report.pictures import Budget, find_maps
 from vindr_det.report.request import ReportRequest
 from vindr_det.report.sources import read_sources
 from vindr_det.structures.detections import Predictions
-from vindr_det.structures.label_sets import LabelSet
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.structures.records import Record
 
 
@@ -314,12 +315,17 @@ def test_a_detectors_folder_knows_what_it_was_validated_on(tmp_path):
     cv2.imwrite(str(root / "train/a.png"), np.arange(7200, dtype=np.uint8).reshape(80, 90))
     (detector / "config.yaml").write_text(
         f"VINDR: {{VALIDATION: [vindr_val_fold0], DATA_ROOT: {root}, IMAGE_ROOT: ''}}")
-    (detector / "metrics.json").write_text('{"iteration": 1, "total_loss": 2.0}\n')
+    (detector / "metrics.json").write_text(
+        '{"iteration": 1, "total_loss": 2, "vindr/AP40/Pneumothorax": 0.5, "vindr/AP40/Nodule/Mass": 0.4}\n')
     (detector / "best_predictions.json").write_text(json.dumps(
         [{"image_id": "a", "category_id": 3, "bbox": [10, 10, 40, 50], "score": 0.9}]))
     page = page_of(tmp_path, run=str(detector))
     assert [case["id"] for case in data_of(page)["cases"]] == ["a"]
     assert {"Scores", "Cases", "Training", "Data"} <= set(titles(page))
+    chart = next(chart for part in data_of(page, "charts-data") for chart in part
+                 if chart and chart.get("y") == "AP" and "series" in chart)
+    assert {line["name"]: line["color"] for line in chart["series"]} == {
+        name: code_of(VINBIGDATA.findings.index(name)) for name in ("Nodule/Mass", "Pneumothorax")}
     # What the run was scored with says nothing about other predictions.
     (tmp_path / "other.json").write_text("[]")
     assert titles(page_of(tmp_path, run=str(detector), predictions=str(tmp_path / "other.json"))) == [

@@ -95,7 +95,7 @@ def _sections(sources: Sources) -> list[Section]:
              detections.curves_section(sources), detections.errors_section(values),
              detections.confusion_section(sources), detections.readers_section(sources),
              classifier_section(request.classifier), gate_section(request.gate),
-             training_section(request.training),
+             training_section(request.training, classes=sources.classes),
              training_section(request.classifier if is_apart else None, "classifier-training",
                               "Training of the classifier"),
              data_section(sources), ledger_section(request.ledger)]

@@ -49,6 +49,11 @@ class Sources:
             return label_set_of_records(self.records)
         return None if self.predictions is None else label_set_of(self.predictions)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the label set, in the order of their ids; empty without one."""
+        return () if self.label_set is None else tuple(self.label_set.classes)
+
     @cached_property
     def matched(self) -> MatchedPredictions | None:
         """Predictions and truth, matched as all metrics take them; None where one of them is missing."""

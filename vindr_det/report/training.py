@@ -21,13 +21,16 @@ _FOLD_PARTS = {"": "training", "inner_": "set aside", "held_out_": "held out"}
 _COLORS = ("#7a7a7a", "#2f6fb0", "#4f8f2f", "#c06020", "#8a4fb0")
 
 
-def training_section(folder: str | None, name: str = "training", title: str = "Training") -> Section | None:
+def training_section(
+    folder: str | None, name: str = "training", title: str = "Training", classes: Sequence[str] = ()
+) -> Section | None:
     """Curves of a detector's or a classifier's OUTPUT_DIR; None without one, or without any curve.
 
     Args:
         folder: the OUTPUT_DIR.
         name: of the section's anchor.
         title: of the section.
+        classes: of the page, whose colors those of the training have too.
 
     Raises:
         InputError: the folder has no such files, or they are damaged.
@@ -41,20 +44,21 @@ def training_section(folder: str | None, name: str = "training", title: str = "T
             "vindr-det train or train-classifier"
         )
     blocks = (_of_classifier({fold: read_history(path) for fold, path in folds.items()}) if folds else
-              _of_detector(read_metrics(Path(folder) / "metrics.json")))
+              _of_detector(read_metrics(Path(folder) / "metrics.json"), classes))
     return Section(name, title, blocks) if blocks else None
 
 
-def _of_detector(curves: Curves) -> list[Block]:
+def _of_detector(curves: Curves, classes: Sequence[str]) -> list[Block]:
     of_class = {key.split("/", 2)[2]: points for key, points in curves.items() if key.startswith(_CLASS_AP)}
-    classes = [Series(name, points, code_of(at), marked=len(points) < 40)
-               for at, (name, points) in enumerate(of_class.items())]
+    colors = {name: code_of(at) for at, name in enumerate(dict.fromkeys([*classes, *of_class]))}
+    aps = [Series(name, of_class[name], color, marked=len(of_class[name]) < 40)
+           for name, color in colors.items() if name in of_class]
     parts = {key.removeprefix("loss_"): curves[key] for key in curves if is_component(key)}
     return _charts("iterations", [
         ("Loss", "loss", _named(curves, _LOSSES), False),
         ("Components of the training loss", "loss", _lines(parts), False),
         ("Average precision", "AP", _named(curves, _APS), False),
-        ("AP at IoU > .4 per class", "AP", classes, True),
+        ("AP at IoU > .4 per class", "AP", aps, True),
         ("Learning rate", "learning rate", _named(curves, {"lr": "learning rate"}), False)])
 
 
