@@ -200,3 +200,22 @@ def test_a_loaders_workers_outlive_the_signals_that_their_trainer_handles():
     other._workers[0].terminate()  # the trainer's own
     other._workers[0].join(10)
     assert other._workers[0].exitcode == 0
+
+
+def test_ranks_agree_over_the_processors_also_beside_nccl(tmp_path, monkeypatch):
+    from torch import distributed
+
+    from vindr_det.training.interruption import max_over_ranks
+
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", world_size=1, rank=0)
+    seen, reduce = [], distributed.all_reduce
+    monkeypatch.setattr(distributed, "get_backend",
+                        lambda group=None: "nccl" if group is distributed.group.WORLD else "gloo")
+    monkeypatch.setattr(distributed, "all_reduce", lambda tensor, op, group: (
+        seen.append((tensor.device.type, distributed.get_backend(group))), reduce(tensor, op, group=group)))
+    try:
+        assert [max_over_ranks(value) for value in (0, 10)] == [0, 10]
+    finally:
+        distributed.destroy_process_group()
+    assert seen == [("cpu", "gloo")] * 2
+    assert max_over_ranks(3) == 3

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from multiprocessing import active_children
 from types import FrameType
 from typing import Any
@@ -82,12 +83,21 @@ class Interruption:
 
 
 def max_over_ranks(value: int) -> int:
-    """The largest ``value`` of all processes of the training; a collective call of all of them."""
+    """The largest ``value`` of all processes of the training; a collective call of all of them.
+
+    It goes over the processors: over NCCL each rank would wait until its GPU has done all that is queued.
+    """
     if not (distributed.is_available() and distributed.is_initialized()):
         return value
-    largest = torch.tensor(value, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
-    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    largest = torch.tensor(value)
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX, group=_gloo_group(distributed.group.WORLD))
     return int(largest)
+
+
+@lru_cache(maxsize=1)
+def _gloo_group(world: Any) -> Any:
+    """A group of all processes that exchanges tensors of the processor."""
+    return world if distributed.get_backend(world) == "gloo" else distributed.new_group(backend="gloo")
 
 
 class InterruptibleLoader:
