@@ -42,6 +42,8 @@ from vindr_det.phantom import make_dataset
 _NEEDED = ("storescu", "Orthanc")
 #: Images that are sent before their answers are awaited.
 _AHEAD = 20
+#: Of an image, half a second apart; the service takes less to start again.
+_MOST_OFFERS = 200
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
@@ -62,9 +64,9 @@ def main() -> int:
 
 
 def program(name: str) -> str | None:
-    """The path of a command of Debian's packages, not of pynetdicom's command of the same name."""
-    folders = [folder for folder in os.get_exec_path() if Path(folder) != Path(sys.executable).parent]
-    return shutil.which(name, path=os.pathsep.join(folders))
+    """The path of a command of Debian's packages, not of pynetdicom's script of the same name."""
+    paths = (shutil.which(name, path=folder) for folder in os.get_exec_path())
+    return next((path for path in paths if path and Path(path).read_bytes()[:2] != b"#!"), None)
 
 
 def require_programs(stow: bool) -> None:
@@ -192,10 +194,11 @@ class Service:
     Attributes:
         port: that it listens at.
         memory: the most bytes that its process was seen to hold.
+        failure: why a study could not be sent; empty while all can.
     """
 
     def __init__(self, folder: Path, destination: str, stow: bool) -> None:
-        self.port, self.memory = free_port(), 0
+        self.port, self.memory, self.failure = free_port(), 0, ""
         self.state, self.log = folder / "state", folder / "service.log"
         self._command = [sys.executable, "-m", "vindr_det", "listen", "--bundle", "phantom", "--port",
                          str(self.port), "--state", str(self.state), "--score", "0.2",
@@ -215,7 +218,13 @@ class Service:
 
     @property
     def done(self) -> int:
-        """Answers that it has sent."""
+        """Answers that it has sent.
+
+        Raises:
+            RuntimeError: a study could not be sent to it.
+        """
+        if self.failure:
+            raise RuntimeError(self.failure)
         self._measure()
         return len(list((self.state / "done").glob("*")))
 
@@ -257,6 +266,9 @@ def send_until_taken(images: Mapping[str, Path], service: Service, offers: Count
                                    str(service.port), path], capture_output=True)
             if sent.returncode == 0:
                 break
+            if offers[uid] > _MOST_OFFERS:
+                service.failure = sent.stderr.decode(errors="replace")
+                return
             time.sleep(0.5)
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from datetime import datetime
@@ -64,9 +63,9 @@ def answer(path: Path, told: dict | None = None, **more) -> Answer:
 
 
 def tool(name: str) -> str:
-    """The path of a command of Debian's packages, not of pynetdicom's command of the same name."""
-    folders = [folder for folder in os.get_exec_path() if Path(folder) != Path(sys.executable).parent]
-    path = shutil.which(name, path=os.pathsep.join(folders))
+    """The path of a command of Debian's packages, not of pynetdicom's script of the same name."""
+    paths = (shutil.which(name, path=folder) for folder in os.get_exec_path())
+    path = next((path for path in paths if path and Path(path).read_bytes()[:2] != b"#!"), None)
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
