@@ -51,7 +51,7 @@ def set_scheme(driver, scheme: str = "") -> None:
 
 
 def require_accessible(driver) -> None:
-    """Fail where axe-core, or that of ``VINDR_AXE``, finds a fault; the page must fit its width."""
+    """Fail where axe-core, or that of ``VINDR_AXE``, finds an issue; the page must fit its width."""
     axe_core_python = pytest.importorskip("axe_core_python")
     default = Path(axe_core_python.__file__).with_name("axe.min.js")
     script = Path(os.environ.get("VINDR_AXE") or default).read_text(encoding="utf-8")

@@ -84,7 +84,7 @@ def test_an_image_is_shown_with_what_the_service_answers(browser, image):
     assert SECRET not in whole and STUDY not in whole
 
 
-def test_boxes_lie_where_the_answer_says(browser, image):
+def test_boxes_have_the_coordinates_of_the_answer(browser, image):
     upload(browser, image)
     slide(browser, 0.05)
     report = json.loads(text(browser, "json"))
