@@ -18,6 +18,8 @@ count as normal.
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,7 @@ def read_coco(path: str | Path, strict: bool = False) -> list[Record]:
 
 
 def load_coco(path: str | Path, strict: bool = False) -> tuple[list[Record], list[str]]:
-    """A COCO file as records, and its repairs, a line per kind.
+    """A COCO file as records in the order of their ids, and its repairs, a line per kind.
 
     Args:
         path: of the file.
@@ -151,9 +153,12 @@ def load_coco(path: str | Path, strict: bool = False) -> tuple[list[Record], lis
         label_of = class_ids_of(path, data["categories"], label_set, repaired)
         grouped = _group(path, data, label_of, len(label_set), repaired)
         absent = _without_category(label_set, label_of, repaired)
+        images = data["images"]
+        with suppress(TypeError):  # ids of several kinds keep their order
+            images = sorted(images, key=itemgetter("id"))  # as pycocotools takes them
         records = [_record(path, image, grouped[image["id"]], label_set, label_of, absent, repaired)
-                   for image in data["images"]]
-        refuse_other_frame(path, records, [grouped[image["id"]] for image in data["images"]], strict)
+                   for image in images]
+        refuse_other_frame(path, records, [grouped[image["id"]] for image in images], strict)
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:

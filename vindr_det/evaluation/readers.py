@@ -85,7 +85,7 @@ def score_pair(
     common = sorted(boxes.keys() & truth.keys())
     detections = {i: boxes[i] if len(boxes[i]) else no_finding() for i in common}
     assigned = assign(detections, {i: truth[i] for i in common}, IOU_THRESHOLD)
-    shuffled = ties.random_orders(assigned, seed=seed)
+    shuffled = list(ties.random_orders(assigned, seed=seed))
     ap = ties.average_precisions(shuffled)
     interval = None
     if num_replicates:

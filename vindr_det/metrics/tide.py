@@ -125,9 +125,8 @@ def _without(matched: Matched, rows: Flags) -> Matched:
 
 def _without_truths(matched: Matched, missed: Flags) -> Matched:
     """Without the ground truths that were missed."""
-    number = np.cumsum(~missed) - 1
-    truth_of = np.where(matched.correct, number[matched.truth_of], -1)
-    return replace(matched, truths=matched.truths[~missed], truth_of=truth_of)
+    number = np.append(np.cumsum(~missed) - 1, -1)  # which false positives, of truth -1, keep
+    return replace(matched, truths=matched.truths[~missed], truth_of=number[matched.truth_of])
 
 
 def confusion_matrix(matched: Matched, score: float) -> NDArray[np.int64]:
