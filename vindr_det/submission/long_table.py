@@ -19,7 +19,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import read_bytes
 from vindr_det.imaging.status import FAILED
 from vindr_det.metrics.matching import Table
-from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+from vindr_det.structures.detections import Predictions, PredictionSet, by_image, label_set_of
 from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet, shipped_label_set
 from vindr_det.submission.check import check_detections
 from vindr_det.submission.parse import is_box_header
@@ -142,10 +142,7 @@ def _by_image(
     boxes = numbers[:, 1:]
     boxes[labels == label_set.no_finding_id] = NO_FINDING_BOX
     codes, ids = pd.factorize(frame["image_id"])
-    order = np.argsort(codes, kind="stable")
-    rows = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    predictions = {str(image_id): Predictions(boxes[at], numbers[at, 0], labels[at], label_set)
-                   for image_id, at in zip(ids, rows, strict=True)}
+    predictions = by_image(codes, list(map(str, ids)), Predictions(boxes, numbers[:, 0], labels, label_set))
     issues = check_detections(predictions, sizes)
     if issues:
         more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
