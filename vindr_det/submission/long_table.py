@@ -9,7 +9,7 @@ without class, score and box, and its status tells whether it failed.
 """
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -151,18 +151,16 @@ def _by_image(
 
 
 def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None) -> LabelSet:
-    stated = pd.Series([""])
-    if "label_set" in frame:
-        stated = frame["label_set"].fillna("").astype(str).str.strip()
-    refuse_first(path, (stated != stated.iloc[0]).to_numpy(), lambda row:
-                 f"label_set {stated.iloc[row]!r}, expected {stated.iloc[0]!r} as in the first row")
-    ids: Iterable[float | None] = [None] * len(frame)
-    if _ID in frame:
-        numbers = as_numbers(frame[_ID])
-        ids = numbers.astype(object).where(numbers.notna(), None)
-    classes = {(name, label) for name, label in zip(frame["class_name"], ids, strict=True)
-               if isinstance(name, str)}
-    return _required(path, stated_label_set(path, str(stated.iloc[0]), expected, classes))
+    codes, kinds = pd.factorize(frame["label_set"].fillna("").astype(str) if "label_set" in frame
+                                else np.full(len(frame), "", object))
+    stated = np.array([kind.strip() for kind in kinds], object)[codes]
+    refuse_first(path, stated != stated[0], lambda row:
+                 f"label_set {stated[row]!r}, expected {stated[0]!r} as in the first row")
+    numbers = as_numbers(frame[_ID]) if _ID in frame else np.nan
+    known = frame[["class_name"]].assign(number=numbers).drop_duplicates()
+    classes = {(name, None if np.isnan(label) else label)
+               for name, label in known.itertuples(index=False) if isinstance(name, str)}
+    return _required(path, stated_label_set(path, str(stated[0]), expected, classes))
 
 
 def _required(path: str | Path, label_set: LabelSet | None) -> LabelSet:
