@@ -32,7 +32,7 @@ from vindr_det.metrics import coco, voc
 from vindr_det.metrics.matching import IOU_THRESHOLD
 from vindr_det.metrics.metric import MatchedPredictions
 from vindr_det.structures import boxes as box_ops
-from vindr_det.structures.detections import Predictions, PredictionSet, no_finding
+from vindr_det.structures.detections import Predictions, PredictionSet, by_image, no_finding
 from vindr_det.structures.label_sets import CLASS_NAMES
 from vindr_det.structures.records import Record, truth_of
 from vindr_det.submission import read_submission
@@ -60,7 +60,15 @@ def make_set(rng: np.random.Generator, images: int = IMAGES) -> BoxSet:
             half = Predictions(moved, rng.random(len(near)), truth.labels[near])
             detections = half + detections[: DETECTIONS - len(near)]
         predictions[image_id] = detections
-    return predictions, records
+    return _as_read(predictions), records
+
+
+def _as_read(predictions: PredictionSet) -> dict[str, Predictions]:
+    """The same in shared arrays, as files are read; a real set has no array of its own for each image."""
+    boxes, scores, labels = (np.concatenate([getattr(of, name) for of in predictions.values()])
+                             for name in ("boxes", "scores", "labels"))
+    numbers = np.repeat(np.arange(len(predictions)), DETECTIONS)
+    return by_image(numbers, list(predictions), Predictions(boxes, scores, labels))
 
 
 def _boxes(rng: np.random.Generator, count: int) -> Predictions:

@@ -309,7 +309,7 @@ def best_pair(d: Ints, overlap: Floats) -> Ints:
     Likewise per ground truth the row of its best-scored detection.
 
     Args:
-        d: (P,) detections, or ground truths, rising.
+        d: (P,) detections, or ground truths; the rows of each stand together.
         overlap: (P,) IoU of each pair, or scores.
     """
     if not len(d):
