@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from comparison import Row, alternate, of_turns, processor_seconds, seconds
-from growth import growth_row
+from growth import exponent, growth_row, measure
 
 from vindr_det import cli
 from vindr_det.data.coco import to_coco
@@ -236,8 +236,12 @@ def _growth(images: int, quick: bool) -> Iterator[Row]:
              "the competition's mAP": lambda size: lambda: voc.vindr_ap_of_records(*sets[size]),
              "intervals from 100 replicates": lambda size: lambda: confidence_intervals(
                  MatchedPredictions(*sets[size]), 100)}
+    # What linear work comes to on this machine, whose caches hold the smallest set alone.
+    stacks = {size: np.concatenate([of.boxes for of in sets[size][0].values()]) for size in sizes}
+    copying = exponent(sizes, measure(lambda size: stacks[size].copy, sizes, turns=20))
     for name, step in steps.items():
-        yield growth_row(name, step, sizes, turns=2 if quick else 5)
+        yield growth_row(name, step, sizes, turns=2 if quick else 5,
+                         note=f"a copy of the boxes: {copying:.2f}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

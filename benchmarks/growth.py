@@ -41,7 +41,8 @@ def measure(
 
 
 def growth_row(
-    name: str, step: Step, sizes: Sequence[int], *, turns: int = 5, clock: Clock = time.process_time
+    name: str, step: Step, sizes: Sequence[int], *, turns: int = 5, clock: Clock = time.process_time,
+    note: str = "",
 ) -> Row:
     """The exponent of a step against :data:`LIMIT`, a value per turn.
 
@@ -51,11 +52,12 @@ def growth_row(
         sizes: of the input.
         turns: that count.
         clock: of seconds.
+        note: as of :class:`comparison.Row`.
     """
     exponents = [exponent(sizes, seconds) for seconds in _turns(step, sizes, turns, clock)]
     shown = ", ".join(f"{size:,}" for size in sizes)
     return of_turns(f"growth of {name}", (f"at {shown} images", exponents), ("limit", [LIMIT] * turns),
-                    unit="exponent", target=1)
+                    unit="exponent", target=1, note=note)
 
 
 def _turns(step: Step, sizes: Sequence[int], turns: int, clock: Clock) -> list[list[float]]:

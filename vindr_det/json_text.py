@@ -19,10 +19,10 @@ def loads(data: bytes) -> Any:
         ValueError: it is no JSON, or no UTF-8.
         RecursionError: endless nesting.
     """
-    with _uncollected():
-        try:
-            return loads_as(data, Any)
-        except ValueError:
+    try:
+        return loads_as(data, Any)
+    except ValueError:
+        with _uncollected():
             return json.loads(data.decode("utf-8-sig"))
 
 
@@ -42,7 +42,8 @@ def loads_as(data: bytes, form: Any) -> Any:
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         data.decode("utf-8")  # msgspec does not look at texts that are left out
-        return msgspec.json.decode(data, type=form)
+        with _uncollected():
+            return msgspec.json.decode(data, type=form)
     except RecursionError as error:
         raise ValueError(str(error)) from error
 

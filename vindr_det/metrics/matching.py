@@ -251,7 +251,8 @@ def assign(
     require_label_set(predictions, label_set)
     ids, normal, nothing = sorted(truth), no_finding(label_set=label_set), Predictions()
     boxes = {i: truth[i] if len(truth[i]) else normal for i in ids}
-    predictions, boxes = without_classes(predictions, unknown), without_classes(boxes, unknown)
+    if unknown:
+        predictions, boxes = without_classes(predictions, unknown), without_classes(boxes, unknown)
     truths = Table.of([boxes[i] for i in ids], label_set)
     detections = Table.of([predictions.get(i, nothing) for i in ids], label_set)
     d, g, overlap = pairs(detections, truths, same_class=True)
