@@ -238,8 +238,7 @@ def _group(
     """Image id -> its boxes of the first so many classes, which are findings."""
     known = {image["id"] for image in data["images"]}
     if len(known) < len(data["images"]):
-        raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with "
-                         "another")
+        raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with another")
     grouped: dict[Any, list[DrawnBox]] = defaultdict(list)
     for annotation in data["annotations"]:
         if annotation["category_id"] not in label_of:
@@ -310,7 +309,7 @@ def _record(
         raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
                          "expected two positive whole numbers")
     height, width = map(int, sides)
-    truth, kept, lost = _truth(path, name, (height, width), rows, label_set, repaired)
+    truth, kept, lost = _truth(f"{path}: image {name}", (height, width), rows, label_set, repaired)
     readers = tuple(row.readers for row in kept)
     image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
     unknown = _unknown(path, image, label_of, kept, len(label_set)) | lost | absent
@@ -319,8 +318,7 @@ def _record(
 
 
 def _truth(
-    path: str | Path, name: str, size: tuple[int, int], rows: list[DrawnBox], label_set: LabelSet,
-    repaired: Counter[str],
+    image: str, size: tuple[int, int], rows: list[DrawnBox], label_set: LabelSet, repaired: Counter[str]
 ) -> tuple[Predictions, list[DrawnBox], set[int]]:
     """The boxes of an image of height and width, their rows, and class ids of which a box was left out."""
     if not rows:
@@ -328,7 +326,7 @@ def _truth(
     rows = _without_repeats(rows, repaired)
     raw = box_ops.xywh_to_xyxy([row.box for row in rows])
     if not np.isfinite(raw).all():
-        raise InputError(f"{path}: image {name} has a box that is not four numbers")
+        raise InputError(f"{image} has a box that is not four numbers")
     boxes = box_ops.clip(raw, *size)
     # Boxes that were scaled and rounded may exceed the image by half a pixel.
     repaired["{} boxes that exceeded the image clipped"] += int(
@@ -342,7 +340,7 @@ def _truth(
         truth = Predictions(boxes[whole], np.array([row.share for row in kept]),
                             np.array([row.label for row in kept], dtype=np.int64), label_set)
     except ValueError as error:
-        raise InputError(f"{path}: image {name}: {error}") from error
+        raise InputError(f"{image}: {error}") from error
     return truth, kept, lost
 
 
