@@ -46,6 +46,8 @@ def growth_row(
 ) -> Row:
     """The exponent of a step against :data:`LIMIT`, a value per turn.
 
+    It is that of the lesser seconds of the turn and of the one before, since other work only adds.
+
     Args:
         name: of the step.
         step: likewise, and the rest as of :func:`measure`.
@@ -54,7 +56,8 @@ def growth_row(
         clock: of seconds.
         note: as of :class:`comparison.Row`.
     """
-    exponents = [exponent(sizes, seconds) for seconds in _turns(step, sizes, turns, clock)]
+    seconds = np.array(_turns(step, sizes, turns + 1, clock))
+    exponents = [exponent(sizes, least) for least in np.minimum(seconds[1:], seconds[:-1])]
     shown = ", ".join(f"{size:,}" for size in sizes)
     return of_turns(f"growth of {name}", (f"at {shown} images", exponents), ("limit", [LIMIT] * turns),
                     unit="exponent", target=1, note=note)

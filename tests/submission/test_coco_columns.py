@@ -59,9 +59,9 @@ def outcome(path, names, labels, label_set):
     """Detections in exact values, or the error."""
     try:
         entries = coco_results.read_entries(path)
-        found = coco_results.detections_of_entries(path, entries, None, names, labels, label_set)
+        read = coco_results.detections_of_entries(path, entries, None, names, labels, label_set)
         return coco_results.label_set_name(path, entries), [
-            (name, of.boxes.tolist(), of.scores.tolist(), of.labels.tolist()) for name, of in found.items()]
+            (name, of.boxes.tolist(), of.scores.tolist(), of.labels.tolist()) for name, of in read.items()]
     except InputError as error:
         return str(error)
 
@@ -92,6 +92,6 @@ def test_the_detections_of_an_image_are_parts_of_the_same_arrays(tmp_path):
     entries = [{"image_id": name, "category_id": 1, "bbox": [1, 2, 3, 4], "score": score}
                for name, score in (("b", 0.5), ("a", 0.25), ("b", 1))]
     (tmp_path / "r.json").write_text(json.dumps(entries))
-    found = coco_results.read_coco_results(tmp_path / "r.json")
-    assert list(found) == ["b", "a"] and found["b"].scores.tolist() == [0.5, 1]
-    assert np.shares_memory(found["a"].boxes.base, found["b"].boxes)
+    read = coco_results.read_coco_results(tmp_path / "r.json")
+    assert list(read) == ["b", "a"] and read["b"].scores.tolist() == [0.5, 1]
+    assert np.shares_memory(read["a"].boxes.base, read["b"].boxes)
