@@ -20,12 +20,11 @@ from vindr_det.metrics.matching import (
     Flags,
     Ints,
     Table,
-    best_pair,
     comparable,
     pairs,
     precision_envelope,
 )
-from vindr_det.metrics.ordering import best_first, best_first_within, columns_by_class, grouped
+from vindr_det.metrics.ordering import best_first, best_first_within, best_pair, columns_by_class, grouped
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, label_set_of_records
 
@@ -61,10 +60,10 @@ class CocoMatched:
     counts: Ints
 
     @cached_property
-    def by_class(self) -> list["ClassMatches"]:
+    def by_class(self) -> list["_ClassMatches"]:
         """Of each finding, as pycocotools merges images: by score, equals by image."""
         parts = columns_by_class(self.label, (self.image, self.score, self.correct.T), self.counts.shape[1])
-        return [ClassMatches.of(image[order], correct[order].T)
+        return [_ClassMatches.of(image[order], correct[order].T)
                 for image, score, correct in parts for order in [best_first(score)]]
 
 
@@ -136,7 +135,7 @@ def _recalled(counts: Ints, recalled: Floats, weights: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class ClassMatches:
+class _ClassMatches:
     """One finding's detections, best first, and what of them no weights of the images change.
 
     Attributes:
@@ -150,12 +149,12 @@ class ClassMatches:
     correct: Sequence[Ints]
 
     @classmethod
-    def of(cls, image: Ints, correct: Flags) -> "ClassMatches":
+    def of(cls, image: Ints, correct: Flags) -> "_ClassMatches":
         matches = np.flatnonzero(correct.any(axis=0))
         return cls(image, matches, [np.flatnonzero(row) for row in correct[:, matches]])
 
 
-def _precisions(counts: Ints, classes: Sequence[ClassMatches], weights: Floats) -> Floats:
+def _precisions(counts: Ints, classes: Sequence[_ClassMatches], weights: Floats) -> Floats:
     """(R, T, F) 101-point AP; NaN without ground truth."""
     totals = weights @ counts
     result = np.empty((len(weights), len(THRESHOLDS), len(classes)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Floats
-from vindr_det.metrics.ordering import best_first, columns_by_class, grouped
+from vindr_det.metrics.ordering import best_first, best_pair, columns_by_class, grouped
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, first_difference
@@ -302,23 +302,6 @@ def mean_over_classes(values: Floats) -> Floats:
 def precision_envelope(precision: Floats) -> Floats:
     """(R, D) precision made monotone: at each recall the best of this and all higher recalls."""
     return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-
-
-def best_pair(d: Ints, overlap: Floats) -> Ints:
-    """Per detection that has pairs the row of the one with most overlap, the first of equals.
-
-    Likewise per ground truth the row of its best-scored detection.
-
-    Args:
-        d: (P,) detections, or ground truths; the rows of each stand together.
-        overlap: (P,) IoU of each pair, or scores.
-    """
-    if not len(d):
-        return np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.diff(d, prepend=-1))
-    best = np.maximum.reduceat(overlap, starts)
-    at = np.flatnonzero(overlap == np.repeat(best, np.diff(starts, append=len(d))))
-    return at[np.flatnonzero(np.diff(d[at], prepend=-1))]
 
 
 @dataclass(frozen=True)
