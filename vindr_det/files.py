@@ -21,10 +21,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import PLACE_ERRORS, InputError
+from vindr_det.json_text import loads
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 #: Pictures that are not read; they get a row with that reason.
 OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".avif", ".heic")
+_PICTURES = frozenset((*IMAGE_SUFFIXES, *OTHER_PICTURES))
 GZIP_MAGIC = b"\x1f\x8b"
 #: What the packers' modules raise for damaged files; of a .zip file it may be packed by any of them.
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
@@ -32,6 +34,8 @@ ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSEr
 PARTIAL = ".partial-"
 #: Bytes that are copied at once.
 _PIECE = 1 << 20
+#: Bytes that tell JSON from a table, unless all of them are blank.
+_START = 1 << 10
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +229,7 @@ def read_json(path: str | Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(read_text(path))
+        return loads(read_bytes(path))
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also integers of thousands of digits, and endless nesting
@@ -248,7 +252,11 @@ def holds_json(path: str | Path) -> bool:
     Raises:
         InputError: the file is missing, or is a damaged archive.
     """
-    return read_bytes(path).removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+    with existing_file(path).open("rb") as file:
+        start = file.read(_START)
+    if start[:2] in (GZIP_MAGIC, b"PK") or not start.removeprefix(codecs.BOM_UTF8).lstrip():
+        start = read_bytes(path)
+    return start.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -294,17 +302,17 @@ def image_id_of(file_name: str | PurePath) -> str:
 
     The last number of a UID is no suffix. Tables do not keep spaces at the ends.
     """
-    path = PurePath(file_name)
-    return (path.stem if _has_image_suffix(path) else path.name).strip() or path.name
+    # pathlib takes long, and most names have no folder.
+    plain = type(file_name) is str and file_name != "." and not any(mark in file_name for mark in "/\\:")
+    name = str(file_name) if plain else PurePath(file_name).name
+    dot = name.rfind(".")
+    stem = name[:dot] if dot > 0 and name[dot:].lower() in _PICTURES else name
+    return stem.strip() or name
 
 
 def image_id_in_table(entry: str) -> str:
     """The id that a table gives: :func:`image_id_of` of a file name; anything else, as ``N/A``, is an id."""
-    return image_id_of(entry) if _has_image_suffix(PurePath(entry)) else entry.strip()
-
-
-def _has_image_suffix(path: PurePath) -> bool:
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
+    return image_id_of(entry) if PurePath(entry).suffix.lower() in _PICTURES else entry.strip()
 
 
 def is_dicom(path: Path) -> bool:

@@ -20,10 +20,8 @@ MIN_SHARE = 0.05
 
 def tied_share(matched: Matched) -> float:
     """Share of boxes that have their score in common with another box of their class; 0 without boxes."""
-    detections = matched.detections
-    _, group, count = np.unique(
-        np.stack([detections.label, detections.score]), axis=1, return_inverse=True, return_counts=True)
-    return float((count[group.reshape(-1)] > 1).mean()) if len(detections) else 0.0
+    runs = np.concatenate([np.diff(ranked.tie_starts) for ranked in matched.by_class])
+    return float(runs[runs > 1].sum() / runs.sum()) if len(runs) else 0.0
 
 
 def random_orders(assigned: Assigned, count: int = ORDERS, seed: int = 0) -> Iterator[Matched]:
