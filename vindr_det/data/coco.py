@@ -17,7 +17,7 @@ count as normal.
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
@@ -183,36 +183,6 @@ def image_names(path: str | Path) -> dict[Any, str]:
                 for image in images["images"]}
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a COCO file, expected images with id and file_name "
-                         f"({error!r})") from error
-
-
-def class_ids(path: str | Path) -> dict[Any, int] | None:
-    """Category id of a COCO JSON -> class id, by name; None for a file that is no JSON or has no categories.
-
-    Raises:
-        InputError: an unknown category, or two of the same id.
-    """
-    return _of_categories(path, lambda data: class_ids_of(
-        path, data["categories"], label_set_of_categories(path, data), Counter()))
-
-
-def label_set_of_file(path: str | Path) -> LabelSet | None:
-    """The label set of a COCO JSON's categories; None for a file that is no JSON or has no categories.
-
-    Raises:
-        InputError: an unknown category.
-    """
-    return _of_categories(path, lambda data: label_set_of_categories(path, data))
-
-
-def _of_categories(path: str | Path, value_of: Callable[[dict], Any]) -> Any:
-    data = read_json(path) if holds_json(path) else None
-    if not isinstance(data, dict) or not data.get("categories"):
-        return None
-    try:
-        return value_of(data)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a COCO file, expected categories with id and name "
                          f"({error!r})") from error
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
+from vindr_det.data.coco import image_names, image_sizes
+from vindr_det.data.coco_categories import class_ids, label_set_of_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.status import FAILED, read_statuses, status_path_of
