@@ -99,7 +99,7 @@ def _coco_in_memory(
         return by_pycocotools(to_coco(records), as_dicts(predictions, records))
 
     yield alternate(f"COCO AP, {size}, from boxes in memory", ("coco_ap (hotcoco)", ours),
-                    ("pycocotools, all areas and limits", peer), measure=clock, target=80,
+                    ("pycocotools, all areas and limits", peer), measure=clock,
                     note=_same(ours(), peer()))
 
     def restricted() -> float:
@@ -123,7 +123,7 @@ def _coco_of_files(predictions: PredictionSet, records: Sequence[Record], size: 
             return by_pycocotools(str(truth), str(results))
 
         return alternate(f"COCO AP, {size}, from two JSON files", ("readers that check, coco_ap", ours),
-                         ("pycocotools", peer), measure=clock, note=_same(ours(), peer()))
+                         ("pycocotools", peer), measure=clock, target=80, note=_same(ours(), peer()))
 
 
 def as_dicts(predictions: PredictionSet, records: Sequence[Record]) -> list[dict[str, Any]]:
