@@ -26,6 +26,14 @@ def hang(name: str) -> str:
         signal.pause()
 
 
+def never_end(name: str) -> str:
+    """A decoder that never ends, which notes its beginnings in the file of that name."""
+    with Path(name).open("a") as notes:
+        notes.write("began ")
+    while True:
+        signal.pause()
+
+
 def raise_by_name(name: str) -> str:
     """Raise what decoders, disks and operating systems do."""
     import cv2

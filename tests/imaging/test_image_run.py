@@ -5,12 +5,13 @@ import shutil
 import signal
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
 import pytest
-from crashing import crash_on_b, hang, raise_by_name
+from crashing import crash_on_b, hang, never_end, raise_by_name
 
 from vindr_det import parallel
 from vindr_det.exceptions import InputError
@@ -141,6 +142,14 @@ def test_reasons_are_one_line():
 def test_a_file_that_hangs_is_a_row():
     """Its process is ended by an alarm, which :func:`crashing.hang` brings forward."""
     assert parallel.run_alone(hang, "x") == Failure("its decoder crashed or did not end")
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no alarms")
+def test_an_only_item_has_its_time_but_once(tmp_path):
+    notes = str(tmp_path / "notes")
+    assert list(in_order(never_end, [notes], 1, 1, 1)) == [
+        (notes, Failure("its decoder crashed or did not end"))]
+    assert Path(notes).read_text() == "began "
 
 
 def _statuses(folder, recursive=False):
