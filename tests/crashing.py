@@ -6,6 +6,10 @@ import time
 from pathlib import Path
 
 
+class Name(str):
+    """Text that a weak reference can be made to."""
+
+
 def crash_on_b(name: str) -> str:
     """Upper case; "b" takes the process down as a crashing decoder would."""
     if name == "b":

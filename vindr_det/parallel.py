@@ -209,11 +209,14 @@ def in_order(
                     result = waiting[0][1].result()
                     yield waiting.popleft()[0], result
         except BrokenProcessPool:
-            for item, future in waiting:
+            while waiting:
+                item, future = waiting.popleft()
                 whole = future.done() and future.exception() is None
-                # An only item has had its process for itself.
-                yield item, (future.result() if whole else _CRASHED if len(items) == 1 else
-                             run_alone(work, item, seconds))
+                result = future.result() if whole else None
+                del future  # its error holds this frame, and so the items, until garbage is collected
+                if not whole:  # an only item has had its process for itself
+                    result = _CRASHED if len(items) == 1 else run_alone(work, item, seconds)
+                yield item, result
 
 
 def run_alone(work: Callable[[Item], Any], item: Item, seconds: float = SECONDS_PER_ITEM) -> Any:

@@ -1,9 +1,11 @@
 """One bad file of a run is one row, whatever is wrong with it."""
 
+import gc
 import os
 import shutil
 import signal
 import struct
+import weakref
 import zlib
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from crashing import crash_on_b, hang, never_end, raise_by_name
+from crashing import Name, crash_on_b, hang, never_end, raise_by_name
 
 from vindr_det import parallel
 from vindr_det.exceptions import InputError
@@ -150,6 +152,19 @@ def test_an_only_item_has_its_time_but_once(tmp_path):
     assert list(in_order(never_end, [notes], 1, 1, 1)) == [
         (notes, Failure("its decoder crashed or did not end"))]
     assert Path(notes).read_text() == "began "
+
+
+def test_an_item_that_crashed_is_not_held_in_memory():
+    gc.disable()  # what a cycle holds may wait for long
+    try:
+        name = Name("b")
+        held = weakref.ref(name)
+        assert [result for _, result in in_order(crash_on_b, [name], 1, 1)] == [
+            Failure("its decoder crashed or did not end")]
+        del name
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def _statuses(folder, recursive=False):

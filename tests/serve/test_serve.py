@@ -301,18 +301,27 @@ def test_an_upload_whose_client_has_left_is_not_begun(address, monkeypatch):
     assert len(began) == 2
 
 
-def test_the_time_for_reading_an_image_is_limited(monkeypatch):
+def test_the_time_for_reading_an_image_is_limited(monkeypatch, phantom):
     from vindr_det.bundle import read_bundle
     from vindr_det.imaging import image_run
+    from vindr_det.parallel import Failure
     from vindr_det.serve.answers import Answerer, Question
 
     def in_order(work, items, workers, ahead, seconds):
-        assert seconds == 7
-        return ((item, work(item)) for item in items)
+        given.append(seconds)
+        return ((item, Failure("did not end")) for item in items)
 
+    def run_alone(work, item, seconds):
+        given.append(seconds)
+        return work(item)
+
+    given = []
     monkeypatch.setattr(image_run, "in_order", in_order)
+    monkeypatch.setattr(image_run, "run_alone", run_alone)
     answerer = Answerer(read_bundle("phantom", "cpu").models, read_seconds=7)
-    assert answerer.answer(io.BytesIO(png()), Question())["status"] == "flagged"
+    report = answerer.answer(io.BytesIO(phantom), Question(uids=True))
+    assert (report["status"], report["reason"], report["StudyInstanceUID"]) == ("failed", "did not end", STUDY)
+    assert given == [7, 7]  # for the pixels, and for the UIDs of a file whose pixels took its process down
 
 
 @pytest.mark.slow

@@ -231,7 +231,7 @@ def read_all(
             continue
         _, result = next(results)
         if isinstance(result, Failure):  # its process ended
-            result = (result, _or_empty(run_alone(_uids_of, source)))
+            result = (result, _or_empty(run_alone(_uids_of, source, seconds)))
         yield _result(run, source, *result)
 
 
