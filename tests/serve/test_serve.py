@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import select
 import signal
 import socket
 import subprocess
@@ -108,7 +109,8 @@ def test_a_model_that_fails_is_no_normal_image(address, phantom, monkeypatch, ca
 
 @pytest.mark.parametrize("path, content, headers, status", [
     ("/predict?score=2", png(), {}, 422), ("/predict?score=nan", png(), {}, 422),
-    ("/predict?maps=-1", png(), {}, 422), ("/predict", None, {"method": "POST"}, 400),
+    ("/predict?maps=-1", png(), {}, 422), ("/predict?threshold=0.9", png(), {}, 422),
+    ("/predict?score=0.1&score=0.9", png(), {}, 422), ("/predict", None, {"method": "POST"}, 400),
     ("/predict", bytes(2**20), {}, 413), ("/predict", png(), {"Content_Length": "-5"}, 400),
     ("/predict", png(), {"Origin": "http://evil.example"}, 403), ("/predict", png(), {"Origin": "null"}, 403),
     ("/predict", png(), {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, 403),
@@ -248,20 +250,19 @@ def test_the_head_of_a_request_has_limited_time(address, before):
             connection.sendall(before)
             assert b" 200 " in connection.recv(2**16)
         connection.sendall(b"GET /health HTTP/1.1\r\nX: ")
-        assert LIMITS["head_seconds"] * 0.5 < trickle(connection, 10) < LIMITS["head_seconds"] * 3
+        assert LIMITS["head_seconds"] * 0.5 < trickle(connection, 20) < 15
 
 
 def test_answers_that_nobody_takes_end(address):
     """Requests one after the other without a look at the answers fill the buffers of both sides."""
-    count, received = 4000, b""
+    request = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 8000 + b"\r\n\r\n"
     with socket.create_connection(address[:2], timeout=1) as connection:
         with suppress(OSError):
-            connection.sendall(b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
-        time.sleep(LIMITS["answer_seconds"] + 0.5)
-        with suppress(OSError):
-            while part := connection.recv(2**20):
-                received += part
-    assert 0 < received.count(b"HTTP/1.1 200") < count / 2
+            while True:
+                connection.sendall(request)
+        ended = select.poll()
+        ended.register(connection, 0)  # errors and the end alone
+        assert ended.poll(20_000)
     assert ask(address, "/health")[0] == 200
 
 
@@ -320,7 +321,8 @@ def test_the_time_for_reading_an_image_is_limited(monkeypatch, phantom):
     monkeypatch.setattr(image_run, "run_alone", run_alone)
     answerer = Answerer(read_bundle("phantom", "cpu").models, read_seconds=7)
     report = answerer.answer(io.BytesIO(phantom), Question(uids=True))
-    assert (report["status"], report["reason"], report["StudyInstanceUID"]) == ("failed", "did not end", STUDY)
+    assert (report["status"], report["reason"]) == ("failed", "did not end")
+    assert report["StudyInstanceUID"] == STUDY
     assert given == [7, 7]  # for the pixels, and for the UIDs of a file whose pixels took its process down
 
 

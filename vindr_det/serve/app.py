@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -29,8 +30,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "asked by a page of another site"},
     408: {"model": Problem, "description": "the upload took too long"},
     413: {"model": Problem, "description": "the upload is too large"},
-    422: {"model": Report, "description": "the image was not read, `reason` says why; or an option is out of "
-                                          "range, `detail` says which"},
+    422: {"model": Report, "description": "the image was not read, `reason` says why; or an option is "
+                                          "unknown or out of range, `detail` says which"},
     503: {"model": Problem, "description": "too many wait; `Retry-After` says when to try again"}}
 
 
@@ -90,7 +91,11 @@ def _add_predict(app: FastAPI, answerer: Answerer) -> None:
 
 
 async def _require_alone(request: Request) -> None:
-    """Refuse what would be ignored: further files, and options in the form."""
+    """Refuse what would be ignored: further files, options in the form, unknown ones, and second values."""
+    options = [name for name, _ in request.query_params.multi_items()]
+    known = [field.name for field in fields(Question)]
+    if len(set(options) & set(known)) < len(options):
+        raise HTTPException(422, f"expected no other options than {', '.join(known)}, and each of them once")
     if (parts := len((await request.form()).multi_items())) > 1:
         raise HTTPException(400, f"expected one file and nothing else in the form, got {parts} parts; "
                                  "options are in the query")
