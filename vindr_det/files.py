@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -315,9 +315,19 @@ def image_id_in_table(entry: str) -> str:
     return image_id_of(entry) if PurePath(entry).suffix.lower() in _PICTURES else entry.strip()
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element."""
-    with path.open("rb") as file:
+def opened(path: Path, content: bytes | None = None) -> BinaryIO:
+    """A file to read: the bytes in memory, which ``path`` only names, or else the one at ``path``."""
+    return path.open("rb") if content is None else io.BytesIO(content)
+
+
+def is_dicom(path: Path, content: bytes | None = None) -> bool:
+    """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element.
+
+    Args:
+        path: the file.
+        content: its bytes, as of :func:`opened`.
+    """
+    with opened(path, content) as file:
         start = file.read(132)
     return start[128:] == b"DICM" or is_first_element(start[:8])
 
