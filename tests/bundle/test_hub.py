@@ -1,8 +1,6 @@
 """Bundles on a hub: pushed to and pulled from a local stand-in through the hub's own library."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from bundle_parts import save_detector
@@ -27,11 +25,20 @@ def hub(tmp_path, monkeypatch):
     server.shutdown()
 
 
+#: Imports the hub's library anew, which reads HF_ENDPOINT then, and becomes the script that it is given.
+ANEW = """import runpy, sys
+for name in [name for name in sys.modules if name.split(".")[0] == "huggingface_hub"]:
+    del sys.modules[name]
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.fixture
-def tool():
-    """As everywhere, in a process that imports the library anew: it reads HF_ENDPOINT then."""
-    return lambda name, *args: subprocess.run([sys.executable, ROOT / "tools" / name, *args], text=True,
-                                              capture_output=True, timeout=280)
+def tool(processes, tmp_path):
+    """As everywhere, for the hub that HF_ENDPOINT names."""
+    (tmp_path / "anew.py").write_text(ANEW)
+    return lambda name, *args: processes.run([tmp_path / "anew.py", ROOT / "tools" / name, *args])
 
 
 @pytest.mark.slow
