@@ -6,6 +6,7 @@ import pytest
 from bundle_parts import save_detector
 from conftest import ROOT, one_line
 from hub_stand_in import Hub
+from warm_processes import Server
 
 from vindr_det.bundle import Parts, read_bundle, write_bundle
 from vindr_det.bundle.files import find, in_folder
@@ -14,31 +15,32 @@ from vindr_det.exceptions import InputError
 pytest.importorskip("huggingface_hub")
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub that HF_ENDPOINT names, with an empty cache."""
-    server = Hub()
-    for key, value in {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": "right",
-                       "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}.items():
-        monkeypatch.setenv(key, value)
-    yield server
-    server.shutdown()
-
-
-#: Imports the hub's library anew, which reads HF_ENDPOINT then, and becomes the script that it is given.
-ANEW = """import runpy, sys
-for name in [name for name in sys.modules if name.split(".")[0] == "huggingface_hub"]:
-    del sys.modules[name]
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A hub that HF_ENDPOINT names, with an empty cache, and processes that imported its library then."""
+    hub = Hub()
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("cache")),
+                           "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}.items():
+            patch.setenv(key, value)
+        processes = Server()
+        yield hub, processes
+        processes.close()
+    hub.shutdown()
 
 
 @pytest.fixture
-def tool(processes, tmp_path):
-    """As everywhere, for the hub that HF_ENDPOINT names."""
-    (tmp_path / "anew.py").write_text(ANEW)
-    return lambda name, *args: processes.run([tmp_path / "anew.py", ROOT / "tools" / name, *args])
+def hub(begun):
+    """The hub, with nothing on it."""
+    for part in (begun[0].repositories, begun[0].private, begun[0].commits):
+        part.clear()
+    return begun[0]
+
+
+@pytest.fixture
+def tool(begun):
+    """As everywhere, on this hub."""
+    return lambda name, *args: begun[1].run([ROOT / "tools" / name, *args])
 
 
 @pytest.mark.slow

@@ -183,7 +183,7 @@ def test_the_command_serves_until_it_is_ended(tmp_path, phantom, processes):
     command = [ROOT / "tools/serve.py", "--bundle", "phantom", "--device", "cpu", "--port"]
     process = processes.start([*command, "0"], tmp_path)
     try:
-        while "\n" not in process.out.read_text():
+        while not process.out.exists() or "\n" not in process.out.read_text():
             assert process.poll() is None, process.errors.read_text()
             time.sleep(0.05)
         line = process.out.read_text().strip()
