@@ -157,8 +157,8 @@ def test_several_weights_are_fused(engine, trained, phantoms):
 def test_resume_continues_and_keeps_the_best(engine, trained, phantoms, tmp_path):
     """In the same run of MLflow, where it is installed."""
     logger = "mlflow" if find_spec("mlflow") else "tensorboard"
-    options = [*TINIEST, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.LOGGERS",
-               f"['{logger}']"]
+    options = [*TINIEST, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"),
+               "VINDR.LOGGERS", f"['{logger}']"]
     engines.load(engine).train(load_config(DEMO, engine, options))
     first = len(lines(tmp_path))
     options += ["SOLVER.MAX_ITER", "5"]

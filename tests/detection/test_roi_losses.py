@@ -134,8 +134,9 @@ def test_trainings_with_options(engine, phantoms, tmp_path, options):
 ])
 def test_options_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
     def build():
-        cfg = load_config(DEMO, engine, [*TINIEST, f"VINDR.{key}", value, *more, "MODEL.RETINANET.NUM_CLASSES",
-                                         "14", "VINDR.DATA_ROOT", str(phantoms / "data")])
+        cfg = load_config(DEMO, engine, [*TINIEST, f"VINDR.{key}", value, *more,
+                                         "MODEL.RETINANET.NUM_CLASSES", "14",
+                                         "VINDR.DATA_ROOT", str(phantoms / "data")])
         losses_of(engine, cfg, [])
 
     with pytest.raises(InputError, match=f"{key} is '?{value}"):
