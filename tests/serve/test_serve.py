@@ -6,8 +6,6 @@ import logging
 import select
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -327,19 +325,23 @@ def test_the_time_for_reading_an_image_is_limited(monkeypatch, phantom):
 
 
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_ended(tmp_path, phantom):
-    command = [sys.executable, ROOT / "tools/serve.py", "--bundle", "phantom", "--device", "cpu", "--port"]
-    with subprocess.Popen([*command, "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as process:
-        line = process.stdout.readline().strip()
+def test_the_command_serves_until_it_is_ended(tmp_path, phantom, processes):
+    command = [ROOT / "tools/serve.py", "--bundle", "phantom", "--device", "cpu", "--port"]
+    process = processes.start([*command, "0"], tmp_path)
+    try:
+        while not process.out.exists() or "\n" not in process.out.read_text():
+            assert process.poll() is None, process.errors.read_text()
+            time.sleep(0.05)
+        line = process.out.read_text().strip()
         port = int(line.rpartition(":")[2])
         assert line == f"http://127.0.0.1:{port}"
         assert ask(("127.0.0.1", port), "/predict", phantom)[0] == 200
-        again = subprocess.run([*command, str(port)], capture_output=True, text=True)
+        again = processes.run([*command, port])
         assert again.returncode == 2 and f"--port {port}: cannot be listened on" in again.stderr
+    finally:
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
-    assert SECRET not in errors and not list(tmp_path.iterdir())
+        process.wait(30)
+    assert SECRET not in process.errors.read_text() and not list(tmp_path.iterdir())
 
 
 def test_a_missing_library_is_named(monkeypatch):
