@@ -3,7 +3,7 @@
 Shapes: O random orders, R bootstrap replicates, D detections, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,19 +26,21 @@ def tied_share(matched: Matched) -> float:
     return float((count[group.reshape(-1)] > 1).mean()) if len(detections) else 0.0
 
 
-def random_orders(assigned: Assigned, count: int = ORDERS, seed: int = 0) -> list[Matched]:
+def random_orders(assigned: Assigned, count: int = ORDERS, seed: int = 0) -> Iterator[Matched]:
     """The detections matched in random orders of equal scores; in their only order where no two are equal."""
     matched = assigned.matched()
     if not tied_share(matched):
-        return [matched]
+        yield matched
+        return
     rng = np.random.default_rng(seed)
-    return [assigned.shuffle_ties(rng).matched() for _ in range(count)]
+    for _ in range(count):
+        yield assigned.shuffle_ties(rng).matched()
 
 
-def average_precisions(shuffled: Sequence[Matched]) -> Floats:
-    """(O, K) AP of every class in each order."""
-    once = np.ones((1, len(shuffled[0].ids)))
-    return np.concatenate([voc.average_precisions(matched, once) for matched in shuffled])
+def average_precisions(shuffled: Iterable[Matched]) -> Floats:
+    """(O, K) AP of every class in each order, of which one alone is in memory."""
+    return np.concatenate([voc.average_precisions(matched, np.ones((1, len(matched.ids))))
+                           for matched in shuffled])
 
 
 def tie_replicates(shuffled: Sequence[Matched], bootstrap: Bootstrap) -> Replicated:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.resize import Target, resize
+from vindr_det.imaging.status import Status
+from vindr_det.imaging.subject_check import mismatch
 from vindr_det.report.request import ReportRequest
 
 #: Quality of JPEG, tried in turn before the picture is made smaller.
@@ -43,6 +45,28 @@ def read_chosen(run: ImageRun, ids: Sequence[str], request: ReportRequest) -> It
     by_id = {source.image_id: source for source in run.inputs}
     part = replace(run, inputs=[by_id[image_id] for image_id in ids])
     return image_run.read_all(part, Target(request.side, keep_aspect=True), request.workers)
+
+
+def other_image(
+    run: ImageRun, result: ImageResult, size: tuple[int, int] | None, row: Status | None
+) -> str:
+    """What tells a file that was read from the image that the boxes are of; empty if nothing does.
+
+    Args:
+        run: that the file was found by.
+        result: of :func:`read_chosen`, with an image.
+        size: (height, width) of the image that the boxes are of; None where no table has it.
+        row: of the image in the status table beside the predictions; None without.
+    """
+    name, image = result.status.image_id, result.image
+    if image is None:
+        return ""
+    path = next(source.path for source in run.inputs if source.image_id == name)
+    # Where a table has the size, the image has that instead of the file's own, but the pixels have its shape.
+    height, width = image.pixels.shape if name in run.sizes else (image.height, image.width)
+    expected = replace(row or Status(name, ""), **(dict(zip(("height", "width"), size, strict=True))
+                                                   if size else {}))
+    return mismatch(path, (height, width), expected, "annotated" if row is None else "predicted")
 
 
 @dataclass(frozen=True)
