@@ -19,6 +19,7 @@ function hasOutcome(item, boxes, wanted, score) {
   if (wanted && isUnknown(item)) return false;
   if (wanted === "right") return isRight(item, boxes, score);
   if (wanted === "fp") return boxes.some(box => is(box, "fp", "normal-fp"));
+  if (wanted === "tp") return boxes.some(box => is(box, "tp", "detected-unseen"));
   return !wanted ? boxes.length > 0 : boxes.some(box => is(box, wanted));
 }
 
