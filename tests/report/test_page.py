@@ -344,6 +344,7 @@ def test_readers_may_have_any_name(browser, odd_page):
     assert layers() == expected and lines(browser) == ["detected", "reader", "reader", "reader"]
     _open(browser, browser.current_url)
     assert layers() == expected and lines(browser) == ["detected", "reader", "reader", "reader"]
+    assert all("predictions (reader)" in text(browser, part) for part in ("#layers", "#box-rows"))
     press(browser, "#picture", "r", "t", "l")
     _open(browser, browser.current_url)
     assert not any(layers().values())

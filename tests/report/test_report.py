@@ -177,7 +177,7 @@ def test_what_is_not_read_is_said(files, tmp_path):
     assert cases["a1"]["noPicture"] and cases["a1"]["predicted"]  # it was read when it was predicted
     assert cases["d1"]["noPicture"] == "" and cases["d1"]["height"] == 200
     assert "All 2 images that have a file." in page
-    assert "Images that have no file among the images and are not here; the first is " in page
+    assert "Without a file, and so not here: 4; the first is a&lt;" in page
 
 
 def test_what_is_known_of_an_image(tmp_path):
@@ -188,9 +188,9 @@ def test_what_is_known_of_an_image(tmp_path):
     assert cases["e1"]["predicted"] is None and cases["d1"]["predicted"] is None
     assert len(cases["c1"]["predicted"]) == 100 and cases["c1"]["truth"][0][5:] == [120, 0.35]
     assert "400 x 100 pixels" in cases["b1"]["noPicture"] and not cases["a1"]["noPicture"]
-    assert [line for line in ("All 5 images that have a file.", "are not here; the first is a&lt;!--",
-                              "Images that were not read: nothing is known of them: 1.",
-                              "Images that have no prediction: nothing is known of them: 1.",
+    assert [line for line in ("All 5 images that have a file.", "Without a file, and so not here: 1; the first is a&",
+                              "Not read, so that nothing is known of them: 1.",
+                              "Not predicted, so that nothing is known of them: 1.",
                               "6 annotated images, 2 of them normal; 4 predicted.") if line not in page] == []
     options = page[page.index("<h3>Options</h3>"):]
     assert "<dt>bootstrap</dt><dd>0</dd>" in options and "<dt>seed</dt><dd>0</dd>" in options
@@ -257,7 +257,7 @@ def test_images_that_were_never_predicted_are_counted(files, tmp_path):
     # e1 has nothing but "no finding": nothing tells that it was ever read.
     assert cases["e1"]["state"] == "not read" and cases["e1"]["predicted"] is None
     assert cases["a1"]["state"] == "" and cases["a1"]["predicted"]
-    assert "Images that are there that have no prediction; they are not here: 1." in page
+    assert "Files of images that were not predicted, and so not here: 1." in page
 
 
 def test_a_page_without_a_classifier_needs_no_torch(files, tmp_path):

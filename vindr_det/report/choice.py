@@ -50,12 +50,12 @@ class Choice:
             turns = ": in turn one " + ", one ".join(self.kinds) + ", each drawn at random" if self.kinds \
                 else ", drawn at random"
             chosen = f"{len(self.ids):,} of {self.among:,} images{files} (--cases){turns}."
-        counts = [(len(self.absent), f"have no file among the images and are not here; the first is "
-                                     f"{min(self.absent, default='')}"),
-                  (self.states.get(NOT_READ, 0), "were not read: nothing is known of them"),
-                  (self.states.get(NO_PREDICTION, 0), "have no prediction: nothing is known of them"),
-                  (self.unknown, "are there that have no prediction; they are not here")]
-        return [chosen, *(f"Images that {what}: {count:,}." for count, what in counts if count)]
+        first = f"; the first is {min(self.absent)}" if self.absent else ""
+        counts = [("Without a file, and so not here", len(self.absent), first),
+                  ("Not read, so that nothing is known of them", self.states.get(NOT_READ, 0), ""),
+                  ("Not predicted, so that nothing is known of them", self.states.get(NO_PREDICTION, 0), ""),
+                  ("Files of images that were not predicted, and so not here", self.unknown, "")]
+        return [chosen, *(f"{what}: {count:,}{more}." for what, count, more in counts if count)]
 
 
 def choose(sources: Sources, present: Collection[str]) -> Choice:

@@ -24,6 +24,7 @@ const isCut = (item, score) => item.leftOut > 0 && item.predicted.at(-1)[1] >= s
 
 // A reader may have any name, also that of another layer.
 const layerOf = reader => `reader ${reader}`;
+const nameOf = reader => [TRUTH, PREDICTED, "labels"].includes(reader) ? `${reader} (reader)` : reader;
 
 function boxesOf(item, score) {
   const predicted = (item.predicted ?? []).filter(row => row[1] >= score).map(([label, own, x0, y0, x1, y1, match]) => (

@@ -66,7 +66,7 @@ function addLayers() {
     [PREDICTED, browser.cases.some(item => item.predicted !== null), true],
     ...readersOf().map(name => [layerOf(name), true, false, name]), ["labels", true, true]];
   byId("layers").append(...layers.filter(([, there]) => there).map(([value, , on, reader]) => element("label", {"data-reader": reader},
-    element("input", {type: "checkbox", value, checked: on}), reader ?? value)));
+    element("input", {type: "checkbox", value, checked: on}), reader === undefined ? value : nameOf(reader))));
 }
 
 function showBoxes() {
@@ -87,7 +87,7 @@ function rowOf(box, number) {
     showBoxes();
     byId("box-rows").rows[number].querySelector("button").focus();
   });
-  return element("tr", {"data-picked": state.picked === number ? "" : null}, element("td", {}, button), element("td", {}, box.reader ?? box.layer),
+  return element("tr", {"data-picked": state.picked === number ? "" : null}, element("td", {}, button), element("td", {}, box.reader === undefined ? box.layer : nameOf(box.reader)),
     element("td", {class: "number"}, box.score === null ? "" : box.score.toFixed(3)), element("td", {}, OUTCOMES[box.outcome]));
 }
 
