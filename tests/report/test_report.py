@@ -228,7 +228,8 @@ def test_coco_results_leave_out_images_without_boxes(tmp_path, statuses, expecte
 
 @pytest.mark.parametrize("size, status, known, shown", [
     ((200, 160), "", True, True), ((100, 80), "", True, True), ((100, 100), "", True, True),
-    ((100, 400), "", True, False), ((100, 400), "", False, True), ((160, 200), "ok", False, False)])
+    ((100, 400), "", True, False), ((100, 400), "", False, True), ((160, 200), "200,160", False, False),
+    ((100, 100), "200,160", False, True), ((100, 400), "200,200", False, False)])
 def test_a_picture_of_another_image_is_not_shown(tmp_path, size, status, known, shown):
     files = write_case(tmp_path)
     cv2.imwrite(str(tmp_path / "images" / "a1.png"),
@@ -239,12 +240,23 @@ def test_a_picture_of_another_image_is_not_shown(tmp_path, size, status, known, 
     if status:
         (tmp_path / "S.status.csv").write_text(
             "image_id,status,reason,height,width\n" + "".join(
-                f'"{name}",ok,,200,160\n' for name in TRUTH if name != EVIL))
+                f'"{name}",ok,,{status}\n' for name in TRUTH if name != EVIL))
     page = page_of(tmp_path, **files)
     case = next(case for case in data_of(page)["cases"] if case["id"] == "a1")
     number = [case["id"] for case in data_of(page)["cases"]].index("a1")
     picture = re.search(rf'id="picture-{number}">([^<]*)<', page).group(1)
     assert bool(picture) == shown == (case["noPicture"] == "") and case["predicted"]
+
+
+def test_a_picture_of_another_shape_than_a_square_is_said(tmp_path):
+    box = Predictions(np.array([[10.0, 10, 50, 60]]), np.ones(1), np.array([3]))
+    (tmp_path / "truth.json").write_text(json.dumps(to_coco([Record("a", "a.png", 1024, 1024, box)])))
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.arange(7200, dtype=np.uint8).reshape(80, 90))
+    page = page_of(tmp_path, annotations=str(tmp_path / "truth.json"), images=str(tmp_path / "images"))
+    (case,) = data_of(page)["cases"]
+    assert "the file has 90 x 80 pixels, the image of the boxes 1024 x 1024" in case["notice"]
+    assert not case["noPicture"] and (case["height"], case["width"]) == (1024, 1024)
 
 
 def test_images_that_were_never_predicted_are_counted(files, tmp_path):

@@ -11,7 +11,7 @@ from vindr_det.parallel import Failure, guarded
 _UID = "SOPInstanceUID"
 
 
-def mismatch(path: Path, size: tuple[int, int], status: Status, kind: str = "predicted") -> str:
+def mismatch(path: Path, size: tuple[int, int], status: Status) -> str:
     """What tells a file from the image that was predicted; empty if nothing does.
 
     A DICOM file must have the row's own UID and size. A PNG or JPEG may be a smaller copy, of the original's
@@ -21,12 +21,11 @@ def mismatch(path: Path, size: tuple[int, int], status: Status, kind: str = "pre
         path: the file.
         size: (height, width) of the file.
         status: the row of its id.
-        kind: of image, in what is said.
     """
     if status.height and status.width:
         predicted = status.height, status.width
         if size != predicted if is_dicom(path) else is_of_another_shape(size, predicted):
-            return (f"the file has {size[1]} x {size[0]} pixels, the {kind} image {status.width} x "
+            return (f"the file has {size[1]} x {size[0]} pixels, the predicted image {status.width} x "
                     f"{status.height}")
     return _uid_mismatch(path, status.uids.get(_UID, ""))
 

@@ -179,9 +179,12 @@ def _read_pictures(
         size = sizes.get(case.image_id)
         height, width = size or (result.image.height, result.image.width)
         case = replace(case, height=height, width=width)
-        other = pictures.other_image(run, result, size, sources.statuses.get(case.image_id))
-        sized.append(case.without_picture(f"it would be of another image: {other}") if other else case)
-        images.append("" if other else budget.encode(result.image.pixels))
+        told, shown = pictures.other_image(run, result, size, sources.statuses.get(case.image_id))
+        if told:
+            case = case.stretched(told) if shown else case.without_picture(
+                f"it would be of another image: {told}")
+        sized.append(case)
+        images.append(budget.encode(result.image.pixels) if shown else "")
     return sized, images
 
 

@@ -41,6 +41,10 @@ class Case:
         """The case of an image that is not shown, for what its file is; whatever was predicted of it stays."""
         return replace(self, data={**self.data, "noPicture": reason})
 
+    def stretched(self, sizes: str) -> "Case":
+        """The case of an image whose picture has another shape than the square that its boxes are in."""
+        return replace(self, data={**self.data, "notice": f"stretched to the boxes' square: {sizes}"})
+
     def unread(self, reason: str) -> "Case":
         """The case of an image that cannot be read now: without a sign that it once was it counts as not read.
 
@@ -66,14 +70,14 @@ def case_of(sources: Sources, image_id: str, height: int, width: int) -> Case:
         was predicted; ``truth``, rows of [class id, x_min, ..., row of its detection or -1, -2, score of that
         detection or None], where the row may be one that is left out; ``readers``, name -> rows of [class id,
         x_min, ...]; ``normal``, ``status``, ``reason``, ``state`` (see
-        :meth:`vindr_det.report.sources.Sources.state`), ``noPicture`` (why there is none), ``leftOut`` (boxes
-        beyond :data:`MAX_BOXES`) and ``noFinding``, the score of that class.
+        :meth:`vindr_det.report.sources.Sources.state`), ``noPicture`` (why there is none), ``notice`` (of the
+        picture), ``leftOut`` (boxes beyond :data:`MAX_BOXES`) and ``noFinding``, the score of that class.
     """
     record, status = sources.records_by_id.get(image_id), sources.statuses.get(image_id)
     state = sources.state(image_id)
     data: dict[str, Any] = {
         "status": status.status if status else "", "reason": status.reason if status else "",
-        "state": state, "noPicture": "",
+        "state": state, "noPicture": "", "notice": "",
         "normal": None if record is None else record.normal, "readers": _readers(sources, image_id)}
     is_known = sources.predictions is not None and state not in (NOT_READ, NO_PREDICTION)
     data |= _boxes(sources.predictions.get(image_id) if is_known else None, record)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.imaging import image_run
-from vindr_det.imaging.image_run import ImageResult, ImageRun
+from vindr_det.imaging.image_run import ImageResult, ImageRun, is_of_another_shape
 from vindr_det.imaging.resize import Target, resize
 from vindr_det.imaging.status import Status
 from vindr_det.imaging.subject_check import mismatch
@@ -49,8 +49,10 @@ def read_chosen(run: ImageRun, ids: Sequence[str], request: ReportRequest) -> It
 
 def other_image(
     run: ImageRun, result: ImageResult, size: tuple[int, int] | None, row: Status | None
-) -> str:
-    """What tells a file that was read from the image that the boxes are of; empty if nothing does.
+) -> tuple[str, bool]:
+    """What tells a file that was read from the image that the boxes are of, and whether it may be it all the same.
+
+    It may be where nothing but the boxes' frame, which is a square, has another shape, as in some data sets.
 
     Args:
         run: that the file was found by.
@@ -60,13 +62,15 @@ def other_image(
     """
     name, image = result.status.image_id, result.image
     if image is None:
-        return ""
+        return "", True
     path = next(source.path for source in run.inputs if source.image_id == name)
     # Where a table has the size, the image has that instead of the file's own, but the pixels have its shape.
-    height, width = image.pixels.shape if name in run.sizes else (image.height, image.width)
-    expected = replace(row or Status(name, ""), **(dict(zip(("height", "width"), size, strict=True))
-                                                   if size else {}))
-    return mismatch(path, (height, width), expected, "annotated" if row is None else "predicted")
+    file = image.pixels.shape if name in run.sizes else (image.height, image.width)
+    told = mismatch(path, file, row) if row else ""
+    if told or not size or not is_of_another_shape(file, size):
+        return told, not told
+    sizes = f"the file has {file[1]} x {file[0]} pixels, the image of the boxes {size[1]} x {size[0]}"
+    return sizes, size[0] == size[1]
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ function showCase(number) {
   byId("case-title").textContent = item.id;
   const notes = [[item.leftOut, `Boxes of lower scores that are not in this page: ${item.leftOut}.`],
     [item.status && item.status !== "ok", sentence(isUnknown(item) ? "Not read" : item.status, item.reason)],
-    [item.noPicture, sentence("No picture", item.noPicture)]].filter(([there]) => there).map(([, text]) => text).join(" ");
+    [item.noPicture, sentence("No picture", item.noPicture)], [item.notice, sentence("Picture", item.notice)]].filter(([there]) => there).map(([, text]) => text).join(" ");
   byId("case-status").textContent = notes;
   byId("case-status").hidden = !notes;
   picture.show(item, source);
