@@ -188,7 +188,8 @@ def test_what_is_known_of_an_image(tmp_path):
     assert cases["e1"]["predicted"] is None and cases["d1"]["predicted"] is None
     assert len(cases["c1"]["predicted"]) == 100 and cases["c1"]["truth"][0][5:] == [120, 0.35]
     assert "400 x 100 pixels" in cases["b1"]["noPicture"] and not cases["a1"]["noPicture"]
-    assert [line for line in ("All 5 images that have a file.", "Without a file, and so not here: 1; the first is a&",
+    assert [line for line in ("All 5 images that have a file.",
+                              "Without a file, and so not here: 1; the first is a&",
                               "Not read, so that nothing is known of them: 1.",
                               "Not predicted, so that nothing is known of them: 1.",
                               "6 annotated images, 2 of them normal; 4 predicted.") if line not in page] == []
@@ -266,7 +267,7 @@ def test_images_that_were_never_predicted_are_counted(files, tmp_path):
         (broken / f"{name}.png").write_bytes(b"no picture")
     page = page_of(tmp_path, predictions=files["predictions"], images=str(broken))
     cases = {case["id"]: case for case in data_of(page)["cases"]}
-    # e1 has nothing but "no finding": nothing tells that it was ever read.
+    # Of e1 there is nothing but "no finding": nothing tells that it was ever read.
     assert cases["e1"]["state"] == "not read" and cases["e1"]["predicted"] is None
     assert cases["a1"]["state"] == "" and cases["a1"]["predicted"]
     assert "Files of images that were not predicted, and so not here: 1." in page

@@ -102,7 +102,7 @@ def _sections(sources: Sources) -> list[Section]:
     request, values = sources.request, detections.measured(sources)
     is_apart = request.classifier != request.training
     classifier = None
-    if request.classifier is not None:  # its tables are read by modules that take seconds and memory to import
+    if request.classifier is not None:  # its modules take seconds and memory
         from vindr_det.report.classifier import classifier_section
 
         classifier = classifier_section(request.classifier)

@@ -38,7 +38,7 @@ class Case:
     maps: Mapping[str, int] = field(default_factory=dict)
 
     def without_picture(self, reason: str) -> "Case":
-        """The case of an image that is not shown, for what its file is; whatever was predicted of it stays."""
+        """The case of an image whose file is not shown; whatever was predicted of it stays."""
         return replace(self, data={**self.data, "noPicture": reason})
 
     def stretched(self, sizes: str) -> "Case":
@@ -46,9 +46,9 @@ class Case:
         return replace(self, data={**self.data, "notice": f"stretched to the boxes' square: {sizes}"})
 
     def unread(self, reason: str) -> "Case":
-        """The case of an image that cannot be read now: without a sign that it once was it counts as not read.
+        """The case of an image that cannot be read now, nor, as far as is known, ever was.
 
-        Such a sign is its row in the status table, or a predicted finding.
+        A row in the status table or a predicted finding tells that it was; then what was predicted stays.
         """
         seen = self.data["status"] in (OK, FLAGGED) or self.data["predicted"] or self.data["leftOut"]
         unknown = {} if seen or self.data["predicted"] is None else {
@@ -79,8 +79,8 @@ def case_of(sources: Sources, image_id: str, height: int, width: int) -> Case:
         "status": status.status if status else "", "reason": status.reason if status else "",
         "state": state, "noPicture": "", "notice": "",
         "normal": None if record is None else record.normal, "readers": _readers(sources, image_id)}
-    is_known = sources.predictions is not None and state not in (NOT_READ, NO_PREDICTION)
-    data |= _boxes(sources.predictions.get(image_id) if is_known else None, record)
+    boxes = None if sources.predictions is None else sources.predictions.get(image_id)
+    data |= _boxes(None if state in (NOT_READ, NO_PREDICTION) else boxes, record)
     return Case(image_id, height, width, data)
 
 

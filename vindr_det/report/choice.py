@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -68,20 +68,24 @@ def choose(sources: Sources, present: Collection[str]) -> Choice:
     known = set(sources.records_by_id) if sources.records is not None else {
         *(sources.predictions or ()), *sources.statuses}
     ids = sorted(known.intersection(present))
-    about = {
-        "states": Counter(map(sources.state, ids)),
-        "absent": sorted(known.difference(present)),
-        "unknown": len(set(present) - known) if sources.records is None else 0,
-    }
+    among = Choice(
+        ids,
+        len(ids),
+        {},
+        Counter(map(sources.state, ids)),
+        sorted(known.difference(present)),
+        len(set(present) - known) if sources.records is None else 0,
+    )
     count, rng = sources.request.cases, np.random.default_rng(sources.request.seed)
     shuffled = [ids[at] for at in rng.permutation(len(ids))]
     if sources.matched is None:
-        return Choice(shuffled[:count], len(ids), {}, **about)
+        return replace(among, ids=shuffled[:count])
     kind_of = image_kinds(sources)
     groups = {kind: [name for name in shuffled if kind_of[name] == kind] for kind in KINDS}
     groups = {kind: names for kind, names in groups.items() if names}
     in_turn = [name for name in chain(*zip_longest(*groups.values())) if name is not None]
-    return Choice(in_turn[:count], len(ids), {kind: len(names) for kind, names in groups.items()}, **about)
+    kinds = {kind: len(names) for kind, names in groups.items()}
+    return replace(among, ids=in_turn[:count], kinds=kinds)
 
 
 def image_kinds(sources: Sources) -> dict[str, str]:

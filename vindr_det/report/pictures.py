@@ -50,7 +50,7 @@ def read_chosen(run: ImageRun, ids: Sequence[str], request: ReportRequest) -> It
 def other_image(
     run: ImageRun, result: ImageResult, size: tuple[int, int] | None, row: Status | None
 ) -> tuple[str, bool]:
-    """What tells a file that was read from the image that the boxes are of, and whether it may be it all the same.
+    """What tells a file that was read from the image of the boxes, and whether it may be that all the same.
 
     It may be where nothing but the boxes' frame, which is a square, has another shape, as in some data sets.
 

@@ -21,8 +21,8 @@ from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
 from vindr_det.submission import read_submission, refuse_other_frame
 
-#: What a report says of an image that has no row in the predictions: it failed by the status table, it was not
-#: predicted, or the file, which may leave out images without boxes, does not tell.
+#: What a report says of an image that has no row in the predictions: it failed by the status table, it was
+#: not predicted, or the file, which may leave out images without boxes, does not tell.
 NOT_READ, NO_PREDICTION, NO_BOX = "not read", "no prediction", "no box"
 
 
