@@ -66,7 +66,7 @@ def write_odd_case(folder: Path) -> dict[str, str]:
     """:func:`write_case` with all that can be wrong with an image.
 
     "e1" was not read and "d1" not predicted, both normal; "c1" has 120 boxes above its true positive; the
-    file of "b1" is of another picture, and the last image has none. Readers are "Smith, J" and "predictions" too.
+    file of "b1" is of another picture, the last image has none. Two readers are "Smith, J" and "predictions".
     """
     files = write_case(folder)
     truth = pd.read_csv(files["annotations"])

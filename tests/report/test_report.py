@@ -230,7 +230,8 @@ def test_coco_results_leave_out_images_without_boxes(tmp_path, statuses, expecte
 @pytest.mark.parametrize("size, status, known, shown", [
     ((200, 160), "", True, True), ((100, 80), "", True, True), ((100, 100), "", True, True),
     ((100, 400), "", True, False), ((100, 400), "", False, True), ((160, 200), "200,160", False, False),
-    ((100, 100), "200,160", False, True), ((100, 400), "200,200", False, False)])
+    ((100, 100), "200,160", False, True), ((100, 400), "200,200", False, False),
+    ((400, 320), "", True, True)])
 def test_a_picture_of_another_image_is_not_shown(tmp_path, size, status, known, shown):
     files = write_case(tmp_path)
     cv2.imwrite(str(tmp_path / "images" / "a1.png"),
@@ -247,6 +248,7 @@ def test_a_picture_of_another_image_is_not_shown(tmp_path, size, status, known, 
     number = [case["id"] for case in data_of(page)["cases"]].index("a1")
     picture = re.search(rf'id="picture-{number}">([^<]*)<', page).group(1)
     assert bool(picture) == shown == (case["noPicture"] == "") and case["predicted"]
+    assert ("are more than the 160 x 200" in case["notice"]) == (size == (400, 320))
 
 
 def test_a_picture_of_another_shape_than_a_square_is_said(tmp_path):
@@ -443,6 +445,10 @@ def test_the_command(files, tmp_path, capsys):
                            *(word for name, file in files.items() for word in (f"--{name}", file))])
     printed = capsys.readouterr()
     assert printed.out.strip().endswith("6 of 6 images") and "MB; open it in a browser" in printed.err
+    odd = write_odd_case(tmp_path)
+    run_command("report", ["--out", str(tmp_path / "r.html"), "--bootstrap", "0", "--workers", "1",
+                           *(word for name, file in odd.items() for word in (f"--{name}", file))])
+    assert capsys.readouterr().out.strip().endswith("5 of 5 images; images without a file: 1")
 
 
 def test_no_script_is_half_a_line():

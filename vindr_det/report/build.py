@@ -179,10 +179,14 @@ def _read_pictures(
         size = sizes.get(case.image_id)
         height, width = size or (result.image.height, result.image.width)
         case = replace(case, height=height, width=width)
-        told, shown = pictures.other_image(run, result, size, sources.statuses.get(case.image_id))
-        if told:
-            case = case.stretched(told) if shown else case.without_picture(
-                f"it would be of another image: {told}")
+        row = sources.statuses.get(case.image_id)
+        told, shown = pictures.other_image(run, result, size, row)
+        if not shown:
+            case = case.without_picture(f"it would be of another image: {told}")
+        elif told:
+            case = case.with_notice(f"stretched to the boxes' square: {told}")
+        elif row is None:  # else what is odd is in that row
+            case = case.with_notice(result.status.reason)
         sized.append(case)
         images.append(budget.encode(result.image.pixels) if shown else "")
     return sized, images

@@ -41,9 +41,9 @@ class Case:
         """The case of an image whose file is not shown; whatever was predicted of it stays."""
         return replace(self, data={**self.data, "noPicture": reason})
 
-    def stretched(self, sizes: str) -> "Case":
-        """The case of an image whose picture has another shape than the square that its boxes are in."""
-        return replace(self, data={**self.data, "notice": f"stretched to the boxes' square: {sizes}"})
+    def with_notice(self, notice: str) -> "Case":
+        """The case with what is odd about its picture."""
+        return replace(self, data={**self.data, "notice": notice})
 
     def unread(self, reason: str) -> "Case":
         """The case of an image that cannot be read now, nor, as far as is known, ever was.

@@ -200,7 +200,7 @@ function restore() {
   const finding = browser.classes.findIndex(of => of.name === address.get("finding"));
   byId("finding").value = finding < 0 ? "" : String(finding);
   for (const name of ["outcome", "kind", "search"]) byId(name).value = address.get(name) ?? "";
-  if (address.has("score")) byId("score").value = address.get("score");
+  if (Number.isFinite(Number(address.get("score") ?? NaN))) byId("score").value = address.get("score");
   if (address.has("layers")) {
     const names = address.getAll("layers");
     document.querySelectorAll("#layers input").forEach(box => { box.checked = names.includes(box.value); });

@@ -24,7 +24,7 @@ function hasOutcome(item, boxes, wanted, score) {
 }
 
 function isOfKind(item, kind) {
-  if (kind === "flagged") return item.status !== "" && item.status !== "ok" || isUnknown(item) || item.noPicture !== "";
+  if (kind === "flagged") return item.status !== "" && item.status !== "ok" || isUnknown(item) || item.noPicture + item.notice !== "";
   return !kind || item.normal === (kind === "normal");
 }
 
@@ -46,7 +46,7 @@ function partsOf(item, boxes, score) {
 
 function optionFor(item, score, number) {
   const parts = partsOf(item, boxesOf(item, score), score);
-  if (item.status === "flagged") parts.push(item.status);
+  if (item.status === "flagged" || item.notice) parts.push("flagged");
   if (item.noPicture) parts.push("no picture");
   return element("div", {role: "option", id: `case-${number}`, "data-number": number, "aria-selected": "false"},
     element("b", {}, item.id), element("span", {}, parts.join(" · ")));
