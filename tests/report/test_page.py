@@ -1,5 +1,6 @@
 """The page in a browser: filters, layers, slider, keyboard, address, sorting, theme, printing, axe."""
 
+import json
 from urllib.parse import quote
 
 import pytest
@@ -359,3 +360,18 @@ def test_tables_fit_a_telephone(browser, page):
         "return [...document.querySelectorAll('.table:not(.wide) .scroll, .boxes .scroll')]"
         ".filter(node => node.scrollWidth > node.clientWidth + 1).map(node => node.ariaLabel)")
     assert wide == []
+
+
+def test_an_image_without_a_row_in_coco_results(browser, tmp_path):
+    files = write_case(tmp_path)
+    (tmp_path / "S.json").write_text(json.dumps(
+        [{"image_id": "a1", "category_id": 3, "bbox": [20, 100, 100, 60], "score": 0.9}]))
+    out = tmp_path / "r.html"
+    write_report(ReportRequest(str(out), bootstrap=0, workers=1, **{**files, "predictions": str(
+        tmp_path / "S.json")}))
+    _open(browser, f"{out.as_uri()}#case=e1")
+    assert options(browser)["e1"].startswith("normal · no box in the predictions' file")
+    assert options(browser)["b1"].startswith("abnormal · FN 2 · no box in the predictions' file")
+    assert text(browser, "#case-text").startswith("No box in the predictions' file, which does not tell ")
+    choose(browser, "outcome", "no box")
+    assert sorted(listed(browser)) == sorted(["b1", "c1", "d1", "e1", EVIL])
