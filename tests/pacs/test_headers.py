@@ -181,7 +181,7 @@ def test_boxes_outside_the_image_are_left_out_and_told(image, tmp_path):
     outside = BOXES[1] | {"x_min": 5000.0, "x_max": 6000.0}
     told = answer(image, report(boxes=[BOXES[0], outside]))
     assert [box.finding for box in told.boxes] == ["Cardiomegaly"]
-    assert told.remark == "Look at it before you trust it: 1 box outside the image is left out"
+    assert told.remark == "Look at it before you trust it: 1 box outside the image left out"
     assert "FLAGGED" in str(saved(tmp_path, told)["sr"])
 
 

@@ -94,17 +94,25 @@ class Answer:
         reason = fitted(self.report["reason"] or "", "ST")
         if not self.is_read:
             return f"NOT READ, nothing is known about this image: {reason or 'no prediction'}"
-        outside = len(self._told) - len(self.boxes)
         reasons = [reason] if self.report["status"] == FLAGGED else []
-        if outside:
-            reasons.append(f"{outside} box{'es' * (outside > 1)} outside the image "
-                           f"{'are' if outside > 1 else 'is'} left out")
+        if self._left_out:
+            reasons.append(self._left_out)
         return f"Look at it before you trust it: {'; '.join(reasons)}" if reasons else ""
 
     @property
     def comments(self) -> Sequence[str]:
         """What every object should say in words: its limits, the remark, notes on the image's header."""
-        return [STATEMENT, *([self.remark] if self.remark else []), *self.original.notes]
+        return [text for text in (STATEMENT, self.remark, *self.original.notes) if text]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the report of the run does not know: of the boxes and the image's header."""
+        return [text for text in (self._left_out, *self.original.notes) if text]
+
+    @property
+    def _left_out(self) -> str:
+        outside = len(self._told) - len(self.boxes)
+        return f"{outside} box{'es' * (outside > 1)} outside the image left out" if outside else ""
 
     @cached_property
     def boxes(self) -> Sequence[Box]:
