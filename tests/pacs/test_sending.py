@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from datetime import date
 
 import pydicom
 import pytest
@@ -19,7 +18,6 @@ from pynetdicom.sop_class import (
 
 from vindr_det.exceptions import InputError
 from vindr_det.pacs import sending
-from vindr_det.pacs.fetching import WebSource
 from vindr_det.pacs.objects import objects_of
 from vindr_det.pacs.queue import Queue, key_of
 from vindr_det.pacs.sending import Folder, Node, NotSent, Sender, Web
@@ -273,25 +271,3 @@ def test_urls_that_are_none(url):
 def test_a_password_is_in_no_log():
     assert Web("https://user:secret@pacs/dicom-web").name == "https://pacs/dicom-web"
     assert key_of("https://pacs/dicom-web")
-
-
-def test_images_are_fetched_from_a_real_server(phantoms, tmp_path):
-    """Radiographs of the last days alone, each once; answers beside them are no images."""
-    today = f"{date.today():%Y%m%d}"
-    queue, sources = Queue(tmp_path / "state"), sorted((phantoms / "raw/test").iterdir())
-    new, old = (in_hospital(sources[number], tmp_path / f"{number}.dcm", number, StudyDate=day)
-                for number, day in enumerate([today, "20200101"]))
-    with orthanc(tmp_path / "orthanc") as server:
-        client = DICOMwebClient(server["web"])
-        client.store_instances([pydicom.dcmread(new), pydicom.dcmread(old),
-                                *objects_of(answer(new)).values()])
-        assert WebSource(server["web"], queue, 2, 100).look()
-        key = key_of(pydicom.dcmread(new).SOPInstanceUID)
-        assert queue.unanswered() == [key]
-        kept = pydicom.dcmread(queue.image(key))
-        assert (kept.pixel_array == pydicom.dcmread(new).pixel_array).all()
-        assert kept.file_meta.TransferSyntaxUID == pydicom.dcmread(new).file_meta.TransferSyntaxUID
-        assert not WebSource(server["web"], queue, 2, 100).look()
-    source = WebSource(server["web"], queue, 2, 100)
-    assert not source.look()  # the server is down
-    queue.close()

@@ -88,7 +88,7 @@ def _destinations(args: Namespace):
 def _sources(args: Namespace, queue):
     """Where images come from, beside the listener."""
     from vindr_det.pacs.fetching import WebSource
-    from vindr_det.pacs.receiving import Watcher
+    from vindr_det.pacs.watching import Watcher
 
     return [*(Watcher(folder, queue, args.max_megabytes) for folder in args.watch),
             *(WebSource(url, queue, args.fetch_days, args.max_megabytes, args.timeout) for url in args.fetch)]
