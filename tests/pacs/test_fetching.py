@@ -23,12 +23,12 @@ class Server:
         self.errors, self.asked = {}, []
 
     def search_for_series(self, search_filters, get_remaining):
-        return [{"0020000D": {"Value": [header.StudyInstanceUID]}, "0020000E": {"Value": [uid]}}
+        return [{"0020000D": {"Value": [header.StudyInstanceUID]}, "0020000E": {"Value": ["9." + uid]}}
                 for uid, header in self.images.items() if search_filters["Modality"] == "DX"]
 
     def search_for_instances(self, study, series, get_remaining):
-        self._fail("list " + series)
-        return [{"00080018": {"Value": [series]}}]
+        self._fail(series)
+        return [{"00080018": {"Value": [series.removeprefix("9.")]}}]
 
     def retrieve_instance(self, study, series, uid, types):
         self.asked.append(uid)
@@ -81,7 +81,7 @@ def test_an_image_that_cannot_be_fetched_does_not_hold_up_others(source, caplog,
     assert source.look() and queue.knows(key_of(bad))
 
 
-@pytest.mark.parametrize("call", ["", "list "])
+@pytest.mark.parametrize("call", ["", "9."])
 def test_a_server_that_breaks_off_at_an_image_gives_the_others(source, call):
     """Such as one whose process ends at it: the next look begins with another."""
     source, server, queue, now = source
@@ -94,7 +94,7 @@ def test_a_server_that_breaks_off_at_an_image_gives_the_others(source, call):
 def test_a_series_that_cannot_be_listed_does_not_hold_up_others(source):
     source, server, queue, _ = source
     bad = next(iter(server.images))
-    server.errors["list " + bad] = requests.JSONDecodeError("no JSON", "", 0)
+    server.errors["9." + bad] = requests.JSONDecodeError("no JSON", "", 0)
     assert source.look() and len(queue.unanswered()) == 2
 
 
