@@ -108,12 +108,14 @@ def test_the_boxes_are_those_of_predict(tmp_path, answering, watched, monkeypatc
 
 def test_an_image_at_which_the_service_ends_is_put_aside(tmp_path, answering, watched):
     queue = Queue(tmp_path / "state")
-    keys = [queue.add(str(number), (watched / f"{number}.dcm").read_bytes()) for number in range(2)]
+    in_hospital(watched / "0.dcm", watched / "long.dcm", PatientID=80 * "P")
+    keys = [queue.add(name, (watched / f"{name}.dcm").read_bytes()) for name in ("0", "1", "long")]
     for _ in range(MOST_TRIES):
         queue.begin(keys[0])
     never = threading.Event()
     answer_all(queue, answering, never, threading.Event())
     assert (queue.unanswered(), queue.unsent()) == ([], [keys[1]])
+    assert "PatientID of 80 characters" in (tmp_path / f"state/refused/{keys[2]}.txt").read_text()
     assert f"ended {MOST_TRIES} times" in (tmp_path / f"state/refused/{keys[0]}.txt").read_text()
     queue.close()
 

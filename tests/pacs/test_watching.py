@@ -99,15 +99,15 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_others(image, watched, monk
     assert len(queue.unanswered()) == 2
 
 
-@pytest.mark.parametrize("how", ["written over", "renamed"])
-def test_another_image_under_a_known_name_is_taken(image, tmp_path, watched, how):
+@pytest.mark.parametrize("replaced", ["written over", "renamed"])
+def test_another_image_under_a_known_name_is_taken(image, tmp_path, watched, replaced):
     """Written over with another size or time, or renamed into place with the same size and time."""
     queue, folder = watched
     path, other = folder / "a.dcm", in_hospital(image, tmp_path / "b.dcm", 9)
     path.write_bytes(image.read_bytes())
     watcher = Watcher(folder, queue, 1)
     assert looked(watcher) and not looked(watcher)
-    if how == "renamed":
+    if replaced == "renamed":
         os.utime(other, ns=(0, path.stat().st_mtime_ns))
         other.replace(path)
     else:

@@ -98,7 +98,7 @@ class Node:
             raise NotSent("no association")
         later = []
         try:
-            accepted = {context.abstract_syntax for context in association.accepted_contexts}
+            accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
             for path in paths:
                 status = self._store(association, path, accepted)
                 if status == _NO_SUCH_CLASS:
