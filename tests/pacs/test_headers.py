@@ -185,7 +185,7 @@ def test_boxes_outside_the_image_are_left_out_and_told(image, tmp_path):
     assert "FLAGGED" in str(saved(tmp_path, told)["sr"])
 
 
-def test_the_state_says_why_an_image_is_flagged(image, tmp_path):
+def test_the_state_has_the_reason_of_a_flag(image, tmp_path):
     told = answer(image, report("flagged", reason="view LL is lateral"))
     state = saved(tmp_path, told, ["pr"])["pr"]
     texts = [text.UnformattedTextValue for layer in state.GraphicAnnotationSequence
