@@ -14,6 +14,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.pacs.structured_report import boxes_of
 from vindr_det.submission.image_report import read_reports
 
+UIDS = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), "1.2")
+
 
 @pytest.fixture
 def archive(phantoms, tmp_path):
@@ -69,6 +71,7 @@ def test_kinds_score_and_algorithm(archive):
 @pytest.mark.parametrize("changes, message", [
     ({"version": 2}, "no S.predictions.json of version 1"), ({"images": {}}, "no S.predictions.json"),
     ({"images": []}, "none of 0 images has an answer"),
+    ({"images": 2 * [report(**UIDS)]}, r"images\[1\]: image_id 'a' is that of an image before it"),
     ({"images": [3]}, r"images\[0\]: 3, expected an object"),
     ({"images": [report()]}, r"images\[0\]: StudyInstanceUID None, expected a text"),
 ])

@@ -42,7 +42,7 @@ def secondary_capture(answer: Answer, max_pixels: int = MAX_PIXELS) -> Dataset:
 
 def _notes(answer: Answer) -> list[str]:
     shown = f"{len(answer.boxes)} boxes with a score of {answer.score:g} or more"
-    return [f"{answer.algorithm.name} {answer.algorithm.version[:12]}: {shown}",
+    return [f"{fitted(answer.algorithm.name, 'LO')} {fitted(answer.algorithm.version[:12], 'LO')}: {shown}",
             *([answer.remark] if answer.remark else [])]
 
 

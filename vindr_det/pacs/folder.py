@@ -49,6 +49,7 @@ def write_answers(
         InputError: bad input, or no image has an answer.
     """
     reports = read_reports(predictions)
+    _require_different(predictions, reports)
     root, out = require_there(images), Path(out)
     root = root if root.is_dir() else root.parent
     require_apart([predictions, *(root / report["file"] for report in reports)], out / TABLE)
@@ -64,6 +65,16 @@ def write_answers(
     if without:
         log.warning("%d of %d images have NO answer; see %s", len(without), len(rows), out / TABLE)
     return len(rows) - len(without)
+
+
+def _require_different(predictions: str | Path, reports: Sequence[Mapping[str, Any]]) -> None:
+    """An image's files would be written over by those of another with its id."""
+    seen = set[str]()
+    for number, report in enumerate(reports):
+        if report["image_id"] in seen:
+            raise InputError(f"{predictions}: images[{number}]: image_id {report['image_id']!r} is that of an "
+                             "image before it, expected another")
+        seen.add(report["image_id"])
 
 
 def _row(

@@ -50,6 +50,8 @@ _RULES = {
 _DATES = ("PatientBirthDate", "StudyDate")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _LONGEST_PATIENT_ID = 64
+#: Modalities of plain radiography, and those that converted films carry or lack.
+_PLAIN = ("", "CR", "DX", "DR", "RG", "OT", "SC")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Original:
         header: what the answers copy, with one window or lookup table at most; no pixels.
         inverted: whether its largest value is shown black.
         body_part: BodyPartExamined of the answers; empty where it is unknown.
-        is_radiograph: by its modality and class.
+        is_radiograph: whether it is plain radiography, by its modality and class.
         notes: what people should know of the header.
     """
 
@@ -160,7 +162,8 @@ def _require_patient(path: Path, dataset: Dataset) -> None:
 
 def _origin(header: Dataset, dataset: Dataset) -> tuple[str, bool, tuple[str, ...]]:
     """Body part, whether it is a radiograph, and what people should know."""
-    is_radiograph = not modality_flags(dataset)
+    plain = str(_value(dataset, "Modality") or "") in _PLAIN
+    is_radiograph = plain and not modality_flags(dataset)
     named = bool(_value(dataset, "BodyPartExamined"))
     part = str(header.get("BodyPartExamined", "CHEST" if is_radiograph and not named else ""))
     return part, is_radiograph, tuple(_character_notes(dataset))
