@@ -72,8 +72,8 @@ def _require_different(predictions: str | Path, reports: Sequence[Mapping[str, A
     seen = set[str]()
     for number, report in enumerate(reports):
         if report["image_id"] in seen:
-            raise InputError(f"{predictions}: images[{number}]: image_id {report['image_id']!r} is that of an "
-                             "image before it, expected another")
+            raise InputError(f"{predictions}: images[{number}]: image_id {report['image_id']!r} is that of "
+                             "an image before it, expected another")
         seen.add(report["image_id"])
 
 
