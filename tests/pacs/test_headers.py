@@ -124,7 +124,7 @@ def test_findings_in_any_language(image, tmp_path):
 
 @pytest.mark.parametrize("text, vr, expected", [
     ("", "LO", ""), ("a\\b\n c\r\n", "LO", "a/b c"), ("x" * 70, "LO", "x" * 64), ("é\x00\u2028", "SH", "é"),
-    ("\udc80a", "LO", "a"), (3, "LO", "3")])
+    ("\udc80a", "LO", "a"), (" P  1 ", "LO", "P  1"), ("a\r\n \n b", "LO", "a b"), (3, "LO", "3")])
 def test_texts_fit_their_elements(text, vr, expected):
     assert fitted(text, vr) == expected
 

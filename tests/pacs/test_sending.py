@@ -201,11 +201,11 @@ def stowed(reasons, status):
     ({"sr": 0xA700, "pr": 0x0122}, 202, ["sr"]), ({"sr": 0x0110, "sc": 0x0110, "pr": 0x0110}, 409,
                                                   ["sr", "sc", "pr"]),
     ({"sr": 0x0122, "sc": 0x0122, "pr": 0xA700}, 409, ["pr"]), ({}, 500, ["sr", "sc", "pr"]),
-    ({"pr": 0x0122}, 409, ["sr", "sc"])])
+    ({"pr": 0x0122}, 409, ["sr", "sc"]), ({"": 0x0122}, 202, ["sr", "sc", "pr"])])
 def test_what_a_web_server_does_not_take(waiting, objects, monkeypatch, reasons, status, left):
     queue, key = waiting
     web = Web("http://pacs/dicom-web")
-    refused = {objects[kind].SOPInstanceUID: reason for kind, reason in reasons.items()}
+    refused = {objects[kind].SOPInstanceUID if kind else "": reason for kind, reason in reasons.items()}
     monkeypatch.setattr(web._client._session, "post",
                         lambda url, data, headers, timeout: stowed(refused, status)(url, data, headers))
     Sender(queue, [web]).send_all(NOT_STOPPED)

@@ -149,6 +149,8 @@ class Web:
             warnings.simplefilter("ignore")
             objects = {path: pydicom.dcmread(path) for path in paths}
             failed = self._store({str(dataset.SOPInstanceUID): dataset for dataset in objects.values()})
+        if failed.keys() - {str(dataset.SOPInstanceUID) for dataset in objects.values()}:
+            raise NotSent("an object was refused, it is not said which", reached=True)
         reasons = {path: failed[uid] for path, dataset in objects.items()
                    if (uid := str(dataset.SOPInstanceUID)) in failed}
         later = []

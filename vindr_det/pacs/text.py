@@ -1,6 +1,6 @@
 """Text that fits the element that it is written into, and the character set that it needs."""
 
-import unicodedata
+import re
 
 from pydicom import Dataset
 
@@ -8,6 +8,8 @@ from pydicom import Dataset
 UTF_8 = "ISO_IR 192"
 #: Value representation -> characters at most (PS3.5 6.2).
 _LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UT": 2**20, "PN": 64 * 3 + 2}
+#: Control characters, halves of characters, separators of lines and paragraphs.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff][\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff ]*")
 #: Those that the character set does not concern are ASCII.
 _TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 
@@ -15,18 +17,17 @@ _TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 def fitted(text: object, vr: str) -> str:
     """A text as an element can hold it: without control characters and backslashes, cut to its length.
 
-    A backslash parts values, and line breaks are no part of names (PS3.5 6.1.3, 6.2).
+    A backslash parts values, and line breaks are no part of names (PS3.5 6.1.3, 6.2). Anything else stays as
+    it is, since a patient's number is compared letter by letter.
 
     Args:
         text: of anything.
         vr: value representation, such as ``LO``.
 
     Returns:
-        The text with ``/`` for backslashes and spaces for control characters.
+        The text with ``/`` for backslashes and a space for control characters in a row.
     """
-    plain = "".join(" " if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter
-                    for letter in str(text).replace("\\", "/"))
-    return " ".join(plain.split())[:_LONGEST[vr]].rstrip()
+    return _CONTROL.sub(" ", str(text).replace("\\", "/")).strip()[:_LONGEST[vr]].rstrip()
 
 
 def declare_character_set(dataset: Dataset) -> None:
