@@ -9,7 +9,7 @@ UTF_8 = "ISO_IR 192"
 #: Value representation -> characters at most (PS3.5 6.2).
 _LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UT": 2**20, "PN": 64 * 3 + 2}
 #: Control characters, halves of characters, separators of lines and paragraphs.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff][\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff ]*")
+_CONTROL = re.compile(r"[{0}][{0} ]*".format(r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"))
 #: Those that the character set does not concern are ASCII.
 _TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 
