@@ -14,6 +14,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.pacs.structured_report import boxes_of
 from vindr_det.submission.image_report import read_reports
 
+UIDS = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), "1.2")
+
 
 @pytest.fixture
 def archive(phantoms, tmp_path):
@@ -69,6 +71,7 @@ def test_kinds_score_and_algorithm(archive):
 @pytest.mark.parametrize("changes, message", [
     ({"version": 2}, "no S.predictions.json of version 1"), ({"images": {}}, "no S.predictions.json"),
     ({"images": []}, "none of 0 images has an answer"),
+    ({"images": 2 * [report(**UIDS)]}, r"images\[1\]: image_id 'a' is that of an image before it"),
     ({"images": [3]}, r"images\[0\]: 3, expected an object"),
     ({"images": [report()]}, r"images\[0\]: StudyInstanceUID None, expected a text"),
 ])
@@ -105,6 +108,8 @@ def test_predictions_of_a_run_are_read(archive):
 
 @pytest.mark.parametrize("options, message", [
     (["--score", "2"], "--score 2.0: expected a number from 0 to 1"),
+    (["--algorithm-version", "1\\2"], "--algorithm-version '1.*2': expected 1 to 64 characters"),
+    (["--algorithm", "a\nb"], "expected 1 to 64 characters in one line"),
     (["--images", "none"], "none: no such folder"), (["--kinds", "pdf"], "invalid choice")])
 def test_options_that_are_wrong(archive, options, message):
     with pytest.raises(InputError, match=message):
@@ -117,6 +122,29 @@ def test_an_image_id_that_leaves_the_folder(archive):
     path.write_text(path.read_text().replace('"image_id": "a"', '"image_id": "../../a"'))
     run(archive)
     assert not list(archive.glob("*.dcm")) and not (archive / "out/a.sr.dcm").exists()
+
+
+@pytest.mark.parametrize("changes, objects, reason", [
+    ({"image_id": 300 * "x"}, "", "image_id of 300 characters: its files' names would be too long"),
+    ({"image_id": "\udc80\ud800"}, "", "expected a file's name"),
+    ({"height": 7, "width": 9}, "", r"pixels, expected 7 x 9: another image was predicted"),
+    ({"boxes": [BOXES[0] | {"x_min": 9000.0, "x_max": 9001.0}]}, "a.sc.dcm a.sr.dcm",
+     "1 box outside the image left out")])
+def test_odd_images_do_not_end_the_run(archive, changes, objects, reason):
+    path = archive / "S.predictions.json"
+    content = json.loads(path.read_text())
+    content["images"][0] |= changes
+    path.write_text(json.dumps(content))
+    assert run(archive) == 0
+    rows = list(csv.DictReader((archive / "out/objects.csv").open()))
+    assert rows[0]["objects"] == objects and reason in rows[0]["reason"]
+    assert rows[1]["objects"] == "below_b.sr.dcm"
+
+
+def test_an_image_that_was_not_read_has_a_report_whatever_the_kinds(archive):
+    run(archive, "--kinds", "pr")
+    rows = list(csv.DictReader((archive / "out/objects.csv").open()))
+    assert [row["objects"] for row in rows[:2]] == ["a.pr.dcm", "below_b.sr.dcm"]
 
 
 @pytest.mark.parametrize("missing", ["highdicom", "pynetdicom", "dicomweb_client"])

@@ -46,7 +46,7 @@ def test_the_same_boxes_and_codes_are_read_back(image, tmp_path):
     np.testing.assert_allclose([box[3] for box in regions], TOLD, atol=0.01)
     np.testing.assert_allclose(corners_of(objects["pr"]), TOLD, atol=0.01)
     points = [graphic.GraphicData for layer in objects["pr"].GraphicAnnotationSequence
-              for graphic in layer.GraphicObjectSequence]
+              for graphic in layer.get("GraphicObjectSequence", [])]
     assert all(data[:2] == data[-2:] and len(data) == 10 for data in points)
 
 
@@ -90,7 +90,8 @@ def test_others_find_no_error(image, tmp_path, told, kinds, codes_of_report):
     for kind in kinds:
         assert not problems_of(tmp_path / f"{kind}.dcm"), kind
     dump = subprocess.run([tool("dsrdump"), "+Pl", tmp_path / "sr.dcm"], capture_output=True, text=True)
-    assert dump.returncode == 0 and not dump.stderr
+    known = "W: The VR checker does not support this Specific Character Set: ISO_IR 192"
+    assert dump.returncode == 0 and not [line for line in dump.stderr.splitlines() if line != known]
     assert ("NOT READ" in dump.stdout) == (told["status"] == "failed")
     assert ("Look at it before" in dump.stdout) == (told["status"] == "flagged")
 

@@ -35,7 +35,8 @@ def steps_of(queue: Queue) -> None:
     queue.add("1.2.3", b"image")
     queue.begin(KEY)
     queue.keep_answer(KEY, {"sr": an_object(), "sc": an_object()})
-    queue.mark_sent(KEY, "pacs")
+    for path in queue.objects(KEY):
+        queue.settle(path, "pacs", "its class is not accepted" if path.stem == "sc" else "")
     queue.finish(KEY)
 
 
@@ -55,10 +56,14 @@ def test_an_image_goes_through(tmp_path):
     assert (queue.unanswered(), queue.unsent()) == ([KEY], [])
     queue.keep_answer(KEY, {"sr": an_object(), "sc": an_object()})
     assert (queue.unanswered(), queue.unsent()) == ([], [KEY])
-    assert [path.name for path in queue.objects(KEY)] == ["sc.dcm", "sr.dcm"]
-    queue.mark_sent(KEY, "pacs")
-    assert queue.is_sent(KEY, "pacs") and not queue.is_sent(KEY, "other")
+    assert [path.name for path in queue.objects(KEY)] == ["sr.dcm", "sc.dcm"]
+    queue.settle(queue.objects(KEY)[0], "pacs")
+    assert [path.name for path in queue.objects_for(KEY, "pacs")] == ["sc.dcm"]
+    assert len(queue.objects_for(KEY, "other")) == 2
+    queue.settle(queue.objects(KEY)[1], "pacs", "its class is not accepted")
+    assert queue.objects_for(KEY, "pacs") == []
     queue.finish(KEY)
+    assert (tmp_path / f"done/{KEY}").read_text() == "sc not taken by pacs: its class is not accepted\n"
     assert (queue.unanswered(), queue.unsent(), queue.add("1.2.3", b"image")) == ([], [], "")
     assert left_by(tmp_path) == {f"done/{KEY}"}
 

@@ -1,4 +1,4 @@
-"""Images into the queue: by dcmtk's storescu and pynetdicom, and from a watched folder."""
+"""Images into the queue: by dcmtk's storescu and pynetdicom."""
 
 import subprocess
 import threading
@@ -15,7 +15,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.pacs import receiving
 from vindr_det.pacs.objects import objects_of
 from vindr_det.pacs.queue import Queue, key_of
-from vindr_det.pacs.receiving import SYNTAXES, Limits, Watcher, start_listener
+from vindr_det.pacs.receiving import SYNTAXES, Limits, start_listener
 
 LIMITS = Limits(associations=2, megabytes=3, timeout=10)
 
@@ -170,32 +170,6 @@ def test_nothing_that_identifies_is_logged(listening, image, tmp_path, caplog):
     assert len(lines) >= 2
     uids = [pydicom.dcmread(image).SOPInstanceUID, "2.25", NAME, PATIENT, ACCESSION, "Doe"]
     assert not [line for line in lines if any(secret in line for secret in uids)]
-
-
-def test_a_watched_folder(tmp_path, image, monkeypatch):
-    monkeypatch.setattr(receiving, "_SETTLED", 0)
-    queue, folder = Queue(tmp_path / "state"), tmp_path / "in"
-    (folder / "below").mkdir(parents=True)
-    watcher = Watcher(folder, queue, megabytes=1)
-    watcher.look()
-    content = image.read_bytes()
-    (folder / "note.txt").write_text("no image")
-    (folder / "below/growing.dcm").write_bytes(content[:5000])
-    watcher.look()
-    (folder / "below/growing.dcm").write_bytes(content)
-    watcher.look()
-    assert queue.unanswered() == []  # it has changed since the last look
-    watcher.look()
-    key = key_of(pydicom.dcmread(image).SOPInstanceUID)
-    assert queue.unanswered() == [key] and queue.image(key).read_bytes() == content
-    (folder / "large.dcm").write_bytes(in_hospital(image, tmp_path / "l.dcm", 5).read_bytes() + b"\0" * 2**21)
-    Watcher(folder, queue, 1).look()
-    watcher.look()
-    watcher.look()
-    assert queue.unanswered() == [key] and (folder / "below/growing.dcm").read_bytes() == content
-    with pytest.raises(InputError, match="no such folder to watch"):
-        Watcher(tmp_path / "none", queue, 1)
-    queue.close()
 
 
 def test_a_peer_does_not_keep_the_service_from_ending(tmp_path):

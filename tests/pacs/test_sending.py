@@ -2,10 +2,10 @@
 
 import socket
 import threading
-from datetime import date
 
 import pydicom
 import pytest
+import requests
 from dicomweb_client import DICOMwebClient
 from pacs_files import answer, in_hospital, orthanc
 from pynetdicom import AE, evt
@@ -13,11 +13,11 @@ from pynetdicom.sop_class import (
     ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     SecondaryCaptureImageStorage,
+    Verification,
 )
 
 from vindr_det.exceptions import InputError
 from vindr_det.pacs import sending
-from vindr_det.pacs.fetching import WebSource
 from vindr_det.pacs.objects import objects_of
 from vindr_det.pacs.queue import Queue, key_of
 from vindr_det.pacs.sending import Folder, Node, NotSent, Sender, Web
@@ -126,7 +126,9 @@ def test_an_answer_that_is_refused_does_not_hold_up_others(waiting, objects):
     with Peer(statuses=[0xA700]) as peer:
         sender = Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)])
         sender.send_all(NOT_STOPPED)
-        assert queue.unsent() == [key] and sorted(peer.got) == uids_of(objects)
+        assert queue.unsent() == [key]
+        assert sorted(peer.got) == sorted([*uids_of(objects), *(objects[kind].SOPInstanceUID
+                                                                for kind in ("sc", "pr"))])
 
 
 def test_a_damaged_object_does_not_hold_up_others(waiting, objects, caplog):
@@ -140,11 +142,75 @@ def test_a_damaged_object_does_not_hold_up_others(waiting, objects, caplog):
     assert "InvalidDicomError" in caplog.text and "Doe" not in caplog.text
 
 
-def test_a_node_without_reports_is_no_success(waiting):
+def test_what_a_node_never_takes_does_not_hold_up_the_rest(waiting, objects, caplog):
+    """No context for states, no class of pictures: the report comes, once, and the rest is noted once."""
     queue, key = waiting
-    with Peer(classes=CLASSES[:1]) as peer:
+    other = queue.add("9.9", b"image")
+    queue.keep_answer(other, objects)
+    with Peer(statuses=[0, 0x0122], classes=CLASSES[:2]) as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+        assert peer.got == [objects[kind].SOPInstanceUID for kind in ("sr", "sr", "sc")]
+    assert queue.unsent() == []
+    assert [line.split()[0] for line in (queue.done / key).read_text().splitlines()] == ["pr", "sc"]
+    assert (queue.done / other).read_text().startswith(f"pr not taken by PACS@127.0.0.1:{peer.port}")
+    lines = [record.getMessage() for record in caplog.records if "does not take" in record.getMessage()]
+    assert len(lines) == 2 and "the sc" in lines[0] and "the pr" in lines[1]
+
+
+def test_an_object_that_was_taken_is_not_sent_again(waiting, objects, monkeypatch):
+    """A full disk of the node at the second object: the third comes, the second again."""
+    now = [100.0]
+    monkeypatch.setattr(sending.time, "monotonic", lambda: now[0])
+    queue, key = waiting
+    with Peer(statuses=[0, 0xA700]) as peer:
+        sender = Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)])
+        sender.send_all(NOT_STOPPED)
+        assert [path.stem for path in queue.objects_for(key, f"PACS@127.0.0.1:{peer.port}")] == ["sc"]
+        now[0] += 300
+        sender.send_all(NOT_STOPPED)
+        assert peer.got == [objects[kind].SOPInstanceUID for kind in ("sr", "pr", "sc")]
+    assert queue.unsent() == [] and not (queue.done / key).read_text()
+
+
+def test_a_node_that_takes_nothing_is_asked_again(waiting):
+    """It may be set up wrongly, and repaired."""
+    queue, key = waiting
+    with Peer(classes=[Verification]) as peer:
         Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
     assert queue.unsent() == [key]
+
+
+def stowed(reasons, status):
+    """What a server answers that refuses the objects of some kinds, by ``reasons``."""
+    def store(url, data, headers):
+        response = requests.Response()
+        response.status_code, response.headers["Content-Type"] = status, "application/dicom+json"
+        answer = pydicom.Dataset()
+        answer.FailedSOPSequence = []
+        for uid, reason in reasons.items():
+            item = pydicom.Dataset()
+            item.ReferencedSOPInstanceUID, item.FailureReason = uid, reason
+            answer.FailedSOPSequence.append(item)
+        response._content = answer.to_json().encode()
+        return response
+    return store
+
+
+@pytest.mark.parametrize("reasons, status, left", [
+    ({"pr": 0x0122}, 202, []), ({"pr": 0x0110}, 202, []), ({"pr": 0xA700}, 202, ["pr"]),
+    ({"sr": 0xA700, "pr": 0x0122}, 202, ["sr"]), ({"sr": 0x0110, "sc": 0x0110, "pr": 0x0110}, 409,
+                                                  ["sr", "sc", "pr"]),
+    ({"sr": 0x0122, "sc": 0x0122, "pr": 0xA700}, 409, ["pr"]), ({}, 500, ["sr", "sc", "pr"]),
+    ({"pr": 0x0122}, 409, ["sr", "sc"]), ({"": 0x0122}, 202, ["sr", "sc", "pr"])])
+def test_what_a_web_server_does_not_take(waiting, objects, monkeypatch, reasons, status, left):
+    queue, key = waiting
+    web = Web("http://pacs/dicom-web")
+    refused = {objects[kind].SOPInstanceUID if kind else "": reason for kind, reason in reasons.items()}
+    monkeypatch.setattr(web._client._session, "post",
+                        lambda url, data, headers, timeout: stowed(refused, status)(url, data, headers))
+    Sender(queue, [web]).send_all(NOT_STOPPED)
+    assert [path.stem for path in queue.objects_for(key, web.name)] == left
+    assert queue.unsent() == ([key] if left else [])
 
 
 def test_a_killed_senders_objects_are_the_same(waiting, objects):
@@ -152,7 +218,7 @@ def test_a_killed_senders_objects_are_the_same(waiting, objects):
     queue, key = waiting
     with Peer() as peer:
         node = Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)
-        node.send(key, queue.objects(key))
+        assert [path.stem for path, refusal in node.send(key, queue.objects(key))] == ["sr", "sc", "pr"]
         Sender(queue, [node]).send_all(NOT_STOPPED)
         assert sorted(peer.got) == sorted(2 * uids_of(objects))
 
@@ -185,7 +251,7 @@ def _saved(tmp_path, kind, dataset):
 def test_a_web_server_that_is_down(waiting):
     queue, key = waiting
     with pytest.raises(NotSent) as error:
-        Web(f"http://127.0.0.1:{free_port()}/dicom-web").send(key, queue.objects(key))
+        list(Web(f"http://127.0.0.1:{free_port()}/dicom-web").send(key, queue.objects(key)))
     assert not error.value.reached
 
 
@@ -205,25 +271,3 @@ def test_urls_that_are_none(url):
 def test_a_password_is_in_no_log():
     assert Web("https://user:secret@pacs/dicom-web").name == "https://pacs/dicom-web"
     assert key_of("https://pacs/dicom-web")
-
-
-def test_images_are_fetched_from_a_real_server(phantoms, tmp_path):
-    """Radiographs of the last days alone, each once; answers beside them are no images."""
-    today = f"{date.today():%Y%m%d}"
-    queue, sources = Queue(tmp_path / "state"), sorted((phantoms / "raw/test").iterdir())
-    new, old = (in_hospital(sources[number], tmp_path / f"{number}.dcm", number, StudyDate=day)
-                for number, day in enumerate([today, "20200101"]))
-    with orthanc(tmp_path / "orthanc") as server:
-        client = DICOMwebClient(server["web"])
-        client.store_instances([pydicom.dcmread(new), pydicom.dcmread(old),
-                                *objects_of(answer(new)).values()])
-        assert WebSource(server["web"], queue, 2, 100).look()
-        key = key_of(pydicom.dcmread(new).SOPInstanceUID)
-        assert queue.unanswered() == [key]
-        kept = pydicom.dcmread(queue.image(key))
-        assert (kept.pixel_array == pydicom.dcmread(new).pixel_array).all()
-        assert kept.file_meta.TransferSyntaxUID == pydicom.dcmread(new).file_meta.TransferSyntaxUID
-        assert not WebSource(server["web"], queue, 2, 100).look()
-    source = WebSource(server["web"], queue, 2, 100)
-    assert not source.look()  # the server is down
-    queue.close()

@@ -14,14 +14,14 @@ from pacs_files import ACCESSION, NAME, PATIENT, in_hospital, problems_of, wait_
 
 from vindr_det.bundle.read import open_bundle
 from vindr_det.exceptions import InputError
-from vindr_det.pacs import receiving
+from vindr_det.pacs import watching
 from vindr_det.pacs.answer import Algorithm
 from vindr_det.pacs.predicting import Answering, answer_all
 from vindr_det.pacs.queue import MOST_TRIES, Queue, key_of
-from vindr_det.pacs.receiving import Watcher
 from vindr_det.pacs.sending import Folder
 from vindr_det.pacs.service import serve
 from vindr_det.pacs.structured_report import boxes_of
+from vindr_det.pacs.watching import Watcher
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def served(state, answering, watched, out, until):
 
 
 def test_every_image_is_answered_once(tmp_path, answering, watched, monkeypatch, caplog):
-    monkeypatch.setattr(receiving, "_SETTLED", 0.1)
+    monkeypatch.setattr(watching, "_SETTLED", 0.1)
     caplog.set_level("DEBUG", "vindr_det")
     state, out = tmp_path / "state", tmp_path / "out"
     served(state, answering, watched, out, lambda: len(list((state / "done").glob("*"))) == 3)
@@ -90,7 +90,7 @@ def test_the_boxes_are_those_of_predict(tmp_path, answering, watched, monkeypatc
     from vindr_det.imaging import image_run
     from vindr_det.prediction import FolderPredictions, predict_each
 
-    monkeypatch.setattr(receiving, "_SETTLED", 0.1)
+    monkeypatch.setattr(watching, "_SETTLED", 0.1)
     state, out = tmp_path / "state", tmp_path / "out"
     run = image_run.find(watched / "0.dcm")
     result = FolderPredictions.of(predict_each(run, answering.models, workers=0), run)
@@ -108,12 +108,14 @@ def test_the_boxes_are_those_of_predict(tmp_path, answering, watched, monkeypatc
 
 def test_an_image_at_which_the_service_ends_is_put_aside(tmp_path, answering, watched):
     queue = Queue(tmp_path / "state")
-    keys = [queue.add(str(number), (watched / f"{number}.dcm").read_bytes()) for number in range(2)]
+    in_hospital(watched / "0.dcm", watched / "long.dcm", PatientID=80 * "P")
+    keys = [queue.add(name, (watched / f"{name}.dcm").read_bytes()) for name in ("0", "1", "long")]
     for _ in range(MOST_TRIES):
         queue.begin(keys[0])
     never = threading.Event()
     answer_all(queue, answering, never, threading.Event())
     assert (queue.unanswered(), queue.unsent()) == ([], [keys[1]])
+    assert "PatientID of 80 characters" in (tmp_path / f"state/refused/{keys[2]}.txt").read_text()
     assert f"ended {MOST_TRIES} times" in (tmp_path / f"state/refused/{keys[0]}.txt").read_text()
     queue.close()
 

@@ -7,12 +7,12 @@
 Of each image: ID.sc.dcm, a secondary capture with the boxes burned in, which every viewer shows; ID.sr.dcm,
 a structured report (TID 1500) with a coded finding, its score and the box for each; ID.pr.dcm, a presentation
 state that lays the boxes over the original. They are of the image's patient and study, each kind in a series
-of its own, and refer to the image by its UIDs. The same predictions give the same UIDs, so that sending them
-again adds nothing.
+of its own, and refer to the image by its UIDs. The same S.predictions.json gives the same objects, so that
+sending them again adds nothing; a copy with another time of change gives others.
 
-An image that was not read has a report alone, which says so. An image without Study, Series or SOP Instance
-UID has no answer: objects.csv has a row for each image, with what was written or why not. Exit status: 0; 2
-if no image has an answer. Research and teaching only, as each object says.
+An image that was not read has a report alone, which says so, whatever --kinds are. An image without Study,
+Series or SOP Instance UID has no answer: objects.csv has a row for each image, with what was written or why
+not. Exit status: 0; 2 if no image has an answer. Research and teaching only, as each object says.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -37,15 +37,17 @@ def run(args: Namespace) -> int:
     Raises:
         InputError: bad input, a missing library, or no image has an answer.
     """
-    from vindr_det.pacs.answer import Algorithm, require_score
+    from vindr_det.pacs.answer import Algorithm, require_algorithm, require_score
     from vindr_det.pacs.libraries import require_libraries
 
+    algorithm = Algorithm(args.algorithm, args.algorithm_version)
     require_score(args.score)
+    require_algorithm(algorithm)
     require_libraries("highdicom")
     from vindr_det.pacs.folder import write_answers
 
     return write_answers(args.predictions, args.images, args.out, args.kinds, args.score,
-                         Algorithm(args.algorithm, args.algorithm_version))
+                         algorithm)
 
 
 def _parser() -> ArgumentParser:
@@ -61,7 +63,8 @@ def _parser() -> ArgumentParser:
 def add_answer_options(parser: ArgumentParser) -> None:
     """What an answer tells, and in which objects."""
     parser.add_argument("--kinds", nargs="+", choices=["sc", "sr", "pr"], default=["sc", "sr", "pr"],
-                        help="objects: secondary capture, structured report, presentation state")
+                        help="objects: secondary capture, structured report, presentation state; an image "
+                        "of which none of these can be made has a report")
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes with a lower score")
 
 

@@ -2,7 +2,7 @@
 
     vindr-det listen --bundle my.bundle --send PACS@10.0.0.5:104
     vindr-det listen --bundle my.bundle --host 0.0.0.0 --allow MODALITY1 --stow https://pacs/dicom-web
-    vindr-det listen --bundle phantom --port 0 --watch incoming --out answers
+    vindr-det listen --bundle phantom --port -1 --watch incoming --out answers
 
 Images come by C-STORE to --host and --port under the AE title --aet, as files that appear in --watch, or are
 fetched from the DICOMweb server --fetch. Each is answered by the objects of vindr-det dicom-out, to every
@@ -88,7 +88,7 @@ def _destinations(args: Namespace):
 def _sources(args: Namespace, queue):
     """Where images come from, beside the listener."""
     from vindr_det.pacs.fetching import WebSource
-    from vindr_det.pacs.receiving import Watcher
+    from vindr_det.pacs.watching import Watcher
 
     return [*(Watcher(folder, queue, args.max_megabytes) for folder in args.watch),
             *(WebSource(url, queue, args.fetch_days, args.max_megabytes, args.timeout) for url in args.fetch)]

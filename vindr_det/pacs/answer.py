@@ -18,6 +18,7 @@ from vindr_det import __version__
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.status import FLAGGED, OK
 from vindr_det.pacs.original import Original
+from vindr_det.pacs.text import fitted
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import LabelSet
 
@@ -73,7 +74,7 @@ class Answer:
             :func:`vindr_det.submission.image_report.image_report`.
         score: boxes with a lower score are not told.
         algorithm: what found them.
-        created: when; the objects' dates, so that the same answer has the same bytes.
+        created: when; the objects' dates, and a part of their UIDs, so that the same UID has the same bytes.
     """
 
     original: Original
@@ -90,16 +91,40 @@ class Answer:
     @property
     def remark(self) -> str:
         """Why the image is flagged or was not read; empty where it is ok."""
-        reason = str(self.report["reason"] or "").encode("ascii", "replace").decode()
+        reason = fitted(self.report["reason"] or "", "ST")
         if not self.is_read:
             return f"NOT READ, nothing is known about this image: {reason or 'no prediction'}"
-        return f"Look at it before you trust it: {reason}" if self.report["status"] == FLAGGED else ""
+        reasons = [reason] if self.report["status"] == FLAGGED else []
+        if self._left_out:
+            reasons.append(self._left_out)
+        return f"Look at it before you trust it: {'; '.join(reasons)}" if reasons else ""
+
+    @property
+    def comments(self) -> Sequence[str]:
+        """What every object should say in words: its limits, the remark, notes on the image's header."""
+        return [text for text in (STATEMENT, self.remark, *self.original.notes) if text]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the report of the run does not know: of the boxes and the image's header."""
+        return [text for text in (self._left_out, *self.original.notes) if text]
+
+    @property
+    def _left_out(self) -> str:
+        outside = len(self._told) - len(self.boxes)
+        return f"{outside} box{'es' * (outside > 1)} outside the image left out" if outside else ""
 
     @cached_property
     def boxes(self) -> Sequence[Box]:
         """Those that are told, best first, within the image; none where nothing is known."""
+        return [box for box in self._told
+                if box.corners[0] < box.corners[2] and box.corners[1] < box.corners[3]]
+
+    @cached_property
+    def _told(self) -> Sequence[Box]:
+        """Those with the score, cut to the image; of one outside it nothing is left."""
         width, height = (float(self.original.header.get(key, 0)) for key in ("Columns", "Rows"))
-        return [Box(int(box["class_id"]), box["class_name"], float(box["score"]),
+        return [Box(int(box["class_id"]), fitted(box["class_name"], "ST") or "unnamed", float(box["score"]),
                     _within([float(box[edge]) for edge in _EDGES], width, height))
                 for box in (self.report["boxes"] or [] if self.is_read else [])
                 if box["score"] >= self.score]
@@ -120,9 +145,8 @@ class Answer:
         Args:
             what: tells it from the answer's other UIDs.
         """
-        told = [self.algorithm.name, self.algorithm.version, self.score, self.report["status"],
-                self.report["reason"], self.report["boxes"], self.report.get("probabilities"),
-                self.report.get("no_finding")]
+        told = [self.created.isoformat(), self.algorithm.name, self.algorithm.version, self.score,
+                *map(self.report.get, ("status", "reason", "boxes", "probabilities", "no_finding"))]
         return uid_of(what, self.original.uid, json.dumps(told, sort_keys=True))
 
     def series_uid(self, kind: str) -> str:
@@ -137,12 +161,18 @@ class Answer:
             kind: of the object, for its UIDs.
             number: of its series.
         """
+        name, version = (fitted(text, "LO") for text in (self.algorithm.name, self.algorithm.version))
         return {"series_instance_uid": self.series_uid(kind), "series_number": number,
                 "sop_instance_uid": self.uid(kind), "instance_number": self._instance_number,
-                "manufacturer": MANUFACTURER, "manufacturer_model_name": self.algorithm.name[:64],
-                "software_versions": [__version__, self.algorithm.version[:64]],
-                "device_serial_number": self.algorithm.version[:64], "content_date": self.created.date(),
-                "content_time": self.created.time()}
+                "manufacturer": MANUFACTURER, "manufacturer_model_name": name,
+                "software_versions": [__version__, version], "device_serial_number": version,
+                "content_date": self.moment.date(), "content_time": self.moment.time()}
+
+    @property
+    def moment(self) -> datetime:
+        """When, by the image's time zone, which holds for all times of an object (PS3.3 C.12.1.1.8)."""
+        offset = self.original.header.get("TimezoneOffsetFromUTC")
+        return self.created.astimezone(datetime.strptime(offset, "%z").tzinfo) if offset else self.created
 
     @property
     def _instance_number(self) -> int:
@@ -163,6 +193,17 @@ def _within(corners: list[float], width: float, height: float) -> tuple[float, f
     x0, y0, x1, y1 = corners
     return (min(max(x0, 0), width), min(max(y0, 0), height), min(max(x1, 0), width),
             min(max(y1, 0), height))
+
+
+def require_algorithm(algorithm: Algorithm) -> None:
+    """Check ``--algorithm`` and ``--algorithm-version``.
+
+    Raises:
+        InputError: one is empty, or objects could not have it as it is.
+    """
+    for option, text in (("--algorithm", algorithm.name), ("--algorithm-version", algorithm.version)):
+        if not text or fitted(text, "LO") != text:
+            raise InputError(f"{option} {text!r}: expected 1 to 64 characters in one line, without \\")
 
 
 def require_score(score: float) -> None:

@@ -9,10 +9,12 @@ from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.limits import MAX_PIXELS
 from vindr_det.pacs.answer import STATEMENT, Answer
+from vindr_det.pacs.text import fitted
 
 KIND, SERIES = "sc", 9001
 #: Pixels of the picture's longest side, without the lines of text, at most and at least.
 LONGEST, SHORTEST = 1024, 768
+_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 def secondary_capture(answer: Answer, max_pixels: int = MAX_PIXELS) -> Dataset:
@@ -40,7 +42,7 @@ def secondary_capture(answer: Answer, max_pixels: int = MAX_PIXELS) -> Dataset:
 
 def _notes(answer: Answer) -> list[str]:
     shown = f"{len(answer.boxes)} boxes with a score of {answer.score:g} or more"
-    return [f"{answer.algorithm.name} {answer.algorithm.version[:12]}: {shown}",
+    return [f"{fitted(answer.algorithm.name, 'LO')} {fitted(answer.algorithm.version[:12], 'LO')}: {shown}",
             *([answer.remark] if answer.remark else [])]
 
 
@@ -53,10 +55,14 @@ def _tell_origin(capture: Dataset, answer: Answer) -> None:
     capture.DerivationDescription = "Boxes of a model drawn on the image, at another size"
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.BurnedInAnnotation = "YES"
-    capture.ImageComments = "; ".join([STATEMENT, *([answer.remark] if answer.remark else [])])[:10240]
-    capture.DateOfSecondaryCapture = DA(answer.created.date())
-    capture.TimeOfSecondaryCapture = TM(answer.created.time())
+    capture.ImageComments = fitted("; ".join(answer.comments), "LT")
+    capture.DateOfSecondaryCapture = DA(answer.moment.date())
+    capture.TimeOfSecondaryCapture = TM(answer.moment.time())
     # Unknown where the image has none; highdicom requires some.
     capture.PatientOrientation = header.get("PatientOrientation", [])
+    if header.get("LossyImageCompression") == "01":  # once lossy, always so (PS3.3 C.7.6.1.1.5)
+        for key in _LOSSY:
+            if key in header:
+                capture[key] = header[key]
     if answer.original.aspect != (1, 1):
         capture.PixelAspectRatio = list(answer.original.aspect)

@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from vindr_det.pacs.text import fitted
+
 #: Designator of the private scheme (PS3.16 8.1: a name that begins with 99 is private).
 PRIVATE = "99VINDRDET"
 _TABLE = Path(__file__).with_name("codes.csv")
-#: Of CodeMeaning (LO).
-_LONGEST_MEANING = 64
 
 
 class FindingCode(NamedTuple):
@@ -36,7 +36,7 @@ class FindingCode(NamedTuple):
 def code_of(finding: str) -> FindingCode:
     """The code of a finding, by its name in any case; ``_`` counts as a space."""
     known = _table().get(_key(finding))
-    return known or FindingCode(_private_value(finding), PRIVATE, finding[:_LONGEST_MEANING], "none")
+    return known or FindingCode(_private_value(finding), PRIVATE, fitted(finding, "LO") or "unnamed", "none")
 
 
 @cache

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 #: What became of each image.
 TABLE = "objects.csv"
 _COLUMNS = ("image_id", "file", "status", "objects", "reason")
+#: Bytes of a file's name.
+_LONGEST_NAME = 255
 
 
 def write_answers(
@@ -46,6 +49,7 @@ def write_answers(
         InputError: bad input, or no image has an answer.
     """
     reports = read_reports(predictions)
+    _require_different(predictions, reports)
     root, out = require_there(images), Path(out)
     root = root if root.is_dir() else root.parent
     require_apart([predictions, *(root / report["file"] for report in reports)], out / TABLE)
@@ -63,6 +67,16 @@ def write_answers(
     return len(rows) - len(without)
 
 
+def _require_different(predictions: str | Path, reports: Sequence[Mapping[str, Any]]) -> None:
+    """An image's files would be written over by those of another with its id."""
+    seen = set[str]()
+    for number, report in enumerate(reports):
+        if report["image_id"] in seen:
+            raise InputError(f"{predictions}: images[{number}]: image_id {report['image_id']!r} is that of "
+                             "an image before it, expected another")
+        seen.add(report["image_id"])
+
+
 def _row(
     report: Mapping[str, Any], root: Path, out: Path, kinds: Sequence[str], score: float,
     algorithm: Algorithm, created: datetime,
@@ -71,14 +85,15 @@ def _row(
     row = {"image_id": report["image_id"], "file": report["file"], "status": report["status"],
            "objects": "", "reason": report["reason"]}
     try:
-        original = _original(report, root)
-        objects = objects_of(Answer(original, report, score, algorithm, created), kinds)
+        answer = Answer(_original(report, root), report, score, algorithm, created)
+        objects = objects_of(answer, kinds)
         names = {kind: _name(report["image_id"], kind) for kind in objects}
     except InputError as error:
         return row | {"reason": str(error).replace(f"{root}/", "")}
     for kind, dataset in objects.items():
         write_object(out / names[kind], dataset)
-    return row | {"objects": " ".join(names.values())}
+    reasons = [report["reason"], *answer.notes]
+    return row | {"objects": " ".join(names.values()), "reason": "; ".join(filter(None, reasons))}
 
 
 def _original(report: Mapping[str, Any], root: Path) -> Original:
@@ -87,14 +102,26 @@ def _original(report: Mapping[str, Any], root: Path) -> Original:
     if original.uid != report["SOPInstanceUID"]:
         raise InputError(f"{original.path}: has SOPInstanceUID {original.uid}, expected "
                          f"{report['SOPInstanceUID']!r}: another image was predicted")
+    size = [original.header.get(key) for key in ("Rows", "Columns")]
+    predicted = [report.get(key) or there for key, there in zip(("height", "width"), size, strict=True)]
+    if predicted != size:
+        raise InputError(f"{original.path}: has {size[0]} x {size[1]} pixels, expected {predicted[0]} x "
+                         f"{predicted[1]}: another image was predicted")
     return original
 
 
 def _name(image_id: str, kind: str) -> str:
     path = PurePosixPath(image_id)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or "\0" in image_id:
         raise InputError(f"image_id {image_id!r}: expected a name below a folder")
-    return f"{image_id}.{kind}.dcm"
+    name = f"{image_id}.{kind}.dcm"
+    try:
+        longest = max(len(os.fsencode(part)) for part in PurePosixPath(name).parts)
+    except UnicodeEncodeError as error:
+        raise InputError(f"image_id {image_id!r}: expected a file's name") from error
+    if longest > _LONGEST_NAME:
+        raise InputError(f"image_id of {len(image_id)} characters: its files' names would be too long")
+    return name
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -102,4 +129,4 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()

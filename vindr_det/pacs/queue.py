@@ -3,8 +3,9 @@
 Every step is a rename, which a disk does whole or not at all:
 
 - ``received/KEY.dcm``: an image; its sender is told of success after this.
-- ``answers/KEY/``: the objects of its answer, and a file for each destination that has them.
-- ``done/KEY``: every destination has the answer; image and objects are removed then.
+- ``answers/KEY/``: the objects of its answer, and a file for each destination and object that are settled.
+- ``done/KEY``: every destination has what it takes of the answer, the rest is named in this file; image and
+  objects are removed then.
 - ``tried/KEY``: a byte for each time that an answer to an image was begun; it is removed with the answer.
 - ``refused/KEY.dcm``: an image that no answer can be made for, with the reason in ``KEY.txt``.
 
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 #: An image at which the service has ended so often, such as by taking all memory, is put aside.
 MOST_TRIES = 5
+#: The kinds as they are sent.
+_ORDER = ("sr", "sc", "pr")
+_SENT = "sent-"
 
 
 def key_of(uid: str) -> str:
@@ -132,20 +136,30 @@ class Queue:
         self.end(key)
 
     def objects(self, key: str) -> list[Path]:
-        """The files of an answer."""
-        return sorted((self.answers / key).glob("*.dcm"))
+        """The files of an answer, the report first: it alone tells of images that were not read."""
+        return sorted((self.answers / key).glob("*.dcm"), key=lambda path: _ORDER.index(path.stem))
 
-    def mark_sent(self, key: str, destination: str) -> None:
-        """Remember that a destination has an answer."""
-        (self.answers / key / f"sent-{key_of(destination)}").touch()
+    def objects_for(self, key: str, destination: str) -> list[Path]:
+        """Those that are not settled with a destination."""
+        return [path for path in self.objects(key) if not _mark(path, destination).exists()]
 
-    def is_sent(self, key: str, destination: str) -> bool:
-        """Whether a destination has an answer."""
-        return (self.answers / key / f"sent-{key_of(destination)}").exists()
+    def settle(self, path: Path, destination: str, refusal: str = "") -> None:
+        """Remember that a destination has an object, or will never take it.
+
+        Args:
+            path: of :meth:`objects`.
+            destination: its name.
+            refusal: why it will not take it; empty where it has it.
+        """
+        if refusal:
+            write_text(_mark(path, destination), f"{path.stem} not taken by {destination}: {refusal}\n")
+        else:
+            _mark(path, destination).touch()
 
     def finish(self, key: str) -> None:
-        """Every destination has the answer: remember that alone."""
-        (self.done / key).touch()
+        """Every destination has what it takes of the answer: remember that, and what was not taken, alone."""
+        marks = (self.answers / key).glob(f"{_SENT}*")
+        write_text(self.done / key, "".join(sorted(mark.read_text("utf-8") for mark in marks)))
         _flush(self.done)
         self._remove(key)
 
@@ -169,6 +183,8 @@ class Queue:
         """Remove what was not finished when a service ended, and finish what was."""
         for folder in (self.received, self.answers, self.done, self.refused):
             remove_partial(folder)
+        for folder in self.answers.iterdir():
+            remove_partial(folder)
         for key in {*_keys(self.received), *_keys(self.answers)}:
             if (self.done / key).exists():
                 self._remove(key)
@@ -178,6 +194,11 @@ class Queue:
         counts = len(self.unanswered()), len(self.unsent())
         if any(counts):
             log.info("%d images wait for an answer, %d answers to be sent", *counts)
+
+
+def _mark(path: Path, destination: str) -> Path:
+    """The file beside an object that says that a destination has settled it."""
+    return path.with_name(f"{_SENT}{key_of(destination)}-{path.stem}")
 
 
 def _keys(folder: Path) -> list[str]:

@@ -1,8 +1,7 @@
-"""Images into the queue: what a peer stores by DICOM, and what lies in a folder."""
+"""Images into the queue: what a peer stores by DICOM."""
 
 import logging
 import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 
 from vindr_det.exceptions import InputError, one_line
-from vindr_det.imaging.dicom.identity import read_uids
 from vindr_det.pacs.answer import MANUFACTURER
 from vindr_det.pacs.original import original_of
 from vindr_det.pacs.queue import Queue, key_of
@@ -50,8 +48,6 @@ _VERIFICATION = UID("1.2.840.10008.1.1")
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLossless,
             JPEGLSLossless, RLELossless, JPEG2000, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit,
             DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
-#: Seconds without a change after which a file is taken to be whole.
-_SETTLED = 3.0
 #: Of the answer to C-STORE (PS3.4 B.2.3).
 _SUCCESS, _NO_ROOM, _NOT_OF_THE_CLASS, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
 
@@ -189,58 +185,3 @@ def add_image(queue: Queue, data: bytes, uid: str = "") -> int:
     key = queue.add(original.uid, data)
     log.info("%s: %s", key or key_of(original.uid), "received" if key else "known already")
     return _SUCCESS
-
-
-class Watcher:
-    """Takes the DICOM files that appear in a folder and those below; they stay as they are.
-
-    Args:
-        folder: to watch.
-        queue: for the images.
-        megabytes: per image; larger files are left out.
-
-    Raises:
-        InputError: no such folder.
-    """
-
-    def __init__(self, folder: str | Path, queue: Queue, megabytes: int) -> None:
-        self._folder, self._queue, self._limit = Path(folder), queue, megabytes * 2**20
-        if not self._folder.is_dir():
-            raise InputError(f"{folder}: no such folder to watch")
-        self._seen: dict[Path, tuple[int, int]] = {}
-        self._taken: set[Path] = set()
-        self._next = 0.0
-
-    def look(self) -> bool:
-        """Take the files that have not changed for some seconds; returns whether there were some."""
-        if time.monotonic() < self._next:
-            return False
-        self._next = time.monotonic() + _SETTLED
-        files = {path: _state(path) for path in self._folder.rglob("*")
-                 if path not in self._taken and not path.name.startswith(".") and path.is_file()}
-        still = [path for path, state in files.items() if state and self._seen.get(path) == state]
-        self._seen = {path: state for path, state in files.items() if state}
-        for path in still:
-            self._take(path)
-            self._taken.add(path)
-        return bool(still)
-
-    def _take(self, path: Path) -> None:
-        try:
-            uid = read_uids(path)["SOPInstanceUID"]
-            if not uid or self._queue.knows(key_of(uid)):
-                return
-            if path.stat().st_size > self._limit:
-                log.warning("%s: left out, more than %d MB", key_of(uid), self._limit >> 20)
-                return
-            add_image(self._queue, path.read_bytes())
-        except Exception as error:  # files of any kind lie in a folder
-            log.warning("a file of the watched folder is left out: %s", type(error).__name__)
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:  # taken away meanwhile
-        return None
-    return stat.st_size, stat.st_mtime_ns

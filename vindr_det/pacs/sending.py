@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the first repetition, and at most; each is twice the one before.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
+#: A status of C-STORE and a reason of STOW-RS: SOP class not supported; processing failure (PS3.7 C.5).
+_NO_SUCH_CLASS, _NOT_PROCESSED = 0x0122, 0x0110
 _NODE = re.compile(r"([^@]{1,16})@([^@:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
 
@@ -52,11 +54,15 @@ class Destination(Protocol):
 
     name: str
 
-    def send(self, key: str, paths: Sequence[Path]) -> None:
-        """Send the objects of an answer; those that are there already stay as they are.
+    def send(self, key: str, paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+        """Send objects of an answer; those that are there already stay as they are.
+
+        Yields:
+            Each object that is settled: with an empty text where it was taken, else the reason why the
+            destination will never take it.
 
         Raises:
-            NotSent: it does not have all of them.
+            NotSent: some are to be sent again, after all others were tried.
         """
 
 
@@ -85,28 +91,41 @@ class Node:
         self._entity.connection_timeout = self._entity.acse_timeout = timeout
         self._entity.dimse_timeout = self._entity.network_timeout = timeout
 
-    def send(self, key: str, paths: Sequence[Path]) -> None:
+    def send(self, key: str, paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         """As of :class:`Destination`."""
         association = self._entity.associate(self._host, self._port, ae_title=self._called)
         if not association.is_established:
             raise NotSent("no association")
+        later = []
         try:
+            accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
             for path in paths:
-                self._store(association, path)
+                status = self._store(association, path, accepted)
+                if status == _NO_SUCH_CLASS:
+                    yield path, "its class is not accepted"
+                elif status == 0 or status >> 12 == 0xB:  # a warning has stored it
+                    yield path, ""
+                else:
+                    later.append(f"the {path.stem} was refused with status 0x{status:04X}")
         finally:
             association.release()
+        if later:
+            raise NotSent("; ".join(later), reached=True)
 
-    def _store(self, association: Any, path: Path) -> None:
+    def _store(self, association: Any, path: Path, accepted: set[str]) -> int:
+        """The status of C-STORE (PS3.4 B.2.3)."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+            if dataset.SOPClassUID not in accepted:
+                return _NO_SUCH_CLASS
             try:
-                answer = association.send_c_store(pydicom.dcmread(path))
+                answer = association.send_c_store(dataset)
             except (ValueError, RuntimeError) as error:
                 raise NotSent(f"the {path.stem} was not taken", reached=association.is_established) from error
         if "Status" not in answer:
             raise NotSent("the association ended")
-        if answer.Status != 0 and answer.Status >> 12 != 0xB:  # a warning has stored it
-            raise NotSent(f"the {path.stem} was refused with status 0x{answer.Status:04X}", reached=True)
+        return int(answer.Status)
 
 
 class Web:
@@ -124,17 +143,48 @@ class Web:
         self._client = web_client("--stow", url, timeout)
         self.name = re.sub(r"//[^/@]*@", "//", url)
 
-    def send(self, key: str, paths: Sequence[Path]) -> None:
+    def send(self, key: str, paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         """As of :class:`Destination`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            objects = {path: pydicom.dcmread(path) for path in paths}
+            failed = self._store({str(dataset.SOPInstanceUID): dataset for dataset in objects.values()})
+        if failed.keys() - {str(dataset.SOPInstanceUID) for dataset in objects.values()}:
+            raise NotSent("an object was refused, it is not said which", reached=True)
+        reasons = {path: failed[uid] for path, dataset in objects.items()
+                   if (uid := str(dataset.SOPInstanceUID)) in failed}
+        later = []
+        for path in paths:
+            reason = reasons.get(path)
+            # A server that cannot process any of them may be out of order; of one alone it knows no class.
+            if reason == _NO_SUCH_CLASS or (reason == _NOT_PROCESSED and len(reasons) < len(paths)):
+                yield path, "its class is not accepted"
+            elif reason is None:
+                yield path, ""
+            else:
+                later.append(f"the {path.stem} was refused with reason 0x{reason:04X}")
+        if later:
+            raise NotSent("; ".join(later), reached=True)
+
+    def _store(self, datasets: Mapping[str, pydicom.Dataset]) -> dict[str, int]:
+        """UID -> the reason of each that was not stored; where none was the server says so by an error."""
+        try:
+            return _reasons(self._client.store_instances(list(datasets.values())))
+        except Exception as error:  # requests raises its own, with the address and more
+            response = getattr(error, "response", None)
             try:
-                answer = self._client.store_instances([pydicom.dcmread(path) for path in paths])
-            except Exception as error:  # requests raises its own, with the address and more
-                reached = getattr(error, "response", None) is not None
-                raise NotSent(f"{type(error).__name__}", reached) from error
-        if answer.get("FailedSOPSequence"):
-            raise NotSent("an object was refused", reached=True)
+                failed = _reasons(pydicom.Dataset.from_json(response.json()))  # type: ignore[union-attr]
+            except Exception:  # it says something else, or nothing
+                failed = {}
+            if not failed:
+                raise NotSent(f"{type(error).__name__}", reached=response is not None) from error
+            return dict.fromkeys(datasets, 0) | failed
+
+
+def _reasons(answer: pydicom.Dataset) -> dict[str, int]:
+    """SOP instance UID -> the reason of each object that a server did not store (PS3.3 C.12.1.1.10)."""
+    return {str(item.get("ReferencedSOPInstanceUID", "")): int(item.get("FailureReason") or 0)
+            for item in answer.get("FailedSOPSequence") or []}
 
 
 class Folder:
@@ -150,7 +200,7 @@ class Folder:
     def __init__(self, path: str | Path) -> None:
         self.name, self._folder = str(path), make_folder(path)
 
-    def send(self, key: str, paths: Sequence[Path]) -> None:
+    def send(self, key: str, paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         """As of :class:`Destination`; files are ``KEY.sc.dcm`` and so on."""
         for path in paths:
             try:
@@ -158,6 +208,7 @@ class Folder:
                     temporary.write_bytes(path.read_bytes())
             except InputError as error:
                 raise NotSent("the folder cannot be written") from error
+            yield path, ""
 
 
 class Sender:
@@ -171,6 +222,7 @@ class Sender:
     def __init__(self, queue: Queue, destinations: Sequence[Destination]) -> None:
         self._queue, self._destinations = queue, destinations
         self._waits: dict[tuple[str, str], tuple[float, float]] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def send_all(self, stopped: Any) -> None:
         """Send each answer that is due.
@@ -181,8 +233,7 @@ class Sender:
         for key in self._queue.unsent():
             if stopped.is_set():
                 return
-            sent = [self._queue.is_sent(key, destination.name) or self._send(destination, key)
-                    for destination in self._destinations]
+            sent = [self._send(destination, key) for destination in self._destinations]
             if all(sent):
                 self._queue.finish(key)
                 log.info("%s: done", key)
@@ -190,10 +241,15 @@ class Sender:
     def _send(self, destination: Destination, key: str) -> bool:
         """Whether the destination has the answer now."""
         name = destination.name
+        paths = self._queue.objects_for(key, name)
+        if not paths:
+            return True
         if not all(self._is_due(case) for case in ((name, ""), (name, key))):
             return False
         try:
-            destination.send(key, self._queue.objects(key))
+            for path, refusal in destination.send(key, paths):
+                self._queue.settle(path, name, refusal)
+                self._tell(name, path.stem, refusal)
         except Exception as error:  # of libraries too; an answer that cannot be sent must not hold up others
             refused = error.reached if isinstance(error, NotSent) else True
             reason = error if isinstance(error, NotSent) else type(error).__name__
@@ -202,8 +258,13 @@ class Sender:
             return False
         self._waits.pop((name, ""), None)
         self._waits.pop((name, key), None)
-        self._queue.mark_sent(key, name)
-        return True
+        return not self._queue.objects_for(key, name)
+
+    def _tell(self, name: str, kind: str, refusal: str) -> None:
+        """Say once what a destination never takes."""
+        if refusal and (name, kind) not in self._told:
+            self._told.add((name, kind))
+            log.warning("%s does not take the %s (%s): it gets the other objects alone", name, kind, refusal)
 
     def _is_due(self, case: tuple[str, str]) -> bool:
         return time.monotonic() >= self._waits.get(case, (0.0, 0.0))[0]

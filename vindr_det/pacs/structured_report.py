@@ -27,11 +27,13 @@ from highdicom.sr import (
 from numpy import array
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from vindr_det.exceptions import InputError
 from vindr_det.imaging.status import FLAGGED
 from vindr_det.pacs.answer import MANUFACTURER, STATEMENT, Answer, Box, uid_of
 from vindr_det.pacs.codes import PRIVATE, code_of
+from vindr_det.pacs.text import fitted
 
 KIND, SERIES = "sr", 9002
 #: Value of the status of an image -> its code's value and meaning.
@@ -45,9 +47,9 @@ def structured_report(answer: Answer) -> Dataset:
                                       for number, box in enumerate(answer.boxes, 1))]
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(answer)),
-        procedure_reported=codes.SCT.PlainRadiography, imaging_measurements=groups)
+        procedure_reported=_procedure(answer), imaging_measurements=groups)
     # The report as a whole is for people who read it as text.
-    report[0].ContentSequence.append(_text(STATEMENT))
+    report[0].ContentSequence.extend(_text(text) for text in (STATEMENT, *answer.original.notes))
     scheme = CodingSchemeIdentificationItem(PRIVATE, name="Codes of vindr_det",
                                             responsible_organization="The vindr_det developers")
     return ComprehensiveSR(
@@ -56,11 +58,16 @@ def structured_report(answer: Answer) -> Dataset:
         **answer.common(KIND, SERIES))
 
 
+def _procedure(answer: Answer) -> Code:
+    return codes.SCT.PlainRadiography if answer.original.is_radiograph else codes.SCT.ImagingProcedure
+
+
 def _observer(answer: Answer) -> ObserverContext:
     """The software is the observer; no person has looked."""
     return ObserverContext(codes.DCM.Device, DeviceObserverIdentifyingAttributes(
         uid=uid_of("device", answer.algorithm.name, answer.algorithm.version), manufacturer_name=MANUFACTURER,
-        model_name=answer.algorithm.name, serial_number=answer.algorithm.version))
+        model_name=fitted(answer.algorithm.name, "LO"),
+        serial_number=fitted(answer.algorithm.version, "LO")))
 
 
 def _image_group(answer: Answer) -> MeasurementsAndQualitativeEvaluations:
@@ -97,8 +104,8 @@ def _finding_group(
 
 
 def _algorithm(answer: Answer) -> AlgorithmIdentification:
-    return AlgorithmIdentification(answer.algorithm.name, answer.algorithm.version,
-                                   [f"boxes with a score of {answer.score:g} or more"])
+    name, version = (fitted(text, "LO") for text in (answer.algorithm.name, answer.algorithm.version))
+    return AlgorithmIdentification(name, version, [f"boxes with a score of {answer.score:g} or more"])
 
 
 def _tracking(answer: Answer, name: str) -> TrackingIdentifier:

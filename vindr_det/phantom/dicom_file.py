@@ -88,6 +88,8 @@ def _dataset(image_id: str, film: Radiograph, header: Header) -> Dataset:
     if header.sop_class:
         ds.SOPClassUID = DigitalXRayImageStorageForPresentation
     ds.SOPInstanceUID = uid_of(image_id)
+    # The real files have none; with these, answers can be made for a PACS.
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uid_of(f"study {image_id}"), uid_of(f"series {image_id}")
     ds.PatientSex = film.sex
     if header.age.strip("Y"):
         ds.PatientAge = header.age

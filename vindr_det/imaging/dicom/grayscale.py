@@ -72,7 +72,7 @@ def _unit(dataset: Dataset, sample: NDArray) -> tuple[Values, str, tuple[float, 
 
 def _modality_values(dataset: Dataset, stored: NDArray) -> Values:
     """C.11.1; an empty element counts as a missing one."""
-    if _holds_lut(dataset, "ModalityLUTSequence"):
+    if holds_table(dataset, "ModalityLUTSequence"):
         return _look_up(dataset, dataset.ModalityLUTSequence[0], stored)
     slope, intercept = (_first(dataset.get(key)) for key in ("RescaleSlope", "RescaleIntercept"))
     return stored * (1.0 if slope is None else slope) + (intercept or 0.0)
@@ -86,7 +86,7 @@ def _shows_nothing(unit: Values) -> bool:
 
 def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
     """Values to 0..1 by the file's own VOI LUT or window, None where it has none to use."""
-    if _holds_lut(dataset, "VOILUTSequence"):
+    if holds_table(dataset, "VOILUTSequence"):
         return _voi_lut(dataset, values), "voi lut"
     window = first_window(dataset)
     if window is None:
@@ -104,20 +104,33 @@ def _shown(dataset: Dataset, values: Values) -> tuple[Values | None, str]:
 
 
 def _voi_lut(dataset: Dataset, values: Values) -> Values:
-    """C.11.2.1.1: the LUT's output spans the bits that its descriptor names, as DCMTK shows it.
-
-    Where entries do not fit into these bits, or use so few of them that the picture would be black (a table
-    of 12 bits that is described as one of 16), the number of bits is taken from the entries.
-    """
+    """C.11.2.1.1: the LUT's output spans the bits that its descriptor names, as DCMTK shows it."""
     item = dataset.VOILUTSequence[0]
-    bits, top = int(item.LUTDescriptor[2]), int(_entries(dataset, item).max())
+    return _look_up(dataset, item, values) / (2.0**voi_table_bits(dataset, item) - 1)
+
+
+def voi_table_bits(dataset: Dataset, item: Dataset) -> int:
+    """Bits that the entries of a VOI LUT span.
+
+    Where entries do not fit into the bits of the descriptor, or use so few of them that the picture would be
+    black (a table of 12 bits that is described as one of 16), the number is taken from the entries.
+
+    Args:
+        dataset: header of the image.
+        item: of its VOI LUT sequence.
+
+    Raises:
+        ValueError: the table is cut.
+    """
+    bits, top = int(item.LUTDescriptor[2]), int(table_entries(dataset, item).max())
     needed = math.log2(max(top, 1) + 1)
     if needed > bits or (needed.is_integer() and needed <= bits - _BITS_TOO_MANY):
-        bits = math.ceil(needed)
-    return _look_up(dataset, item, values) / (2.0**bits - 1)
+        return math.ceil(needed)
+    return bits
 
 
-def _holds_lut(dataset: Dataset, key: str) -> bool:
+def holds_table(dataset: Dataset, key: str) -> bool:
+    """Whether a sequence's first item has a table's descriptor and data."""
     items = dataset.get(key)
     return bool(items) and all(items[0].get(part) is not None for part in ("LUTDescriptor", "LUTData"))
 
@@ -127,12 +140,21 @@ def _look_up(dataset: Dataset, item: Dataset, values: NDArray) -> Values:
 
     pydicom's own functions index tables of 8 bits modulo 256 and know no Modality LUT of 12 bits.
     """
-    entries, first = _entries(dataset, item), int(item.LUTDescriptor[1])
+    entries, first = table_entries(dataset, item), int(item.LUTDescriptor[1])
     index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
     return entries[index].astype(np.float64)
 
 
-def _entries(dataset: Dataset, item: Dataset) -> NDArray:
+def table_entries(dataset: Dataset, item: Dataset) -> NDArray:
+    """The (N,) entries of a lookup table.
+
+    Args:
+        dataset: header of the image, whose transfer syntax orders the bytes.
+        item: of its sequence.
+
+    Raises:
+        ValueError: the table is cut.
+    """
     count = int(item.LUTDescriptor[0]) or 2**16
     data = item.LUTData
     if not isinstance(data, bytes):
