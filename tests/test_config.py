@@ -193,7 +193,7 @@ def test_a_whole_number_is_a_number_too(tmp_path, engine):
 
 
 SMALL = ["MODEL.WEIGHTS", "", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
-         "MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", "0", "MODEL.FPN.OUT_CHANNELS", "32",
+         "MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", "0", "MODEL.FPN.OUT_CHANNELS", "64",
          "MODEL.ROI_BOX_HEAD.FC_DIM", "32", "MODEL.ROI_MASK_HEAD.CONV_DIM", "16",
          "SOLVER.AMP.ENABLED", "False", "SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD", "0",
          "DATASETS.TRAIN", "('vindr_train_fold0',)"]

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT, one_line
+from conftest import ROOT, TINIEST, one_line
 
 from vindr_det.exceptions import InputError
 
@@ -86,7 +86,7 @@ def test_eval_only_scores_a_checkpoint(tool, trained, phantoms, tmp_path):
             "VINDR.DATA_ROOT", phantoms / "data"]
     assert "MODEL.WEIGHTS is empty" in one_line(tool("train_net.py", *args))
     weights = trained("torchvision") / "model_final.pth"
-    result = tool("train_net.py", *args, "MODEL.WEIGHTS", weights)
+    result = tool("train_net.py", *args, *TINIEST, "MODEL.WEIGHTS", weights)
     assert result.returncode == 0, result.stderr
     assert "vindr/mAP40" in result.stdout and "validation_loss" in result.stdout
 

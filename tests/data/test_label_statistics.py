@@ -13,6 +13,8 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import write_png
 from vindr_det.tables import read_names
 
+pytestmark = pytest.mark.figures
+
 NIH = """Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position
 00000001_000.png,Mass|Nodule,0,1,9,F,PA
 00000001_001.png,Mass,1,1,11,F,AP

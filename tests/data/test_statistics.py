@@ -9,6 +9,8 @@ from vindr_det.data.vinbigdata import read_annotations
 from vindr_det.imaging.sizes import read_sizes
 from vindr_det.structures.detections import Predictions
 
+pytestmark = pytest.mark.figures
+
 ROWS = """image_id,class_id,rad_id,x_min,y_min,x_max,y_max
 a,3,R8,0,0,50,50
 a,3,R9,0,0,50,48
