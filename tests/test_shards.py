@@ -123,6 +123,23 @@ def test_what_is_done_is_not_done_again_unless_the_file_changed(images, tmp_path
     assert len(parts._done(run, keys_of(run))) == 6
 
 
+@pytest.mark.parametrize("change, count", [
+    (lambda images: None, 0), (lambda images: (images / "new.png").write_bytes(max(
+        images.glob("*.png")).read_bytes()), 0),
+    (lambda images: [os.utime(path, ns=(1, 1)) for path in sorted(images.iterdir())[-3:]], 3),
+    (lambda images: [os.utime(path, ns=(1, 1)) for path in images.iterdir()], 6),
+])
+def test_how_many_images_are_done_again_is_said_once(images, tmp_path, caplog, change, count):
+    predicted(tmp_path / "p", find(images))
+    change(images)
+    run, parts = find(images), Parts(tmp_path / "p", {})
+    parts._done(run, keys_of(run))
+    list(parts.outcomes(run, models(), 1, 0))
+    said = [message for message in caplog.messages if "predicted again" in message]
+    start = f"{tmp_path / 'p'}: {count} of {len(run.inputs)} images are predicted again"
+    assert [message[:len(start)] for message in said] == [start] * bool(count)
+
+
 def test_an_inverted_classifier_is_seen_over_all_shards(tmp_path, phantoms):
     """No shard has enough images to tell."""
     run = find(phantoms / "data/train")

@@ -22,7 +22,7 @@ from vindr_det.imaging.image_run import ImageRun
 from vindr_det.parallel import Failure, Runner, in_threads
 from vindr_det.postprocessing.agreement import AgreementCheck
 from vindr_det.prediction import Models, Outcome, predict_each
-from vindr_det.shards.part import Part, Place, Reader, key_of, settings_text, text_of
+from vindr_det.shards.part import Part, Place, Reader, image_id_of_key, key_of, settings_text, text_of
 from vindr_det.shards.share import Shard, batches
 
 log = logging.getLogger(__name__)
@@ -176,8 +176,19 @@ class Parts:
         """Image id -> where its outcome is, of the inputs that are as they were then."""
         parts = sorted(self.folder.glob("*.jsonl"))
         places = {key: place for part in parts for key, place in self._places(part)}
-        return {source.image_id: places[key] for source in run.inputs
+        done = {source.image_id: places[key] for source in run.inputs
                 if (key := keys[source.image_id]) in places}
+        others = map(image_id_of_key, places.keys() - keys.values())
+        self._warn_of_changes(len((keys.keys() - done.keys()).intersection(others)), len(keys))
+        return done
+
+    def _warn_of_changes(self, again: int, count: int) -> None:
+        """Say once how many of the images are there with another key."""
+        if again and self.folder not in self._warned:
+            self._warned.add(self.folder)
+            log.warning("%s: %d of %d images are predicted again, since their files (size, time of the last "
+                        "change), or what tables say of them, are not as they were", self.folder, again,
+                        count)
 
     def _places(self, part: Path) -> Iterator[tuple[str, Place]]:
         """The inputs of a part's whole lines, each with its place.
