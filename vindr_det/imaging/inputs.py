@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, RealPaths, image_id_of, is_dicom, require_path
+from vindr_det.files import IMAGE_SUFFIXES, OTHER_PICTURES, image_id_of, is_dicom, require_path
 from vindr_det.imaging.prepared_folder import (
     LOG,
     REPORT,
@@ -27,6 +27,7 @@ from vindr_det.imaging.prepared_folder import (
     read_prepared,
     require_finished,
 )
+from vindr_det.imaging.real_paths import RealPaths
 from vindr_det.parallel import in_threads
 
 log = logging.getLogger(__name__)

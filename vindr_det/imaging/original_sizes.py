@@ -8,9 +8,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import RealPaths, image_id_of
+from vindr_det.files import image_id_of
 from vindr_det.imaging.inputs import Input, printable
 from vindr_det.imaging.prepared_folder import REPORT, SIZES, PreparedFolder
+from vindr_det.imaging.real_paths import RealPaths
 from vindr_det.imaging.sizes import Shapes, read_sizes, shapes_of
 from vindr_det.parallel import in_threads
 
