@@ -5,7 +5,6 @@ import os
 import socket
 import tempfile
 import threading
-from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -206,21 +205,6 @@ def test_nothing_is_written_among_what_is_read(tmp_path, images, out, shut):
     refusal = pytest.raises(InputError, match="--out is among the originals") if shut else nullcontext()
     with refusal:
         require_apart([root / images], root / "elsewhere", root / out)
-
-
-@pytest.fixture
-def questions(monkeypatch):
-    """Counts what is asked of the disk about names."""
-    asked = Counter()
-    for name in ("stat", "lstat", "readlink"):
-        real = getattr(os, name)
-
-        def counting(*args, name=name, real=real, **more):
-            asked[name] += 1
-            return real(*args, **more)
-
-        monkeypatch.setattr(os, name, counting)
-    return asked
 
 
 def test_the_disk_is_asked_once_per_file_whether_it_is_an_output(tmp_path, questions):

@@ -114,6 +114,17 @@ def test_real_squares_and_the_table_beside_them(data, tmp_path):
         assert size == (rows.loc[image_id, "Rows"], rows.loc[image_id, "Columns"])
 
 
+def test_questions_are_one_per_folder_and_place(tmp_path, questions):
+    for number in range(60):
+        png(tmp_path / f"set/p/{number}/image{number}.png", 8, 8)
+    (tmp_path / "set/p/meta.csv").write_text("image_id,dim0,dim1\n" + "".join(
+        f"image{number},30,20\n" for number in range(60)))
+    questions.clear()
+    assert len(find(tmp_path / "set", recursive=True).sizes) == 60
+    # Of a folder: what it is, whether it is a link, its own table, two places beside it; of a file one.
+    assert questions.total() < 60 * 6 + 16 * (8 + 2 * len(tmp_path.parts))
+
+
 def test_folders_of_one_image_share_what_is_beside_them(tmp_path, monkeypatch, caplog):
     """A table is read once, and named once; time grows with the images, not with images times folders."""
     for number in range(40):

@@ -77,10 +77,10 @@ def _near(names: Mapping[Path, Sequence[str]]) -> dict[Path, tuple[str, Shapes]]
     Args:
         names: folder -> those of its images.
     """
-    is_file, shapes = cache(Path.is_file), cache(_shapes)
+    file_at, shapes = cache(_file_at), cache(_shapes)
     near: dict[Path, tuple[str, Shapes]] = {}
     taken, refused = defaultdict[Path, list[Path]](list), defaultdict[Path, list[Path]](list)
-    places = in_threads(partial(_tables_near, RealPaths(), is_file), list(names))
+    places = in_threads(partial(_tables_near, RealPaths(), file_at), list(names))
     for folder, tables in zip(names, places, strict=True):
         for table in tables:
             if sizes := shapes(table):
@@ -102,7 +102,7 @@ def _first_of(folders: Sequence[Path]) -> str:
     return f"{folders[0]}{more}"
 
 
-def _tables_near(real: RealPaths, is_file: Callable[[Path], bool], folder: Path) -> list[Path]:
+def _tables_near(real: RealPaths, file_at: Callable[[Path], Path | None], folder: Path) -> list[Path]:
     """The tables that may be of a folder; of a linked one also beside the link, by the link's name, first."""
     target = real(folder)
     linked = target if folder.name in ("", "..") else real.folder(folder.parent) / folder.name
@@ -111,9 +111,14 @@ def _tables_near(real: RealPaths, is_file: Callable[[Path], bool], folder: Path)
              for path in (place / name, place.parent / name)]
     different: dict[Path, Path] = {}
     for path in [*named, *(place.parent / SIZES for place in places)]:
-        if is_file(path):
-            different.setdefault(path.resolve(), path)
+        if (file := file_at(path)) is not None:
+            different.setdefault(file, path)
     return list(different.values())
+
+
+def _file_at(path: Path) -> Path | None:
+    """The file that a path leads to, without links."""
+    return path.resolve() if path.is_file() else None
 
 
 def _shapes(path: Path) -> Shapes:
