@@ -103,7 +103,18 @@ def per_image(quick: bool) -> Iterator[str]:
             with quiet():
                 seconds = measure(step, sizes, turns=1 if quick else 2, clock=processor_time)
             yield (f"| {name} | {', '.join(f'{size:,}' for size in sizes)} | "
-                   f"{1000 * seconds[-1] / sizes[-1]:.3g} ms | {exponent(sizes, seconds):.2f} |")
+                   f"{float(f'{1000 * seconds[-1] / sizes[-1]:.3g}'):,g} ms | "
+                   f"{exponent(sizes, seconds):.2f} |")
+        yield ""
+        part, files = max(work.glob("written*.jsonl"), key=size_of), (work / "files").iterdir()
+        count = len(part.read_bytes().splitlines()) - 2  # an empty line and the settings
+        yield (f"An image has {size_of(part) / count / 1000:.3g} KB in a part and "
+               f"{sum(map(size_of, files)) / count / 1000:.3g} KB in the files.")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size
 
 
 def steps(work: Path, quick: bool) -> Iterator[tuple[str, Step, list[int]]]:
