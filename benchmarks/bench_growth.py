@@ -1,11 +1,15 @@
 """How the time of each step grows with the images: exponents at one, two and four times as many.
 
-    python benchmarks/bench_growth.py [--quick]
+    python benchmarks/bench_growth.py [--quick] [--per-image]
 
 Processor seconds of this process and of those that it starts. Preparing, its resume check, prediction by a
 detector of constant time, and the merge of its shards have phantoms of 160 px as DICOM; listing has as many
-empty names again in 97 folders; converting, fusing and evaluating have tables of phantoms' numbers.
-The growth of the metrics is in benchmarks/bench_metrics.py.
+links again in 97 folders, or a folder for each PNG file with a table beside all of them; writing, converting,
+fusing and evaluating have tables of phantoms' numbers. The growth of the metrics is in
+benchmarks/bench_metrics.py.
+
+--per-image prints the seconds of an image beside the exponents, for the table of docs/scale.md, and adds
+what costs most there: decoding films of VinBigData's sizes to 1024 px, and R50-FPN on pictures of that size.
 """
 
 import contextlib
@@ -23,21 +27,24 @@ from typing import Any
 import numpy as np
 from bench_metrics import make_set
 from comparison import Row
-from growth import growth_row
+from growth import Step, exponent, growth_row, measure
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
-from vindr_det import cli
+from vindr_det import cli, prediction_files
 from vindr_det.commands import evaluate, fuse
 from vindr_det.data.convert import convert
 from vindr_det.data.release import Conversion
 from vindr_det.files import write_text
 from vindr_det.imaging import image_run
 from vindr_det.imaging.prepare import prepare_folder
+from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 from vindr_det.parallel import guarded
 from vindr_det.phantom.dicom_file import Header, write_dicom
 from vindr_det.phantom.radiograph import render
-from vindr_det.prediction import Models, predict_each
-from vindr_det.shards.parts import Parts
+from vindr_det.prediction import Models, Outcome, predict_each
+from vindr_det.shards.part import Part
+from vindr_det.shards.parts import Parts, keys_of
 from vindr_det.shards.share import Shard
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import VINBIGDATA
@@ -53,7 +60,7 @@ class ConstantDetector:
     target = Target(_SIDE, True)
 
     def __init__(self) -> None:
-        low = np.random.default_rng(0).uniform(0, 50, (100, 2))
+        low = np.random.default_rng(0).uniform(0, _SIDE - 20, (100, 2))
         self._boxes = Predictions(np.hstack([low, low + 20]), np.linspace(1, 0.01, 100), np.arange(100) % 14)
 
     def __call__(self, images: list) -> list[Predictions]:
@@ -63,7 +70,13 @@ class ConstantDetector:
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="few images and one turn")
+    parser.add_argument("--per-image", action="store_true", help="print the seconds of an image too")
     args = parser.parse_args()
+    if args.per_image:
+        print("| step | images | per image | exponent |\n|---|---|---|---|")
+        for line in per_image(args.quick):
+            print(line, flush=True)
+        return
     from bench import table
 
     print(table(list(rows(args.quick))))
@@ -72,20 +85,52 @@ def main() -> None:
 def rows(quick: bool) -> Iterator[Row]:
     """The exponents against their limit."""
     with tempfile.TemporaryDirectory() as folder, quiet():
-        work = Path(folder)
-        film = work / "film.dicom"
-        write_dicom(film, "film", render(np.random.default_rng(0), _SIDE, _SIDE, [3]),
-                    Header("1.2.840.10008.1.2", 12, True, True, 0.14, "050Y", True))
-        few, many = (8, 40) if quick else (250, 1500)
-        for name, step, count in (
-                ("preparing", preparing, few), ("its resume check", resuming, few),
-                ("listing", listing, many),
-                ("predicting", predicting, few), ("merging shards", merging, few),
-                ("converting", converting, many), ("fusing two files", fusing, few),
-                ("evaluating", evaluating, few)):
-            sizes = [count, 2 * count, 4 * count]
-            yield growth_row(name, partial(step, work, film), sizes, turns=1 if quick else 5,
-                             clock=processor_time)
+        for name, step, sizes in steps(Path(folder), quick):
+            yield growth_row(name, step, sizes, turns=1 if quick else 5, clock=processor_time)
+
+
+def per_image(quick: bool) -> Iterator[str]:
+    """Lines of a table: a step's least seconds at most images, for one of them, and the exponent."""
+    with tempfile.TemporaryDirectory() as folder:
+        work, side = Path(folder), 128 if quick else 1024
+        sizes = [4, 8, 16]
+        costly: list[tuple[str, Step, list[int]]] = [
+            (f"decoding JPEG 2000 to {side} px", partial(decoding, work, JPEG2000Lossless, side), sizes),
+            (f"decoding what is not compressed to {side} px",
+             partial(decoding, work, ImplicitVRLittleEndian, side), sizes),
+            (f"R50-FPN at {side} px, one thread", partial(detecting, side), [1, 2, 4])]
+        for name, step, sizes in [*costly, *steps(work, quick)]:
+            with quiet():
+                seconds = measure(step, sizes, turns=1 if quick else 2, clock=processor_time)
+            yield (f"| {name} | {', '.join(f'{size:,}' for size in sizes)} | "
+                   f"{float(f'{1000 * seconds[-1] / sizes[-1]:.3g}'):,g} ms | "
+                   f"{exponent(sizes, seconds):.2f} |")
+        yield ""
+        part, files = max(work.glob("written*.jsonl"), key=size_of), (work / "files").iterdir()
+        count = len(part.read_bytes().splitlines()) - 2  # an empty line and the settings
+        yield (f"An image has {size_of(part) / count / 1000:.3g} KB in a part and "
+               f"{sum(map(size_of, files)) / count / 1000:.3g} KB in the files.")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size
+
+
+def steps(work: Path, quick: bool) -> Iterator[tuple[str, Step, list[int]]]:
+    """Name, step and numbers of images."""
+    film = work / "film.dicom"
+    write_dicom(film, "film", render(np.random.default_rng(0), _SIDE, _SIDE, [3]),
+                Header("1.2.840.10008.1.2", 12, True, True, 0.14, "050Y", True))
+    few, many = (8, 40) if quick else (250, 1500)
+    for name, step, count in (
+            ("preparing", preparing, few), ("its resume check", resuming, few),
+            ("listing", listing, many), ("listing PNG, one per folder", listing_folders, many),
+            ("predicting", predicting, few), ("writing parts", writing_parts, few),
+            ("merging shards", merging, few), ("writing the files", writing, few),
+            ("converting", converting, many), ("fusing two files", fusing, few),
+            ("evaluating", evaluating, few)):
+        yield name, partial(step, work, film), [count, 2 * count, 4 * count]
 
 
 def processor_time() -> float:
@@ -141,14 +186,44 @@ def listing(work: Path, film: Path, count: int) -> Callable[[], Any]:
     return lambda: image_run.find(folder, recursive=True)
 
 
+def listing_folders(work: Path, film: Path, count: int) -> Callable[[], Any]:
+    folder = work / f"studies{count}/all"
+    names = [f"{number:06d}" for number in range(count)]
+    for name in names:
+        (folder / f"of{name}").mkdir(parents=True)
+        (folder / f"of{name}/{name}.png").write_bytes(b"")
+    write_text(folder / "meta.csv", lines("image_id,dim0,dim1", (f"{name},3000,2500" for name in names)))
+    return lambda: image_run.find(folder.parent, recursive=True)
+
+
 def predicting(work: Path, film: Path, count: int) -> Callable[[], Any]:
     images = films(work, film, count)
+    return lambda: require_all(predict_each(image_run.find(images), Models([ConstantDetector()]), workers=0),
+                               count)
 
-    def run() -> None:
-        outcomes = predict_each(image_run.find(images), Models([ConstantDetector()]), workers=0)
-        if sum(outcome.prediction is not None for outcome in outcomes) != count:
-            raise RuntimeError("some images were not predicted")
-    return run
+
+def require_all(outcomes: Iterable[Outcome], count: int) -> None:
+    """Use up outcomes, each of which should be a prediction."""
+    if sum(outcome.prediction is not None for outcome in outcomes) != count:
+        raise RuntimeError("some images were not predicted")
+
+
+def outcomes_of(work: Path, film: Path, count: int) -> list[Outcome]:
+    """The outcomes of a run."""
+    run = image_run.find(films(work, film, count))
+    return list(predict_each(run, Models([ConstantDetector()]), workers=0))
+
+
+def writing_parts(work: Path, film: Path, count: int) -> Callable[[], Any]:
+    outcomes, keys = outcomes_of(work, film, count), keys_of(image_run.find(films(work, film, count)))
+    path = work / f"written{count}.jsonl"
+
+    def write() -> None:
+        path.unlink(missing_ok=True)
+        with Part(path, keys, {}) as part:
+            for outcome in outcomes:
+                part.add(outcome)
+    return write
 
 
 def merging(work: Path, film: Path, count: int) -> Callable[[], Any]:
@@ -156,11 +231,39 @@ def merging(work: Path, film: Path, count: int) -> Callable[[], Any]:
     parts = Parts(work / f"parts{count}", {})
     for index in range(4):
         parts.predict_shard(run, Shard(index, 4), lambda: models, 1, 0)
+    return lambda: require_all(parts.outcomes(run, models, 1, 0), count)
 
-    def merge() -> None:
-        if sum(outcome.prediction is not None for outcome in parts.outcomes(run, models, 1, 0)) != count:
-            raise RuntimeError("some images were not predicted")
-    return merge
+
+def writing(work: Path, film: Path, count: int) -> Callable[[], Any]:
+    outcomes = outcomes_of(work, film, count)
+    return lambda: prediction_files.write(work / "files/s.csv", outcomes, VINBIGDATA)
+
+
+def decoding(work: Path, syntax: str, side: int, count: int) -> Callable[[], Any]:
+    from bench_prepare import film_shapes, make_films_of
+
+    folder, shapes = work / syntax, film_shapes(syntax)
+    if not folder.is_dir():
+        make_films_of(folder, syntax, shapes)
+    paths = sorted(folder.iterdir()) * (count // len(shapes))
+    return lambda: [read_image(path, Target(side, True)) for path in paths]
+
+
+def detecting(side: int, count: int) -> Callable[[], Any]:
+    import torch
+    from bench_inference import CONFIG, random_state
+
+    from vindr_det.detection import engine as engines
+    from vindr_det.detection.loading import load_config
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    cfg = load_config(CONFIG, "torchvision", [
+        "MODEL.DEVICE", "cpu", "VINDR.IMAGE_SIZE", side, "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TEST", side,
+        "INPUT.MAX_SIZE_TEST", side])
+    detector = engines.load("torchvision").build_predictor(cfg, random_state("torchvision", cfg))
+    image = (render(np.random.default_rng(0), side, side * 5 // 6, [3]).pixels >> 4).astype(np.uint8)
+    return lambda: [detector([image]) for _ in range(count)]
 
 
 def tables(work: Path, count: int) -> tuple[list[Path], Path, Path]:

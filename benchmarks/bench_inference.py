@@ -64,7 +64,7 @@ def _detector(
     torch.manual_seed(0)
     cfg = load_config(CONFIG, engine, ["MODEL.DEVICE", "cpu", "VINDR.IMAGE_SIZE", size, "MODEL.WEIGHTS", "",
                                        "INPUT.MIN_SIZE_TEST", size, "INPUT.MAX_SIZE_TEST", size])
-    state = _random_state(engine, cfg)
+    state = random_state(engine, cfg)
     ours, peer = engines.load(engine).build_predictor(cfg, state), make(cfg, state)
     if backend == "onnx":
         ours = with_onnx(ours)
@@ -83,7 +83,8 @@ def _detector(
                      per=len(images), target=TARGET if backend == "onnx" else None, note="same boxes")
 
 
-def _random_state(engine: str, cfg: Any) -> Any:
+def random_state(engine: str, cfg: Any) -> Any:
+    """Weights of a new network."""
     if engine == "detectron2":
         from vindr_det.detection.detectron2.architectures import build_model
     else:

@@ -56,6 +56,11 @@ def rows(quick: bool) -> Iterable[Row]:
                 yield row(name, files, size, work, quick)
 
 
+def film_shapes(syntax: str) -> Sequence[tuple[int, int]]:
+    """Heights and widths of VinBigData's files of a transfer syntax, or of all of them."""
+    return _COMPRESSED if syntax == JPEG2000Lossless else _ALL
+
+
 def file_sets(work: Path, quick: bool) -> Iterable[tuple[str, list[Path]]]:
     """Names of what is prepared, each with its files."""
     few = [(1100, 950)]

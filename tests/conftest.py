@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,18 @@ def one_line(result: subprocess.CompletedProcess) -> str:
     assert result.returncode == 2, (result.returncode, result.stdout, result.stderr)
     assert "Traceback" not in result.stderr
     return result.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def questions(monkeypatch):
+    """Counts what is asked of the disk about names."""
+    asked = Counter()
+    for name in ("stat", "lstat", "readlink"):
+        real = getattr(os, name)
+
+        def counting(*args, name=name, real=real, **more):
+            asked[name] += 1
+            return real(*args, **more)
+
+        monkeypatch.setattr(os, name, counting)
+    return asked

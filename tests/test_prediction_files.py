@@ -1,14 +1,20 @@
 """Outcomes to files while they come: the same bytes as of all at once, and nothing half-written."""
 
+import errno
 import gzip
+import os
+import shutil
+import tempfile
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det import prediction_files
+from vindr_det import files, prediction_files
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
+from vindr_det.files import Spool, read_text, write_together
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.prediction import ImagePrediction, Outcome
 from vindr_det.structures.detections import Predictions, no_finding
@@ -101,3 +107,54 @@ def test_a_packed_submission_unpacks_to_the_plain_one(tmp_path):
     for name in ("s.csv", "s.csv.gz"):
         prediction_files.write(tmp_path / name, RUNS["many"], VINBIGDATA)
     assert gzip.decompress((tmp_path / "s.csv.gz").read_bytes()) == (tmp_path / "s.csv").read_bytes()
+
+
+def without_name(folder):
+    """A file that no system names: tempfile asks for such ones, or removes its name."""
+    return tempfile.TemporaryFile(dir=folder)
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
+@pytest.mark.parametrize("can_name", [True, False])
+def test_a_file_that_has_grown_is_not_copied_if_it_can_get_a_name(tmp_path, monkeypatch, name, can_name):
+    """Else its copy takes the place of what it has, so that only one file is there twice at a time."""
+    if not can_name:
+        monkeypatch.setattr(files, "_nameless_file", without_name)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("a system without nameless files")
+    paths = [tmp_path / name, tmp_path / "t.csv"]
+    spools = [Spool(path) for path in paths]
+    for spool in spools:
+        for number in range(3):
+            spool.add(f"{number}" * 1000 + "\n")
+    assert not list(tmp_path.iterdir())
+    write_together(dict(zip(paths, spools, strict=True)))
+    for path, spool in zip(paths, spools, strict=True):
+        assert read_text(path) == "".join(f"{number}" * 1000 + "\n" for number in range(3))
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+        status = os.fstat(spool._file.fileno())
+        assert (status.st_ino == path.stat().st_ino) if can_name else status.st_size == 0
+        spool.close()
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_files_of_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_nameless_file", without_name)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    (tmp_path / "s.csv").write_text("before")
+    with closing(Spool(tmp_path / "s.csv")) as spool, closing(Spool(tmp_path / "t.csv")) as other:
+        spool.add("after")
+        with pytest.raises(InputError, match=r"csv: cannot be written \(No space left"):
+            write_together({tmp_path / "t.csv": other, tmp_path / "s.csv": spool})
+    assert [path.name for path in tmp_path.iterdir()] == ["s.csv"]
+    assert (tmp_path / "s.csv").read_text() == "before"
+
+
+def full(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,11 +1,15 @@
 import os
 import shutil
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from filelock import FileLock
 from test_dask_cluster import cluster
 
 from vindr_det.classification.probabilities import ClassifierOutput
@@ -14,6 +18,7 @@ from vindr_det.imaging.image_run import find
 from vindr_det.imaging.status import Status
 from vindr_det.postprocessing.gate import Append
 from vindr_det.prediction import FolderPredictions, ImagePrediction, Models, Outcome, predict_each
+from vindr_det.shards import parts as parts_module
 from vindr_det.shards.part import Part
 from vindr_det.shards.parts import Parts, keys_of
 from vindr_det.shards.share import Shard, shard_of
@@ -114,6 +119,23 @@ def test_what_is_done_is_not_done_again_unless_the_file_changed(images, tmp_path
     assert len(parts._done(run, keys_of(run))) == 5
     parts.predict_shard(run, Shard(0, 1), lambda: Models([detector]), 1, 0)
     assert len(parts._done(run, keys_of(run))) == 6
+
+
+@pytest.mark.parametrize("change, count", [
+    (lambda images: None, 0), (lambda images: (images / "new.png").write_bytes(max(
+        images.glob("*.png")).read_bytes()), 0),
+    (lambda images: [os.utime(path, ns=(1, 1)) for path in sorted(images.iterdir())[-3:]], 3),
+    (lambda images: [os.utime(path, ns=(1, 1)) for path in images.iterdir()], 6),
+])
+def test_how_many_images_are_done_again_is_said_once(images, tmp_path, caplog, change, count):
+    predicted(tmp_path / "p", find(images))
+    change(images)
+    run, parts = find(images), Parts(tmp_path / "p", {})
+    parts._done(run, keys_of(run))
+    list(parts.outcomes(run, models(), 1, 0))
+    said = [message for message in caplog.messages if "predicted again" in message]
+    start = f"{tmp_path / 'p'}: {count} of {len(run.inputs)} images are predicted again"
+    assert [message[:len(start)] for message in said] == [start] * bool(count)
 
 
 def test_an_inverted_classifier_is_seen_over_all_shards(tmp_path, phantoms):
@@ -227,6 +249,36 @@ def test_two_runs_at_the_same_parts(images, tmp_path):
             predicted(tmp_path / "p", run)
         parts.remove()
     assert predicted(tmp_path / "p", run) == 6
+
+
+@pytest.mark.parametrize("start", range(4))
+def test_shards_that_start_together_do_not_refuse_each_other(tmp_path, start):
+    """Each asks in passing whether another run takes all parts."""
+    count, refused = 16, []
+    barrier = threading.Barrier(count)
+
+    def share(index):
+        with ExitStack() as stack:
+            barrier.wait(10)
+            try:
+                Parts(tmp_path / "p", {})._share(f"{index}-of-{count}", stack)
+            except InputError as error:
+                refused.append(str(error))
+            barrier.wait(10)  # all of them run
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(share, range(count)))
+    assert not refused
+    with Parts(tmp_path / "p", {}) as parts:
+        parts._take_all()
+
+
+def test_a_process_that_stays_at_the_door_ends_the_others_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "_SECONDS_AT_DOOR", 0.1)
+    (tmp_path / "p").mkdir()
+    refusal = pytest.raises(InputError, match="another process has not begun for 0.1 s; wait")
+    with FileLock(tmp_path / "p/door.lock"), refusal, ExitStack() as stack:
+        Parts(tmp_path / "p", {})._share("1-of-2", stack)
 
 
 def test_an_outcome_keeps_every_digit(tmp_path, images):

@@ -70,8 +70,15 @@ def add_input_options(
 def add_workers(
     parser: argparse.ArgumentParser, what: str = "processes; one per core if not given"
 ) -> None:
-    """``--workers``; check it with :func:`require_workers`."""
-    parser.add_argument("--workers", type=int, help=what)
+    """``--workers``."""
+    parser.add_argument("--workers", type=process_count, help=what)
+
+
+def process_count(text: str) -> int:
+    """argparse's type of a number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return int(text)
 
 
 def add_seed(
@@ -115,16 +122,6 @@ def add_annotations_of_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotations", help="COCO .json whose images and categories the numbers in "
                         "--predictions of COCO results stand for; needed where these have no text ids; its "
                         "images without an entry are empty predictions")
-
-
-def require_workers(workers: int | None) -> None:
-    """Check ``--workers``.
-
-    Raises:
-        InputError: it is below 1.
-    """
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: expected at least 1")
 
 
 def say_next(*words: object) -> None:

@@ -13,10 +13,9 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -148,16 +147,16 @@ class Spool:
     """Text that grows in a nameless file, which the end of the process removes, until it is written.
 
     Args:
-        path: that it is for; the file lies in its folder.
+        path: that it is for; the file lies in its folder, gzipped for ``.gz``.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._packer = path, _packer(path)
         with _named(path):
-            self._file = tempfile.TemporaryFile(dir=make_folder(path.parent))  # noqa: SIM115 of the object
+            self._file = _nameless_file(make_folder(path.parent))
 
     def add(self, text: str) -> None:
         """Append text.
@@ -165,17 +164,42 @@ class Spool:
         Raises:
             InputError: the disk is full.
         """
+        data = text.encode("utf-8")
         with _named(self._path):
-            self._file.write(text.encode("utf-8"))
+            self._file.write(self._packer.compress(data) if self._packer else data)
 
-    def parts(self) -> Iterator[bytes]:
-        """All of it, a piece at a time."""
-        self._file.seek(0)
-        return iter(partial(self._file.read, _PIECE), b"")
+    def put(self, path: Path) -> None:
+        """End the text and give it a name, in place of what is there.
+
+        Without a copy where the system can name such a file; else the copy takes the place of what it has.
+        """
+        self._file.write(self._packer.flush() if self._packer else b"")
+        self._file.flush()
+        path.unlink(missing_ok=True)
+        number = self._file.fileno()
+        try:
+            os.link(f"/proc/self/fd/{number}", path, src_dir_fd=number)  # which makes it follow the link
+        except (OSError, NotImplementedError):
+            self._file.seek(0)
+            with path.open("wb") as file:
+                shutil.copyfileobj(self._file, file, _PIECE)
+            self._file.truncate(0)
 
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the file, unless it has a name."""
         self._file.close()
+
+
+def _nameless_file(folder: Path) -> IO[bytes]:
+    if hasattr(os, "O_TMPFILE"):
+        with suppress(OSError):  # not on a network; tempfile's own may never get a name
+            return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
+    return tempfile.TemporaryFile(dir=folder)
+
+
+def _packer(path: Path) -> Any:
+    """A compressor for ``.gz``: gzip, without the time."""
+    return zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16) if str(path).endswith(".gz") else None
 
 
 @contextmanager
@@ -193,19 +217,15 @@ def write_together(texts: Mapping[Path, str | Spool | None]) -> None:
     """Write texts as :func:`write_text`, all of them or none; a file whose text is None is removed."""
     with ExitStack() as stack:
         for path, text in texts.items():
-            if text is not None:
-                _write(stack.enter_context(atomic_path(path)), text, str(path).endswith(".gz"))
+            if isinstance(text, Spool):
+                text.put(stack.enter_context(atomic_path(path)))
+            elif text is not None:
+                packer, data = _packer(path), text.encode("utf-8")
+                stack.enter_context(atomic_path(path)).write_bytes(
+                    packer.compress(data) + packer.flush() if packer else data)
         for path, text in texts.items():
             if text is None:
                 path.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str | Spool, packed: bool) -> None:
-    packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)  # gzip, without the time
-    with path.open("wb") as file:
-        for part in text.parts() if isinstance(text, Spool) else [text.encode("utf-8")]:
-            file.write(packer.compress(part) if packed else part)
-        file.write(packer.flush() if packed else b"")
 
 
 def write_json(path: str | Path, data: Any) -> None:

@@ -205,3 +205,23 @@ def test_nothing_is_written_among_what_is_read(tmp_path, images, out, shut):
     refusal = pytest.raises(InputError, match="--out is among the originals") if shut else nullcontext()
     with refusal:
         require_apart([root / images], root / "elsewhere", root / out)
+
+
+def test_the_disk_is_asked_once_per_file_whether_it_is_an_output(tmp_path, questions):
+    for number in range(60):
+        put(tmp_path, f"{number % 3}/{number}.png")
+    files = [tmp_path / f"{number % 3}/{number}.png" for number in range(60)]
+    questions.clear()
+    require_apart(files, tmp_path / "s.csv", tmp_path / "t.csv")
+    assert questions.total() < 60 + 16 * (3 + len(tmp_path.parts))  # threads that begin at once ask alike
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_folders_are_listed_in_any_order_and_once(tmp_path, recursive):
+    for name in ("b/c/1.png", "a/2.png", "3.png", "b/.hidden/4.png", ".5.png"):
+        put(tmp_path, name)
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "a/itself.txt").symlink_to("itself.txt")
+    (tmp_path / "b/x.png").mkdir()
+    names = [source.file for source in list_inputs(tmp_path, recursive)]
+    assert names == (["3.png", "a/2.png", "b/c/1.png"] if recursive else ["3.png"])

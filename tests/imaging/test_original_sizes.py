@@ -1,6 +1,8 @@
 """Where sizes of originals come from if nobody names a table."""
 
+import logging
 import shutil
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -8,7 +10,10 @@ import pandas as pd
 import pytest
 
 from vindr_det.exceptions import InputError
-from vindr_det.imaging.image_run import find
+from vindr_det.imaging import original_sizes
+from vindr_det.imaging.image_run import find, find_files
+from vindr_det.imaging.inputs import printable
+from vindr_det.imaging.sizes import read_sizes
 
 QC = "image_id,file,status,reason,dim0,dim1,StudyInstanceUID\n"
 OWN, OTHER = "image_id,dim0,dim1\na,1200,1000\nb,1200,1000\n", "image_id,dim0,dim1\na,600,500\nb,600,500\n"
@@ -107,3 +112,43 @@ def test_real_squares_and_the_table_beside_them(data, tmp_path):
     assert len(run.sizes) == 5 and not run.of_unknown_size
     for image_id, size in run.sizes.items():
         assert size == (rows.loc[image_id, "Rows"], rows.loc[image_id, "Columns"])
+
+
+def test_questions_are_one_per_folder_and_place(tmp_path, questions):
+    for number in range(60):
+        png(tmp_path / f"set/p/{number}/image{number}.png", 8, 8)
+    (tmp_path / "set/p/meta.csv").write_text("image_id,dim0,dim1\n" + "".join(
+        f"image{number},30,20\n" for number in range(60)))
+    questions.clear()
+    assert len(find(tmp_path / "set", recursive=True).sizes) == 60
+    # Of a folder: what it is, whether it is a link, its own table, two places beside it; of a file one.
+    assert questions.total() < 60 * 6 + 16 * (8 + 2 * len(tmp_path.parts))
+
+
+def test_folders_of_one_image_share_what_is_beside_them(tmp_path, monkeypatch, caplog):
+    """A table is read once, and named once; time grows with the images, not with images times folders."""
+    for number in range(40):
+        png(tmp_path / f"set/p/{number}/image{number}.png", 8, 8)
+    (tmp_path / "set/p/meta.csv").write_text("image_id,dim0,dim1\n" + "".join(
+        f"image{number},30,20\n" for number in range(1, 40)))
+    read, stems = [], Counter()
+    monkeypatch.setattr(original_sizes, "read_sizes", lambda path: read.append(path) or read_sizes(path))
+    monkeypatch.setattr(original_sizes, "printable", lambda text: stems.update([text]) or printable(text))
+    with caplog.at_level(logging.INFO):
+        run = find(tmp_path / "set", recursive=True)
+    assert len(run.sizes) == 39 and run.of_unknown_size == ["image0"]
+    folders, table = tmp_path / "set/p", tmp_path / "set/p/meta.csv"
+    assert read == [table] and max(stems.values()) <= 2
+    assert [message for message in caplog.messages if "meta.csv" in message and "ignored" not in message] == [
+        f"{folders / '1'} and 38 more folders: sizes of the originals from {table}",
+        f"{table}: has none of the images of {folders / '0'} and is not taken for their sizes"]
+
+
+def test_files_of_several_folders_have_the_tables_of_their_folders(tmp_path):
+    for name in ("p/a", "p/b", "q/a", "r/ c"):
+        png(tmp_path / f"{name}.png", 8, 8)
+    for name in "pr":
+        (tmp_path / name / "meta.csv").write_text("image_id,dim0,dim1\na,30,20\nc,50,40\n")
+    runs = find_files([tmp_path / f"{name}.png" for name in ("q/a", "p/a", "p/b", "p/a", "r/ c")])
+    assert [run.sizes for run in runs] == [{}, {"a": (30, 20)}, {}, {"a": (30, 20)}, {"c": (50, 40)}]
+    assert [run.inputs[0].problem for run in runs] == ["", "", "has no size in meta.csv", "", ""]

@@ -240,7 +240,7 @@ def test_strict_and_packed(tool, phantoms, tmp_path):
 
 
 @pytest.mark.parametrize("more, message", [
-    (["--workers", "0"], "--workers 0: expected at least 1"),
+    (["--workers", "0"], "--workers: 0: expected at least 1"),
     (["--size", "8"], "--size 8: expected at least 16"),
     (["--dask", "127.0.0.1:1"], "--dask 127.0.0.1:1: no scheduler answers"),
     (["--dask", "nonsense"], "--dask nonsense: no scheduler answers"),

@@ -59,7 +59,6 @@ def _to(args: Namespace) -> None:
     from vindr_det.structures.records import truth_of
     from vindr_det.submission import read_submission
 
-    cli.require_workers(args.workers)
     for name, value, most in (("score", args.score, 1), ("longest", args.longest, 2**15)):
         if not 0 <= value <= most:
             raise InputError(f"--{name} {value}: expected 0 to {most}")

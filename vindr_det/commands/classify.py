@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_writable(args.out)
     table = status.status_path(args.out)
     require_writable(table)
-    cli.require_workers(args.workers)
     batch = batch_size(args.batch_size, args.device)
     find_checkpoints(args.classifier)
     thresholds = read_thresholds(args.classifier, args.point)

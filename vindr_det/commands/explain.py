@@ -46,7 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--{name.replace('_', '-')} with --sheet: expected one of the two")
     if args.labels and args.best:
         raise InputError("--labels with --best: expected one of the two")
-    cli.require_workers(args.workers)
     find_checkpoints(args.classifier)
     run, out = image_run.find(args.images, args.recursive, args.max_pixels), Path(args.out)
     require_apart(run.sources, out)

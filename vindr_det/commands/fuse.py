@@ -62,7 +62,6 @@ def run(args: Namespace):
     from vindr_det.submission.outputs import inherited, output_paths, require_all_writable, write_results
 
     require_all_writable(args.out)
-    cli.require_workers(args.workers)
     sources = [*args.predictions, *map(status_path_of, args.predictions), args.meta]
     require_apart(sources, *output_paths(args.out))
     _refuse_contradiction(_parser(), args)

@@ -86,25 +86,22 @@ def _predict(args: Namespace, show: Callable[[str], None] = lambda text: None, k
     """
     from vindr_det.parallel import start_early
 
-    _require_files(args)  # before torch is imported
+    predict_options.require_possible(args)  # before torch is imported
+    _require_files(args)
     start_early()  # a second, which would follow those that torch takes
 
     from vindr_det import prediction
     from vindr_det.data.in_sample import refuse_in_sample
     from vindr_det.detection.predictors import Changes, best_weights
     from vindr_det.device import batch_size
-    from vindr_det.files import existing_file, require_writable
+    from vindr_det.files import existing_file
     from vindr_det.imaging.inputs import require_apart
     from vindr_det.prediction_files import kept
     from vindr_det.prediction_models import read_gate
     from vindr_det.shards.options import parts_of, predict_on_dask, predict_shard
     from vindr_det.structures.label_sets import VINBIGDATA
-    from vindr_det.submission.outputs import output_paths, require_all_writable
+    from vindr_det.submission.outputs import output_paths
 
-    require_all_writable(args.out)
-    if args.pictures:
-        require_writable(_pictures(args) / "index.html")
-    cli.require_workers(args.workers)
     batch, changes, bundle = batch_size(args.batch_size, args.device), Changes(args.opts), _bundle(args)
     gate = read_gate(args.gate, args.classifier)
     weights = [] if bundle else [existing_file(path) for path in args.weights or [best_weights(args.config)]]
@@ -148,10 +145,14 @@ def load_once(options: str):
 
 
 def _require_files(args: Namespace) -> None:
-    """Refuse gate, weights and images that are not there."""
-    from vindr_det.files import existing_file
+    """Refuse gate, weights and images that are not there, and outputs that cannot be written."""
+    from vindr_det.files import existing_file, require_writable
     from vindr_det.imaging.inputs import require_there
+    from vindr_det.submission.outputs import require_all_writable
 
+    require_all_writable(args.out)
+    if args.pictures:
+        require_writable(_pictures(args) / "index.html")
     given = [*([args.gate] if args.gate else ()), *(args.weights or ())]
     for path in [] if args.bundle else given:
         existing_file(path)
@@ -164,11 +165,7 @@ def _bundle(args: Namespace):
     if not args.bundle:
         return None
     from vindr_det.bundle.read import open_bundle
-    from vindr_det.exceptions import InputError
 
-    if given := [name for name in ("weights", "classifier", "gate") if getattr(args, name)]:
-        raise InputError(f"--bundle {args.bundle} with --{given[0]}: expected one of the two, a bundle "
-                         "has its own")
     return open_bundle(args.bundle)
 
 
@@ -176,14 +173,9 @@ def _run(args: Namespace, source, changes):
     """The images to predict: of a folder, or of a data set of ``source``, a checkpoint or a bundle, or those
     of them that --ids names."""
     from vindr_det.detection.predictors import images_of, images_of_config
-    from vindr_det.exceptions import InputError
     from vindr_det.imaging import image_run
     from vindr_det.imaging.choice import choice_of_ids
 
-    if args.dataset and (args.images or args.ids):
-        raise InputError(f"--dataset {args.dataset}: names all images, expected no --images and no --ids")
-    if args.limit < 0:
-        raise InputError(f"--limit {args.limit}: expected 0 or more")
     if args.also:
         return _of_several(args)
     images, choice = args.images, None
@@ -196,14 +188,14 @@ def _run(args: Namespace, source, changes):
 
 
 def _of_several(args: Namespace):
-    """The images of several files and folders."""
-    from vindr_det.exceptions import InputError
+    """The images of several files and folders, in their order; of files by tables that are read once."""
     from vindr_det.imaging import image_run
 
-    if args.ids:
-        raise InputError(f"--ids {args.ids} with {args.images} and {args.also[0]}: expected one folder")
+    paths = [Path(path) for path in (args.images, *args.also)]
+    files = iter(image_run.find_files([path for path in paths if not path.is_dir()], args.max_pixels,
+                                      args.meta))
     return image_run.joined([image_run.find(path, args.recursive, args.max_pixels, args.meta)
-                             for path in [args.images, *args.also]]).first(args.limit)
+                             if path.is_dir() else next(files) for path in paths]).first(args.limit)
 
 
 def _models(args: Namespace, bundle, weights: Sequence[Path], gate, changes):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vindr_det import cli
+from vindr_det.exceptions import InputError
 
 #: Where images that are named without --images are predicted to.
 FIRST_OUT = "predictions/submission.csv"
@@ -35,6 +36,38 @@ def parse(text: str, argv: Sequence[str] | None = None) -> Namespace:
     args.pictures = args.pictures or bool(named)
     args.images, *args.also = named or [args.images]
     return args
+
+
+def require_possible(args: Namespace) -> None:
+    """Refuse options that contradict each other, and numbers out of range.
+
+    Args:
+        args: of :func:`parse`.
+
+    Raises:
+        InputError: the first of them.
+    """
+    from vindr_det.device import batch_size
+    from vindr_det.shards.share import shard_of
+
+    if args.limit < 0:
+        raise InputError(f"--limit {args.limit}: expected 0 or more")
+    batch_size(args.batch_size, "cpu")
+    if args.shard:
+        shard_of(args.shard)
+    if args.dataset and (args.images or args.ids):
+        raise InputError(f"--dataset {args.dataset}: names all images, expected no --images and no --ids")
+    if args.ids and args.also:
+        raise InputError(f"--ids {args.ids} with {args.images} and {args.also[0]}: expected one folder")
+    _refuse_both(args, "shard", ("resume", "dask"))
+    _refuse_both(args, "bundle", ("weights", "classifier", "gate"), ", a bundle has its own")
+
+
+def _refuse_both(args: Namespace, name: str, others: Sequence[str], why: str = "") -> None:
+    """Refuse an option together with one of the others."""
+    given = [other for other in others if getattr(args, other)]
+    if getattr(args, name) and given:
+        raise InputError(f"--{name} {getattr(args, name)} with --{given[0]}: expected one of the two{why}")
 
 
 def _refuse_images_as_weights(parser: ArgumentParser, weights: Sequence[str]) -> None:

@@ -36,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vindr_det.imaging.prepare import FAILED, prepare_folder, summary
     from vindr_det.imaging.resize import Target
 
-    cli.require_workers(args.workers)
     runner = dask_cluster.dask_runner(args.dask) if args.dask else None
     table = prepare_folder(args.images, args.out, Target(args.size, args.keep_aspect), args.workers,
                            args.resume, runner, args.recursive, args.max_pixels)

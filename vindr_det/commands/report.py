@@ -64,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.report.build import write_report
     from vindr_det.report.request import ReportRequest
 
-    cli.require_workers(args.workers)
     written = write_report(ReportRequest(**{**vars(args), "ledger": tuple(args.ledger)}))
     cases = f"{written.cases} of {written.among} images" if written.cases else "no images"
     cases += f"; images without a file: {written.absent}" if written.absent else ""

@@ -38,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.postprocessing.search_space import Search
 
     require_writable(args.out)
-    cli.require_workers(args.workers)
     if args.trials < 1:
         raise InputError(f"--trials {args.trials}: expected 1 or more")
     search = Search(tuple(args.predictions), args.annotations, args.meta, args.probabilities, args.seed,

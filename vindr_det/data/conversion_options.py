@@ -23,7 +23,8 @@ _READERS: Mapping[str, dict[str, Any]] = {
                       "without names: R8 R9 R10"},
 }
 _PATIENTS = {"help": "table of image_id,patient_id: patients share a fold"}
-_WORKERS = {"workers": {"type": int, "help": "processes that read headers; one per core if not given"}}
+_WORKERS = {"workers": {"type": cli.process_count,
+                        "help": "processes that read headers; one per core if not given"}}
 _VINDR: Mapping[str, dict[str, Any]] = {
     "annotations": {"help": "annotations_train.csv"},
     "test-annotations": {"help": "annotations_test.csv"},
@@ -104,7 +105,6 @@ def convert_by_options(args: Namespace) -> str:
     from vindr_det.data.release import Conversion
     from vindr_det.data.vinbigdata import FREQUENT_READERS
 
-    cli.require_workers(getattr(args, "workers", None))
     given = {name: value for name, value in vars(args).items() if name not in ("format", "out")}
     paths = {name: given.pop(name) for name in _PATHS if name in given}
     groups = given.pop("reader_groups", None)

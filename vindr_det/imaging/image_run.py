@@ -135,15 +135,9 @@ def find_files(
         InputError: likewise.
     """
     require_limit(max_pixels)
-    given = _given_sizes(meta, None)
-    runs: dict[Path, ImageRun] = {}
-    in_folder: dict[Path, list[Path]] = {}
-    for path in dict.fromkeys(paths):
-        in_folder.setdefault(path.parent, []).append(path)
-    for folder, files in in_folder.items():
-        inputs, tables = scan_files(files)
-        sizes_of = given or size_tables(inputs, tables, folder)
-        runs |= {source.path: _known([source], tables, sizes_of, max_pixels) for source in inputs}
+    inputs, tables = scan_files(list(dict.fromkeys(paths)))
+    sizes_of = _given_sizes(meta, None) or size_tables(inputs, tables, None)
+    runs = {source.path: _known([source], tables, sizes_of, max_pixels) for source in inputs}
     return [runs[path] for path in paths]
 
 

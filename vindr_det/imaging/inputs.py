@@ -8,8 +8,9 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from vindr_det.imaging.prepared_folder import (
     read_prepared,
     require_finished,
 )
+from vindr_det.imaging.real_paths import RealPaths
 from vindr_det.parallel import in_threads
 
 log = logging.getLogger(__name__)
@@ -115,15 +117,14 @@ def scan_files(paths: Sequence[Path]) -> tuple[list[Input], dict[Path, PreparedF
     Raises:
         InputError: there is no such file, or a preparation that wrote into its folder is not finished.
     """
-    for path in paths:
-        require_there(path)
+    in_threads(require_there, paths)
     folders = list(dict.fromkeys(path.parent for path in paths))
-    for folder in folders:
-        require_finished(folder)
+    in_threads(require_finished, folders)
     tables = read_prepared(folders)
     failed = failed_in(tables)
-    return [Input(printable(image_id_of(path)), printable(path.name), path,
-                  failed.get(path) or _problem(path) or "") for path in paths], tables
+    problems = in_threads(lambda path: failed.get(path) or _problem(path) or "", paths)
+    return [Input(printable(image_id_of(path)), printable(path.name), path, problem)
+            for path, problem in zip(paths, problems, strict=True)], tables
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> dict[str, Path]:
@@ -148,17 +149,20 @@ def require_apart(read: Sequence[str | Path], *written: str | Path) -> None:
     Raises:
         InputError: an output is an input, or the folder of one.
     """
-    places: dict[str, Path] = {}
-    for path in map(Path, read):
-        real = Path(os.path.realpath(path))
-        for place in (real, real.parent):
-            places.setdefault(str(place), path)
-    for folder in {Path(path).parent for path in read}:  # a link is not to be written over either
-        places.setdefault(os.path.realpath(folder), folder)
-    for out in written:
-        if (original := places.get(os.path.realpath(out))) is not None:
-            raise InputError(f"{out}: --out is among the originals (see {printable(str(original))}), "
-                             "expected another place")
+    real = RealPaths()
+    outputs = {real(Path(out)): out for out in written}
+    for out, original in filter(None, in_threads(partial(_at_output, real, outputs), list(map(Path, read)))):
+        raise InputError(f"{out}: --out is among the originals (see {printable(str(original))}), expected "
+                         "another place")
+
+
+def _at_output(
+    real: RealPaths, outputs: Mapping[Path, str | Path], path: Path
+) -> tuple[str | Path, Path] | None:
+    """The output that a file is, or that is a folder of it or of the link that it is; and which of these."""
+    own = real(path)
+    places = (own, path), (own.parent, path), (real.folder(path.parent), path.parent)
+    return next(((outputs[place], original) for place, original in places if place in outputs), None)
 
 
 def printable(text: str) -> str:
@@ -166,7 +170,8 @@ def printable(text: str) -> str:
 
     Python gives names that are not UTF-8 lone surrogates, which no UTF-8 file can hold.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _candidates(root: Path, walked: Iterable[tuple[Path, str]]) -> dict[Path, str]:
@@ -189,22 +194,42 @@ def _candidates(root: Path, walked: Iterable[tuple[Path, str]]) -> dict[Path, st
 
 def _walk(root: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
     """Paths that are not hidden, each with the reason if it cannot be listed or is a folder."""
-    failures: list[OSError] = []
-    seen = set()
-    for folder, folders, names in os.walk(root, onerror=failures.append, followlinks=True):
-        here = Path(folder)
-        inside = [name for name in folders if not name.startswith(".")]
-        status = here.stat()
-        again = (status.st_dev, status.st_ino) in seen  # a link that leads back up
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = inside if recursive and not again else []
-        if again:
-            continue
-        yield from ((here / name, "") for name in names if not name.startswith("."))
-        if not recursive:
+    seen, level = set[tuple[int, int]](), [root]
+    while level:
+        folders, level = level, []
+        for here, listed in zip(folders, in_threads(_listed, folders), strict=True):
+            if isinstance(listed, OSError):
+                yield here, f"folder cannot be listed ({listed.strerror})"
+                continue
+            identity, inside, names = listed
+            if identity in seen:  # a link that leads back up
+                continue
+            seen.add(identity)
+            yield from ((here / name, "") for name in names)
+            level += [here / name for name in inside if recursive]
             yield from ((here / name, "is a folder, expected a file; --recursive looks into it")
-                        for name in inside if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-    yield from ((Path(error.filename), f"folder cannot be listed ({error.strerror})") for error in failures)
+                        for name in inside if not recursive and Path(name).suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _listed(folder: Path) -> tuple[tuple[int, int], list[str], list[str]] | OSError:
+    """What tells a folder from others, the folders in it and the other names, without hidden ones."""
+    names: tuple[list[str], list[str]] = [], []
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    names[not _is_folder(entry)].append(entry.name)
+    except OSError as error:
+        return error
+    return (status.st_dev, status.st_ino), sorted(names[0]), sorted(names[1])
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _problem(path: Path) -> str | None:

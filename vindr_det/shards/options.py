@@ -8,7 +8,6 @@ from pathlib import Path
 
 from vindr_det import __version__
 from vindr_det.dask_cluster import dask_runner
-from vindr_det.exceptions import InputError
 from vindr_det.imaging.image_run import ImageRun
 from vindr_det.imaging.status import beside
 from vindr_det.prediction import Models
@@ -26,17 +25,9 @@ def parts_of(args: Namespace, bundle: str, weights: Sequence[Path], batch: int) 
         bundle: its digest; empty without one.
         weights: of the detectors; empty with a bundle.
         batch: images per call of a detector.
-
-    Raises:
-        InputError: two of the options.
     """
-    given = [name for name in ("shard", "resume", "dask") if getattr(args, name)]
-    if not given:
+    if not (args.shard or args.resume or args.dask):
         return None
-    if args.shard and len(given) > 1:
-        raise InputError(f"--shard {args.shard} with --{given[1]}: expected one of the two")
-    if args.shard:
-        shard_of(args.shard)
     return Parts(beside(args.out, "parts").with_suffix(""), {
         "vindr_det": __version__, "bundle": bundle, "weights": list(map(digest, weights)),
         "classifier": digest(args.classifier or ""), "gate": digest(args.gate or ""), "batch size": batch,

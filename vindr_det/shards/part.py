@@ -140,6 +140,11 @@ def key_of(run: ImageRun, source: Input) -> str:
                        before and [before.status, before.reason]])
 
 
+def image_id_of_key(key: str) -> str:
+    """The image of a text of :func:`key_of`."""
+    return str(json.loads(key)[0])
+
+
 def _plain(outcome: Outcome) -> dict[str, Any]:
     """An outcome with a prediction as plain values; floats keep every digit."""
     boxes, output, gated = outcome.prediction or ImagePrediction(Predictions(), None, Predictions())

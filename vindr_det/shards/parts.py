@@ -22,13 +22,15 @@ from vindr_det.imaging.image_run import ImageRun
 from vindr_det.parallel import Failure, Runner, in_threads
 from vindr_det.postprocessing.agreement import AgreementCheck
 from vindr_det.prediction import Models, Outcome, predict_each
-from vindr_det.shards.part import Part, Place, Reader, key_of, settings_text, text_of
+from vindr_det.shards.part import Part, Place, Reader, image_id_of_key, key_of, settings_text, text_of
 from vindr_det.shards.share import Shard, batches
 
 log = logging.getLogger(__name__)
 
-#: Name of the lock of a run that takes all parts.
-_ALL = "all"
+#: Names of the locks of a run that takes all parts, and of who takes or asks for any lock, for milliseconds.
+_ALL, _DOOR = "all", "door"
+#: A hundred processes that start together ask one after another.
+_SECONDS_AT_DOOR = 60.0
 #: Images of a Dask task, at least: some seconds of work, against milliseconds for the task itself.
 _IMAGES_PER_TASK = 8
 
@@ -174,8 +176,19 @@ class Parts:
         """Image id -> where its outcome is, of the inputs that are as they were then."""
         parts = sorted(self.folder.glob("*.jsonl"))
         places = {key: place for part in parts for key, place in self._places(part)}
-        return {source.image_id: places[key] for source in run.inputs
+        done = {source.image_id: places[key] for source in run.inputs
                 if (key := keys[source.image_id]) in places}
+        others = map(image_id_of_key, places.keys() - keys.values())
+        self._warn_of_changes(len((keys.keys() - done.keys()).intersection(others)), len(keys))
+        return done
+
+    def _warn_of_changes(self, again: int, count: int) -> None:
+        """Say once how many of the images are there with another key."""
+        if again and self.folder not in self._warned:
+            self._warned.add(self.folder)
+            log.warning("%s: %d of %d images are predicted again, since their files (size, time of the last "
+                        "change), or what tables say of them, are not as they were", self.folder, again,
+                        count)
 
     def _places(self, part: Path) -> Iterator[tuple[str, Place]]:
         """The inputs of a part's whole lines, each with its place.
@@ -218,27 +231,37 @@ class Parts:
 
     def _share(self, name: str, stack: ExitStack) -> None:
         """Keep others from the same shard, and from taking all parts, until the stack ends."""
-        self._lock(name, stack)
-        with ExitStack() as passing:
-            self._lock(_ALL, passing)
+        with self._door():
+            self._ask(_ALL)
+            self._lock(name, stack)
 
     def _take_all(self) -> None:
         """Keep others from the parts until this context ends."""
         if self._held:
             return
-        with ExitStack() as stack:
+        with ExitStack() as stack, self._door():
             self._lock(_ALL, stack)
-            for path in sorted(self.folder.glob("*.lock")):
-                with ExitStack() as passing:
-                    if path.stem != _ALL:
-                        self._lock(path.stem, passing)
+            for path in sorted(self.folder.glob("*-of-*.lock")):
+                self._ask(path.stem)
             self._held = stack.pop_all()
 
-    def _lock(self, name: str, stack: ExitStack) -> None:
+    def _door(self) -> ExitStack:
+        """Wait until nobody else asks, so that no lock that is asked for in passing refuses another."""
+        with ExitStack() as stack:
+            self._lock(_DOOR, stack, _SECONDS_AT_DOOR)
+            return stack.pop_all()
+
+    def _ask(self, name: str) -> None:
+        """Refuse to go on while another process has a lock."""
+        with ExitStack() as passing:
+            self._lock(name, passing)
+
+    def _lock(self, name: str, stack: ExitStack, seconds: float = 0) -> None:
         try:
-            stack.enter_context(FileLock(make_folder(self.folder) / f"{name}.lock", timeout=0))
+            stack.enter_context(FileLock(make_folder(self.folder) / f"{name}.lock", timeout=seconds))
         except Timeout:
-            who = "takes all parts" if name == _ALL else f"predicts {name}"
+            who = {_ALL: "takes all parts", _DOOR: f"has not begun for {seconds:g} s"}.get(
+                name, f"predicts {name}")
             raise InputError(f"{self.folder}: another process {who}; wait for it, or give another --out"
                              ) from None
         except OSError as error:
