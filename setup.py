@@ -59,6 +59,7 @@ setup(
         "jinja2>=3.1",
         "lightning>=2.6",  # the first whose fit() reads a checkpoint with weights_only
         "matplotlib>=3.8",
+        "msgspec>=0.19",  # the first with wheels for Python 3.13
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
         "pandas>=2.2",

@@ -2,11 +2,12 @@
 """All steps against what people would use instead, in one run, as a table in benchmarks/RESULTS.md.
 
     python benchmarks/bench.py
-    python benchmarks/bench.py --quick --out /tmp/results.md      shrunk: checks the harness, not the numbers
-    python benchmarks/bench.py --only mapper metrics
+    python benchmarks/bench.py --quick                     shrunk: checks the harness, not the numbers
+    python benchmarks/bench.py --only mapper metrics       some of them
 
-Each ``bench_<name>.py`` beside this file has a function ``rows(quick)`` and runs in a process of its own, one
-after another. The machine should do nothing else meanwhile; the load that it had is printed above the table.
+Without --out, a run of some or of shrunk steps prints its table alone. Each ``bench_<name>.py`` beside this
+file has a function ``rows(quick)`` and runs in a process of its own, one after another. The machine should do
+nothing else meanwhile; the load that it had is printed above the table.
 """
 
 import os
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="smallest sizes: checks the harness alone")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of bench_NAME.py; default all")
-    parser.add_argument("--out", default=str(HERE / "RESULTS.md"), help="the table")
+    parser.add_argument("--out", help="file of the table; a whole run's is benchmarks/RESULTS.md")
     args = parser.parse_args(argv)
     names = [path.stem.removeprefix("bench_") for path in sorted(HERE.glob("bench_*.py"))]
     if unknown := set(args.only) - set(names):
@@ -41,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name} ...", flush=True)
         rows += _rows_of(name, args.quick)
     command = " ".join(["python benchmarks/bench.py", *(sys.argv[1:] if argv is None else argv)])
-    write_text(args.out, _page(rows, command, load, args.quick))
     print(table(rows))
-    print(f"written: {args.out}")
+    if out := args.out or ("" if args.quick or args.only else str(HERE / "RESULTS.md")):
+        write_text(out, _page(rows, command, load, args.quick))
+        print(f"written: {out}")
 
 
 def _rows_of(name: str, quick: bool) -> list[Row]:
@@ -63,18 +65,18 @@ def table(rows: Sequence[Row]) -> str:
     """Rows in Markdown."""
     lines = [_HEAD, "|---" * _HEAD.count(" | ") + "|---|"]
     for row in rows:
-        target = "" if row.target is None else f"{row.target:g} {'reached' if row.reached else 'missed'}"
         step = f"{row.step} ({row.note})" if row.note else row.step
         lines.append(f"| {step} | {row.ours} | {row.peer} | {row.ours_value:.4g} {row.unit} | "
                      f"{row.peer_value:.4g} {row.unit} | **{row.ratio:.2f}** | "
-                     f"{row.low:.2f} to {row.high:.2f} | {target} |")
+                     f"{row.low:.2f} to {row.high:.2f} | {row.verdict} |")
     return "\n".join(lines)
 
 
 def _page(rows: Sequence[Row], command: str, load: float, quick: bool) -> str:
     quickly = "\n**Shrunk inputs (`--quick`): these numbers say nothing.**\n" if quick else ""
     return (f"# Ours against peers\n{quickly}\n`{command}`: the same work in the same run, taking turns; "
-            "medians over the turns, with the smallest and the largest ratio. Above 1 ours is ahead.\n\n"
+            "medians over the turns. The ratio is the median of the turns' ratios, not the ratio of the "
+            "medians, and stands with the smallest and the largest; above 1 ours is ahead.\n\n"
             f"Machine: {_machine()}. Load before the run: {load:.1f}.\n\n{table(rows)}\n")
 
 

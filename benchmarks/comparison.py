@@ -39,9 +39,12 @@ class Row:
     note: str = ""
 
     @property
-    def reached(self) -> bool:
-        """Whether the median ratio is at least the target."""
-        return self.target is None or self.ratio >= self.target
+    def verdict(self) -> str:
+        """The target, and whether every turn reached it or the median alone; empty without one."""
+        if self.target is None:
+            return ""
+        words = "reached" if self.low >= self.target else "reached by the median"
+        return f"{self.target:g} {words if self.ratio >= self.target else 'missed'}"
 
 
 def seconds(work: Callable[[], Any]) -> float:

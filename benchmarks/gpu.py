@@ -272,7 +272,7 @@ def lines(machine: Machine) -> Iterator[Part]:
             "float16": {}, "bfloat16": {"VINDR__AMP_DTYPE": "bfloat16"},
             "float16, clipped by value": clip,
             "float16, clipped by norm": clip | {"SOLVER__CLIP_GRADIENTS__CLIP_TYPE": "full_model"},
-            "float16, contiguous, AdamW": {"VINDR__CHANNELS_LAST": "off", "VINDR__OPTIMIZER": "AdamW"},
+            "float16, contiguous, AdamW": {"VINDR__CHANNELS_LAST": "never", "VINDR__OPTIMIZER": "AdamW"},
         }.items():
             yield f"{engine} {name}", functools.partial(train_and_predict, machine, engine, more)
         yield f"{engine} one process of several", functools.partial(shared_training, machine, engine)

@@ -41,9 +41,12 @@ def measure(
 
 
 def growth_row(
-    name: str, step: Step, sizes: Sequence[int], *, turns: int = 5, clock: Clock = time.process_time
+    name: str, step: Step, sizes: Sequence[int], *, turns: int = 5, clock: Clock = time.process_time,
+    note: str = "",
 ) -> Row:
     """The exponent of a step against :data:`LIMIT`, a value per turn.
+
+    It is that of the lesser seconds of the turn and of the one before, since other work only adds.
 
     Args:
         name: of the step.
@@ -51,11 +54,13 @@ def growth_row(
         sizes: of the input.
         turns: that count.
         clock: of seconds.
+        note: as of :class:`comparison.Row`.
     """
-    exponents = [exponent(sizes, seconds) for seconds in _turns(step, sizes, turns, clock)]
+    seconds = np.array(_turns(step, sizes, turns + 1, clock))
+    exponents = [exponent(sizes, least) for least in np.minimum(seconds[1:], seconds[:-1])]
     shown = ", ".join(f"{size:,}" for size in sizes)
     return of_turns(f"growth of {name}", (f"at {shown} images", exponents), ("limit", [LIMIT] * turns),
-                    unit="exponent", target=1)
+                    unit="exponent", target=1, note=note)
 
 
 def _turns(step: Step, sizes: Sequence[int], turns: int, clock: Clock) -> list[list[float]]:

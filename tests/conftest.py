@@ -1,10 +1,14 @@
 """Shared fixtures: a small phantom set, the real inputs where they are, and both engines."""
 
+import ctypes
+import functools
+import gc
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,10 @@ from warm_processes import Server
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers with one thread per core each would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if sys.platform == "linux":  # memory that is given back after each tensor costs a page fault per 4 KB
+    for name, number, value in (("TRIM", -1, 1 << 30), ("MMAP", -3, 1 << 30)):
+        os.environ.setdefault(f"MALLOC_{name}_THRESHOLD_", str(value))  # of processes that begin here
+        getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)(number, value)
 
 ROOT = Path(__file__).resolve().parent.parent
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
@@ -25,7 +33,15 @@ TINY = [
     "SOLVER.CHECKPOINT_PERIOD", "2", "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64",
     "INPUT.MAX_SIZE_TRAIN", "96", "INPUT.MAX_SIZE_TEST", "96", "VINDR.IMAGE_SIZE", "96",
     "MODEL.RPN.POST_NMS_TOPK_TRAIN", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "40",
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16", "DATALOADER.NUM_WORKERS", "0",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16", "DATALOADER.NUM_WORKERS", "0", "VINDR.LOGGERS", "()",
+]
+#: A PNG of one black pixel.
+BLANK = bytes.fromhex("89504e470d0a1a0a0000000d494844520000000100000001080000000"
+                      "03a7e9b550000000a49444154789c636000000002000148afa4710000000049454e44ae426082")
+#: With a network of 600,000 weights, where that of the demo has twelve million and writes 100 MB per state.
+TINIEST = [
+    *TINY, "MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "VINDR.TIMM_MODEL", "test_resnet",
+    "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.ROI_BOX_HEAD.FC_DIM", "32",
 ]
 DEMO = ROOT / "configs/demo/vindr_frcnn_demo.yaml"
 CLASSIFIER_DEMO = ROOT / "configs/classifier/demo/vindr_binary.yaml"
@@ -41,6 +57,12 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="Detectron2 does not import (INSTALL.md)"))
 
 
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what is imported and collected lives to the end
+    gc.set_threshold(5_000, 10, 20)  # a look through all objects takes a quarter of a second
+
+
 def pytest_report_header():
     where = os.environ.get("VINDR_TEST_DATA", "not set, its tests skip")
     return [f"detectron2: {'here' if HAS_DETECTRON2 else 'not here, its tests skip'}",
@@ -54,6 +76,22 @@ def data() -> Path:
     if not folder:
         pytest.skip("VINDR_TEST_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request, monkeypatch):
+    """Figures are written blank: matplotlib draws those of a tiny training for longer than it trains.
+
+    The mark ``figures`` draws them, and so does :func:`trained`.
+    """
+    from matplotlib.figure import Figure
+
+    @functools.wraps(Figure.savefig)
+    def blank(figure, path, **_options):
+        Path(path).write_bytes(BLANK)
+
+    if "figures" not in request.keywords:
+        monkeypatch.setattr(Figure, "savefig", blank)
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +133,8 @@ def engine(request) -> str:
 @pytest.fixture(scope="session")
 def trained(phantoms, tmp_path_factory):
     """``trained(engine)``: the output folder of a tiny training that all tests share."""
+    from matplotlib.figure import Figure
+
     from vindr_det.detection import engine as engines
     from vindr_det.detection.loading import load_config
 
@@ -103,9 +143,11 @@ def trained(phantoms, tmp_path_factory):
     def train(name: str) -> Path:
         if name not in made:
             out = tmp_path_factory.mktemp(f"trained_{name}")
-            cfg = load_config(DEMO, name, [*TINY, "OUTPUT_DIR", str(out),
-                                           "VINDR.DATA_ROOT", str(phantoms / "data")])
-            engines.load(name).train(cfg)
+            cfg = load_config(DEMO, name, [*TINIEST, "OUTPUT_DIR", str(out), "VINDR.LOGGERS",
+                                           "['tensorboard']", "VINDR.DATA_ROOT", str(phantoms / "data")])
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Figure, "savefig", getattr(Figure.savefig, "__wrapped__", Figure.savefig))
+                engines.load(name).train(cfg)
             made[name] = out
         return made[name]
 

@@ -6,6 +6,10 @@ import time
 from pathlib import Path
 
 
+class Name(str):
+    """Text that a weak reference can be made to."""
+
+
 def crash_on_b(name: str) -> str:
     """Upper case; "b" takes the process down as a crashing decoder would."""
     if name == "b":
@@ -22,6 +26,14 @@ def sleep_a_little(name: str) -> str:
 def hang(name: str) -> str:
     """A decoder that never ends; the alarm of its process is brought forward."""
     signal.alarm(1)
+    while True:
+        signal.pause()
+
+
+def never_end(name: str) -> str:
+    """A decoder that never ends, which notes its beginnings in the file of that name."""
+    with Path(name).open("a") as notes:
+        notes.write("began ")
     while True:
         signal.pause()
 

@@ -60,3 +60,27 @@ def write_case(folder: Path, readers: int = 3) -> dict[str, str]:
 def data_of(page: str, name: str = "browser-data"):
     """JSON of a script element of a page."""
     return json.loads(page.partition(f'id="{name}">')[2].partition("</script>")[0])
+
+
+def write_odd_case(folder: Path) -> dict[str, str]:
+    """:func:`write_case` with all that can be wrong with an image.
+
+    "e1" was not read and "d1" not predicted, both normal; "c1" has 120 boxes above its true positive; the
+    file of "b1" is of another picture, the last image has none. Two readers are "Smith, J" and "predictions".
+    """
+    files = write_case(folder)
+    truth = pd.read_csv(files["annotations"])
+    truth["rad_id"] = truth["rad_id"].replace({"R1": "Smith, J", "R2": "predictions"})
+    truth.to_csv(files["annotations"], index=False)
+    table = pd.read_csv(files["predictions"]).set_index("image_id")["PredictionString"]
+    table["c1"] = " ".join(["5 0.5 100 20 130 40"] * 120 + [table["c1"]])
+    table.drop("d1").to_csv(files["predictions"])
+    statuses = [(name, f"{name}.png", "failed", "no pixels", None, None) if name == "e1" else
+                (name, f"{name}.png", "ok", "", HEIGHT, WIDTH) for name in TRUTH if name != "d1"]
+    columns = ["image_id", "file", "status", "reason", "height", "width"]
+    frame = pd.DataFrame(statuses, columns=columns).astype({"height": "Int64", "width": "Int64"})
+    frame.to_csv(folder / "S.status.csv", index=False)
+    other = np.random.default_rng(0).integers(0, 255, (100, 400), np.uint8)
+    cv2.imwrite(str(folder / "images" / "b1.png"), other)
+    (folder / "images" / f"{EVIL}.png").unlink()
+    return files

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 SECRET = "Doe^Jane"
 STUDY = "1.2.840.99"
-LIMITS = {"upload_bytes": 2**20, "upload_seconds": 1.0, "queue": 3}
+LIMITS = {"upload_bytes": 2**20, "upload_seconds": 1.0, "queue": 3, "connections": 20, "head_seconds": 1.5,
+          "answer_seconds": 1.5}
 
 
 def phantom_dicom(folder: Path) -> bytes:
@@ -31,26 +33,24 @@ def phantom_dicom(folder: Path) -> bytes:
 
 
 @contextmanager
-def serving(uploads: Path) -> Iterator[tuple[str, int]]:
-    """The address of a service with small limits, and ``uploads`` for its temporary folders."""
-    import uvicorn
-
+def serving() -> Iterator[tuple[str, int]]:
+    """The address of a service with small limits."""
     from vindr_det.bundle import read_bundle
     from vindr_det.serve.answers import Answerer
     from vindr_det.serve.app import make_app
     from vindr_det.serve.guards import Limits
+    from vindr_det.serve.service import server_of
 
     bundle = read_bundle("phantom", "cpu")
-    answerer = Answerer(bundle.models, 500 * 500, uploads)
-    app = make_app(bundle, answerer, Limits(**LIMITS), ["reading-room"])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, access_log=False, log_config=None, lifespan="off",
-                                           http="h11", server_header=False))
-    thread = threading.Thread(target=server.run, daemon=True)
+    limits = Limits(**LIMITS)
+    server = server_of(make_app(bundle, Answerer(bundle.models, 500 * 500), limits, ["reading-room"]), limits)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     try:
-        yield server.servers[0].sockets[0].getsockname()
+        yield listener.getsockname()
     finally:
         server.should_exit = True
         thread.join(10)

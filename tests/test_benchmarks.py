@@ -23,7 +23,8 @@ NAMES = [path.stem.removeprefix("bench_") for path in sorted((ROOT / "benchmarks
 def test_ratios_of_turns(ours, peer, per, expected):
     row = comparison.of_turns("step", ("ours", ours), ("peer", peer), per=per, target=1.5)
     assert (row.ours_value, row.peer_value, row.ratio, row.low, row.high) == expected
-    assert row.reached == (expected[2] >= 1.5) and comparison.from_json(comparison.as_json([row])) == [row]
+    assert ("missed" in row.verdict) == (expected[2] < 1.5)
+    assert comparison.from_json(comparison.as_json([row])) == [row]
 
 
 def test_both_take_turns_and_the_first_turn_does_not_count():
@@ -42,6 +43,24 @@ def test_a_table_tells_what_is_missed():
     rows = [comparison.of_turns("s", ("o", [1.0]), ("p", [3.0]), target=target) for target in (2, 4, None)]
     assert [line.split("|")[-2].strip() for line in bench.table(rows).splitlines()[2:]] == [
         "2 reached", "4 missed", ""]
+
+
+@pytest.mark.parametrize("peer, verdict", [
+    ([2.0, 3, 4], "2 reached"), ([1.0, 3, 4], "2 reached by the median"), ([1.0, 1, 4], "2 missed")])
+def test_a_target_is_reached_by_every_turn_or_by_the_median(peer, verdict):
+    assert comparison.of_turns("s", ("o", [1.0] * 3), ("p", peer), target=2).verdict == verdict
+
+
+@pytest.mark.parametrize("options", [[], ["--quick"]])
+def test_a_table_of_some_steps_replaces_no_file(options, monkeypatch, tmp_path, capsys):
+    row = comparison.of_turns("s", ("o", [1.0]), ("p", [3.0]))
+    monkeypatch.setattr(bench, "HERE", tmp_path)
+    (tmp_path / "bench_some.py").touch()
+    monkeypatch.setattr(bench, "_rows_of", lambda name, quick: [row])
+    bench.main([*options, "--only", "some"])
+    assert not (tmp_path / "RESULTS.md").exists() and "| s | o | p |" in capsys.readouterr().out
+    bench.main([])
+    assert (tmp_path / "RESULTS.md").is_file()
 
 
 def test_an_unknown_step_is_refused():

@@ -23,7 +23,8 @@ LETTERS = list("abcdefghijkl")
 @contextmanager
 def cluster(folder, nanny="--no-nanny", workers=2):
     """A scheduler and workers as on other machines, which stand in another folder than this process."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}",
+                                "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}  # each starts a worker
     scheduler, worker = ([sys.executable, "-m", f"distributed.cli.dask_{kind}"]
                          for kind in ("scheduler", "worker"))
     address, processes = folder / "scheduler.json", []

@@ -11,7 +11,7 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SHORT = {"VINDR_NOTEBOOK_IMAGES": "24", "VINDR_NOTEBOOK_ITERATIONS": "6", "VINDR_NOTEBOOK_SIDE": "96",
+SHORT = {"VINDR_NOTEBOOK_IMAGES": "18", "VINDR_NOTEBOOK_ITERATIONS": "3", "VINDR_NOTEBOOK_SIDE": "96",
          "VINDR_NOTEBOOK_EPOCHS": "1"}
 
 

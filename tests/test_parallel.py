@@ -107,5 +107,5 @@ def test_each_way_of_running_ends_what_a_crash_has_left(run, monkeypatch):
             return future
 
     monkeypatch.setattr(parallel, "process_pool", Broken)
-    monkeypatch.setattr(parallel, "run_alone", lambda work, item: work(item))
+    monkeypatch.setattr(parallel, "run_alone", lambda work, item, *_: work(item))
     assert list(islice(run(), 2)) == [(-1, 1), (-2, 2)] and pools

@@ -1,8 +1,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -309,7 +307,7 @@ def test_an_outcome_keeps_every_digit(tmp_path, images):
 
 
 def predict_command(images, out, *more):
-    return [sys.executable, "-m", "vindr_det", "predict", "--bundle", "phantom", "--images", images,
+    return [ROOT / "tools/predict.py", "--bundle", "phantom", "--images", images,
             "--out", out, "--device", "cpu", "--workers", "1", *more]
 
 
@@ -321,30 +319,32 @@ def wait_for_images(run, part):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_shard_is_done_again_and_the_files_are_those_of_one_process(phantoms, tmp_path):
+def test_a_killed_shard_is_done_again_and_the_files_are_those_of_one_process(phantoms, tmp_path, processes):
     """Three processes with a relative --out; one is killed, its share is predicted by the merge."""
     pytest.importorskip("distributed")
     images = tmp_path / "images"
     images.mkdir()
     for path in sorted((phantoms / "raw/train").iterdir())[:17]:  # three tasks of Dask
         shutil.copy(path, images)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    subprocess.run(predict_command(images, "whole/s.csv"), check=True, **start)
-    killed = subprocess.Popen(predict_command(images, "sharded/s.csv", "--shard", "1/2"), **start)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def start(*more, **variables):
+        return processes.start(predict_command(images, *more), tmp_path, environment | variables)
+
+    assert start("whole/s.csv").wait() == 0
+    killed = start("sharded/s.csv", "--shard", "1/2")
     wait_for_images(killed, tmp_path / "sharded/s.parts/1-of-2.jsonl")
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    subprocess.run(predict_command(images, "sharded/s.csv", "--shard", "torchrun"), check=True,
-                   **{**start, "env": environment | {"RANK": "1", "WORLD_SIZE": "2"}})
+    killed.wait()
+    assert start("sharded/s.csv", "--shard", "torchrun", RANK="1", WORLD_SIZE="2").wait() == 0
     assert not (tmp_path / "sharded/s.csv").exists()
-    subprocess.run(predict_command(images, "sharded/s.csv", "--resume"), check=True, **start)
+    assert start("sharded/s.csv", "--resume").wait() == 0
     (tmp_path / "there").mkdir()
     with cluster(tmp_path / "there") as (address, workers):
-        on_dask = subprocess.Popen(predict_command(images, "dask/s.csv", "--dask", address), **start)
+        on_dask = start("dask/s.csv", "--dask", address)
         wait_for_images(on_dask, tmp_path / "dask/s.parts/dask.jsonl")
         workers[0].send_signal(signal.SIGKILL)
-        assert on_dask.communicate() and not on_dask.returncode
+        assert on_dask.wait() == 0, on_dask.errors.read_text()
     for folder in ("sharded", "dask"):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == sorted(FILES)
         for name in FILES:

@@ -6,7 +6,7 @@ The schema is an engine's: Detectron2's own keys or those of them that torchvisi
 
 import difflib
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from vindr_det.config_schema import CLASSES_UNDER, DETECTOR, best_metrics, label_set_of_config
-from vindr_det.config_values import above, one_of, refuse_values, value_of
+from vindr_det.config_values import Check, above, one_of, refuse_values, value_of
 from vindr_det.exceptions import InputError
 from vindr_det.files import existing_file
 from vindr_det.shipped import config_path
@@ -79,10 +79,13 @@ def merge_yaml(cfg: CfgNode, path: str | Path, schema: str) -> None:
     _merge(cfg, load_yaml(path), schema, str(path))
 
 
-def merge_overrides(cfg: CfgNode, overrides: Sequence[str], schema: str) -> None:
-    """Put ``KEY VALUE`` pairs over a config."""
+def merge_overrides(
+    cfg: CfgNode, overrides: Sequence[str], schema: str, checks: Mapping[str, Check] = DETECTOR
+) -> None:
+    """Put ``KEY VALUE`` pairs over a config, of values that pass the checks of their keys."""
     for key, value in _pairs(overrides):
         _override(cfg, key, value, schema)
+        refuse_values(cfg, {key: checks[key]} if key in checks else {}, "command line")
 
 
 def check(cfg: CfgNode, source: str) -> None:

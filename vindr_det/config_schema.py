@@ -73,7 +73,7 @@ def vindr_node() -> dict[str, Any]:
         "OPTIMIZER": "SGD",
         # Type of half precision where SOLVER.AMP.ENABLED: float16 (a GPU) or bfloat16 (any).
         "AMP_DTYPE": "float16",
-        # Memory format of convolutions: on (channels last), off, or auto: on for half precision on a GPU,
+        # Channels-last memory format of convolutions: always, never, or auto: for half precision on a GPU,
         # which is faster so. Results differ by rounding alone.
         "CHANNELS_LAST": "auto",
         # torch.compile of the backbone, where a training is long enough to earn the minutes that it takes;
@@ -140,7 +140,8 @@ DETECTOR: Mapping[str, Check] = {
                      "MODEL.RPN.NMS_THRESH", "MODEL.RETINANET.NMS_THRESH_TEST",
                      "MODEL.RETINANET.SCORE_THRESH_TEST", "VINDR.MIN_VISIBILITY"), SHARE),
     "VINDR.UNKNOWN": one_of("ignore", "negative"),
-    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"), "VINDR.CHANNELS_LAST": one_of("auto", "on", "off"),
+    "VINDR.AMP_DTYPE": one_of("float16", "bfloat16"),
+    "VINDR.CHANNELS_LAST": one_of("auto", "always", "never"),
     "VINDR.EMA_DECAY": PART, "SOLVER.MOMENTUM": PART, "OUTPUT_DIR": FOLDER, "MODEL.DEVICE": DEVICE,
     "VINDR.LOGGERS": LOGGER_NAMES,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),

@@ -12,25 +12,27 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
 from vindr_det.exceptions import PLACE_ERRORS, InputError
+from vindr_det.json_text import loads
 
 IMAGE_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 #: Pictures that are not read; they get a row with that reason.
 OTHER_PICTURES = (".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".avif", ".heic")
+_PICTURES = frozenset((*IMAGE_SUFFIXES, *OTHER_PICTURES))
 GZIP_MAGIC = b"\x1f\x8b"
 #: What the packers' modules raise for damaged files; of a .zip file it may be packed by any of them.
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 #: The prefix of everything that is not finished.
 PARTIAL = ".partial-"
-#: Bytes that are copied at once.
-_PIECE = 1 << 20
+#: Bytes that tell JSON from a table, unless all of them are blank.
+_START = 1 << 10
 
 log = logging.getLogger(__name__)
 
@@ -136,92 +138,14 @@ def require_writable(path: str | Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system; gzipped as ``.gz``."""
-    write_together({Path(path): text})
+    packer, data = packer_of(Path(path)), text.encode("utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packer.compress(data) + packer.flush() if packer else data)
 
 
-class Spool:
-    """Text that grows in a nameless file, which the end of the process removes, until it is written.
-
-    Args:
-        path: that it is for; the file lies in its folder, gzipped for ``.gz``.
-
-    Raises:
-        InputError: the folder cannot be made or written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._packer = path, _packer(path)
-        with _named(path):
-            self._file = _nameless_file(make_folder(path.parent))
-
-    def add(self, text: str) -> None:
-        """Append text.
-
-        Raises:
-            InputError: the disk is full.
-        """
-        data = text.encode("utf-8")
-        with _named(self._path):
-            self._file.write(self._packer.compress(data) if self._packer else data)
-
-    def put(self, path: Path) -> None:
-        """End the text and give it a name, in place of what is there.
-
-        Without a copy where the system can name such a file; else the copy takes the place of what it has.
-        """
-        self._file.write(self._packer.flush() if self._packer else b"")
-        self._file.flush()
-        path.unlink(missing_ok=True)
-        number = self._file.fileno()
-        try:
-            os.link(f"/proc/self/fd/{number}", path, src_dir_fd=number)  # which makes it follow the link
-        except (OSError, NotImplementedError):
-            self._file.seek(0)
-            with path.open("wb") as file:
-                shutil.copyfileobj(self._file, file, _PIECE)
-            self._file.truncate(0)
-
-    def close(self) -> None:
-        """Remove the file, unless it has a name."""
-        self._file.close()
-
-
-def _nameless_file(folder: Path) -> IO[bytes]:
-    if hasattr(os, "O_TMPFILE"):
-        with suppress(OSError):  # not on a network; tempfile's own may never get a name
-            return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
-    return tempfile.TemporaryFile(dir=folder)
-
-
-def _packer(path: Path) -> Any:
-    """A compressor for ``.gz``: gzip, without the time."""
+def packer_of(path: Path) -> Any:
+    """A compressor for ``.gz``, gzip without the time; else None."""
     return zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16) if str(path).endswith(".gz") else None
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors of the place that a file is written to, as an InputError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in PLACE_ERRORS:
-            raise
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def write_together(texts: Mapping[Path, str | Spool | None]) -> None:
-    """Write texts as :func:`write_text`, all of them or none; a file whose text is None is removed."""
-    with ExitStack() as stack:
-        for path, text in texts.items():
-            if isinstance(text, Spool):
-                text.put(stack.enter_context(atomic_path(path)))
-            elif text is not None:
-                packer, data = _packer(path), text.encode("utf-8")
-                stack.enter_context(atomic_path(path)).write_bytes(
-                    packer.compress(data) + packer.flush() if packer else data)
-        for path, text in texts.items():
-            if text is None:
-                path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -245,7 +169,7 @@ def read_json(path: str | Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(read_text(path))
+        return loads(read_bytes(path))
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also integers of thousands of digits, and endless nesting
@@ -268,7 +192,11 @@ def holds_json(path: str | Path) -> bool:
     Raises:
         InputError: the file is missing, or is a damaged archive.
     """
-    return read_bytes(path).removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+    with existing_file(path).open("rb") as file:
+        start = file.read(_START)
+    if start[:2] in (GZIP_MAGIC, b"PK") or not start.removeprefix(codecs.BOM_UTF8).lstrip():
+        start = read_bytes(path)
+    return start.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -314,22 +242,32 @@ def image_id_of(file_name: str | PurePath) -> str:
 
     The last number of a UID is no suffix. Tables do not keep spaces at the ends.
     """
-    path = PurePath(file_name)
-    return (path.stem if _has_image_suffix(path) else path.name).strip() or path.name
+    # pathlib takes long, and most names have no folder.
+    plain = type(file_name) is str and file_name != "." and not any(mark in file_name for mark in "/\\:")
+    name = str(file_name) if plain else PurePath(file_name).name
+    dot = name.rfind(".")
+    stem = name[:dot] if dot > 0 and name[dot:].lower() in _PICTURES else name
+    return stem.strip() or name
 
 
 def image_id_in_table(entry: str) -> str:
     """The id that a table gives: :func:`image_id_of` of a file name; anything else, as ``N/A``, is an id."""
-    return image_id_of(entry) if _has_image_suffix(PurePath(entry)) else entry.strip()
+    return image_id_of(entry) if PurePath(entry).suffix.lower() in _PICTURES else entry.strip()
 
 
-def _has_image_suffix(path: PurePath) -> bool:
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES)
+def opened(path: Path, content: bytes | None = None) -> BinaryIO:
+    """A file to read: the bytes in memory, which ``path`` only names, or else the one at ``path``."""
+    return path.open("rb") if content is None else io.BytesIO(content)
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element."""
-    with path.open("rb") as file:
+def is_dicom(path: Path, content: bytes | None = None) -> bool:
+    """Whether a file begins as PS3.10 7.1 has it, or as old files do, with their first element.
+
+    Args:
+        path: the file.
+        content: its bytes, as of :func:`opened`.
+    """
+    with opened(path, content) as file:
         start = file.read(132)
     return start[128:] == b"DICM" or is_first_element(start[:8])
 

@@ -47,6 +47,9 @@ class Failure:
     reason: str
 
 
+_CRASHED = Failure("its decoder crashed or did not end")
+
+
 def process_pool(workers: int | None, jobs: int) -> ProcessPoolExecutor:
     """A pool of at most ``jobs`` processes; ``workers`` None takes one per core.
 
@@ -180,7 +183,8 @@ def _run_locally(
 
 
 def in_order(
-    work: Callable[[Item], Any], items: Sequence[Item], workers: int, ahead: int
+    work: Callable[[Item], Any], items: Sequence[Item], workers: int, ahead: int,
+    seconds: float = SECONDS_PER_ITEM,
 ) -> Iterator[tuple[Item, Any]]:
     """As a runner on this machine, but in the order of the items.
 
@@ -189,6 +193,7 @@ def in_order(
         items: in the order wanted.
         workers: processes; 0 works in this one, where a decoder that crashes ends the program.
         ahead: items that are running or wait to be taken; their results stay in memory.
+        seconds: after which an item's process is ended.
     """
     left = deque(items)
     while left and not workers:
@@ -199,23 +204,28 @@ def in_order(
             with process_pool(workers, len(left)) as pool, _none_left(pool):
                 while left or waiting:
                     while left and len(waiting) < ahead:
-                        waiting.append((left[0], pool.submit(quietly, work, left[0])))
+                        waiting.append((left[0], pool.submit(quietly, work, left[0], seconds)))
                         left.popleft()
                     result = waiting[0][1].result()
                     yield waiting.popleft()[0], result
         except BrokenProcessPool:
-            for item, future in waiting:
+            while waiting:
+                item, future = waiting.popleft()
                 whole = future.done() and future.exception() is None
-                yield item, future.result() if whole else run_alone(work, item)
+                result = future.result() if whole else None
+                del future  # its error holds this frame, and so the items, until garbage is collected
+                if not whole:  # an only item has had its process for itself
+                    result = _CRASHED if len(items) == 1 else run_alone(work, item, seconds)
+                yield item, result
 
 
-def run_alone(work: Callable[[Item], Any], item: Item) -> Any:
+def run_alone(work: Callable[[Item], Any], item: Item, seconds: float = SECONDS_PER_ITEM) -> Any:
     """The item's result from a process of its own, or a :class:`Failure` if that process dies."""
     try:
         with process_pool(1, 1) as pool:
-            return pool.submit(quietly, work, item).result()
+            return pool.submit(quietly, work, item, seconds).result()
     except BrokenProcessPool:
-        return Failure("its decoder crashed or did not end")
+        return _CRASHED
 
 
 def quietly(work: Callable[[Item], Any], item: Item, seconds: float = SECONDS_PER_ITEM) -> Any:

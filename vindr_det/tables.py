@@ -71,10 +71,16 @@ def read_csv(
     if frame.empty:
         raise InputError(f"{path}: has a header and no row below it")
     for name in (names[name] for name in texts):
-        text = frame[name].str.strip()
-        frame[name] = text.mask(text == "")
+        frame[name] = _stripped(frame[name])
     require_texts(path, frame, [name for name in columns if name in known])
     return frame
+
+
+def _stripped(texts: pd.Series) -> pd.Series:
+    """Without surrounding spaces, NaN where nothing is left; each text once, since most are repeated."""
+    codes, kinds = pd.factorize(texts)
+    stripped = pd.Series(kinds).str.strip()
+    return stripped.mask(stripped == "").reindex(codes).set_axis(texts.index)
 
 
 def header_of(path: str | Path) -> list[str]:
@@ -88,7 +94,8 @@ def header_of(path: str | Path) -> list[str]:
 
 def _header(data: bytes) -> tuple[str, list[str]]:
     """The separator of the values, and the columns' names."""
-    line = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8-sig", "replace").replace("\0", _NO_TEXT)
+    first = re.split(rb"[\r\n]", io.BytesIO(data).readline(), maxsplit=1)[0]
+    line = first.decode("utf-8-sig", "replace").replace("\0", _NO_TEXT)
     separator = max(",;\t", key=line.count)
     return separator, next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
 

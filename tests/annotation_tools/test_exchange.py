@@ -33,12 +33,13 @@ def run(request, tmp_path):
     return image_run.find(folder, meta=meta)
 
 
-def exported(format, folder):
-    """What the tool exports where nobody changes a box."""
+def exported(format, folder, **submitted):
+    """What the tool exports where nobody changes a box; ``submitted`` is how Label Studio got annotations."""
     if format == "label-studio":
         tasks = json.loads((folder / "tasks.json").read_text())
         for task in tasks:
-            task["annotations"] = [{"was_cancelled": False, "result": task["predictions"][0]["result"]},
+            task["annotations"] = [{"was_cancelled": False, "result": task["predictions"][0]["result"],
+                                    **submitted},
                                    {"was_cancelled": True, "result": []}]
         write_json(folder / "export.json", tasks)
     return folder / EXPORTS[format]
@@ -53,13 +54,82 @@ def test_boxes_come_back_the_same(format, label_set, run, tmp_path):
     assert [task.image_id for task in tasks] == ["first", "second"]
     assert {row.image_id: row.status for row in statuses}["damaged"] == "failed"
     assert "first" not in "".join(path.name for path in (tmp_path / "out").rglob("*"))
-    records, own = read_corrected(format, exported(format, tmp_path / "out"), tmp_path / "out")
+    records, own = read_corrected(format, exported(format, tmp_path / "out"), tmp_path / "out",
+                                  accept_untouched=True)
     write_json(tmp_path / "truth.json", to_coco(records, own))
     first, second = read_coco(tmp_path / "truth.json")
     assert (first.image_id, first.height, first.width) == ("first", 200, 300)
     np.testing.assert_allclose(first.truth.boxes, BOXES, atol=0.01)
     assert first.truth.labels.tolist() == [0, 2, 1] and first.label_set.findings == label_set.findings
     assert second.normal
+
+
+def moved(format, path):
+    """A tool's export in which the first box of the picture is a pixel wider."""
+    text = path.read_text()
+    if format == "cvat":
+        path.write_text(text.replace('xbr="12.500000"', 'xbr="13.50"', 1))
+    elif format == "fiftyone":
+        data = json.loads(text)
+        data["annotations"][0]["bbox"][2] += 1
+        write_json(path, data)
+    else:
+        tasks = json.loads(text)
+        tasks[0]["annotations"][0]["result"][0]["value"]["width"] += 100 / 300
+        write_json(path, tasks)
+
+
+def marked(format, path):
+    """A tool's export in which the second picture is marked as reviewed, as far as the tool can tell."""
+    if format == "cvat":
+        head, last, rest = path.read_text().rpartition("</image>")
+        path.write_text(f'{head}<tag label="reviewed" source="manual"></tag>{last}{rest}')
+    elif format == "label-studio":
+        tasks = json.loads(path.read_text())
+        tasks[1]["annotations"][0]["lead_time"] = 4.2
+        write_json(path, tasks)
+
+
+@pytest.mark.parametrize("format, reviewed", [("label-studio", True), ("cvat", True), ("fiftyone", False)])
+def test_boxes_that_nobody_looked_at_are_no_truth(format, reviewed, tmp_path, caplog):
+    folder = tmp_path / "images"
+    for name in ("first", "second", "third"):
+        write_png(folder / f"{name}.png", np.arange(60000, dtype=np.uint8).reshape(200, 300))
+    boxes = Predictions(BOXES, np.array([0.9, 0.5, 0.1]), np.array([0, 2, 1]))
+    given = {"first": boxes, "second": Predictions(), "third": boxes}
+    write_tasks(format, tmp_path / "out", image_run.find(folder), given, workers=1)
+    path = exported(format, tmp_path / "out", parent_prediction=7, lead_time=None)
+    with pytest.raises(InputError, match="no image is annotated; 3 have the boxes that the tool was given"):
+        read_corrected(format, path, tmp_path / "out")
+    records, _ = read_corrected(format, path, tmp_path / "out", accept_untouched=True)
+    assert [record.image_id for record in records] == ["first", "second", "third"]
+    moved(format, path)
+    (only,), _ = read_corrected(format, path, tmp_path / "out")
+    assert only.image_id == "first" and only.truth.boxes[0, 2] == pytest.approx(13.5)
+    assert "left out: 2 of 3 images have the boxes" in caplog.text
+    marked(format, path)
+    names = [record.image_id for record in read_corrected(format, path, tmp_path / "out")[0]]
+    assert names == ["first", *["third" if format == "cvat" else "second"] * reviewed]
+
+
+@pytest.mark.parametrize("format, change", [
+    ("cvat", ('source="auto"', 'source="auto" rotation="360.0"')),
+    ("cvat", ("</image>", '<tag label="blurred"></tag></image>')),
+    ("label-studio", ('"rotation": 0', '"rotation": 360')),
+    ("label-studio", ('"image_rotation": 0', '"image_rotation": 360.0')),
+    ("label-studio", ('"result": [{"id": "box0"',
+                      '"result": [{"type": "choices", "value": {"choices": ["good"]}}, {"id": "box0"'))])
+def test_whole_turns_and_what_marks_no_place_change_nothing(format, change, tmp_path, caplog):
+    write_png(tmp_path / "first.png", np.arange(60000, dtype=np.uint8).reshape(200, 300))
+    boxes = Predictions(BOXES, np.array([0.9, 0.5, 0.1]), np.array([0, 2, 1]))
+    write_tasks(format, tmp_path / "out", image_run.find(tmp_path / "first.png"), {"first": boxes}, workers=1)
+    path = exported(format, tmp_path / "out")
+    text = path.read_text()
+    path.write_text(text.replace(*change))
+    assert path.read_text() != text
+    (record,), _ = read_corrected(format, path, tmp_path / "out", accept_untouched=True)
+    np.testing.assert_allclose(record.truth.boxes, BOXES, atol=0.01)
+    assert ("what marks no place is ignored: 1 " in caplog.text) == ("rotation" not in change[1])
 
 
 def label_studio(**changes):

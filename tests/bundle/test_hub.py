@@ -1,13 +1,12 @@
 """Bundles on a hub: pushed to and pulled from a local stand-in through the hub's own library."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from bundle_parts import save_detector
 from conftest import ROOT, one_line
 from hub_stand_in import Hub
+from warm_processes import Server
 
 from vindr_det.bundle import Parts, read_bundle, write_bundle
 from vindr_det.bundle.files import find, in_folder
@@ -16,22 +15,32 @@ from vindr_det.exceptions import InputError
 pytest.importorskip("huggingface_hub")
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub that HF_ENDPOINT names, with an empty cache."""
-    server = Hub()
-    for key, value in {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": "right",
-                       "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}.items():
-        monkeypatch.setenv(key, value)
-    yield server
-    server.shutdown()
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A hub that HF_ENDPOINT names, with an empty cache, and processes that imported its library then."""
+    hub = Hub()
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("cache")),
+                           "HF_TOKEN": "right", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}.items():
+            patch.setenv(key, value)
+        processes = Server()
+        yield hub, processes
+        processes.close()
+    hub.shutdown()
 
 
 @pytest.fixture
-def tool():
-    """As everywhere, in a process that imports the library anew: it reads HF_ENDPOINT then."""
-    return lambda name, *args: subprocess.run([sys.executable, ROOT / "tools" / name, *args], text=True,
-                                              capture_output=True, timeout=280)
+def hub(begun):
+    """The hub, with nothing on it."""
+    for part in (begun[0].repositories, begun[0].private, begun[0].commits):
+        part.clear()
+    return begun[0]
+
+
+@pytest.fixture
+def tool(begun):
+    """As everywhere, on this hub."""
+    return lambda name, *args: begun[1].run([ROOT / "tools" / name, *args])
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from vindr_det.figures import write_figure
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.calibration import Calibration
 
+pytestmark = pytest.mark.figures
+
 
 def predictions(column="p_mass", count=200, positives=60, seed=0):
     rng = np.random.default_rng(seed)

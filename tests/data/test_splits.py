@@ -75,6 +75,15 @@ def test_how_the_images_were_prepared(tmp_path, text, message):
         read_split("vindr_all", cfg)
 
 
+@pytest.mark.parametrize("size, warned", [(64, True), (96, False), (128, False), (None, False)])
+def test_images_that_were_prepared_too_small_are_warned_of(tmp_path, caplog, size, warned):
+    cfg = data_set(tmp_path)
+    cfg.VINDR.IMAGE_SIZE = 96
+    (tmp_path / "train/prepare.json").write_text(json.dumps({"keep_aspect": True, "size": size}))
+    read_split("vindr_all", cfg)
+    assert ("prepared at 64 px, but VINDR.IMAGE_SIZE is 96" in caplog.text) == warned
+
+
 def test_images_may_lie_elsewhere_than_their_annotations(phantoms, tmp_path):
     shutil.copytree(phantoms / "data/annotations", tmp_path / "written/annotations")
     overrides = ["VINDR.DATA_ROOT", str(tmp_path / "written")]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import DEMO, TINY, network_of
+from conftest import DEMO, TINIEST, TINY, network_of
 
 from vindr_det.detection import engine as engines
 from vindr_det.detection.loading import load_checkpoint, load_config
@@ -157,8 +157,8 @@ def test_several_weights_are_fused(engine, trained, phantoms):
 def test_resume_continues_and_keeps_the_best(engine, trained, phantoms, tmp_path):
     """In the same run of MLflow, where it is installed."""
     logger = "mlflow" if find_spec("mlflow") else "tensorboard"
-    options = [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.LOGGERS",
-               f"['{logger}']"]
+    options = [*TINIEST, "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data"),
+               "VINDR.LOGGERS", f"['{logger}']"]
     engines.load(engine).train(load_config(DEMO, engine, options))
     first = len(lines(tmp_path))
     options += ["SOLVER.MAX_ITER", "5"]
@@ -188,8 +188,8 @@ def test_weights_of_the_other_engine_are_refused(engine, trained, phantoms, tmp_
 def test_weights_of_another_width_are_refused(engine, trained, tool, phantoms):
     from conftest import one_line
 
-    line = one_line(tool("train_net.py", "--config", DEMO, "--engine", engine, "--eval-only", *TINY,
-                         "MODEL.WEIGHTS", trained(engine) / "model_final.pth", "MODEL.FPN.OUT_CHANNELS", "32",
+    line = one_line(tool("train_net.py", "--config", DEMO, "--engine", engine, "--eval-only", *TINIEST,
+                         "MODEL.WEIGHTS", trained(engine) / "model_final.pth", "MODEL.FPN.OUT_CHANNELS", "16",
                          "VINDR.DATA_ROOT", phantoms / "data"))
     assert "model_final.pth" in line and "weights of another shape, such as" in line
 
@@ -295,7 +295,7 @@ def test_training_from_the_other_engines_weights_is_refused(first, second, train
 
 def test_mask_rcnn_trains_on_boxes(engine, phantoms, tmp_path):
     cfg = load_config(DEMO, engine, [
-        *TINY, "MODEL.MASK_ON", "True", "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0",
+        *TINIEST, "MODEL.MASK_ON", "True", "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0",
         "OUTPUT_DIR", str(tmp_path), "VINDR.DATA_ROOT", str(phantoms / "data")])
     engines.load(engine).train(cfg)
     merged = {key: value for line in lines(tmp_path) for key, value in line.items()}
@@ -368,7 +368,7 @@ def test_training_starts_from_our_own_checkpoint(engine, trained, phantoms, tmp_
     """With a learning rate of almost 0, the weights come out as they went in."""
     source = trained(engine) / "model_final.pth"
     cfg = load_config(DEMO, engine, [
-        *TINY, "MODEL.WEIGHTS", str(source), "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "1e-12",
+        *TINIEST, "MODEL.WEIGHTS", str(source), "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "1e-12",
         "TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")])
     engines.load(engine).train(cfg)
@@ -419,7 +419,8 @@ def test_real_images_train_and_real_dicoms_predict(engine, data, tmp_path, tool)
     out = tmp_path / "out"
     run = tool("train_net.py", "--config", DEMO, "--engine", engine, "SOLVER.MAX_ITER", "30",
                "SOLVER.STEPS", "(25,)", "SOLVER.WARMUP_ITERS", "5", "SOLVER.BASE_LR", "0.01",
-               "TEST.EVAL_PERIOD", "15", "OUTPUT_DIR", out, "VINDR.DATA_ROOT", root)
+               "TEST.EVAL_PERIOD", "30", "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.MIN_SIZE_TEST", "128",
+               "VINDR.IMAGE_SIZE", "160", "VINDR.LOGGERS", "()", "OUTPUT_DIR", out, "VINDR.DATA_ROOT", root)
     assert run.returncode == 0, run.stderr
     written = lines(out)
     assert np.isfinite([line["validation_loss"] for line in written if "validation_loss" in line]).all()
@@ -444,7 +445,7 @@ def test_validation_on_training_images_is_warned_of_once(engine, phantoms, tmp_p
     warnings = []
     monkeypatch.setattr(splits.log, "warning", lambda text, *values: warnings.append(text % values))
     engines.load(engine).train(load_config(DEMO, engine, [
-        *TINY, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0", "DATASETS.TRAIN",
+        *TINIEST, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0", "DATASETS.TRAIN",
         "('vindr_all',)", "VINDR.VALIDATION", "('vindr_val_fold0',)", "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")]))
     assert len(warnings) == 1 and "8 of the 8 images of VINDR.VALIDATION" in warnings[0]
@@ -466,7 +467,7 @@ def test_the_tools_device_overrides_the_config(tmp_path, monkeypatch, main_of):
 def test_training_without_validation(engine, phantoms, tmp_path):
     """All images are trained on: nothing is measured, and the last model is the one to predict with."""
     def config(*more):
-        return load_config(DEMO, engine, [*TINY, "OUTPUT_DIR", str(tmp_path), "VINDR.VALIDATION", "()",
+        return load_config(DEMO, engine, [*TINIEST, "OUTPUT_DIR", str(tmp_path), "VINDR.VALIDATION", "()",
                                           "DATASETS.TRAIN", "('vindr_all',)", "VINDR.LIMIT", "8",
                                           "VINDR.DATA_ROOT", str(phantoms / "data"), *more])
 

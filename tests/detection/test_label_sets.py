@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DEMO, TINY, of_another_label_set
+from conftest import DEMO, TINIEST, of_another_label_set
 
 from vindr_det.data.coco import read_coco
 from vindr_det.detection import engine as engines
@@ -37,7 +37,7 @@ def annotated(phantoms, tmp_path_factory):
 def config(engine, phantoms, data, out, label_set, *more):
     own = ["VINDR.FINDINGS", repr(label_set.findings)] if label_set is OWN else []
     return load_config(DEMO, engine, [
-        *TINY, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "VINDR.LABEL_SET", label_set.name, *own,
+        *TINIEST, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "VINDR.LABEL_SET", label_set.name, *own,
         "VINDR.DATA_ROOT", str(data), "VINDR.IMAGE_ROOT", str(phantoms / "data"), "OUTPUT_DIR", str(out),
         *more])
 

@@ -112,3 +112,15 @@ def test_what_cannot_be_honored_is_refused(monkeypatch):
                         lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(InputError, match="--backend onnx: the package onnx is not installed"):
         with_onnx(predictor_of("torchvision"))
+
+
+def test_what_follows_a_part_may_work_in_place_on_its_output():
+    """As Detectron2's sigmoid of a RetinaNet's scores does at small sizes."""
+    predictor = predictor_of("torchvision")
+    network = predictor.network
+    head = type(network.roi_heads.box_head).forward
+    network.roi_heads.box_predictor.register_forward_pre_hook(lambda _, inputs: (inputs[0].sigmoid_(),))
+    calls = onnx_parts._examples(predictor, network)["roi_heads.box_head"]
+    with torch.inference_mode():
+        assert all(torch.allclose(head(network.roi_heads.box_head, *inputs), output, atol=1e-5)
+                   for inputs, output in calls)

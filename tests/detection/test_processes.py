@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DEMO, ROOT, TINY, one_line
+from conftest import DEMO, ROOT, TINIEST, one_line
 
 from vindr_det.detection.interface import Launch
 from vindr_det.exceptions import InputError
@@ -18,7 +18,7 @@ from vindr_det.training.checkpoint_io import read_file
 
 # No sampling, images of one size with equally many proposals, and no norm over the batch: what is left to
 # differ is the arithmetic of two half batches against the whole.
-SAME = [*TINY, "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "10", "TEST.EVAL_PERIOD", "0",
+SAME = [*TINIEST, "SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "5", "TEST.EVAL_PERIOD", "0",
         "MODEL.RESNETS.NORM", "FrozenBN", "SOLVER.BASE_LR", "0.001", "MODEL.RPN.NMS_THRESH", "1.0",
         "MODEL.RPN.BATCH_SIZE_PER_IMAGE", "20000", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "4000",
         "MODEL.RPN.PRE_NMS_TOPK_TRAIN", "2000", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "100",
@@ -211,7 +211,7 @@ def test_a_process_that_dies_of_the_signal_is_no_traceback(phantoms, tmp_path, m
         raise ProcessExitedException("process 1 terminated with signal SIGTERM", 1, 1, -15, "SIGTERM")
 
     monkeypatch.setattr(processes, "run", died)
-    cfg = load_config(DEMO, "detectron2", [*TINY, "OUTPUT_DIR", str(tmp_path)])
+    cfg = load_config(DEMO, "detectron2", [*TINIEST, "OUTPUT_DIR", str(tmp_path)])
     with pytest.raises(Interrupted, match="there was no iteration to resume from yet") as caught:
         engine.train(cfg, launch=Launch(processes=2))
     assert caught.value.status == 143
@@ -224,7 +224,7 @@ def test_the_validation_losses_batch_is_a_part_of_a_batch(phantoms, tmp_path):
     from vindr_det.detection.loading import load_config
 
     cfg = load_config(DEMO, "detectron2", [
-        *TINY, "SOLVER.IMS_PER_BATCH", "4", "VINDR.ACCUMULATE", "2", "OUTPUT_DIR", str(tmp_path),
+        *TINIEST, "SOLVER.IMS_PER_BATCH", "4", "VINDR.ACCUMULATE", "2", "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")])
     assert len(next(iter(VindrTrainer.build_loss_loader(cfg)))) == 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import DEMO, TINY
+from conftest import DEMO, TINIEST
 
 from vindr_det.data.convert import convert
 from vindr_det.data.release import Conversion
@@ -87,7 +87,7 @@ def test_a_release_trains_predicts_and_is_scored(engine, tmp_path, release):
             images=tmp_path / "data/images")
     coco = read_json(tmp_path / "data/annotations/instances_val_fold0.json")
     cfg = load_config(DEMO, engine, [
-        *TINY, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "VINDR.LABEL_SET", coco["info"]["label_set"],
+        *TINIEST, "SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "VINDR.LABEL_SET", coco["info"]["label_set"],
         "VINDR.DATA_ROOT", str(tmp_path / "data"), "DATASETS.TRAIN", "('own_train_fold0',)", "DATASETS.TEST",
         "('own_val_fold0',)", "VINDR.VALIDATION", "('own_val_fold0',)", "OUTPUT_DIR", str(tmp_path / "out")])
     engines.load(engine).train(cfg)

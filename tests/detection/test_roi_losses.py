@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import DEMO, TINY, network_of
+from conftest import DEMO, TINIEST, network_of
 
 from vindr_det.data.splits import training_records
 from vindr_det.detection import engine as engines
@@ -73,7 +73,7 @@ def losses_of(engine, cfg, items):
 @pytest.fixture
 def half_agreed(phantoms):
     """Four abnormal images and a normal one; half of the readers drew each box."""
-    cfg = load_config(DEMO, "torchvision", [*TINY, "VINDR.DATA_ROOT", str(phantoms / "data")])
+    cfg = load_config(DEMO, "torchvision", [*TINIEST, "VINDR.DATA_ROOT", str(phantoms / "data")])
     items = training_records(cfg)
     chosen = [i for i in items if not i[0].normal][:4] + [i for i in items if i[0].normal][:1]
     return [(replace(record, truth=Predictions(record.truth.boxes, record.truth.scores * 0 + 0.5,
@@ -82,7 +82,7 @@ def half_agreed(phantoms):
 
 def with_options(engine, phantoms, gamma, power):
     return load_config(DEMO, engine, [
-        *TINY, "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.ROI_FOCAL_GAMMA", str(gamma),
+        *TINIEST, "VINDR.DATA_ROOT", str(phantoms / "data"), "VINDR.ROI_FOCAL_GAMMA", str(gamma),
         "VINDR.AGREEMENT_POWER", str(power)])
 
 
@@ -121,7 +121,7 @@ def test_hard_proposals_count_more(engine, phantoms, half_agreed):
 ], ids=["focal_and_agreement", "bfloat16", "focal_and_agreement_in_bfloat16", "adamw"])
 def test_trainings_with_options(engine, phantoms, tmp_path, options):
     cfg = load_config(DEMO, engine, [
-        *TINY, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0", *options, "OUTPUT_DIR", str(tmp_path),
+        *TINIEST, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0", *options, "OUTPUT_DIR", str(tmp_path),
         "VINDR.DATA_ROOT", str(phantoms / "data")])
     engines.load(engine).train(cfg)
     state = read_file(tmp_path / "model_final.pth")["model"]
@@ -134,8 +134,9 @@ def test_trainings_with_options(engine, phantoms, tmp_path, options):
 ])
 def test_options_that_do_not_fit_are_refused(engine, phantoms, key, value, more):
     def build():
-        cfg = load_config(DEMO, engine, [*TINY, f"VINDR.{key}", value, *more, "MODEL.RETINANET.NUM_CLASSES",
-                                         "14", "VINDR.DATA_ROOT", str(phantoms / "data")])
+        cfg = load_config(DEMO, engine, [*TINIEST, f"VINDR.{key}", value, *more,
+                                         "MODEL.RETINANET.NUM_CLASSES", "14",
+                                         "VINDR.DATA_ROOT", str(phantoms / "data")])
         losses_of(engine, cfg, [])
 
     with pytest.raises(InputError, match=f"{key} is '?{value}"):
@@ -151,7 +152,7 @@ def test_weights_by_agreement_need_annotations_with_readers(phantoms, tmp_path):
             annotation.pop("agreement")
             annotation.pop("readers")
         path.write_text(json.dumps(content))
-    cfg = load_config(DEMO, "torchvision", [*TINY, "VINDR.DATA_ROOT", str(tmp_path / "data"),
+    cfg = load_config(DEMO, "torchvision", [*TINIEST, "VINDR.DATA_ROOT", str(tmp_path / "data"),
                                             "VINDR.AGREEMENT_POWER", "1"])
     with pytest.raises(InputError, match="VINDR.AGREEMENT_POWER is 1.0, but the annotations do not name"):
         training_records(cfg)

@@ -1,16 +1,19 @@
 """One bad file of a run is one row, whatever is wrong with it."""
 
+import gc
 import os
 import shutil
 import signal
 import struct
+import weakref
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
 import pytest
-from crashing import crash_on_b, hang, raise_by_name
+from crashing import Name, crash_on_b, hang, never_end, raise_by_name
 
 from vindr_det import parallel
 from vindr_det.exceptions import InputError
@@ -141,6 +144,27 @@ def test_reasons_are_one_line():
 def test_a_file_that_hangs_is_a_row():
     """Its process is ended by an alarm, which :func:`crashing.hang` brings forward."""
     assert parallel.run_alone(hang, "x") == Failure("its decoder crashed or did not end")
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no alarms")
+def test_an_only_item_has_its_time_but_once(tmp_path):
+    notes = str(tmp_path / "notes")
+    assert list(in_order(never_end, [notes], 1, 1, 1)) == [
+        (notes, Failure("its decoder crashed or did not end"))]
+    assert Path(notes).read_text() == "began "
+
+
+def test_an_item_that_crashed_is_not_held_in_memory():
+    gc.disable()  # what a cycle holds may wait for long
+    try:
+        name = Name("b")
+        held = weakref.ref(name)
+        assert [result for _, result in in_order(crash_on_b, [name], 1, 1)] == [
+            Failure("its decoder crashed or did not end")]
+        del name
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def _statuses(folder, recursive=False):

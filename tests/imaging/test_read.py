@@ -1,12 +1,19 @@
 import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from dicom_samples import write
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    JPEG2000Lossless,
+)
 
 from vindr_det.exceptions import InputError
+from vindr_det.imaging.dicom.identity import read_uids
 from vindr_det.imaging.read import read_image
 from vindr_det.imaging.resize import Target
 
@@ -22,6 +29,39 @@ def test_bad_files(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_image(tmp_path / name)
+
+
+def outcome(path: Path, **content: bytes):
+    """Of reading a file: all values of the image, or the error."""
+    try:
+        image = read_image(path, Target(64, True), also=[Target(32, False)], **content)
+    except InputError as error:
+        return str(error)
+    arrays = image.pixels, *image.views.values()
+    return [array.tolist() for array in arrays], replace(image, pixels=image.pixels[:0], views={}).__repr__()
+
+
+def test_a_file_in_memory_is_read_as_one_on_a_disk(tmp_path):
+    gray = np.tile(np.arange(64, dtype=np.uint16) * 64, (48, 1))
+    for place, syntax in enumerate((None, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian,
+                                    JPEG2000Lossless)):
+        write(tmp_path / f"{place}.dcm", gray, syntax=syntax)
+    large = write(tmp_path / "large.dcm", np.tile(gray, (5, 8)))  # its pixels are left in the file
+    (tmp_path / "cut.dcm").write_bytes(large.read_bytes()[:-9])
+    for name in ("a.png", "a.jpg"):
+        cv2.imwrite(str(tmp_path / name), (gray >> 4).astype(np.uint8))
+        (tmp_path / f"cut_{name}").write_bytes((tmp_path / name).read_bytes()[:200])
+    (tmp_path / "empty.dcm").write_bytes(b"")
+    for path in tmp_path.iterdir():
+        content = path.read_bytes()
+        expected = outcome(path), read_uids(path)
+        path.unlink()
+        assert (outcome(path, content=content), read_uids(path, content)) == expected, path.name
+
+
+def test_real_files_in_memory_are_read_as_on_a_disk(data):
+    for path in (data / "dicom_cases").glob("*/*"):
+        assert outcome(path, content=path.read_bytes()) == outcome(path), path.name
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -1,5 +1,7 @@
 """COCO AP against pycocotools."""
 
+import contextlib
+import io
 import math
 import multiprocessing
 import os
@@ -8,10 +10,15 @@ from functools import partial
 import numpy as np
 import pytest
 from metric_cases import by_pycocotools, random_boxes, random_set
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from vindr_det.data.coco import read_coco
+from vindr_det.files import write_json
 from vindr_det.metrics import coco
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.records import Record
+from vindr_det.submission import read_submission
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -51,3 +58,28 @@ def test_perfect_and_empty():
     assert coco.coco_ap({"a": Predictions()}, records)["coco/AP75"] == 0
     normal = [Record("a", "a.png", 500, 400)]
     assert math.isnan(coco.coco_ap({"a": Predictions()}, normal)["coco/AP"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_scores_stand_in_pycocotools_order(tmp_path, seed):
+    """Which is that of the images' ids, whatever their order in the file; straight from the two files."""
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(40).tolist()
+    truth = [{"id": number, "image_id": key, "category_id": 1, "bbox": [10, 10, 20, 20], "area": 400,
+              "iscrowd": 0} for number, key in enumerate(ids[:25], start=1)]
+    drawn = [{"image_id": key, "category_id": 1, "bbox": [10 + rng.integers(0, 8), 10, 20, 20],
+              "score": round(rng.random(), 1)} for key in ids]
+    file, results = tmp_path / "truth.json", tmp_path / "results.json"
+    images = [{"id": key, "file_name": f"{key}.png", "height": 90, "width": 90} for key in ids]
+    write_json(file, {"images": images, "annotations": truth,
+                      "categories": [{"id": 1, "name": "lesion"}]})
+    write_json(results, [{**box, "bbox": [float(side) for side in box["bbox"]]} for box in drawn])
+    records = read_coco(file)
+    ours = coco.coco_ap(read_submission(results, annotations=file), records)
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = COCO(str(file))
+        run = COCOeval(theirs, theirs.loadRes(str(results)), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    assert ours["coco/AP"] == pytest.approx(run.stats[0], abs=1e-9) and run.stats[0] > 0.05

@@ -12,6 +12,8 @@ from vindr_det.metrics.tide import confusion_matrix
 from vindr_det.metrics.voc import VindrResult
 from vindr_det.structures.label_sets import VINBIGDATA
 
+pytestmark = pytest.mark.figures
+
 
 def test_nothing_detected_and_nothing_there():
     figure = plots.pr_figure(match({}, {"a": T((3, *BOX))}, 0.4))

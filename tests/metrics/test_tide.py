@@ -6,8 +6,8 @@ from vindr_det.metrics import localization, tide
 from vindr_det.metrics.bootstrap import Bootstrap
 from vindr_det.metrics.matching import match
 from vindr_det.metrics.voc import VindrResult
-from vindr_det.structures.detections import no_finding
-from vindr_det.structures.label_sets import VINBIGDATA
+from vindr_det.structures.detections import Predictions, no_finding
+from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 
 LOW = (0, 0, 10, 3)  # covers .3 of BOX
 ASIDE = (300, 300, 310, 310)
@@ -79,3 +79,11 @@ def test_localization_by_hand():
     twice = localization.accuracy_replicates(matched, drawn)
     assert twice[0, 3].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
     assert localization.as_metrics(accuracy, VINBIGDATA)["localization/accuracy@0.5"] == pytest.approx(1 / 3)
+
+
+def test_boxes_on_images_of_a_label_set_without_any_truth():
+    own = LabelSet("own", ("Lesion",))
+    boxes = Predictions(np.array([[0.0, 0, 9, 9]]), np.ones(1), np.zeros(1, int), own)
+    empty = Predictions(label_set=own)
+    errors = tide.tide_errors(match({"a": boxes}, {"a": empty, "b": empty}, 0.4))
+    assert errors.counts["background"] == 1 and sum(errors.counts.values()) == 1

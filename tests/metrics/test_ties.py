@@ -58,7 +58,7 @@ def test_share_by_hand():
 def test_an_interval_goes_with_the_mean_of_the_orders():
     truth = {f"{i:02}": T((3, *BOX)) for i in range(40)}
     detections = {name: P((3, 1.0, *(BOX if at % 2 else FAR))) for at, name in enumerate(truth)}
-    shuffled = ties.random_orders(assign(detections, truth, 0.4))
+    shuffled = list(ties.random_orders(assign(detections, truth, 0.4)))
     metric = ties.tie_replicates(shuffled, Bootstrap.of(np.arange(40), 120))
     assert metric.value == pytest.approx(mean_over_classes(ties.average_precisions(shuffled)).mean())
     estimate = metric.of_class(3).estimate()

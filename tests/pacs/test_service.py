@@ -134,10 +134,13 @@ def test_a_full_disk_is_not_held_against_an_image(tmp_path, answering, watched, 
     queue.close()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 def test_killed_while_studies_come_in(tmp_path):
-    """benchmarks/listener.py with few studies: each is answered once, in a real server."""
+    """benchmarks/listener.py with few studies: each is answered once, in a real server.
+
+    The benchmark is the same with more studies and is run by hand; `make test` leaves this out.
+    """
     plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
     if not plugin.is_file():
         pytest.skip("orthanc-dicomweb is not installed")

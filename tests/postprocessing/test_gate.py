@@ -111,7 +111,7 @@ def test_peers_out_of_fold_probabilities(data, tmp_path, tool):
     theirs = data / "vinbig/classifier/nht_class14-train-preds.csv"
     peers = ["evaluate_classifier.py", "--predictions", theirs, "--labels", tmp_path / "a/labels.csv",
              "--columns", "effnet", "resnext", "densenet"]
-    run = tool(*peers, "--meaning", "p_no_finding", "--out", tmp_path, "--bootstrap", 200)
+    run = tool(*peers, "--meaning", "p_no_finding", "--out", tmp_path, "--bootstrap", 50)
     assert run.returncode == 0, run.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert [metrics[f"auc/{name}"] for name in ("effnet", "resnext", "densenet")] == pytest.approx(

@@ -1,10 +1,11 @@
 """The page in a browser: filters, layers, slider, keyboard, address, sorting, theme, printing, axe."""
 
+import json
 from urllib.parse import quote
 
 import pytest
 from browsers import SCHEMES, WIDTHS, chromium, needs_browser, require_accessible, set_scheme, set_width
-from report_case import EVIL, write_case
+from report_case import EVIL, write_case, write_odd_case
 
 from vindr_det.report.build import write_report
 from vindr_det.report.request import ReportRequest
@@ -17,6 +18,14 @@ def page(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("page")
     out = folder / "report.html"
     write_report(ReportRequest(str(out), bootstrap=0, workers=1, **write_case(folder)))
+    return out.as_uri()
+
+
+@pytest.fixture(scope="module")
+def odd_page(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("odd")
+    out = folder / "report.html"
+    write_report(ReportRequest(str(out), bootstrap=0, workers=1, score=0.333, **write_odd_case(folder)))
     return out.as_uri()
 
 
@@ -142,6 +151,7 @@ def test_keys(browser, page):
     )
     press(browser, "#search", "j")  # a letter that is typed is no key
     assert browser.execute_script("return document.querySelector('#search').value") == "j"
+    choose(browser, "search", "")
     press(browser, "#next", "?")
     assert browser.execute_script("return document.querySelector('#help').open")
     press(browser, "#help-close", Keys.ENTER)
@@ -253,3 +263,115 @@ def test_nothing_of_the_page_runs_but_its_own_script(browser):
     assert browser.execute_script("return window.strange") is None
     (refused,) = browser.get_log("browser")
     assert "Content Security Policy" in refused["message"]
+
+
+def options(browser) -> dict[str, str]:
+    """Image id -> what the list says of it."""
+    return dict(browser.execute_script(
+        "return [...document.querySelectorAll('#list [role=option]')]"
+        ".map(node => [node.querySelector('b').textContent, node.querySelector('span').textContent])"))
+
+
+def test_what_nobody_read_never_looks_normal(browser, odd_page):
+    _open(browser, odd_page)
+    assert options(browser) == {
+        "e1": "not read · annotated as normal",
+        "d1": "no prediction · annotated as normal · flagged",  # as a picture this small is
+        "c1": "abnormal · TP 1 · FP 100+ · FN 0", "b1": "abnormal · TP 1 · FP 0 · FN 1 · no picture",
+        "a1": "abnormal · TP 1 · FP 1 · FN 0"}
+    for outcome, expected in {"right": [], "tp": ["a1", "b1", "c1"], "missed": ["b1"], "not read": ["e1"],
+                              "no prediction": ["d1"]}.items():
+        choose(browser, "outcome", outcome)
+        assert sorted(listed(browser)) == expected, outcome
+    _open(browser, f"{odd_page}#case=e1")
+    assert text(browser, "#case-text") == "This image was not read: nothing is known of it."
+    assert text(browser, "#case-status") == "Not read: no pixels."
+    _open(browser, f"{odd_page}#case=d1")
+    assert text(browser, "#case-text").startswith("No prediction: ")
+    _open(browser, f"{odd_page}#case=b1")
+    assert "the file has 400 x 100 pixels, the predicted image 160 x 200" in text(browser, "#case-status")
+    assert not browser.execute_script("return document.querySelector('#picture image').hasAttribute('href')")
+    assert lines(browser) == ["tp", "detected", "missed"]
+
+
+def test_a_box_that_is_not_in_the_page_detects_too(browser, odd_page):
+    _open(browser, f"{odd_page}#case=c1")
+    assert lines(browser)[-1] == "detected-unseen" and len(lines(browser)) == 101
+    assert "Detected by boxes that are not in this page: 1." in text(browser, "#case-text")
+    choose(browser, "score", "0.4")
+    assert lines(browser)[-1] == "missed"
+
+
+def test_a_filter_without_a_result_shows_no_case(browser, page):
+    _open(browser, f"{page}#case=a1")
+    press(browser, "#picture", "+")
+    choose(browser, "search", "none is named so")
+    assert browser.execute_script(
+        "return ['.viewer', '.boxes', '#no-case'].map(name => document.querySelector(name).offsetHeight > 0)"
+    ) == [False, False, True]
+    assert not text(browser, "#case-title") and not text(browser, "#box-rows")
+    require_accessible(browser)
+    press(browser, "#list", "t", "m", "i", "0", "j")
+    address = browser.current_url
+    _open(browser, address)
+    assert listed(browser) == [] and text(browser, "#no-case") == "No image passes these filters."
+    browser.find_element("css selector", "#filters [type=reset]").click()
+    press(browser, "#picture", "j")
+    assert lines(browser) and text(browser, "#case-title")
+
+
+def test_the_score_is_the_one_that_was_asked_for(browser, odd_page):
+    from selenium.webdriver.common.keys import Keys
+
+    _open(browser, odd_page)
+    assert text(browser, "#score-text") == "0.333" and "0.333" in text(browser, "#confusion")
+    press(browser, "#score", Keys.ARROW_RIGHT)
+    assert text(browser, "#score-text") == "0.34"
+    press(browser, "#score", Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert text(browser, "#score-text") == "0.32"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = browser.execute_script("return document.querySelector('#score-note').offsetHeight > 0")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert shown and text(browser, "#score-note") == "Boxes with a score of 0.32 or more."
+
+
+def test_readers_may_have_any_name(browser, odd_page):
+    def layers():
+        return dict(browser.execute_script("return [...document.querySelectorAll('#layers label')]"
+                                           ".map(node => [node.firstChild.value, node.firstChild.checked])"))
+
+    _open(browser, f"{odd_page}#case=a1")
+    press(browser, "#picture", "r", "p")
+    expected = {"true boxes": True, "predictions": False, "reader R3": True, "reader Smith, J": True,
+                "reader predictions": True, "labels": True}
+    assert layers() == expected and lines(browser) == ["detected", "reader", "reader", "reader"]
+    _open(browser, browser.current_url)
+    assert layers() == expected and lines(browser) == ["detected", "reader", "reader", "reader"]
+    assert all("predictions (reader)" in text(browser, part) for part in ("#layers", "#box-rows"))
+    press(browser, "#picture", "r", "t", "l")
+    _open(browser, browser.current_url)
+    assert not any(layers().values())
+
+
+def test_tables_fit_a_telephone(browser, page):
+    set_width(browser, 390)
+    _open(browser, page)
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('.table:not(.wide) .scroll, .boxes .scroll')]"
+        ".filter(node => node.scrollWidth > node.clientWidth + 1).map(node => node.ariaLabel)")
+    assert wide == []
+
+
+def test_an_image_without_a_row_in_coco_results(browser, tmp_path):
+    files = write_case(tmp_path)
+    (tmp_path / "S.json").write_text(json.dumps(
+        [{"image_id": "a1", "category_id": 3, "bbox": [20, 100, 100, 60], "score": 0.9}]))
+    out = tmp_path / "r.html"
+    write_report(ReportRequest(str(out), bootstrap=0, workers=1, **{**files, "predictions": str(
+        tmp_path / "S.json")}))
+    _open(browser, f"{out.as_uri()}#case=e1")
+    assert options(browser)["e1"].startswith("normal · no box in the predictions' file")
+    assert options(browser)["b1"].startswith("abnormal · FN 2 · no box in the predictions' file")
+    assert text(browser, "#case-text").startswith("No box in the predictions' file, which does not tell ")
+    choose(browser, "outcome", "no box")
+    assert sorted(listed(browser)) == sorted(["b1", "c1", "d1", "e1", EVIL])

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from report_case import EVIL, TRUTH, data_of, write_case
+from report_case import EVIL, TRUTH, data_of, write_case, write_odd_case
 
 from vindr_det.commands import run_command
 from vindr_det.data.coco import to_coco
@@ -108,8 +110,8 @@ def test_boxes_have_the_outcomes_of_the_metric(files):
     sources = read_sources(ReportRequest("x.html", **files))
     cases = {name: case_of(sources, name, 200, 160).data for name in TRUTH}
     assert [row[-1] for row in cases["a1"]["predicted"]] == [0, -1]  # the second box is a duplicate
-    assert [row[-1] for row in cases["a1"]["truth"]] == [0]
-    assert [row[-1] for row in cases["b1"]["truth"]] == [0, -1] and not cases["b1"]["normal"]
+    assert [row[5:] for row in cases["a1"]["truth"]] == [[0, 0.9]]
+    assert [row[5:] for row in cases["b1"]["truth"]] == [[0, 0.5], [-1, None]] and not cases["b1"]["normal"]
     assert cases["d1"]["normal"] and [row[-1] for row in cases["d1"]["predicted"]] == [-1]
     assert cases["e1"]["predicted"] == [] and cases["e1"]["truth"] == []
     assert list(cases["a1"]["readers"]) == ["R1", "R2", "R3"]
@@ -117,16 +119,17 @@ def test_boxes_have_the_outcomes_of_the_metric(files):
 
 
 @pytest.mark.parametrize("score, expected", [
-    (0.3, {"a1": 2, "b1": 0, "c1": 3, "d1": 1, "e1": 3, EVIL: 3}),
-    (0.5, {"a1": 3, "b1": 0, "c1": 0, "d1": 1, "e1": 3, EVIL: 3}),
-    (1.0, {"a1": 0, "b1": 0, "c1": 0, "d1": 3, "e1": 3, EVIL: 0})])
+    (0.3, {"a1": 4, "b1": 2, "c1": 5, "d1": 3, "e1": 5, EVIL: 5}),
+    (0.5, {"a1": 5, "b1": 2, "c1": 2, "d1": 3, "e1": 5, EVIL: 5}),
+    (1.0, {"a1": 2, "b1": 2, "c1": 2, "d1": 5, "e1": 5, EVIL: 2})])
 def test_images_are_chosen_in_turn_from_every_kind(files, score, expected):
     sources = read_sources(ReportRequest("x.html", score=score, cases=2, **files))
-    kinds = image_kinds(sources.matched, score)
+    kinds = image_kinds(sources)
     assert {name: KINDS.index(kind) for name, kind in kinds.items()} == expected
     choice = choose(sources, [*TRUTH, "not annotated"])
     assert [kinds[name] for name in choice.ids] == list(choice.kinds)[:2]
-    assert choice.among == 6 and choice.note.startswith("2 of 6 images (--cases): in turn one ")
+    assert choice.among == 6
+    assert choice.notes[0].startswith("2 of 6 images (--cases): in turn one ") and len(choice.notes) == 1
 
 
 def test_no_name_or_id_is_markup(files, tmp_path):
@@ -171,8 +174,113 @@ def test_what_is_not_read_is_said(files, tmp_path):
     cv2.imwrite(str(broken / "d1.png"), np.arange(200 * 160, dtype=np.uint8).reshape(200, 160))
     page = page_of(tmp_path, **{**files, "images": str(broken)})
     cases = {case["id"]: case for case in data_of(page)["cases"]}
-    assert cases["a1"]["status"] == "failed" and "a1.png" in cases["a1"]["reason"] + "a1.png"
-    assert cases["d1"]["status"] == "" and cases["d1"]["height"] == 200 and "All 2 images." in page
+    assert cases["a1"]["noPicture"] and cases["a1"]["predicted"]  # it was read when it was predicted
+    assert cases["d1"]["noPicture"] == "" and cases["d1"]["height"] == 200
+    assert "All 2 images that have a file." in page
+    assert "Without a file, and so not here: 4; the first is a&lt;" in page
+
+
+def test_what_is_known_of_an_image(tmp_path):
+    page = page_of(tmp_path, **write_odd_case(tmp_path), metrics=write_metrics(tmp_path), patients=None)
+    cases = {case["id"]: case for case in data_of(page)["cases"]}
+    assert {name: case["state"] for name, case in cases.items() if case["state"]} == {
+        "e1": "not read", "d1": "no prediction"}
+    assert cases["e1"]["predicted"] is None and cases["d1"]["predicted"] is None
+    assert len(cases["c1"]["predicted"]) == 100 and cases["c1"]["truth"][0][5:] == [120, 0.35]
+    assert "400 x 100 pixels" in cases["b1"]["noPicture"] and not cases["a1"]["noPicture"]
+    assert [line for line in ("All 5 images that have a file.",
+                              "Without a file, and so not here: 1; the first is a&",
+                              "Not read, so that nothing is known of them: 1.",
+                              "Not predicted, so that nothing is known of them: 1.",
+                              "6 annotated images, 2 of them normal; 4 predicted.") if line not in page] == []
+    options = page[page.index("<h3>Options</h3>"):]
+    assert "<dt>bootstrap</dt><dd>0</dd>" in options and "<dt>seed</dt><dd>0</dd>" in options
+    assert "metrics.json" not in page  # everything was measured anew
+
+
+def write_metrics(folder: Path) -> str:
+    (folder / "metrics.json").write_text('{"vindr/mAP40": 0.25}')
+    return str(folder / "metrics.json")
+
+
+@pytest.mark.parametrize("statuses, expected", [
+    (None, {"a": "", "b": "no box", "c": "no box"}),
+    ("a,ok\nb,ok\n", {"a": "", "b": "", "c": "no prediction"}),
+    ("a,ok\nb,failed\n", {"a": "", "b": "not read", "c": "no prediction"})])
+def test_coco_results_leave_out_images_without_boxes(tmp_path, statuses, expected):
+    box = Predictions(np.array([[10.0, 10, 50, 60]]), np.ones(1), np.array([3]))
+    truth = [Record("a", "a.png", 80, 90, box), *(Record(name, f"{name}.png", 80, 90) for name in "bc")]
+    (tmp_path / "truth.json").write_text(json.dumps(to_coco(truth)))
+    (tmp_path / "S.json").write_text(json.dumps(
+        [{"image_id": "a", "category_id": 3, "bbox": [10, 10, 40, 50], "score": 0.9}]))
+    if statuses:
+        rows = "".join(f"{line},\n" for line in statuses.split())
+        (tmp_path / "S.status.csv").write_text(f"image_id,status,reason\n{rows}")
+    request = ReportRequest("x.html", predictions=str(tmp_path / "S.json"), annotations=str(
+        tmp_path / "truth.json"))
+    sources = read_sources(request)
+    assert {name: sources.state(name) for name in "abc"} == expected
+    right = {name for name, kind in image_kinds(sources).items() if kind == "without errors"}
+    assert right == {name for name, state in expected.items() if state in ("", "no box")}
+    predicted = {name: case_of(sources, name, 80, 90).data["predicted"] for name in "bc"}
+    assert predicted == {name: None if expected[name].startswith("no") and expected[name] != "no box" else []
+                         for name in "bc"}
+
+
+@pytest.mark.parametrize("size, status, known, shown", [
+    ((200, 160), "", True, True), ((100, 80), "", True, True), ((100, 100), "", True, True),
+    ((100, 400), "", True, False), ((100, 400), "", False, True), ((160, 200), "200,160", False, False),
+    ((100, 100), "200,160", False, True), ((100, 400), "200,200", False, False),
+    ((400, 320), "", True, True)])
+def test_a_picture_of_another_image_is_not_shown(tmp_path, size, status, known, shown):
+    files = write_case(tmp_path)
+    cv2.imwrite(str(tmp_path / "images" / "a1.png"),
+                np.random.default_rng(0).integers(0, 255, size, np.uint8))
+    if not known:
+        Path(files["meta"]).unlink()
+        del files["meta"]
+    if status:
+        (tmp_path / "S.status.csv").write_text(
+            "image_id,status,reason,height,width\n" + "".join(
+                f'"{name}",ok,,{status}\n' for name in TRUTH if name != EVIL))
+    page = page_of(tmp_path, **files)
+    case = next(case for case in data_of(page)["cases"] if case["id"] == "a1")
+    number = [case["id"] for case in data_of(page)["cases"]].index("a1")
+    picture = re.search(rf'id="picture-{number}">([^<]*)<', page).group(1)
+    assert bool(picture) == shown == (case["noPicture"] == "") and case["predicted"]
+    assert ("are more than the 160 x 200" in case["notice"]) == (size == (400, 320))
+
+
+def test_a_picture_of_another_shape_than_a_square_is_said(tmp_path):
+    box = Predictions(np.array([[10.0, 10, 50, 60]]), np.ones(1), np.array([3]))
+    (tmp_path / "truth.json").write_text(json.dumps(to_coco([Record("a", "a.png", 1024, 1024, box)])))
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.arange(7200, dtype=np.uint8).reshape(80, 90))
+    page = page_of(tmp_path, annotations=str(tmp_path / "truth.json"), images=str(tmp_path / "images"))
+    (case,) = data_of(page)["cases"]
+    assert "the file has 90 x 80 pixels, the image of the boxes 1024 x 1024" in case["notice"]
+    assert not case["noPicture"] and (case["height"], case["width"]) == (1024, 1024)
+
+
+def test_images_that_were_never_predicted_are_counted(files, tmp_path):
+    broken = tmp_path / "images"
+    broken.mkdir()
+    for name in ("a1", "e1", "further"):
+        (broken / f"{name}.png").write_bytes(b"no picture")
+    page = page_of(tmp_path, predictions=files["predictions"], images=str(broken))
+    cases = {case["id"]: case for case in data_of(page)["cases"]}
+    # Of e1 there is nothing but "no finding": nothing tells that it was ever read.
+    assert cases["e1"]["state"] == "not read" and cases["e1"]["predicted"] is None
+    assert cases["a1"]["state"] == "" and cases["a1"]["predicted"]
+    assert "Files of images that were not predicted, and so not here: 1." in page
+
+
+def test_a_page_without_a_classifier_needs_no_torch(files, tmp_path):
+    code = ("import sys; from vindr_det.report.build import write_report\n"
+            "from vindr_det.report.request import ReportRequest\n"
+            f"write_report(ReportRequest('report.html', bootstrap=0, workers=0, **{files}))\n"
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0
 
 
 def test_pictures_fit_their_bytes():
@@ -337,6 +445,10 @@ def test_the_command(files, tmp_path, capsys):
                            *(word for name, file in files.items() for word in (f"--{name}", file))])
     printed = capsys.readouterr()
     assert printed.out.strip().endswith("6 of 6 images") and "MB; open it in a browser" in printed.err
+    odd = write_odd_case(tmp_path)
+    run_command("report", ["--out", str(tmp_path / "r.html"), "--bootstrap", "0", "--workers", "1",
+                           *(word for name, file in odd.items() for word in (f"--{name}", file))])
+    assert capsys.readouterr().out.strip().endswith("5 of 5 images; images without a file: 1")
 
 
 def test_no_script_is_half_a_line():

@@ -1,14 +1,16 @@
 """The web service: answers, limits on uploads, checks of host and origin; nothing is kept or told."""
 
+import io
 import json
 import logging
+import select
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
+import threading
 import time
+from contextlib import suppress
 from http.client import HTTPConnection
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,13 +33,8 @@ def phantom(tmp_path_factory) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def uploads(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("uploads")
-
-
-@pytest.fixture(scope="module")
-def address(uploads) -> tuple[str, int]:
-    with serving(uploads) as address:
+def address() -> tuple[str, int]:
+    with serving() as address:
         yield address
 
 
@@ -110,7 +107,8 @@ def test_a_model_that_fails_is_no_normal_image(address, phantom, monkeypatch, ca
 
 @pytest.mark.parametrize("path, content, headers, status", [
     ("/predict?score=2", png(), {}, 422), ("/predict?score=nan", png(), {}, 422),
-    ("/predict?maps=-1", png(), {}, 422), ("/predict", None, {"method": "POST"}, 400),
+    ("/predict?maps=-1", png(), {}, 422), ("/predict?threshold=0.9", png(), {}, 422),
+    ("/predict?score=0.1&score=0.9", png(), {}, 422), ("/predict", None, {"method": "POST"}, 400),
     ("/predict", bytes(2**20), {}, 413), ("/predict", png(), {"Content_Length": "-5"}, 400),
     ("/predict", png(), {"Origin": "http://evil.example"}, 403), ("/predict", png(), {"Origin": "null"}, 403),
     ("/predict", png(), {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, 403),
@@ -173,27 +171,177 @@ def test_an_upload_that_ends_early_or_never_leaves_its_place(address):
     assert busy == 0
 
 
-def test_nothing_is_kept(address, uploads, phantom, caplog):
+def test_nothing_is_kept_for_a_moment(address, phantom, caplog, monkeypatch, tmp_path):
+    """Whatever ends the service, also where it cannot tidy up: no file has a name while an image is read."""
+    from vindr_det.imaging import image_run
+
+    def read_all(*args, **options):
+        yield from reading(*args, **options)
+        left.extend(path for path in tmp_path.rglob("*") if path.is_file())
+
+    reading, left = image_run.read_all, []
+    monkeypatch.setattr(image_run, "read_all", read_all)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     caplog.set_level(logging.DEBUG)
-    ask(address, "/predict", phantom)
-    assert not list(uploads.iterdir())
+    assert ask(address, "/predict", phantom)[0] == 200 and not left
     assert SECRET not in caplog.text and STUDY not in caplog.text
 
 
+def parts(*names: str) -> bytes:
+    """A form with an image in each of these fields."""
+    heads = [f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a"\r\n\r\n' for name in names]
+    return b"".join(head.encode() + png() + b"\r\n" for head in heads) + b"--x--\r\n"
+
+
+def talk(address, text: bytes, seconds: float = 20) -> bytes:
+    """What comes back until the service closes the connection."""
+    answer = b""
+    with socket.create_connection(address[:2], timeout=seconds) as connection:
+        connection.sendall(text)
+        while part := connection.recv(2**16):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize("names", [("file", "file"), ("file", "other")])
+def test_further_parts_of_a_form_are_not_ignored(address, names):
+    body = parts(*names)
+    head = (f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n")
+    answer = talk(address, head.encode() + body)
+    assert b" 400 " in answer[:20] and b"expected one file and nothing else in the form, got 2 p" in answer
+
+
+def test_a_request_of_two_lengths_is_refused_and_its_connection_closed(address):
+    body = b"0\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = talk(address, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+                           b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/page.js"])
+def test_heads_of_pages_are_answered(address, path):
+    (status, headers, text), full = ask(address, path, method="HEAD"), ask(address, path)
+    assert (status, text) == (200, "") and headers["content-length"] == full[1]["content-length"] != "0"
+
+
+def trickle(connection: socket.socket, seconds: float) -> float:
+    """Seconds until the service ends a connection that gets the head of a request a byte at a time."""
+    connection.settimeout(0.1)
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
+        try:
+            connection.sendall(b"x")
+            if not connection.recv(100):
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_the_head_of_a_request_has_limited_time(address, before):
+    with socket.create_connection(address[:2], timeout=20) as connection:
+        if before:
+            connection.sendall(before)
+            assert b" 200 " in connection.recv(2**16)
+        connection.sendall(b"GET /health HTTP/1.1\r\nX: ")
+        assert LIMITS["head_seconds"] * 0.5 < trickle(connection, 20) < 15
+
+
+def test_answers_that_nobody_takes_end(address):
+    """Requests one after the other without a look at the answers fill the buffers of both sides."""
+    request = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 8000 + b"\r\n\r\n"
+    with socket.create_connection(address[:2], timeout=1) as connection:
+        with suppress(OSError):
+            while True:
+                connection.sendall(request)
+        ended = select.poll()
+        ended.register(connection, 0)  # errors and the end alone
+        assert ended.poll(20_000)
+    assert ask(address, "/health")[0] == 200
+
+
+def test_connections_that_say_nothing_keep_nobody_out(address):
+    idle = [socket.create_connection(address[:2], timeout=20) for _ in range(2 * LIMITS["connections"])]
+    try:
+        assert ask(address, "/health")[0] == 200
+        assert ask(address, "/predict", png())[0] == 200
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_an_upload_whose_client_has_left_is_not_begun(address, monkeypatch):
+    from vindr_det.imaging import image_run
+
+    def read_all(*args, **options):
+        began.append(1)
+        running.wait(10)
+        yield from reading(*args, **options)
+
+    reading, running, began = image_run.read_all, threading.Event(), []
+    monkeypatch.setattr(image_run, "read_all", read_all)
+    body, headers = form(png())
+    clients = []
+    for _ in range(3):  # two are read at a time
+        client = HTTPConnection(*address, timeout=60)
+        client.request("POST", "/predict", body, headers)
+        clients.append(client)
+    while json.loads(ask(address, "/health")[2])["busy"] < 3 or len(began) < 2:
+        time.sleep(0.01)
+    clients.pop().close()
+    while json.loads(ask(address, "/health")[2])["busy"] > 2:
+        time.sleep(0.01)
+    running.set()
+    assert [client.getresponse().status for client in clients] == [200, 200]
+    assert len(began) == 2
+
+
+def test_the_time_for_reading_an_image_is_limited(monkeypatch, phantom):
+    from vindr_det.bundle import read_bundle
+    from vindr_det.imaging import image_run
+    from vindr_det.parallel import Failure
+    from vindr_det.serve.answers import Answerer, Question
+
+    def in_order(work, items, workers, ahead, seconds):
+        given.append(seconds)
+        return ((item, Failure("did not end")) for item in items)
+
+    def run_alone(work, item, seconds):
+        given.append(seconds)
+        return work(item)
+
+    given = []
+    monkeypatch.setattr(image_run, "in_order", in_order)
+    monkeypatch.setattr(image_run, "run_alone", run_alone)
+    answerer = Answerer(read_bundle("phantom", "cpu").models, read_seconds=7)
+    report = answerer.answer(io.BytesIO(phantom), Question(uids=True))
+    assert (report["status"], report["reason"]) == ("failed", "did not end")
+    assert report["StudyInstanceUID"] == STUDY
+    assert given == [7, 7]  # for the pixels, and for the UIDs of a file whose pixels took its process down
+
+
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_ended(tmp_path, phantom):
-    command = [sys.executable, ROOT / "tools/serve.py", "--bundle", "phantom", "--device", "cpu", "--port"]
-    with subprocess.Popen([*command, "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as process:
-        line = process.stdout.readline().strip()
+def test_the_command_serves_until_it_is_ended(tmp_path, phantom, processes):
+    command = [ROOT / "tools/serve.py", "--bundle", "phantom", "--device", "cpu", "--port"]
+    process = processes.start([*command, "0"], tmp_path)
+    try:
+        while not process.out.exists() or "\n" not in process.out.read_text():
+            assert process.poll() is None, process.errors.read_text()
+            time.sleep(0.05)
+        line = process.out.read_text().strip()
         port = int(line.rpartition(":")[2])
         assert line == f"http://127.0.0.1:{port}"
         assert ask(("127.0.0.1", port), "/predict", phantom)[0] == 200
-        again = subprocess.run([*command, str(port)], capture_output=True, text=True)
+        again = processes.run([*command, port])
         assert again.returncode == 2 and f"--port {port}: cannot be listened on" in again.stderr
+    finally:
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
-    assert SECRET not in errors and not list(tmp_path.iterdir())
+        process.wait(30)
+    assert SECRET not in process.errors.read_text() and not list(tmp_path.iterdir())
 
 
 def test_a_missing_library_is_named(monkeypatch):

@@ -27,8 +27,8 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("uploads")) as (host, port):
+def address():
+    with serving() as (host, port):
         yield f"http://{host}:{port}/"
 
 

@@ -110,6 +110,8 @@ def test_images_without_boxes_and_unread_ones(tmp_path):
     ([ENTRY | {"image_id": None}], "image_id None"),
     ([ENTRY | {"bbox": [1, 2, 0, 4]}], "bbox .* positive width"),
     ([ENTRY | {"bbox": [1, 2, 3]}], "bbox"),
+    ([ENTRY | {"bbox": [1, 2, 10**400, 4]}], "bbox .1, 2, 1000"),
+    ([ENTRY | {"bbox": [1e17, 2, 3, 4]}], "image a: box .1e.17, 2.0, 1e.17, 6.0. needs x_min < x_max"),
     ([ENTRY | {"score": 1.5}], "score 1.5, expected 0 to 1"),
     ([ENTRY | {"bbox": [-9, 2, 30, 40]}], "box -9 2 21 42 leaves image a"),
 ])

@@ -10,6 +10,7 @@ from conftest import one_line
 from vindr_det.exceptions import InputError
 from vindr_det.files import write_text
 from vindr_det.submission import parse_submission, read_submission, repair_submission
+from vindr_det.submission.parse import parse_string, plain_predictions
 
 IDS = [f"i{n}" for n in range(12)]
 SIZES = pd.DataFrame({"height": 2000, "width": 1500}, index=IDS)
@@ -363,3 +364,28 @@ def test_labels_of_ensemble_boxes_are_read(tmp_path, caplog):
     (tmp_path / "s.csv").write_text(GOOD.replace("b,3 ", "b,3.0 "))
     assert read_submission(tmp_path / "s.csv")["b"].labels.tolist() == [3]
     assert "class id '3.0' becomes '3'" in caplog.text
+
+
+TOKENS = ["0", "3", "14", "15", "-0", "3.0", "1", "0.5", ".5", "5.", "-.5", "+1", "1e-3", "1E+2", "1e5",
+          "1e400", "nan", "1_0", "--1", "-", ".", "e5", "0x1", "\uff11", "1.5e", "-1", "100", "100.0"]
+
+
+def test_texts_parsed_together_are_those_parsed_by_themselves():
+    rng = np.random.default_rng(0)
+    texts = [text for _ in range(150) for _, text in good_rows(rng)[1:]]
+    for number in range(0, len(texts), 2):
+        tokens = texts[number].split(" ")
+        for _ in range(rng.integers(1, 3)):
+            tokens[rng.integers(len(tokens))] = str(rng.choice(TOKENS))
+        texts[number] = str(rng.choice([" ", " ", " ", "  ", "\t", "\xa0"])).join(tokens)
+    texts += ["", " ", "14 1 0 0 1 1", "14 1 0 0 1 1 3 0.5 1 2 3 4", "3 .5 1 2 3 4 3 .6 1 2 3 4.0",
+              "3 .5 -0 2 3 4 3 .6 0 2 3 4", " 3 .5 1 2 3 4 ", "+3 .5 1 2 3 4", texts[1] + " " + texts[1]]
+    for text, together in zip(texts, plain := plain_predictions(texts), strict=True):
+        issues = []
+        alone = parse_string(2, text, issues)
+        assert (together is None) == bool(issues), text
+        for name in ("boxes", "scores", "labels") if together is not None else ():
+            ours, theirs = getattr(together, name), getattr(alone, name)
+            assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes(), text
+    assert 500 < sum(of is None for of in plain) < 1300
+    assert plain_predictions([]) == []

@@ -20,8 +20,8 @@ def network():
     ("auto", "cpu", torch.bfloat16, False),
     ("auto", "cuda", None, False),
     ("auto", "cuda:1", torch.float16, True),
-    ("on", "cpu", None, True),
-    ("off", "cuda", torch.float16, False),
+    ("always", "cpu", None, True),
+    ("never", "cuda", torch.float16, False),
 ])
 def test_the_format_by_device_and_precision(network, choice, device, half, changes):
     images = torch.rand(2, 1, 9, 9)

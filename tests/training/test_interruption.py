@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from conftest import DEMO, ROOT, TINY
+from conftest import DEMO, ROOT, TINIEST
 from torch.utils.data import DataLoader
 
 from vindr_det.detection import engine as engines
@@ -27,7 +27,7 @@ def ctrl_c_is_handled():
     signal.signal(signal.SIGINT, before)
 
 
-SHORT = [*TINY, "SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "4",
+SHORT = [*TINIEST, "SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "4",
          "VINDR.EMA_DECAY", "0.9", "VINDR.REPEAT_THRESHOLD", "0.3", "VINDR.NORMAL_RATIO", "0.5"]
 
 

@@ -13,6 +13,8 @@ from vindr_det.imaging.palette import PALETTE
 from vindr_det.structures.label_sets import FINDINGS, NIH_BOXES, VINBIGDATA, LabelSet
 from vindr_det.training import plots
 
+pytestmark = pytest.mark.figures
+
 
 def lines_of(axes):
     """Label -> (N, 2) of the lines that a legend would name."""

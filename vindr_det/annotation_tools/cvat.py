@@ -3,18 +3,29 @@
 https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/ has the form.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
-from vindr_det.annotation_tools.tasks import Annotated, Drawn, Task, number
+from vindr_det.annotation_tools.tasks import (
+    Annotated,
+    Annotation,
+    Drawn,
+    Task,
+    is_rotated,
+    number,
+    say_ignored,
+)
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_text, write_json, write_text
 from vindr_det.imaging.palette import code_of
 from vindr_det.structures.label_sets import LabelSet
 
 PICTURES = "images"
+#: The tag of a picture that somebody looked at.
+REVIEWED = "reviewed"
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 
 
@@ -30,9 +41,9 @@ def write(folder: Path, tasks: Sequence[Task], label_set: LabelSet) -> None:
     write_text(folder / "annotations.xml", '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n'
                f"  <version>1.1</version>\n{images}\n</annotations>\n")
     score = {"name": "score", "mutable": False, "input_type": "text", "values": [""], "default_value": ""}
-    write_json(folder / "labels.json", [{"name": name, "color": code_of(label), "type": "rectangle",
-                                         "attributes": [score]}
-                                        for label, name in enumerate(label_set.findings)])
+    labels = [{"name": name, "color": code_of(label), "type": "rectangle", "attributes": [score]}
+              for label, name in enumerate(label_set.findings)]
+    write_json(folder / "labels.json", [*labels, {"name": REVIEWED, "type": "tag", "attributes": []}])
 
 
 def _image(place: int, task: Task) -> str:
@@ -49,7 +60,7 @@ def _box(name: str, score: float, box: Sequence[float]) -> str:
 
 
 def read(path: str | Path, tasks: Sequence[Task]) -> Annotated:
-    """The boxes of an ``annotations.xml`` that CVAT exported; each of its images counts as annotated.
+    """The boxes of an ``annotations.xml`` that CVAT exported; a tag tells which images were looked at.
 
     Args:
         path: the file.
@@ -58,12 +69,17 @@ def read(path: str | Path, tasks: Sequence[Task]) -> Annotated:
     Raises:
         InputError: not such a file, an image twice, or a shape that is no upright box.
     """
-    annotated: dict[str, list[Drawn]] = {}
+    annotated: dict[str, Annotation] = {}
+    ignored: Counter[str] = Counter()
     for image in _root(path).iter("image"):
         picture = PurePosixPath(image.get("name", "")).name
         if picture in annotated:
             raise InputError(f"{path}: picture {picture} is there twice, expected each once")
-        annotated[picture] = [_drawn(path, picture, shape) for shape in image]
+        tags = [shape.get("label", "") for shape in image if shape.tag == "tag"]
+        annotated[picture] = Annotation([_drawn(path, picture, shape) for shape in image
+                                         if shape.tag != "tag"], REVIEWED in tags)
+        ignored.update("tag" for tag in tags if tag != REVIEWED)
+    say_ignored(path, ignored)
     return annotated
 
 
@@ -83,7 +99,7 @@ def _root(path: str | Path) -> ElementTree.Element:
 
 
 def _drawn(path: str | Path, picture: str, shape: ElementTree.Element) -> Drawn:
-    if shape.tag != "box" or number(path, picture, shape.get("rotation", 0)):
+    if shape.tag != "box" or is_rotated(path, picture, shape.get("rotation")):
         raise InputError(f"{path}: picture {picture} has a <{shape.tag}>"
                          f"{' that is rotated' * (shape.tag == 'box')}, expected upright boxes")
     return Drawn(shape.get("label", ""), [number(path, picture, shape.get(key)) for key in _CORNERS])

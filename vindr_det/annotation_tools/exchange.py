@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 #: Name -> module with ``write``, ``read`` and ``PICTURES``, the folder of its pictures.
 FORMATS: Mapping[str, ModuleType] = {"label-studio": label_studio, "cvat": cvat, "fiftyone": fiftyone}
 
+_UNTOUCHED = ("have the boxes that the tool was given, and nothing tells that somebody looked at them "
+              "(--accept-untouched takes them as they are)")
+
 
 def write_tasks(
     format: str, out: str | Path, run: ImageRun, boxes: PredictionSet, longest: int = 0,
@@ -73,13 +76,17 @@ def _task(status: Status, name: str, shape: Sequence[int], boxes: PredictionSet)
                 boxes[status.image_id].findings())
 
 
-def read_corrected(format: str, path: str | Path, folder: str | Path) -> tuple[list[Record], LabelSet]:
+def read_corrected(
+    format: str, path: str | Path, folder: str | Path, accept_untouched: bool = False
+) -> tuple[list[Record], LabelSet]:
     """What radiologists made of the boxes, in the originals' pixels.
 
     Args:
         format: of :data:`FORMATS`.
         path: the file that the tool exported.
         folder: that :func:`write_tasks` wrote.
+        accept_untouched: take the given boxes for right also where nothing tells that somebody looked at
+            them; else such images are left out.
 
     Returns:
         A record per annotated image, and the label set.
@@ -88,11 +95,15 @@ def read_corrected(format: str, path: str | Path, folder: str | Path) -> tuple[l
         InputError: a faulty file, or it is not of these tasks.
     """
     tasks, label_set = read_index(folder)
-    records = records_of(path, FORMATS[format].read(path, tasks), tasks, label_set)
+    annotated = records_of(path, FORMATS[format].read(path, tasks), tasks, label_set)
+    records = [record for record, reviewed in annotated if reviewed or accept_untouched]
+    untouched = len(annotated) - len(records)
     if not records:
-        raise InputError(f"{path}: no image is annotated")
-    if left := len(tasks) - len(records):
+        raise InputError(f"{path}: no image is annotated" + f"; {untouched} {_UNTOUCHED}" * bool(untouched))
+    if left := len(tasks) - len(annotated):
         log.warning("%s: %d of %d images are not annotated and left out", path, left, len(tasks))
+    if untouched:
+        log.warning("%s: left out: %d of %d images %s", path, untouched, len(tasks), _UNTOUCHED)
     return records, label_set
 
 

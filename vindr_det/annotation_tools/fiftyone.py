@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vindr_det.annotation_tools.tasks import Annotated, Drawn, Task, number
+from vindr_det.annotation_tools.tasks import Annotated, Annotation, Drawn, Task, number
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json
 from vindr_det.structures import boxes as box_ops
@@ -40,7 +40,7 @@ def write(folder: Path, tasks: Sequence[Task], label_set: LabelSet) -> None:
 
 
 def read(path: str | Path, tasks: Sequence[Task]) -> Annotated:
-    """The boxes of a ``labels.json`` that FiftyOne exported; each of its images counts as annotated.
+    """The boxes of a ``labels.json`` that FiftyOne exported, which does not tell what was looked at.
 
     Args:
         path: the file.
@@ -53,13 +53,13 @@ def read(path: str | Path, tasks: Sequence[Task]) -> Annotated:
     try:
         pictures = {image["id"]: PurePosixPath(image["file_name"]).name for image in data["images"]}
         names = {category["id"]: category["name"] for category in data["categories"]}
-        annotated: dict[str, list[Drawn]] = {picture: [] for picture in pictures.values()}
+        drawn: dict[str, list[Drawn]] = {picture: [] for picture in pictures.values()}
         for annotation in data["annotations"]:
             picture = pictures[annotation["image_id"]]
             x, y, width, height = (number(path, picture, value) for value in annotation["bbox"])
-            annotated[picture].append(Drawn(names[annotation["category_id"]], (x, y, x + width, y + height)))
+            drawn[picture].append(Drawn(names[annotation["category_id"]], (x, y, x + width, y + height)))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected FiftyOne's COCODetectionDataset ({error!r})") from error
-    return annotated
+    return {picture: Annotation(boxes) for picture, boxes in drawn.items()}

@@ -3,18 +3,30 @@
 https://labelstud.io/guide/predictions and https://labelstud.io/guide/task_format have the form.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from vindr_det.annotation_tools.tasks import Annotated, Drawn, Task, number
+from vindr_det.annotation_tools.tasks import (
+    Annotated,
+    Annotation,
+    Drawn,
+    Task,
+    is_rotated,
+    number,
+    say_ignored,
+)
 from vindr_det.exceptions import InputError
 from vindr_det.files import read_json, write_json, write_text
 from vindr_det.imaging.palette import code_of
 from vindr_det.structures.label_sets import LabelSet
 
 _KIND = "rectanglelabels"
+#: What is said about a whole picture, or about a region that is there by itself.
+_OF_NO_PLACE = ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy",
+                "textarea")
 PICTURES = "images"
 
 
@@ -71,7 +83,8 @@ def read(path: str | Path, tasks: Sequence[Task]) -> Annotated:
         raise InputError(f"{path}: expected Label Studio's JSON export, a list of tasks with data and "
                          "annotations")
     sizes = {task.picture: (task.shown_width, task.shown_height) for task in tasks}
-    annotated: dict[str, list[Drawn]] = {}
+    annotated: dict[str, Annotation] = {}
+    ignored: Counter[str] = Counter()
     for entry in entries:
         picture = PurePosixPath(str(entry["data"].get("image", ""))).name
         given = [part for part in entry.get("annotations") or () if not part.get("was_cancelled")]
@@ -80,8 +93,21 @@ def read(path: str | Path, tasks: Sequence[Task]) -> Annotated:
                              "others, or export them one by one")
         if given:
             size = sizes.get(picture, (1, 1))  # of no task, which is refused later
-            annotated[picture] = list(_drawn(path, picture, given[0].get("result") or (), size))
+            regions = given[0].get("result") or ()
+            ignored.update(region["type"] for region in regions if not _has_place(region))
+            drawn = _drawn(path, picture, filter(_has_place, regions), size)
+            annotated[picture] = Annotation(list(drawn), _is_submitted(given[0]))
+    say_ignored(path, ignored)
     return annotated
+
+
+def _has_place(region: Mapping[str, Any]) -> bool:
+    return region.get("type") not in _OF_NO_PLACE
+
+
+def _is_submitted(annotation: Mapping[str, Any]) -> bool:
+    """Whether somebody pressed Submit; the action "Create Annotations From Predictions" takes no time."""
+    return annotation.get("parent_prediction") is None or bool(annotation.get("lead_time"))
 
 
 def _drawn(
@@ -93,7 +119,8 @@ def _drawn(
         if region.get("type") != _KIND or not isinstance(names, list) or len(names) != 1:
             raise InputError(f"{path}: picture {picture} has a region of type {region.get('type')!r} with "
                              f"labels {names!r}, expected {_KIND} with a label")
-        if number(path, picture, value.get("rotation") or 0) or region.get("image_rotation"):
+        if any(is_rotated(path, picture, degrees)
+               for degrees in (value.get("rotation"), region.get("image_rotation"))):
             raise InputError(f"{path}: picture {picture} has a rotated region, expected upright boxes")
         x, y, width, height = (number(path, picture, value.get(key)) / 100
                                for key in ("x", "y", "width", "height"))

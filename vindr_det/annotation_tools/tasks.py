@@ -1,6 +1,8 @@
 """What all annotation tools get: a picture and the boxes of each image; and what comes back from them."""
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,12 @@ from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import LabelSet, label_set_named, nearest_name
 from vindr_det.structures.records import Record
 
+log = logging.getLogger(__name__)
+
 #: In the folder of the tasks: what the pictures are of. It is written last.
 INDEX = "images.json"
+#: Pixels of a picture; CVAT writes two decimals.
+_UNMOVED = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,20 +72,33 @@ class Drawn(NamedTuple):
     box: Sequence[float]
 
 
-#: Name of the picture -> its boxes; a picture that nobody annotated is not there.
-Annotated = Mapping[str, Sequence[Drawn]]
+class Annotation(NamedTuple):
+    """A picture in a tool's file.
+
+    Attributes:
+        boxes: that it has there.
+        reviewed: whether the file tells that somebody looked at it, so that boxes nobody changed are right.
+    """
+
+    boxes: Sequence[Drawn]
+    reviewed: bool = False
+
+
+#: Name of the picture -> what the file has of it; a picture that nobody annotated may be left out.
+Annotated = Mapping[str, Annotation]
 
 
 def write_index(folder: Path, tasks: Sequence[Task], label_set: LabelSet) -> None:
     """Write what the pictures are of."""
     images = [{"image_id": task.image_id, "picture": task.picture, "height": task.height, "width": task.width,
-               "shown_height": task.shown_height, "shown_width": task.shown_width} for task in tasks]
+               "shown_height": task.shown_height, "shown_width": task.shown_width,
+               "boxes": task.boxes.boxes.tolist(), "labels": task.boxes.labels.tolist()} for task in tasks]
     write_json(folder / INDEX, {"label_set": label_set.name, "findings": list(label_set.findings),
                                 "images": images})
 
 
 def read_index(folder: str | Path) -> tuple[list[Task], LabelSet]:
-    """The tasks of a folder, without boxes, and their label set.
+    """The tasks of a folder, their boxes without scores, and their label set.
 
     Raises:
         InputError: the folder was not written by ``vindr-det annotate to``, or not to its end.
@@ -88,22 +107,32 @@ def read_index(folder: str | Path) -> tuple[list[Task], LabelSet]:
     data = read_json(path)
     try:
         label_set = label_set_named(data["label_set"], data["findings"])
-        tasks = [Task(**image, boxes=Predictions(label_set=label_set)) for image in data["images"]]
-    except (KeyError, TypeError) as error:
+        tasks = [_task(image, label_set) for image in data["images"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected what vindr-det annotate to writes ({error})") from error
     return tasks, label_set
 
 
+def _task(image: Mapping[str, Any], label_set: LabelSet) -> Task:
+    given = {key: value for key, value in image.items() if key != "labels"}
+    boxes = Predictions(image["boxes"], np.ones(len(image["boxes"])), image["labels"], label_set)
+    return Task(**given | {"boxes": boxes})
+
+
 def records_of(
     path: str | Path, annotated: Annotated, tasks: Sequence[Task], label_set: LabelSet
-) -> list[Record]:
-    """Corrected boxes in the originals' pixels; images that nobody annotated have no record.
+) -> list[tuple[Record, bool]]:
+    """Corrected boxes in the originals' pixels; images that are not in the file have no record.
 
     Args:
         path: the tool's file, for errors.
         annotated: what it has.
         tasks: of :func:`read_index`.
         label_set: likewise.
+
+    Returns:
+        Each with whether somebody is known to have looked at it: the file says so, or a box was changed,
+        added or removed.
 
     Raises:
         InputError: a picture or finding that was not given to the tool, or a box that is none.
@@ -112,8 +141,22 @@ def records_of(
     if unknown := sorted(annotated.keys() - known):
         raise InputError(f"{path}: picture {unknown[0]} is not among the {len(known)} of the tasks; expected "
                          "the folder that was given to the tool (--tasks)")
-    return [_record(path, task, annotated[task.picture], label_set) for task in tasks
-            if task.picture in annotated]
+    records: list[tuple[Record, bool]] = []
+    for task in tasks:
+        if (annotation := annotated.get(task.picture)) is not None:
+            record = _record(path, task, annotation.boxes, label_set)
+            records.append((record, annotation.reviewed or not _is_untouched(task, record.truth)))
+    return records
+
+
+def _is_untouched(task: Task, truth: Predictions) -> bool:
+    """Whether a picture has the boxes that the tool was given."""
+    if len(task.boxes) != len(truth):
+        return False
+    given = box_ops.clip(task.boxes.boxes, task.height, task.width)
+    moved = np.abs(given[:, None] - truth.boxes) * (task.shown_width / task.width)
+    same = (moved <= _UNMOVED).all(axis=2) & (task.boxes.labels[:, None] == truth.labels)
+    return bool(same.any(axis=0).all() and same.any(axis=1).all())
 
 
 def _record(path: str | Path, task: Task, drawn: Sequence[Drawn], label_set: LabelSet) -> Record:
@@ -143,6 +186,22 @@ def _require_box(path: str | Path, task: Task, row: Drawn) -> None:
     if not inside:
         raise InputError(f"{path}: picture {task.picture} has a box {row.name} {[*row.box]}, expected x_min "
                          f"< x_max and y_min < y_max in its {task.shown_width} x {task.shown_height} pixels")
+
+
+def is_rotated(path: str | Path, picture: str, degrees: Any) -> bool:
+    """Whether an angle is other than whole turns; None is none.
+
+    Raises:
+        InputError: it is no number.
+    """
+    return number(path, picture, degrees or 0) % 360 != 0
+
+
+def say_ignored(path: str | Path, ignored: Counter[str]) -> None:
+    """Warn of what was ignored in a tool's file, since it marks no place in a picture."""
+    if ignored:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items()))
+        log.warning("%s: what marks no place is ignored: %s", path, counts)
 
 
 def number(path: str | Path, picture: str, value: Any) -> float:

@@ -160,7 +160,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     """
     cfg = defaults()
     merge_yaml(cfg, path, "classifier")
-    merge_overrides(cfg, overrides, "classifier")
+    merge_overrides(cfg, overrides, "classifier", _CHECKS)
     check(cfg, str(path))
     return cfg
 

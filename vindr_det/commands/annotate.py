@@ -8,7 +8,8 @@
 labels.xml; cvat annotations.xml (CVAT for images 1.1) and labels.json; fiftyone a COCODetectionDataset.
 Pictures have numbers for names; images.json says which image each is of. "from" reads what the tool exported
 and writes COCO JSON in the originals' pixels, which every command takes for truth. Images that nobody
-annotated are left out; an annotated image without boxes is one without findings.
+annotated are left out, also those that have the boxes that the tool was given and were not marked as
+reviewed; an annotated image without boxes is one without findings.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -43,6 +44,8 @@ def _parser() -> ArgumentParser:
     back.add_argument("--exported", required=True, help="the tool's file: Label Studio's JSON, CVAT's "
                       "annotations.xml, FiftyOne's labels.json")
     back.add_argument("--tasks", required=True, help="the folder that was given to the tool")
+    back.add_argument("--accept-untouched", action="store_true", help="take images as they are where nothing "
+                      "tells that somebody looked at them, instead of leaving them out")
     back.add_argument("--out", required=True, help="COCO .json to write")
     return parser
 
@@ -79,7 +82,7 @@ def _from(args: Namespace) -> None:
 
     require_apart([args.exported], args.out)
     require_writable(args.out)
-    records, label_set = read_corrected(args.tool, args.exported, args.tasks)
+    records, label_set = read_corrected(args.tool, args.exported, args.tasks, args.accept_untouched)
     write_json(args.out, to_coco(records, label_set))
     normal = sum(record.normal for record in records)
     print(f"{args.out}: {len(records)} images, {sum(len(record.truth) for record in records)} boxes of "

@@ -66,5 +66,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     written = write_report(ReportRequest(**{**vars(args), "ledger": tuple(args.ledger)}))
     cases = f"{written.cases} of {written.among} images" if written.cases else "no images"
+    cases += f"; images without a file: {written.absent}" if written.absent else ""
     print(f"{', '.join(written.sections)}; {cases}")
     print(f"{args.out}: {written.bytes / 1e6:.1f} MB; open it in a browser", file=sys.stderr)

@@ -4,7 +4,7 @@
     vindr-det serve --bundle my_bundle.zip --port 8080 --device cuda
 
 For research; not a medical device. The page's address is printed; POST /predict answers programs with JSON,
-/docs describes all of it. Nothing is kept: an upload is removed as soon as it is read, and names of files and
+/docs describes all of it. Nothing is kept: an upload is never in a named file, and names of files and
 identifiers of patients are neither shown nor logged. There is no login, so that the service listens on this
 machine alone, unless --host is another address. An image that was not read is an error, never a normal one.
 """
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "come later")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS,
                         help="refuse images of more pixels, before memory is taken for them")
+    parser.add_argument("--read-seconds", type=float, default=20,
+                        help="refuse images that take longer to read")
     cli.add_device(parser, "where the models run")
     args = parser.parse_args(argv)
 
@@ -37,4 +39,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     from vindr_det.serve.service import Settings, serve
 
     limits = Limits(args.max_upload * 2**20, args.upload_seconds, args.queue)
-    serve(args.bundle, args.device, Settings(args.host, args.port, args.names, limits, args.max_pixels))
+    serve(args.bundle, args.device, Settings(args.host, args.port, args.names, limits, args.max_pixels,
+                                            args.read_seconds))

@@ -18,6 +18,8 @@ count as normal.
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,7 @@ def read_coco(path: str | Path, strict: bool = False) -> list[Record]:
 
 
 def load_coco(path: str | Path, strict: bool = False) -> tuple[list[Record], list[str]]:
-    """A COCO file as records, and its repairs, a line per kind.
+    """A COCO file as records in the order of their ids, and its repairs, a line per kind.
 
     Args:
         path: of the file.
@@ -151,9 +153,12 @@ def load_coco(path: str | Path, strict: bool = False) -> tuple[list[Record], lis
         label_of = class_ids_of(path, data["categories"], label_set, repaired)
         grouped = _group(path, data, label_of, len(label_set), repaired)
         absent = _without_category(label_set, label_of, repaired)
+        images = data["images"]
+        with suppress(TypeError):  # ids of several kinds keep their order
+            images = sorted(images, key=itemgetter("id"))  # as pycocotools takes them
         records = [_record(path, image, grouped[image["id"]], label_set, label_of, absent, repaired)
-                   for image in data["images"]]
-        refuse_other_frame(path, records, [grouped[image["id"]] for image in data["images"]], strict)
+                   for image in images]
+        refuse_other_frame(path, records, [grouped[image["id"]] for image in images], strict)
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing in a COCO entry") from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -178,38 +183,6 @@ def image_names(path: str | Path) -> dict[Any, str]:
                 for image in images["images"]}
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a COCO file, expected images with id and file_name "
-                         f"({error!r})") from error
-
-
-def class_ids(path: str | Path) -> dict[Any, int] | None:
-    """Category id of a COCO JSON -> class id, by name; None for a file that is no JSON or has no categories.
-
-    Raises:
-        InputError: an unknown category, or two of the same id.
-    """
-    data = read_json(path) if holds_json(path) else None
-    if not isinstance(data, dict) or not data.get("categories"):
-        return None
-    try:
-        return class_ids_of(path, data["categories"], label_set_of_categories(path, data), Counter())
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a COCO file, expected categories with id and name "
-                         f"({error!r})") from error
-
-
-def label_set_of_file(path: str | Path) -> LabelSet | None:
-    """The label set of a COCO JSON's categories; None for a file that is no JSON or has no categories.
-
-    Raises:
-        InputError: an unknown category.
-    """
-    data = read_json(path) if holds_json(path) else None
-    if not isinstance(data, dict) or not data.get("categories"):
-        return None
-    try:
-        return label_set_of_categories(path, data)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a COCO file, expected categories with id and name "
                          f"({error!r})") from error
 
 
@@ -240,8 +213,7 @@ def _group(
     """Image id -> its boxes of the first so many classes, which are findings."""
     known = {image["id"] for image in data["images"]}
     if len(known) < len(data["images"]):
-        raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with "
-                         "another")
+        raise InputError(f"{path}: {len(data['images']) - len(known)} images share their id with another")
     grouped: dict[Any, list[DrawnBox]] = defaultdict(list)
     for annotation in data["annotations"]:
         if annotation["category_id"] not in label_of:
@@ -312,11 +284,25 @@ def _record(
         raise InputError(f"{path}: image {name} has height {image['height']} and width {image['width']}, "
                          "expected two positive whole numbers")
     height, width = map(int, sides)
+    truth, kept, lost = _truth(f"{path}: image {name}", (height, width), rows, label_set, repaired)
+    readers = tuple(row.readers for row in kept)
+    image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
+    unknown = _unknown(path, image, label_of, kept, len(label_set)) | lost | absent
+    return Record(image_id, name, height, width, truth, readers if any(readers) else (),
+                  tuple(sorted(unknown)), patient_of_image(image))
+
+
+def _truth(
+    image: str, size: tuple[int, int], rows: list[DrawnBox], label_set: LabelSet, repaired: Counter[str]
+) -> tuple[Predictions, list[DrawnBox], set[int]]:
+    """The boxes of an image of height and width, their rows, and class ids of which a box was left out."""
+    if not rows:
+        return Predictions(label_set=label_set), [], set()
     rows = _without_repeats(rows, repaired)
     raw = box_ops.xywh_to_xyxy([row.box for row in rows])
     if not np.isfinite(raw).all():
-        raise InputError(f"{path}: image {name} has a box that is not four numbers")
-    boxes = box_ops.clip(raw, height, width)
+        raise InputError(f"{image} has a box that is not four numbers")
+    boxes = box_ops.clip(raw, *size)
     # Boxes that were scaled and rounded may exceed the image by half a pixel.
     repaired["{} boxes that exceeded the image clipped"] += int(
         (np.abs(boxes - raw).max(axis=1, initial=0) > 0.5).sum())
@@ -329,12 +315,8 @@ def _record(
         truth = Predictions(boxes[whole], np.array([row.share for row in kept]),
                             np.array([row.label for row in kept], dtype=np.int64), label_set)
     except ValueError as error:
-        raise InputError(f"{path}: image {name}: {error}") from error
-    readers = tuple(row.readers for row in kept)
-    image_id = _text(path, image, "text_id") if "text_id" in image else image_id_of(name)
-    unknown = _unknown(path, image, label_of, kept, len(label_set)) | lost | absent
-    return Record(image_id, name, height, width, truth, readers if any(readers) else (),
-                  tuple(sorted(unknown)), patient_of_image(image))
+        raise InputError(f"{image}: {error}") from error
+    return truth, kept, lost
 
 
 def _refuse_repeated_ids(path: str | Path, records: Sequence[Record]) -> None:

@@ -8,11 +8,12 @@ another name, that name is taken for a slip of the pen, which is an error.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vindr_det.exceptions import InputError
+from vindr_det.files import holds_json, read_json
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 
 #: So many of VinBigData's 14 names are no chance.
@@ -96,3 +97,33 @@ def class_ids_of(
             repaired[f"category ids differ from {label_set.name}'s class ids for {{}} categories, matched by "
                      "name"] += 1
     return labels
+
+
+def class_ids(path: str | Path) -> dict[Any, int] | None:
+    """Category id of a COCO JSON -> class id, by name; None for a file that is no JSON or has no categories.
+
+    Raises:
+        InputError: an unknown category, or two of the same id.
+    """
+    return _of_categories(path, lambda data: class_ids_of(
+        path, data["categories"], label_set_of_categories(path, data), Counter()))
+
+
+def label_set_of_file(path: str | Path) -> LabelSet | None:
+    """The label set of a COCO JSON's categories; None for a file that is no JSON or has no categories.
+
+    Raises:
+        InputError: an unknown category.
+    """
+    return _of_categories(path, lambda data: label_set_of_categories(path, data))
+
+
+def _of_categories(path: str | Path, value_of: Callable[[dict], Any]) -> Any:
+    data = read_json(path) if holds_json(path) else None
+    if not isinstance(data, dict) or not data.get("categories"):
+        return None
+    try:
+        return value_of(data)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a COCO file, expected categories with id and name "
+                         f"({error!r})") from error

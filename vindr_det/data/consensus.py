@@ -90,11 +90,12 @@ def _clusters(
     boxes: Boxes, members: Sequence[int], iou_thr: float, fusion: str
 ) -> list[tuple[NDArray[np.float64], list[int]]]:
     """The fused boxes (4,) of one class, each with the rows of ``boxes`` that are its members."""
-    if fusion == "none":
+    if fusion == "none" or len(members) == 1:
         return [(boxes[member], [member]) for member in members]
     from ensemble_boxes.ensemble_boxes_wbf import find_matching_box_fast  # not with the module: brings numba
 
-    rows = np.pad(boxes, ((0, 0), (4, 0)))  # the library's: label, score, weight, model, then the box
+    rows = np.zeros((len(boxes), 8))  # the library's: label, score, weight, model, then the box
+    rows[:, 4:] = boxes
     fused = np.empty((0, 8))
     clusters: list[list[int]] = []
     for member in members:

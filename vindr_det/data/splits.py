@@ -139,6 +139,10 @@ def _check_preparation(images: Path, cfg: Any) -> None:
         raise InputError(f"{settings}: images were prepared with keep_aspect "
                          f"{made.get('keep_aspect')}, but VINDR.KEEP_ASPECT is "
                          f"{cfg.VINDR.KEEP_ASPECT}; expected the same")
+    size = made.get("size")
+    if isinstance(size, int) and size < cfg.VINDR.IMAGE_SIZE:
+        log.warning("%s: images were prepared at %d px, but VINDR.IMAGE_SIZE is %d: the training enlarges "
+                    "them; prepare them at that size", settings, size, cfg.VINDR.IMAGE_SIZE)
 
 
 def training_records(cfg: Any) -> list[tuple[Record, Path]]:

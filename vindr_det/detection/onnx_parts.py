@@ -11,6 +11,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from itertools import repeat
 from typing import Any
 
@@ -73,7 +74,8 @@ def _examples(predictor: Predictor, network: nn.Module) -> dict[str, list[tuple[
     """Path of a part -> its input and output on each of the batches of synthetic radiographs."""
     calls: dict[str, list[tuple[Any, Any]]] = {path: [] for path in _paths(network)}
     hooks = [network.get_submodule(path).register_forward_hook(
-        lambda _, inputs, output, path=path: calls[path].append((inputs, output))) for path in calls]
+        lambda _, inputs, output, path=path: calls[path].append(deepcopy((inputs, output))))
+        for path in calls]  # copies, since what follows may work in place
     try:
         for count, height, width in _BATCHES:
             drawn = [render(np.random.default_rng(seed), height, width, labels=(0, 3, 10), bits=12)

@@ -85,14 +85,16 @@ def score_pair(
     common = sorted(boxes.keys() & truth.keys())
     detections = {i: boxes[i] if len(boxes[i]) else no_finding() for i in common}
     assigned = assign(detections, {i: truth[i] for i in common}, IOU_THRESHOLD)
-    shuffled = ties.random_orders(assigned, seed=seed)
+    orders = ties.random_orders(assigned, seed=seed)
+    shuffled = list(orders) if num_replicates else orders  # in memory only where they are needed twice
     ap = ties.average_precisions(shuffled)
     interval = None
     if num_replicates:
         bootstrap = Bootstrap.of(np.arange(len(common)), num_replicates, seed)
-        interval = ties.tie_replicates(shuffled, bootstrap).estimate()
+        interval = ties.tie_replicates(list(shuffled), bootstrap).estimate()
     return ReaderPair(rater, reference, len(common), _abnormal(boxes, truth),
-                      VindrResult.of_ap(ap.mean(axis=0), shuffled[0]), float(mean_over_classes(ap).std()),
+                      VindrResult.of_ap(ap.mean(axis=0), assigned.matched()),
+                      float(mean_over_classes(ap).std()),
                       interval)
 
 

@@ -121,8 +121,9 @@ def tie_spread(matched: MatchedPredictions, seed: int = 0) -> dict[str, float]:
 def tie_note(spread: Mapping[str, float], label_set: LabelSet) -> str:
     """Of :func:`tie_spread`, as text."""
     return (f"note: {spread['ties/share']:.0%} of the boxes have the score of another box of their class; "
-            f"the file's order decides between them. Over {ties.ORDERS} random orders {label_set.mean_ap} is "
-            f"{spread['ties/mAP40']:.4f} on average (standard deviation {spread['ties/mAP40/sd']:.4f})")
+            f"the file's order decides between them in every AP. Over {ties.ORDERS} random orders "
+            f"{label_set.mean_ap} is {spread['ties/mAP40']:.4f} on average (standard deviation "
+            f"{spread['ties/mAP40/sd']:.4f})")
 
 
 def chance_level(predictions: PredictionSet, records: Sequence[Record], seed: int = 0) -> dict[str, float]:

@@ -22,7 +22,7 @@ from vindr_det.imaging.resize import Target
 from vindr_det.imaging.sizes import read_sizes, shapes_of
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status
 from vindr_det.limits import MAX_PIXELS, require_limit
-from vindr_det.parallel import Failure, guarded, in_order, run_alone
+from vindr_det.parallel import SECONDS_PER_ITEM, Failure, guarded, in_order, run_alone
 
 #: More processes only wait for the models that the images go to.
 _MOST_WORKERS = 8
@@ -200,7 +200,7 @@ def _given_sizes(meta: str | Path | None, choice: Choice | None) -> SizeTables |
 
 def read_all(
     run: ImageRun, target: Target | None = None, workers: int | None = None, ahead: int = 1,
-    also: Sequence[Target] = (),
+    also: Sequence[Target] = (), seconds: float = SECONDS_PER_ITEM,
 ) -> Iterator[ImageResult]:
     """Read every input, in order.
 
@@ -210,6 +210,7 @@ def read_all(
         workers: processes; None takes one per core, 0 reads in this one.
         ahead: images that are taken at once, so that as many are read meanwhile.
         also: further sizes, for ``views`` of the images.
+        seconds: after which a process that reads an image is ended.
 
     Yields:
         A result per input, also of those that failed.
@@ -217,14 +218,14 @@ def read_all(
     workers = min(cpu_count() or 1, _MOST_WORKERS) if workers is None else workers
     todo = [source for source in run.inputs if not source.problem]
     work = partial(read_input, target=target, max_pixels=run.max_pixels, also=also)
-    results = in_order(work, todo, workers, max(workers, ahead) + ahead)
+    results = in_order(work, todo, workers, max(workers, ahead) + ahead, seconds)
     for source in run.inputs:
         if source.problem:
             yield ImageResult(_failed(run, source, source.problem, {}))
             continue
         _, result = next(results)
         if isinstance(result, Failure):  # its process ended
-            result = (result, _or_empty(run_alone(read_uids, source.path)))
+            result = (result, _or_empty(run_alone(_uids_of, source, seconds)))
         yield _result(run, source, *result)
 
 
@@ -233,7 +234,11 @@ def read_input(
 ) -> tuple[DecodedImage | Failure, Mapping[str, str]]:
     """An image, or why it failed; and its UIDs, which a file can have even if its pixels are damaged."""
     image = guarded(partial(_decode, target=target, max_pixels=max_pixels, also=also), source)
-    return image, _or_empty(guarded(read_uids, source.path)) if source.pixels is None else {}
+    return image, _or_empty(guarded(_uids_of, source)) if source.pixels is None else {}
+
+
+def _uids_of(source: Input) -> Mapping[str, str]:
+    return read_uids(source.path, source.content)
 
 
 def _or_empty(uids: Mapping[str, str] | Failure) -> Mapping[str, str]:
@@ -248,7 +253,7 @@ def _decode(
     Raises:
         InputError: as there, or all pixels have one value.
     """
-    image = (read_image(source.path, target, max_pixels, also) if source.pixels is None else
+    image = (read_image(source.path, target, max_pixels, also, source.content) if source.pixels is None else
              read_array(source.pixels, target, also))
     if not np.ptp(image.pixels):
         raise InputError(f"every pixel has the value {image.pixels.flat[0]}: it shows nothing")

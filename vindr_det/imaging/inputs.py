@@ -48,6 +48,7 @@ class Input:
         path: the file; of an image in memory only its name.
         problem: why it cannot be read, as far as its name and kind show; empty if it is to be read.
         pixels: of an image in memory, of :func:`vindr_det.imaging.read.require_pixels`; None for a file.
+        content: the bytes of a file that is in memory alone, which ``path`` only names.
     """
 
     image_id: str
@@ -55,6 +56,7 @@ class Input:
     path: Path
     problem: str = ""
     pixels: NDArray | None = field(default=None, compare=False, repr=False)
+    content: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def list_inputs(images: str | Path, recursive: bool = False) -> list[Input]:

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vindr_det.exceptions import InputError, one_line
-from vindr_det.files import IMAGE_SUFFIXES, is_dicom
+from vindr_det.files import IMAGE_SUFFIXES, is_dicom, opened
 from vindr_det.imaging.decoded import DecodedImage
 from vindr_det.imaging.dicom import read_dicom
 from vindr_det.imaging.jpeg import require_whole_jpeg
@@ -28,7 +28,7 @@ _MOST_BYTES = 8
 
 def read_image(
     path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS,
-    also: Sequence[Target] = (),
+    also: Sequence[Target] = (), content: bytes | None = None,
 ) -> DecodedImage:
     """Decode a DICOM, PNG or JPEG file to (H, W) uint8 gray, at the size of ``target``.
 
@@ -37,13 +37,14 @@ def read_image(
         target: the size to bring it to; None keeps every pixel.
         max_pixels: larger images are refused before memory is taken for them.
         also: further sizes for ``views`` of the result, each as if it were the only size.
+        content: the file's bytes, as of :func:`vindr_det.files.opened`.
 
     Raises:
         InputError: the format is unknown, the image is too large, or the file cannot be decoded.
     """
     path = Path(path)
     try:
-        return _read(path, target, max_pixels, also)
+        return _read(path, target, max_pixels, also, content)
     except InputError:
         raise
     except Exception as error:  # OSError of the system; OpenCV and Pillow raise their own
@@ -51,16 +52,17 @@ def read_image(
 
 
 def _read(
-    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target], content: bytes | None
 ) -> DecodedImage:
     suffix = path.suffix.lower()
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise InputError(f"{path}: no such image")
-    if suffix in _DICOM or (suffix not in IMAGE_SUFFIXES and is_dicom(path)):
-        return read_dicom(path, target, max_pixels, also)
+    if suffix in _DICOM or (suffix not in IMAGE_SUFFIXES and is_dicom(path, content)):
+        return read_dicom(path, target, max_pixels, also, content)
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(f"{path}: unknown image format, expected DICOM or one of {IMAGE_SUFFIXES}")
-    return _read_raster(path, target, max_pixels, also)
+    with opened(path, content) as file:
+        return _read_raster(path, file, target, max_pixels, also)
 
 
 def read_encoded(source: str, data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -140,14 +142,14 @@ def read_array(
 
 
 def _read_raster(
-    path: Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+    path: Path, file: BinaryIO, target: Target | None, max_pixels: int, also: Sequence[Target]
 ) -> DecodedImage:
     kind = path.suffix[1:].upper()
-    with path.open("rb") as file:
-        width, height = raster_size(path, file, kind)
+    width, height = raster_size(path, file, kind)
     require_size(path, height, width, max_pixels)
-    require_bytes(path, path.stat().st_size, height * width * _MOST_BYTES)
-    return _decoded(_pixels(path, path.read_bytes(), (height, width), kind), kind, target, also)
+    require_bytes(path, file.seek(0, io.SEEK_END), height * width * _MOST_BYTES)
+    file.seek(0)
+    return _decoded(_pixels(path, file.read(), (height, width), kind), kind, target, also)
 
 
 def _decoded(image: NDArray, kind: str, target: Target | None, also: Sequence[Target]) -> DecodedImage:

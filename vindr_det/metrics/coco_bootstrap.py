@@ -10,7 +10,7 @@ Shapes: I images, T thresholds, D detections, G ground truths, P pairs, R replic
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -20,12 +20,11 @@ from vindr_det.metrics.matching import (
     Flags,
     Ints,
     Table,
-    best_pair,
     comparable,
     pairs,
     precision_envelope,
 )
-from vindr_det.metrics.ordering import best_first, grouped, rows_by_class
+from vindr_det.metrics.ordering import best_first, best_first_within, best_pair, columns_by_class, grouped
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.records import Record, label_set_of_records
 
@@ -42,11 +41,12 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class CocoMatched:
-    """Detections, best first, of I images.
+    """Detections of I images: image by image, class by class, best first.
 
     Attributes:
         image: (D,) index of the image.
         label: (D,) ids of findings.
+        score: (D,).
         correct: (T, D) whether it is a true positive at each threshold.
         rank: (D,) 0 for the best of its image and class, 1 for the second, ...
         counts: (I, F) ground truths per image and finding.
@@ -54,9 +54,17 @@ class CocoMatched:
 
     image: Ints
     label: Ints
+    score: Floats
     correct: Flags
     rank: Ints
     counts: Ints
+
+    @cached_property
+    def by_class(self) -> list["_ClassMatches"]:
+        """Of each finding, as pycocotools merges images: by score, equals by image."""
+        parts = columns_by_class(self.label, (self.image, self.score, self.correct.T), self.counts.shape[1])
+        return [_ClassMatches.of(image[order], correct[order].T)
+                for image, score, correct in parts for order in [best_first(score)]]
 
 
 def match(predictions: PredictionSet, records: Sequence[Record]) -> CocoMatched:
@@ -70,15 +78,12 @@ def match(predictions: PredictionSet, records: Sequence[Record]) -> CocoMatched:
     label_set, predictions = label_set_of_records(records), comparable(predictions, records)
     truths = Table.of([record.truth for record in records], label_set)
     detections = Table.of([predictions.get(record.image_id, Predictions()) for record in records], label_set)
-    order = best_first(detections.score)
-    detections = detections[order[grouped(detections.image_and_class[order])]]
+    detections = detections[best_first_within(detections.image, detections.image_and_class, detections.score)]
     rank = _rank_in_group(detections.image_and_class)
     detections, rank = detections[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
     correct = _greedy(detections, truths, rank)
-    # As pycocotools merges images: by score, equals by image.
-    order = best_first(detections.score)
-    return CocoMatched(detections.image[order], detections.label[order], correct.take(order, axis=1),
-                       rank[order], truths.counts(len(records))[:, : len(label_set)])
+    return CocoMatched(detections.image, detections.label, detections.score, correct,
+                       rank, truths.counts(len(records))[:, : len(label_set)])
 
 
 def _rank_in_group(key: Ints) -> Ints:
@@ -89,7 +94,7 @@ def _rank_in_group(key: Ints) -> Ints:
 
 def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
     """(T, D): the best detections of all images and classes choose first, then the second best, and so on."""
-    correct = np.zeros((len(THRESHOLDS), len(detections)), bool)
+    correct = np.zeros((len(detections), len(THRESHOLDS)), bool).T  # a detection's stand together
     taken = np.zeros((len(THRESHOLDS), len(truths)), bool)
     d, g, overlap = pairs(detections, truths, same_class=True)
     order = grouped(rank[d])
@@ -107,9 +112,7 @@ def _greedy(detections: Table, truths: Table, rank: Ints) -> Flags:
 
 def ap_replicates(matched: CocoMatched, bootstrap: Bootstrap) -> dict[str, Floats]:
     """``coco/AP`` and so on, (R, F) each, for replicates of the matched records; NaN without truth."""
-    classes = [_ClassMatches.of(matched.image[rows], matched.correct[:, rows])
-               for rows in rows_by_class(matched.label, matched.counts.shape[1])]
-    precision = bootstrap.apply(partial(_precisions, matched.counts, classes))  # (R, T, F)
+    precision = bootstrap.apply(partial(_precisions, matched.counts, matched.by_class))  # (R, T, F)
     return {"coco/AP": precision[:, 1:].mean(axis=1)} | {key: precision[:, at] for key, at in ROW_OF.items()}
 
 

@@ -51,7 +51,7 @@ def accuracy_replicates(matched: Matched, bootstrap: Bootstrap) -> Floats:
 
 def _top_overlaps(matched: Matched) -> Floats:
     """(I, F) overlap of each image's best-scored box of each finding; 0 without one."""
-    # Detections stand best first, so the first of an image and class is its best-scored one.
+    matched = matched.ranked  # best first, so that the first of an image and class is its best-scored one
     keys, first = np.unique(matched.detections.image_and_class, return_index=True)
     top = np.zeros(matched.counts.size)
     top[keys] = matched.nearest_of_class.overlap[first]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.metrics.bootstrap import Floats
-from vindr_det.metrics.ordering import best_first, grouped, rows_by_class
+from vindr_det.metrics.ordering import best_first, best_pair, columns_by_class, grouped
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, first_difference
@@ -125,11 +125,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Matched:
-    """Detections, best first, and which of them are true positives.
+    """Detections and which of them are true positives.
 
     Attributes:
         ids: (I,) image ids, sorted.
-        detections: D of them by falling score; equal scores are ordered by image id, then as in the file.
+        detections: D of them, by image and as in the file, or best first.
         truths: the ground truths; a normal image's is one box ``0 0 1 1`` of "no finding", where the label
             set has that class.
         truth_of: (D,) the ground truth that a true positive is matched with; -1 for a false positive.
@@ -156,11 +156,18 @@ class Matched:
         return self.truth_of >= 0
 
     @cached_property
+    def ranked(self) -> "Matched":
+        """The same by falling score; equal scores are ordered by image id, then as in the file."""
+        order = best_first(self.detections.score)
+        return replace(self, detections=self.detections[order], truth_of=self.truth_of[order])
+
+    @cached_property
     def by_class(self) -> list[Ranked]:
-        """The detections of each class."""
-        of, correct = self.detections, self.correct
-        return [Ranked(of.image[rows], of.score[rows], correct[rows])
-                for rows in rows_by_class(of.label, len(self.label_set.classes))]
+        """The detections of each class, ordered class by class: caches hold one that do not hold all."""
+        of = self.detections
+        parts = columns_by_class(of.label, (of.image, of.score, self.correct), len(self.label_set.classes))
+        return [Ranked(*(column[order] for column in part)) for part in parts
+                for order in [best_first(part[1])]]
 
     @cached_property
     def nearest_of_class(self) -> "Nearest":
@@ -175,7 +182,7 @@ class Matched:
 
 @dataclass(frozen=True)
 class Assigned:
-    """Detections, best first, and the ground truth that each overlaps most, before duplicates are sorted out.
+    """Detections and the ground truth that each overlaps most, before duplicates are sorted out.
 
     Attributes:
         ids: as of :class:`Matched`.
@@ -197,13 +204,15 @@ class Assigned:
     def matched(self) -> Matched:
         """Of the detections with the same target, the first (best scored) is the true positive."""
         truth_of, at = np.full(len(self.target), -1), np.flatnonzero(self.target >= 0)
-        taken, first = np.unique(self.target[at], return_index=True)
-        truth_of[at[first]] = taken
+        at = at[grouped(self.target[at])]
+        at = at[best_pair(self.target[at], self.detections.score[at])]
+        truth_of[at] = self.target[at]
         return Matched(self.ids, self.detections, self.truths, truth_of, self.iou_threshold, self.known)
 
     def shuffle_ties(self, rng: np.random.Generator) -> "Assigned":
-        """The same with detections of equal score in a random order."""
-        order = np.lexsort((rng.random(len(self.target)), -self.detections.score))
+        """The same, best first, with detections of equal score in a random order."""
+        order = best_first(self.detections.score)
+        order = order[np.lexsort((rng.random(len(order)), -self.detections.score[order]))]
         return replace(self, detections=self.detections[order], target=self.target[order])
 
 
@@ -242,19 +251,22 @@ def assign(
     require_label_set(predictions, label_set)
     ids, normal, nothing = sorted(truth), no_finding(label_set=label_set), Predictions()
     boxes = {i: truth[i] if len(truth[i]) else normal for i in ids}
-    predictions, boxes = without_classes(predictions, unknown), without_classes(boxes, unknown)
+    if unknown:
+        predictions, boxes = without_classes(predictions, unknown), without_classes(boxes, unknown)
     truths = Table.of([boxes[i] for i in ids], label_set)
     detections = Table.of([predictions.get(i, nothing) for i in ids], label_set)
-    own = nearest(detections, truths, same_class=True)
-    target, order = np.where(own.overlap > iou_threshold, own.truth, -1), best_first(detections.score)
-    known = _known(ids, unknown, label_set)
-    return Assigned(ids, detections[order], truths, target[order], iou_threshold, known)
+    d, g, overlap = pairs(detections, truths, same_class=True)
+    at = best_pair(d, overlap)
+    at = at[overlap[at] > iou_threshold]
+    target = np.full(len(detections), -1)
+    target[d[at]] = g[at]
+    return Assigned(ids, detections, truths, target, iou_threshold, _known(ids, unknown, label_set))
 
 
 def _known(ids: Sequence[str], unknown: Mapping[str, Sequence[int]], label_set: LabelSet) -> Flags:
     known = np.ones((len(ids), len(label_set.classes)), bool)
-    for at, image_id in enumerate(ids):
-        known[at, list(unknown.get(image_id, ()))] = False
+    for at in np.flatnonzero([image_id in unknown for image_id in ids] if unknown else []).tolist():
+        known[at, list(unknown[ids[at]])] = False
     return known
 
 
@@ -290,21 +302,6 @@ def mean_over_classes(values: Floats) -> Floats:
 def precision_envelope(precision: Floats) -> Floats:
     """(R, D) precision made monotone: at each recall the best of this and all higher recalls."""
     return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-
-
-def best_pair(d: Ints, overlap: Floats) -> Ints:
-    """Per detection that has pairs the row of the one with most overlap, the first of equals.
-
-    Args:
-        d: (P,) detections; the rows of each stand together.
-        overlap: (P,) IoU of each pair.
-    """
-    if not len(d):
-        return np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.diff(d, prepend=-1))
-    best = np.maximum.reduceat(overlap, starts)
-    at = np.flatnonzero(overlap == np.repeat(best, np.diff(starts, append=len(d))))
-    return at[np.unique(d[at], return_index=True)[1]]
 
 
 @dataclass(frozen=True)
@@ -343,8 +340,9 @@ def pairs(detections: Table, truths: Table, same_class: bool) -> tuple[Ints, Int
         for table in (detections, truths))
     order = grouped(key_g)
     many = np.bincount(key_g, minlength=int(max(key_d.max(initial=-1), key_g.max(initial=-1))) + 1)
-    start, count = (np.cumsum(many) - many)[key_d], many[key_d]
-    d = np.repeat(np.arange(len(key_d)), count)
+    paired = np.flatnonzero(many[key_d])  # few of them
+    key, count = key_d[paired], many[key_d[paired]]
+    d = np.repeat(paired, count)
     within = np.arange(len(d)) - np.repeat(np.cumsum(count) - count, count)
-    g = order[np.repeat(start, count) + within]
+    g = order[np.repeat((np.cumsum(many) - many)[key], count) + within]
     return d, g, box_ops.paired_iou(detections.box(d), truths.box(g))

@@ -65,6 +65,7 @@ def tide_errors(matched: Matched) -> TideErrors:
     of another class too little. Missed are truths that are neither detected nor explained by one of the first
     two.
     """
+    matched = matched.ranked
     same, other = matched.nearest_of_class, nearest(matched.detections, matched.truths, same_class=False)
     masks = _error_masks(matched, same.overlap, other.overlap)
     explained = np.zeros(len(matched.truths), bool)
@@ -88,7 +89,7 @@ def _error_masks(matched: Matched, same: NDArray[np.float64], other: NDArray[np.
     """Error -> (D,) which detections it is; each false positive has the first type that fits.
 
     Args:
-        matched: the detections.
+        matched: the detections, best first.
         same: (D,) highest IoU with a truth of the detection's class.
         other: (D,) highest IoU with a truth of another class.
     """
@@ -125,9 +126,8 @@ def _without(matched: Matched, rows: Flags) -> Matched:
 
 def _without_truths(matched: Matched, missed: Flags) -> Matched:
     """Without the ground truths that were missed."""
-    number = np.cumsum(~missed) - 1
-    truth_of = np.where(matched.correct, number[matched.truth_of], -1)
-    return replace(matched, truths=matched.truths[~missed], truth_of=truth_of)
+    number = np.append(np.cumsum(~missed) - 1, -1)  # which false positives, of truth -1, keep
+    return replace(matched, truths=matched.truths[~missed], truth_of=number[matched.truth_of])
 
 
 def confusion_matrix(matched: Matched, score: float) -> NDArray[np.int64]:
@@ -136,6 +136,7 @@ def confusion_matrix(matched: Matched, score: float) -> NDArray[np.int64]:
     Boxes, best first, take the ground truth of their image that they overlap most, whatever its class. The
     last row counts boxes on nothing, the last column findings without a box.
     """
+    matched = matched.ranked
     shown = (matched.detections.score >= score) & matched.detections.is_finding
     detections = matched.detections[shown]
     truths = matched.truths[matched.truths.is_finding]

@@ -3,7 +3,7 @@
 Shapes: O random orders, R bootstrap replicates, D detections, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,25 +20,28 @@ MIN_SHARE = 0.05
 
 def tied_share(matched: Matched) -> float:
     """Share of boxes that have their score in common with another box of their class; 0 without boxes."""
-    detections = matched.detections
-    _, group, count = np.unique(
-        np.stack([detections.label, detections.score]), axis=1, return_inverse=True, return_counts=True)
-    return float((count[group.reshape(-1)] > 1).mean()) if len(detections) else 0.0
+    runs = np.concatenate([np.diff(ranked.tie_starts) for ranked in matched.by_class])
+    return float(runs[runs > 1].sum() / runs.sum()) if len(runs) else 0.0
 
 
-def random_orders(assigned: Assigned, count: int = ORDERS, seed: int = 0) -> list[Matched]:
-    """The detections matched in random orders of equal scores; in their only order where no two are equal."""
+def random_orders(assigned: Assigned, count: int = ORDERS, seed: int = 0) -> Iterator[Matched]:
+    """The detections matched in random orders of equal scores; in their only order where no two are equal.
+
+    One after the other: each takes as much memory as the detections.
+    """
     matched = assigned.matched()
     if not tied_share(matched):
-        return [matched]
+        yield matched
+        return
     rng = np.random.default_rng(seed)
-    return [assigned.shuffle_ties(rng).matched() for _ in range(count)]
+    for _ in range(count):
+        yield assigned.shuffle_ties(rng).matched()
 
 
-def average_precisions(shuffled: Sequence[Matched]) -> Floats:
+def average_precisions(shuffled: Iterable[Matched]) -> Floats:
     """(O, K) AP of every class in each order."""
-    once = np.ones((1, len(shuffled[0].ids)))
-    return np.concatenate([voc.average_precisions(matched, once) for matched in shuffled])
+    return np.concatenate([voc.average_precisions(matched, np.ones((1, len(matched.ids))))
+                           for matched in shuffled])
 
 
 def tie_replicates(shuffled: Sequence[Matched], bootstrap: Bootstrap) -> Replicated:

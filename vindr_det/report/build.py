@@ -16,7 +16,6 @@ from vindr_det.report import detections, pictures
 from vindr_det.report.blocks import Section
 from vindr_det.report.cases import Case, browser_json, case_of
 from vindr_det.report.choice import Choice, choose
-from vindr_det.report.classifier import classifier_section
 from vindr_det.report.dataset import data_section
 from vindr_det.report.page import Page
 from vindr_det.report.provenance import provenance_section
@@ -42,12 +41,14 @@ class Written:
         sections: titles.
         cases: images of the case browser.
         among: images that they were chosen from.
+        absent: annotated or predicted images without a file.
     """
 
     bytes: int
     sections: Sequence[str]
     cases: int
     among: int
+    absent: int = 0
 
 
 def write_report(request: ReportRequest) -> Written:
@@ -62,13 +63,22 @@ def write_report(request: ReportRequest) -> Written:
     _require_out_apart(request, run)
     sources = read_sources(request)
     choice, paths = _chosen(sources, run)
-    sections = [*_sections(sources), provenance_section(request, [paths[name] for name in choice.ids])]
+    sections = [*_sections(sources),
+                provenance_section(_used(sources), [paths[name] for name in choice.ids])]
     page = Page(request.title or _title(request), sections)
     text = _with_cases(page, sources, choice, run) if run is not None and choice.ids else page.html()
     write_text(request.out, text)
     return Written(
-        len(text.encode("utf-8")), [section.title for section in sections], len(choice.ids), choice.among
+        len(text.encode("utf-8")), [section.title for section in sections], len(choice.ids), choice.among,
+        len(choice.absent),
     )
+
+
+def _used(sources: Sources) -> ReportRequest:
+    """The request without files that were not needed: no one must believe that a number is of them."""
+    request, is_measured = sources.request, sources.matched is not None
+    return replace(request, metrics=None if is_measured else request.metrics,
+                   patients=request.patients if is_measured and request.bootstrap else None)
 
 
 def _title(request: ReportRequest) -> str:
@@ -91,10 +101,15 @@ def _require_out_apart(request: ReportRequest, run: ImageRun | None) -> None:
 def _sections(sources: Sources) -> list[Section]:
     request, values = sources.request, detections.measured(sources)
     is_apart = request.classifier != request.training
+    classifier = None
+    if request.classifier is not None:  # its modules take seconds and memory
+        from vindr_det.report.classifier import classifier_section
+
+        classifier = classifier_section(request.classifier)
     every = [detections.summary_section(sources, values), detections.classes_section(sources, values),
              detections.curves_section(sources), detections.errors_section(values),
              detections.confusion_section(sources), detections.readers_section(sources),
-             classifier_section(request.classifier), gate_section(request.gate),
+             classifier, gate_section(request.gate),
              training_section(request.training, classes=sources.classes),
              training_section(request.classifier if is_apart else None, "classifier-training",
                               "Training of the classifier"),
@@ -128,7 +143,7 @@ def _with_cases(page: Page, sources: Sources, choice: Choice, run: ImageRun) -> 
     cases, maps = _with_maps(request, cases)
 
     def with_browser(cases: Sequence[Case]) -> Page:
-        return replace(page, browser_notes=[choice.note],
+        return replace(page, browser_notes=choice.notes,
                        browser=browser_json(cases, label_set, request.score, request.side))
 
     used = len(with_browser(cases).html([*[""] * len(cases), *maps]).encode("utf-8"))
@@ -136,7 +151,7 @@ def _with_cases(page: Page, sources: Sources, choice: Choice, run: ImageRun) -> 
     if budget.each < _LEAST_PICTURE:
         raise InputError(f"--cases {request.cases}: {len(cases)} pictures do not fit a page of "
                          f"{MAX_BYTES // 10**6} MB, expected fewer")
-    cases, images = _read_pictures(cases, sizes, budget, run, request)
+    cases, images = _read_pictures(sources, cases, sizes, budget, run)
     return with_browser(cases).html([*images, *maps])
 
 
@@ -149,11 +164,11 @@ def _sizes(sources: Sources, run: ImageRun) -> dict[str, tuple[int, int]]:
 
 
 def _read_pictures(
-    cases: Sequence[Case], sizes: Mapping[str, tuple[int, int]], budget: pictures.Budget, run: ImageRun,
-    request: ReportRequest,
+    sources: Sources, cases: Sequence[Case], sizes: Mapping[str, tuple[int, int]], budget: pictures.Budget,
+    run: ImageRun,
 ) -> tuple[list[Case], list[str]]:
-    """The cases with their sizes, and a picture of each; empty, with the reason, where it cannot be read."""
-    results = pictures.read_chosen(run, [case.image_id for case in cases], request)
+    """The cases with their sizes, and a picture of each; empty, with the reason, where none can be shown."""
+    results = pictures.read_chosen(run, [case.image_id for case in cases], sources.request)
     bar = tqdm(results, total=len(cases), desc="cases", unit="image", disable=None, delay=2)
     sized, images = [], []
     for case, result in zip(cases, bar, strict=True):
@@ -161,9 +176,19 @@ def _read_pictures(
             sized.append(case.unread(result.status.reason))
             images.append("")
             continue
-        height, width = sizes.get(case.image_id) or (result.image.height, result.image.width)
-        sized.append(replace(case, height=height, width=width))
-        images.append(budget.encode(result.image.pixels))
+        size = sizes.get(case.image_id)
+        height, width = size or (result.image.height, result.image.width)
+        case = replace(case, height=height, width=width)
+        row = sources.statuses.get(case.image_id)
+        told, shown = pictures.other_image(run, result, size, row)
+        if not shown:
+            case = case.without_picture(f"it would be of another image: {told}")
+        elif told:
+            case = case.with_notice(f"stretched to the boxes' square: {told}")
+        elif row is None:  # else what is odd is in that row
+            case = case.with_notice(result.status.reason)
+        sized.append(case)
+        images.append(budget.encode(result.image.pixels) if shown else "")
     return sized, images
 
 

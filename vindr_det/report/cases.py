@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vindr_det.imaging.palette import code_of
-from vindr_det.imaging.status import FAILED
+from vindr_det.imaging.status import FLAGGED, OK
 from vindr_det.metrics.matching import IOU_THRESHOLD
 from vindr_det.metrics.outcomes import match_rows
-from vindr_det.report.sources import Sources
+from vindr_det.report.sources import NO_PREDICTION, NOT_READ, Sources
 from vindr_det.structures.detections import Predictions
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record
@@ -37,9 +37,23 @@ class Case:
     data: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, int] = field(default_factory=dict)
 
+    def without_picture(self, reason: str) -> "Case":
+        """The case of an image whose file is not shown; whatever was predicted of it stays."""
+        return replace(self, data={**self.data, "noPicture": reason})
+
+    def with_notice(self, notice: str) -> "Case":
+        """The case with what is odd about its picture."""
+        return replace(self, data={**self.data, "notice": notice})
+
     def unread(self, reason: str) -> "Case":
-        """The case of an image that cannot be read now, whatever was predicted of it."""
-        return replace(self, data={**self.data, "status": FAILED, "reason": reason})
+        """The case of an image that cannot be read now, nor, as far as is known, ever was.
+
+        A row in the status table or a predicted finding tells that it was; then what was predicted stays.
+        """
+        seen = self.data["status"] in (OK, FLAGGED) or self.data["predicted"] or self.data["leftOut"]
+        unknown = {} if seen or self.data["predicted"] is None else {
+            "state": NOT_READ, "predicted": None, "noFinding": None}
+        return replace(self, data={**self.data, **unknown}).without_picture(reason)
 
     def as_json(self) -> dict[str, Any]:
         """The data with id and size."""
@@ -53,18 +67,20 @@ def case_of(sources: Sources, image_id: str, height: int, width: int) -> Case:
     Returns:
         A case with ``predicted``, rows of [class id, score, x_min, y_min, x_max, y_max, row of the true box
         that it is matched with, -1 for a false positive, -2 for not judged], best first, None where nothing
-        was predicted; ``truth``, rows of [class id, x_min, ..., row of its detection or -1, -2]; ``readers``,
-        name -> rows of [class id, x_min, ...]; ``normal``, ``status``, ``reason``, ``leftOut`` (boxes beyond
-        :data:`MAX_BOXES`) and ``noFinding``, the score of that class.
+        was predicted; ``truth``, rows of [class id, x_min, ..., row of its detection or -1, -2, score of that
+        detection or None], where the row may be one that is left out; ``readers``, name -> rows of [class id,
+        x_min, ...]; ``normal``, ``status``, ``reason``, ``state`` (see
+        :meth:`vindr_det.report.sources.Sources.state`), ``noPicture`` (why there is none), ``notice`` (of the
+        picture), ``leftOut`` (boxes beyond :data:`MAX_BOXES`) and ``noFinding``, the score of that class.
     """
     record, status = sources.records_by_id.get(image_id), sources.statuses.get(image_id)
-    boxes = None if sources.predictions is None else sources.predictions.get(image_id)
-    if boxes is None and sources.predictions is not None and record is not None and status is None:
-        boxes = Predictions(label_set=record.label_set)  # it counts as empty
+    state = sources.state(image_id)
     data: dict[str, Any] = {
         "status": status.status if status else "", "reason": status.reason if status else "",
+        "state": state, "noPicture": "", "notice": "",
         "normal": None if record is None else record.normal, "readers": _readers(sources, image_id)}
-    data |= _boxes(None if status and status.status == FAILED else boxes, record)
+    boxes = None if sources.predictions is None else sources.predictions.get(image_id)
+    data |= _boxes(None if state in (NOT_READ, NO_PREDICTION) else boxes, record)
     return Case(image_id, height, width, data)
 
 
@@ -73,25 +89,27 @@ def _boxes(predicted: Predictions | None, record: Record | None) -> dict[str, An
     kept = every[:MAX_BOXES]
     truth = None if record is None else record.truth.findings()
     unknown = () if record is None else record.unknown
-    matches = [-1] * len(kept) if truth is None else match_rows(kept, truth, unknown)
+    matches = [-1] * len(every) if truth is None else match_rows(every, truth, unknown)
     rows = [
         [label, score, *box, NOT_JUDGED if label in unknown else match]
         for label, score, box, match in zip(
             kept.labels.tolist(),
-            kept.scores.round(5).tolist(),
+            kept.scores.tolist(),
             kept.boxes.round(1).tolist(),
-            matches,
+            matches[:len(kept)],
             strict=True,
         )
     ]
     return {"predicted": None if predicted is None else rows, "leftOut": len(every) - len(kept),
-            "truth": None if truth is None else _true_rows(truth, matches, unknown),
+            "truth": None if truth is None else _true_rows(truth, matches, every.scores.tolist(), unknown),
             "noFinding": _no_finding_score(predicted)}
 
 
-def _true_rows(truth: Predictions, matches: Sequence[int], unknown: Sequence[int]) -> list[list[Any]]:
-    detection_of = {row: at for at, row in enumerate(matches) if row >= 0}
-    return [[label, *box, NOT_JUDGED if label in unknown else detection_of.get(row, -1)]
+def _true_rows(
+    truth: Predictions, matches: Sequence[int], scores: Sequence[float], unknown: Sequence[int]
+) -> list[list[Any]]:
+    found_by = {row: (at, scores[at]) for at, row in enumerate(matches) if row >= 0}
+    return [[label, *box, *((NOT_JUDGED, None) if label in unknown else found_by.get(row, (-1, None)))]
             for row, (label, box) in enumerate(zip(truth.labels.tolist(), truth.boxes.round(1).tolist(),
                                                    strict=True))]
 

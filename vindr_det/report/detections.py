@@ -4,6 +4,7 @@ Every number is of :mod:`vindr_det.evaluation` and :mod:`vindr_det.metrics`; not
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from vindr_det.report.blocks import (
     interval_text,
     score_cell,
 )
-from vindr_det.report.sources import Sources
+from vindr_det.report.sources import NO_BOX, NO_PREDICTION, NOT_READ, Sources
 from vindr_det.structures.label_sets import LabelSet
 
 #: Figures at the top of the page, of those that there are: key -> name.
@@ -106,13 +107,16 @@ def _notes(sources: Sources, values: Mapping[str, Any]) -> list[str]:
     if matched is None:
         return [f"As {Path(str(sources.request.metrics)).name} has them."]
     normal = sum(record.normal for record in matched.records)
+    states = Counter(sources.state(record.image_id) for record in matched.records)
+    absent = states[NOT_READ] + states[NO_PREDICTION]
     notes.append(f"{len(matched.records):,} annotated images, {normal:,} of them normal; "
-                 f"{len(matched.predictions):,} predicted.")
-    absent = sum(record.image_id not in matched.predictions for record in matched.records)
-    unread = [name for name in sources.unread if name in sources.records_by_id]
+                 f"{len(matched.records) - absent:,} predicted.")
     if absent:
-        notes.append(f"{absent:,} annotated images have no prediction and count as empty; {len(unread):,} of "
-                     "these were not read.")
+        notes.append(f"{absent:,} annotated images have no prediction and count as empty; "
+                     f"{states[NOT_READ]:,} of these were not read.")
+    if states[NO_BOX]:
+        notes.append(f"{states[NO_BOX]:,} of the images that count as predicted have no box in the "
+                     "predictions' file, which does not tell whether they were read.")
     unknown = [record for record in matched.records if record.unknown]
     if unknown:
         notes.append(f"Findings are unknown on {len(unknown):,} of {len(matched.records):,} images, which "

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vindr_det.imaging import image_run
-from vindr_det.imaging.image_run import ImageResult, ImageRun
+from vindr_det.imaging.image_run import ImageResult, ImageRun, is_of_another_shape
 from vindr_det.imaging.resize import Target, resize
+from vindr_det.imaging.status import Status
+from vindr_det.imaging.subject_check import mismatch
 from vindr_det.report.request import ReportRequest
 
 #: Quality of JPEG, tried in turn before the picture is made smaller.
@@ -43,6 +45,32 @@ def read_chosen(run: ImageRun, ids: Sequence[str], request: ReportRequest) -> It
     by_id = {source.image_id: source for source in run.inputs}
     part = replace(run, inputs=[by_id[image_id] for image_id in ids])
     return image_run.read_all(part, Target(request.side, keep_aspect=True), request.workers)
+
+
+def other_image(
+    run: ImageRun, result: ImageResult, size: tuple[int, int] | None, row: Status | None
+) -> tuple[str, bool]:
+    """What tells a file that was read from the image of the boxes, and whether it may be that all the same.
+
+    It may be where nothing but the boxes' frame, which is a square, has another shape, as in some data sets.
+
+    Args:
+        run: that the file was found by.
+        result: of :func:`read_chosen`, with an image.
+        size: (height, width) of the image that the boxes are of; None where no table has it.
+        row: of the image in the status table beside the predictions; None without.
+    """
+    name, image = result.status.image_id, result.image
+    if image is None:
+        return "", True
+    path = next(source.path for source in run.inputs if source.image_id == name)
+    # Where a table has the size, the image has that instead of the file's own, but the pixels have its shape.
+    file = image.pixels.shape if name in run.sizes else (image.height, image.width)
+    told = mismatch(path, file, row) if row else ""
+    if told or not size or not is_of_another_shape(file, size):
+        return told, not told
+    sizes = f"the file has {file[1]} x {file[0]} pixels, the image of the boxes {size[1]} x {size[0]}"
+    return sizes, size[0] == size[1]
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def as_text(request: ReportRequest) -> dict[str, str]:
     shown = {}
     for field in fields(request):
         value = getattr(request, field.name)
-        if value in (None, (), False) or field.name in ("out", "title", "workers"):
+        if value is None or value is False or value == () or field.name in ("out", "title", "workers"):
             continue
         names = [Path(part).name for part in value] if field.name == "ledger" else []
         shown[field.name] = ", ".join(names) or (Path(value).name if field.name in paths else str(value))

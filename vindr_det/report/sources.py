@@ -21,6 +21,10 @@ from vindr_det.structures.label_sets import LabelSet
 from vindr_det.structures.records import Record, label_set_of_records
 from vindr_det.submission import read_submission, refuse_other_frame
 
+#: What a report says of an image that has no row in the predictions: it failed by the status table, it was
+#: not predicted, or the file, which may leave out images without boxes, does not tell.
+NOT_READ, NO_PREDICTION, NO_BOX = "not read", "no prediction", "no box"
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -71,10 +75,18 @@ class Sources:
         """Image id -> its record; empty where there is no truth."""
         return {record.image_id: record for record in self.records or ()}
 
-    @property
-    def unread(self) -> list[str]:
-        """Ids of the images that were not read."""
-        return sorted(name for name, row in self.statuses.items() if row.status == FAILED)
+    def state(self, image_id: str) -> str:
+        """:data:`NOT_READ`, :data:`NO_PREDICTION` or :data:`NO_BOX`; empty for an image that has a row."""
+        if self.predictions is None:
+            return ""
+        status, boxes = self.statuses.get(image_id), self.predictions.get(image_id)
+        if status is not None and status.status == FAILED:
+            return NOT_READ
+        if boxes is None:
+            return NO_PREDICTION
+        if len(boxes) or status is not None:
+            return ""
+        return NO_PREDICTION if self.statuses else NO_BOX
 
     def patients(self) -> dict[str, str] | None:
         """Image id -> patient of ``--patients``; None without.

@@ -2,14 +2,12 @@
 
 import base64
 import logging
-import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import cv2
@@ -26,6 +24,7 @@ from vindr_det.imaging.inputs import Input
 from vindr_det.imaging.resize import Target
 from vindr_det.imaging.status import FAILED
 from vindr_det.limits import MAX_PIXELS
+from vindr_det.parallel import SECONDS_PER_ITEM
 from vindr_det.prediction import ImagePrediction, Models, predict_images
 from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions
@@ -65,11 +64,13 @@ class Answerer:
     Args:
         models: detectors, classifier, fusion and gate.
         max_pixels: larger images are refused.
-        folder: for the temporary folders of uploads; None takes the system's.
+        read_seconds: for reading an image; one that takes longer is refused.
     """
 
-    def __init__(self, models: Models, max_pixels: int = MAX_PIXELS, folder: Path | None = None) -> None:
-        self.models, self.max_pixels, self._folder = models, max_pixels, folder
+    def __init__(
+        self, models: Models, max_pixels: int = MAX_PIXELS, read_seconds: float = SECONDS_PER_ITEM
+    ) -> None:
+        self.models, self.max_pixels, self.read_seconds = models, max_pixels, read_seconds
         self._lock = threading.Lock()
 
     @cached_property
@@ -90,12 +91,10 @@ class Answerer:
             file: the upload, at its beginning.
             question: what is asked.
         """
-        with TemporaryDirectory(prefix="vindr_det-", dir=self._folder) as folder:
-            path = _stored(file, Path(folder))
-            run = ImageRun([Input(NAME, path.name, path)], {}, {}, self.max_pixels)
-            # A process of its own reads, so that a decoder that crashes does not end the service.
-            (read,) = image_run.read_all(run, self.models.targets[0], 1,
-                                         also=[*self.models.targets[1:], _SHOWN])
+        run = ImageRun([_input(file.read())], {}, {}, self.max_pixels)
+        # A process of its own reads, so that a decoder that crashes does not end the service.
+        (read,) = image_run.read_all(run, self.models.targets[0], 1, also=[*self.models.targets[1:], _SHOWN],
+                                     seconds=self.read_seconds)
         with self._lock:
             return self._answer(read, question)
 
@@ -149,15 +148,10 @@ class Answerer:
                 "maximum_in_box": agreed and agreed.points, "picture": _encoded(_overlay(heat), ".png")}
 
 
-def _stored(file: BinaryIO, folder: Path) -> Path:
-    """The upload as a file whose suffix is by its content."""
-    path = folder / NAME
-    with path.open("wb") as copy:
-        shutil.copyfileobj(file, copy)
-    with path.open("rb") as copy:
-        start = copy.read(3)
-    suffix = _SUFFIXES.get(start) or (".dcm" if is_dicom(path) else "")
-    return path.rename(path.with_suffix(suffix))
+def _input(content: bytes) -> Input:
+    """An upload, which stays in memory, by a name whose suffix is by its content."""
+    suffix = _SUFFIXES.get(content[:3]) or (".dcm" if is_dicom(Path(NAME), content) else "")
+    return Input(NAME, NAME + suffix, Path(NAME + suffix), content=content)
 
 
 def _without_uids(report: Mapping[str, Any], question: Question) -> dict[str, Any]:

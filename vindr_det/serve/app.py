@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Query, Request, UploadFile
+from fastapi import FastAPI, File, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
@@ -20,15 +21,17 @@ from vindr_det.serve.schema import About, Health, Problem, Report
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _PAGES = {"/": "page.html", "/docs": "docs.html", "/page.css": "page.css", "/page.js": "page.js",
           "/docs.js": "docs.js", "/favicon.ico": "icon.svg"}
+#: Of answers that nobody gets.
+_CLIENT_LEFT = 499
 _DESCRIPTION = """Findings on a chest X-ray. For research; not a medical device. Boxes are in pixels of the
 original. An image that was not read is an error (422), never a normal image."""
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "no upload in the form, or one that ended early"},
+    400: {"model": Problem, "description": "no upload in the form, several, or one that ended early"},
     403: {"model": Problem, "description": "asked by a page of another site"},
     408: {"model": Problem, "description": "the upload took too long"},
     413: {"model": Problem, "description": "the upload is too large"},
-    422: {"model": Report, "description": "the image was not read, `reason` says why; or an option is out of "
-                                          "range, `detail` says which"},
+    422: {"model": Report, "description": "the image was not read, `reason` says why; or an option is "
+                                          "unknown or out of range, `detail` says which"},
     503: {"model": Problem, "description": "too many wait; `Retry-After` says when to try again"}}
 
 
@@ -71,6 +74,7 @@ def _add_predict(app: FastAPI, answerer: Answerer) -> None:
 
     @app.post("/predict", response_model=Report, responses=_REFUSALS)
     async def predict(
+        request: Request,
         file: Annotated[UploadFile, File(description="a DICOM, PNG or JPEG file")],
         score: Annotated[float, Query(ge=0, le=1, description="lower boxes are left out")] = 0.3,
         uids: Annotated[bool, Query(description="add the DICOM UIDs")] = False,
@@ -80,10 +84,36 @@ def _add_predict(app: FastAPI, answerer: Answerer) -> None:
                                                                        "maps")] = 0.3,
     ) -> Response:
         """Findings on an image."""
+        await _require_alone(request)
         question = Question(score, uids, picture, maps, compared_score)
-        job = worker.submit(answerer.answer, file.file, question)
-        report = await asyncio.wrap_future(job)
+        report = await _result(worker.submit(answerer.answer, file.file, question), request)
         return JSONResponse(report, 422 if report["status"] == FAILED else 200)
+
+
+async def _require_alone(request: Request) -> None:
+    """Refuse what would be ignored: further files, options in the form, unknown ones, and second values."""
+    options = [name for name, _ in request.query_params.multi_items()]
+    known = [field.name for field in fields(Question)]
+    if len(set(options) & set(known)) < len(options):
+        raise HTTPException(422, f"expected no other options than {', '.join(known)}, and each of them once")
+    if (parts := len((await request.form()).multi_items())) > 1:
+        raise HTTPException(400, f"expected one file and nothing else in the form, got {parts} parts; "
+                                 "options are in the query")
+
+
+async def _result(job: Future[dict[str, Any]], request: Request) -> dict[str, Any]:
+    """The result of a job, which is not begun if the client leaves before."""
+    result, departure = asyncio.wrap_future(job), asyncio.ensure_future(_departure(request))
+    await asyncio.wait((result, departure), return_when=asyncio.FIRST_COMPLETED)
+    departure.cancel()
+    if not result.done() and job.cancel():
+        raise HTTPException(_CLIENT_LEFT)
+    return await result
+
+
+async def _departure(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _page(name: str) -> Any:

@@ -30,11 +30,18 @@ class Limits:
         upload_bytes: of a request's body.
         upload_seconds: until a body has arrived.
         queue: requests with an upload at a time; others are told to come later.
+        connections: at a time; a further one takes the place of the one that has waited longest for its
+            client.
+        head_seconds: until the head of a request is complete.
+        answer_seconds: until a client has taken what lies ready for it.
     """
 
     upload_bytes: int = 256 * 2**20
     upload_seconds: float = 30.0
     queue: int = 32
+    connections: int = 256
+    head_seconds: float = 10.0
+    answer_seconds: float = 60.0
 
 
 class Guard:
@@ -59,6 +66,8 @@ class Guard:
             return
         send = _with_headers(send)
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        if scope["method"] == "HEAD":  # the server leaves the body out
+            scope = {**scope, "method": "GET"}
         refusal = self._refusal(headers) or (scope["method"] == "POST" and self._too_much(headers))
         if refusal:
             await _refuse(send, *refusal)
@@ -68,6 +77,8 @@ class Guard:
             await self.app(scope, receive, send)
 
     def _refusal(self, headers: dict[str, str]) -> tuple[int, str] | None:
+        if "transfer-encoding" in headers and "content-length" in headers:  # RFC 9112 6.1
+            return 400, "the request has a Transfer-Encoding and a Content-Length"
         host = headers.get("host", "")
         if not self._is_own(host):
             return 421, "the request names another host; see --name"
@@ -162,5 +173,6 @@ async def _refuse(send: Send, status: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(b"retry-after", str(_RETRY_SECONDS).encode())] * (status == 503)
+    headers += [(b"connection", b"close")] * (status == 400)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -6,19 +6,19 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vindr_det.exceptions import InputError
 from vindr_det.limits import MAX_PIXELS, require_limit
 from vindr_det.serve.guards import Limits
 from vindr_det.serve.libraries import require_libraries
 
+if TYPE_CHECKING:
+    from uvicorn import Server
+
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-#: Connections at a time, also of clients that send nothing.
-_CONNECTIONS = 256
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,6 +30,7 @@ class Settings:
         names: of this host, as of :class:`vindr_det.serve.guards.Guard`.
         limits: on uploads.
         max_pixels: larger images are refused.
+        read_seconds: for reading an image; one that takes longer is refused.
     """
 
     host: str = LOOPBACK
@@ -37,6 +38,7 @@ class Settings:
     names: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
     max_pixels: int = MAX_PIXELS
+    read_seconds: float = 20.0
 
 
 def serve(place: str | Path, device: str = "auto", settings: Settings | None = None) -> None:
@@ -59,18 +61,18 @@ def serve(place: str | Path, device: str = "auto", settings: Settings | None = N
 
     with _listening(settings) as listener:
         bundle = read_bundle(place, device)
-        answerer = Answerer(bundle.models, settings.max_pixels)
+        answerer = Answerer(bundle.models, settings.max_pixels, settings.read_seconds)
         answerer.warm_up()
         app = make_app(bundle, answerer, settings.limits, [*settings.names, settings.host])
         _say_address(settings, listener.getsockname()[1])
-        _run(app, listener)
+        server_of(app, settings.limits).run([listener])
 
 
 def _require(settings: Settings) -> None:
     require_limit(settings.max_pixels)
     limits = settings.limits
     for name, value in (("--max-upload", limits.upload_bytes), ("--upload-seconds", limits.upload_seconds),
-                        ("--queue", limits.queue)):
+                        ("--queue", limits.queue), ("--read-seconds", settings.read_seconds)):
         if not value > 0:
             raise InputError(f"{name} {value:g}: expected more than 0")
     if not 0 <= settings.port <= 65535:
@@ -101,11 +103,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _run(app: Any, listener: socket.socket) -> None:
+def server_of(app: Any, limits: Limits) -> "Server":
+    """The server of an application, without a log of requests.
+
+    Args:
+        app: of :func:`vindr_det.serve.app.make_app`.
+        limits: of its connections.
+    """
     import uvicorn
 
-    config = uvicorn.Config(
+    from vindr_det.serve.connections import connection_of
+
+    return uvicorn.Server(uvicorn.Config(
         app, access_log=False, log_config=None, log_level="warning", server_header=False, lifespan="off",
-        ws="none", http="h11", h11_max_incomplete_event_size=16384, timeout_keep_alive=5,
-        timeout_graceful_shutdown=30, limit_concurrency=_CONNECTIONS)
-    uvicorn.Server(config).run([listener])
+        ws="none", http=connection_of(limits), h11_max_incomplete_event_size=16384, timeout_keep_alive=5,
+        timeout_graceful_shutdown=30, limit_concurrency=limits.connections + 1))

@@ -1,6 +1,6 @@
 """The detections on an image, checked once where they are made and trusted after that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,20 @@ class Predictions:
 
 #: image id -> its detections.
 PredictionSet = Mapping[str, Predictions]
+
+
+def by_image(codes: NDArray[np.int64], names: Sequence[str], boxes: Predictions) -> dict[str, Predictions]:
+    """Image id -> its detections, in the order of the images' numbers: parts of the same arrays, not copies.
+
+    Args:
+        codes: (N,) the number of each detection's image.
+        names: of the images that the numbers count; those without detections are left out.
+        boxes: N detections of all images, which keep their order.
+    """
+    ordered = boxes if (codes[1:] >= codes[:-1]).all() else boxes[np.argsort(codes, kind="stable")]
+    ends = np.cumsum(np.bincount(codes, minlength=len(names))).tolist()
+    return {name: ordered[start:end] for name, start, end in zip(names, [0, *ends], ends, strict=False)
+            if start < end}
 
 
 def label_set_of(predictions: PredictionSet, what: str = "predictions") -> LabelSet:

@@ -298,6 +298,8 @@ def same_label_set(label_sets: Iterable[LabelSet], what: str) -> LabelSet:
     """
     first: LabelSet | None = None
     for label_set in label_sets:
+        if label_set is first:  # of nearly all
+            continue
         first = first or label_set
         if label_set is not first and label_set != first:
             raise InputError(f"{what}: label sets {first.name} and {label_set.name}, expected a single one "

@@ -11,7 +11,15 @@ import pandas as pd
 from vindr_det.imaging.sizes import Shapes, shapes_of
 from vindr_det.imaging.status import Status
 from vindr_det.structures.detections import Predictions, PredictionSet
-from vindr_det.submission.parse import HEADER, Issue, Rows, is_blank, parse_string, read_rows
+from vindr_det.submission.parse import (
+    HEADER,
+    Issue,
+    Rows,
+    is_blank,
+    parse_string,
+    plain_predictions,
+    read_rows,
+)
 
 #: The scale of the boxes is checked from this number of images with boxes on. Boxes that never reach the
 #: images' far half are taken for boxes of a smaller copy of the images.
@@ -79,8 +87,9 @@ def check_rows(
         result.issues.append(
             Issue(first, f"header {','.join(header)!r}, expected {','.join(HEADER)!r}"))
     body = _of_images(result, body)
-    for number, row in body:
-        _parse_row(result, number, row, shapes)
+    plain = plain_predictions([row[1] if len(row) == 2 else "" for _, row in body])
+    for (number, row), predictions in zip(body, plain, strict=True):
+        _parse_row(result, number, row, shapes, predictions)
     _check_repeats(result, body)
     if sample_ids is not None:
         _check_ids(result, body, sample_ids)
@@ -124,8 +133,10 @@ def _of_images(result: ParsedSubmission, body: Rows) -> Rows:
 
 
 def _parse_row(
-    result: ParsedSubmission, number: int, row: list[str], sizes: Shapes | None
+    result: ParsedSubmission, number: int, row: list[str], sizes: Shapes | None,
+    predictions: Predictions | None,
 ) -> None:
+    """Add a row's detections, which are to be parsed where they are None."""
     if len(row) != 2:
         result.issues.append(Issue(number, f"{len(row)} columns, expected 2"))
         return
@@ -134,7 +145,8 @@ def _parse_row(
     if not image_id or image_id != image_id.strip() or not image_id.isprintable():
         issues.append(Issue(number, f"image_id {image_id!r}, expected an id without blanks around it and "
                                     "without control characters"))
-    predictions = parse_string(number, text, issues)
+    if predictions is None:
+        predictions = parse_string(number, text, issues)
     _check_inside(number, image_id, predictions, sizes, issues)
     result.issues += issues
     result.stated.setdefault(image_id, predictions)

@@ -9,7 +9,7 @@ label set than VinBigData's have its name as ``label_set``.
 """
 
 import json
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +24,10 @@ from vindr_det.structures import boxes as box_ops
 from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of, no_finding
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet
 from vindr_det.submission.check import check_detections
+from vindr_det.submission.coco_columns import NO_FINDING_XYWH, ResultColumns, read_columns
 
-_NO_FINDING_XYWH = [0.0, 0.0, 1.0, 1.0]
+#: Of a results file.
+Entries = Sequence[Any] | ResultColumns
 KEYS = ("image_id", "category_id", "bbox", "score")
 _NEEDED = frozenset(KEYS)
 
@@ -86,10 +88,29 @@ def read_coco_results(
 
 
 def detections_of_entries(
-    path: str | Path, entries: Sequence[Any], sizes: pd.DataFrame | None, names: Mapping[Any, str] | None,
+    path: str | Path, entries: Entries, sizes: pd.DataFrame | None, names: Mapping[Any, str] | None,
     labels: Mapping[Any, int] | None, label_set: LabelSet,
 ) -> dict[str, Predictions]:
     """:func:`read_coco_results` of the entries of :func:`read_entries`."""
+    predictions = None
+    if isinstance(entries, ResultColumns):
+        predictions = entries.detections(
+            lambda given: _image_id({"image_id": given}, names), labels, label_set)
+        entries = _entries(path) if predictions is None else ()
+    if predictions is None:
+        predictions = _of_each(path, entries, names, labels, label_set)
+    issues = check_detections(predictions, sizes)
+    if issues:
+        more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
+        raise InputError(f"{path}: {issues[0].message}{more}")
+    return predictions
+
+
+def _of_each(
+    path: str | Path, entries: Sequence[Any], names: Mapping[Any, str] | None,
+    labels: Mapping[Any, int] | None, label_set: LabelSet,
+) -> dict[str, Predictions]:
+    """Entry by entry, which tells what is wrong with the first that is."""
     labels = None if any(_is_our_own(entry, label_set) for entry in entries) else labels
     rows: dict[str, list[tuple[list[float], float, int]]] = defaultdict(list)
     for number, entry in enumerate(entries, start=1):
@@ -100,35 +121,36 @@ def detections_of_entries(
             image_id = _image_id(entry, names)
             if label >= 0:  # or "no finding", where that is no class of the set
                 rows[image_id].append(
-                    (_NO_FINDING_XYWH if label == label_set.no_finding_id else box, score, label))
+                    (NO_FINDING_XYWH if label == label_set.no_finding_id else box, score, label))
         except ValueError as error:
             raise InputError(f"{path}, entry {number}: {error}") from error
-    predictions = {image_id: _detections(of_image, label_set) for image_id, of_image in rows.items()}
-    issues = check_detections(predictions, sizes)
-    if issues:
-        more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
-        raise InputError(f"{path}: {issues[0].message}{more}")
-    return predictions
+    return {image_id: _detections(path, image_id, of_image, label_set) for image_id, of_image in rows.items()}
 
 
-def label_set_name(path: str | Path, entries: Sequence[Any]) -> str:
+def label_set_name(path: str | Path, entries: Entries) -> str:
     """The name of the label set that the entries of a results file state; empty where they state none.
 
     Raises:
         InputError: they name two.
     """
-    stated = {str(entry.get("label_set", "")) for entry in entries if isinstance(entry, dict)}
+    stated = entries.label_sets if isinstance(entries, ResultColumns) else {
+        str(entry.get("label_set", "")) for entry in entries if isinstance(entry, dict)}
     if len(stated) > 1:
         raise InputError(f"{path}: label sets {', '.join(map(repr, sorted(stated)))}, expected a single one")
     return next(iter(stated), "")
 
 
-def read_entries(path: str | Path) -> list[Any]:
-    """The entries of a results file, not yet checked.
+def read_entries(path: str | Path) -> Entries:
+    """The entries of a results file, not yet checked; as columns where all of them are plain.
 
     Raises:
         InputError: no results file.
     """
+    columns = read_columns(path)
+    return _entries(path) if columns is None else columns
+
+
+def _entries(path: str | Path) -> list[Any]:
     entries = read_json(path)
     if isinstance(entries, dict) and {"version", "box_format", "images"} <= entries.keys():
         raise InputError(f"{path}: the report of a prediction run, which tells each image's status to other "
@@ -139,9 +161,14 @@ def read_entries(path: str | Path) -> list[Any]:
     return entries
 
 
-def _detections(rows: list[tuple[list[float], float, int]], label_set: LabelSet) -> Predictions:
+def _detections(
+    path: str | Path, image_id: str, rows: list[tuple[list[float], float, int]], label_set: LabelSet
+) -> Predictions:
     boxes, scores, labels = zip(*rows, strict=True)
-    return Predictions(box_ops.xywh_to_xyxy(list(boxes)), np.array(scores), np.array(labels), label_set)
+    try:
+        return Predictions(box_ops.xywh_to_xyxy(list(boxes)), np.array(scores), np.array(labels), label_set)
+    except ValueError as error:  # of a width that is nothing beside the corner
+        raise InputError(f"{path}: image {image_id}: {error}") from error
 
 
 def _image_id(entry: Mapping[str, Any], names: Mapping[Any, str] | None) -> str:
@@ -161,7 +188,7 @@ def _is_our_own(entry: Any, label_set: LabelSet) -> bool:
     """Whether only this project writes such an entry: with a text beside the number, a label set, or "no
     finding"."""
     return isinstance(entry, dict) and ("text_id" in entry or "label_set" in entry or (
-        entry.get("category_id"), entry.get("bbox")) == (label_set.no_finding_id, _NO_FINDING_XYWH))
+        entry.get("category_id"), entry.get("bbox")) == (label_set.no_finding_id, NO_FINDING_XYWH))
 
 
 def _label(entry: Mapping[str, Any], labels: Mapping[Any, int] | None, label_set: LabelSet) -> int:
@@ -173,7 +200,7 @@ def _label(entry: Mapping[str, Any], labels: Mapping[Any, int] | None, label_set
         return labels[label]
     if type(label) is not int or not 0 <= label < len(label_set.classes):
         raise ValueError(f"category_id {label!r}, expected a class id 0..{len(label_set.classes) - 1}")
-    if label == label_set.no_finding_id and entry["bbox"] != _NO_FINDING_XYWH:
+    if label == label_set.no_finding_id and entry["bbox"] != NO_FINDING_XYWH:
         raise ValueError(f"category_id {label} with the box {entry['bbox']}, expected class ids "
                          f"0..{len(label_set) - 1} of boxes; ids that begin at 1 must be lowered by 1")
     return label
@@ -194,4 +221,4 @@ def _score(entry: Mapping[str, Any]) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

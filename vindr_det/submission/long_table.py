@@ -9,7 +9,7 @@ without class, score and box, and its status tells whether it failed.
 """
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from vindr_det.exceptions import InputError
 from vindr_det.files import read_bytes
 from vindr_det.imaging.status import FAILED
 from vindr_det.metrics.matching import Table
-from vindr_det.structures.detections import Predictions, PredictionSet, label_set_of
+from vindr_det.structures.detections import Predictions, PredictionSet, by_image, label_set_of
 from vindr_det.structures.label_sets import LABEL_SETS, NO_FINDING_BOX, LabelSet, shipped_label_set
 from vindr_det.submission.check import check_detections
 from vindr_det.submission.parse import is_box_header
@@ -142,10 +142,7 @@ def _by_image(
     boxes = numbers[:, 1:]
     boxes[labels == label_set.no_finding_id] = NO_FINDING_BOX
     codes, ids = pd.factorize(frame["image_id"])
-    order = np.argsort(codes, kind="stable")
-    rows = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    predictions = {str(image_id): Predictions(boxes[at], numbers[at, 0], labels[at], label_set)
-                   for image_id, at in zip(ids, rows, strict=True)}
+    predictions = by_image(codes, list(map(str, ids)), Predictions(boxes, numbers[:, 0], labels, label_set))
     issues = check_detections(predictions, sizes)
     if issues:
         more = f" (and {len(issues) - 1} more errors)" if len(issues) > 1 else ""
@@ -154,18 +151,16 @@ def _by_image(
 
 
 def _label_set(path: str | Path, frame: pd.DataFrame, expected: LabelSet | None) -> LabelSet:
-    stated = pd.Series([""])
-    if "label_set" in frame:
-        stated = frame["label_set"].fillna("").astype(str).str.strip()
-    refuse_first(path, (stated != stated.iloc[0]).to_numpy(), lambda row:
-                 f"label_set {stated.iloc[row]!r}, expected {stated.iloc[0]!r} as in the first row")
-    ids: Iterable[float | None] = [None] * len(frame)
-    if _ID in frame:
-        numbers = as_numbers(frame[_ID])
-        ids = numbers.astype(object).where(numbers.notna(), None)
-    classes = {(name, label) for name, label in zip(frame["class_name"], ids, strict=True)
-               if isinstance(name, str)}
-    return _required(path, stated_label_set(path, str(stated.iloc[0]), expected, classes))
+    codes, kinds = pd.factorize(frame["label_set"].fillna("").astype(str) if "label_set" in frame
+                                else np.full(len(frame), "", object))
+    stated = np.array([kind.strip() for kind in kinds], object)[codes]
+    refuse_first(path, stated != stated[0], lambda row:
+                 f"label_set {stated[row]!r}, expected {stated[0]!r} as in the first row")
+    numbers = as_numbers(frame[_ID]) if _ID in frame else np.nan
+    known = frame[["class_name"]].assign(number=numbers).drop_duplicates()
+    classes = {(name, None if np.isnan(label) else label)
+               for name, label in known.itertuples(index=False) if isinstance(name, str)}
+    return _required(path, stated_label_set(path, str(stated[0]), expected, classes))
 
 
 def _required(path: str | Path, label_set: LabelSet | None) -> LabelSet:

@@ -9,10 +9,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vindr_det.exceptions import InputError
 from vindr_det.files import GZIP_MAGIC, existing_file, read_bytes
@@ -25,6 +27,8 @@ NO_FINDING_STRING = "14 1 0 0 1 1"
 #: The spellings that every parser takes for a class id; ``3.0`` and ``-0`` are not among them.
 CLASS_IDS = tuple(map(str, range(len(CLASS_NAMES))))
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+# What plain numbers are written with; "+" only in an exponent.
+_MARKS = b"0123456789.eE+- "
 _ODD_BLANK = re.compile(r"[^\S ]")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity|[\d.]+e\+?\d+)", re.ASCII | re.IGNORECASE)
 #: Line of the file, and its fields.
@@ -164,6 +168,56 @@ def parse_string(number: int, text: str, issues: list[Issue]) -> Predictions:
     table = np.array(groups, dtype=float).reshape(-1, 6)
     _note_repeats(number, table, issues)
     return Predictions(table[:, 2:], table[:, 1], table[:, 0])
+
+
+def plain_predictions(texts: Sequence[str]) -> list[Predictions | None]:
+    """What :func:`parse_string` makes of each text of which it has nothing to say; None for the others.
+
+    All of a file at once, as parts of the same arrays: number by number takes most of the time of a score.
+
+    Args:
+        texts: groups of six values, each.
+    """
+    values = list(map(_plain_values, texts))
+    counts = np.array([len(of_text) // 6 for of_text in values], dtype=np.int64)
+    table = np.fromiter(chain.from_iterable(values), np.float64, 6 * counts.sum()).reshape(-1, 6)
+    text_of = np.repeat(np.arange(len(texts)), counts)
+
+    def many(groups: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Per text, how many of these groups it has."""
+        return np.bincount(text_of[groups], minlength=len(texts))
+
+    whole = table[:, 0] == NO_FINDING_ID
+    contradicted = (many(whole & (table[:, 1] == 1)) > 0) & (many(whole) < counts)
+    fine = (counts > 0) & ~contradicted & (many(_is_odd(table)) == 0)
+    kept = table[fine[text_of]]
+    boxes = Predictions(np.ascontiguousarray(kept[:, 2:]), kept[:, 1], kept[:, 0])
+    ends = np.cumsum(np.where(fine, counts, 0))
+    return [boxes[end - count:end] if good else None
+            for good, count, end in zip(fine.tolist(), counts.tolist(), ends.tolist(), strict=True)]
+
+
+def _plain_values(text: str) -> list[float]:
+    """The numbers of groups of six that differ; none where a character, a class id or a number is odd."""
+    if not text.isascii() or text.encode().translate(None, _MARKS) or text[:1] == "+" or " +" in text:
+        return []
+    tokens = text.split()
+    if len(tokens) % 6 or not set(tokens[::6]) <= set(CLASS_IDS):
+        return []
+    try:
+        values = list(map(float, tokens))
+    except ValueError:
+        return []
+    boxes = set(zip(*(values[column::6] for column in (0, 2, 3, 4, 5)), strict=True))
+    return values if len(boxes) == len(tokens) // 6 else []
+
+
+def _is_odd(table: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) which of (N, 6) groups :func:`_parse_group` finds something wrong with."""
+    label, score, box = table[:, 0], table[:, 1], table[:, 2:]
+    fine = np.isfinite(table).all(axis=1) & (score >= 0) & (score <= 1)
+    fine &= (box[:, :2] < box[:, 2:]).all(axis=1)
+    return ~fine | ((label == NO_FINDING_ID) & (box != NO_FINDING_BOX).any(axis=1))
 
 
 def odd_blanks(text: str) -> list[str]:

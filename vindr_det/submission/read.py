@@ -6,18 +6,18 @@ The competition's form is of VinBigData's label set; COCO results and tables wit
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from vindr_det.data.coco import class_ids, image_names, image_sizes, label_set_of_file
+from vindr_det.data.coco import image_names, image_sizes
+from vindr_det.data.coco_categories import class_ids, label_set_of_file
 from vindr_det.exceptions import InputError
 from vindr_det.files import holds_json
 from vindr_det.imaging.status import FAILED, read_statuses, status_path_of
 from vindr_det.structures.detections import Predictions, PredictionSet
 from vindr_det.structures.label_sets import LABEL_SETS, VINBIGDATA, LabelSet
 from vindr_det.submission.check import frame_issues, parse_submission, scale_issues
-from vindr_det.submission.coco_results import detections_of_entries, label_set_name, read_entries
+from vindr_det.submission.coco_results import Entries, detections_of_entries, label_set_name, read_entries
 from vindr_det.submission.long_table import is_long_table, read_long_table, stated_label_set
 from vindr_det.submission.repair import repair_submission
 from vindr_det.submission.write import with_unread
@@ -146,7 +146,7 @@ def refuse_other_frame(path: str | Path, sizes: pd.DataFrame) -> None:
 
 
 def _of_entries(
-    path: str | Path, entries: Sequence[Any], sizes: pd.DataFrame | None, annotations: str | Path | None,
+    path: str | Path, entries: Entries, sizes: pd.DataFrame | None, annotations: str | Path | None,
     failed: Collection[str], label_set: LabelSet,
 ) -> PredictionSet:
     """COCO results, with the annotations' images that have no entry and did not fail, as empty."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 #: Values of CHANNELS_LAST.
-CHANNELS_LAST = ("auto", "on", "off")
+CHANNELS_LAST = ("auto", "always", "never")
 #: Characters of a compiler's error that are shown; the rest is of its own insides.
 _REASON = 200
 
@@ -23,11 +23,11 @@ def lay_out(network: nn.Module, choice: str, device: str, half: torch.dtype | No
 
     Args:
         network: convolutions hand the format of their weights on to what they compute.
-        choice: of :data:`CHANNELS_LAST`; auto is on for half precision on a GPU.
+        choice: of :data:`CHANNELS_LAST`; auto is always for half precision on a GPU.
         device: that it is trained on.
         half: type of half precision; None for float32.
     """
-    if choice == "on" or (choice == "auto" and str(device).startswith("cuda") and half is not None):
+    if choice == "always" or (choice == "auto" and str(device).startswith("cuda") and half is not None):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -54,9 +54,14 @@ def add_vindr_config(cfg: Any) -> None:
 
     No other key is changed.
     """
+    register()
+    cfg.VINDR = CfgNode(vindr_node())
+
+
+def register() -> None:
+    """Make the backbones and ImageNet weights that our configs name known to Detectron2, in this process."""
     architectures.register_parts()
     register_weights()
-    cfg.VINDR = CfgNode(vindr_node())
 
 
 def follow_label_set(cfg: Any) -> None:

@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from vindr_det.data.splits import require_validation
 from vindr_det.detection.detectron2 import processes
-from vindr_det.detection.detectron2.config import check_trainer, get_vindr_cfg
+from vindr_det.detection.detectron2.config import check_trainer, get_vindr_cfg, register
 from vindr_det.detection.detectron2.predictor import Detectron2Predictor
 from vindr_det.detection.detectron2.trainer import VindrTrainer
 from vindr_det.detection.interface import SINGLE_PROCESS, Launch
@@ -73,6 +73,7 @@ def build_predictor(cfg: Any, state: Mapping[str, Any]) -> Detectron2Predictor:
 
 
 def _train_worker(cfg: Any, resume: bool) -> None:
+    register()  # a new process has what Detectron2 imports alone
     with Interruption() as interruption:
         _train(cfg, resume, interruption)
 

@@ -34,7 +34,7 @@ _SAMPLE_SIDE = 256
 
 def read_dicom(
     path: str | Path, target: Target | None = None, max_pixels: int = MAX_PIXELS,
-    also: Sequence[Target] = (),
+    also: Sequence[Target] = (), content: bytes | None = None,
 ) -> DecodedImage:
     """Decode a single-frame grayscale DICOM file.
 
@@ -44,6 +44,7 @@ def read_dicom(
             smallest resolution that is good for the target.
         max_pixels: larger images are refused before memory is taken for them.
         also: further sizes, each decoded as if it were the only size.
+        content: the file's bytes, as of :func:`vindr_det.files.opened`.
 
     Raises:
         InputError: not a DICOM file, no or damaged pixel data, color, several frames, more than
@@ -53,7 +54,7 @@ def read_dicom(
         # Files in the wild break small rules (ages, UIDs); the pixels are what we came for.
         warnings.simplefilter("ignore")
         try:
-            return _read_gray(path, target, max_pixels, also)
+            return _read_gray(path, target, max_pixels, also, content)
         except InputError:
             raise
         except Exception as error:  # values are parsed when they are asked for, so anywhere
@@ -83,9 +84,9 @@ def read_percentile_range(path: str | Path, max_pixels: int = MAX_PIXELS) -> tup
 
 
 def _read_gray(
-    path: str | Path, target: Target | None, max_pixels: int, also: Sequence[Target]
+    path: str | Path, target: Target | None, max_pixels: int, also: Sequence[Target], content: bytes | None
 ) -> DecodedImage:
-    dataset = open_dataset(path, partial(_require_gray_frame, path, max_pixels))
+    dataset = open_dataset(path, partial(_require_gray_frame, path, max_pixels), content)
     stream, header = compressed_frame(path, dataset)
     flags = _flags(path, dataset, header)
 

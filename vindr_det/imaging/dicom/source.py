@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from vindr_det.exceptions import InputError
-from vindr_det.files import is_first_element
+from vindr_det.files import is_first_element, opened
 from vindr_det.limits import byte_limit, require_bytes
 
 # Longer elements are left in the file until somebody asks for them.
@@ -38,21 +38,26 @@ _FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
-def open_dataset(path: str | Path, check: Callable[[Dataset], None]) -> Dataset:
+def open_dataset(
+    path: str | Path, check: Callable[[Dataset], None], content: bytes | None = None
+) -> Dataset:
     """Read the elements of a file; its pixels wait in the file.
 
     Args:
         path: the file.
         check: refuses a header by an InputError before anything is done about its pixels.
+        content: the file's bytes, as of :func:`vindr_det.files.opened`.
 
     Raises:
         InputError: not a DICOM file, no transfer syntax, no integer pixel data, or more of it than
             the header accounts for.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with opened(path, content) as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
         try:
-            dataset = _read(path, file, check)
+            dataset = _read(path, file, size, check)
         except InvalidDicomError as error:
             raise InputError(f"{path}: not a DICOM file") from error
         except UserWarning as error:
@@ -60,7 +65,7 @@ def open_dataset(path: str | Path, check: Callable[[Dataset], None]) -> Dataset:
     if "TransferSyntaxUID" not in dataset.file_meta:
         raise InputError(f"{path}: no TransferSyntaxUID, so its pixels cannot be decoded")
     check(dataset)
-    _require_pixels(path, dataset)
+    _require_pixels(path, dataset, size)
     return dataset
 
 
@@ -69,7 +74,7 @@ def whole_number(dataset: Dataset, key: str, default: int) -> int:
     return int(dataset.get(key, default) or default)
 
 
-def _read(path: Path, file: BinaryIO, check: Callable[[Dataset], None]) -> FileDataset:
+def _read(path: Path, file: BinaryIO, size: int, check: Callable[[Dataset], None]) -> FileDataset:
     meta = read_meta(file)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         inflated = _inflated(path, file.read(), check)
@@ -80,8 +85,9 @@ def _read(path: Path, file: BinaryIO, check: Callable[[Dataset], None]) -> FileD
     with warnings.catch_warnings():
         # Where an element ends after its file, pydicom warns and gives none at all.
         warnings.filterwarnings("error", "(End of file reached|Unexpected end of file)", UserWarning)
-        dataset = pydicom.dcmread(file, defer_size=_DEFERRED_BYTES, force=_starts_without_preamble(file))
-    _require_uncut(path, dataset, path.stat().st_size)
+        deferred = None if isinstance(file, io.BytesIO) else _DEFERRED_BYTES  # which is in memory already
+        dataset = pydicom.dcmread(file, defer_size=deferred, force=_starts_without_preamble(file))
+    _require_uncut(path, dataset, size)
     if not meta:
         dataset.file_meta.TransferSyntaxUID = _native(dataset)
     return dataset
@@ -154,7 +160,7 @@ def _decoded_bytes(dataset: Dataset) -> int:
     return rows * columns * whole_number(dataset, "SamplesPerPixel", 1) * bits // 8
 
 
-def _require_pixels(path: Path, dataset: Dataset) -> None:
+def _require_pixels(path: Path, dataset: Dataset, size: int) -> None:
     element = dataset.get_item(_PIXELS, keep_deferred=True)
     floats = [key for key in _FLOAT_PIXELS if key in dataset]
     if element is None and floats:
@@ -164,5 +170,5 @@ def _require_pixels(path: Path, dataset: Dataset) -> None:
         raise InputError(f"{path}: holds no pixel data")
     length = element.length
     if length == _UNDEFINED_LENGTH:
-        length = len(element.value) if element.value else path.stat().st_size - element.value_tell
+        length = len(element.value) if element.value else size - element.value_tell
     require_bytes(path, length, _decoded_bytes(dataset))

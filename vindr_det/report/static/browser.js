@@ -28,7 +28,7 @@ function toggleLayer(name, to = null) {
 }
 
 function toggleReaders() {
-  const names = readersOf(), any = names.some(checked);
+  const names = readersOf().map(layerOf), any = names.some(checked);
   names.forEach(name => toggleLayer(name, !any));
 }
 
@@ -40,7 +40,7 @@ function nextMap() {
 
 function moveScore(by) {
   const slider = byId("score");
-  slider.value = String(Number(slider.value) + by);
+  slider.value = String(Math.round((Number(slider.value) + by) * 1e6) / 1e6);
   refilter();
 }
 
@@ -64,9 +64,9 @@ function sourceOf(number) {
 function addLayers() {
   const layers = [[TRUTH, browser.cases.some(item => item.truth !== null), true],
     [PREDICTED, browser.cases.some(item => item.predicted !== null), true],
-    ...readersOf().map(name => [name, true, false]), ["labels", true, true]];
-  byId("layers").append(...layers.filter(([, there]) => there).map(([name, , on]) => element("label", {},
-    element("input", {type: "checkbox", value: name, checked: on}), name)));
+    ...readersOf().map(name => [layerOf(name), true, false, name]), ["labels", true, true]];
+  byId("layers").append(...layers.filter(([, there]) => there).map(([value, , on, reader]) => element("label", {"data-reader": reader},
+    element("input", {type: "checkbox", value, checked: on}), reader === undefined ? value : nameOf(reader))));
 }
 
 function showBoxes() {
@@ -87,7 +87,7 @@ function rowOf(box, number) {
     showBoxes();
     byId("box-rows").rows[number].querySelector("button").focus();
   });
-  return element("tr", {"data-picked": state.picked === number ? "" : null}, element("td", {}, button), element("td", {}, box.layer),
+  return element("tr", {"data-picked": state.picked === number ? "" : null}, element("td", {}, button), element("td", {}, box.reader === undefined ? box.layer : nameOf(box.reader)),
     element("td", {class: "number"}, box.score === null ? "" : box.score.toFixed(3)), element("td", {}, OUTCOMES[box.outcome]));
 }
 
@@ -98,12 +98,12 @@ function scrollTo(option) {  // within the list: the page itself stays where it 
 }
 
 function showLayersOf(item) {
-  const names = readersOf();
-  document.querySelectorAll("#layers label").forEach(label => {
-    const name = label.querySelector("input").value;
-    label.hidden = names.includes(name) && !(name in item.readers);
+  document.querySelectorAll("#layers label[data-reader]").forEach(label => {
+    label.hidden = !(label.dataset.reader in item.readers);
   });
 }
+
+const sentence = (start, text) => `${start}: ${text}${text.endsWith(".") ? "" : "."}`;
 
 function showCase(number) {
   state.picked = null;
@@ -114,10 +114,11 @@ function showCase(number) {
   if (option) scrollTo(option);
   byId("list").setAttribute("aria-activedescendant", option ? option.id : "");
   byId("case-title").textContent = item.id;
-  const left = item.leftOut ? `${plural(item.leftOut, "box")} of lower scores are not in this page. ` : "";
-  const odd = item.status && item.status !== "ok" ? `${item.status}: ${item.reason} ` : "";
-  byId("case-status").textContent = odd + left;
-  byId("case-status").hidden = !(odd + left);
+  const notes = [[item.leftOut, `Boxes of lower scores that are not in this page: ${item.leftOut}.`],
+    [item.status && item.status !== "ok", sentence(isUnknown(item) ? "Not read" : item.status, item.reason)],
+    [item.noPicture, sentence("No picture", item.noPicture)], [item.notice, sentence("Picture", item.notice)]].filter(([there]) => there).map(([, text]) => text).join(" ");
+  byId("case-status").textContent = notes;
+  byId("case-status").hidden = !notes;
   picture.show(item, source);
   showLayersOf(item);
   const before = byId("map").value, maps = Object.keys(item.maps);
@@ -140,18 +141,34 @@ function changed() {
   remember();
 }
 
+function showNoCase() {
+  const {activeElement} = document;
+  if (activeElement?.closest(".viewer, .boxes")) byId("list").focus();  // it is hidden now, and keys must go on
+  state.number = -1;
+  byId("list").setAttribute("aria-activedescendant", "");
+  for (const id of ["case-title", "case-text"]) byId(id).textContent = "";
+  byId("box-rows").replaceChildren();
+}
+
 function refilter(event) {
+  const slider = byId("score");
+  if (event?.target === slider) slider.value = Number(slider.value).toFixed(2);  // only who asks for more digits has them
   const filters = filtersNow();
-  byId("score-text").textContent = filters.score.toFixed(2);
+  byId("score-text").textContent = scoreText(filters.score);
+  byId("score-note").textContent = `Boxes with a score of ${scoreText(filters.score)} or more.`;
   state.listed = browser.cases.flatMap((item, number) => passes(item, boxesOf(item, filters.score), filters) ? [number] : []);
-  byId("list").replaceChildren(...state.listed.map(number => optionFor(browser.cases[number], boxesOf(browser.cases[number], filters.score), number)));
+  byId("list").replaceChildren(...state.listed.map(number => optionFor(browser.cases[number], filters.score, number)));
   byId("count").textContent = `${state.listed.length} of ${plural(browser.cases.length, "image")}`;
-  const keep = state.listed.includes(state.number);
+  const keep = state.listed.includes(state.number), none = !state.listed.length;
+  document.querySelectorAll(".viewer, .boxes").forEach(part => { part.hidden = none; });
+  byId("no-case").hidden = !none;
   if (keep) {
     byId(`case-${state.number}`).setAttribute("aria-selected", "true");
     byId("list").setAttribute("aria-activedescendant", `case-${state.number}`);
     showBoxes();
-  } else if (state.listed.length) {
+  } else if (none) {
+    showNoCase();
+  } else {
     showCase(state.listed[0]);
   }
   if (event !== null) remember();
@@ -163,11 +180,14 @@ function step(by) {
   if (next !== undefined && next !== state.number) { showCase(next); remember(); }
 }
 
+const layersNow = () => [...document.querySelectorAll("#layers input:checked")].map(box => box.value);
+
 function remember() {
-  const filters = filtersNow(), layers = [...document.querySelectorAll("#layers input:checked")].map(box => box.value);
+  const filters = filtersNow(), layers = layersNow();
   const entries = {case: current()?.id ?? "", score: filters.score, finding: browser.classes[filters.finding]?.name ?? "",
-    outcome: filters.outcome, kind: filters.kind, search: filters.search, map: byId("map").value, layers: layers.join(",")};
-  const address = new URLSearchParams(Object.entries(entries).filter(([name, value]) => value !== "" && (name !== "layers" || value !== state.initial)));
+    outcome: filters.outcome, kind: filters.kind, search: filters.search, map: byId("map").value};
+  const address = new URLSearchParams(Object.entries(entries).filter(([, value]) => value !== ""));
+  if (JSON.stringify(layers) !== state.initial) (layers.length ? layers : [""]).forEach(name => address.append("layers", name));
   try {
     history.replaceState(null, "", `#${address}`);
   } catch { /* too many changes in a short time */ }
@@ -175,20 +195,20 @@ function remember() {
 
 function restore() {
   const address = new URLSearchParams(location.hash.slice(1));
-  if (!address.has("case")) return false;
+  if (!address.has("case") && !address.has("score")) return false;
   const number = browser.cases.findIndex(item => item.id === address.get("case"));
   const finding = browser.classes.findIndex(of => of.name === address.get("finding"));
   byId("finding").value = finding < 0 ? "" : String(finding);
   for (const name of ["outcome", "kind", "search"]) byId(name).value = address.get(name) ?? "";
-  if (address.has("score")) byId("score").value = address.get("score");
+  if (Number.isFinite(Number(address.get("score") ?? NaN))) byId("score").value = address.get("score");
   if (address.has("layers")) {
-    const names = address.get("layers").split(",");
+    const names = address.getAll("layers");
     document.querySelectorAll("#layers input").forEach(box => { box.checked = names.includes(box.value); });
   }
   refilter(null);
   if (number >= 0 && !state.listed.includes(number)) { byId("filters").reset(); byId("score").value = address.get("score") ?? browser.score; refilter(null); }
   if (number >= 0) showCase(number);
-  byId("count").textContent += number < 0 ? `; ${address.get("case")} is not among them` : "";
+  byId("count").textContent += number < 0 && address.has("case") ? `; ${address.get("case")} is not among them` : "";
   if (address.has("map")) { byId("map").value = address.get("map"); showMap(); }
   byId("cases").scrollIntoView();
   return true;
@@ -214,7 +234,7 @@ function startBrowser() {
   byId("score").setAttribute("value", String(browser.score));
   byId("keys").append(...[...KEYS].map(([key, [text]]) => element("div", {}, element("dt", {}, element("kbd", {}, key)), element("dd", {}, text))));
   addLayers();
-  state.initial = [...document.querySelectorAll("#layers input:checked")].map(box => box.value).join(",");
+  state.initial = JSON.stringify(layersNow());
   byId("filters").addEventListener("input", refilter);
   byId("filters").addEventListener("submit", event => event.preventDefault());
   byId("filters").addEventListener("reset", () => setTimeout(refilter));

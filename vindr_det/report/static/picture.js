@@ -17,6 +17,9 @@ class Picture {
     this.heat = shape("g", {});
     this.image = shape("image", {preserveAspectRatio: "none", filter: "url(#tone)"});
     this.layer = shape("g", {});
+    this.item = {width: 1, height: 1};
+    this.view = {x: 0, y: 0, width: 1, height: 1};
+    this.boxes = [];
     svg.append(shape("defs", {}, shape("filter", {id: "tone", "color-interpolation-filters": "sRGB", x: 0, y: 0, width: 1, height: 1}, this.tone),
       heatFilter()), this.image, this.heat, this.layer);
     this.setTone(128, 255, false);
@@ -83,11 +86,10 @@ class Picture {
   }
 
   drawBoxes() {
-    if (!this.item) return;
     const placed = [];
     const draw = (box, number) => {
       const [x0, y0, x1, y1] = box.corners, place = {x: x0, y: y0, width: x1 - x0, height: y1 - y0};
-      const line = shape("rect", {...place, class: `box line-${box.layer === TRUTH || box.layer === PREDICTED ? box.outcome : "reader"}`, stroke: this.classes[box.label].color});
+      const line = shape("rect", {...place, class: `box line-${box.outcome}`, stroke: this.classes[box.label].color});
       const picked = number === this.picked ? "picked" : null;
       return shape("g", {class: picked, "data-box": number}, shape("rect", {...place, class: "casing"}), line);
     };
@@ -97,7 +99,7 @@ class Picture {
 
   label(box, placed) {
     const size = LABEL_PIXELS * this.unit, score = box.score === null ? "" : ` ${box.score.toFixed(2)}`;
-    const tag = {fp: "FP ", "normal-fp": "FP ", missed: "FN ", reader: `${box.layer} `}[box.outcome] ?? "";
+    const tag = {fp: "FP ", "normal-fp": "FP ", missed: "FN ", reader: `${box.reader} `}[box.outcome] ?? "";
     const text = tag + this.classes[box.label].name + score, width = text.length * size * 0.56 + size * 0.4;
     const [x0, y0, , y1] = box.corners, left = clamp(x0, 0, Math.max(0, this.item.width - width));
     const tops = [y0 - size * 0.3, y0 + size * 0.95, y1 + size * 0.95, y1 - size * 0.3];
