@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vindr_det import files, prediction_files
+from vindr_det import prediction_files
+from vindr_det import spool as spool_module
 from vindr_det.classification.probabilities import ClassifierOutput
 from vindr_det.exceptions import InputError
-from vindr_det.files import Spool, read_text, write_together
+from vindr_det.files import read_text
 from vindr_det.imaging.status import FAILED, Status
 from vindr_det.prediction import ImagePrediction, Outcome
+from vindr_det.spool import Spool, write_together
 from vindr_det.structures.detections import Predictions, no_finding
 from vindr_det.structures.label_sets import NIH, VINBIGDATA
 from vindr_det.submission import submission_text
@@ -119,7 +121,7 @@ def without_name(folder):
 def test_a_file_that_has_grown_is_not_copied_if_it_can_get_a_name(tmp_path, monkeypatch, name, can_name):
     """Else its copy takes the place of what it has, so that only one file is there twice at a time."""
     if not can_name:
-        monkeypatch.setattr(files, "_nameless_file", without_name)
+        monkeypatch.setattr(spool_module, "_nameless_file", without_name)
     elif not hasattr(os, "O_TMPFILE"):
         pytest.skip("a system without nameless files")
     paths = [tmp_path / name, tmp_path / "t.csv"]
@@ -145,7 +147,7 @@ def umask():
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_files_of_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_nameless_file", without_name)
+    monkeypatch.setattr(spool_module, "_nameless_file", without_name)
     monkeypatch.setattr(shutil, "copyfileobj", full)
     (tmp_path / "s.csv").write_text("before")
     with closing(Spool(tmp_path / "s.csv")) as spool, closing(Spool(tmp_path / "t.csv")) as other:

@@ -12,10 +12,10 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -31,8 +31,6 @@ GZIP_MAGIC = b"\x1f\x8b"
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 #: The prefix of everything that is not finished.
 PARTIAL = ".partial-"
-#: Bytes that are copied at once.
-_PIECE = 1 << 20
 #: Bytes that tell JSON from a table, unless all of them are blank.
 _START = 1 << 10
 
@@ -140,92 +138,14 @@ def require_writable(path: str | Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text whole or not at all, with ``\\n`` line ends on every system; gzipped as ``.gz``."""
-    write_together({Path(path): text})
+    packer, data = packer_of(Path(path)), text.encode("utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packer.compress(data) + packer.flush() if packer else data)
 
 
-class Spool:
-    """Text that grows in a nameless file, which the end of the process removes, until it is written.
-
-    Args:
-        path: that it is for; the file lies in its folder, gzipped for ``.gz``.
-
-    Raises:
-        InputError: the folder cannot be made or written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._packer = path, _packer(path)
-        with _named(path):
-            self._file = _nameless_file(make_folder(path.parent))
-
-    def add(self, text: str) -> None:
-        """Append text.
-
-        Raises:
-            InputError: the disk is full.
-        """
-        data = text.encode("utf-8")
-        with _named(self._path):
-            self._file.write(self._packer.compress(data) if self._packer else data)
-
-    def put(self, path: Path) -> None:
-        """End the text and give it a name, in place of what is there.
-
-        Without a copy where the system can name such a file; else the copy takes the place of what it has.
-        """
-        self._file.write(self._packer.flush() if self._packer else b"")
-        self._file.flush()
-        path.unlink(missing_ok=True)
-        number = self._file.fileno()
-        try:
-            os.link(f"/proc/self/fd/{number}", path, src_dir_fd=number)  # which makes it follow the link
-        except (OSError, NotImplementedError):
-            self._file.seek(0)
-            with path.open("wb") as file:
-                shutil.copyfileobj(self._file, file, _PIECE)
-            self._file.truncate(0)
-
-    def close(self) -> None:
-        """Remove the file, unless it has a name."""
-        self._file.close()
-
-
-def _nameless_file(folder: Path) -> IO[bytes]:
-    if hasattr(os, "O_TMPFILE"):
-        with suppress(OSError):  # not on a network; tempfile's own may never get a name
-            return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
-    return tempfile.TemporaryFile(dir=folder)
-
-
-def _packer(path: Path) -> Any:
-    """A compressor for ``.gz``: gzip, without the time."""
+def packer_of(path: Path) -> Any:
+    """A compressor for ``.gz``, gzip without the time; else None."""
     return zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16) if str(path).endswith(".gz") else None
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors of the place that a file is written to, as an InputError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in PLACE_ERRORS:
-            raise
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def write_together(texts: Mapping[Path, str | Spool | None]) -> None:
-    """Write texts as :func:`write_text`, all of them or none; a file whose text is None is removed."""
-    with ExitStack() as stack:
-        for path, text in texts.items():
-            if isinstance(text, Spool):
-                text.put(stack.enter_context(atomic_path(path)))
-            elif text is not None:
-                packer, data = _packer(path), text.encode("utf-8")
-                stack.enter_context(atomic_path(path)).write_bytes(
-                    packer.compress(data) + packer.flush() if packer else data)
-        for path, text in texts.items():
-            if text is None:
-                path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, data: Any) -> None:

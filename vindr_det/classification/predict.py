@@ -20,12 +20,12 @@ from vindr_det.classification.model import TrainedModel, find_checkpoints, load_
 from vindr_det.classification.operating_points import POINTS_FILE, number_of_point, read_points
 from vindr_det.classification.probabilities import P_ABNORMAL, P_NO_FINDING, ClassifierOutput
 from vindr_det.exceptions import InputError
-from vindr_det.files import Spool, write_together
 from vindr_det.imaging import image_run
 from vindr_det.imaging.image_run import ImageResult, ImageRun
 from vindr_det.imaging.status import FAILED, FLAGGED, Status, status_text
 from vindr_det.metrics.calibration import Calibration
 from vindr_det.parallel import Failure, guarded
+from vindr_det.spool import Spool, write_together
 from vindr_det.structures.label_sets import VINBIGDATA, LabelSet, column_of
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from vindr_det.exceptions import InputError
-    from vindr_det.files import require_writable, write_together
+    from vindr_det.files import require_writable
     from vindr_det.imaging.sizes import read_sizes
     from vindr_det.imaging.status import FAILED, read_statuses, status_path, status_text
+    from vindr_det.spool import write_together
     from vindr_det.submission import parse_submission, repair_submission
     from vindr_det.submission.check import frame_issues
     from vindr_det.submission.outputs import inherited

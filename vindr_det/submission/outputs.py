@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vindr_det.files import Spool, require_writable, write_together
+from vindr_det.files import require_writable
 from vindr_det.imaging.dicom.identity import UIDS
 from vindr_det.imaging.status import FAILED, FLAGGED, OK, Status, beside, status_path, status_text
+from vindr_det.spool import Spool, write_together
 from vindr_det.structures.detections import PredictionSet, label_set_of
 from vindr_det.structures.label_sets import LabelSet
 from vindr_det.submission.image_report import box_rows, report_end, report_head, report_images, report_text
