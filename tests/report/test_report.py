@@ -327,7 +327,7 @@ def test_maps_are_a_layer(files, tmp_path):
     (["--gate", "list.json"], "list.json: neither a gate"),
     (["--metrics", "list.json"], "list.json: has no mAP40"),
     (["--ledger", "empty.csv"], "empty.csv: "),
-    (["--predictions", "{predictions}", "--workers", "0"], "--workers 0"),
+    (["--predictions", "{predictions}", "--workers", "0"], "--workers: 0: expected at least 1"),
 ])
 def test_bad_input_is_one_line(files, tmp_path, monkeypatch, options, line):
     monkeypatch.chdir(tmp_path)

@@ -135,8 +135,9 @@ def find_files(
         InputError: likewise.
     """
     require_limit(max_pixels)
+    given = _given_sizes(meta, None)
     inputs, tables = scan_files(list(dict.fromkeys(paths)))
-    sizes_of = _given_sizes(meta, None) or size_tables(inputs, tables, None)
+    sizes_of = given or size_tables(inputs, tables, None)
     runs = {source.path: _known([source], tables, sizes_of, max_pixels) for source in inputs}
     return [runs[path] for path in paths]
 
