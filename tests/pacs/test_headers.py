@@ -87,6 +87,22 @@ def test_the_state_shows_what_the_lookup_table_shows(image, tmp_path, case):
     assert expected.std() > 20 and np.abs(grays - expected).max() <= 1
 
 
+@pytest.mark.parametrize("key", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("descriptor", [[256], [256, 0]])
+def test_a_damaged_descriptor_leaves_the_image_its_report(image, tmp_path, key, descriptor):
+    """Its pixels cannot be read; what the report takes of it can."""
+    item = table(np.arange(256), 8)
+    item[0].LUTDescriptor = descriptor
+    path = in_hospital(image, tmp_path / "x.dcm", **{key: item})
+    original = read_original(path)
+    assert original.uid and key not in original.header
+
+
+def test_a_spacing_of_one_value_costs_no_answer(image, tmp_path):
+    path = in_hospital(image, tmp_path / "x.dcm", PixelSpacing=[0.2])
+    assert saved(tmp_path, answer(path)).keys() == {"sc", "sr", "pr"}
+
+
 @pytest.mark.parametrize("sets, name", [
     ("ISO_IR 100", "Müller^Jörg"), ("ISO_IR 192", "Müller^Jörg=山田^太郎"),
     ("GB18030", "Wang^XiaoDong=王^小东"),
@@ -124,7 +140,9 @@ def test_findings_in_any_language(image, tmp_path):
 
 @pytest.mark.parametrize("text, vr, expected", [
     ("", "LO", ""), ("a\\b\n c\r\n", "LO", "a/b c"), ("x" * 70, "LO", "x" * 64), ("é\x00\u2028", "SH", "é"),
-    ("\udc80a", "LO", "a"), (" P  1 ", "LO", "P  1"), ("a\r\n \n b", "LO", "a b"), (3, "LO", "3")])
+    ("\udc80a", "LO", "a"), (" P  1 ", "LO", "P  1"), ("a\r\n \n b", "LO", "a b"), (3, "LO", "3"),
+    ("a" * 70 + "=b=c=d", "PN", "a" * 64 + "=b=c"),
+])
 def test_texts_fit_their_elements(text, vr, expected):
     assert fitted(text, vr) == expected
 

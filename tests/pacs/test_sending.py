@@ -180,6 +180,36 @@ def test_a_node_that_takes_nothing_is_asked_again(waiting):
     assert queue.unsent() == [key]
 
 
+@pytest.mark.parametrize("statuses, taken", [
+    ([0x0122] * 3, []), ([0x0122, 0x0122, 0], ["pr"]), ([0x0111] * 3, ["sr", "sc", "pr"])])
+def test_an_answer_of_which_nothing_was_taken_is_not_done(waiting, caplog, statuses, taken):
+    queue, key = waiting
+    with Peer(statuses=statuses) as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+    assert queue.unsent() == ([] if taken else [key]) and (queue.done / key).exists() == bool(taken)
+    assert ("NOT ANSWERED" in caplog.text) == (not taken)
+    assert ("gets the other objects alone" in caplog.text) == (taken == ["pr"])
+
+
+def test_a_report_alone_is_sent_until_it_is_taken(tmp_path, objects, caplog):
+    """An image that was not read, and a node without reports."""
+    queue, state = Queue(tmp_path / "state"), objects["sr"]
+    keys = [queue.add(str(number), b"image") for number in range(2)]
+    for key in keys:
+        queue.keep_answer(key, {"sr": state})
+    with Peer(classes=CLASSES[:1]) as peer:
+        Sender(queue, [Node(f"PACS@127.0.0.1:{peer.port}", "US", 10)]).send_all(NOT_STOPPED)
+    assert queue.unsent() == keys
+    assert all(f"{key}: not sent" in caplog.text for key in keys) and caplog.text.count("NOT ANSWERED") == 2
+    queue.close()
+
+
+def test_what_an_earlier_version_sent_is_not_sent_again(waiting):
+    queue, key = waiting
+    (queue.answers / key / f"sent-{key_of('A')}").touch()
+    assert queue.objects_for(key, "A") == [] and len(queue.objects_for(key, "B")) == 3
+
+
 def stowed(reasons, status):
     """What a server answers that refuses the objects of some kinds, by ``reasons``."""
     def store(url, data, headers):
@@ -200,8 +230,9 @@ def stowed(reasons, status):
     ({"pr": 0x0122}, 202, []), ({"pr": 0x0110}, 202, []), ({"pr": 0xA700}, 202, ["pr"]),
     ({"sr": 0xA700, "pr": 0x0122}, 202, ["sr"]), ({"sr": 0x0110, "sc": 0x0110, "pr": 0x0110}, 409,
                                                   ["sr", "sc", "pr"]),
-    ({"sr": 0x0122, "sc": 0x0122, "pr": 0xA700}, 409, ["pr"]), ({}, 500, ["sr", "sc", "pr"]),
-    ({"pr": 0x0122}, 409, ["sr", "sc"]), ({"": 0x0122}, 202, ["sr", "sc", "pr"])])
+    ({"sr": 0x0122, "sc": 0x0122, "pr": 0xA700}, 409, ["sr", "sc", "pr"]), ({}, 500, ["sr", "sc", "pr"]),
+    ({"pr": 0x0122}, 409, ["sr", "sc", "pr"]), ({"": 0x0122}, 202, ["sr", "sc", "pr"]),
+    ({"sr": 0x0122, "sc": 0x0122, "pr": 0x0122}, 409, ["sr", "sc", "pr"]), ({"sr": 0x0111}, 202, [])])
 def test_what_a_web_server_does_not_take(waiting, objects, monkeypatch, reasons, status, left):
     queue, key = waiting
     web = Web("http://pacs/dicom-web")

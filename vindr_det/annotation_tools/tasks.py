@@ -109,7 +109,8 @@ def read_index(folder: str | Path) -> tuple[list[Task], LabelSet]:
         label_set = label_set_named(data["label_set"], data["findings"])
         tasks = [_task(image, label_set) for image in data["images"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected what vindr-det annotate to writes ({error})") from error
+        again = "; earlier versions have none, run it again for the same images" * ("boxes" in str(error))
+        raise InputError(f"{path}: expected what vindr-det annotate to writes ({error}{again})") from error
     return tasks, label_set
 
 

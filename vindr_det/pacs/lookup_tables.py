@@ -9,6 +9,8 @@ from vindr_det.pacs.text import fitted
 
 #: Of 16 bits.
 _TOP = 2**16 - 1
+#: What a table raises that is cut, or whose descriptor has fewer than three values.
+_DAMAGED = (ValueError, IndexError, TypeError)
 
 
 def modality_table(dataset: Dataset) -> Dataset | None:
@@ -25,7 +27,7 @@ def modality_table(dataset: Dataset) -> Dataset | None:
     item = dataset.ModalityLUTSequence[0]
     try:
         table = _item(item, table_entries(dataset, item))
-    except ValueError:  # it is cut
+    except _DAMAGED:
         return None
     table.ModalityLUTType = fitted(item.get("ModalityLUTType") or "US", "LO")
     return table
@@ -45,9 +47,9 @@ def voi_table(dataset: Dataset) -> Dataset | None:
     item = dataset.VOILUTSequence[0]
     try:
         entries = table_entries(dataset, item) / (2.0**voi_table_bits(dataset, item) - 1)
-    except ValueError:  # it is cut
+        return _item(item, np.rint(entries * _TOP))
+    except _DAMAGED:
         return None
-    return _item(item, np.rint(entries * _TOP))
 
 
 def _item(item: Dataset, entries: NDArray) -> Dataset:

@@ -84,8 +84,9 @@ class Original:
         """Vertical and horizontal size of a pixel, as whole numbers."""
         for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
             value = self.header.get(key)
-            if value and float(value[0]) > 0 and float(value[1]) > 0:
-                ratio = float(value[0]) / float(value[1])
+            sides = [float(side) for side in value] if isinstance(value, MultiValue) else []
+            if len(sides) == 2 and min(sides) > 0:
+                ratio = sides[0] / sides[1]
                 return (1, 1) if abs(ratio - 1) < 1e-3 else (round(1000 * ratio), 1000)
         return 1, 1
 

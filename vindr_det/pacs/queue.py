@@ -141,7 +141,14 @@ class Queue:
 
     def objects_for(self, key: str, destination: str) -> list[Path]:
         """Those that are not settled with a destination."""
+        if (self.answers / key / f"{_SENT}{key_of(destination)}").exists():  # an earlier version: all of them
+            return []
         return [path for path in self.objects(key) if not _mark(path, destination).exists()]
+
+    def has_some(self, key: str, destination: str) -> bool:
+        """Whether a destination has taken any object of an answer."""
+        marks = (_mark(path, destination) for path in self.objects(key))
+        return any(mark.exists() and not mark.read_text("utf-8") for mark in marks)
 
     def settle(self, path: Path, destination: str, refusal: str = "") -> None:
         """Remember that a destination has an object, or will never take it.

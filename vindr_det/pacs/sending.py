@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the first repetition, and at most; each is twice the one before.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
-#: A status of C-STORE and a reason of STOW-RS: SOP class not supported; processing failure (PS3.7 C.5).
-_NO_SUCH_CLASS, _NOT_PROCESSED = 0x0122, 0x0110
+#: A status of C-STORE and a reason of STOW-RS (PS3.7 C.5): SOP class not supported, processing failure, and
+#: that the object is there already, which has the same bytes.
+_NO_SUCH_CLASS, _NOT_PROCESSED, _KNOWN = 0x0122, 0x0110, 0x0111
 _NODE = re.compile(r"([^@]{1,16})@([^@:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
 
@@ -103,7 +104,7 @@ class Node:
                 status = self._store(association, path, accepted)
                 if status == _NO_SUCH_CLASS:
                     yield path, "its class is not accepted"
-                elif status == 0 or status >> 12 == 0xB:  # a warning has stored it
+                elif status in (0, _KNOWN) or status >> 12 == 0xB:  # a warning has stored it
                     yield path, ""
                 else:
                     later.append(f"the {path.stem} was refused with status 0x{status:04X}")
@@ -159,7 +160,7 @@ class Web:
             # A server that cannot process any of them may be out of order; of one alone it knows no class.
             if reason == _NO_SUCH_CLASS or (reason == _NOT_PROCESSED and len(reasons) < len(paths)):
                 yield path, "its class is not accepted"
-            elif reason is None:
+            elif reason in (None, _KNOWN):
                 yield path, ""
             else:
                 later.append(f"the {path.stem} was refused with reason 0x{reason:04X}")
@@ -247,9 +248,7 @@ class Sender:
         if not all(self._is_due(case) for case in ((name, ""), (name, key))):
             return False
         try:
-            for path, refusal in destination.send(key, paths):
-                self._queue.settle(path, name, refusal)
-                self._tell(name, path.stem, refusal)
+            self._settle(key, name, destination.send(key, paths))
         except Exception as error:  # of libraries too; an answer that cannot be sent must not hold up others
             refused = error.reached if isinstance(error, NotSent) else True
             reason = error if isinstance(error, NotSent) else type(error).__name__
@@ -260,9 +259,31 @@ class Sender:
         self._waits.pop((name, key), None)
         return not self._queue.objects_for(key, name)
 
+    def _settle(self, key: str, name: str, sent: Iterable[tuple[Path, str]]) -> None:
+        """Remember what a destination took, and what it never takes if it has anything of the answer.
+
+        Raises:
+            NotSent: it has nothing of it, or as of :class:`Destination`.
+        """
+        refused = {}
+        try:
+            for path, refusal in sent:
+                if refusal:
+                    refused[path] = refusal
+                else:
+                    self._queue.settle(path, name)
+        finally:
+            if self._queue.has_some(key, name):
+                for path, refusal in refused.items():
+                    self._queue.settle(path, name, refusal)
+                    self._tell(name, path.stem, refusal)
+        if refused and not self._queue.has_some(key, name):
+            kinds = ", ".join(path.stem for path in refused)
+            raise NotSent(f"NOT ANSWERED there: it takes no object of the answer ({kinds})", reached=True)
+
     def _tell(self, name: str, kind: str, refusal: str) -> None:
         """Say once what a destination never takes."""
-        if refusal and (name, kind) not in self._told:
+        if (name, kind) not in self._told:
             self._told.add((name, kind))
             log.warning("%s does not take the %s (%s): it gets the other objects alone", name, kind, refusal)
 

@@ -6,8 +6,8 @@ from pydicom import Dataset
 
 #: Of texts in any language (PS3.3 C.12.1.1.2).
 UTF_8 = "ISO_IR 192"
-#: Value representation -> characters at most (PS3.5 6.2).
-_LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UT": 2**20, "PN": 64 * 3 + 2}
+#: Value representation -> characters at most (PS3.5 6.2), of a name in each of its alphabets.
+_LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UT": 2**20, "PN": 64}
 #: Control characters, halves of characters, separators of lines and paragraphs.
 _CONTROL = re.compile(r"[{0}][{0} ]*".format(r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"))
 #: Those that the character set does not concern are ASCII.
@@ -27,7 +27,9 @@ def fitted(text: object, vr: str) -> str:
     Returns:
         The text with ``/`` for backslashes and a space for control characters in a row.
     """
-    return _CONTROL.sub(" ", str(text).replace("\\", "/")).strip()[:_LONGEST[vr]].rstrip()
+    clean = _CONTROL.sub(" ", str(text).replace("\\", "/")).strip()
+    parts = clean.split("=")[:3] if vr == "PN" else [clean]
+    return "=".join(part[:_LONGEST[vr]].rstrip() for part in parts)
 
 
 def declare_character_set(dataset: Dataset) -> None:
