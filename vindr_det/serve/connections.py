@@ -1,6 +1,7 @@
 """Connections of clients that do not speak or do not listen: they end, and make way for others."""
 
 import asyncio
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,8 @@ from vindr_det.serve.guards import Limits
 
 #: Looks at whether a client takes its answer, within the time that it has for that.
 _LOOKS = 8
+#: Bytes of an answer that the system holds unsent; with more of them a slow client seems to take nothing.
+_UNSENT_BYTES = 2**18
 
 
 class Connection(H11Protocol):
@@ -34,6 +37,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
         """Take a place, of the connection that has waited longest if all are taken."""
         super().connection_made(transport)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # else it is not seen what is taken
+            with suppress(OSError):  # it is lost already
+                transport.get_extra_info("socket").setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         self._watch()
         if len(self.connections) > self.limits.connections:
             waiting = [other for other in self.connections if isinstance(other, Connection)
