@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SECRET = "Doe^Jane"
 STUDY = "1.2.840.99"
@@ -39,11 +40,20 @@ def serving() -> Iterator[tuple[str, int]]:
     from vindr_det.serve.answers import Answerer
     from vindr_det.serve.app import make_app
     from vindr_det.serve.guards import Limits
-    from vindr_det.serve.service import server_of
 
     bundle = read_bundle("phantom", "cpu")
-    limits = Limits(**LIMITS)
-    server = server_of(make_app(bundle, Answerer(bundle.models, 500 * 500), limits, ["reading-room"]), limits)
+    app = make_app(bundle, Answerer(bundle.models, 500 * 500), Limits(**LIMITS), ["reading-room"])
+    with running(app, **LIMITS) as address:
+        yield address
+
+
+@contextmanager
+def running(app: Any, **limits: float) -> Iterator[tuple[str, int]]:
+    """The address of an application's server."""
+    from vindr_det.serve.guards import Limits
+    from vindr_det.serve.service import server_of
+
+    server = server_of(app, Limits(**limits))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()

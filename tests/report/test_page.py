@@ -375,3 +375,13 @@ def test_an_image_without_a_row_in_coco_results(browser, tmp_path):
     assert text(browser, "#case-text").startswith("No box in the predictions' file, which does not tell ")
     choose(browser, "outcome", "no box")
     assert sorted(listed(browser)) == sorted(["b1", "c1", "d1", "e1", EVIL])
+
+
+def test_an_image_that_cannot_be_read_now_is_flagged(browser, tmp_path):
+    """Its row tells that it was predicted without a box; nothing tells that it was read."""
+    files, out = write_case(tmp_path), tmp_path / "r.html"
+    (tmp_path / "images" / "e1.png").write_bytes(b"no picture")
+    write_report(ReportRequest(str(out), bootstrap=0, workers=1, **files))
+    _open(browser, f"{out.as_uri()}#case=e1")
+    assert options(browser)["e1"] == "normal · TP 0 · FP 0 · FN 0 · flagged · no picture"
+    assert text(browser, "#case-status").startswith("No picture: cannot be decoded as PNG. Picture: nothing ")

@@ -269,9 +269,10 @@ def test_images_that_were_never_predicted_are_counted(files, tmp_path):
         (broken / f"{name}.png").write_bytes(b"no picture")
     page = page_of(tmp_path, predictions=files["predictions"], images=str(broken))
     cases = {case["id"]: case for case in data_of(page)["cases"]}
-    # Of e1 there is nothing but "no finding": nothing tells that it was ever read.
-    assert cases["e1"]["state"] == "not read" and cases["e1"]["predicted"] is None
-    assert cases["a1"]["state"] == "" and cases["a1"]["predicted"]
+    # Of e1 there is nothing but "no finding": it is predicted, but nothing tells that it was ever read.
+    assert cases["e1"]["state"] == "" and cases["e1"]["predicted"] == [] and cases["e1"]["noFinding"] == 1
+    assert "PNG" in cases["e1"]["noPicture"] and "nothing tells that" in cases["e1"]["notice"]
+    assert cases["a1"]["predicted"] and cases["a1"]["noPicture"] and not cases["a1"]["notice"]
     assert "Files of images that were not predicted, and so not here: 1." in page
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import select
 import signal
 import socket
@@ -219,6 +220,30 @@ def test_a_request_of_two_lengths_is_refused_and_its_connection_closed(address):
     assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1
 
 
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize("text", [
+    HEAD + b"Content-Length: 5\r\n\r\nhello\r\n", HEAD + b"\r\nhello\r\n",
+    HEAD.replace(b"POST", b"GET") + b"\r\nhello\r\n", HEAD + b"Origin: null\r\n\r\n5\r\nhello\r\nworld\r\n"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_body_that_is_no_body_is_refused_once(address, caplog, text, apart):
+    """Whether it comes with its head or later, when there is an answer already."""
+    head, end, body = text.partition(b"\r\n\r\n")
+    with socket.create_connection(address[:2], timeout=20) as connection:
+        answer = b""
+        for part in (head + end, body) if apart else (text,):
+            connection.sendall(part)
+            if apart:
+                time.sleep(0.1)
+        with suppress(ConnectionResetError):
+            while part := connection.recv(2**16):
+                answer += part
+    assert answer.count(b"HTTP/1.1 ") == 1 and answer.startswith(b"HTTP/1.1 4")
+    time.sleep(0.05)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 @pytest.mark.parametrize("path", ["/", "/health", "/page.js"])
 def test_heads_of_pages_are_answered(address, path):
     (status, headers, text), full = ask(address, path, method="HEAD"), ask(address, path)
@@ -262,6 +287,28 @@ def test_answers_that_nobody_takes_end(address):
         ended.register(connection, 0)  # errors and the end alone
         assert ended.poll(20_000)
     assert ask(address, "/health")[0] == 200
+
+
+def test_an_answer_that_is_taken_slowly_but_steadily_is_not_cut_off():
+    """In twice the time that a client has to take some of it."""
+    from serve_case import running
+
+    async def answer(_, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    size, seconds = 2**24, 1.0
+    with running(answer, answer_seconds=seconds) as address, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.settimeout(20)
+        connection.connect(address)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        taken, began = 0, time.monotonic()
+        while taken < size:
+            part = connection.recv(2**16)
+            assert part, f"ended after {taken} bytes"
+            taken += len(part)
+            time.sleep(max(0.0, began + 2 * seconds * taken / size - time.monotonic()))
 
 
 def test_connections_that_say_nothing_keep_nobody_out(address):
@@ -351,6 +398,17 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "python_multipart" else name)
     with pytest.raises(InputError, match="not installed: python-multipart"):
         libraries.require_libraries()
+
+
+@pytest.mark.parametrize("option", ["--read-seconds", "--upload-seconds"])
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e300", "86401", "0.9", "-1"])
+def test_times_that_no_clock_has_are_refused(option, seconds):
+    from vindr_det.commands.serve import main
+    from vindr_det.exceptions import InputError
+
+    expected = re.escape(f"{option} {float(seconds):g}: expected 1 to 86400 seconds")
+    with pytest.raises(InputError, match=expected):
+        main(["--bundle", "none", f"{option}={seconds}"])
 
 
 @pytest.mark.parametrize("host, expected", [("127.0.0.1", True), ("::1", True), ("localhost", True),

@@ -25,13 +25,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", nargs="+", default=[], dest="names", metavar="NAME", help="further names "
                         "of this host, by which browsers reach it; requests for other names are refused")
     parser.add_argument("--max-upload", type=int, default=256, metavar="MIB", help="refuse larger uploads")
-    parser.add_argument("--upload-seconds", type=float, default=30, help="refuse slower uploads")
+    parser.add_argument("--upload-seconds", type=float, default=30, help="refuse slower uploads; 1 to 86400")
     parser.add_argument("--queue", type=int, default=32, help="uploads at a time; further ones are told to "
                         "come later")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS,
                         help="refuse images of more pixels, before memory is taken for them")
     parser.add_argument("--read-seconds", type=float, default=20,
-                        help="refuse images that take longer to read")
+                        help="refuse images that take longer to read; 1 to 86400")
     cli.add_device(parser, "where the models run")
     args = parser.parse_args(argv)
 

@@ -17,6 +17,7 @@ from vindr_det.structures.records import Record
 MAX_BOXES = 100
 #: Instead of the row of a true box: a detection of a finding that is unknown on the image.
 NOT_JUDGED = -2
+_NEVER_SEEN = "nothing tells that it was read when it was predicted without boxes"
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class Case:
         return replace(self, data={**self.data, "notice": notice})
 
     def unread(self, reason: str) -> "Case":
-        """The case of an image that cannot be read now, nor, as far as is known, ever was.
+        """The case of an image that cannot be read now; whatever was predicted of it stays.
 
-        A row in the status table or a predicted finding tells that it was; then what was predicted stays.
+        It has a notice where neither a row in the status table nor a predicted finding tells that it was read
+        when it was predicted.
         """
         seen = self.data["status"] in (OK, FLAGGED) or self.data["predicted"] or self.data["leftOut"]
-        unknown = {} if seen or self.data["predicted"] is None else {
-            "state": NOT_READ, "predicted": None, "noFinding": None}
-        return replace(self, data={**self.data, **unknown}).without_picture(reason)
+        case = self.without_picture(reason)
+        return case if seen or self.data["predicted"] is None else case.with_notice(_NEVER_SEEN)
 
     def as_json(self) -> dict[str, Any]:
         """The data with id and size."""

@@ -33,7 +33,7 @@ class Limits:
         connections: at a time; a further one takes the place of the one that has waited longest for its
             client.
         head_seconds: until the head of a request is complete.
-        answer_seconds: until a client has taken what lies ready for it.
+        answer_seconds: that a client may take nothing of what lies ready for it.
     """
 
     upload_bytes: int = 256 * 2**20

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+_DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,7 +31,7 @@ class Settings:
         names: of this host, as of :class:`vindr_det.serve.guards.Guard`.
         limits: on uploads.
         max_pixels: larger images are refused.
-        read_seconds: for reading an image; one that takes longer is refused.
+        read_seconds: for reading an image, 1 to 86,400; one that takes longer is refused.
     """
 
     host: str = LOOPBACK
@@ -50,7 +51,7 @@ def serve(place: str | Path, device: str = "auto", settings: Settings | None = N
         settings: of the service; None takes the defaults.
 
     Raises:
-        InputError: a missing library, no such bundle, or the address cannot be taken.
+        InputError: a missing library, a setting out of range, no such bundle, or the address cannot be taken.
     """
     require_libraries()
     settings = settings or Settings()
@@ -71,10 +72,14 @@ def serve(place: str | Path, device: str = "auto", settings: Settings | None = N
 def _require(settings: Settings) -> None:
     require_limit(settings.max_pixels)
     limits = settings.limits
-    for name, value in (("--max-upload", limits.upload_bytes), ("--upload-seconds", limits.upload_seconds),
-                        ("--queue", limits.queue), ("--read-seconds", settings.read_seconds)):
+    for name, value in (("--max-upload", limits.upload_bytes),
+                        ("--queue", limits.queue)):
         if not value > 0:
-            raise InputError(f"{name} {value:g}: expected more than 0")
+            raise InputError(f"{name} {value}: expected more than 0")
+    for name, seconds in (("--upload-seconds", limits.upload_seconds),
+                          ("--read-seconds", settings.read_seconds)):
+        if not 1 <= seconds <= _DAY_SECONDS:
+            raise InputError(f"{name} {seconds:g}: expected 1 to {_DAY_SECONDS} seconds")
     if not 0 <= settings.port <= 65535:
         raise InputError(f"--port {settings.port}: expected 0 to 65535")
 
