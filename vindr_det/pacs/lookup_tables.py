@@ -4,13 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from vindr_det.imaging.dicom.grayscale import holds_table, table_entries, voi_table_bits
+from vindr_det.imaging.dicom.grayscale import holds_table, table_descriptor, table_entries, voi_table_bits
 from vindr_det.pacs.text import fitted
 
 #: Of 16 bits.
 _TOP = 2**16 - 1
-#: What a table raises that is cut, or whose descriptor has fewer than three values.
-_DAMAGED = (ValueError, IndexError, TypeError)
 
 
 def modality_table(dataset: Dataset) -> Dataset | None:
@@ -27,7 +25,7 @@ def modality_table(dataset: Dataset) -> Dataset | None:
     item = dataset.ModalityLUTSequence[0]
     try:
         table = _item(item, table_entries(dataset, item))
-    except _DAMAGED:
+    except ValueError:  # it is damaged
         return None
     table.ModalityLUTType = fitted(item.get("ModalityLUTType") or "US", "LO")
     return table
@@ -47,14 +45,14 @@ def voi_table(dataset: Dataset) -> Dataset | None:
     item = dataset.VOILUTSequence[0]
     try:
         entries = table_entries(dataset, item) / (2.0**voi_table_bits(dataset, item) - 1)
-        return _item(item, np.rint(entries * _TOP))
-    except _DAMAGED:
+    except ValueError:  # it is damaged
         return None
+    return _item(item, np.rint(entries * _TOP))
 
 
 def _item(item: Dataset, entries: NDArray) -> Dataset:
     """A table of 16 bits with explicit representations, as a state has no pixels that would tell them."""
-    first, table = int(item.LUTDescriptor[1]), Dataset()
+    first, table = table_descriptor(item)[1], Dataset()
     table.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries) % 2**16, first, 16])
     table.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
     return table

@@ -273,11 +273,11 @@ class Sender:
                 else:
                     self._queue.settle(path, name)
         finally:
-            if self._queue.has_some(key, name):
-                for path, refusal in refused.items():
-                    self._queue.settle(path, name, refusal)
-                    self._tell(name, path.stem, refusal)
-        if refused and not self._queue.has_some(key, name):
+            has_some = self._queue.has_some(key, name)
+            for path, refusal in refused.items() if has_some else ():
+                self._queue.settle(path, name, refusal)
+                self._tell(name, path.stem, refusal)
+        if refused and not has_some:
             kinds = ", ".join(path.stem for path in refused)
             raise NotSent(f"NOT ANSWERED there: it takes no object of the answer ({kinds})", reached=True)
 

@@ -160,6 +160,16 @@ def test_a_table_shorter_than_its_descriptor_is_damaged(tmp_path):
         read_dicom(path)
 
 
+@pytest.mark.parametrize("key", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("descriptor", [[256], [256, 0]])
+def test_a_descriptor_of_fewer_values_is_damaged(tmp_path, key, descriptor):
+    item = lut(0, range(256), 8)
+    item.LUTDescriptor = descriptor
+    path = write(tmp_path / "a.dcm", RAMP, **{key: Sequence([item])})
+    with pytest.raises(InputError, match="lookup table with the descriptor .*256.*, expected three numbers"):
+        read_dicom(path)
+
+
 @pytest.mark.parametrize("tags", [
     {"RescaleSlope": None, "RescaleIntercept": 0}, {"RescaleSlope": 1, "RescaleIntercept": None},
     {"RescaleSlope": None, "RescaleIntercept": None}, {"ModalityLUTSequence": Sequence([])},

@@ -120,9 +120,9 @@ def voi_table_bits(dataset: Dataset, item: Dataset) -> int:
         item: of its VOI LUT sequence.
 
     Raises:
-        ValueError: the table is cut.
+        ValueError: as of :func:`table_entries`.
     """
-    bits, top = int(item.LUTDescriptor[2]), int(table_entries(dataset, item).max())
+    bits, top = table_descriptor(item)[2], int(table_entries(dataset, item).max())
     needed = math.log2(max(top, 1) + 1)
     if needed > bits or (needed.is_integer() and needed <= bits - _BITS_TOO_MANY):
         return math.ceil(needed)
@@ -140,9 +140,25 @@ def _look_up(dataset: Dataset, item: Dataset, values: NDArray) -> Values:
 
     pydicom's own functions index tables of 8 bits modulo 256 and know no Modality LUT of 12 bits.
     """
-    entries, first = table_entries(dataset, item), int(item.LUTDescriptor[1])
+    entries, first = table_entries(dataset, item), table_descriptor(item)[1]
     index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
     return entries[index].astype(np.float64)
+
+
+def table_descriptor(item: Dataset) -> tuple[int, int, int]:
+    """Number of entries, first value and bits per entry of a lookup table (PS3.3 C.11.1.1.1).
+
+    Args:
+        item: of its sequence.
+
+    Raises:
+        ValueError: the descriptor has other than three values.
+    """
+    value = item.LUTDescriptor
+    if not isinstance(value, MultiValue | list | tuple) or len(value) != 3:
+        raise ValueError(f"a lookup table with the descriptor {value}, expected three numbers")
+    count, first, bits = map(int, value)
+    return count or 2**16, first, bits
 
 
 def table_entries(dataset: Dataset, item: Dataset) -> NDArray:
@@ -153,13 +169,13 @@ def table_entries(dataset: Dataset, item: Dataset) -> NDArray:
         item: of its sequence.
 
     Raises:
-        ValueError: the table is cut.
+        ValueError: the table is cut, or has no whole descriptor.
     """
-    count = int(item.LUTDescriptor[0]) or 2**16
+    count, _, bits = table_descriptor(item)
     data = item.LUTData
     if not isinstance(data, bytes):
         entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
-    elif int(item.LUTDescriptor[2]) <= 8 and len(data) < 2 * count:  # two entries per word (C.11.2.1.1)
+    elif bits <= 8 and len(data) < 2 * count:  # two entries per word (C.11.2.1.1)
         entries = np.frombuffer(data, np.uint8)
     else:
         order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
