@@ -11,9 +11,7 @@ anything is wrong.
 """
 
 import json
-import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,16 +20,15 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
-from typing import Any
 from urllib.request import urlopen
 
 import psutil
 import pydicom
+from hospital_servers import DICOMWEB, free_port, orthanc, program, wait_for
 from pydicom.uid import JPEG2000Lossless
 
 from vindr_det import cli
@@ -44,7 +41,6 @@ _NEEDED = ("storescu", "Orthanc")
 _AHEAD = 20
 #: Of an image, half a second apart; the service takes less to start again.
 _MOST_OFFERS = 200
-_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def main() -> int:
@@ -63,17 +59,11 @@ def main() -> int:
     return int(bool(problems))
 
 
-def program(name: str) -> str | None:
-    """The path of a command of Debian's packages, not of pynetdicom's script of the same name."""
-    paths = (shutil.which(name, path=folder) for folder in os.get_exec_path())
-    return next((path for path in paths if path and Path(path).read_bytes()[:2] != b"#!"), None)
-
-
 def require_programs(stow: bool) -> None:
     """Refuse to begin without Debian's packages dcmtk, orthanc and orthanc-dicomweb."""
     missing = [name for name in _NEEDED if program(name) is None]
-    if stow and not _PLUGIN.is_file():
-        missing.append(_PLUGIN.name)
+    if stow and not DICOMWEB.is_file():
+        missing.append(DICOMWEB.name)
     if missing:
         raise InputError(f"{missing[0]} is not installed, expected Debian's packages dcmtk, orthanc and "
                          "orthanc-dicomweb")
@@ -83,7 +73,7 @@ def run(folder: Path, studies: int, kills: int, size: int, stow: bool, seed: int
     """Send, kill, and count; returns what is wrong."""
     images = make_studies(folder / "images", studies, size)
     with orthanc(folder / "orthanc") as server:
-        service = Service(folder, server["stow" if stow else "send"], stow)
+        service = Service(folder, server["web" if stow else "node"], stow)
         began = time.perf_counter()
         service.start()
         ready = time.perf_counter() - began
@@ -96,7 +86,7 @@ def run(folder: Path, studies: int, kills: int, size: int, stow: bool, seed: int
         service.wait_until_done(studies)
         seconds = time.perf_counter() - began
         status = service.stop()
-        problems = wrong_answers(server["http"], images) + identifiers(folder, images)
+        problems = wrong_answers(server["rest"], images) + identifiers(folder, images)
     print("| studies | kills | after answers | offered again | start s | seconds | per s | memory MB |\n"
           "|---|---|---|---|---|---|---|---|\n"
           f"| {studies} | {kills} | {', '.join(map(str, killed_at))} | {sum(offers.values()) - studies} | "
@@ -131,56 +121,6 @@ def make_studies(folder: Path, count: int, size: int) -> dict[str, Path]:
         dataset.save_as(path)
         files[str(dataset.SOPInstanceUID)] = path
     return files
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens at."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-@contextmanager
-def orthanc(folder: Path) -> Iterator[Mapping[str, str]]:
-    """A server on the loopback address, with its addresses by what they are for."""
-    folder.mkdir()
-    http, dicom = free_port(), free_port()
-    options = {"StorageDirectory": str(folder), "IndexDirectory": str(folder), "HttpPort": http,
-               "DicomPort": dicom, "DicomAet": "PACS", "RemoteAccessAllowed": False,
-               "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True,
-               "Plugins": [str(_PLUGIN)] if _PLUGIN.is_file() else []}
-    (folder / "options.json").write_text(json.dumps(options))
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(["Orthanc", str(folder / "options.json")], stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{http}"
-    try:
-        wait_for(lambda: answers_at(f"{address}/system"), 60)
-        yield {"http": address, "send": f"PACS@127.0.0.1:{dicom}", "stow": f"{address}/dicom-web"}
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def answers_at(url: str) -> bool:
-    """Whether a server answers."""
-    try:
-        with urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
-
-
-def wait_for(condition: Any, seconds: float) -> None:
-    """Wait until something is true.
-
-    Raises:
-        TimeoutError: it is not by then.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds} seconds")
-        time.sleep(0.1)
 
 
 class Service:

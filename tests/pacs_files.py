@@ -1,21 +1,21 @@
 """Images as a hospital has them, and answers about them."""
 
-import json
-import os
-import shutil
-import socket
 import subprocess
-import time
+import sys
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from urllib.request import urlopen
 
 import pydicom
 import pytest
+from conftest import ROOT
 
 from vindr_det.pacs.answer import Algorithm, Answer, uid_of
 from vindr_det.pacs.original import read_original
+
+sys.path.append(str(ROOT / "benchmarks"))
+import hospital_servers
+from hospital_servers import free_port, program, wait_for  # noqa: F401 # also for the tests
 
 #: Of every patient in these files; none of it may be in a log.
 NAME, PATIENT, ACCESSION = "Doe^Jane", "PAT-4711", "ACC-0815"
@@ -63,9 +63,8 @@ def answer(path: Path, told: dict | None = None, **more) -> Answer:
 
 
 def tool(name: str) -> str:
-    """The path of a command of Debian's packages, not of pynetdicom's script of the same name."""
-    paths = (shutil.which(name, path=folder) for folder in os.get_exec_path())
-    path = next((path for path in paths if path and Path(path).read_bytes()[:2] != b"#!"), None)
+    """The path of a command of Debian's packages; the test skips without it."""
+    path = program(name)
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
@@ -78,45 +77,11 @@ def problems_of(path: Path) -> list[str]:
     return [line for line in lines if line.startswith("Error")] or ["exit status"] * run.returncode
 
 
-ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-
-
 @contextmanager
 def orthanc(folder: Path):
-    """Debian's Orthanc on the loopback address; yields its addresses: node, web and rest."""
-    if not ORTHANC_PLUGIN.is_file():
+    """Debian's Orthanc; yields its addresses: node, web and rest."""
+    tool("Orthanc")
+    if not hospital_servers.DICOMWEB.is_file():
         pytest.skip("orthanc-dicomweb is not installed")
-    folder.mkdir()
-    with socket.socket() as first, socket.socket() as second:
-        for taken in (first, second):
-            taken.bind(("127.0.0.1", 0))
-        http, dicom = first.getsockname()[1], second.getsockname()[1]
-    options = {"StorageDirectory": str(folder), "IndexDirectory": str(folder), "HttpPort": http,
-               "DicomPort": dicom, "DicomAet": "PACS", "RemoteAccessAllowed": False,
-               "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True,
-               "Plugins": [str(ORTHANC_PLUGIN)]}
-    (folder / "options.json").write_text(json.dumps(options))
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([tool("Orthanc"), folder / "options.json"], stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{http}"
-    try:
-        wait_for(lambda: _answers(f"{address}/system"), 60)
-        yield {"node": f"PACS@127.0.0.1:{dicom}", "web": f"{address}/dicom-web", "rest": address}
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
-
-
-def wait_for(condition, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} seconds"
-        time.sleep(0.1)
+    with hospital_servers.orthanc(folder) as server:
+        yield server

@@ -1,13 +1,12 @@
 """Answers to their destinations: a node, a web server and a folder; again where one does not take them."""
 
-import socket
 import threading
 
 import pydicom
 import pytest
 import requests
 from dicomweb_client import DICOMwebClient
-from pacs_files import answer, in_hospital, orthanc
+from pacs_files import answer, free_port, in_hospital, orthanc
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     ComprehensiveSRStorage,
@@ -69,12 +68,6 @@ class Peer:
 
 def uids_of(objects):
     return sorted(str(dataset.SOPInstanceUID) for dataset in objects.values())
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def test_all_destinations_get_an_answer(waiting, objects, tmp_path):
